@@ -1,0 +1,59 @@
+"""The errors that a user can cause or cure; anything else that is raised is a bug."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake: where it is (a JSON path, a file, a layer) and what is wrong and expected there."""
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+class RayrmlError(Exception):
+    """One or several problems, printed one a line and without a traceback; `exit_code` is the process's."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, *problems: Problem | str):
+        # The problems are the exception's `args`, so that it survives pickling between Ray's processes.
+        super().__init__(*problems)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What went wrong, in the order in which it was found."""
+        return tuple(p if isinstance(p, Problem) else Problem("", str(p)) for p in self.args)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
+
+
+class ConfigError(RayrmlError):
+    """A mistake in the configuration, the network file, or the command line."""
+
+    exit_code = 2
+
+
+class DataError(RayrmlError):
+    """A file that is missing, cannot be read or does not hold what it should."""
+
+    exit_code = 3
+
+
+class ClusterError(RayrmlError):
+    """Ray could not be reached, has not the resources asked for, or lost a worker for good."""
+
+    exit_code = 4
+
+
+class DivergenceError(RayrmlError):
+    """The training loss is not a finite number any more."""
+
+    exit_code = 6
