@@ -79,21 +79,27 @@ def validate(model: type[pydantic.BaseModel], values: Mapping[str, Any], path: s
 
 @functools.cache
 def arguments_model(builder: Callable[..., Any]) -> type[pydantic.BaseModel]:
-    """A pydantic model whose fields are the builder's keyword-only parameters."""
-    hints = typing.get_type_hints(builder, include_extras=True)
+    """A pydantic model whose fields are the keyword-only parameters of the builder: a function or a class."""
+    row = function(builder)
+    hints = typing.get_type_hints(row.__init__ if isinstance(row, type) else row, include_extras=True)
     fields: dict[str, Any] = {
         p.name: (hints[p.name], ... if p.default is p.empty else p.default)
         for p in inspect.signature(builder).parameters.values()
         if p.kind is p.KEYWORD_ONLY
     }
-    name = getattr(builder, "__name__", type(builder).__name__)
-    return pydantic.create_model(name, __config__=_STRICT, __doc__=builder.__doc__, **fields)
+    name = getattr(row, "__name__", type(row).__name__)
+    return pydantic.create_model(name, __config__=_STRICT, __doc__=row.__doc__, **fields)
+
+
+def function(builder: Callable[..., Any]) -> Callable[..., Any]:
+    """The function or class of a row, without the leading arguments that the table binds to it."""
+    return builder.func if isinstance(builder, functools.partial) else builder
 
 
 def problems(
-    error: pydantic.ValidationError, model: type[pydantic.BaseModel], values: Any, path: str, takes: str = "expected"
+    error: pydantic.ValidationError, model: type[pydantic.BaseModel], values: Any, path: str, takes: str = "Expected one of"
 ) -> list[Problem]:
-    """pydantic's complaints as one `Problem` for each place, with what is expected there."""
+    """Complaints of pydantic as one `Problem` for each place, with what is expected there."""
     found: dict[str, list[str]] = {}
     for item in error.errors(include_url=False):
         loc = _json_location(item["loc"], values, item["type"])

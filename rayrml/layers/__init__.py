@@ -1,0 +1,122 @@
+"""Keras's layers in torch, a table row for each class: the files are the chapters of Keras's manual."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+from rayrml import lookup
+from rayrml.errors import ConfigError, Problem
+from rayrml.layers import (
+    activations,
+    convolution,
+    core,
+    initializers,
+    merging,
+    normalization,
+    pooling,
+    regularization,
+    regularizers,
+    reshaping,
+)
+from rayrml.layers.layer import Layer, Weight
+from rayrml.layers.layout import Shape, keras_shape
+
+CHAPTERS = (core, convolution, pooling, normalization, regularization, reshaping, merging, activations)
+TABLE: dict[str, Callable[..., Layer]] = {name: row for chapter in CHAPTERS for name, row in chapter.LAYERS.items()}
+
+# What every Keras layer may carry and no torch layer needs: its shapes are known, its numbers are floats.
+_COMMON = {
+    "name", "trainable", "dtype", "autocast", "batch_input_shape", "batch_shape", "input_shape", "input_dtype",
+    "input_dim", "data_format", "seed", "ragged", "sparse", "optional", "quantization_config",
+}  # fmt: skip
+_WEIGHTS = {
+    "kernel", "bias", "depthwise", "pointwise", "gamma", "beta", "moving_mean", "moving_variance", "alpha",
+}  # fmt: skip
+_UNSUPPORTED = ("constraint", "activity_regularizer")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Choice:
+    """A checked layer, ready to be built: the table's row, its arguments, and what the JSON says of its weights."""
+
+    row: lookup.Choice
+    weight_options: Mapping[str, Any]
+    channels_first: bool
+
+
+def choose(class_name: str, config: Mapping[str, Any]) -> Choice:
+    """The row that `class_name` names, with the arguments in `config`.
+
+    Raises:
+        ConfigError: an unknown class, and every key that the layer does not take or that cannot be honoured.
+    """
+    name = lookup.find(TABLE, class_name, "")
+    own, weights = _split(config)
+    problems = [
+        Problem(key, "this cannot be honoured. Expected null")
+        for key, value in weights.items()
+        if value is not None and key.endswith(_UNSUPPORTED)
+    ]
+    layout = config.get("data_format")
+    if layout not in (None, "channels_last", "channels_first"):
+        problems.append(Problem("data_format", f"expected 'channels_last' or 'channels_first', got {layout!r}"))
+    try:
+        arguments = lookup.validate(lookup.arguments_model(TABLE[name]), own, "", f"{name} takes")
+    except ConfigError as error:
+        raise ConfigError(*problems, *error.problems) from None
+    if problems:
+        raise ConfigError(*problems)
+    return Choice(lookup.Choice(name, TABLE[name], arguments), weights, layout == "channels_first")
+
+
+def build(choice: Choice, *shapes: Shape) -> Layer:
+    """The layer for inputs of `shapes`, with initial weights.
+
+    Raises:
+        ConfigError: the layer cannot take such inputs.
+    """
+    layer = choice.row.build(*(map(keras_shape, shapes) if choice.channels_first else shapes))
+    for weight in layer.weights:
+        _initialize(layer, weight, choice.weight_options)
+    if choice.channels_first:
+        layer.take_channels_first()
+    return layer
+
+
+def _initialize(layer: Layer, weight: Weight, options: Mapping[str, Any]) -> None:
+    """Draw the weight's initial value, and note its penalty, as the JSON's `options` say."""
+    key = f"{weight.option}_initializer"
+    value = initializers.draw(options.get(key) or weight.initializer, weight.shape, key)
+    with torch.no_grad():
+        getattr(layer, weight.attribute).copy_(weight.to_torch(value))
+    key = f"{weight.option}_regularizer"
+    if (penalty := regularizers.penalty(options.get(key), key)) is not None:
+        layer.penalties[weight.attribute] = penalty
+
+
+def _split(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The layer's own keys, and those about its weights; what all layers carry is left out."""
+    own: dict[str, Any] = {}
+    weights: dict[str, Any] = {}
+    for key, value in config.items():
+        stem, _, kind = key.rpartition("_")
+        if key == "activity_regularizer" or (stem in _WEIGHTS and kind in ("initializer", "regularizer", "constraint")):
+            weights[key] = value
+        elif key not in _COMMON:
+            own[key] = value
+    return own, weights
+
+
+def describe() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Each chapter's title with its rows: the names of a row's classes and what the layer computes."""
+    for chapter in CHAPTERS:
+        rows: dict[Any, list[str]] = {}
+        for name, builder in chapter.LAYERS.items():
+            rows.setdefault(lookup.function(builder), []).append(name)
+        title = (inspect.getdoc(chapter) or "").rstrip(".")
+        yield title, [(", ".join(names), (inspect.getdoc(kind) or "").split("\n")[0]) for kind, names in rows.items()]

@@ -1,0 +1,256 @@
+"""One torch module that runs the nodes of a graph."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from rayrml import graph as graphs
+from rayrml import layers as tables
+from rayrml.errors import ConfigError, Problem
+from rayrml.graph import Graph
+from rayrml.layers.layer import Layer, format_shape
+from rayrml.layers.layout import Shape, held_shape, keras_shape, to_held, to_keras
+
+
+class Row(NamedTuple):
+    """A line of the network's summary: one call of a layer; parameters are counted at the first call."""
+
+    name: str
+    class_name: str
+    output_shape: Shape
+    num_parameters: int
+
+
+class _Step(NamedTuple):
+    """One call: `module` on the tensors in the slots `inputs`; slots in `free` are not needed afterwards."""
+
+    module: str
+    inputs: tuple[int, ...]
+    output: int
+    free: tuple[int, ...]
+
+
+class Network(torch.nn.Module):
+    """A network built from Keras JSON; takes and gives channels-first tensors (N, C, *spatial).
+
+    Args:
+        graph: the layers and their calls.
+        modules: the module of each layer but the inputs, by the layer's name.
+        shapes: the shape of each node's tensor, (C, *spatial).
+    """
+
+    def __init__(self, graph: Graph, modules: dict[str, Layer], shapes: Sequence[Shape]):
+        super().__init__()
+        self.name = graph.name
+        self.graph = graph
+        # A layer may have the name of one of torch's own methods; only this way in takes every name.
+        self._modules.update({_module_name(name): module for name, module in modules.items()})
+        self.channels_first = any(module.channels_first for module in modules.values())
+        self.shapes = tuple(map(keras_shape, shapes) if self.channels_first else shapes)
+        self.input_shapes = tuple(self.shapes[i] for i in graph.inputs)
+        self.output_shapes = tuple(self.shapes[i] for i in graph.outputs)
+        self._steps = _steps(graph)
+
+    @property
+    def num_parameters(self) -> int:
+        """The number of weights as Keras counts them: with the running statistics."""
+        return sum(weight.numel() for layer in self.layers().values() for weight in _weights(layer))
+
+    @property
+    def num_trainable_parameters(self) -> int:
+        """The number of weights that training changes."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    @property
+    def num_operations(self) -> int:
+        """The number of layer calls, inputs apart."""
+        return len(self._steps)
+
+    def layers(self) -> dict[str, Layer]:
+        """The layers with their names, in the JSON's order."""
+        named = {layer.name: self._modules.get(_module_name(layer.name)) for layer in self.graph.layers}
+        return {name: module for name, module in named.items() if isinstance(module, Layer)}
+
+    def forward(self, *inputs: Any) -> Any:
+        """The output (N, C, *spatial), or a tuple of outputs, for one tensor an input: as arguments, or as one list."""
+        tensors = inputs[0] if len(inputs) == 1 and isinstance(inputs[0], list | tuple) else inputs
+        self._check(tensors)
+        modules: dict[str, Any] = self._modules
+        values: list[Any] = [None] * len(self.graph.nodes)
+        for slot, tensor in zip(self.graph.inputs, tensors, strict=True):
+            values[slot] = to_held(tensor) if self.channels_first else tensor
+        for module, arguments, output, free in self._steps:
+            values[output] = modules[module](*[values[i] for i in arguments])
+            for i in free:
+                values[i] = None
+        outputs = [values[i] for i in self.graph.outputs]
+        if self.channels_first:
+            outputs = [to_keras(y) for y in outputs]
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def check_input(self, *shapes: Sequence[int | None]) -> str | None:
+        """What is wrong with inputs of `shapes` (C, *spatial), one for each input; None if they fit."""
+        if len(shapes) != len(self.input_shapes):
+            return f"the network takes {len(self.input_shapes)} inputs, got {len(shapes)}"
+        for expected, given in zip(self.input_shapes, shapes, strict=True):
+            if len(expected) != len(given) or any(e not in (None, g) for e, g in zip(expected, given, strict=True)):
+                wanted = format_shape(expected)
+                return f"the network takes inputs of shape {wanted}, channels first, got {format_shape(tuple(given))}"
+        return None
+
+    def penalty(self) -> torch.Tensor | None:
+        """The sum of the regularizers of all weights that are trained, a scalar; None if there are none."""
+        terms = [
+            penalty(weight)
+            for layer in self.layers().values()
+            for attribute, penalty in layer.penalties.items()
+            if (weight := getattr(layer, attribute)).requires_grad
+        ]
+        return torch.stack(terms).sum() if terms else None
+
+    def summary(self) -> Iterator[Row]:
+        """A row for each call of a layer, inputs included, in the order in which they run."""
+        counted: set[int] = set()
+        modules = self.layers()
+        for i, node in enumerate(self.graph.nodes):
+            layer = self.graph.layers[node.layer]
+            fresh = layer.name in modules and node.layer not in counted
+            number = sum(weight.numel() for weight in _weights(modules[layer.name])) if fresh else 0
+            counted.add(node.layer)
+            yield Row(layer.name, layer.class_name, self.shapes[i], number)
+
+    def _check(self, tensors: Sequence[torch.Tensor]) -> None:
+        if problem := self.check_input(*(tuple(x.shape[1:]) for x in tensors)):
+            raise ValueError(problem)
+
+
+def build_network(
+    layers: str | Path | dict[str, Any] | list[Any], input_shape: Sequence[int | None] | None = None
+) -> Network:
+    """The network that Keras JSON describes: parsed, or the path of a file.
+
+    Weights are initial, drawn from torch's global generator. `input_shape` is (C, *spatial), None for any size, for
+    networks that do not declare it.
+
+    Raises:
+        ConfigError: everything that is wrong with the JSON, each with its place.
+    """
+    if isinstance(layers, str | Path):
+        return build(graphs.read(_parse(Path(layers)), str(layers)), input_shape)
+    return build(graphs.read(layers), input_shape)
+
+
+def build(graph: Graph, input_shape: Sequence[int | None] | None = None) -> Network:
+    """The network of a graph, with initial weights.
+
+    Raises:
+        ConfigError: unknown layers, keys that they do not take, and inputs that do not fit.
+    """
+    choices = _choose(graph)
+    channels_first = any(choice.channels_first for choice in choices.values())
+    modules: dict[str, Layer] = {}
+    shapes: list[Shape] = []
+    for node in graph.nodes:
+        layer = graph.layers[node.layer]
+        if layer.class_name == graphs.INPUT:
+            shapes.append(_input_shape(layer, input_shape, channels_first))
+            continue
+        given = [shapes[i] for i in node.inputs]
+        try:
+            if layer.name not in modules:
+                modules[layer.name] = tables.build(choices[layer.name], *given)
+            shapes.append(modules[layer.name].result_shape(*given))
+        except ConfigError as error:
+            raise ConfigError(*(_located(layer, p, given) for p in error.problems)) from None
+    _fix_modes(graph, modules)
+    return Network(graph, modules, shapes)
+
+
+def _parse(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(Problem(str(path), f"cannot be read: {error.strerror}")) from None
+    except ValueError as error:
+        raise ConfigError(Problem(str(path), f"is not JSON: {error}")) from None
+
+
+def _choose(graph: Graph) -> dict[str, tables.Choice]:
+    """The table's row for each layer but the inputs, all mistakes of the graph at once."""
+    problems: list[Problem] = []
+    choices: dict[str, tables.Choice] = {}
+    for layer in graph.layers:
+        if layer.class_name == graphs.INPUT:
+            continue
+        try:
+            choices[layer.name] = tables.choose(layer.class_name, layer.config)
+        except ConfigError as error:
+            problems += [_located(layer, problem) for problem in error.problems]
+    if problems:
+        raise ConfigError(*problems)
+    return choices
+
+
+def _located(layer: graphs.Layer, problem: Problem, shapes: Sequence[Shape] = ()) -> Problem:
+    """A layer's problem with the layer's place and name, and the shapes of its inputs where they are known."""
+    where = f"{layer.where}.{problem.where}" if problem.where else layer.where
+    on = f" on {' and '.join(map(format_shape, shapes))}" if shapes else ""
+    return Problem(where, f"{layer.class_name} '{layer.name}'{on}: {problem.message}")
+
+
+def _input_shape(layer: graphs.Layer, given: Sequence[int | None] | None, channels_first: bool) -> Shape:
+    """The shape, as held, of an input: what the layer declares, or else what is `given` as (C, *spatial).
+
+    Raises:
+        ConfigError: neither says.
+    """
+    declared = layer.config.get("batch_input_shape") or layer.config.get("batch_shape")
+    if declared is not None:
+        return held_shape(tuple(declared)[1:])
+    if given is not None:
+        return held_shape(tuple(given)) if channels_first else tuple(given)
+    message = "its shape is declared nowhere. Expected 'batch_input_shape' [null, height, width, channels]"
+    raise ConfigError(_located(layer, Problem("", message)))
+
+
+def _fix_modes(graph: Graph, modules: dict[str, Layer]) -> None:
+    """Freeze what the JSON freezes, and keep layers in the mode in which their calls ask for them."""
+    for number, layer in enumerate(graph.layers):
+        if layer.name not in modules:
+            continue
+        if not layer.trainable:
+            modules[layer.name].freeze()
+        modes = {node.training for node in graph.nodes if node.layer == number}
+        if len(modes) > 1:
+            message = "is called both in training and in inference mode. Expected one mode for all of its calls"
+            raise ConfigError(_located(layer, Problem("", message)))
+        if None not in modes:
+            modules[layer.name].fix_mode(modes == {True})
+
+
+def _steps(graph: Graph) -> tuple[_Step, ...]:
+    """The calls with the slots to forget after each, so that no tensor outlives its last use."""
+    last = {i: n for n, node in enumerate(graph.nodes) for i in node.inputs}
+    dead: dict[int, list[int]] = {}
+    for slot, n in last.items():
+        if slot not in graph.outputs:
+            dead.setdefault(n, []).append(slot)
+    return tuple(
+        _Step(_module_name(graph.layers[node.layer].name), node.inputs, n, tuple(dead.get(n, ())))
+        for n, node in enumerate(graph.nodes)
+        if graph.layers[node.layer].class_name != graphs.INPUT
+    )
+
+
+def _module_name(layer: str) -> str:
+    """A layer's name as torch can take it: without the dots that separate the names of modules."""
+    return layer.replace(".", "_")
+
+
+def _weights(layer: Layer) -> list[torch.Tensor]:
+    return [getattr(layer, weight.attribute) for weight in layer.weights]
