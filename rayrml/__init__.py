@@ -1,1 +1,47 @@
 """Train, evaluate and predict with neural networks from one JSON file, on a laptop or a Ray cluster."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from rayrml.errors import ClusterError, ConfigError, DataError
+
+if TYPE_CHECKING:
+    from rayrml.network import Network, build_network
+    from rayrml.plan import Plan
+    from rayrml.run import RunResult, check, run
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ClusterError",
+    "ConfigError",
+    "DataError",
+    "Network",
+    "Plan",
+    "RunResult",
+    "__version__",
+    "build_network",
+    "check",
+    "run",
+]
+
+# Importing torch and Ray takes seconds, and Ray's decoding tasks import this package without needing either.
+_HOMES = {
+    "Network": "rayrml.network",
+    "Plan": "rayrml.plan",
+    "RunResult": "rayrml.run",
+    "build_network": "rayrml.network",
+    "check": "rayrml.run",
+    "run": "rayrml.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rayrml' has no attribute '{name}'")
+    # The name is kept, because importing `rayrml.run` itself binds `run` to the module.
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -73,7 +73,7 @@ def validate(model: type[pydantic.BaseModel], values: Mapping[str, Any], path: s
         # JSON's rules (a list is a tuple, but "64" is no number) hold only for what comes in as JSON text.
         checked = model.model_validate_json(json.dumps(values))
     except pydantic.ValidationError as error:
-        raise ConfigError(*problems(error, model, values, path, takes)) from None
+        raise ConfigError(*problems(error, model, values, path, takes=takes)) from None
     return {name: getattr(checked, name) for name in checked.model_fields_set}
 
 
@@ -97,7 +97,11 @@ def function(builder: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def problems(
-    error: pydantic.ValidationError, model: type[pydantic.BaseModel], values: Any, path: str, takes: str = "Expected one of"
+    error: pydantic.ValidationError,
+    model: type[pydantic.BaseModel],
+    values: Any,
+    path: str,
+    takes: str = "Expected one of",
 ) -> list[Problem]:
     """Complaints of pydantic as one `Problem` for each place, with what is expected there."""
     found: dict[str, list[str]] = {}
@@ -120,12 +124,12 @@ def suggestion(name: str, allowed: Iterable[str], takes: str = "Expected one of"
 def _json_location(loc: tuple[int | str, ...], values: Any, kind: str) -> list[int | str]:
     """`loc` without the names of union members that pydantic puts between and behind the JSON's own keys."""
     kept: list[int | str] = []
+    place: Any = values
     for i, part in enumerate(loc):
         last = i == len(loc) - 1
-        if isinstance(values, Mapping) and part in values:
-            values = values[part]
-        elif isinstance(values, list | tuple) and isinstance(part, int) and part < len(values):
-            values = values[part]
+        inside = dict(enumerate(place)) if isinstance(place, list | tuple) else place
+        if isinstance(inside, Mapping) and part in inside:
+            place = inside[part]
         elif not (last and kind == "missing"):
             continue
         kept.append(part)

@@ -209,9 +209,8 @@ def _input_shape(layer: graphs.Layer, given: Sequence[int | None] | None, channe
     Raises:
         ConfigError: neither says.
     """
-    declared = layer.config.get("batch_input_shape") or layer.config.get("batch_shape")
-    if declared is not None:
-        return held_shape(tuple(declared)[1:])
+    if layer.declared_shape is not None:
+        return held_shape(tuple(layer.declared_shape[1:]))
     if given is not None:
         return held_shape(tuple(given)) if channels_first else tuple(given)
     message = "its shape is declared nowhere. Expected 'batch_input_shape' [null, height, width, channels]"

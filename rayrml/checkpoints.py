@@ -1,0 +1,154 @@
+"""Checkpoint files `model_checkpoint_<epoch>.pt`: what they hold, and how they get onto and off the disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rayrml.errors import ConfigError, DataError, Problem
+
+_FORMAT = 1
+
+
+@dataclasses.dataclass
+class Checkpoint:
+    """A network at the end of an epoch, with all that is needed to train on or to predict.
+
+    Attributes:
+        epoch: epochs trained so far.
+        network: parameters and buffers by name, `<layer name>.weight` and so on.
+        layers: the network's Keras JSON.
+        input_shape: (C, *spatial) of the samples.
+        classes: class names in the order of the outputs, () if there are none.
+        optimizer: the optimizer's state.
+        scheduler: the learning rate schedule's state.
+        run_id: which run wrote it.
+    """
+
+    epoch: int
+    network: dict[str, torch.Tensor]
+    layers: Any
+    input_shape: tuple[int | None, ...]
+    classes: tuple[str, ...] = ()
+    optimizer: dict[str, Any] = dataclasses.field(default_factory=dict)
+    scheduler: dict[str, Any] = dataclasses.field(default_factory=dict)
+    run_id: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What a file of weights and a network had in common.
+
+    Attributes:
+        loaded: parameters that were taken from the file.
+        skipped: what the file has and the network lacks.
+        initial: parameters that the file leaves at their initial values.
+    """
+
+    loaded: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    initial: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """A line for each thing that was not loaded."""
+        return [
+            *(f"Skipping layer {name}: not found in model" for name in self.skipped),
+            *(f"Layer {name} keeps its initial weights: not found in file" for name in self.initial),
+        ]
+
+
+def checkpoint_path(folder: str | Path, epoch: int) -> Path:
+    """Where the checkpoint of an epoch lies."""
+    return Path(folder) / f"model_checkpoint_{epoch}.pt"
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint so that under its name there is a whole one or none.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    fields = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint)}
+    try:
+        torch.save({"format": _FORMAT, **fields}, unfinished)
+        unfinished.replace(path)
+    except OSError as error:
+        raise DataError(Problem(str(path), f"cannot be written. {error.strerror or error}")) from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load(path: str | Path, where: str = "") -> Checkpoint:
+    """The checkpoint in a file. Only tensors and plain values are read: a file cannot bring code along.
+
+    Raises:
+        DataError: there is no such file, or it is no checkpoint; `where` is the JSON path that names it.
+    """
+    place = where or str(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DataError(Problem(place, f"no such file: '{path}'")) from None
+    except OSError as error:
+        raise DataError(Problem(place, f"cannot read '{path}'. {error.strerror or error}")) from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(Problem(place, f"'{path}' is no checkpoint, or a damaged one. {reason}")) from None
+    if not isinstance(content, Mapping):
+        raise DataError(Problem(place, f"'{path}' is no checkpoint"))
+    if "network" not in content:
+        # A file with nothing but a state_dict, as PyTorch's own tutorials save it.
+        return Checkpoint(0, _tensors(content, path, place), None, ())
+    names = {f.name for f in dataclasses.fields(Checkpoint)}
+    missing = {"epoch", "layers", "input_shape"} - set(content)
+    if missing:
+        raise DataError(Problem(place, f"'{path}' is no checkpoint of rayrml: it has no {', '.join(sorted(missing))}"))
+    fields = {name: value for name, value in content.items() if name in names}
+    fields["network"] = _tensors(fields["network"], path, place)
+    return Checkpoint(**fields)
+
+
+def load_into(network: nn.Module, state: Mapping[str, torch.Tensor], path: str | Path, where: str = "") -> LoadReport:
+    """Put a file's tensors into the parameters and buffers of the same names.
+
+    Raises:
+        ConfigError: shapes that do not fit, each with both shapes.
+    """
+    own = network.state_dict()
+    misfits = [
+        Problem(
+            where or str(path),
+            f"'{name}' has the shape {list(state[name].shape)} in '{path}', but {list(own[name].shape)} in the network",
+        )
+        for name in own
+        if name in state and own[name].shape != state[name].shape
+    ]
+    if misfits:
+        raise ConfigError(*misfits)
+    common = {name: state[name] for name in own if name in state}
+    network.load_state_dict(common, strict=False)
+    return LoadReport(
+        loaded=tuple(common),
+        skipped=_layers(name for name in state if name not in own),
+        initial=_layers(name for name in own if name not in state),
+    )
+
+
+def _layers(names: Any) -> tuple[str, ...]:
+    """The layers that parameters belong to, each once."""
+    return tuple(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
+
+
+def _tensors(state: Any, path: str | Path, place: str) -> dict[str, torch.Tensor]:
+    if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()) or not state:
+        raise DataError(Problem(place, f"'{path}' is no checkpoint: it holds no network's parameters"))
+    return {str(name): tensor for name, tensor in state.items()}

@@ -1,0 +1,159 @@
+"""Ray: connecting to it, keeping it quiet, and deciding what part of it a run takes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import math
+import os
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import ray
+import ray.data
+
+from rayrml.config import Ray
+from rayrml.errors import ClusterError, ConfigError, Problem
+
+
+@dataclasses.dataclass(frozen=True)
+class Allocation:
+    """What a run takes of a cluster.
+
+    Attributes:
+        num_workers: training workers, or (min, max).
+        in_driver: whether the one worker is the driver's own process.
+        use_gpu: whether each worker has a GPU.
+        resources_per_worker: Ray's logical resources of a worker.
+        decode_cpus: logical CPUs of a task that decodes; there is always room for one beside the workers.
+        num_nodes: machines of the cluster.
+        verbose: whether Ray's own messages are wanted.
+        placement_strategy: how workers are laid out over nodes.
+        accelerator_type: the GPUs' type, None for any.
+    """
+
+    num_workers: int | tuple[int, int]
+    in_driver: bool
+    use_gpu: bool
+    resources_per_worker: Mapping[str, float]
+    decode_cpus: float
+    num_nodes: int
+    verbose: bool = False
+    placement_strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
+    accelerator_type: str | None = None
+
+    @property
+    def most_workers(self) -> int:
+        """The largest number of workers that the run can have."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
+
+
+@contextlib.contextmanager
+def connected(config: Ray, *, verbose: bool = False) -> Iterator[Allocation]:
+    """Connect to a cluster, or start a private one for the time being; yields what the run takes of it.
+
+    A Ray that this process has initialized already is used, and left as it is.
+
+    Raises:
+        ClusterError: no cluster at the address, or it has not what the configuration asks for.
+    """
+    # A worker that imports torch on a busy machine is slow, not lost.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
+    if not verbose:
+        quiet()
+    ours = not ray.is_initialized()
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    if ours:
+        _initialize(address, verbose)
+    try:
+        taken = allocate(config, ray.cluster_resources(), _num_nodes(), attached=address is not None)
+        yield dataclasses.replace(taken, verbose=verbose)
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def allocate(config: Ray, resources: Mapping[str, float], num_nodes: int, *, attached: bool) -> Allocation:
+    """The part of a cluster with these `resources` that a run takes.
+
+    Workers together never take all CPUs: tasks that decode would wait for them for ever, and they for the tasks.
+
+    Raises:
+        ConfigError: `resources_per_worker` leaves no CPU for decoding.
+        ClusterError: the cluster has no CPU, or not the GPUs asked for.
+    """
+    cpus, gpus = resources.get("CPU", 0.0), int(resources.get("GPU", 0))
+    if cpus <= 0:
+        raise ClusterError("the cluster has no CPU for tasks. Expected one at least (`ray start --num-cpus`)")
+    use_gpu = gpus > 0 if config.use_gpu == "auto" else config.use_gpu
+    if use_gpu and not gpus and not attached:
+        raise ClusterError(Problem("ray.use_gpu", "there is no GPU on this machine"))
+    num_workers = config.num_workers or (max(gpus, 1) if use_gpu else 1)
+    in_driver = num_workers == 1 and num_nodes == 1 and not attached and not config.resources_per_worker
+    most = num_workers if isinstance(num_workers, int) else num_workers[1]
+    share, decode = _cpu_shares(cpus, most, config.resources_per_worker or {}, fixed=not attached)
+    wanted = {"CPU": share, **({"GPU": 1} if use_gpu else {}), **(config.resources_per_worker or {})}
+    return Allocation(
+        num_workers=num_workers,
+        in_driver=in_driver,
+        use_gpu=use_gpu,
+        resources_per_worker=wanted,
+        decode_cpus=min(1.0, cpus) if in_driver else decode,
+        num_nodes=num_nodes,
+        placement_strategy=config.placement_strategy,
+        accelerator_type=config.accelerator_type,
+    )
+
+
+def _cpu_shares(cpus: float, workers: int, wanted: Mapping[str, float], *, fixed: bool) -> tuple[float, float]:
+    """Logical CPUs of a worker and of a decoding task, such that one task runs beside all workers."""
+    if "CPU" in wanted:
+        left = cpus - wanted["CPU"] * workers
+        if left < 0.1 and fixed:
+            message = (
+                f"{workers} workers of {wanted['CPU']:g} CPUs leave none of {cpus:g} for decoding. "
+                f"Expected at most {math.floor(900 * cpus / workers) / 1000:g} each"
+            )
+            raise ConfigError(Problem("ray.resources_per_worker.CPU", message))
+        return wanted["CPU"], min(1.0, round(left, 3)) if left >= 0.1 else 1.0
+    share = min(1.0, math.floor(500 * cpus / workers) / 1000)
+    return max(share, 0.001), 1.0 if share == 1.0 else 0.5
+
+
+def _num_nodes() -> int:
+    return sum(1 for node in ray.nodes() if node["Alive"])
+
+
+def _initialize(address: str | None, verbose: bool) -> None:
+    level = logging.INFO if verbose else logging.ERROR
+    try:
+        ray.init(
+            # A private Ray must not be whatever other Ray happens to run on this machine.
+            address=address or "local",
+            logging_level=level,
+            log_to_driver=verbose,
+            runtime_env=None if verbose else {"env_vars": _QUIET},
+        )
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        place = f"the cluster at {address}" if address else "a private local Ray"
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ClusterError(f"cannot start or reach {place}. {reason}{_token_hint(address)}") from None
+
+
+def _token_hint(address: str | None) -> str:
+    if address and os.environ.get("RAY_AUTH_MODE") is None:
+        return ". If the cluster uses token authentication: export RAY_AUTH_MODE=token"
+    return ""
+
+
+def quiet() -> None:
+    """Turn Ray's own messages in this process, and in those that it starts, down to errors."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    for name in ("ray", "ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+
+
+_QUIET = {"RAY_DATA_LOG_LEVEL": "ERROR", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}

@@ -1,0 +1,235 @@
+"""The configuration file: its sections as frozen models, and how it is read, overridden and checked.
+
+Sections that choose a row of a table (`optimizer`, `loss`) stay plain objects here; the tables check them, so that
+reading a configuration imports neither torch nor Ray.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlparse
+
+import pydantic
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.lookup import problems
+
+
+def _absolute(path: str) -> str:
+    """`path` as an absolute local path: workers do not share the driver's current directory."""
+    uri = urlparse(path)
+    if uri.scheme == "file":
+        return unquote(uri.path)
+    if len(uri.scheme) > 1:  # one letter is a drive of Windows
+        raise ValueError(f"{uri.scheme}:// is not supported. Expected a local path or a file:// URI")
+    # normpath would also drop the slash at the end; '' is no path at all.
+    if not path:
+        raise ValueError("expected a path, got an empty string")
+    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 (keeps symbolic links)
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+PathString = Annotated[str, AfterValidator(_absolute)]
+AnyCase = BeforeValidator(_lower)
+
+
+class Section(pydantic.BaseModel):
+    """A JSON object whose unknown keys are mistakes and whose values are not converted."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Data(Section):
+    """Where samples are, how they are read, and in which batches they are used."""
+
+    type: Annotated[str, AnyCase] | None = Field(default=None, description="data type of both inputs and targets")
+    input_type: Annotated[str, AnyCase] | None = Field(default=None, description="data type of the inputs")
+    target_type: Annotated[str, AnyCase] | None = Field(default=None, description="data type of the targets")
+    input_path: PathString | None = Field(
+        default=None, description="folder of the training inputs, searched recursively"
+    )
+    target_path: PathString | None = Field(default=None, description="folder of the training targets")
+    test_input_path: PathString | None = Field(default=None, description="folder or file of the test inputs")
+    test_target_path: PathString | None = Field(default=None, description="folder of the test targets")
+    test_output_path: PathString | None = Field(
+        default=None, description="folder for the predictions `output_<epoch>.h5`"
+    )
+    batch_size: PositiveInt = Field(default=64, description="samples of a training batch, over all workers")
+    test_batch_size: PositiveInt = Field(default=64, description="samples of an evaluation batch, over all workers")
+    preload: bool = Field(default=False, description="decode once and keep the samples in memory")
+    grayscale: bool = Field(default=False, description="read images with one channel")
+    input_grayscale: bool | None = Field(default=None, description="`grayscale` of the inputs alone")
+    training_tag: str | None = Field(default=None, description="a training image's class is the folder under this one")
+    test_tag: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("test_tag", "testing_tag"),
+        description="a test image's class is the folder under this one",
+    )
+
+    @property
+    def inputs(self) -> str | None:
+        """The data type of the inputs."""
+        return self.input_type or self.type
+
+    @property
+    def targets(self) -> str | None:
+        """The data type of the targets; None for inference."""
+        return self.target_type or self.type
+
+    @property
+    def one_channel(self) -> bool:
+        """Whether input images are read in shades of gray."""
+        return self.grayscale if self.input_grayscale is None else self.input_grayscale
+
+
+class Checkpoints(Section):
+    """Where trained networks are saved, how often, and from where one is loaded."""
+
+    save: PathString | None = Field(default=None, description="folder for `model_checkpoint_<epoch>.pt`")
+    interval: PositiveInt = Field(
+        default=1, description="epochs from one checkpoint to the next; the last epoch has one"
+    )
+    load: PathString | None = Field(default=None, description="checkpoint or Keras weights to start from")
+
+
+class NeuralNetwork(Section):
+    """One network: what it computes, from which data it learns, and what is written down."""
+
+    layers: str | list[Any] | dict[str, Any] = Field(description="path of a Keras JSON file, or the layers themselves")
+    data: Data = Field(description="the data section")
+    outfile: PathString | None = Field(
+        default=None, description="`out_x.txt` makes the logs `out_x_train.txt`, `out_x_test.txt`"
+    )
+    num_epochs: PositiveInt = Field(default=1, description="passes over the training data")
+    optimizer: dict[str, Any] | None = Field(default=None, description="the optimizer section")
+    loss: dict[str, Any] | None = Field(default=None, description="the loss section")
+    checkpoints: Checkpoints = Field(default=Checkpoints(), description="the checkpoints section")
+    app: Annotated[Literal["dnn"], AnyCase] = Field(default="dnn", description="the application")
+    seed: NonNegativeInt = Field(default=0, description="seed of initial weights, order of samples and dropout")
+    precision: Annotated[Literal["float32", "bf16", "auto"], AnyCase] = Field(
+        default="float32", description="arithmetic of the network; auto: bf16 on a GPU that has it"
+    )
+    compile: bool = Field(default=False, description="compile the network with torch.compile")
+    gradient_clip: PositiveFloat | None = Field(
+        default=None, description="largest norm of a gradient; longer ones are scaled"
+    )
+
+
+class Ray(Section):
+    """On which Ray cluster a run takes place, and with what share of it."""
+
+    num_workers: PositiveInt | tuple[PositiveInt, PositiveInt] | None = Field(
+        default=None, description="training workers; [min, max] for elastic training"
+    )
+    use_gpu: bool | Literal["auto"] = Field(default="auto", description="a GPU for each worker")
+    resources_per_worker: dict[str, PositiveFloat] | None = Field(default=None, description="Ray resources of a worker")
+    accelerator_type: str | None = Field(default=None, description="the GPUs' type, as Ray names it")
+    placement_strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = Field(
+        default="PACK", description="how workers are laid out over nodes"
+    )
+    address: str | None = Field(
+        default=None, description="a running cluster; else RAY_ADDRESS; else a private local Ray"
+    )
+    storage_path: PathString | None = Field(default=None, description="where a run's state lives; shared between nodes")
+    run_name: str | None = Field(
+        default=None, min_length=1, description="the run's name on the dashboard and in storage"
+    )
+    max_failures: NonNegativeInt = Field(default=3, description="failures of workers that a run survives")
+
+    @pydantic.model_validator(mode="after")
+    def _range_is_ordered(self) -> Ray:
+        if isinstance(self.num_workers, tuple) and self.num_workers[0] > self.num_workers[1]:
+            raise ValueError(f"num_workers: expected [min, max] with min <= max, got {list(self.num_workers)}")
+        return self
+
+
+class Config(Section):
+    """A whole configuration file."""
+
+    neural_network: NeuralNetwork = Field(description="the network, its data and its training")
+    ray: Ray = Field(default=Ray(), description="the cluster that it runs on")
+    schema_: str | None = Field(default=None, alias="$schema", description="for editors; not used by rayrml")
+
+
+def read_json(path: str | Path, where: str = "") -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        DataError: the file cannot be read.
+        ConfigError: it is not JSON; names the line and the column.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        place = f"{path}, line {error.lineno}, column {error.colno}"
+        raise ConfigError(Problem(place, f"not valid JSON. {error.msg}")) from None
+    except UnicodeDecodeError:
+        raise ConfigError(Problem(str(path), "not valid JSON. Expected UTF-8 text")) from None
+    except RecursionError:
+        raise ConfigError(Problem(str(path), "not usable JSON. It is nested too deeply")) from None
+    except OSError as error:
+        raise DataError(Problem(where or str(path), f"cannot read '{path}'. {error.strerror}")) from None
+
+
+def override(raw: Any, overrides: Mapping[str, Any]) -> Any:
+    """A copy of the file's object in which each dotted key has the value given.
+
+    Keys are counted from `neural_network`, but for those that begin with `ray.` or `neural_network.`.
+    """
+    raw = json.loads(json.dumps(raw))
+    for key, value in overrides.items():
+        parts = key.split(".")
+        if parts[0] not in ("neural_network", "ray"):
+            parts.insert(0, "neural_network")
+        place = raw
+        for depth, part in enumerate(parts):
+            if not isinstance(place, dict):
+                raise ConfigError(Problem(".".join(parts[:depth]), f"is no object, so '{key}' cannot be set in it"))
+            if depth == len(parts) - 1:
+                place[part] = value
+            else:
+                place = place.setdefault(part, {})
+    return raw
+
+
+def parse(raw: Any) -> tuple[Config | None, list[Problem]]:
+    """The configuration in a file's object, with every mistake found.
+
+    With mistakes, the configuration is what is left when the faulty values are taken out, so that the rest can be
+    checked too; None if too little is left.
+    """
+    found: list[Problem] = []
+    if not isinstance(raw, Mapping):
+        return None, [Problem("", "expected an object with the key 'neural_network'")]
+    values = dict(raw)
+    # What spans several keys is only checked once each of them is right, so mistakes can come to light in rounds.
+    for _round in range(4):
+        try:
+            return Config.model_validate_json(json.dumps(values)), found
+        except pydantic.ValidationError as error:
+            found += [p for p in problems(error, Config, values, "") if p not in found]
+            values = _without(values, error)
+    return None, found
+
+
+def _without(values: dict[str, Any], error: pydantic.ValidationError) -> dict[str, Any]:
+    values = json.loads(json.dumps(values))
+    for item in error.errors(include_url=False):
+        place: Any = values
+        *outer, last = item["loc"] or ("",)
+        for part in outer:
+            inner = place.get(part)
+            if not isinstance(inner, dict):
+                last = part  # what follows is a list's index or a union's member
+                break
+            place = inner
+        place.pop(last, None)
+    return values

@@ -1,0 +1,1 @@
+"""From folders of files to batches: discovery, readers, Ray Data pipelines, shards."""

@@ -1,0 +1,168 @@
+"""Which files a folder holds, what the samples are called, and which class each belongs to."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rayrml.errors import DataError, Problem
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """The samples below one folder, in the order of their names.
+
+    Attributes:
+        root: absolute path of the folder.
+        names: each sample's path relative to `root`, with forward slashes.
+        labels: (N,) int64 class indices, None where there are no classes.
+        classes: class names in the order of their indices, () where there are none.
+        ignored: how many files of other kinds lie among them, by extension.
+    """
+
+    root: str
+    names: Sequence[str]
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    ignored: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, index: int) -> str:
+        """Relative path of the sample at `index`."""
+        return self.names[int(index)]
+
+    def path(self, index: int) -> str:
+        """Absolute path of the sample at `index`."""
+        return f"{self.root}/{self.name(index)}"
+
+
+def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
+    """All files with one of `extensions` below a folder, or the one file that `path` names.
+
+    Files and folders whose names begin with a dot are passed over; other files are counted in `ignored`.
+
+    Raises:
+        DataError: there is no such folder, it cannot be read, or it holds no such file.
+    """
+    if Path(path).is_file():
+        return Samples(str(Path(path).parent), [Path(path).name])
+    if not Path(path).is_dir():
+        raise DataError(Problem(where, f"no such folder or file: '{path}'"))
+    names: list[str] = []
+    ignored: Counter[str] = Counter()
+    try:
+        _scan(path, frozenset(extensions), names, ignored)
+    except OSError as error:
+        raise DataError(Problem(where, f"cannot list '{error.filename}'. {error.strerror}")) from None
+    if not names:
+        kinds = ", ".join(sorted(extensions))
+        raise DataError(Problem(where, f"no files to read in '{path}'. Expected some with the ending {kinds}"))
+    names.sort()
+    return Samples(path, names, ignored=dict(ignored))
+
+
+def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequence[str] | None = None) -> Samples:
+    """The same samples with the class that each one's folder names.
+
+    The class is the image's own folder or, with a `tag`, the folder under the folder of that name. Class indices
+    follow `classes`, or the sorted names of the folders.
+
+    Raises:
+        DataError: an image lies in no class folder, a class folder has no images, or is not one of `classes`.
+    """
+    names_of = _class_of_folder(samples, tag)
+    unlabelled = [n for n in samples.names if not names_of[_folder(n)]]
+    if unlabelled:
+        inside = f"a folder under '{tag}'" if tag else "a folder of its class"
+        raise DataError(Problem(where, f"{_some(unlabelled)} in '{samples.root}' must lie in {inside}"))
+    found = sorted(set(names_of.values()))
+    empty = _folders_without(samples)
+    if empty:
+        raise DataError(Problem(where, f"class folders without images in '{samples.root}': {_some(empty)}"))
+    known = list(classes) if classes is not None else found
+    strange = [c for c in found if c not in set(known)]
+    if strange:
+        message = f"classes that training does not know in '{samples.root}': {_some(strange)}. Known: {_some(known)}"
+        raise DataError(Problem(where, message))
+    index = {name: i for i, name in enumerate(known)}
+    folders = {folder: index[name] for folder, name in names_of.items()}
+    labels = np.fromiter((folders[_folder(n)] for n in samples.names), np.int64, len(samples))
+    return dataclasses.replace(samples, labels=labels, classes=tuple(known))
+
+
+def _scan(root: str, extensions: frozenset[str], names: list[str], ignored: Counter[str]) -> None:
+    """Append the relative names of the files below `root`, without recursion: trees can be deep."""
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        with os.scandir(os.path.join(root, prefix)) as entries:  # noqa: PTH118 (a million joins)
+            for entry in entries:
+                name = entry.name
+                if name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    if not (entry.is_symlink() and _leads_back(root, prefix + name)):
+                        pending.append(f"{prefix}{name}/")
+                    continue
+                extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 (a million splits)
+                if extension in extensions:
+                    names.append(prefix + name)
+                else:
+                    ignored[extension or "no ending"] += 1
+
+
+def _leads_back(root: str, below: str) -> bool:
+    """Whether the link `root`/`below` leads to a folder that its own path goes through."""
+    parts = below.split("/")
+    through = {os.path.realpath("/".join([root, *parts[:i]])) for i in range(len(parts))}
+    return os.path.realpath(f"{root}/{below}") in through
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _class_of_folder(samples: Samples, tag: str | None) -> dict[str, str]:
+    """The class of each folder that has images, '' where its path gives none."""
+    folders = {_folder(n) for n in samples.names}
+    if tag is None:
+        return {f: f.rpartition("/")[2] for f in folders}
+    return {f: _under_tag(f"{samples.root}/{f}".split("/"), tag) for f in folders}
+
+
+def _under_tag(parts: list[str], tag: str) -> str:
+    """The part after the last `tag` that is followed by one."""
+    for i in range(len(parts) - 2, -1, -1):
+        if parts[i] == tag and parts[i + 1]:
+            return parts[i + 1]
+    return ""
+
+
+def _folders_without(samples: Samples) -> list[str]:
+    """The folders below the root in which no image lies, at any depth."""
+    filled = {""}
+    for name in {_folder(n) for n in samples.names}:
+        parts = name.split("/")
+        filled.update("/".join(parts[: i + 1]) for i in range(len(parts)))
+    empty: list[str] = []
+    for folder in filled:
+        with os.scandir(os.path.join(samples.root, folder)) as entries:  # noqa: PTH118
+            for entry in entries:
+                below = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir() and not entry.name.startswith(".") and below not in filled:
+                    empty.append(below)
+    return sorted(empty)
+
+
+def _some(names: Iterable[str], most: int = 10) -> str:
+    """The first few names in quotes, and how many more there are."""
+    listed = list(names)
+    text = ", ".join(f"'{n}'" for n in listed[:most])
+    return text if len(listed) <= most else f"{text} and {len(listed) - most} more"

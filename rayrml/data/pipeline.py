@@ -1,0 +1,143 @@
+"""Ray Data pipelines: from lists of files to decoded samples, in tasks that start fast and in a known order.
+
+The tasks import neither torch nor torchvision, which would take longer than decoding; so this module does not either.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import ray.data
+
+from rayrml.data.discovery import Samples
+from rayrml.errors import DataError
+from rayrml.lookup import Choice
+
+_CHUNK_BYTES = 32 * 2**20  # a task's output: small enough for the object store, large enough to be worth a task
+_SEPARATOR = b"\0"  # the one byte that no path has
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Samples with what turns them into arrays.
+
+    Attributes:
+        samples: the files.
+        reader: the row of the readers' table that decodes them.
+        shape: (C, *spatial) that every sample must have.
+        name: what the dataset is called on the dashboard.
+    """
+
+    samples: Samples
+    reader: Choice
+    shape: tuple[int, ...]
+    name: str
+
+    @property
+    def bytes_per_sample(self) -> int:
+        """Size of a decoded sample."""
+        return int(np.prod(self.shape))
+
+
+class Decoded(NamedTuple):
+    """Some samples in the order asked for.
+
+    Attributes:
+        first: place of the first of them in the list of indices that was asked for.
+        inputs: (n, C, *spatial) uint8; zeros where a sample could not be decoded.
+        errors: (n,) what is wrong with each sample, "" if nothing is.
+    """
+
+    first: int
+    inputs: np.ndarray
+    errors: np.ndarray
+
+
+def dataset(source: Source, indices: np.ndarray, *, decode_cpus: float, smallest_chunk: int = 1) -> ray.data.Dataset:
+    """A lazy dataset of the samples at `indices`, in that order, decoded by tasks of `decode_cpus` CPUs.
+
+    Its columns are those of `Decoded`, `first` once a row.
+    """
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    chunks = path_chunks(source, indices, smallest_chunk)
+    paths = ray.data.from_items(chunks, override_num_blocks=len(chunks))
+    decoder: Any = Decoder(source.reader, source.shape)
+    decoded = paths.map_batches(decoder, batch_size=None, num_cpus=decode_cpus)
+    decoded.set_name(source.name)
+    return decoded
+
+
+def decode(
+    source: Source, indices: np.ndarray, *, decode_cpus: float, smallest_chunk: int = 1, ahead: int = 2
+) -> Iterator[Decoded]:
+    """The decoded samples at `indices`, some at a time, each once and in order."""
+    if not len(indices):
+        return
+    data = dataset(source, indices, decode_cpus=decode_cpus, smallest_chunk=smallest_chunk)
+    for block in blocks(data, ahead):
+        yield Decoded(int(block["place"][0]), block["input"], block["error"])
+
+
+def blocks(data: ray.data.Dataset, ahead: int = 2) -> Iterator[dict[str, np.ndarray]]:
+    """The blocks of a dataset, as arrays by column, each once; the next ones are fetched `ahead` of their use."""
+    yield from cast(
+        "Iterator[dict[str, np.ndarray]]",
+        data.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=ahead),
+    )
+
+
+def path_chunks(source: Source, indices: np.ndarray, smallest: int = 1) -> list[dict[str, Any]]:
+    """The files of each task, at least `smallest`: `first`, their place among `indices`, and `paths`.
+
+    All paths of a task are one string: Ray takes a thousand times longer over a list of strings.
+    """
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    by_memory = max(_CHUNK_BYTES // source.bytes_per_sample, 1)
+    size = max(min(by_memory, -(-len(indices) // (4 * cpus))), smallest)
+    return [
+        {
+            "first": first,
+            "paths": _SEPARATOR.join(os.fsencode(source.samples.path(i)) for i in indices[first : first + size]),
+        }
+        for first in range(0, len(indices), size)
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoder:
+    """What a decoding task does to its list of files; a file that fails does not take the others along."""
+
+    reader: Choice
+    shape: tuple[int, ...]
+
+    def __call__(self, block: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Rows `place`, `input` (n, C, *spatial) uint8 and `error` for the chunks in `block`."""
+        decode_file = self.reader.build().decode
+        paths = [p for chunk in block["paths"] for p in chunk.split(_SEPARATOR)]
+        inputs = np.zeros((len(paths), *self.shape), np.uint8)
+        errors = [""] * len(paths)
+        for i, path in enumerate(paths):
+            name = os.fsdecode(path)
+            try:
+                image = decode_file(name)
+            except DataError as error:
+                errors[i] = str(error)
+                continue
+            if image.shape == self.shape:
+                inputs[i] = image
+            else:
+                errors[i] = f"{name}: {_size(image.shape)}, but the others are {_size(self.shape)}"
+        first = int(block["first"][0])
+        return {"place": np.arange(first, first + len(paths)), "input": inputs, "error": np.array(errors, object)}
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    """A sample's size as people say it: width x height and channels for an image."""
+    if len(shape) != 3:
+        return "x".join(map(str, shape))
+    return f"is {shape[2]}x{shape[1]} pixels with {shape[0]} channel{'s' if shape[0] > 1 else ''}"

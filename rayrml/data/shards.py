@@ -1,0 +1,132 @@
+"""A worker's share of the samples, as batches of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from rayrml.workers import Workers
+
+
+class Batch(NamedTuple):
+    """Samples of one step.
+
+    Attributes:
+        input: (n, C, *spatial) uint8, on the training device.
+        target: (n,) int64 class indices, None where there are no targets.
+        positions: (n,) numbers of the samples in their `Samples`; a numpy array.
+    """
+
+    input: torch.Tensor
+    target: torch.Tensor | None
+    positions: np.ndarray
+
+
+class Shard(Protocol):
+    """What gives a worker its batches."""
+
+    def batches(self, sizes: Sequence[int], epoch: int | None) -> Iterator[Batch]:
+        """Batches of these sizes; each of the shard's samples comes once.
+
+        Args:
+            sizes: samples in each batch; zeros are allowed and give empty batches.
+            epoch: which of the training orders, None for the shard's own order.
+        """
+        ...
+
+
+class ResidentShard:
+    """Samples that stay in memory as one tensor, on the device that computes with them.
+
+    An epoch is a permutation and one gather a batch: nothing is decoded, copied between processes or looked at twice.
+    """
+
+    def __init__(
+        self, inputs: torch.Tensor, targets: torch.Tensor | None, positions: np.ndarray, *, seed: Sequence[int] = ()
+    ):
+        self.inputs = inputs
+        self.targets = targets
+        self.positions = positions
+        self.seed = seed
+
+    def batches(self, sizes: Sequence[int], epoch: int | None) -> Iterator[Batch]:
+        """Batches in the order of `epoch`, which follows from the seed and the epoch alone."""
+        order = torch.arange(len(self.inputs)) if epoch is None else self._order(epoch)
+        moved = order.to(self.inputs.device)
+        numbers = self.positions[order.numpy()]
+        start = 0
+        for size in sizes:
+            picked = moved[start : start + size]
+            target = None if self.targets is None else self.targets.index_select(0, picked)
+            yield Batch(self.inputs.index_select(0, picked), target, numbers[start : start + size])
+            start += size
+
+    def _order(self, epoch: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(mix_seed(*self.seed, epoch))
+        return torch.randperm(len(self.inputs), generator=generator)
+
+
+class StreamedShard:
+    """Samples that are decoded anew in each epoch, ahead of their use.
+
+    The order is drawn over the samples of all workers and dealt out in turn, so that a global batch holds the same
+    samples for any number of workers.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[np.ndarray], Iterator[np.ndarray]],
+        labels: np.ndarray | None,
+        num_samples: int,
+        *,
+        workers: Workers,
+        seed: Sequence[int] = (),
+    ):
+        self.read = read
+        self.labels = labels
+        self.num_samples = num_samples
+        self.workers = workers
+        self.seed = seed
+
+    def batches(self, sizes: Sequence[int], epoch: int | None) -> Iterator[Batch]:
+        """Batches in the order of `epoch`, which follows from the seed and the epoch alone."""
+        order = np.arange(self.num_samples)
+        if epoch is not None:
+            np.random.default_rng(mix_seed(*self.seed, epoch)).shuffle(order)
+        mine = order[self.workers.rank :: self.workers.size]
+        if not len(mine):
+            yield from [Batch(torch.empty(0), None, mine)] * len(sizes)
+            return
+        start = 0
+        for size, inputs in zip(sizes, cut(self.read(mine), sizes), strict=True):
+            positions = mine[start : start + size]
+            target = None if self.labels is None else torch.from_numpy(self.labels[positions])
+            yield Batch(torch.from_numpy(inputs), target, positions)
+            start += size
+
+
+def cut(blocks: Iterator[np.ndarray], sizes: Sequence[int]) -> Iterator[np.ndarray]:
+    """The rows of `blocks`, in order, in new arrays of the `sizes` given."""
+    block = next(blocks, None)
+    used = 0
+    for size in sizes:
+        pieces: list[np.ndarray] = []
+        missing = size
+        while block is not None and (missing > 0 or not pieces):
+            piece = block[used : used + missing]
+            pieces.append(piece)
+            missing -= len(piece)
+            used += len(piece)
+            if used == len(block) and missing > 0:
+                block, used = next(blocks, None), 0
+        if missing or not pieces:
+            raise ValueError(f"the blocks end {missing} rows short of a batch of {size}")
+        yield np.concatenate(pieces)
+
+
+def mix_seed(*numbers: int) -> int:
+    """One seed from several numbers; near ones (seed 0 of epoch 1, seed 1 of epoch 0) give unrelated seeds."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

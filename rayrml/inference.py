@@ -1,0 +1,126 @@
+"""Prediction without targets: a Ray Data job whose actors decode and compute, and one writer that they feed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import ray
+import ray.data
+import torch
+
+from rayrml.cluster import Allocation
+from rayrml.data.pipeline import Decoder, Source, blocks, path_chunks
+from rayrml.errors import DataError, Problem
+from rayrml.network import Network
+from rayrml.predictions import PredictionFile
+from rayrml.steps import EvaluationStep, autocast_dtype
+
+
+@dataclasses.dataclass(frozen=True)
+class InferenceJob:
+    """What there is to predict.
+
+    Attributes:
+        network: with its trained weights, on the CPU.
+        source: the samples.
+        classes: class names in the order of the network's outputs, () if unknown.
+        batch_size: samples of a batch, over all actors.
+        output_path: the HDF5 file, None to compute without keeping anything.
+        precision: `float32`, `bf16` or `auto`.
+    """
+
+    network: Network
+    source: Source
+    classes: tuple[str, ...]
+    batch_size: int
+    output_path: str | None
+    precision: str
+
+
+def predict(job: InferenceJob, allocation: Allocation, progress: Callable[[int], None]) -> int:
+    """Write one dataset for each sample of the job, and give their number.
+
+    Args:
+        job: what to predict.
+        allocation: how many actors there are, and what each has.
+        progress: called with the number of samples predicted so far.
+
+    Raises:
+        DataError: samples that cannot be read, all of them named; the others are in the file none the less.
+    """
+    file = PredictionFile(job.output_path, job.classes) if job.output_path else None
+    errors: list[str] = []
+    done = 0
+    with contextlib.ExitStack() as stack:
+        if file is not None:
+            stack.callback(file.discard)  # does nothing once the file is closed
+        for block in blocks(_dataset(job, allocation)):
+            good = [i for i, error in enumerate(block["error"]) if not error]
+            errors += [str(e) for e in block["error"] if e]
+            names = [job.source.samples.name(i) for i in block["place"][good]]
+            if file is not None and names:
+                file.write(names, block["output"][good])
+            done += len(names)
+            progress(done)
+        if file is not None and done:
+            file.close()
+    if errors:
+        first = [Problem("", e) for e in errors[:10]]
+        count = f"{len(errors)} of {len(job.source.samples)} samples have no prediction; the other {done} have"
+        raise DataError(*first, Problem("", count))
+    return done
+
+
+def _dataset(job: InferenceJob, allocation: Allocation) -> ray.data.Dataset:
+    """The lazy dataset of predictions: `place` of the sample, its `output`, and what is wrong with it."""
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    actors = allocation.most_workers
+    batch = -(-job.batch_size // actors)
+    chunks = path_chunks(job.source, np.arange(len(job.source.samples)), batch)
+    paths = ray.data.from_items(chunks, override_num_blocks=len(chunks))
+    resources: dict[str, Any] = {"num_cpus": min(allocation.resources_per_worker.get("CPU", 1), 1)}
+    if allocation.use_gpu:
+        resources["num_gpus"] = 1
+    data = paths.map_batches(
+        Predictor,
+        fn_constructor_args=([ray.put(job)], batch, actors),
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(size=min(actors, len(chunks))),
+        **resources,
+    )
+    data.set_name(job.source.name)
+    return data
+
+
+class Predictor:
+    """An actor that holds the network and turns lists of files into outputs."""
+
+    def __init__(self, job: Sequence[ray.ObjectRef], batch_size: int, num_actors: int):
+        # In a list, since Ray warns of large arguments that an actor could not be started again with.
+        [work] = ray.get(list(job))
+        self.decoder = Decoder(work.source.reader, work.source.shape)
+        self.batch_size = batch_size
+        self.device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
+        # Ray gives a process one thread; an actor has its part of the machine.
+        torch.set_num_threads(max((os.cpu_count() or 1) // num_actors, 1))
+        network = work.network.to(self.device).eval()
+        self.step = EvaluationStep(network, None, None, autocast=autocast_dtype(work.precision, self.device))
+
+    def __call__(self, block: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Rows `place`, `output` and `error` for the chunks of files in `block`."""
+        decoded = self.decoder(block)
+        inputs = torch.from_numpy(decoded.pop("input"))
+        outputs = [self.step(part.to(self.device), None).cpu() for part in inputs.split(self.batch_size)]
+        return {**decoded, "output": torch.cat(outputs).numpy()}
+
+
+def rate(started: float, done: int) -> str:
+    """Samples a second since `started`, for people."""
+    return f"{done / max(time.monotonic() - started, 1e-9):.0f} samples/s"

@@ -1,0 +1,313 @@
+"""What a run says: sections and lines on the screen, and the files `<outfile>_train.txt` and `<outfile>_test.txt`.
+
+Everything is written by the driver; workers send the messages defined here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from rayrml.errors import DataError, Problem
+
+_SECONDS_BETWEEN_LINES = 0.5
+
+
+class BatchRow(NamedTuple):
+    """One training step.
+
+    Attributes:
+        epoch: from 1.
+        batch: from 1.
+        seconds: since training began.
+        loss: mean over the global batch.
+        gradient_norm: of the global batch's gradient.
+        data: seconds spent on getting the batch.
+        compute: seconds in forward, backward and update.
+        reduce: seconds in which workers exchanged gradients.
+    """
+
+    epoch: int
+    batch: int
+    seconds: float
+    loss: float
+    gradient_norm: float
+    data: float
+    compute: float
+    reduce: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """Training begins with this epoch: the first, or the one after the last checkpoint if workers were lost."""
+
+    epoch: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """Something that takes a while before or between batches."""
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchesTrained:
+    """The steps since the last such message."""
+
+    rows: list[BatchRow]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """One pass over the test samples.
+
+    Attributes:
+        epoch: epochs trained, 1 for evaluation alone.
+        num_batches: batches of the pass.
+        loss: mean over all samples.
+        metric: name of the metric.
+        value: the metric over all samples.
+        seconds: duration of the pass.
+    """
+
+    epoch: int
+    num_batches: int
+    loss: float
+    metric: str
+    value: float
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """A file was finished."""
+
+    kind: str
+    path: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Failed:
+    """A worker met an error that starting again cannot cure."""
+
+    error: Exception
+
+
+Message = Started | Phase | BatchesTrained | Evaluated | Saved | Failed
+
+
+class RunLog:
+    """The screen and the log files of one run.
+
+    Attributes:
+        history: a dict for each finished epoch, `epoch`, `train_loss`, `seconds` and, with test data, `test_loss` and
+            the metric's name.
+        saved: paths of the files that the run wrote, by kind.
+    """
+
+    def __init__(self, outfile: str | None = None, *, num_epochs: int = 1, num_batches: int = 0, quiet: bool = False):
+        self.num_epochs = num_epochs
+        self.num_batches = num_batches
+        self.quiet = quiet
+        self.history: list[dict[str, float]] = []
+        self.saved: dict[str, list[str]] = {}
+        self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True, markup=False, emoji=False)
+        self._bar: Progress | None = None
+        self._shown = 0.0
+        self._since_shown = [0.0, 0.0, 0.0]
+        self._losses: list[float] = []
+        self._epoch_began = 0.0
+        self._train_file = _open(outfile, "train")
+        self._test_file = _open(outfile, "test")
+        self._marks: dict[int, tuple[int, int]] = {}
+
+    def section(self, title: str, rows: Mapping[str, Any]) -> None:
+        """Print a heading and a line for each of the rows that has a value."""
+        self.line("")
+        self.line(f" {title} ".center(78, "_"))
+        for name, value in rows.items():
+            if value is not None:
+                self.line(f"* {name:<28}: {value}")
+
+    def line(self, text: str) -> None:
+        """Print one line with the time of day."""
+        if not self.quiet:
+            self._console.print(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {text}".rstrip())
+
+    def receive(self, message: Message) -> None:
+        """Show and write down what a worker says.
+
+        Raises:
+            Exception: the error of a `Failed` message.
+        """
+        match message:
+            case Started(epoch):
+                self._rewind(epoch)
+            case Phase(text):
+                self.line(text)
+            case BatchesTrained(rows):
+                for row in rows:
+                    self._batch(row)
+                _flush(self._train_file)
+            case Evaluated():
+                self._evaluation(message)
+            case Saved(kind, path):
+                self.saved.setdefault(kind, []).append(path)
+                self.line(f"Saved {kind}: {displayed(path)}")
+            case Failed(error):
+                raise error
+
+    def close(self) -> None:
+        """Finish the progress bar and the files."""
+        self._end_bar()
+        for file in (self._train_file, self._test_file):
+            if file:
+                file.close()
+
+    def _batch(self, row: BatchRow) -> None:
+        if row.batch == 1:
+            self._begin_epoch(row)
+        self._losses.append(row.loss)
+        for i, seconds in enumerate((row.data, row.compute, row.reduce)):
+            self._since_shown[i] += seconds
+        if self._train_file:
+            line = f"{row.epoch} {row.batch} {row.seconds:.6f} {row.loss:.8f} {row.gradient_norm:.8f}\n"
+            self._train_file.write(line)
+        last = row.batch == self.num_batches
+        now = time.monotonic()
+        if self._on_terminal:
+            self._advance(row)
+        if last or row.batch == 1 or now - self._shown >= _SECONDS_BETWEEN_LINES:
+            if last or not self._on_terminal:
+                self._end_bar()
+                self.line(self._batch_line(row))
+            self._shown, self._since_shown = now, [0.0, 0.0, 0.0]
+        if last:
+            self._record(row)
+
+    def _begin_epoch(self, row: BatchRow) -> None:
+        self._losses = []
+        self._epoch_began = row.seconds - row.data - row.compute - row.reduce
+        self._since_shown = [0.0, 0.0, 0.0]
+        if row.epoch not in self._marks:
+            self._marks[row.epoch] = (_tell(self._train_file), _tell(self._test_file))
+
+    def _record(self, row: BatchRow) -> None:
+        """Begin the epoch's line of the history; evaluation completes it."""
+        mean = sum(self._losses) / len(self._losses)
+        self.history.append({"epoch": row.epoch, "train_loss": mean, "seconds": row.seconds - self._epoch_began})
+
+    def _batch_line(self, row: BatchRow) -> str:
+        total = sum(self._since_shown) or 1.0
+        data, compute, reduce = (round(100 * part / total) for part in self._since_shown)
+        return (
+            f"Train Epoch {_of(row.epoch, self.num_epochs)} : Batch {_of(row.batch, self.num_batches)} "
+            f"(Loss = {row.loss:.4f}; |g| = {row.gradient_norm:.4f}) "
+            f"[Data: {data}%; Compute: {compute}%; Grad/Comm: {reduce}%]"
+        )
+
+    def _evaluation(self, done: Evaluated) -> None:
+        self.line(
+            f"Eval  Epoch {_of(done.epoch, self.num_epochs)} : Batch {_of(done.num_batches, done.num_batches)} "
+            f"(Loss: {done.loss:.4f}) | {done.metric.capitalize()}: {done.value:.3f}"
+        )
+        if not self.history or self.history[-1]["epoch"] != done.epoch:
+            self.history.append({"epoch": done.epoch})
+        self.history[-1] |= {"test_loss": done.loss, done.metric: done.value}
+        if self._test_file:
+            self._test_file.write(f"{done.epoch} {done.loss:.8f} {done.value:.8f}\n")
+            self._test_file.flush()
+
+    def _rewind(self, epoch: int) -> None:
+        """Forget what was written of `epoch` and later ones: it is done anew from the last checkpoint."""
+        self.history = [line for line in self.history if line["epoch"] < epoch]
+        if epoch in self._marks:
+            for file, mark in zip((self._train_file, self._test_file), self._marks[epoch], strict=True):
+                if file:
+                    file.seek(mark)
+                    file.truncate()
+            self._marks = {e: m for e, m in self._marks.items() if e < epoch}
+
+    @property
+    def _on_terminal(self) -> bool:
+        return self._console.is_terminal and not self.quiet
+
+    def _advance(self, row: BatchRow) -> None:
+        """Move the live line, which is there only while an epoch runs."""
+        bar = self._bar or self._begin_bar(row.epoch)
+        now = f"{_of(row.batch, self.num_batches)} loss {row.loss:.4f} |g| {row.gradient_norm:.4f}"
+        bar.update(bar.task_ids[0], completed=row.batch, now=now)
+
+    def _begin_bar(self, epoch: int) -> Progress:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[now]}"), TimeElapsedColumn())
+        self._bar = Progress(*columns, console=self._console, transient=True)
+        self._bar.add_task(f"Train Epoch {_of(epoch, self.num_epochs)}", total=self.num_batches, now="")
+        self._bar.start()
+        return self._bar
+
+    def _end_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def displayed(path: str | Path) -> str:
+    """A path as one would type it: relative to the current directory where it lies below it."""
+    try:
+        return f"./{Path(path).relative_to(Path.cwd())}"
+    except ValueError:
+        return str(path)
+
+
+def table(rows: Iterable[Iterable[Any]], headings: Iterable[str]) -> list[str]:
+    """Lines of a table whose first column is aligned to the left and whose last one to the right."""
+    cells = [[str(h) for h in headings], *([str(c) for c in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    last = len(widths) - 1
+    return [
+        "  ".join(c.rjust(w) if i == last else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in cells
+    ]
+
+
+def log_path(outfile: str, kind: str) -> Path:
+    """`out_x.txt` -> `out_x_train.txt`."""
+    path = Path(outfile)
+    return path.with_name(f"{path.stem}_{kind}{path.suffix}")
+
+
+def _open(outfile: str | None, kind: str) -> IO[str] | None:
+    if outfile is None:
+        return None
+    path = log_path(outfile, kind)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise DataError(Problem("neural_network.outfile", f"cannot write '{path}'. {error.strerror}")) from None
+
+
+def _tell(file: IO[str] | None) -> int:
+    return file.tell() if file else 0
+
+
+def _flush(file: IO[str] | None) -> None:
+    if file:
+        file.flush()
+
+
+def _of(number: int, total: int) -> str:
+    """`[ 1/20]`, `[  5/ 469]`: aligned over a run, in the predecessor's widths, which scripts look for."""
+    width = max(len(str(total)), 2)
+    return f"[{number:>{width}}/{total:>{width + (width > 2)}}]"
+
+
+Emit = Callable[[Message], None]

@@ -1,0 +1,187 @@
+"""What happens to one batch: the training step and the evaluation step, on tensors alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from rayrml.losses import Loss
+from rayrml.metrics import Metric
+from rayrml.workers import Workers
+
+
+def to_input(batch: torch.Tensor) -> torch.Tensor:
+    """Pixels 0..255 as float32 in [0, 1]; what is floating point already stays as it is."""
+    return batch if batch.is_floating_point() else torch.div(batch, 255)
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """The type that `precision` (`float32`, `bf16`, `auto`) makes of float32 on this device, None to keep it."""
+    if precision == "bf16":
+        return torch.bfloat16
+    if precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    return None
+
+
+@dataclasses.dataclass
+class Trained:
+    """What a training step leaves to be logged.
+
+    Attributes:
+        loss: mean over the global batch, regularization included, before the update; a scalar on the device.
+        gradient_norm: length of the global batch's gradient before clipping; a scalar on the device.
+        compute_seconds: time in forward, backward and update.
+        reduce_seconds: time in which workers exchanged gradients.
+    """
+
+    loss: torch.Tensor
+    gradient_norm: torch.Tensor
+    compute_seconds: float
+    reduce_seconds: float
+
+
+class TrainingStep:
+    """One update of the network from one global batch, of which this worker holds a part.
+
+    The gradient is that of the global batch's mean loss, for any number of workers and any split: each worker's mean
+    counts by its share. All gradients of a worker lie in one tensor, so that one exchange, one norm and one fill do
+    the work of one for each parameter.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: Loss,
+        optimizer: torch.optim.Optimizer,
+        *,
+        workers: Workers = Workers(),  # noqa: B008 (frozen)
+        autocast: torch.dtype | None = None,
+        gradient_clip: float | None = None,
+    ):
+        self.network = network
+        self.loss = loss
+        self.optimizer = optimizer
+        self.workers = workers
+        self.autocast = autocast
+        self.gradient_clip = gradient_clip
+        self.penalty: Callable[[], torch.Tensor | None] = getattr(network, "penalty", lambda: None)
+        self.parameters = [p for p in network.parameters() if p.requires_grad]
+        self.shared = _SharedGradient(self.parameters) if workers.size > 1 else None
+
+    def __call__(self, batch: torch.Tensor, target: torch.Tensor, num_samples: int) -> Trained:
+        """Update the network from this worker's part of a global batch of `num_samples`; the part may be empty."""
+        started = time.perf_counter()
+        if self.shared is None:
+            loss, exchanged = self._alone(batch, target), 0.0
+            norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        else:
+            loss, exchanged = self._together(batch, target, num_samples)
+            norm = self.shared.gradient.norm()
+        if self.gradient_clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.gradient_clip, norm)
+        self.optimizer.step()
+        return Trained(loss, norm, time.perf_counter() - started - exchanged, exchanged)
+
+    def _alone(self, batch: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._loss(batch, target)
+        loss.backward()
+        return loss.detach()
+
+    def _together(self, batch: torch.Tensor, target: torch.Tensor, num_samples: int) -> tuple[torch.Tensor, float]:
+        shared = self.shared
+        if shared is None:
+            raise RuntimeError("several workers need a shared gradient")
+        shared.everything.zero_()
+        if len(batch):
+            loss = self._loss(batch, target)
+            weight = self.loss.weight(target) if self.loss.weight else len(batch)
+            share = torch.as_tensor(weight / num_samples, dtype=loss.dtype, device=loss.device)
+            (loss * share).backward()
+            shared.loss.copy_(loss.detach() * share)
+            shared.weight.copy_(share)
+        started = time.perf_counter()
+        self.workers.sum(shared.everything)
+        exchanged = time.perf_counter() - started
+        if self.loss.weight:
+            # The shares add up to one only where every sample counts the same.
+            shared.everything.div_(shared.weight.clone())
+        return shared.loss.clone(), exchanged
+
+    def _loss(self, batch: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        with _autocast(batch, self.autocast):
+            output = self.network(to_input(batch))
+        loss = self.loss(output.float(), target)
+        penalty = self.penalty()
+        return loss if penalty is None else loss + penalty
+
+
+class _SharedGradient:
+    """All gradients, the loss and its weight in one tensor, which workers add up in one exchange."""
+
+    def __init__(self, parameters: list[nn.Parameter]):
+        count = sum(p.numel() for p in parameters)
+        self.everything = torch.zeros(count + 2, dtype=parameters[0].dtype, device=parameters[0].device)
+        self.gradient = self.everything[:count]
+        self.loss = self.everything[count]
+        self.weight = self.everything[count + 1]
+        for parameter, piece in zip(parameters, self.gradient.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = piece.view_as(parameter)
+
+
+class EvaluationStep:
+    """Loss and metric of batches, added up over an epoch and over workers."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: Loss | None,
+        metric: Metric | None,
+        *,
+        workers: Workers = Workers(),  # noqa: B008 (frozen)
+        autocast: torch.dtype | None = None,
+    ):
+        self.network = network
+        self.loss = loss
+        self.metric = metric
+        self.workers = workers
+        self.autocast = autocast
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._loss: torch.Tensor | float = 0.0
+        self._weight: torch.Tensor | float = 0.0
+        self._sums: torch.Tensor | None = None
+
+    @torch.inference_mode()
+    def __call__(self, batch: torch.Tensor, target: torch.Tensor | None) -> torch.Tensor:
+        """The network's output (N, ...) for a batch, whose loss and metric are added to what there is."""
+        with _autocast(batch, self.autocast):
+            output = self.network(to_input(batch)).float()
+        if target is not None and self.loss is not None and self.metric is not None:
+            weight = self.loss.weight(target) if self.loss.weight else len(batch)
+            self._loss = self._loss + self.loss(output, target).double() * weight
+            self._weight = self._weight + weight
+            sums = self.metric.sums(output, target)
+            self._sums = sums if self._sums is None else self._sums + sums
+        return output
+
+    def result(self, device: torch.device) -> tuple[float, float]:
+        """Mean loss and metric over all samples of all workers; every worker must call it."""
+        if self.metric is None:
+            raise RuntimeError("there is no metric to compute")
+        sizes = self.workers.gather(0 if self._sums is None else self._sums.numel())
+        sums = torch.zeros(max(sizes), dtype=torch.float64, device=device) if self._sums is None else self._sums
+        totals = torch.cat([torch.as_tensor([self._loss, self._weight], dtype=torch.float64, device=device), sums])
+        self.workers.sum(totals)
+        return float(totals[0] / totals[1]), self.metric.value(totals[2:])
+
+
+def _autocast(batch: torch.Tensor, dtype: torch.dtype | None) -> torch.autocast:
+    return torch.autocast(batch.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)

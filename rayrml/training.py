@@ -1,0 +1,162 @@
+"""Training on Ray: the `TorchTrainer` that runs the epoch loop on workers, and how they speak to the driver."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from ray.train.torch import TorchTrainer, get_device
+
+from rayrml.cluster import Allocation, quiet
+from rayrml.epochs import Job, Outputs, Worker
+from rayrml.errors import ClusterError, RayrmlError
+from rayrml.predictions import start_writer
+from rayrml.run_log import Failed, Message, Phase, RunLog
+from rayrml.workers import Workers
+
+
+def run_in_driver(job: Job, log: RunLog) -> None:
+    """Train with the driver itself as the only worker, through the same trainer and function as many workers use."""
+
+    def loop(config: dict[str, Any]) -> None:
+        Worker(job, Workers(), get_device(), emit=log.receive, outputs=Outputs()).run()
+
+    TorchTrainer(loop, train_loop_config={}, scaling_config=ray.train.ScalingConfig(num_workers=0)).fit()
+
+
+def run_on_workers(
+    job: Job, log: RunLog, allocation: Allocation, *, storage: str, name: str, max_failures: int
+) -> None:
+    """Train on Ray Train's workers; what they say is shown here, by the driver.
+
+    Raises:
+        RayrmlError: what a worker found wrong.
+        ClusterError: workers were lost more than `max_failures` times.
+    """
+    actor: Any = ray.remote(_Mailbox)
+    mailbox = actor.options(num_cpus=0).remote()
+    node_id = ray.get_runtime_context().get_node_id()
+    writer = start_writer(node_id) if job.output else None
+    trainer = TorchTrainer(
+        _worker_loop,
+        train_loop_config={
+            "job": ray.put(job),
+            "mailbox": mailbox,
+            "writer": writer,
+            "verbose": allocation.verbose,
+        },
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=allocation.num_workers,
+            use_gpu=allocation.use_gpu,
+            resources_per_worker=dict(allocation.resources_per_worker),
+            placement_strategy=allocation.placement_strategy,
+            accelerator_type=allocation.accelerator_type,
+        ),
+        run_config=ray.train.RunConfig(
+            name=name,
+            storage_path=storage,
+            failure_config=ray.train.FailureConfig(max_failures=max_failures),
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+        ),
+    )
+    fit = _Background(trainer.fit)
+    try:
+        while fit.running:
+            for message in ray.get(mailbox.take.remote()):
+                log.receive(message)
+            fit.wait(0.1)
+        for message in ray.get(mailbox.take.remote()):
+            log.receive(message)
+    except BaseException:
+        # Workers that Ray starts again look here first and end at once.
+        mailbox.stop.remote()
+        raise
+    if fit.error is not None:
+        raise _explained(fit.error) from fit.error
+
+
+def _worker_loop(config: dict[str, Any]) -> None:
+    if not config["verbose"]:
+        quiet()
+    mailbox = config["mailbox"]
+    if ray.get(mailbox.stopped.remote()):
+        return
+    context = ray.train.get_context()
+    workers = Workers(context.get_world_rank(), context.get_world_size())
+    # Ray gives a process one thread; a training worker has its part of the machine.
+    torch.set_num_threads(max((os.cpu_count() or 1) // context.get_local_world_size(), 1))
+
+    def emit(message: Message) -> None:
+        mailbox.put.remote(message)
+
+    try:
+        job: Job = ray.get(config["job"])
+        Worker(job, workers, get_device(), emit=emit, outputs=Outputs(config["writer"])).run()
+    except (RayrmlError, torch.OutOfMemoryError) as error:
+        ray.get(mailbox.put.remote(Failed(error)))
+        raise
+    ray.get(mailbox.put.remote(Phase("")))  # what was sent before has arrived when this has
+
+
+class _Mailbox:
+    """The actor through which workers speak to the driver."""
+
+    def __init__(self) -> None:
+        self._messages: list[Message] = []
+        self._stopped = False
+
+    def put(self, message: Message) -> None:
+        if message != Phase(""):
+            self._messages.append(message)
+
+    def take(self) -> list[Message]:
+        messages, self._messages = self._messages, []
+        return messages
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def stopped(self) -> bool:
+        return self._stopped
+
+
+class _Background:
+    """A call in a thread of its own: the main thread stays free for signals and for what workers say."""
+
+    def __init__(self, call: Callable[[], Any]):
+        self.error: BaseException | None = None
+        self._call = call
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def wait(self, seconds: float) -> None:
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        try:
+            self._call()
+        except BaseException as error:  # handed to the thread that waits
+            self.error = error
+
+
+def _explained(error: BaseException) -> BaseException:
+    """A worker's own error instead of the ones that Ray wrapped around it."""
+    failures = getattr(error, "worker_failures", None) or {}
+    for rank in sorted(failures):
+        cause = getattr(failures[rank], "cause", failures[rank])
+        if isinstance(cause, RayrmlError | torch.OutOfMemoryError):
+            return cause
+    if failures:
+        rank = min(failures)
+        reason = str(failures[rank]).strip().splitlines()[-1]
+        return ClusterError(f"worker {rank} failed, and starting again did not help. {reason}")
+    return ClusterError(f"training failed. {str(error).strip().splitlines()[-1]}")

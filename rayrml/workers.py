@@ -1,0 +1,56 @@
+"""The workers of one run: who this process is among them, and what they sum and share."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+import torch
+import torch.distributed
+
+
+@dataclasses.dataclass(frozen=True)
+class Workers:
+    """This process's place among the workers; with one worker nothing is communicated.
+
+    Attributes:
+        rank: number of this worker, from 0.
+        size: number of workers.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """`tensor` with the sum over all workers put in its place."""
+        if self.size > 1:
+            torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every worker's `value`, by rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+    def share(self, count: int) -> int:
+        """How many of `count` samples are this worker's when they are dealt out in turn."""
+        return count // self.size + (self.rank < count % self.size)
+
+    def batch_sizes(self, num_samples: int, batch_size: int) -> list[int]:
+        """This worker's part of each global batch of an epoch; parts of a batch differ by one at the most.
+
+        Dealing samples out in turn makes the parts add up to every global batch exactly, the ragged last one too,
+        and to each worker's share of all samples, whatever the three numbers are.
+        """
+        ends = [min(end, num_samples) for end in range(0, num_samples + batch_size, batch_size)]
+        dealt = [self.share(end) for end in ends]
+        return [after - before for before, after in itertools.pairwise(dealt)]
+
+
+def global_batch_sizes(num_samples: int, batch_size: int) -> list[int]:
+    """Samples of each global batch of an epoch; the last one holds what is left over."""
+    return Workers().batch_sizes(num_samples, batch_size)
