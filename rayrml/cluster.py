@@ -28,6 +28,7 @@ class Allocation:
         resources_per_worker: Ray's logical resources of a worker.
         decode_cpus: logical CPUs of a task that decodes; there is always room for one beside the workers.
         num_nodes: machines of the cluster.
+        attached: whether the cluster was there before the run.
         verbose: whether Ray's own messages are wanted.
         placement_strategy: how workers are laid out over nodes.
         accelerator_type: the GPUs' type, None for any.
@@ -39,6 +40,7 @@ class Allocation:
     resources_per_worker: Mapping[str, float]
     decode_cpus: float
     num_nodes: int
+    attached: bool = False
     verbose: bool = False
     placement_strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
     accelerator_type: str | None = None
@@ -47,6 +49,11 @@ class Allocation:
     def most_workers(self) -> int:
         """The largest number of workers that the run can have."""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
+
+    @property
+    def driver_device(self) -> str:
+        """Where a worker that is the driver itself computes."""
+        return "cuda" if self.use_gpu else "cpu"
 
 
 @contextlib.contextmanager
@@ -101,6 +108,7 @@ def allocate(config: Ray, resources: Mapping[str, float], num_nodes: int, *, att
         resources_per_worker=wanted,
         decode_cpus=min(1.0, cpus) if in_driver else decode,
         num_nodes=num_nodes,
+        attached=attached,
         placement_strategy=config.placement_strategy,
         accelerator_type=config.accelerator_type,
     )

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import ray.data
 import torch
 
 from rayrml.cluster import Allocation
-from rayrml.data.pipeline import Decoder, Source, blocks, path_chunks
+from rayrml.data.pipeline import Decoder, Source, blocks, decode, path_chunks
 from rayrml.errors import DataError, Problem
 from rayrml.network import Network
 from rayrml.predictions import PredictionFile
@@ -60,7 +60,7 @@ def predict(job: InferenceJob, allocation: Allocation, progress: Callable[[int],
     with contextlib.ExitStack() as stack:
         if file is not None:
             stack.callback(file.discard)  # does nothing once the file is closed
-        for block in blocks(_dataset(job, allocation)):
+        for block in _results(job, allocation):
             good = [i for i, error in enumerate(block["error"]) if not error]
             errors += [str(e) for e in block["error"] if e]
             names = [job.source.samples.name(i) for i in block["place"][good]]
@@ -77,48 +77,73 @@ def predict(job: InferenceJob, allocation: Allocation, progress: Callable[[int],
     return done
 
 
-def _dataset(job: InferenceJob, allocation: Allocation) -> ray.data.Dataset:
-    """The lazy dataset of predictions: `place` of the sample, its `output`, and what is wrong with it."""
-    context = ray.data.DataContext.get_current()
-    context.execution_options.preserve_order = True
-    actors = allocation.most_workers
-    batch = -(-job.batch_size // actors)
-    chunks = path_chunks(job.source, np.arange(len(job.source.samples)), batch)
+def _results(job: InferenceJob, allocation: Allocation) -> Iterator[dict[str, np.ndarray]]:
+    """Blocks of `place` of each sample, its `output`, and the `error` that it has instead."""
+    indices = np.arange(len(job.source.samples))
+    batch = -(-job.batch_size // allocation.most_workers)
+    if allocation.in_driver:
+        forward = Forward(job, batch, allocation.driver_device)
+        for decoded in decode(job.source, indices, decode_cpus=allocation.decode_cpus, smallest_chunk=batch):
+            places = np.arange(decoded.first, decoded.first + len(decoded.inputs))
+            yield {"place": places, "output": forward(decoded.inputs), "error": decoded.errors}
+        return
+    yield from blocks(_dataset(job, allocation, path_chunks(job.source, indices, batch), batch))
+
+
+def _dataset(job: InferenceJob, allocation: Allocation, chunks: list[dict[str, Any]], batch: int) -> ray.data.Dataset:
+    """The lazy dataset of `_results`, made by actors."""
+    ray.data.DataContext.get_current().execution_options.preserve_order = True
     paths = ray.data.from_items(chunks, override_num_blocks=len(chunks))
     resources: dict[str, Any] = {"num_cpus": min(allocation.resources_per_worker.get("CPU", 1), 1)}
     if allocation.use_gpu:
         resources["num_gpus"] = 1
+    if not allocation.attached:
+        # On one machine an actor dies for want of memory, and would again.
+        resources["max_restarts"] = 0
+    actors = min(allocation.most_workers, len(chunks))
     data = paths.map_batches(
         Predictor,
-        fn_constructor_args=([ray.put(job)], batch, actors),
+        fn_constructor_args=(ray.put(job), batch, actors),
         batch_size=None,
-        compute=ray.data.ActorPoolStrategy(size=min(actors, len(chunks))),
+        compute=ray.data.ActorPoolStrategy(size=actors),
         **resources,
     )
     data.set_name(job.source.name)
     return data
 
 
+class Forward:
+    """The network on its device: what turns decoded samples into outputs."""
+
+    def __init__(self, job: InferenceJob, batch_size: int, device: str):
+        self.batch_size = batch_size
+        self.device = torch.device(device)
+        network = job.network.to(self.device).eval()
+        self.step = EvaluationStep(network, None, None, autocast=autocast_dtype(job.precision, self.device))
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """Outputs (n, ...) float32 for inputs (n, C, *spatial)."""
+        # Blocks of Ray's store cannot be written to, which torch would warn of.
+        samples = torch.from_numpy(inputs if inputs.flags.writeable else inputs.copy())
+        return torch.cat(
+            [self.step(part.to(self.device), None).cpu() for part in samples.split(self.batch_size)]
+        ).numpy()
+
+
 class Predictor:
     """An actor that holds the network and turns lists of files into outputs."""
 
-    def __init__(self, job: Sequence[ray.ObjectRef], batch_size: int, num_actors: int):
-        # In a list, since Ray warns of large arguments that an actor could not be started again with.
-        [work] = ray.get(list(job))
-        self.decoder = Decoder(work.source.reader, work.source.shape)
-        self.batch_size = batch_size
-        self.device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
+    def __init__(self, reference: ray.ObjectRef, batch_size: int, num_actors: int):
+        job: InferenceJob = ray.get(reference)
         # Ray gives a process one thread; an actor has its part of the machine.
         torch.set_num_threads(max((os.cpu_count() or 1) // num_actors, 1))
-        network = work.network.to(self.device).eval()
-        self.step = EvaluationStep(network, None, None, autocast=autocast_dtype(work.precision, self.device))
+        self.decoder = Decoder(job.source.reader, job.source.shape)
+        self.forward = Forward(job, batch_size, "cuda" if ray.get_gpu_ids() else "cpu")
 
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, Any]:
         """Rows `place`, `output` and `error` for the chunks of files in `block`."""
         decoded = self.decoder(block)
-        inputs = torch.from_numpy(decoded.pop("input"))
-        outputs = [self.step(part.to(self.device), None).cpu() for part in inputs.split(self.batch_size)]
-        return {**decoded, "output": torch.cat(outputs).numpy()}
+        return {"place": decoded["place"], "output": self.forward(decoded["input"]), "error": decoded["error"]}
 
 
 def rate(started: float, done: int) -> str:

@@ -127,7 +127,7 @@ def _json_location(loc: tuple[int | str, ...], values: Any, kind: str) -> list[i
     place: Any = values
     for i, part in enumerate(loc):
         last = i == len(loc) - 1
-        inside = dict(enumerate(place)) if isinstance(place, list | tuple) else place
+        inside: Any = dict(enumerate(place)) if isinstance(place, list | tuple) else place
         if isinstance(inside, Mapping) and part in inside:
             place = inside[part]
         elif not (last and kind == "missing"):

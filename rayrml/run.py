@@ -114,7 +114,7 @@ def _run(plan: Plan, allocation: Allocation, *, quiet: bool) -> RunResult:
 def _train(plan: Plan, allocation: Allocation, log: RunLog) -> None:
     job = _job(plan, allocation)
     if allocation.in_driver:
-        training.run_in_driver(job, log)
+        training.run_in_driver(job, log, allocation)
         return
     with _storage(plan, allocation) as storage:
         folder = Path(storage) / plan.name

@@ -20,11 +20,12 @@ from rayrml.run_log import Failed, Message, Phase, RunLog
 from rayrml.workers import Workers
 
 
-def run_in_driver(job: Job, log: RunLog) -> None:
+def run_in_driver(job: Job, log: RunLog, allocation: Allocation) -> None:
     """Train with the driver itself as the only worker, through the same trainer and function as many workers use."""
+    device = torch.device(allocation.driver_device)
 
     def loop(config: dict[str, Any]) -> None:
-        Worker(job, Workers(), get_device(), emit=log.receive, outputs=Outputs()).run()
+        Worker(job, Workers(), device, emit=log.receive, outputs=Outputs()).run()
 
     TorchTrainer(loop, train_loop_config={}, scaling_config=ray.train.ScalingConfig(num_workers=0)).fit()
 
