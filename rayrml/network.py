@@ -188,7 +188,7 @@ def _choose(graph: Graph) -> dict[str, tables.Choice]:
         if layer.class_name == graphs.INPUT:
             continue
         try:
-            choices[layer.name] = tables.choose(layer.class_name, layer.config)
+            choices[layer.name] = tables.choose(layer.class_name, layer.config, graph.keras_version)
         except ConfigError as error:
             problems += [_located(layer, problem) for problem in error.problems]
     if problems:

@@ -19,14 +19,26 @@ from rayrml.layers import (
     merging,
     normalization,
     pooling,
+    preprocessing,
     regularization,
     regularizers,
     reshaping,
 )
 from rayrml.layers.layer import Layer, Weight
 from rayrml.layers.layout import Shape, keras_shape
+from rayrml.layers.versions import settled
 
-CHAPTERS = (core, convolution, pooling, normalization, regularization, reshaping, merging, activations)
+CHAPTERS = (
+    core,
+    convolution,
+    pooling,
+    normalization,
+    regularization,
+    reshaping,
+    merging,
+    activations,
+    preprocessing,
+)
 TABLE: dict[str, Callable[..., Layer]] = {name: row for chapter in CHAPTERS for name, row in chapter.LAYERS.items()}
 
 # What every Keras layer may carry and no torch layer needs: its shapes are known, its numbers are floats.
@@ -49,14 +61,14 @@ class Choice:
     channels_first: bool
 
 
-def choose(class_name: str, config: Mapping[str, Any]) -> Choice:
-    """The row that `class_name` names, with the arguments in `config`.
+def choose(class_name: str, config: Mapping[str, Any], keras_version: str = "2") -> Choice:
+    """The row that `class_name` names, with the arguments in `config`, as `keras_version` means them.
 
     Raises:
         ConfigError: an unknown class, and every key that the layer does not take or that cannot be honoured.
     """
     name = lookup.find(TABLE, class_name, "")
-    own, weights = _split(config)
+    own, weights = _split(settled(config, keras_version))
     problems = [
         Problem(key, "this cannot be honoured. Expected null")
         for key, value in weights.items()

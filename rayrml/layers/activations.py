@@ -9,9 +9,10 @@ import torch
 from torch.nn import functional as F
 
 from rayrml import lookup
+from rayrml.errors import ConfigError, Problem
 from rayrml.layers.initializers import class_and_config
-from rayrml.layers.layer import Layer, Shape
-from rayrml.layers.layout import held_axis
+from rayrml.layers.layer import Layer, Shape, known
+from rayrml.layers.layout import held_axis, held_order
 
 Function = Callable[..., torch.Tensor]
 
@@ -101,39 +102,93 @@ def exponential(x: torch.Tensor) -> torch.Tensor:
     return torch.exp(x)
 
 
+def hard_sigmoid_keras_3(x: torch.Tensor) -> torch.Tensor:
+    """The line x / 6 + 0.5, cut to [0, 1]: what Keras 3 means by `hard_sigmoid`."""
+    return F.hardsigmoid(x)
+
+
+def hard_silu(x: torch.Tensor) -> torch.Tensor:
+    """The product x * min(max(x / 6 + 0.5, 0), 1). Source: arXiv 1905.02244."""
+    return F.hardswish(x)
+
+
 def activation(option: Any, key: str = "activation") -> Function:
-    """The function that a layer's `activation` names.
+    """What a layer's `activation` stands for: the name of a function, or a layer of this chapter with its config.
 
     Raises:
-        ConfigError: an unknown name.
+        ConfigError: an unknown name, or a layer that has weights.
     """
-    name = class_and_config(option)[0]
+    name, config = class_and_config(option)
+    if isinstance(option, dict) and name == "function":
+        name, config = option.get("config"), {}
+    if name == "PReLU":
+        raise ConfigError(Problem(key, "a layer with weights cannot be an activation. Put it after this layer"))
+    if name in LAYERS and isinstance(option, dict):
+        own = {k: v for k, v in config.items() if k not in ("name", "dtype", "trainable")}
+        builder = LAYERS[str(name)]
+        return builder((None,), **lookup.validate(lookup.arguments_model(builder), own, key, f"{name} takes"))
     return FUNCTIONS[lookup.find(FUNCTIONS, "linear" if name is None else name, key)]
 
 
 class Activation(Layer):
     """An activation by name; softmax and log_softmax over `axis`, by default the channels."""
 
-    def __init__(self, shape: Shape, *, activation: str, axis: int = -1):
+    def __init__(self, shape: Shape, *, activation: Any, axis: int = -1):
         super().__init__()
         self.dim = held_axis(axis, shape)
         self.function = _activation(activation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, *spatial), of the same shape."""
-        if self.function in _OVER_AN_AXIS:
+        if self.dim != 1 and self.function in _OVER_AN_AXIS:
             return _OVER_AN_AXIS[self.function](x, dim=self.dim)
         return self.function(x)
+
+
+class _Function(Layer):
+    """What the activations without options share: the function, over every number of the input."""
+
+    function: Function
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, *spatial), of the same shape."""
+        return type(self).function(x)
+
+
+class Sigmoid(_Function):
+    """1 / (1 + exp(-x))."""
+
+    function = staticmethod(sigmoid)
+
+
+class Tanh(_Function):
+    """The hyperbolic tangent."""
+
+    function = staticmethod(tanh)
+
+
+class Swish(_Function):
+    """The product x * sigmoid(x). Source: arXiv 1710.05941."""
+
+    function = staticmethod(silu)
 
 
 class ReLU(Layer):
     """The input cut at `max_value` where it is at least `threshold`, and else negative_slope * (x - threshold)."""
 
     def __init__(
-        self, shape: Shape, *, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0
+        self,
+        shape: Shape,
+        *,
+        max_value: float | None = None,
+        negative_slope: float | None = 0.0,
+        threshold: float | None = 0.0,
     ):
         super().__init__()
-        self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
+        self.max_value, self.negative_slope, self.threshold = max_value, negative_slope or 0.0, threshold or 0.0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, *spatial), of the same shape."""
@@ -144,8 +199,69 @@ class ReLU(Layer):
         return y if self.max_value is None else y.clamp(max=self.max_value)
 
 
+class LeakyReLU(Layer):
+    """Positive numbers as they are, others times `alpha` (which Keras 3 calls `negative_slope`), by default 0.3."""
+
+    def __init__(self, shape: Shape, *, alpha: float = 0.3, negative_slope: float | None = None):
+        super().__init__()
+        self.slope = alpha if negative_slope is None else negative_slope
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, *spatial), of the same shape."""
+        return F.leaky_relu(x, self.slope)
+
+
+class PReLU(Layer):
+    """Positive numbers as they are, others times weights, one for all along `shared_axes`. Source: arXiv 1502.01852."""
+
+    weight: torch.Tensor
+
+    def __init__(self, shape: Shape, *, shared_axes: tuple[int, ...] | None = None):
+        super().__init__()
+        shared = {held_axis(axis, shape, "shared_axes") for axis in shared_axes or ()}
+        held = tuple(1 if dim in shared else known(size) for dim, size in enumerate(shape, start=1))
+        order = held_order(tuple(range(1, len(held) + 1)))
+        keras = tuple(held[order.index(i)] for i in range(len(held)))
+        self.add_weight("weight", "alpha", keras, axes=order, initializer="zeros")
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        """The input's."""
+        for size, own in zip(shapes[0], self.weight.shape, strict=True):
+            if own not in (1, size):
+                raise ConfigError(Problem("", f"expected a size of {own}, got {size}"))
+        return shapes[0]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, *spatial), of the same shape."""
+        return F.relu(x) - self.weight * F.relu(-x)
+
+
+class ELU(Layer):
+    """Positive numbers as they are, others alpha * (exp(x) - 1). Source: arXiv 1511.07289."""
+
+    def __init__(self, shape: Shape, *, alpha: float = 1.0):
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, *spatial), of the same shape."""
+        return F.elu(x, self.alpha)
+
+
+class ThresholdedReLU(Layer):
+    """Numbers above `theta` as they are, others 0. Source: arXiv 1402.3337."""
+
+    def __init__(self, shape: Shape, *, theta: float = 1.0):
+        super().__init__()
+        self.theta = theta
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, *spatial), of the same shape."""
+        return x * (x > self.theta)
+
+
 class Softmax(Layer):
-    """exp(x), divided by its sum over `axis`, or over several axes."""
+    """exp(x), divided by its sum over `axis`, one or several."""
 
     def __init__(self, shape: Shape, *, axis: int | tuple[int, ...] = -1):
         super().__init__()
@@ -158,6 +274,18 @@ class Softmax(Layer):
         return torch.exp(x - torch.logsumexp(x, dim=self.dims, keepdim=True))
 
 
+class LogSoftmax(Layer):
+    """The logarithm of the softmax over `axis`."""
+
+    def __init__(self, shape: Shape, *, axis: int = -1):
+        super().__init__()
+        self.dim = held_axis(axis, shape)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, *spatial), of the same shape."""
+        return F.log_softmax(x, dim=self.dim)
+
+
 # `Activation` has a parameter of the same name.
 _activation = activation
 _OVER_AN_AXIS = {softmax: F.softmax, log_softmax: F.log_softmax}
@@ -165,6 +293,7 @@ _OVER_AN_AXIS = {softmax: F.softmax, log_softmax: F.log_softmax}
 FUNCTIONS: dict[str, Function] = {
     "linear": linear,
     "relu": relu,
+    "relu_v2": relu,
     "relu6": relu6,
     "leaky_relu": leaky_relu,
     "elu": elu,
@@ -172,6 +301,9 @@ FUNCTIONS: dict[str, Function] = {
     "gelu": gelu,
     "sigmoid": sigmoid,
     "hard_sigmoid": hard_sigmoid,
+    "hard_sigmoid_keras_3": hard_sigmoid_keras_3,
+    "hard_silu": hard_silu,
+    "hard_swish": hard_silu,
     "tanh": tanh,
     "softmax": softmax,
     "softmax_v2": softmax,
@@ -185,7 +317,16 @@ FUNCTIONS: dict[str, Function] = {
     "exponential": exponential,
 }
 
-LAYERS = {
+LAYERS: dict[str, Callable[..., Layer]] = {
     "ReLU": ReLU,
+    "LeakyReLU": LeakyReLU,
+    "PReLU": PReLU,
+    "ELU": ELU,
+    "ThresholdedReLU": ThresholdedReLU,
     "Softmax": Softmax,
+    "Log_Softmax": LogSoftmax,
+    "LogSoftmax": LogSoftmax,
+    "Sigmoid": Sigmoid,
+    "Tanh": Tanh,
+    "Swish": Swish,
 }

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from rayrml.errors import ConfigError, Problem
 from rayrml.layers.activations import Activation
 from rayrml.layers.activations import activation as activation_function
-from rayrml.layers.layer import Layer, Positive, Shape, known
+from rayrml.layers.layer import Layer, Positive, Shape, expect_channels, known
 
 
 class Dense(Layer):
@@ -21,7 +20,7 @@ class Dense(Layer):
 
     def __init__(self, shape: Shape, *, units: Positive, activation: Any = None, use_bias: bool = True):
         super().__init__()
-        self.channels = known(shape[0], "units")
+        self.channels = known(shape[0])
         self.units = units
         self.activation = activation_function(activation)
         kernel = (self.channels, units)
@@ -30,9 +29,7 @@ class Dense(Layer):
 
     def output_shape(self, *shapes: Shape) -> Shape:
         """(units, *spatial)."""
-        if shapes[0][0] != self.channels:
-            message = f"expected {self.channels} input channels, got {shapes[0][0]}"
-            raise ConfigError(Problem("", message))
+        expect_channels(shapes[0], self.channels)
         return (self.units, *shapes[0][1:])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

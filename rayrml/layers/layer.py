@@ -13,7 +13,7 @@ from rayrml.layers.layout import Shape, held_shape, keras_shape, to_held, to_ker
 from rayrml.layers.regularizers import Penalty
 
 Positive = Annotated[int, pydantic.Field(ge=1)]
-Fraction = Annotated[float, pydantic.Field(ge=0, lt=1)]
+Rate = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -129,15 +129,25 @@ def _output_to_held(_: torch.nn.Module, __: tuple[torch.Tensor, ...], output: to
     return to_held(output)
 
 
-def known(size: int | None, key: str) -> int:
+def known(size: int | None) -> int:
     """The size of an axis that weights depend on.
 
     Raises:
         ConfigError: it is None.
     """
     if size is None:
-        raise ConfigError(Problem(key, "the number of input channels must be known. Give the input's shape"))
+        raise ConfigError(Problem("", "its weights depend on a size that is not known. Declare the input's shape"))
     return size
+
+
+def expect_channels(shape: Shape, channels: int) -> None:
+    """Check that an input of a layer that is called again has as many channels as the first.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    if shape[0] != channels:
+        raise ConfigError(Problem("", f"expected {channels} input channels, got {shape[0]}"))
 
 
 def expect_rank(shape: Shape, num_spatial: int) -> None:

@@ -43,3 +43,9 @@ def held_axis(axis: int, shape: Shape, key: str = "axis") -> int:
         message = f"axis {axis} is not one of 1 to {rank - 1} (or -1 to {1 - rank}), the input's axes after the batch"
         raise ConfigError(Problem(key, message))
     return 1 if number == rank - 1 else number + 1
+
+
+def held_order(dims: tuple[int, ...]) -> tuple[int, ...]:
+    """How to permute an array of Keras's axes that are held as `dims`, in rising order, into their held order."""
+    last = len(dims) - 1
+    return (last, *range(last)) if dims[0] == 1 else tuple(range(len(dims)))

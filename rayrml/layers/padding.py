@@ -24,6 +24,11 @@ class Window:
     dilation: tuple[int, ...]
     pads: Pads | None
 
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """How many cells the window spans on each axis, with the gaps of its dilation."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
     def amounts(self, sizes: Sequence[int]) -> Pads:
         """The padding before and after each spatial axis; the odd cell of `same` goes at the end."""
         if self.pads is not None:
@@ -38,8 +43,9 @@ class Window:
         """
         sizes = tuple(self._output_size(i, size) for i, size in enumerate(shape[1:]))
         if any(size is not None and size < 1 for size in sizes):
-            extents = tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
-            message = f"a window of {format_shape(extents)} does not fit into an input of {format_shape(shape[1:])}"
+            message = (
+                f"a window of {format_shape(self.extents)} does not fit into an input of {format_shape(shape[1:])}"
+            )
             raise ConfigError(Problem("", message))
         return sizes
 
@@ -48,8 +54,7 @@ class Window:
             return None
         if self.pads is None:
             return -(-size // self.strides[i])
-        extent = (self.kernel[i] - 1) * self.dilation[i] + 1
-        return (size + sum(self.pads[i]) - extent) // self.strides[i] + 1
+        return (size + sum(self.pads[i]) - self.extents[i]) // self.strides[i] + 1
 
 
 def window(rank: int, kernel: Sizes, strides: Sizes, dilation: Sizes, padding: PaddingOption) -> Window:

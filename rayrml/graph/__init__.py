@@ -1,0 +1,25 @@
+"""Keras JSON of any version -> an ordered, acyclic list of layer calls. Knows no torch and no layer's options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rayrml.errors import ConfigError, Problem
+from rayrml.graph.flattening import flatten
+from rayrml.graph.keras_json import INPUT, read_model
+from rayrml.graph.nodes import Graph, KerasPath, Layer, Node, Slot
+
+__all__ = ["INPUT", "Graph", "KerasPath", "Layer", "Node", "Slot", "read"]
+
+
+def read(layers: dict[str, Any] | list[Any], path: str = "layers") -> Graph:
+    """The graph of parsed Keras JSON: a Sequential, a functional model, or a bare list of layers.
+
+    Raises:
+        ConfigError: everything that is wrong with the structure, each with its place below `path`.
+    """
+    problems: list[Problem] = []
+    model = read_model(layers, path, problems)
+    if problems:
+        raise ConfigError(*problems)
+    return flatten(model)

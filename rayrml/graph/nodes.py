@@ -1,0 +1,80 @@
+"""The parts of a graph: layers, their calls, and the tensors that the calls make."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+KerasPath = tuple[str | int, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of the network; it may be called several times.
+
+    `name` is unique in the network and `where` is its place in the JSON; `keras_path` holds the names of the nested
+    models around the layer and its own, as the JSON gives them, or its number in its model where it has no name.
+    """
+
+    name: str
+    class_name: str
+    config: Mapping[str, Any]
+    where: str
+    keras_path: KerasPath
+    trainable: bool = True
+
+    @property
+    def declared_shape(self) -> list[int | None] | None:
+        """The shape [batch, *spatial, channels] that an input declares, None if it does not."""
+        return declared_shape(self.config)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Slot:
+    """Stands in a node's arguments for the tensor of its input number `index`."""
+
+    index: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Node:
+    """One call of a layer; it makes one tensor, which goes by the node's number.
+
+    `inputs` are the numbers of earlier nodes. `arguments` and `options` are the call's positional and keyword
+    arguments, with a `Slot` for each input; `training` is the mode that the call asks for, None for the network's own.
+    """
+
+    layer: int
+    inputs: tuple[int, ...] = ()
+    arguments: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    training: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Graph:
+    """A network as its JSON describes it: layers, their calls in an order in which they can run, inputs and outputs.
+
+    `models` are the classes of the nested models, by their Keras paths; `keras_version` is that of the JSON's writer as
+    far as it can be told.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    nodes: tuple[Node, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    models: Mapping[KerasPath, str] = dataclasses.field(default_factory=dict)
+    keras_version: str = "2"
+
+
+def declared_shape(config: Mapping[str, Any]) -> list[int | None] | None:
+    """The shape [batch, *spatial, channels] that a configuration declares for its layer's input; None if none."""
+    whole = config.get("batch_input_shape") or config.get("batch_shape")
+    if whole:
+        return list(whole)
+    part = config.get("input_shape") or config.get("shape")
+    if part is None and config.get("input_dim"):
+        part = [config["input_dim"]]
+    return [None, *part] if part else None
