@@ -7,9 +7,9 @@ from typing import Any
 from rayrml.errors import ConfigError, Problem
 from rayrml.graph.flattening import flatten
 from rayrml.graph.keras_json import INPUT, read_model
-from rayrml.graph.nodes import Graph, KerasPath, Layer, Node, Slot
+from rayrml.graph.nodes import Graph, KerasPath, Layer, Node
 
-__all__ = ["INPUT", "Graph", "KerasPath", "Layer", "Node", "Slot", "read"]
+__all__ = ["INPUT", "Graph", "KerasPath", "Layer", "Node", "read"]
 
 
 def read(layers: dict[str, Any] | list[Any], path: str = "layers") -> Graph:

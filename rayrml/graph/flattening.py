@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from rayrml.errors import ConfigError, Problem
-from rayrml.graph.keras_json import INPUT, Call, Entry, Model, Reference
-from rayrml.graph.nodes import Graph, KerasPath, Layer, Node, Slot
+from rayrml.graph.calls import Reference
+from rayrml.graph.keras_json import INPUT, Entry, Model
+from rayrml.graph.nodes import Graph, KerasPath, Layer, Node
 
 
 def flatten(model: Model) -> Graph:
@@ -43,7 +43,7 @@ class _Scope:
     made: dict[tuple[str, int], list[int]]
     first_calls: Mapping[str, int]
 
-    def tensors(self, references: Iterator[Reference] | Sequence[Reference]) -> list[int] | None:
+    def tensors(self, references: Sequence[Reference]) -> list[int] | None:
         """The nodes that `references` stand for, or None if one of them is not made yet."""
         found: list[int] = []
         for reference in references:
@@ -107,22 +107,15 @@ class _Flattener:
         tensors = scope.tensors(call.references())
         if tensors is None:
             return False
-        mode = call.options.get("training")
-        mode = scope.training if mode is None else bool(mode)
+        mode = scope.training if call.training is None else call.training
         if entry.model is None:
-            scope.made[entry.name, number] = [self._append(self._node(entry, call, tensors, mode))]
+            scope.made[entry.name, number] = [self._append(Node(self.numbers[id(entry)], tuple(tensors), mode))]
             return True
         if len(tensors) != len(entry.model.inputs):
             message = f"{entry} is called with {len(tensors)} tensors, but has {len(entry.model.inputs)} inputs"
             raise ConfigError(Problem(entry.where, message))
         scope.made[entry.name, number] = self.call(entry.model, tensors, mode)
         return True
-
-    def _node(self, entry: Entry, call: Call, tensors: list[int], mode: bool | None) -> Node:
-        slots = iter(range(len(tensors)))
-        arguments = tuple(_with_slots(call.arguments, slots))
-        options = {k: _with_slots(v, slots) for k, v in call.options.items() if k != "training" and v is not None}
-        return Node(self.numbers[id(entry)], tuple(tensors), arguments, options, mode)
 
     def _append(self, node: Node) -> int:
         self.nodes.append(node)
@@ -177,14 +170,6 @@ def _first_calls(model: Model) -> dict[str, int]:
     nested = [entry for entry in model.entries.values() if entry.model is not None]
     ones = {e.name for e in nested if e.name not in zeros and not (keras_3 and e.class_name == "Sequential")}
     return {name: int(name in ones) for name in model.entries}
-
-
-def _with_slots(item: Any, slots: Iterator[int]) -> Any:
-    if isinstance(item, Reference):
-        return Slot(next(slots))
-    if isinstance(item, dict):
-        return {key: _with_slots(value, slots) for key, value in item.items()}
-    return [_with_slots(value, slots) for value in item] if isinstance(item, list) else item
 
 
 def _cycle(blocked: list[Entry]) -> Problem:

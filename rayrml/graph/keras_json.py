@@ -8,37 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rayrml.errors import Problem
+from rayrml.graph.calls import Call, Reference, listed, read_calls
 from rayrml.graph.nodes import declared_shape
 from rayrml.lookup import suggestion
 
 INPUT = "InputLayer"
 _MODELS = ("Sequential", "Functional", "Model")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Reference:
-    """A tensor of the same model: output `tensor` of call `call` of `layer`.
-
-    None for `call` is the last one, None for `tensor` all of its outputs. `counted` tells that calls of nested models
-    are counted as Keras 2 counts them: from 1, because a model's own inner call is number 0.
-    """
-
-    layer: str
-    call: int | None = None
-    tensor: int | None = None
-    counted: bool = False
-
-
-@dataclasses.dataclass(slots=True)
-class Call:
-    """One call of a layer, with references in the place of tensors."""
-
-    arguments: list[Any]
-    options: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    def references(self) -> Iterator[Reference]:
-        """The tensors that the call takes, in order."""
-        return _leaves([self.arguments, self.options])
 
 
 @dataclasses.dataclass(slots=True)
@@ -122,13 +97,32 @@ def _read_entry(item: Any, number: int, where: str, problems: list[Problem]) -> 
     name = item.get("name") or config.get("name")
     entry = Entry(str(name or f"{class_name.lower()}_{number}"), class_name, config, where, number, bool(name))
     try:
-        entry.calls = _read_calls(item.get("inbound_nodes") or [])
+        entry.calls = read_calls(item.get("inbound_nodes") or [])
     except ValueError as error:
         problems.append(Problem(f"{where}.inbound_nodes", f"{entry}: {error}"))
+    if _is_operation(item):
+        _become_operation(entry)
+    elif any(call.constants() for call in entry.calls):
+        message = f"{entry}: a call with other arguments than tensors and 'training' cannot be honoured"
+        problems.append(Problem(f"{where}.inbound_nodes", message))
     if class_name in _MODELS:
         entry.model = read_model(item, where, problems)
         entry.model.name = entry.name
     return entry
+
+
+def _is_operation(item: Mapping[str, Any]) -> bool:
+    """Whether an entry is an operation of TensorFlow or of Keras 3's `ops` on tensors, and no layer."""
+    return item["class_name"] == "TFOpLambda" or str(item.get("module")).startswith("keras.src.ops")
+
+
+def _become_operation(entry: Entry) -> None:
+    """Name the operation as `tf.math.multiply` or `ops.Multiply`, and put the constants of its call into its config."""
+    config = dict(entry.config)
+    tensorflow = entry.class_name == "TFOpLambda"
+    entry.class_name = f"tf.{config.pop('function', '')}" if tensorflow else f"ops.{entry.class_name}"
+    operands = [None if isinstance(item, Reference) else item for call in entry.calls[:1] for item in call.arguments]
+    entry.config = config | ({"operands": operands} if any(item is not None for item in operands) else {})
 
 
 def _source(model: Model, entry: Entry, previous: Entry | None, config: Mapping[str, Any]) -> str:
@@ -147,78 +141,14 @@ def _source(model: Model, entry: Entry, previous: Entry | None, config: Mapping[
 def _read_ends(model: Model, config: Mapping[str, Any]) -> None:
     """Find the inputs and outputs of the model: as it names them, or every InputLayer and every tensor left unused."""
     if config.get("input_layers"):
-        model.inputs = [ref.layer for ref in _listed(config["input_layers"])]
+        model.inputs = [ref.layer for ref in listed(config["input_layers"])]
     else:
         model.inputs = [entry.name for entry in model.entries.values() if entry.class_name == INPUT]
     if config.get("output_layers"):
-        model.outputs = _listed(config["output_layers"])
+        model.outputs = listed(config["output_layers"])
         return
     used = {ref.layer for entry in model.entries.values() for call in entry.calls for ref in call.references()}
     model.outputs = [Reference(entry.name) for entry in model.entries.values() if entry.name not in used]
-
-
-def _listed(ends: Any) -> list[Reference]:
-    """The references in `input_layers` or `output_layers`: one, a list of them, or a dict."""
-    if isinstance(ends, dict):
-        return [ref for value in ends.values() for ref in _listed(value)]
-    if isinstance(ends, list) and ends and isinstance(ends[0], str):
-        call, tensor = [*ends[1:3], 0, 0][:2]
-        return [Reference(ends[0], call, tensor, counted=True)]
-    return [ref for value in ends for ref in _listed(value)] if isinstance(ends, list) else []
-
-
-def _read_calls(nodes: Any) -> list[Call]:
-    """The calls that `inbound_nodes` lists, in the forms of Keras 2 and 3 and of hands.
-
-    Raises:
-        ValueError: none of the known forms.
-    """
-    if isinstance(nodes, list) and nodes and all(isinstance(node, str) for node in nodes):
-        return [Call([Reference(name) for name in nodes])]  # ["conv1", "conv2"]
-    if isinstance(nodes, list):
-        return [_read_call(node) for node in nodes]
-    raise ValueError("expected a list of calls, each a list of [layer, call, tensor]")
-
-
-def _read_call(node: Any) -> Call:
-    if isinstance(node, dict) and "args" in node:  # Keras 3
-        return Call(_keras_tensors(node["args"]), _keras_tensors(node.get("kwargs") or {}))
-    if not isinstance(node, list) or not node:
-        raise ValueError("expected a list of [layer, call, tensor]")
-    items = [node] if isinstance(node[0], str) else node  # one operation on one tensor is not wrapped in a list
-    call = Call([])
-    for item in items:
-        if not (isinstance(item, list) and len(item) >= 3 and all(isinstance(number, int) for number in item[1:2])):
-            raise ValueError(f"expected [layer, call, tensor], got {item}")
-        call.arguments.append(_value(item[:3]))
-        call.options.update({key: _value(value) for key, value in (item[3] if len(item) > 3 else {}).items()})
-    return call
-
-
-def _value(item: Any) -> Any:
-    """A tensor of Keras 2, written [layer, call, tensor], or the constant that stands in its place."""
-    if isinstance(item, list) and len(item) >= 3 and isinstance(item[0], str) and isinstance(item[1], int):
-        if item[0] == "_CONSTANT_VALUE":
-            return item[2]
-        return Reference(item[0], item[1], int(item[2]), counted=True)
-    return [_value(value) for value in item] if isinstance(item, list) else item
-
-
-def _keras_tensors(item: Any) -> Any:
-    """`item` with each of Keras 3's `__keras_tensor__` objects turned into a reference."""
-    if isinstance(item, dict) and item.get("class_name") == "__keras_tensor__":
-        return Reference(*item["config"]["keras_history"])
-    if isinstance(item, dict):
-        return {key: _keras_tensors(value) for key, value in item.items()}
-    return [_keras_tensors(value) for value in item] if isinstance(item, list) else item
-
-
-def _leaves(item: Any) -> Iterator[Reference]:
-    if isinstance(item, Reference):
-        yield item
-    elif isinstance(item, dict | list):
-        for value in item.values() if isinstance(item, dict) else item:
-            yield from _leaves(value)
 
 
 def _wrong_references(model: Model) -> Iterator[Problem]:

@@ -31,24 +31,14 @@ class Layer:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Slot:
-    """Stands in a node's arguments for the tensor of its input number `index`."""
-
-    index: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class Node:
     """One call of a layer; it makes one tensor, which goes by the node's number.
 
-    `inputs` are the numbers of earlier nodes. `arguments` and `options` are the call's positional and keyword
-    arguments, with a `Slot` for each input; `training` is the mode that the call asks for, None for the network's own.
+    `inputs` are the numbers of earlier nodes; `training` is the mode that the call asks for, None for the network's.
     """
 
     layer: int
     inputs: tuple[int, ...] = ()
-    arguments: tuple[Any, ...] = ()
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     training: bool | None = None
 
 

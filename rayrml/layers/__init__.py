@@ -18,6 +18,7 @@ from rayrml.layers import (
     initializers,
     merging,
     normalization,
+    operations,
     pooling,
     preprocessing,
     regularization,
@@ -38,6 +39,7 @@ CHAPTERS = (
     merging,
     activations,
     preprocessing,
+    operations,
 )
 TABLE: dict[str, Callable[..., Layer]] = {name: row for chapter in CHAPTERS for name, row in chapter.LAYERS.items()}
 

@@ -1,0 +1,83 @@
+"""Operations on tensors that are no layers: TensorFlow's in Keras 2, Keras 3's own."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from rayrml.errors import ConfigError, Problem
+from rayrml.layers.layer import Layer, Shape, format_shape
+from rayrml.layers.merging import Concatenate
+
+Operand = float | None
+
+
+class Operation(Layer):
+    """An operation number by number on tensors and constants; `operands` has null for each tensor."""
+
+    def __init__(self, function: Callable[..., Any], *shapes: Shape, operands: tuple[Operand, ...] = ()):
+        super().__init__()
+        self.function = function
+        self.operands = operands or (None,) * len(shapes)
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        """The inputs'."""
+        if len(set(shapes)) > 1:
+            found = " and ".join(map(format_shape, shapes))
+            raise ConfigError(Problem("", f"expected inputs of one shape, got {found}"))
+        return shapes[0]
+
+    def forward(self, *xs: torch.Tensor) -> torch.Tensor:
+        """(N, C, *spatial), of the same shape."""
+        tensors = iter(xs)
+        return self.function(*(next(tensors) if operand is None else operand for operand in self.operands))
+
+
+def maximum(x: torch.Tensor | float, y: torch.Tensor | float) -> torch.Tensor:
+    """The larger of two operands, one of which may be a constant."""
+    return torch.maximum(*_tensors(x, y))
+
+
+def minimum(x: torch.Tensor | float, y: torch.Tensor | float) -> torch.Tensor:
+    """The smaller of two operands, one of which may be a constant."""
+    return torch.minimum(*_tensors(x, y))
+
+
+def _tensors(x: torch.Tensor | float, y: torch.Tensor | float) -> tuple[torch.Tensor, torch.Tensor]:
+    like = x if isinstance(x, torch.Tensor) else torch.as_tensor(y)
+    first, second = (torch.as_tensor(z, dtype=like.dtype, device=like.device) for z in (x, y))
+    return first, second
+
+
+# What TensorFlow and Keras 3 call each function.
+_FUNCTIONS: dict[Callable[..., Any], tuple[str, ...]] = {
+    operator.add: ("tf.math.add", "tf.__operators__.add", "ops.Add"),
+    operator.sub: ("tf.math.subtract", "tf.__operators__.sub", "ops.Subtract"),
+    operator.mul: ("tf.math.multiply", "tf.__operators__.mul", "ops.Multiply"),
+    operator.truediv: ("tf.math.truediv", "tf.math.divide", "ops.TrueDivide", "ops.Divide"),
+    operator.pow: ("tf.math.pow", "ops.Power"),
+    operator.neg: ("tf.math.negative", "ops.Negative"),
+    maximum: ("tf.math.maximum", "ops.Maximum"),
+    minimum: ("tf.math.minimum", "ops.Minimum"),
+    torch.abs: ("tf.math.abs", "ops.Absolute"),
+    torch.exp: ("tf.math.exp", "ops.Exp"),
+    torch.log: ("tf.math.log", "ops.Log"),
+    torch.sqrt: ("tf.math.sqrt", "ops.Sqrt"),
+    torch.square: ("tf.math.square", "ops.Square"),
+    torch.tanh: ("tf.math.tanh", "ops.Tanh"),
+    torch.sigmoid: ("tf.math.sigmoid", "ops.Sigmoid"),
+    F.relu: ("tf.nn.relu", "ops.Relu"),
+    F.relu6: ("tf.nn.relu6", "ops.Relu6"),
+    F.silu: ("tf.nn.silu", "tf.nn.swish", "ops.Silu"),
+    F.softplus: ("tf.math.softplus", "ops.Softplus"),
+}
+
+LAYERS: dict[str, Callable[..., Layer]] = {
+    **{name: functools.partial(Operation, function) for function, names in _FUNCTIONS.items() for name in names},
+    "ops.Concatenate": Concatenate,
+}
