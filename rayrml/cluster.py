@@ -28,7 +28,6 @@ class Allocation:
         resources_per_worker: Ray's logical resources of a worker.
         decode_cpus: logical CPUs of a task that decodes; there is always room for one beside the workers.
         num_nodes: machines of the cluster.
-        attached: whether the cluster was there before the run.
         verbose: whether Ray's own messages are wanted.
         placement_strategy: how workers are laid out over nodes.
         accelerator_type: the GPUs' type, None for any.
@@ -40,7 +39,6 @@ class Allocation:
     resources_per_worker: Mapping[str, float]
     decode_cpus: float
     num_nodes: int
-    attached: bool = False
     verbose: bool = False
     placement_strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
     accelerator_type: str | None = None
@@ -108,7 +106,6 @@ def allocate(config: Ray, resources: Mapping[str, float], num_nodes: int, *, att
         resources_per_worker=wanted,
         decode_cpus=min(1.0, cpus) if in_driver else decode,
         num_nodes=num_nodes,
-        attached=attached,
         placement_strategy=config.placement_strategy,
         accelerator_type=config.accelerator_type,
     )
@@ -135,6 +132,9 @@ def _num_nodes() -> int:
 
 def _initialize(address: str | None, verbose: bool) -> None:
     level = logging.INFO if verbose else logging.ERROR
+    if not verbose and not address:
+        # Ray's C++ parts write to the terminal past Python's logging.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         ray.init(
             # A private Ray must not be whatever other Ray happens to run on this machine.

@@ -110,6 +110,14 @@ def output_path(job: Job, epoch: int) -> str:
     return f"{job.output}/output_{epoch}.h5"
 
 
+@dataclasses.dataclass(frozen=True)
+class _Feed:
+    """Samples in use: where they come from, and what gives this worker its batches of them."""
+
+    source: Source
+    shard: Shard
+
+
 class Worker:
     """One worker's part of a run; every worker runs the same code on its share of the samples."""
 
@@ -132,11 +140,11 @@ class Worker:
     def run(self) -> None:
         """Train and evaluate all epochs, or evaluate once if there is nothing to train on."""
         job = self.job
-        training = None if job.training is None else self._shard(job.training, _TRAINING)
-        test = None if job.test is None else self._shard(job.test, _TEST)
-        if training is None or job.training is None or self.optimizer is None:
-            if test is not None and job.test is not None:
-                self._evaluate(test, job.test, 1)
+        training = None if job.training is None else _Feed(job.training, self._shard(job.training, _TRAINING))
+        test = None if job.test is None else _Feed(job.test, self._shard(job.test, _TEST))
+        if training is None or self.optimizer is None:
+            if test is not None:
+                self._evaluate(test, 1)
             return
         step = TrainingStep(
             self.network,
@@ -149,22 +157,24 @@ class Worker:
         self.emit(Started(self.first_epoch))
         reporter = _Reporter(self.emit)
         for epoch in range(self.first_epoch, job.num_epochs + 1):
-            self._train(step, training, job.training, epoch, reporter)
+            self._train(step, training, epoch, reporter)
             if self.workers.size > 1:
                 self._average_statistics()
-            if test is not None and job.test is not None:
-                self._evaluate(test, job.test, epoch)
+            if test is not None:
+                self._evaluate(test, epoch)
             # Last, so that an epoch that is on disk has been announced in full.
             self._save(epoch)
 
-    def _train(self, step: TrainingStep, shard: Shard, source: Source, epoch: int, reporter: _Reporter) -> None:
+    def _train(self, step: TrainingStep, feed: _Feed, epoch: int, reporter: _Reporter) -> None:
         # Random numbers follow from the epoch alone, so that a resumed run draws what an uninterrupted one would.
         torch.manual_seed(mix_seed(self.job.seed, epoch, self.workers.rank))
         self.network.train()
-        sizes = global_batch_sizes(len(source.samples), self.job.batch_size)
-        mine = self.workers.batch_sizes(len(source.samples), self.job.batch_size)
+        sizes = global_batch_sizes(len(feed.source.samples), self.job.batch_size)
+        mine = self.workers.batch_sizes(len(feed.source.samples), self.job.batch_size)
         before = time.perf_counter()
-        for number, (size, batch) in enumerate(zip(sizes, self._moved(shard.batches(mine, epoch)), strict=True), 1):
+        for number, (size, batch) in enumerate(
+            zip(sizes, self._moved(feed.shard.batches(mine, epoch)), strict=True), 1
+        ):
             target = batch.input if batch.target is None else batch.target
             waited = time.perf_counter() - before
             trained = step(batch.input, target, size)
@@ -172,19 +182,20 @@ class Worker:
             before = time.perf_counter()
         reporter.flush()
 
-    def _evaluate(self, shard: Shard, source: Source, epoch: int) -> None:
+    def _evaluate(self, feed: _Feed, epoch: int) -> None:
         started = time.perf_counter()
         self.network.eval()
         metric = METRICS[self.loss.metric]()
         step = EvaluationStep(self.network, self.loss, metric, workers=self.workers, autocast=self.autocast)
-        sizes = self.workers.batch_sizes(len(source.samples), self.job.test_batch_size)
+        samples = feed.source.samples
+        sizes = self.workers.batch_sizes(len(samples), self.job.test_batch_size)
         sink = self._begin_output(epoch)
-        for batch in self._moved(shard.batches(sizes, None)):
+        for batch in self._moved(feed.shard.batches(sizes, None)):
             if not len(batch.positions):
                 continue
             output = step(batch.input, batch.target)
             if sink is not None:
-                sink.write([source.samples.name(i) for i in batch.positions], output.cpu().numpy())
+                sink.write([samples.name(i) for i in batch.positions], output.cpu().numpy())
         if sink is not None:
             sink.close()
         loss, value = step.result(self.device)  # waits for all workers, so that all have written

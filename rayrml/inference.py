@@ -97,9 +97,6 @@ def _dataset(job: InferenceJob, allocation: Allocation, chunks: list[dict[str, A
     resources: dict[str, Any] = {"num_cpus": min(allocation.resources_per_worker.get("CPU", 1), 1)}
     if allocation.use_gpu:
         resources["num_gpus"] = 1
-    if not allocation.attached:
-        # On one machine an actor dies for want of memory, and would again.
-        resources["max_restarts"] = 0
     actors = min(allocation.most_workers, len(chunks))
     data = paths.map_batches(
         Predictor,

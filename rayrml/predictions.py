@@ -58,15 +58,15 @@ class PredictionFile:
         outputs = np.ascontiguousarray(outputs)
         kind = h5py.h5t.py_create(outputs.dtype)
         shape = outputs.shape[1:]
-        space = self._spaces.setdefault(shape, h5py.h5s.create_simple(shape) if shape else h5py.h5s.create(0))
+        space = self._spaces.setdefault(shape, h5py.h5s.create_simple(shape) if shape else h5py.h5s.create(h5py.h5s.SCALAR))
         layout = self._compact if outputs[:1].nbytes <= _COMPACT_BYTES else self._contiguous
         root = self._file.id
         try:
             for name, output in zip(names, outputs, strict=True):
                 dataset = h5py.h5d.create(root, os.fsencode(name), kind, space, layout, self._links)
-                dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, output)
+                dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.asarray(output))
             self._file.flush()
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise DataError(Problem(str(self.path), f"cannot be written. {error}")) from None
 
     def close(self) -> None:

@@ -1,8 +1,79 @@
-"""Set-up that every test shares."""
+"""What tests share: one Ray for the session, folders of real digits, and small networks."""
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
 
 # Keras is the reference that networks are compared with; it reads the variable when it is first imported.
 os.environ.setdefault("KERAS_BACKEND", "torch")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """The session's one Ray. With a single CPU, whatever could wait for ever for another one does."""
+    import ray
+
+    ray.init(address="local", num_cpus=1, log_to_driver=False)
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def digits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images (N, 28, 28) uint8 and labels (N,) of `training` and `testing` digits."""
+    with np.load(ROOT / "examples" / "mnist" / "mnist_7k.npz") as file:
+        return {
+            "training": (file["train_images"], file["train_labels"]),
+            "testing": (file["test_images"], file["test_labels"]),
+        }
+
+
+@pytest.fixture(scope="session")
+def write_digits(digits):
+    """A function that writes `count` digits of each of `classes` below a folder, in folders of their classes."""
+
+    def write(folder: Path, part: str, classes: tuple[int, ...], count: int) -> Path:
+        images, labels = digits[part]
+        for digit in classes:
+            (folder / str(digit)).mkdir(parents=True)
+            for number, image in enumerate(images[labels == digit][:count]):
+                write_jpeg(folder / str(digit) / f"{number:04}.jpg", image)
+        return folder
+
+    return write
+
+
+def write_jpeg(path: Path, image: np.ndarray) -> Path:
+    """Write an image (H, W) or (H, W, 3) uint8."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    gray = image.ndim == 2
+    content = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(image[:, :, None] if gray else image), quality=95, colorspace="GRAY" if gray else "RGB"
+    )
+    path.write_bytes(content)
+    return path
+
+
+def dense_network(classes: int, size: tuple[int, int] = (28, 28), channels: int = 1) -> list[dict]:
+    """The layers of a small network without dropout: what it learns follows from its samples alone."""
+    return [
+        {"class_name": "InputLayer", "config": {"batch_input_shape": [None, *size, channels], "name": "input"}},
+        {"class_name": "Conv2D", "config": {"name": "conv", "filters": 4, "kernel_size": 3, "activation": "relu"}},
+        {"class_name": "MaxPooling2D", "config": {"name": "pool", "pool_size": 4}},
+        {"class_name": "Flatten", "config": {"name": "flatten"}},
+        {"class_name": "Dense", "config": {"name": "dense", "units": classes, "activation": "log_softmax"}},
+    ]
+
+
+def write_config(path: Path, config: dict) -> Path:
+    """Write a configuration file."""
+    path.write_text(json.dumps(config))
+    return path

@@ -131,7 +131,7 @@ class Decoder:
             if image.shape == self.shape:
                 inputs[i] = image
             else:
-                errors[i] = f"{name}: {_size(image.shape)}, but the others are {_size(self.shape)}"
+                errors[i] = f"{name}: is {_size(image.shape)}, but the others are {_size(self.shape)}"
         first = int(block["first"][0])
         return {"place": np.arange(first, first + len(paths)), "input": inputs, "error": np.array(errors, object)}
 
@@ -140,4 +140,4 @@ def _size(shape: tuple[int, ...]) -> str:
     """A sample's size as people say it: width x height and channels for an image."""
     if len(shape) != 3:
         return "x".join(map(str, shape))
-    return f"is {shape[2]}x{shape[1]} pixels with {shape[0]} channel{'s' if shape[0] > 1 else ''}"
+    return f"{shape[2]}x{shape[1]} pixels with {shape[0]} channel{'s' if shape[0] > 1 else ''}"

@@ -1,0 +1,112 @@
+import os
+
+import pytest
+
+from rayrml.data.discovery import find_samples, label_by_folder
+from rayrml.errors import DataError
+
+IMAGES = {".jpg", ".png"}
+
+
+def fill(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return str(root)
+
+
+def find(root):
+    return find_samples(str(root), IMAGES, "input_path")
+
+
+def test_folders_are_searched_to_the_bottom_and_listed_by_name(tmp_path):
+    fill(tmp_path, "b/2.jpg", "a/deep/er/1.PNG", "a/0.jpg")
+    assert find(tmp_path).names == ["a/0.jpg", "a/deep/er/1.PNG", "b/2.jpg"]
+
+
+def test_other_files_are_counted_and_hidden_ones_passed_over(tmp_path):
+    fill(tmp_path, "a/0.jpg", "a/Thumbs.db", "README", "a/.hidden.jpg", ".git/1.jpg")
+    samples = find(tmp_path)
+    assert samples.names == ["a/0.jpg"]
+    assert samples.ignored == {".db": 1, "no ending": 1}
+
+
+def test_one_file_is_one_sample(tmp_path):
+    fill(tmp_path, "digit.jpg")
+    samples = find(tmp_path / "digit.jpg")
+    assert (list(samples.names), samples.path(0)) == (["digit.jpg"], str(tmp_path / "digit.jpg"))
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"input_path: no such folder or file: '.*nowhere'"):
+        find(tmp_path / "nowhere")
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"no files to read in"):
+        find(tmp_path)
+
+
+def test_a_link_that_leads_back_ends_nowhere(tmp_path):
+    fill(tmp_path, "a/0.jpg")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    assert find(tmp_path).names == ["a/0.jpg"]
+
+
+def test_links_to_other_folders_are_followed(tmp_path):
+    fill(tmp_path / "elsewhere", "0.jpg")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "cat").symlink_to(tmp_path / "elsewhere")
+    assert find(tmp_path / "data").names == ["cat/0.jpg"]
+
+
+def test_names_that_are_no_text_are_kept(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / os.fsdecode(b"\xff.jpg")).touch()
+    assert os.fsencode(find(tmp_path).names[0]) == b"a/\xff.jpg"
+
+
+def test_classes_are_the_sorted_names_of_the_images_own_folders(tmp_path):
+    fill(tmp_path, "x/dog/1.jpg", "cat/2.jpg", "x/cat/3.jpg")
+    samples = label_by_folder(find(tmp_path), None, "input_path")
+    assert samples.classes == ("cat", "dog")
+    assert dict(zip(samples.names, samples.labels.tolist(), strict=True)) == {
+        "cat/2.jpg": 0,
+        "x/cat/3.jpg": 0,
+        "x/dog/1.jpg": 1,
+    }
+
+
+def test_a_tag_names_the_folder_above_the_classes(tmp_path):
+    fill(tmp_path, "v1/train/cat/a/1.jpg", "v2/train/dog/2.jpg")
+    samples = label_by_folder(find(tmp_path), "train", "input_path")
+    assert (samples.classes, samples.labels.tolist()) == (("cat", "dog"), [0, 1])
+
+
+def test_a_tag_may_be_above_the_folder_that_is_searched(tmp_path):
+    fill(tmp_path / "train", "cat/1.jpg", "dog/2.jpg")
+    assert label_by_folder(find(tmp_path / "train"), "train", "input_path").classes == ("cat", "dog")
+
+
+def test_an_image_outside_every_class_is_named(tmp_path):
+    fill(tmp_path, "cat/1.jpg", "2.jpg")
+    with pytest.raises(DataError, match=r"'2.jpg' in .* must lie in a folder of its class"):
+        label_by_folder(find(tmp_path), None, "input_path")
+
+
+def test_a_class_folder_without_images_is_named(tmp_path):
+    fill(tmp_path, "cat/1.jpg", "dog/readme.txt")
+    with pytest.raises(DataError, match=r"class folders without images in .*: 'dog'"):
+        label_by_folder(find(tmp_path), None, "input_path")
+
+
+def test_test_classes_get_the_indices_of_training(tmp_path):
+    fill(tmp_path, "dog/1.jpg")
+    assert label_by_folder(find(tmp_path), None, "test_input_path", ["cat", "dog"]).labels.tolist() == [1]
+
+
+def test_a_class_that_training_does_not_know_is_named(tmp_path):
+    fill(tmp_path, "dog/1.jpg", "bird/1.jpg")
+    with pytest.raises(DataError, match=r"classes that training does not know in .*: 'bird'. Known: 'cat', 'dog'"):
+        label_by_folder(find(tmp_path), None, "test_input_path", ["cat", "dog"])

@@ -1,0 +1,74 @@
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rayrml.data.shards import ResidentShard, StreamedShard, cut, mix_seed
+from rayrml.workers import Workers, global_batch_sizes
+
+
+def resident(num_samples, rank, size, seed=0):
+    positions = np.arange(num_samples)[rank::size]
+    inputs = torch.from_numpy(positions.astype(np.uint8))[:, None]
+    return ResidentShard(inputs, torch.from_numpy(positions), positions, seed=(seed, rank))
+
+
+def streamed(num_samples, rank, size, seed=0):
+    def read(indices):
+        for part in np.array_split(indices, 3):
+            yield part.astype(np.uint8)[:, None]
+
+    labels = np.arange(num_samples)
+    return StreamedShard(read, labels, num_samples, workers=Workers(rank, size), seed=(seed,))
+
+
+def epoch_of(make, num_samples, batch_size, *, num_workers=1, epoch=1):
+    """Samples of each global batch, over all workers."""
+    batches = [[] for _ in global_batch_sizes(num_samples, batch_size)]
+    for rank in range(num_workers):
+        sizes = Workers(rank, num_workers).batch_sizes(num_samples, batch_size)
+        for into, batch in zip(batches, make(num_samples, rank, num_workers).batches(sizes, epoch), strict=True):
+            into += batch.positions.tolist()
+            if len(batch.positions):
+                assert batch.input[:, 0].tolist() == batch.target.tolist() == batch.positions.tolist()
+    return batches
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 5), st.sampled_from([resident, streamed]))
+def test_every_sample_comes_once_an_epoch(num_samples, batch_size, num_workers, make):
+    batches = epoch_of(make, num_samples, batch_size, num_workers=num_workers)
+    assert sorted(p for batch in batches for p in batch) == list(range(num_samples))
+    assert [len(b) for b in batches] == global_batch_sizes(num_samples, batch_size)
+
+
+@given(st.integers(1, 60), st.integers(1, 60))
+def test_streamed_batches_are_the_same_for_any_number_of_workers(num_samples, batch_size):
+    one, three = (epoch_of(streamed, num_samples, batch_size, num_workers=n) for n in (1, 3))
+    assert [sorted(b) for b in one] == [sorted(b) for b in three]
+
+
+def test_each_epoch_has_an_order_of_its_own_which_can_be_had_again():
+    for make in (resident, streamed):
+        first, second = (epoch_of(make, 50, 10, epoch=e) for e in (1, 2))
+        assert first != second
+        assert first == epoch_of(make, 50, 10, epoch=1)
+
+
+def test_without_an_epoch_samples_come_in_their_own_order():
+    for make in (resident, streamed):
+        assert epoch_of(make, 10, 4, epoch=None) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+@given(st.data())
+def test_cutting_blocks_keeps_every_row_in_order(data):
+    lengths = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=8))
+    rows = np.arange(sum(lengths))
+    ends = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=6)))
+    sizes = np.diff([0, *ends, len(rows)]).tolist()
+    pieces = list(cut(iter(np.split(rows, np.cumsum(lengths)[:-1])), sizes))
+    assert [len(p) for p in pieces] == sizes
+    assert np.array_equal(np.concatenate(pieces), rows)
+
+
+def test_near_seeds_give_unrelated_numbers():
+    assert len({mix_seed(a, b) for a in range(10) for b in range(10)}) == 100

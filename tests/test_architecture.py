@@ -1,0 +1,107 @@
+"""The package's rooms: who may import whom, and which libraries stay in which room."""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "rayrml"
+LEVELS = [
+    ["errors"],
+    ["lookup"],
+    ["config", "graph", "layers", "losses", "optimizers", "metrics", "workers"],
+    ["network", "steps", "checkpoints", "cluster", "run_log", "data"],
+    ["keras_weights", "predictions"],
+    ["epochs", "inference", "plan"],
+    ["training"],
+    ["run"],
+    ["__init__"],
+    ["cli"],
+    ["__main__"],
+]
+LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
+ROOMS_OF_LIBRARY = {
+    "ray": {"cluster", "data/pipeline", "epochs", "training", "inference", "predictions"},
+    "h5py": {"keras_weights", "predictions", "data/readers"},
+    "matplotlib": {"plots"},
+    "torchvision": set(),
+}
+WITHOUT_TORCH = {"errors", "lookup", "config", "cli", "__init__", "__main__"}
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = str(path.relative_to(PACKAGE).with_suffix(""))
+        yield name, name.split("/")[0], ast.parse(path.read_text())
+
+
+def imports(tree):
+    """Names of all modules that a file imports, those inside functions too, those for type checkers not."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{a.name}" if node.module == "rayrml" else node.module for a in node.names)
+
+
+def test_every_module_has_a_level():
+    assert {room for _, room, _ in modules()} <= LEVEL_OF.keys()
+
+
+def test_imports_go_downwards_only():
+    upwards = [
+        (name, imported)
+        for name, room, tree in modules()
+        for imported in imports(tree)
+        if imported.startswith("rayrml.")
+        and (other := imported.split(".")[1]) != room
+        and LEVEL_OF.get(other, 0) >= LEVEL_OF[room]
+    ]
+    assert not upwards
+
+
+def test_libraries_stay_in_their_rooms():
+    strayed = [
+        (name, imported)
+        for name, room, tree in modules()
+        for imported in imports(tree)
+        if (library := imported.split(".")[0]) in ROOMS_OF_LIBRARY and not ROOMS_OF_LIBRARY[library] & {name, room}
+    ]
+    assert not strayed
+
+
+def test_the_command_line_starts_without_torch():
+    assert not [
+        (name, imported)
+        for name, _, tree in modules()
+        if name in WITHOUT_TORCH
+        for imported in imports(tree)
+        if imported.split(".")[0] in ("torch", "ray")
+    ]
+
+
+def test_decoding_tasks_start_without_torch():
+    for name, _, tree in modules():
+        if name in ("data/pipeline", "data/readers", "data/discovery", "data/__init__"):
+            assert not [i for i in imports(tree) if i.split(".")[0] in ("torch", "torchvision")], name
+
+
+def test_no_assert_and_no_bare_except_in_the_package():
+    for name, _, tree in modules():
+        for node in ast.walk(tree):
+            assert not isinstance(node, ast.Assert), name
+            assert not (isinstance(node, ast.ExceptHandler) and node.type is None), name
+
+
+def test_modules_and_functions_stay_small():
+    for name, _, tree in modules():
+        lines = len((PACKAGE / f"{name}.py").read_text().splitlines())
+        assert lines <= 400, f"{name}: {lines} lines"
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                assert length <= 50, f"{name}.{node.name}: {length} lines"
+                assert len(node.args.args) - (node.args.args[:1] != [] and node.args.args[0].arg == "self") <= 4, (
+                    f"{name}.{node.name}: too many positional parameters"
+                )

@@ -1,0 +1,201 @@
+"""The command as it is typed: what it answers, what it exits with, and how early it notices mistakes."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from rayrml import cli
+from tests.conftest import ROOT, dense_network, write_config
+
+
+def answer(capsys, *arguments):
+    code = cli.main(list(arguments))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture
+def config(tmp_path, write_digits):
+    write_digits(tmp_path / "training", "training", (3, 5), 8)
+    write_digits(tmp_path / "testing", "testing", (3, 5), 4)
+    return write_config(
+        tmp_path / "config.json",
+        {
+            "neural_network": {
+                "layers": dense_network(2),
+                "num_epochs": 2,
+                "data": {
+                    "type": "images",
+                    "target_type": "labels",
+                    "input_path": str(tmp_path / "training"),
+                    "test_input_path": str(tmp_path / "testing"),
+                    "grayscale": True,
+                    "preload": True,
+                },
+                "optimizer": {"type": "Adam"},
+                "loss": {"function": "NLL"},
+            }
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["check", "{}"], ["check", "--config", "{}"], ["check", "--config={}"], ["check", "--config=", "{}"]],
+)
+def test_the_file_may_be_given_in_every_way(config, capsys, arguments):
+    code, out, err = answer(capsys, *(a.format(config) for a in arguments))
+    assert (code, err) == (0, "")
+    assert "The configuration is right." in out
+
+
+@pytest.mark.parametrize("form", [["--config={}"], ["--config", "{}"], ["--config=", "{}"], ["run", "{}"], ["{}"]])
+def test_without_a_verb_the_configuration_is_run(form, tmp_path, capsys):
+    code, _, err = answer(capsys, *(part.format(tmp_path / "none.json") for part in form))
+    assert code == 3
+    assert re.fullmatch(r"rayrml: .*none\.json: cannot read '.*none\.json'\. No such file or directory\n", err)
+
+
+def test_check_shows_layers_and_classes(config, capsys):
+    _, out, _ = answer(capsys, "check", str(config))
+    assert re.search(r"dense +Dense +\(2,\) +290\n", out)
+    assert re.search(r"Total parameters +: 330\n", out)
+    assert re.search(r"Class \(training\) +Samples\n.* 3 +8\n.* 5 +8\n", out)
+
+
+def test_check_shows_all_mistakes_and_no_traceback(config, capsys):
+    settings = ["--set", "optimizer.lr=1", "--set", "loss.function=nl", "--set", "data.input_path=/nowhere"]
+    code, _, err = answer(capsys, "check", str(config), *settings)
+    assert code == 2
+    assert len(err.splitlines()) == 3
+    assert all(line.startswith("rayrml: neural_network.") for line in err.splitlines())
+
+
+def test_a_syntax_error_is_shown_with_its_place(tmp_path, capsys):
+    (tmp_path / "c.json").write_text('{"neural_network": }')
+    code, _, err = answer(capsys, "check", str(tmp_path / "c.json"))
+    assert code == 2
+    assert err == f"rayrml: {tmp_path / 'c.json'}, line 1, column 20: not valid JSON. Expecting value\n"
+
+
+def test_set_takes_json_values_and_plain_text(config, capsys):
+    code, out, _ = answer(
+        capsys, "check", str(config), "--set", "data.batch_size=5", "--set", "optimizer.type=sgd", "--num-workers", "2"
+    )
+    assert code == 0
+    assert re.search(r"Batch size +: 5\n", out)
+    assert re.search(r"Samples per worker +: 8\n", out)
+    assert re.search(r"Type +: SGD\n", out)
+
+
+def test_a_setting_without_a_value_is_refused(config, capsys):
+    code, _, err = answer(capsys, "check", str(config), "--set", "data.batch_size")
+    assert (code, err) == (2, "rayrml: --set: expected KEY=VALUE, got 'data.batch_size'\n")
+
+
+def test_no_configuration_is_a_mistake(capsys):
+    assert answer(capsys, "run")[0] == 2
+
+
+def imported(*arguments):
+    """Which of the slow libraries a command has imported when it is done."""
+    code = (
+        "import sys\nfrom rayrml import cli\n"
+        f"try: cli.main({list(arguments)!r})\nexcept SystemExit: pass\n"
+        "print([m for m in ('torch', 'ray', 'matplotlib', 'h5py') if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stderr.splitlines()[-1]
+
+
+def test_help_and_syntax_errors_come_before_anything_slow_is_imported(tmp_path):
+    (tmp_path / "c.json").write_text("{,}")
+    assert imported("--help") == imported("check", str(tmp_path / "c.json")) == "[]"
+
+
+def test_importing_the_package_imports_nothing_slow():
+    code = "import rayrml, sys; print([m for m in ('torch', 'ray', 'pyarrow', 'pandas') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_bug_is_reported_as_one(config, capsys, monkeypatch):
+    def fail(options):
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setitem(cli._VERB_FUNCTIONS, "check", fail)
+    code, _, err = answer(capsys, "check", str(config))
+    assert code == 1
+    assert err.splitlines()[-1].startswith("rayrml: this is a bug in rayrml")
+
+
+@pytest.mark.ray
+def test_the_walk_through_works_as_it_is_written(tmp_path):
+    """Both commands of the tutorial and its closing loop, on a private Ray; fewer epochs, for the time's sake."""
+    for path in (ROOT / "examples" / "mnist").glob("*.json"):
+        shutil.copy(path, tmp_path)
+    subprocess.run([sys.executable, ROOT / "examples" / "mnist" / "prepare.py"], cwd=tmp_path, check=True)
+    command = [sys.executable, "-m", "rayrml"]
+    settings = ["--set", "num_epochs=3", "--set", "optimizer.learning_rate=2e-3"]
+    out = _output([*command, "--config=", "./config_mnist_training.json", *settings], tmp_path)
+    assert out.splitlines()[-1].endswith("All done (return value = 0).")
+    assert re.search(r"Train Epoch \[ 1/ 3\] : Batch \[ 1/47\] \(Loss = 2\.\d{4}; \|g\| = \d\.\d{4}\) \[Data: ", out)
+    accuracy = re.findall(r"Eval  Epoch \[ \d/ 3\] : Batch \[16/16\] \(Loss: \d\.\d{4}\) \| Accuracy: (\d\.\d{3})", out)
+    assert len(accuracy) == 3
+    assert float(accuracy[-1]) > 0.9
+    assert len((tmp_path / "out_mnist_train.txt").read_text().splitlines()) == 3 * 47
+    test_config = tmp_path / "config_mnist_test.json"
+    test_config.write_text(test_config.read_text().replace("checkpoint_20", "checkpoint_3"))
+    _output([*command, "--config=", "./config_mnist_test.json"], tmp_path)
+    loop = (
+        "import numpy as np\nimport h5py as h5\n\npred = h5.File('./mnist_predictions/output_1.h5', 'r')\n"
+        "for dataset in pred:\n    print(np.argmax(pred[dataset][()]), end=' ')\n"
+    )
+    assert _output([sys.executable, "-c", loop], tmp_path) == "3 5 1 9 4 7 2 0 6 8 "
+
+
+@pytest.mark.ray
+def test_an_interrupt_ends_a_run_without_a_traceback(config, tmp_path):
+    command = [sys.executable, "-m", "rayrml", str(config), "--set", "num_epochs=100000"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if "Train Epoch" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "rayrml: interrupted\n"
+
+
+def _output(command, folder):
+    # A Ray that another test has started must not be taken for a cluster of the user's.
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_a_configuration_may_come_through_a_pipe(config, tmp_path):
+    command = f"cat {config} | {sys.executable} -m rayrml check /dev/stdin"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out.startswith("rayrml 0.")
+
+
+def test_times_are_not_needed_to_tell_runs_apart(config):
+    from rayrml.plan import prepare
+
+    assert prepare(config, {"ray.run_name": "mine"}).name == "mine"
+    assert prepare(json.loads(config.read_text()), {}).name.startswith(f"run-{time.strftime('%Y')}")

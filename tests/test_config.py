@@ -1,0 +1,131 @@
+import json
+import os
+
+import pytest
+
+from rayrml import config
+from rayrml.errors import ConfigError, DataError
+
+
+def full(**data):
+    return {"neural_network": {"layers": "net.json", "data": {"input_path": "in", **data}}}
+
+
+def mistakes(raw):
+    return [str(p) for p in config.parse(raw)[1]]
+
+
+def test_defaults_are_those_of_the_reference():
+    parsed, found = config.parse(full())
+    assert not found
+    nn = parsed.neural_network
+    assert (nn.num_epochs, nn.data.batch_size, nn.data.test_batch_size, nn.data.preload) == (1, 64, 64, False)
+    assert (nn.checkpoints.interval, nn.checkpoints.save, nn.outfile) == (1, None, None)
+    assert (parsed.ray.num_workers, parsed.ray.use_gpu, parsed.ray.max_failures) == (None, "auto", 3)
+
+
+def test_all_mistakes_are_found_at_once_each_with_its_place():
+    raw = full(batch_size=0, preload="yes", bacth_size=3)
+    raw["neural_network"] |= {"num_epochs": "5", "layer": []}
+    raw["ray"] = {"num_workers": [4, 2], "use_gpu": "maybe"}
+    places = [m.split(":")[0] for m in mistakes(raw)]
+    assert sorted(places) == [
+        "neural_network.data.bacth_size",
+        "neural_network.data.batch_size",
+        "neural_network.data.preload",
+        "neural_network.layer",
+        "neural_network.num_epochs",
+        "ray",
+        "ray.use_gpu",
+    ]
+
+
+def test_what_is_right_is_kept_beside_a_mistake():
+    parsed, found = config.parse(full(batch_size=-1, test_batch_size=7))
+    assert len(found) == 1
+    assert parsed.neural_network.data.test_batch_size == 7
+
+
+def test_a_misspelt_key_is_answered_with_the_right_one():
+    assert mistakes(full(bacth_size=3)) == ["neural_network.data.bacth_size: unknown key. Did you mean 'batch_size'?"]
+
+
+@pytest.mark.parametrize("raw", [{}, [], 3, None, {"neural_network": 3}, {"neural_network": {"data": []}}])
+def test_what_is_no_configuration_is_refused_with_a_place_or_a_hint(raw):
+    parsed, found = config.parse(raw)
+    assert parsed is None
+    assert found
+
+
+def test_paths_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = config.parse(full(test_input_path="./test/", test_output_path="file:///out%20put"))[0].neural_network.data
+    assert data.input_path == str(tmp_path / "in")
+    assert data.test_input_path == str(tmp_path / "test")
+    assert data.test_output_path == "/out put"
+
+
+def test_other_uris_are_refused():
+    assert mistakes(full(test_input_path="s3://bucket/x")) == [
+        "neural_network.data.test_input_path: s3:// is not supported. Expected a local path or a file:// URI"
+    ]
+
+
+def test_testing_tag_is_another_name_of_test_tag():
+    assert config.parse(full(testing_tag="test"))[0].neural_network.data.test_tag == "test"
+
+
+def test_schema_key_is_accepted():
+    assert not mistakes({"$schema": "x.json", **full()})
+
+
+def test_other_applications_give_one_clear_error():
+    raw = full()
+    raw["neural_network"]["app"] = "gan"
+    assert mistakes(raw) == ["neural_network.app: expected 'dnn', got \"gan\""]
+
+
+def test_overrides_reach_every_section():
+    raw = config.override(full(), {"data.batch_size": 8, "ray.num_workers": 2, "optimizer.type": "SGD"})
+    parsed, found = config.parse(raw)
+    assert not found
+    assert parsed.neural_network.data.batch_size == 8
+    assert parsed.ray.num_workers == 2
+    assert parsed.neural_network.optimizer == {"type": "SGD"}
+
+
+def test_overrides_leave_the_given_object_alone():
+    raw = full()
+    before = json.dumps(raw)
+    config.override(raw, {"data.batch_size": 8})
+    assert json.dumps(raw) == before
+
+
+def test_an_override_below_a_value_is_refused():
+    with pytest.raises(ConfigError, match=r"neural_network\.layers: is no object"):
+        config.override(full(), {"layers.x": 1})
+
+
+def test_a_syntax_error_names_line_and_column(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text('{\n  "neural_network": {,}\n}')
+    with pytest.raises(ConfigError, match=r"c\.json, line 2, column 22: not valid JSON"):
+        config.read_json(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"no\.json.*No such file"):
+        config.read_json(tmp_path / "no.json")
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_bytes(b"\xef\xbb\xbf{}")
+    assert config.read_json(path) == {}
+
+
+def test_endless_nesting_is_refused(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        config.read_json(os.fspath(path))

@@ -1,0 +1,201 @@
+import copy
+import json
+
+import pytest
+import torch
+
+from rayrml import checkpoints
+from rayrml.checkpoints import Checkpoint
+from rayrml.errors import ConfigError, DataError
+from rayrml.network import build_network
+from rayrml.plan import prepare
+from tests.conftest import dense_network, write_jpeg
+
+
+@pytest.fixture
+def folders(tmp_path, write_digits):
+    write_digits(tmp_path / "training", "training", (3, 5), 6)
+    write_digits(tmp_path / "testing", "testing", (3, 5), 2)
+    return tmp_path
+
+
+@pytest.fixture
+def right(folders):
+    return {
+        "neural_network": {
+            "num_epochs": 2,
+            "layers": dense_network(2),
+            "data": {
+                "input_type": "images",
+                "target_type": "labels",
+                "input_path": str(folders / "training"),
+                "test_input_path": str(folders / "testing"),
+                "grayscale": True,
+            },
+            "optimizer": {"type": "SGD"},
+            "loss": {"function": "nll"},
+        }
+    }
+
+
+def changed(config, **changes):
+    """A copy with dotted keys set; a value of None takes the key away."""
+    config = copy.deepcopy(config)
+    for key, value in changes.items():
+        *outer, last = key.split("__")
+        place = config["neural_network"]
+        for part in outer:
+            place = place[part]
+        if value is None:
+            place.pop(last)
+        else:
+            place[last] = value
+    return config
+
+
+def mistakes(config, error=ConfigError):
+    with pytest.raises(error) as caught:
+        prepare(config, {})
+    return [str(p) for p in caught.value.problems]
+
+
+def test_a_right_configuration_becomes_a_plan(right):
+    plan = prepare(right, {"data.batch_size": 3})
+    assert plan.classes == ("3", "5")
+    assert (len(plan.training.samples), len(plan.test.samples)) == (12, 4)
+    assert plan.training.shape == (1, 28, 28)
+    assert (plan.loss.name, plan.optimizer.name) == ("NLL", "SGD")
+    assert plan.config.neural_network.data.batch_size == 3
+    assert not plan.is_inference
+
+
+def test_mistakes_of_all_sections_are_shown_at_once(right):
+    config = changed(
+        right, optimizer__learnig_rate=1, loss__function="NNL", data__input_path="/nowhere", num_epoch=3, outfile=4
+    )
+    config["neural_network"]["layers"][3]["class_name"] = "Flaten"
+    found = "\n".join(mistakes(config))
+    for part in ("learning_rate", "'NLL'", "/nowhere", "'num_epochs'", "outfile", "'Flatten'"):
+        assert part in found, part
+
+
+def test_a_run_without_data_has_nothing_to_do(right):
+    assert mistakes(changed(right, data__input_path=None, data__test_input_path=None)) == [
+        "neural_network.data: there is nothing to do. Expected input_path, test_input_path, or both"
+    ]
+
+
+@pytest.mark.parametrize("section", ["loss", "optimizer"])
+def test_training_needs_a_loss_and_an_optimizer(right, section):
+    assert mistakes(changed(right, **{section: None})) == [f"neural_network: the section '{section}' is missing"]
+
+
+def test_training_needs_targets(right):
+    assert "training needs targets" in mistakes(changed(right, data__target_type=None))[0]
+
+
+def test_inference_needs_neither_loss_nor_optimizer_nor_targets(right):
+    config = changed(right, data__input_path=None, data__target_type=None, loss=None, optimizer=None)
+    assert prepare(config, {}).is_inference
+
+
+@pytest.mark.parametrize("key", ["input_path", "test_input_path"])
+def test_an_empty_folder_is_named(right, tmp_path, key):
+    (tmp_path / "empty").mkdir()
+    (message,) = mistakes(changed(right, **{f"data__{key}": str(tmp_path / "empty")}), DataError)
+    assert message.startswith(f"neural_network.data.{key}: no files to read in")
+
+
+def test_a_class_folder_without_images_is_named(right, folders):
+    (folders / "training" / "7").mkdir()
+    (message,) = mistakes(right, DataError)
+    assert "class folders without images" in message
+    assert "'7'" in message
+
+
+def test_a_network_that_does_not_fit_the_classes_is_refused_with_both_numbers(right):
+    (message,) = mistakes(changed(right, layers=dense_network(10)))
+    assert message == (
+        "neural_network.layers: the network's last layer 'dense' gives 10 values a sample, "
+        "but there are 2 classes: 3, 5"
+    )
+
+
+def test_images_that_do_not_fit_the_network_are_refused_with_both_shapes(right):
+    (message,) = mistakes(changed(right, data__grayscale=None))
+    assert "(3, 28, 28)" in message
+    assert "(1, 28, 28)" in message
+    assert '"grayscale": true' in message
+
+
+def test_a_network_file_with_a_syntax_error_is_named_with_line_and_column(right, tmp_path):
+    (tmp_path / "net.json").write_text('{"class_name": }')
+    (message,) = mistakes(changed(right, layers=str(tmp_path / "net.json")))
+    assert "net.json, line 1, column 16: not valid JSON" in message
+
+
+def test_a_missing_network_file_is_named(right):
+    (message,) = mistakes(changed(right, layers="nowhere.json"), DataError)
+    assert "nowhere.json" in message
+
+
+def test_a_first_image_that_cannot_be_decoded_is_named(right, folders):
+    (folders / "training" / "3" / "0000.jpg").write_bytes(b"no image")
+    (message,) = mistakes(right, DataError)
+    assert "3/0000.jpg: cannot be" in message
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_with_both_shapes(right, tmp_path):
+    network = build_network(dense_network(4))
+    checkpoints.save(tmp_path / "x.pt", Checkpoint(1, network.state_dict(), [], (1, 28, 28)))
+    found = mistakes(changed(right, checkpoints={"load": str(tmp_path / "x.pt")}))
+    assert len(found) == 2
+    assert all(m.startswith("neural_network.checkpoints.load: 'dense.") for m in found)
+
+
+def test_a_missing_checkpoint_is_named(right):
+    (message,) = mistakes(changed(right, checkpoints={"load": "none.pt"}), DataError)
+    assert message.startswith("neural_network.checkpoints.load: no such file")
+
+
+def test_weights_and_classes_come_from_the_checkpoint(right, tmp_path):
+    network = build_network(dense_network(2))
+    checkpoints.save(tmp_path / "x.pt", Checkpoint(3, network.state_dict(), [], (1, 28, 28), ("3", "5")))
+    (tmp_path / "testing" / "3").rename(tmp_path / "gone")
+    config = changed(right, data__input_path=None, checkpoints={"load": str(tmp_path / "x.pt")})
+    plan = prepare(config, {})
+    assert plan.classes == ("3", "5")
+    assert plan.test.samples.labels.tolist() == [1, 1]
+    assert all(torch.equal(a, b) for a, b in zip(plan.network.parameters(), network.parameters(), strict=True))
+
+
+def test_initial_weights_follow_from_the_seed(right):
+    first, again, other = (prepare(right, {"seed": seed}).network.state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    assert not all(torch.equal(first[k], other[k]) for k in first)
+
+
+def test_layers_may_stand_in_a_file_and_the_first_image_gives_an_open_size(right, tmp_path):
+    layers = dense_network(2)[1:]
+    (tmp_path / "net.json").write_text(json.dumps(layers))
+    plan = prepare(changed(right, layers=str(tmp_path / "net.json")), {})
+    assert plan.network.input_shapes == ((1, 28, 28),)
+
+
+def test_a_test_class_that_training_does_not_know_is_named(right, folders, write_digits):
+    write_digits(folders / "testing" / "more", "testing", (8,), 1)
+    (message,) = mistakes(right, DataError)
+    assert message.startswith("neural_network.data.test_input_path: classes that training does not know")
+
+
+def test_nothing_is_trainable_is_a_mistake(right):
+    layers = dense_network(2)
+    for layer in layers:
+        layer["config"]["trainable"] = False
+    assert "there is nothing to train" in mistakes(changed(right, layers=layers))[0]
+
+
+def test_other_files_among_the_images_are_counted(right, folders):
+    (folders / "training" / "3" / "Thumbs.db").touch()
+    write_jpeg(folders / "training" / "3" / ".hidden.jpg", torch.zeros(2, 2, dtype=torch.uint8).numpy())
+    assert prepare(right, {}).training.samples.ignored == {".db": 1}

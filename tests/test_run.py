@@ -1,0 +1,306 @@
+"""Runs from end to end on the session's Ray, which has one CPU for one, two and three workers."""
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+import rayrml
+from rayrml import checkpoints
+from rayrml.data.readers import READERS
+from rayrml.data.shards import mix_seed
+from rayrml.network import build_network
+from tests.conftest import dense_network, write_jpeg
+
+pytestmark = pytest.mark.ray
+
+CLASSES = (1, 4, 7)
+NUM_TRAINING, NUM_TEST, BATCH = 3 * 11, 3 * 5, 8
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory, write_digits):
+    path = tmp_path_factory.mktemp("runs")
+    write_digits(path / "training", "training", CLASSES, NUM_TRAINING // 3)
+    write_digits(path / "testing", "testing", CLASSES, NUM_TEST // 3)
+    return path
+
+
+def config_in(folder, out):
+    return {
+        "neural_network": {
+            "outfile": str(out / "out.txt"),
+            "num_epochs": 2,
+            "layers": dense_network(3),
+            "checkpoints": {"save": str(out / "model")},
+            "data": {
+                "input_type": "images",
+                "target_type": "labels",
+                "input_path": str(folder / "training"),
+                "test_input_path": str(folder / "testing"),
+                "test_output_path": str(out / "predictions"),
+                "batch_size": BATCH,
+                "test_batch_size": 4,
+                "grayscale": True,
+            },
+            "optimizer": {"type": "SGD", "learning_rate": 0.1, "momentum": 0.5},
+            "loss": {"function": "NLL"},
+        }
+    }
+
+
+@pytest.fixture(scope="session")
+def runs(ray_cluster, folder):
+    """The same training, streamed by one, two and three workers and preloaded by one and two: result and folder."""
+    results = {}
+    for num_workers, preload in ((1, False), (2, False), (3, False), (1, True), (2, True)):
+        out = folder / f"run_{num_workers}_{preload}"
+        out.mkdir()
+        overrides = {"data.preload": preload}
+        result = rayrml.run(config_in(folder, out), num_workers=num_workers, overrides=overrides, quiet=True)
+        results[num_workers, preload] = (result, out)
+    return results
+
+
+STREAMED = [(1, False), (2, False), (3, False)]
+ALL = [*STREAMED, (1, True), (2, True)]
+
+
+def weights_of(run, epoch=2):
+    return checkpoints.load(run[1] / "model" / f"model_checkpoint_{epoch}.pt").network
+
+
+def hand_written(folder, config):
+    """The weights after both epochs, by a loop over the same samples in the same order."""
+    torch.manual_seed(0)
+    network = build_network(dense_network(3))
+    read = READERS["images"](grayscale=True).decode
+    files = sorted((folder / "training").rglob("*.jpg"))
+    images = torch.from_numpy(np.stack([read(str(f)) for f in files]))
+    labels = torch.tensor([CLASSES.index(int(f.parent.name)) for f in files])
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.5)
+    for epoch in (1, 2):
+        order = np.arange(len(files))
+        np.random.default_rng(mix_seed(0, 0, epoch)).shuffle(order)
+        for batch in torch.from_numpy(order).split(BATCH):
+            optimizer.zero_grad()
+            functional.nll_loss(network(images[batch] / 255), labels[batch]).backward()
+            optimizer.step()
+    return network.state_dict()
+
+
+def test_one_worker_trains_what_a_hand_written_loop_trains(runs, folder):
+    expected = hand_written(folder, None)
+    weights = weights_of(runs[1, False])
+    for name, tensor in expected.items():
+        assert torch.allclose(weights[name], tensor, atol=1e-6), name
+
+
+@pytest.mark.parametrize("num_workers", [2, 3])
+def test_several_workers_train_what_one_trains(runs, num_workers):
+    alone, together = weights_of(runs[1, False]), weights_of(runs[num_workers, False])
+    for name, tensor in alone.items():
+        assert torch.allclose(together[name], tensor, atol=1e-6), name
+
+
+@pytest.mark.parametrize("key", ALL)
+def test_evaluation_is_that_of_the_saved_network_for_any_number_of_workers(runs, folder, key):
+    result, _ = runs[key]
+    network = build_network(dense_network(3)).eval()
+    network.load_state_dict(weights_of(runs[key]))
+    read = READERS["images"](grayscale=True).decode
+    files = sorted((folder / "testing").rglob("*.jpg"))
+    labels = torch.tensor([CLASSES.index(int(f.parent.name)) for f in files])
+    with torch.inference_mode():
+        output = network(torch.from_numpy(np.stack([read(str(f)) for f in files])) / 255)
+    assert result.metrics["test_loss"] == pytest.approx(functional.nll_loss(output, labels).item(), abs=1e-6)
+    assert result.metrics["accuracy"] == (output.argmax(1) == labels).double().mean().item()
+
+
+@pytest.mark.parametrize("key", ALL)
+def test_each_epoch_of_training_writes_one_prediction_for_each_test_image(runs, folder, key):
+    _, out = runs[key]
+    names = sorted(str(f.relative_to(folder / "testing")) for f in (folder / "testing").rglob("*.jpg"))
+    network = build_network(dense_network(3)).eval()
+    read = READERS["images"](grayscale=True).decode
+    for epoch in (1, 2):
+        network.load_state_dict(weights_of(runs[key], epoch))
+        found = datasets_of(out / "predictions" / f"output_{epoch}.h5")
+        assert sorted(found) == names
+        for name in names:
+            image = torch.from_numpy(read(str(folder / "testing" / name)))[None] / 255
+            assert np.allclose(found[name], network(image).detach().numpy()[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("key", ALL)
+def test_logs_have_a_line_for_each_batch_and_each_epoch(runs, key):
+    result, out = runs[key]
+    train = [line.split() for line in (out / "out_train.txt").read_text().splitlines()]
+    batches = -(-NUM_TRAINING // BATCH)
+    assert [(int(e), int(b)) for e, b, *_ in train] == [(e, b) for e in (1, 2) for b in range(1, batches + 1)]
+    seconds = [float(line[2]) for line in train]
+    assert seconds == sorted(seconds)
+    assert all(len(line) == 5 for line in train)
+    test = [line.split() for line in (out / "out_test.txt").read_text().splitlines()]
+    assert [int(line[0]) for line in test] == [1, 2]
+    assert [float(line[-1]) for line in test] == pytest.approx([h["accuracy"] for h in result.history], abs=1e-6)
+    assert "e" not in (out / "out_train.txt").read_text() + (out / "out_test.txt").read_text()
+
+
+@pytest.mark.parametrize("key", ALL)
+def test_a_checkpoint_holds_all_that_is_needed_to_go_on(runs, key):
+    result, _ = runs[key]
+    assert [p.rsplit("/", 1)[1] for p in result.checkpoints] == ["model_checkpoint_1.pt", "model_checkpoint_2.pt"]
+    loaded = checkpoints.load(result.checkpoints[1])
+    assert (loaded.epoch, loaded.classes, loaded.input_shape) == (2, ("1", "4", "7"), (1, 28, 28))
+    assert loaded.layers == dense_network(3)
+    assert len(loaded.optimizer["state"]) == 4
+    assert sorted(loaded.network) == ["conv.bias", "conv.weight", "dense.bias", "dense.weight"]
+
+
+@pytest.mark.parametrize("key", ALL)
+def test_nothing_unfinished_is_left(runs, key):
+    _, out = runs[key]
+    names = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
+    assert names == [
+        "model/model_checkpoint_1.pt",
+        "model/model_checkpoint_2.pt",
+        "out_test.txt",
+        "out_train.txt",
+        "predictions/output_1.h5",
+        "predictions/output_2.h5",
+    ]
+
+
+def test_a_ray_that_was_there_is_left_alone(runs, ray_cluster):
+    assert ray_cluster.is_initialized()
+    assert ray_cluster.get(ray_cluster.put(1)) == 1
+
+
+def test_evaluation_alone_gives_what_training_gave(runs, folder, tmp_path):
+    trained, _ = runs[1, False]
+    config = config_in(folder, tmp_path)
+    nn = config["neural_network"]
+    nn["data"].pop("input_path")
+    nn.pop("optimizer")
+    nn["checkpoints"] = {"load": trained.checkpoints[1]}
+    result = rayrml.run(config, quiet=True)
+    assert result.metrics["accuracy"] == trained.metrics["accuracy"]
+    assert result.metrics["test_loss"] == pytest.approx(trained.metrics["test_loss"])
+    assert result.predictions == [str(tmp_path / "predictions" / "output_1.h5")]
+
+
+def inference_config(folder, out, checkpoint):
+    return {
+        "neural_network": {
+            "layers": dense_network(3),
+            "checkpoints": {"load": checkpoint},
+            "data": {
+                "input_type": "images",
+                "test_input_path": str(folder),
+                "test_output_path": str(out),
+                "test_batch_size": 4,
+                "grayscale": True,
+            },
+        }
+    }
+
+
+def datasets_of(path):
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_inference_gives_each_image_the_prediction_that_evaluation_gave(runs, folder, tmp_path, num_workers):
+    trained, _ = runs[1, False]
+    config = inference_config(folder / "testing", tmp_path / "out", trained.checkpoints[1])
+    result = rayrml.run(config, num_workers=num_workers, quiet=True)
+    expected, found = datasets_of(trained.predictions[1]), datasets_of(result.predictions[0])
+    assert result.metrics == {"num_predictions": NUM_TEST}
+    assert expected.keys() == found.keys()
+    assert all(np.allclose(found[name], expected[name], atol=1e-5) for name in expected)
+
+
+def test_broken_images_are_named_and_the_others_are_predicted(runs, tmp_path, digits):
+    images, _ = digits["testing"]
+    for number in range(5):
+        write_jpeg(tmp_path / "in" / f"good_{number}.jpg", images[number])
+    (tmp_path / "in" / "x_broken.jpg").write_bytes(b"no image")
+    write_jpeg(tmp_path / "in" / "x_large.jpg", np.zeros((30, 31), np.uint8))
+    config = inference_config(tmp_path / "in", tmp_path / "out", runs[1, False][0].checkpoints[0])
+    with pytest.raises(rayrml.DataError) as caught:
+        rayrml.run(config, quiet=True)
+    text = str(caught.value)
+    assert "x_broken.jpg: cannot be" in text
+    assert "x_large.jpg: is 31x30 pixels with 1 channel, but the others are 28x28 pixels with 1 channel" in text
+    assert "2 of 7 samples have no prediction; the other 5 have" in text
+    assert sorted(datasets_of(tmp_path / "out" / "output_1.h5")) == [f"good_{n}.jpg" for n in range(5)]
+
+
+@pytest.mark.parametrize(("num_workers", "preload"), [(1, True), (1, False), (2, True)])
+def test_training_stops_at_broken_images_and_names_them(ray_cluster, tmp_path, write_digits, num_workers, preload):
+    write_digits(tmp_path / "training", "training", CLASSES, 4)
+    bad = [tmp_path / "training" / "4" / f"bad_{n}.jpg" for n in range(2)]
+    for path in bad:
+        path.write_bytes(b"no image")
+    config = config_in(tmp_path, tmp_path / "out")
+    config["neural_network"]["data"].pop("test_input_path")
+    config["neural_network"]["data"].pop("test_output_path")
+    with pytest.raises(rayrml.DataError) as caught:
+        rayrml.run(config, num_workers=num_workers, overrides={"data.preload": preload}, quiet=True)
+    named = [path.name for path in bad if str(path) in str(caught.value)]
+    assert named == (["bad_0.jpg", "bad_1.jpg"] if preload else named)
+    assert named
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(ray_cluster, folder, tmp_path):
+    config = config_in(folder, tmp_path)
+    config["neural_network"]["optimizer"]["learning_rate"] = 1e30
+    with pytest.raises(rayrml.errors.DivergenceError, match=r"the loss is (nan|inf) in epoch \d, batch \d"):
+        rayrml.run(config, overrides={"data.preload": True, "num_epochs": 30}, quiet=True)
+
+
+def test_more_workers_than_samples_are_refused(ray_cluster, tmp_path, write_digits):
+    write_digits(tmp_path / "training", "training", CLASSES, 1)
+    config = config_in(tmp_path, tmp_path / "out")
+    config["neural_network"]["data"] |= {"test_input_path": str(tmp_path / "training")}
+    with pytest.raises(rayrml.ConfigError, match=r"ray\.num_workers: 4 workers are more than the 3 training samples"):
+        rayrml.run(config, num_workers=4, quiet=True)
+
+
+SMALL_RUN = [
+    {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 28, 28, 1]}},
+    {"class_name": "Conv2D", "config": {"filters": 10, "kernel_size": [5, 5]}},
+    {"class_name": "MaxPooling2D", "config": {"pool_size": [2, 2]}},
+    {"class_name": "Activation", "config": {"activation": "relu"}},
+    {"class_name": "Conv2D", "config": {"filters": 20, "kernel_size": [5, 5]}},
+    {"class_name": "SpatialDropout2D", "config": {"rate": 0.5}},
+    {"class_name": "MaxPooling2D", "config": {"pool_size": [2, 2]}},
+    {"class_name": "Activation", "config": {"activation": "relu"}},
+    {"class_name": "Flatten", "config": {}},
+    {"class_name": "Dense", "config": {"units": 50, "activation": "relu"}},
+    {"class_name": "Dropout", "config": {"rate": 0.5}},
+    {"class_name": "Dense", "config": {"units": 2}},
+    {"class_name": "Activation", "config": {"activation": "log_softmax", "axis": 1}},
+]
+
+
+def test_200_digits_of_two_classes_are_learned_as_the_predecessor_learned_them(ray_cluster, tmp_path, write_digits):
+    write_digits(tmp_path / "training", "training", (0, 1), 100)
+    write_digits(tmp_path / "testing", "testing", (0, 1), 10)
+    config = config_in(tmp_path, tmp_path)
+    nn = config["neural_network"]
+    nn["layers"] = SMALL_RUN
+    nn["num_epochs"] = 10
+    nn["optimizer"] = {"type": "SGD", "learning_rate": 0.01, "momentum": 0.5}
+    nn["data"] |= {"batch_size": 16, "preload": True}
+    assert rayrml.check(config).network.num_parameters == 21_432
+    result = rayrml.run(config, quiet=True)
+    first = float((tmp_path / "out_train.txt").read_text().split()[3])
+    assert first == pytest.approx(0.70, abs=0.12)
+    assert [h["accuracy"] for h in result.history][7:] == [1.0, 1.0, 1.0]
+    assert result.metrics["test_loss"] < 0.05
