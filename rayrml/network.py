@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +14,11 @@ from rayrml import graph as graphs
 from rayrml import layers as tables
 from rayrml.errors import ConfigError, Problem
 from rayrml.graph import Graph
+from rayrml.layers.activations import linear, relu
+from rayrml.layers.convolution import Convolution
 from rayrml.layers.layer import Layer, format_shape
 from rayrml.layers.layout import Shape, held_shape, keras_shape, to_held, to_keras
+from rayrml.layers.pooling import MaxPooling
 
 
 class Row(NamedTuple):
@@ -162,12 +166,14 @@ def build(graph: Graph, input_shape: Sequence[int | None] | None = None) -> Netw
             continue
         given = [shapes[i] for i in node.inputs]
         try:
+            tables.expect_inputs(choices[layer.name], len(given))
             if layer.name not in modules:
                 modules[layer.name] = tables.build(choices[layer.name], *given)
             shapes.append(modules[layer.name].result_shape(*given))
         except ConfigError as error:
             raise ConfigError(*(_located(layer, p, given) for p in error.problems)) from None
     _fix_modes(graph, modules)
+    _defer_relu(graph, modules)
     return Network(graph, modules, shapes)
 
 
@@ -230,6 +236,20 @@ def _fix_modes(graph: Graph, modules: dict[str, Layer]) -> None:
             raise ConfigError(_located(layer, Problem("", message)))
         if None not in modes:
             modules[layer.name].fix_mode(modes == {True})
+
+
+def _defer_relu(graph: Graph, modules: dict[str, Layer]) -> None:
+    """Leave the ReLU of a convolution to the max pooling behind it, where nothing else takes its output."""
+    calls = Counter(node.layer for node in graph.nodes)
+    uses = Counter(i for node in graph.nodes for i in node.inputs) + Counter(graph.outputs)
+    for node in graph.nodes:
+        pool = modules.get(graph.layers[node.layer].name)
+        if not isinstance(pool, MaxPooling) or uses[node.inputs[0]] > 1 or calls[node.layer] > 1:
+            continue
+        source = graph.nodes[node.inputs[0]].layer
+        layer = modules.get(graph.layers[source].name)
+        if isinstance(layer, Convolution) and calls[source] == 1 and layer.activation is relu:
+            layer.activation, pool.activation = linear, relu
 
 
 def _steps(graph: Graph) -> tuple[_Step, ...]:

@@ -6,10 +6,10 @@ import pickle
 
 import pytest
 import torch
-from keras_reference import assert_same, keras
 
 from rayrml.errors import ConfigError
 from rayrml.network import build_network
+from tests.keras_reference import assert_same, keras
 
 L = keras.layers
 

@@ -58,13 +58,13 @@ class _Scope:
         num_calls = max(len(entry.calls), 1)
         number = num_calls - 1 if ref.call is None else ref.call - (self.first_calls[ref.layer] if ref.counted else 0)
         if not 0 <= number < num_calls:
-            message = f"{entry} has {num_calls} calls, but a layer takes the output of its call number {ref.call}"
+            message = f"{entry} has no call number {ref.call}, which another layer takes its input from"
             raise ConfigError(Problem(entry.where, message))
         nodes = self.made.get((ref.layer, number))
         if nodes is None or ref.tensor is None:
             return nodes
         if not 0 <= ref.tensor < len(nodes):
-            message = f"{entry} has {len(nodes)} outputs, but a layer takes its output number {ref.tensor}"
+            message = f"{entry} has no output number {ref.tensor}, which another layer takes its input from"
             raise ConfigError(Problem(entry.where, message))
         return [nodes[ref.tensor]]
 

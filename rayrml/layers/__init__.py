@@ -102,6 +102,19 @@ def build(choice: Choice, *shapes: Shape) -> Layer:
     return layer
 
 
+def expect_inputs(choice: Choice, number: int) -> None:
+    """Check that the layer takes `number` inputs.
+
+    Raises:
+        ConfigError: it takes one.
+    """
+    kinds = {p.kind for p in inspect.signature(choice.row.builder).parameters.values()}
+    if number != 1 and inspect.Parameter.VAR_POSITIONAL not in kinds:
+        raise ConfigError(Problem("", f"expected one input, got {number}"))
+    if number < 1:
+        raise ConfigError(Problem("", "expected at least one input"))
+
+
 def _initialize(layer: Layer, weight: Weight, options: Mapping[str, Any]) -> None:
     """Draw the weight's initial value, and note its penalty, as the JSON's `options` say."""
     key = f"{weight.option}_initializer"

@@ -7,6 +7,7 @@ import functools
 import torch
 from torch.nn import functional as F
 
+from rayrml.layers.activations import Function
 from rayrml.layers.layer import Layer, Shape, expect_rank
 from rayrml.layers.padding import PaddingOption, Pads, Sizes, pad, symmetric, window
 
@@ -42,7 +43,12 @@ class _Pooling(Layer):
 
 
 class MaxPooling(_Pooling):
-    """The maximum in each window; padding never wins."""
+    """The maximum in each window; padding never wins.
+
+    An activation that never falls may be left to the layer: of the maximum it costs a fraction of what it costs before.
+    """
+
+    activation: Function | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, *spatial) -> (N, C, *spatial)."""
@@ -52,7 +58,8 @@ class MaxPooling(_Pooling):
             padding = tuple(before for before, _ in pads)
         else:
             x = pad(x, pads, float("-inf"))
-        return _MAX_POOL[self.rank](x, self.window.kernel, self.window.strides, padding)
+        y = _MAX_POOL[self.rank](x, self.window.kernel, self.window.strides, padding)
+        return y if self.activation is None else self.activation(y)
 
 
 class AveragePooling(_Pooling):
