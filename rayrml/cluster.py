@@ -132,9 +132,6 @@ def _num_nodes() -> int:
 
 def _initialize(address: str | None, verbose: bool) -> None:
     level = logging.INFO if verbose else logging.ERROR
-    if not verbose and not address:
-        # Ray's C++ parts write to the terminal past Python's logging.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         ray.init(
             # A private Ray must not be whatever other Ray happens to run on this machine.
