@@ -64,16 +64,20 @@ def assert_same(model: keras.Model, *, tolerance: float = 1e-5) -> Network:
     """Assert that rayrml's network computes what the Keras model computes, with the same random weights."""
     randomize(model)
     network = rebuilt(model)
+    assert_same_outputs(model, network, tolerance=tolerance)
+    return network
+
+
+def assert_same_outputs(model: keras.Model, network: Network, *, tolerance: float = 1e-5) -> None:
+    """Assert that both give the same outputs, of the shapes that the network declares."""
     xs = inputs(model)
     expected = model(xs if len(xs) > 1 else xs[0], training=False)
     with torch.no_grad():
-        given = network(*map(to_held, xs))
+        given = network.eval()(*map(to_held, xs))
     expected = expected if isinstance(expected, list | tuple) else [expected]
     given = given if isinstance(given, tuple) else (given,)
-    assert len(expected) == len(given)
     for e, g, shape in zip(expected, given, network.output_shapes, strict=True):
         e = e.detach().numpy()
         assert to_keras(g).shape == e.shape
         assert len(shape) == g.ndim - 1 and all(s in (None, n) for s, n in zip(shape, g.shape[1:], strict=True))
         np.testing.assert_allclose(to_keras(g), e, rtol=0, atol=tolerance * max(1.0, np.abs(e).max()))
-    return network

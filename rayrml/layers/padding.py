@@ -57,7 +57,7 @@ class Window:
         return (size + sum(self.pads[i]) - self.extents[i]) // self.strides[i] + 1
 
 
-def window(rank: int, kernel: Sizes, strides: Sizes, dilation: Sizes, padding: PaddingOption) -> Window:
+def window(rank: int, kernel: Sizes, *, strides: Sizes, dilation: Sizes, padding: PaddingOption) -> Window:
     """The window that the keys of a layer on `rank` spatial axes describe.
 
     Raises:

@@ -30,7 +30,8 @@ class _Pooling(Layer):
         super().__init__()
         expect_rank(shape, rank)
         self.rank = rank
-        self.window = window(rank, pool_size, pool_size if strides is None else strides, 1, padding)
+        steps = pool_size if strides is None else strides
+        self.window = window(rank, pool_size, strides=steps, dilation=1, padding=padding)
 
     def output_shape(self, *shapes: Shape) -> Shape:
         """(C, *spatial)."""

@@ -128,26 +128,9 @@ RESHAPING = [
 ]
 
 NAMES = [
-    "linear",
-    "relu",
-    "relu6",
-    "leaky_relu",
-    "elu",
-    "selu",
-    "gelu",
-    "sigmoid",
-    "hard_sigmoid",
-    "tanh",
-    "softmax",
-    "log_softmax",
-    "softplus",
-    "softsign",
-    "swish",
-    "silu",
-    "mish",
-    "exponential",
-    "hard_silu",
-]
+    "linear", "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "sigmoid", "hard_sigmoid", "tanh", "softmax",
+    "log_softmax", "softplus", "softsign", "swish", "silu", "mish", "exponential", "hard_silu",
+]  # fmt: skip
 
 OTHERS = [
     (L.Dense, {"units": 5}, VECTOR),
