@@ -33,6 +33,12 @@ class Choice:
     builder: Callable[..., Any]
     arguments: Mapping[str, Any]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All of the row's arguments: those that the JSON gave, and the defaults of the others."""
+        fields = arguments_model(self.builder).model_fields
+        return {name: self.arguments.get(name, field.default) for name, field in fields.items()}
+
     def build(self, *inputs: Any) -> Any:
         """Call the builder with the program's `inputs` and the arguments that the JSON gave."""
         return self.builder(*inputs, **self.arguments)

@@ -78,9 +78,9 @@ class Plan:
         for line in self.loaded.lines() if self.loaded else ():
             log.line(line)
         if self.optimizer:
-            log.section("Optimizer", {"Type": self.optimizer.name, **self.optimizer.arguments})
+            log.section("Optimizer", {"Type": self.optimizer.name, **self.optimizer.settings})
         if self.loss:
-            log.section("Loss", {"Function": self.loss.name, **self.loss.arguments})
+            log.section("Loss", {"Function": self.loss.name, **self.loss.settings})
         if self.training:
             _describe_data(log, "Dataset (training)", self.training, nn.data, nn.data.batch_size, num_workers)
         if self.test:

@@ -26,7 +26,9 @@ def _model():
     i = keras.Input((8, 8, 2), name="i")
     y = L.BatchNormalization(name="bn")(L.Conv2D(4, 3, padding="same", name="conv")(i))
     backbone = keras.Model(i, L.SeparableConv2D(4, 3, name="sep")(y), name="backbone")
-    head = keras.Sequential([L.DepthwiseConv2D(3, name="dw"), L.Flatten(name="flat"), L.Dense(5, name="d")], name="head")
+    head = keras.Sequential(
+        [L.DepthwiseConv2D(3, name="dw"), L.Flatten(name="flat"), L.Dense(5, name="d")], name="head"
+    )
     shared = L.Dense(5, name="shared")
     z = shared(shared(head(backbone(x))))
     return keras.Model(x, L.PReLU(name="prelu")(z), name="whole")
@@ -126,7 +128,9 @@ def test_weights_that_do_not_fit_are_refused_with_both_shapes_and_change_nothing
 
 def test_another_number_of_weights_is_refused(tmp_path):
     network = build_network([{"class_name": "Dense", "config": {"name": "dense", "units": 3, "use_bias": False}}], (3,))
-    with pytest.raises(DataError, match=r"layer 'dense' has 2 weights in the file, the network's has 1: kernel of layer"):
+    with pytest.raises(
+        DataError, match=r"layer 'dense' has 2 weights in the file, the network's has 1: kernel of layer"
+    ):
         load_weights(network, _legacy(tmp_path / "w.h5", {"dense": _dense("dense")}))
 
 

@@ -147,8 +147,20 @@ def _read_ends(model: Model, config: Mapping[str, Any]) -> None:
     if config.get("output_layers"):
         model.outputs = listed(config["output_layers"])
         return
-    used = {ref.layer for entry in model.entries.values() for call in entry.calls for ref in call.references()}
-    model.outputs = [Reference(entry.name) for entry in model.entries.values() if entry.name not in used]
+    model.outputs = list(_unused(model))
+
+
+def _unused(model: Model) -> Iterator[Reference]:
+    """The outputs of calls that no other call takes."""
+    used: dict[str, set[int]] = {}
+    for ref in (ref for entry in model.entries.values() for call in entry.calls for ref in call.references()):
+        last = len(model.entries[ref.layer].calls) - 1 if ref.layer in model.entries else 0
+        used.setdefault(ref.layer, set()).add(max(last, 0) if ref.call is None else ref.call)
+    for entry in model.entries.values():
+        if entry.model is not None and entry.name not in used:
+            yield Reference(entry.name)
+        elif entry.model is None:
+            yield from (Reference(entry.name, i) for i in range(len(entry.calls)) if i not in used.get(entry.name, ()))
 
 
 def _wrong_references(model: Model) -> Iterator[Problem]:

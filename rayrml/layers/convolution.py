@@ -61,7 +61,9 @@ class Convolution(_Windowed):
         activation: Any = None,
         use_bias: bool = True,
     ):
-        super().__init__(rank, shape, window(rank, kernel_size, strides=strides, dilation=dilation_rate, padding=padding))
+        super().__init__(
+            rank, shape, window(rank, kernel_size, strides=strides, dilation=dilation_rate, padding=padding)
+        )
         self.filters, self.groups = filters, groups
         if self.channels % groups or filters % groups:
             message = f"{groups} groups do not divide {self.channels} input channels and {filters} filters"
@@ -102,7 +104,9 @@ class DepthwiseConvolution(_Windowed):
         activation: Any = None,
         use_bias: bool = True,
     ):
-        super().__init__(rank, shape, window(rank, kernel_size, strides=strides, dilation=dilation_rate, padding=padding))
+        super().__init__(
+            rank, shape, window(rank, kernel_size, strides=strides, dilation=dilation_rate, padding=padding)
+        )
         self.filters = self.channels * depth_multiplier
         self.activation = activation_function(activation)
         _add_depthwise_kernel(self, "weight", depth_multiplier)
@@ -140,7 +144,9 @@ class SeparableConvolution(_Windowed):
         activation: Any = None,
         use_bias: bool = True,
     ):
-        super().__init__(rank, shape, window(rank, kernel_size, strides=strides, dilation=dilation_rate, padding=padding))
+        super().__init__(
+            rank, shape, window(rank, kernel_size, strides=strides, dilation=dilation_rate, padding=padding)
+        )
         self.filters = filters
         self.activation = activation_function(activation)
         _add_depthwise_kernel(self, "depthwise_weight", depth_multiplier)
@@ -186,7 +192,9 @@ class TransposedConvolution(_Windowed):
         activation: Any = None,
         use_bias: bool = True,
     ):
-        super().__init__(rank, shape, window(rank, kernel_size, strides=strides, dilation=dilation_rate, padding="valid"))
+        super().__init__(
+            rank, shape, window(rank, kernel_size, strides=strides, dilation=dilation_rate, padding="valid")
+        )
         self.filters = filters
         self.activation = activation_function(activation)
         extra = (None,) * rank if output_padding is None else spread(output_padding, rank, "output_padding", 0)
