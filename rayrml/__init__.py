@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rayrml.errors import ClusterError, ConfigError, DataError
 
 if TYPE_CHECKING:
+    from rayrml.keras_weights import export_weights, load_weights
     from rayrml.network import Network, build_network
     from rayrml.plan import Plan
     from rayrml.run import RunResult, check, run
@@ -24,6 +25,8 @@ __all__ = [
     "__version__",
     "build_network",
     "check",
+    "export_weights",
+    "load_weights",
     "run",
 ]
 
@@ -34,6 +37,8 @@ _HOMES = {
     "RunResult": "rayrml.run",
     "build_network": "rayrml.network",
     "check": "rayrml.run",
+    "export_weights": "rayrml.keras_weights",
+    "load_weights": "rayrml.keras_weights",
     "run": "rayrml.run",
 }
 

@@ -14,7 +14,7 @@ import rayrml
 from rayrml.config import override, read_json
 from rayrml.errors import ConfigError, Problem, RayrmlError
 
-_VERBS = ("run", "check")
+_VERBS = ("run", "check", "export-weights")
 _INTERRUPTED, _OUT_OF_MEMORY, _BUG = 130, 5, 1
 
 
@@ -54,15 +54,27 @@ def _run(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     raw, overrides = _configuration(options)
-    from rayrml.plan import print_check
+    from rayrml import sections
     from rayrml.run import check
+    from rayrml.run_log import RunLog
 
-    plan = check(_source(options, raw), overrides=overrides)
-    if not options.quiet:
-        print_check(plan)
+    sections.check(RunLog(quiet=options.quiet), check(_source(options, raw), overrides=overrides))
 
 
-_VERB_FUNCTIONS = {"run": _run, "check": _check}
+def _export_weights(options: argparse.Namespace) -> None:
+    from rayrml import checkpoints
+    from rayrml.keras_weights import export_weights
+    from rayrml.network import build_network
+
+    checkpoint = checkpoints.load(options.checkpoint)
+    if checkpoint.layers is None:
+        raise ConfigError(Problem(options.checkpoint, "holds no network, only weights. Expected one saved by rayrml"))
+    network = build_network(checkpoint.layers, checkpoint.input_shape)
+    checkpoints.load_into(network, checkpoint.network, options.checkpoint)
+    export_weights(network, options.file)
+
+
+_VERB_FUNCTIONS = {"run": _run, "check": _check, "export-weights": _export_weights}
 
 
 def _configuration(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
@@ -136,6 +148,11 @@ def _parser() -> argparse.ArgumentParser:
     check = verbs.add_parser("check", help="do all of `run` that needs no Ray, and show it", allow_abbrev=False)
     for verb in (run, check):
         _add_options(verb)
+    export = verbs.add_parser(
+        "export-weights", help="write a checkpoint's weights as an HDF5 file for Keras", allow_abbrev=False
+    )
+    export.add_argument("checkpoint", metavar="CHECKPOINT", help="a file model_checkpoint_<epoch>.pt")
+    export.add_argument("file", metavar="FILE.h5", help="the file to write")
     return parser
 
 

@@ -107,6 +107,7 @@ def problems(
     model: type[pydantic.BaseModel],
     values: Any,
     path: str,
+    *,
     takes: str = "Expected one of",
 ) -> list[Problem]:
     """Complaints of pydantic as one `Problem` for each place, with what is expected there."""

@@ -9,24 +9,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from rayrml import checkpoints, graph
 from rayrml.checkpoints import LoadReport
-from rayrml.config import Config, Data, override, parse, read_json
+from rayrml.config import Config, override, parse, read_json
 from rayrml.data.discovery import Samples, find_samples, label_by_folder
 from rayrml.data.pipeline import Source
 from rayrml.data.readers import READERS, Reader
 from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.keras_weights import load_weights
 from rayrml.lookup import Choice, choose
 from rayrml.losses import LOSSES
 from rayrml.network import Network, build
 from rayrml.optimizers import OPTIMIZERS
-from rayrml.run_log import RunLog, displayed, table
-from rayrml.workers import Workers, global_batch_sizes
 
 _DATA = "neural_network.data"
+KERAS_FILES = {".h5", ".hdf5", ".keras"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,31 +61,6 @@ class Plan:
         """Whether there is nothing to train, and no target to compare predictions with."""
         return self.training is None and (self.test is None or self.test.samples.labels is None)
 
-    def describe(self, log: RunLog, num_workers: int = 1) -> None:
-        """Print the sections Neural Network, Optimizer, Loss and Dataset, for runs and for `rayrml check`."""
-        net, nn = self.network, self.config.neural_network
-        log.section(
-            "Neural Network",
-            {
-                "Model": net.name,
-                "Total parameters": f"{net.num_parameters:,}",
-                "Trainable parameters": f"{net.num_trainable_parameters:,}",
-                "Number of operations": net.num_operations,
-                "Loaded from": nn.checkpoints.load and displayed(nn.checkpoints.load),
-            },
-        )
-        for line in self.loaded.lines() if self.loaded else ():
-            log.line(line)
-        if self.optimizer:
-            log.section("Optimizer", {"Type": self.optimizer.name, **self.optimizer.settings})
-        if self.loss:
-            log.section("Loss", {"Function": self.loss.name, **self.loss.settings})
-        if self.training:
-            _describe_data(log, "Dataset (training)", self.training, nn.data, nn.data.batch_size, num_workers)
-        if self.test:
-            kind = "inference" if self.is_inference else "test"
-            _describe_data(log, f"Dataset ({kind})", self.test, nn.data, nn.data.test_batch_size, num_workers)
-
 
 def prepare(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -> Plan:
     """Everything that a run needs, checked as a whole before any of it is used.
@@ -105,25 +79,6 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]
     if plan is None:
         raise RuntimeError("nothing was prepared, and nothing was found wrong")
     return plan
-
-
-def print_check(plan: Plan) -> None:
-    """Print the tables of `rayrml check`."""
-    log = RunLog()
-    workers = plan.config.ray.num_workers
-    plan.describe(log, num_workers=workers[1] if isinstance(workers, tuple) else workers or 1)
-    log.line("")
-    rows = [(r.name, r.class_name, r.output_shape, f"{r.num_parameters:,}") for r in plan.network.summary()]
-    for line in table(rows, ("Layer", "Class", "Output shape", "Parameters")):
-        log.line(line)
-    for source in (plan.training, plan.test):
-        if source is not None and source.samples.labels is not None:
-            log.line("")
-            counts = np.bincount(source.samples.labels, minlength=len(plan.classes)).tolist()
-            for line in table(zip(plan.classes, counts, strict=True), (f"Class ({source.name})", "Samples")):
-                log.line(line)
-    log.line("")
-    log.line("The configuration is right.")
 
 
 class _Findings:
@@ -183,11 +138,7 @@ class _Preparation:
         if network is None:
             return None
         self._outputs(network, known)
-        loaded = None
-        with self.findings.gathering():
-            if checkpoint is not None:
-                path = self.nn.checkpoints.load or ""
-                loaded = checkpoints.load_into(network, checkpoint.network, path, "neural_network.checkpoints.load")
+        loaded = self._load(network, checkpoint)
         if reader is None or shape is None:
             return None
         return Plan(
@@ -266,10 +217,20 @@ class _Preparation:
         return None
 
     def _checkpoint(self) -> checkpoints.Checkpoint | None:
-        if self.nn.checkpoints.load is None:
+        path = self.nn.checkpoints.load
+        if path is None or Path(path).suffix in KERAS_FILES:
             return None
         with self.findings.gathering():
-            return checkpoints.load(self.nn.checkpoints.load, "neural_network.checkpoints.load")
+            return checkpoints.load(path, "neural_network.checkpoints.load")
+        return None
+
+    def _load(self, network: Network, checkpoint: checkpoints.Checkpoint | None) -> LoadReport | None:
+        path, where = self.nn.checkpoints.load, "neural_network.checkpoints.load"
+        with self.findings.gathering():
+            if checkpoint is not None and path is not None:
+                return checkpoints.load_into(network, checkpoint.network, path, where)
+            if path is not None and Path(path).suffix in KERAS_FILES:
+                return load_weights(network, path, where)
         return None
 
     def _layers(self) -> Any:
@@ -310,28 +271,3 @@ class _Preparation:
                 f"but there are {len(classes)} classes: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}"
             )
             self.findings.add("neural_network.layers", message)
-
-
-def _describe_data(log: RunLog, title: str, source: Source, data: Data, batch_size: int, num_workers: int) -> None:
-    samples = source.samples
-    first = Workers(0, num_workers)
-    testing = source.name == "test"
-    ignored = ", ".join(f"{count} {ending}" for ending, count in samples.ignored.items())
-    log.section(
-        title,
-        {
-            "Type": data.inputs,
-            "Location": displayed(samples.root),
-            "Number of samples": len(samples),
-            "Samples per worker": first.share(len(samples)),
-            "Sample shape": tuple(source.shape),
-            "Number of classes": len(samples.classes) or None,
-            "Ignored files": ignored or None,
-            "Batch size": batch_size,
-            "Batch size per worker": first.share(batch_size),
-            "Batches per epoch": len(global_batch_sizes(len(samples), batch_size)),
-            "Preloaded": "yes" if data.preload else "no",
-            "Transforms": "none",
-            "Output": displayed(data.test_output_path) if testing and data.test_output_path else None,
-        },
-    )

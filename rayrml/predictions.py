@@ -58,7 +58,9 @@ class PredictionFile:
         outputs = np.ascontiguousarray(outputs)
         kind = h5py.h5t.py_create(outputs.dtype)
         shape = outputs.shape[1:]
-        space = self._spaces.setdefault(shape, h5py.h5s.create_simple(shape) if shape else h5py.h5s.create(h5py.h5s.SCALAR))
+        if shape not in self._spaces:
+            self._spaces[shape] = h5py.h5s.create_simple(shape) if shape else h5py.h5s.create(h5py.h5s.SCALAR)
+        space = self._spaces[shape]
         layout = self._compact if outputs[:1].nbytes <= _COMPACT_BYTES else self._contiguous
         root = self._file.id
         try:

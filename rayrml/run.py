@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rayrml import cluster, inference, training
+from rayrml import cluster, inference, sections, training
 from rayrml.cluster import Allocation
 from rayrml.epochs import Job
 from rayrml.errors import ConfigError, Problem
@@ -91,8 +91,8 @@ def _run(plan: Plan, allocation: Allocation, *, quiet: bool) -> RunResult:
     num_epochs = nn.num_epochs if plan.training else 1
     log = RunLog(nn.outfile, num_epochs=num_epochs, num_batches=num_batches, quiet=quiet)
     try:
-        _describe_devices(log, allocation)
-        plan.describe(log, allocation.most_workers)
+        sections.devices(log, allocation)
+        sections.plan(log, plan, allocation.most_workers)
         log.line("")
         if samples is None:
             raise RuntimeError("a plan has training samples or test samples")
@@ -121,7 +121,7 @@ def _train(plan: Plan, allocation: Allocation, log: RunLog) -> None:
         if folder.exists():
             raise ConfigError(Problem("ray.run_name", f"'{plan.name}' has run before: '{folder}' exists"))
         shared = dataclasses.replace(job, state_path=str(folder / "state.pt"))
-        log.line(f"Starting {_workers_text(allocation)}")
+        log.line(f"Starting {sections.workers(allocation)}")
         training.run_on_workers(
             shared, log, allocation, storage=storage, name=plan.name, max_failures=plan.config.ray.max_failures
         )
@@ -196,24 +196,3 @@ def _predict(plan: Plan, allocation: Allocation, log: RunLog) -> int:
         log.saved.setdefault("predictions", []).append(path)
         log.line(f"Saved predictions: {displayed(path)}")
     return count
-
-
-def _describe_devices(log: RunLog, allocation: Allocation) -> None:
-    log.section(
-        "Device(s)",
-        {
-            "Workers": _workers_text(allocation),
-            "Machines": allocation.num_nodes,
-            "GPUs per worker": 1 if allocation.use_gpu else 0,
-        },
-    )
-
-
-def _workers_text(allocation: Allocation) -> str:
-    number = allocation.num_workers
-    kind = "GPU" if allocation.use_gpu else "CPU"
-    if allocation.in_driver:
-        return f"1 {kind} worker, in this process"
-    if isinstance(number, tuple):
-        return f"{number[0]} to {number[1]} {kind} workers"
-    return f"{number} {kind} worker{'s' if number > 1 else ''}"

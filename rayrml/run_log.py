@@ -228,6 +228,9 @@ class RunLog:
 
     def _rewind(self, epoch: int) -> None:
         """Forget what was written of `epoch` and later ones: it is done anew from the last checkpoint."""
+        if self._marks:
+            self._end_bar()
+            self.line(f"A worker was lost: going on with epoch {epoch}")
         self.history = [line for line in self.history if line["epoch"] < epoch]
         if epoch in self._marks:
             for file, mark in zip((self._train_file, self._test_file), self._marks[epoch], strict=True):

@@ -11,7 +11,7 @@ LEVELS = [
     ["network", "steps", "checkpoints", "cluster", "run_log", "data"],
     ["keras_weights", "predictions"],
     ["epochs", "inference", "plan"],
-    ["training"],
+    ["training", "sections"],
     ["run"],
     ["__init__"],
     ["cli"],

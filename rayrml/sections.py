@@ -1,0 +1,103 @@
+"""The sections with which a run begins, and the tables of `rayrml check`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rayrml.cluster import Allocation
+from rayrml.data.pipeline import Source
+from rayrml.plan import Plan
+from rayrml.run_log import RunLog, displayed, table
+from rayrml.workers import Workers, global_batch_sizes
+
+
+def devices(log: RunLog, allocation: Allocation) -> None:
+    """Print what the run takes of the cluster."""
+    log.section(
+        "Device(s)",
+        {
+            "Workers": workers(allocation),
+            "Machines": allocation.num_nodes,
+            "GPUs per worker": 1 if allocation.use_gpu else 0,
+        },
+    )
+
+
+def workers(allocation: Allocation) -> str:
+    """The number and kind of the workers, in words."""
+    number = allocation.num_workers
+    kind = "GPU" if allocation.use_gpu else "CPU"
+    if allocation.in_driver:
+        return f"1 {kind} worker, in this process"
+    if isinstance(number, tuple):
+        return f"{number[0]} to {number[1]} {kind} workers"
+    return f"{number} {kind} worker{'s' if number > 1 else ''}"
+
+
+def plan(log: RunLog, plan: Plan, num_workers: int) -> None:
+    """Print network, optimizer, loss and data of a plan that as many workers share."""
+    network, config = plan.network, plan.config.neural_network
+    log.section(
+        "Neural Network",
+        {
+            "Model": network.name,
+            "Total parameters": f"{network.num_parameters:,}",
+            "Trainable parameters": f"{network.num_trainable_parameters:,}",
+            "Number of operations": network.num_operations,
+            "Loaded from": config.checkpoints.load and displayed(config.checkpoints.load),
+        },
+    )
+    for line in plan.loaded.lines() if plan.loaded else ():
+        log.line(line)
+    if plan.optimizer:
+        log.section("Optimizer", {"Type": plan.optimizer.name, **plan.optimizer.settings})
+    if plan.loss:
+        log.section("Loss", {"Function": plan.loss.name, **plan.loss.settings})
+    if plan.training:
+        _data(log, plan, plan.training, num_workers)
+    if plan.test:
+        _data(log, plan, plan.test, num_workers)
+
+
+def check(log: RunLog, checked: Plan) -> None:
+    """Print a plan with a line for each layer and each class."""
+    asked = checked.config.ray.num_workers
+    plan(log, checked, asked[1] if isinstance(asked, tuple) else asked or 1)
+    log.line("")
+    rows = [(r.name, r.class_name, r.output_shape, f"{r.num_parameters:,}") for r in checked.network.summary()]
+    for line in table(rows, ("Layer", "Class", "Output shape", "Parameters")):
+        log.line(line)
+    for source in (checked.training, checked.test):
+        if source is not None and source.samples.labels is not None:
+            log.line("")
+            counts = np.bincount(source.samples.labels, minlength=len(checked.classes)).tolist()
+            for line in table(zip(checked.classes, counts, strict=True), (f"Class ({source.name})", "Samples")):
+                log.line(line)
+    log.line("")
+    log.line("The configuration is right.")
+
+
+def _data(log: RunLog, plan: Plan, source: Source, num_workers: int) -> None:
+    data, samples = plan.config.neural_network.data, source.samples
+    testing = source is plan.test
+    batch_size = data.test_batch_size if testing else data.batch_size
+    first = Workers(0, num_workers)
+    ignored = ", ".join(f"{count} {ending}" for ending, count in samples.ignored.items())
+    log.section(
+        f"Dataset ({'inference' if plan.is_inference else source.name})",
+        {
+            "Type": data.inputs,
+            "Location": displayed(samples.root),
+            "Number of samples": len(samples),
+            "Samples per worker": first.share(len(samples)),
+            "Sample shape": tuple(source.shape),
+            "Number of classes": len(samples.classes) or None,
+            "Ignored files": ignored or None,
+            "Batch size": batch_size,
+            "Batch size per worker": first.share(batch_size),
+            "Batches per epoch": len(global_batch_sizes(len(samples), batch_size)),
+            "Preloaded": "yes" if data.preload else "no",
+            "Transforms": "none",
+            "Output": displayed(data.test_output_path) if testing and data.test_output_path else None,
+        },
+    )

@@ -1,0 +1,50 @@
+"""What the README shows is what there is."""
+
+import json
+import re
+import subprocess
+
+from rayrml.plan import prepare
+from tests.conftest import ROOT, dense_network, write_jpeg
+from tests.readme import README, with_generated_parts
+
+TEXT = README.read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+
+
+def test_the_table_of_layers_is_that_of_the_code():
+    assert with_generated_parts(TEXT) == TEXT, "run `python -m tests.readme`"
+
+
+def test_the_configuration_shown_is_that_of_the_example():
+    assert blocks("json")[0] == (ROOT / "examples" / "mnist" / "config_mnist_training.json").read_text()
+
+
+def test_the_section_for_workers_is_accepted(tmp_path, digits):
+    images, _ = digits["training"]
+    for number in range(2):
+        write_jpeg(tmp_path / "in" / str(number) / "0.jpg", images[number])
+    data = {"type": "images", "target_type": "labels", "input_path": str(tmp_path / "in"), "grayscale": True}
+    network = {"layers": dense_network(2), "data": data, "loss": {"function": "NLL"}, "optimizer": {"type": "SGD"}}
+    plan = prepare({"neural_network": network, **json.loads("{" + blocks("json")[1] + "}")}, {})
+    assert (plan.config.ray.num_workers, plan.config.ray.address) == (4, "auto")
+
+
+def test_the_python_shown_compiles():
+    for block in blocks("python"):
+        compile(block.split(">>>")[0], "README.md", "exec")
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    assert re.search(r"<!-- test command -->\n```bash\npip install -q '\.\[test\]' && pytest\n```\n", TEXT)
+    subprocess.run(["bash", "-n", ROOT / ".ci" / "run"], check=True)
+
+
+def test_links_lead_to_files():
+    pages = [README, ROOT / "cluster" / "README.md"]
+    for page in pages:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"
