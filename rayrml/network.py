@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,13 +52,19 @@ class Network(torch.nn.Module):
         super().__init__()
         self.name = graph.name
         self.graph = graph
+        self._names = _module_names(modules)
         # A layer may have the name of one of torch's own methods; only this way in takes every name.
-        self._modules.update({_module_name(name): module for name, module in modules.items()})
+        self._modules.update({self._names[name]: module for name, module in modules.items()})
         self.channels_first = any(module.channels_first for module in modules.values())
         self.shapes = tuple(map(keras_shape, shapes) if self.channels_first else shapes)
         self.input_shapes = tuple(self.shapes[i] for i in graph.inputs)
         self.output_shapes = tuple(self.shapes[i] for i in graph.outputs)
-        self._steps = _steps(graph)
+        self._steps = _steps(graph, self._names)
+        self._penalized = [
+            (self._names[name], attribute, penalty)
+            for name, module in modules.items()
+            for attribute, penalty in module.penalties.items()
+        ]
 
     @property
     def num_parameters(self) -> int:
@@ -77,12 +83,12 @@ class Network(torch.nn.Module):
 
     def layers(self) -> dict[str, Layer]:
         """The layers with their names, in the JSON's order."""
-        named = {layer.name: self._modules.get(_module_name(layer.name)) for layer in self.graph.layers}
-        return {name: module for name, module in named.items() if isinstance(module, Layer)}
+        modules: dict[str, Any] = self._modules
+        return {name: modules[module_name] for name, module_name in self._names.items()}
 
-    def forward(self, *inputs: Any) -> Any:
-        """The output (N, C, *spatial), or a tuple of outputs, for one tensor an input: as arguments, or as one list."""
-        tensors = inputs[0] if len(inputs) == 1 and isinstance(inputs[0], list | tuple) else inputs
+    def forward(self, x: Any, *more: torch.Tensor) -> Any:
+        """The output (N, C, *spatial), or a tuple of outputs, for a tensor for each input, or for one list of them."""
+        tensors = (*x, *more) if isinstance(x, list | tuple) else (x, *more)
         self._check(tensors)
         modules: dict[str, Any] = self._modules
         values: list[Any] = [None] * len(self.graph.nodes)
@@ -109,12 +115,9 @@ class Network(torch.nn.Module):
 
     def penalty(self) -> torch.Tensor | None:
         """The sum of the regularizers of all weights that are trained, a scalar; None if there are none."""
-        terms = [
-            penalty(weight)
-            for layer in self.layers().values()
-            for attribute, penalty in layer.penalties.items()
-            if (weight := getattr(layer, attribute)).requires_grad
-        ]
+        modules: dict[str, Any] = self._modules
+        weights = [(getattr(modules[name], attribute), penalty) for name, attribute, penalty in self._penalized]
+        terms = [penalty(weight) for weight, penalty in weights if weight.requires_grad]
         return torch.stack(terms).sum() if terms else None
 
     def summary(self) -> Iterator[Row]:
@@ -252,7 +255,7 @@ def _defer_relu(graph: Graph, modules: dict[str, Layer]) -> None:
             layer.activation, pool.activation = linear, relu
 
 
-def _steps(graph: Graph) -> tuple[_Step, ...]:
+def _steps(graph: Graph, names: Mapping[str, str]) -> tuple[_Step, ...]:
     """The calls with the slots to forget after each, so that no tensor outlives its last use."""
     last = {i: n for n, node in enumerate(graph.nodes) for i in node.inputs}
     dead: dict[int, list[int]] = {}
@@ -260,15 +263,21 @@ def _steps(graph: Graph) -> tuple[_Step, ...]:
         if slot not in graph.outputs:
             dead.setdefault(n, []).append(slot)
     return tuple(
-        _Step(_module_name(graph.layers[node.layer].name), node.inputs, n, tuple(dead.get(n, ())))
+        _Step(names[graph.layers[node.layer].name], node.inputs, n, tuple(dead.get(n, ())))
         for n, node in enumerate(graph.nodes)
         if graph.layers[node.layer].class_name != graphs.INPUT
     )
 
 
-def _module_name(layer: str) -> str:
-    """A layer's name as torch can take it: without the dots that separate the names of modules."""
-    return layer.replace(".", "_")
+def _module_names(layers: Iterable[str]) -> dict[str, str]:
+    """Each layer's name as torch can take it: without the dots that separate the names of modules."""
+    names: dict[str, str] = {}
+    for layer in layers:
+        name = layer.replace(".", "_")
+        while name in names.values():
+            name += "_"
+        names[layer] = name
+    return names
 
 
 def _weights(layer: Layer) -> list[torch.Tensor]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import weakref
 
 import pytest
 import torch
@@ -153,3 +154,171 @@ def test_an_input_that_does_not_fit_is_named_with_its_shape():
         build_network(layers, input_shape=(1, 8, 8))
     expected = "layers.0: Conv2D 'c' on (1, 8, 8): a window of (9, 9) does not fit into an input of (8, 8)"
     assert str(caught.value) == expected
+
+
+def _small_cnn():
+    """A branch, a concatenation, strided `same` padding and a batch normalization: what a compiler has to follow."""
+    x = keras.Input((12, 12, 3))
+    y = L.Conv2D(6, 3, strides=2, padding="same", activation="relu")(x)
+    y = L.BatchNormalization()(L.Concatenate()([y, L.MaxPooling2D(3, 2, "same")(x)]))
+    y = L.Conv2DTranspose(4, 3, strides=2, padding="same")(y)
+    return keras.Model(x, L.Dense(5, activation="softmax")(L.Flatten()(y)))
+
+
+def test_a_network_is_compiled_and_exported_as_one_graph():
+    network = build_network(json.loads(_small_cnn().to_json())).eval()
+    x = torch.randn(2, 3, 12, 12)
+    compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), network(x))
+    exported = torch.export.export(network, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=2)},))
+    x = torch.randn(5, 3, 12, 12)
+    torch.testing.assert_close(exported.module()(x), network(x))
+    network.train()
+    torch.compile(network, fullgraph=True, backend="aot_eager")(x).sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+def test_several_inputs_are_taken_as_arguments_or_as_a_list_and_several_outputs_are_a_tuple():
+    x, y = keras.Input((3,)), keras.Input((4, 5, 2))
+    z = L.Dense(2)(x)
+    model = keras.Model([x, y], [L.Multiply()([z, y]), z])
+    network = assert_same(model)
+    assert network.input_shapes == ((3,), (2, 4, 5)) and network.output_shapes == ((2, 4, 5), (2,))
+    tensors = [torch.randn(1, 3), torch.randn(1, 2, 4, 5)]
+    for a, b in zip(network(tensors), network(*tensors), strict=True):
+        assert torch.equal(a, b)
+    assert network.check_input((3,)) == "the network takes 2 inputs, got 1"
+
+
+def test_a_network_frees_each_tensor_after_its_last_use():
+    layers = [{"class_name": "ReLU", "config": {"name": f"r{i}"}} for i in range(3)]
+    network = build_network(layers, (1,))
+    alive: list[int] = []
+    refs: list[weakref.ref] = []
+
+    def note(_, __, output):
+        alive.append(sum(ref() is not None for ref in refs))
+        refs.append(weakref.ref(output))
+
+    for layer in network.layers().values():
+        layer.register_forward_hook(note)
+    with torch.no_grad():
+        network(torch.ones(4, 1))
+    assert alive == [0, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["train", "name", "weight", "forward", "a.b", "conv/1", "type"])
+def test_a_layer_may_have_any_name(name):
+    entry = {"class_name": "Dense", "config": {"name": name, "units": 2}}
+    twin = {"class_name": "Dense", "config": {"name": name.replace(".", "_") + "_", "units": 2}}
+    network = build_network([entry, twin], (2,)).train()
+    assert set(network.layers()) == {name, twin["config"]["name"]} and network(torch.ones(1, 2)).shape == (1, 2)
+    assert len(network.state_dict()) == 4
+    assert f"{name.replace('.', '_')}.weight" in network.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "message"),
+    [
+        (
+            {"class_name": "Conv2D", "config": {"filters": 3, "kernel_size": 3}},
+            (4,),
+            "layers.0: Conv2D 'row' on (4): expected an input with 2 spatial axes and channels, got the shape (4)",
+        ),
+        (
+            {"class_name": "Conv2D", "config": {"filters": 3, "kernel_size": [3, 3, 3]}},
+            (4, 8, 8),
+            "layers.0.kernel_size: Conv2D 'row' on (4, 8, 8): expected 2 numbers of at least 1, got [3, 3, 3]",
+        ),
+        (
+            {"class_name": "Conv2D", "config": {"filters": 3, "kernel_size": 3, "padding": "sme"}},
+            (4, 8, 8),
+            "layers.0.padding: Conv2D 'row' on (4, 8, 8): expected 'valid', 'same', numbers or pairs, got 'sme'",
+        ),
+        (
+            {"class_name": "Conv2D", "config": {"filters": 3, "kernel_size": 3, "groups": 3}},
+            (4, 8, 8),
+            "layers.0.groups: Conv2D 'row' on (4, 8, 8): 3 groups do not divide 4 input channels and 3 filters",
+        ),
+        (
+            {"class_name": "Dense", "config": {"units": 3, "activation": "rleu"}},
+            (4,),
+            "layers.0.activation: Dense 'row' on (4): unknown name \"rleu\". Did you mean 'relu'?",
+        ),
+        (
+            {"class_name": "Softmax", "config": {"axis": 3}},
+            (4, 8),
+            "layers.0.axis: Softmax 'row' on (4, 8): axis 3 is not one of 1 to 2 (or -1 to -2)",
+        ),
+        (
+            {"class_name": "Reshape", "config": {"target_shape": [5, -1]}},
+            (4, 8),
+            "layers.0.target_shape: Reshape 'row' on (4, 8): 32 numbers do not fit into [5, -1]",
+        ),
+        (
+            {"class_name": "Dense", "config": {"units": 3}},
+            (None,),
+            "layers.0: Dense 'row' on (?): its weights depend on a size that is not known",
+        ),
+        (
+            {"class_name": "Dense", "config": {"units": 3, "activity_regularizer": "l2"}},
+            (4,),
+            "layers.0.activity_regularizer: Dense 'row': this cannot be honoured. Expected null",
+        ),
+        (
+            {"class_name": "Conv2D", "config": {"filters": 3, "kernel_size": 3, "data_format": "channels"}},
+            (4, 8, 8),
+            "layers.0.data_format: Conv2D 'row': expected 'channels_last' or 'channels_first', got 'channels'",
+        ),
+        (
+            {"class_name": "Conv2DTranspose", "config": {"filters": 3, "kernel_size": 3, "output_padding": 1}},
+            (4, 8, 8),
+            "layers.0.output_padding: Conv2DTranspose 'row' on (4, 8, 8): expected less than the strides [1, 1]",
+        ),
+        (
+            {"class_name": "Cropping1D", "config": {"cropping": 4}},
+            (4, 8),
+            "layers.0.cropping: Cropping1D 'row' on (4, 8): nothing is left of an input of (8)",
+        ),
+        (
+            {"class_name": "Dense", "config": {"units": 3, "activation": {"class_name": "PReLU", "config": {}}}},
+            (4,),
+            "layers.0.activation: Dense 'row' on (4): a layer with weights cannot be an activation",
+        ),
+    ],
+)
+def test_what_a_layer_cannot_do_is_named_with_the_layer_its_input_and_the_key(layer, shape, message):
+    with pytest.raises(ConfigError) as caught:
+        build_network([layer | {"config": layer["config"] | {"name": "row"}}], shape)
+    assert str(caught.value).startswith(message)
+
+
+def test_inputs_that_do_not_fit_together_are_named_with_their_shapes():
+    entries = [
+        {"class_name": "InputLayer", "config": {"name": n, "batch_input_shape": [None, s, 2]}}
+        for n, s in (("x", 3), ("y", 4))
+    ]
+    calls = [[["x", 0, 0], ["y", 0, 0]]]
+    for name, message in (("Add", "do not fit together"), ("Concatenate", "differ in more than the axis -1")):
+        with pytest.raises(ConfigError, match=r"on \(2, 3\) and \(2, 4\): inputs of .* " + message):
+            build_network([*entries, {"class_name": name, "config": {"name": "m"}, "inbound_nodes": calls}])
+    with pytest.raises(ConfigError, match="expected one input, got 2"):
+        build_network([*entries, {"class_name": "ReLU", "config": {"name": "m"}, "inbound_nodes": calls}])
+
+
+def test_a_layer_called_again_on_other_channels_is_refused_and_on_another_size_is_not():
+    entries = [
+        {"class_name": "InputLayer", "config": {"name": "x", "batch_input_shape": [None, 8, 2]}},
+        {"class_name": "InputLayer", "config": {"name": "y", "batch_input_shape": [None, 9, 2]}},
+    ]
+    conv = {
+        "class_name": "Conv1D",
+        "config": {"name": "c", "filters": 3, "kernel_size": 2, "strides": 2, "padding": "same"},
+        "inbound_nodes": [[["x", 0, 0]], [["y", 0, 0]]],
+    }
+    network = build_network([*entries, conv])
+    assert network.output_shapes == ((3, 4), (3, 5))
+    assert [y.shape for y in network(torch.ones(1, 2, 8), torch.ones(1, 2, 9))] == [(1, 3, 4), (1, 3, 5)]
+    entries[1]["config"]["batch_input_shape"] = [None, 8, 3]
+    with pytest.raises(ConfigError, match=r"Conv1D 'c' on \(3, 8\): expected 2 input channels, got 3"):
+        build_network([*entries, conv])

@@ -38,6 +38,13 @@ class Operation(Layer):
         return self.function(*(next(tensors) if operand is None else operand for operand in self.operands))
 
 
+class Concatenation(Concatenate):
+    """The inputs one after the other along the axis that is the last of `operands`."""
+
+    def __init__(self, *shapes: Shape, operands: tuple[int | None, ...]):
+        super().__init__(*shapes, axis=operands[-1] or 0)
+
+
 def maximum(x: torch.Tensor | float, y: torch.Tensor | float) -> torch.Tensor:
     """The larger of two operands, one of which may be a constant."""
     return torch.maximum(*_tensors(x, y))
@@ -69,15 +76,21 @@ _FUNCTIONS: dict[Callable[..., Any], tuple[str, ...]] = {
     torch.log: ("tf.math.log", "ops.Log"),
     torch.sqrt: ("tf.math.sqrt", "ops.Sqrt"),
     torch.square: ("tf.math.square", "ops.Square"),
-    torch.tanh: ("tf.math.tanh", "ops.Tanh"),
-    torch.sigmoid: ("tf.math.sigmoid", "ops.Sigmoid"),
+    torch.tanh: ("tf.math.tanh", "tf.nn.tanh", "ops.Tanh"),
+    torch.sigmoid: ("tf.math.sigmoid", "tf.nn.sigmoid", "ops.Sigmoid"),
     F.relu: ("tf.nn.relu", "ops.Relu"),
     F.relu6: ("tf.nn.relu6", "ops.Relu6"),
     F.silu: ("tf.nn.silu", "tf.nn.swish", "ops.Silu"),
+    F.elu: ("tf.nn.elu", "ops.Elu"),
+    F.selu: ("tf.nn.selu", "ops.Selu"),
+    F.gelu: ("tf.nn.gelu",),
+    F.leaky_relu: ("tf.nn.leaky_relu",),
+    torch.clamp: ("tf.clip_by_value",),
     F.softplus: ("tf.math.softplus", "ops.Softplus"),
 }
 
 LAYERS: dict[str, Callable[..., Layer]] = {
     **{name: functools.partial(Operation, function) for function, names in _FUNCTIONS.items() for name in names},
     "ops.Concatenate": Concatenate,
+    "tf.concat": Concatenation,
 }
