@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rayrml.keras_weights import export_weights, load_weights
     from rayrml.network import Network, build_network
     from rayrml.plan import Plan
-    from rayrml.run import RunResult, check, run
+    from rayrml.runner import RunResult, check, run
 
 __version__ = "0.1.0"
 
@@ -34,19 +34,16 @@ __all__ = [
 _HOMES = {
     "Network": "rayrml.network",
     "Plan": "rayrml.plan",
-    "RunResult": "rayrml.run",
+    "RunResult": "rayrml.runner",
     "build_network": "rayrml.network",
-    "check": "rayrml.run",
+    "check": "rayrml.runner",
     "export_weights": "rayrml.keras_weights",
     "load_weights": "rayrml.keras_weights",
-    "run": "rayrml.run",
+    "run": "rayrml.runner",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'rayrml' has no attribute '{name}'")
-    # The name is kept, because importing `rayrml.run` itself binds `run` to the module.
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+    return getattr(importlib.import_module(_HOMES[name]), name)

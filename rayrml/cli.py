@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     raw, overrides = _configuration(options)
-    from rayrml.run import run
+    from rayrml.runner import run
 
     run(_source(options, raw), overrides=overrides, quiet=options.quiet, verbose=options.verbose)
 
@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> None:
     raw, overrides = _configuration(options)
     from rayrml import sections
-    from rayrml.run import check
+    from rayrml.runner import check
     from rayrml.run_log import RunLog
 
     sections.check(RunLog(quiet=options.quiet), check(_source(options, raw), overrides=overrides))

@@ -12,7 +12,7 @@ LEVELS = [
     ["keras_weights", "predictions"],
     ["epochs", "inference", "plan"],
     ["training", "sections"],
-    ["run"],
+    ["runner"],
     ["__init__"],
     ["cli"],
     ["__main__"],
