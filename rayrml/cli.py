@@ -55,8 +55,8 @@ def _run(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> None:
     raw, overrides = _configuration(options)
     from rayrml import sections
-    from rayrml.runner import check
     from rayrml.run_log import RunLog
+    from rayrml.runner import check
 
     sections.check(RunLog(quiet=options.quiet), check(_source(options, raw), overrides=overrides))
 
