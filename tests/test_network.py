@@ -322,3 +322,22 @@ def test_a_layer_called_again_on_other_channels_is_refused_and_on_another_size_i
     entries[1]["config"]["batch_input_shape"] = [None, 8, 3]
     with pytest.raises(ConfigError, match=r"Conv1D 'c' on \(3, 8\): expected 2 input channels, got 3"):
         build_network([*entries, conv])
+
+
+def test_operations_that_are_no_layers_compute_what_keras_computes():
+    x = keras.Input((6, 5, 4))
+    gate = keras.ops.sigmoid(L.GlobalAveragePooling2D(keepdims=True)(x))
+    y = keras.ops.relu6(3.0 - x * gate) / 2.0
+    z = keras.ops.maximum(keras.ops.concatenate([y, keras.ops.square(x) + x], axis=1), 0.1)
+    assert_same(keras.Model(x, z))
+
+
+def test_nested_shared_and_reused_models_compute_what_keras_computes():
+    i = keras.Input((8, 8, 3))
+    backbone = keras.Model(i, [L.Conv2D(4, 3, name="c")(i), L.BatchNormalization(name="b")(i)], name="backbone")
+    head = keras.Sequential([L.Flatten(name="f"), L.Dense(4, name="d")], name="head")
+    x, y = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
+    (a, b), (c, _) = backbone(x), backbone(y)
+    model = keras.Model([x, y], [L.Subtract()([head(a), head(c)]), b])
+    network = assert_same(model)
+    assert network.num_parameters == model.count_params()

@@ -1,4 +1,4 @@
-"""Dense layers and activations."""
+"""Core layers."""
 
 from __future__ import annotations
 

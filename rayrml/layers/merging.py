@@ -1,4 +1,4 @@
-"""Layers that make one tensor of several."""
+"""Merging: one tensor of several."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rayrml.layers.layout import held_axis, held_shape, keras_shape, to_held, to
 from rayrml.layers.normalization import unit
 
 
-class _Elementwise(Layer):
+class Elementwise(Layer):
     """What the element-wise merges share: broadcasting, where axes missing after the batch have the size 1."""
 
     def __init__(self, *shapes: Shape):
@@ -37,7 +37,7 @@ class _Elementwise(Layer):
         raise NotImplementedError
 
 
-class Add(_Elementwise):
+class Add(Elementwise):
     """The sum of the inputs."""
 
     def merge(self, xs: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -45,7 +45,7 @@ class Add(_Elementwise):
         return functools.reduce(torch.add, xs)
 
 
-class Subtract(_Elementwise):
+class Subtract(Elementwise):
     """The first input less the second."""
 
     def __init__(self, *shapes: Shape):
@@ -57,7 +57,7 @@ class Subtract(_Elementwise):
         return xs[0] - xs[1]
 
 
-class Multiply(_Elementwise):
+class Multiply(Elementwise):
     """The product of the inputs."""
 
     def merge(self, xs: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -65,7 +65,7 @@ class Multiply(_Elementwise):
         return functools.reduce(torch.mul, xs)
 
 
-class Average(_Elementwise):
+class Average(Elementwise):
     """The mean of the inputs."""
 
     def merge(self, xs: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -73,7 +73,7 @@ class Average(_Elementwise):
         return functools.reduce(torch.add, xs) / len(xs)
 
 
-class Maximum(_Elementwise):
+class Maximum(Elementwise):
     """The largest of the inputs, number by number."""
 
     def merge(self, xs: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -81,7 +81,7 @@ class Maximum(_Elementwise):
         return functools.reduce(torch.maximum, xs)
 
 
-class Minimum(_Elementwise):
+class Minimum(Elementwise):
     """The smallest of the inputs, number by number."""
 
     def merge(self, xs: tuple[torch.Tensor, ...]) -> torch.Tensor:

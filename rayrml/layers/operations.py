@@ -1,4 +1,4 @@
-"""Operations on tensors that are no layers: TensorFlow's in Keras 2, Keras 3's own."""
+"""Operations that are no layers: TensorFlow's in Keras 2, and those of Keras 3's `ops`."""
 
 from __future__ import annotations
 
@@ -12,28 +12,24 @@ from torch.nn import functional as F
 
 from rayrml.errors import ConfigError, Problem
 from rayrml.layers.layer import Layer, Shape, format_shape
-from rayrml.layers.merging import Concatenate
+from rayrml.layers.merging import Concatenate, Elementwise
 
 Operand = float | None
 
 
-class Operation(Layer):
+class Operation(Elementwise):
     """An operation number by number on tensors and constants; `operands` has null for each tensor."""
 
     def __init__(self, function: Callable[..., Any], *shapes: Shape, operands: tuple[Operand, ...] = ()):
-        super().__init__()
+        super().__init__(*shapes)
+        if not self.aligned:
+            found = " and ".join(map(format_shape, shapes))
+            raise ConfigError(Problem("", f"expected inputs of as many axes, got {found}"))
         self.function = function
         self.operands = operands or (None,) * len(shapes)
 
-    def output_shape(self, *shapes: Shape) -> Shape:
-        """The inputs'."""
-        if len(set(shapes)) > 1:
-            found = " and ".join(map(format_shape, shapes))
-            raise ConfigError(Problem("", f"expected inputs of one shape, got {found}"))
-        return shapes[0]
-
-    def forward(self, *xs: torch.Tensor) -> torch.Tensor:
-        """(N, C, *spatial), of the same shape."""
+    def merge(self, xs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """The function of the tensors and the constants, in their order."""
         tensors = iter(xs)
         return self.function(*(next(tensors) if operand is None else operand for operand in self.operands))
 

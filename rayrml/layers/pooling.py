@@ -1,4 +1,4 @@
-"""Pooling on one, two and three spatial axes."""
+"""Pooling."""
 
 from __future__ import annotations
 

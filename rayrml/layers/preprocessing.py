@@ -1,4 +1,4 @@
-"""Preprocessing: fixed maps of the input, and random ones that are active in training only."""
+"""Preprocessing: fixed maps of the input, and random ones in training only."""
 
 from __future__ import annotations
 

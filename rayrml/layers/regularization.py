@@ -1,4 +1,4 @@
-"""Layers that add noise in training and do nothing in inference."""
+"""Regularization: noise in training, nothing in inference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that rearrange, repeat, pad and cut."""
+"""Reshaping: layers that rearrange, repeat, pad and cut."""
 
 from __future__ import annotations
 

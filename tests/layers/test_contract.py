@@ -20,7 +20,11 @@ ARGUMENTS = {
     "filters": 4, "kernel_size": 2, "units": 3, "rate": 0.5, "stddev": 0.1, "target_shape": [-1, 3], "n": 3,
     "activation": "relu", "scale": 0.5, "height": 5, "width": 7, "factor": 0.1, "height_factor": 0.1, "axes": -1,
 }  # fmt: skip
-MORE = {"GroupNormalization": {"groups": 2}}
+MORE = {
+    "GroupNormalization": {"groups": 2},
+    "tf.clip_by_value": {"operands": [None, 0.6, 1.4]},
+    "tf.concat": {"operands": [None, None, -1]},
+}
 BINARY = re.compile(r".*\.(Add|Sub|Mul|Div|TrueDiv|Pow|Max|Min|Concat|add|sub|mul|div|truediv|pow|max|min)\w*")
 SPATIAL = {0: (), 1: (6,), 2: (6, 5), 3: (6, 5, 4)}
 NAMES = sorted(layers.TABLE)
