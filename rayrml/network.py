@@ -42,6 +42,9 @@ class _Step(NamedTuple):
 class Network(torch.nn.Module):
     """A network built from Keras JSON; takes and gives channels-first tensors (N, C, *spatial).
 
+    One whose JSON is channels-first takes and gives Keras's tensors as they are; it also takes them with their last
+    axis moved to position 1, as all others are held, and then gives them so.
+
     Args:
         graph: the layers and their calls.
         modules: the module of each layer but the inputs, by the layer's name.
@@ -89,17 +92,17 @@ class Network(torch.nn.Module):
     def forward(self, x: Any, *more: torch.Tensor) -> Any:
         """The output (N, C, *spatial), or a tuple of outputs, for a tensor for each input, or for one list of them."""
         tensors = (*x, *more) if isinstance(x, list | tuple) else (x, *more)
-        self._check(tensors)
+        as_declared = self._check(tensors)
         modules: dict[str, Any] = self._modules
         values: list[Any] = [None] * len(self.graph.nodes)
         for slot, tensor in zip(self.graph.inputs, tensors, strict=True):
-            values[slot] = to_held(tensor) if self.channels_first else tensor
+            values[slot] = to_held(tensor) if as_declared else tensor
         for module, arguments, output, free in self._steps:
             values[output] = modules[module](*[values[i] for i in arguments])
             for i in free:
                 values[i] = None
         outputs = [values[i] for i in self.graph.outputs]
-        if self.channels_first:
+        if as_declared:
             outputs = [to_keras(y) for y in outputs]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
@@ -131,9 +134,19 @@ class Network(torch.nn.Module):
             counted.add(node.layer)
             yield Row(layer.name, layer.class_name, self.shapes[i], number)
 
-    def _check(self, tensors: Sequence[torch.Tensor]) -> None:
-        if problem := self.check_input(*(tuple(x.shape[1:]) for x in tensors)):
-            raise ValueError(problem)
+    def _check(self, tensors: Sequence[torch.Tensor]) -> bool:
+        """Whether the tensors are Keras's own, of a channels-first network, and not as they are held.
+
+        Raises:
+            ValueError: they do not fit.
+        """
+        shapes = [tuple(x.shape[1:]) for x in tensors]
+        problem = self.check_input(*shapes)
+        if problem is None:
+            return self.channels_first
+        if self.channels_first and self.check_input(*map(keras_shape, shapes)) is None:
+            return False
+        raise ValueError(problem)
 
 
 def build_network(

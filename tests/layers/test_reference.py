@@ -240,8 +240,10 @@ def test_channels_first_networks_take_and_give_channels_first_tensors():
     network = rebuilt(model)
     assert network.input_shapes == ((3, 8, 9),) and network.output_shapes == ((8, 10, 14), (3,))
     (image,) = inputs(model)
-    for expected, given in zip(model(image, training=False), network(torch.from_numpy(image)), strict=True):
-        np.testing.assert_allclose(given.detach().numpy(), expected.detach().numpy(), atol=1e-5)
+    expected = model(image, training=False)
+    for e, given, held in zip(expected, network(torch.from_numpy(image)), network(to_held(image)), strict=True):
+        np.testing.assert_allclose(given.detach().numpy(), e.detach().numpy(), atol=1e-5)
+        np.testing.assert_array_equal(to_keras(held), given.detach().numpy())
 
 
 @pytest.mark.parametrize(("size", "stride"), [(2, 2), (3, 2), (3, 1), (4, 3), (2, 3), (8, 8)])
