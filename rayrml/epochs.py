@@ -215,39 +215,57 @@ class Worker:
 
     def _shard(self, source: Source, kind: int) -> Shard:
         """This worker's samples of `source`, all read now or read again in each epoch."""
-        labels = source.samples.labels
         seed = (self.job.seed, kind)
         if not self.job.preload:
-            per_batch = self.workers.share(self.job.batch_size if kind == _TRAINING else self.job.test_batch_size)
+            batch_size = self.job.batch_size if kind == _TRAINING else self.job.test_batch_size
+            smallest = max(self.workers.share(batch_size), 1)
 
-            def read(indices: np.ndarray) -> Iterator[np.ndarray]:
-                for decoded in self._decode(source, indices, max(per_batch, 1)):
-                    _refuse_broken([str(e) for e in decoded.errors if e])
-                    yield decoded.inputs
+            def read(indices: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+                return self._read(source, indices, smallest)
 
-            return StreamedShard(read, labels, len(source.samples), workers=self.workers, seed=seed)
+            return StreamedShard(read, len(source.samples), workers=self.workers, seed=seed)
         self.emit(Phase(f"Reading {len(source.samples)} {source.name} samples into memory"))
         order = np.arange(len(source.samples))
         if kind == _TRAINING:
             # Files are listed by class: without this a worker would hold some classes only.
             np.random.default_rng(mix_seed(*seed)).shuffle(order)
         mine = order[self.workers.rank :: self.workers.size]
-        inputs = self._resident(source, mine)
-        targets = None if labels is None else torch.from_numpy(labels[mine]).to(inputs.device)
-        return ResidentShard(inputs, targets, mine, seed=(*seed, self.workers.rank))
+        inputs, *targets = self._resident(source, mine)
+        return ResidentShard(inputs, targets[0] if targets else None, mine, seed=(*seed, self.workers.rank))
 
-    def _resident(self, source: Source, indices: np.ndarray) -> torch.Tensor:
-        """The samples at `indices` (n, C, *spatial) in one uint8 tensor, on the GPU if they fit beside the training."""
-        inputs = torch.empty((len(indices), *source.shape), dtype=torch.uint8)
-        rows = inputs.numpy()
+    def _read(self, source: Source, indices: np.ndarray, smallest: int) -> Iterator[tuple[np.ndarray, ...]]:
+        """Blocks of inputs and targets, in the order of `indices`."""
+        labels = source.samples.labels
+        for decoded in self._decode(source, indices, smallest):
+            _refuse_broken([str(e) for e in decoded.errors if e])
+            if decoded.targets is not None:
+                yield decoded.inputs, decoded.targets
+            elif labels is not None:
+                yield decoded.inputs, labels[indices[decoded.first : decoded.first + len(decoded.inputs)]]
+            else:
+                yield (decoded.inputs,)
+
+    def _resident(self, source: Source, indices: np.ndarray) -> list[torch.Tensor]:
+        """Inputs (n, C, *spatial) and targets at `indices`, uint8 images or int64 labels, one tensor each.
+
+        They are on the GPU if they fit beside the training.
+        """
+        sides = {name: torch.empty((len(indices), *s.shape), dtype=torch.uint8) for name, s in source.sides.items()}
         errors: list[str] = []
         for decoded in self._decode(source, indices, 1):
-            rows[decoded.first : decoded.first + len(decoded.inputs)] = decoded.inputs
+            rows = slice(decoded.first, decoded.first + len(decoded.inputs))
+            sides["input"].numpy()[rows] = decoded.inputs
+            if decoded.targets is not None:
+                sides["target"].numpy()[rows] = decoded.targets
             errors += [str(e) for e in decoded.errors if e]
         _refuse_broken([e for part in self.workers.gather(errors) for e in part])
-        if self.device.type == "cuda" and inputs.nbytes < 0.5 * torch.cuda.mem_get_info(self.device)[0]:
-            return inputs.to(self.device)
-        return inputs
+        tensors = list(sides.values())
+        if source.target is None and source.samples.labels is not None:
+            tensors.append(torch.from_numpy(source.samples.labels[indices]))
+        needed = sum(tensor.nbytes for tensor in tensors)
+        if self.device.type == "cuda" and needed < 0.5 * torch.cuda.mem_get_info(self.device)[0]:
+            return [tensor.to(self.device) for tensor in tensors]
+        return tensors
 
     def _decode(self, source: Source, indices: np.ndarray, smallest: int) -> Iterator[pipeline.Decoded]:
         return pipeline.decode(source, indices, decode_cpus=self.job.decode_cpus, smallest_chunk=smallest)

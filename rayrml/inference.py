@@ -134,7 +134,7 @@ class Predictor:
         job: InferenceJob = ray.get(reference)
         # Ray gives a process one thread; an actor has its part of the machine.
         torch.set_num_threads(max((os.cpu_count() or 1) // num_actors, 1))
-        self.decoder = Decoder(job.source.reader, job.source.shape)
+        self.decoder = Decoder(job.source.sides)
         self.forward = Forward(job, batch_size, "cuda" if ray.get_gpu_ids() else "cpu")
 
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, Any]:

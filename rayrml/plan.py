@@ -15,7 +15,7 @@ from rayrml import checkpoints, graph
 from rayrml.checkpoints import LoadReport
 from rayrml.config import Config, override, parse, read_json
 from rayrml.data.discovery import Samples, find_samples, label_by_folder
-from rayrml.data.pipeline import Source
+from rayrml.data.pipeline import Side, Source
 from rayrml.data.readers import READERS, Reader
 from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.keras_weights import load_weights
@@ -148,8 +148,8 @@ class _Preparation:
             network=network,
             loss=loss,
             optimizer=optimizer if training else None,
-            training=None if training is None else Source(training, reader, shape, "training"),
-            test=None if test is None else Source(test, reader, shape, "test"),
+            training=None if training is None else Source(Side(training, reader, shape), None, "training"),
+            test=None if test is None else Source(Side(test, reader, shape), None, "test"),
             classes=known,
             loaded=loaded,
         )

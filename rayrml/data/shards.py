@@ -16,7 +16,7 @@ class Batch(NamedTuple):
 
     Attributes:
         input: (n, C, *spatial) uint8, on the training device.
-        target: (n,) int64 class indices, None where there are no targets.
+        target: (n,) int64 class indices or (n, C, *spatial) uint8 images, None where there are no targets.
         positions: (n,) numbers of the samples in their `Samples`; a numpy array.
     """
 
@@ -74,19 +74,23 @@ class StreamedShard:
 
     The order is drawn over the samples of all workers and dealt out in turn, so that a global batch holds the same
     samples for any number of workers.
+
+    Args:
+        read: positions -> blocks of consecutive samples: inputs and, where there are some, targets.
+        num_samples: samples of all workers.
+        workers: who shares them.
+        seed: what the orders follow from, with the epoch.
     """
 
     def __init__(
         self,
-        read: Callable[[np.ndarray], Iterator[np.ndarray]],
-        labels: np.ndarray | None,
+        read: Callable[[np.ndarray], Iterator[tuple[np.ndarray, ...]]],
         num_samples: int,
         *,
         workers: Workers,
         seed: Sequence[int] = (),
     ):
         self.read = read
-        self.labels = labels
         self.num_samples = num_samples
         self.workers = workers
         self.seed = seed
@@ -101,30 +105,29 @@ class StreamedShard:
             yield from [Batch(torch.empty(0), None, mine)] * len(sizes)
             return
         start = 0
-        for size, inputs in zip(sizes, cut(self.read(mine), sizes), strict=True):
-            positions = mine[start : start + size]
-            target = None if self.labels is None else torch.from_numpy(self.labels[positions])
-            yield Batch(torch.from_numpy(inputs), target, positions)
+        for size, (inputs, *targets) in zip(sizes, cut(self.read(mine), sizes), strict=True):
+            target = torch.from_numpy(targets[0]) if targets else None
+            yield Batch(torch.from_numpy(inputs), target, mine[start : start + size])
             start += size
 
 
-def cut(blocks: Iterator[np.ndarray], sizes: Sequence[int]) -> Iterator[np.ndarray]:
-    """The rows of `blocks`, in order, in new arrays of the `sizes` given."""
+def cut(blocks: Iterator[tuple[np.ndarray, ...]], sizes: Sequence[int]) -> Iterator[tuple[np.ndarray, ...]]:
+    """The rows of `blocks`, in order, in new arrays of the `sizes` given; a block's arrays are cut alike."""
     block = next(blocks, None)
     used = 0
     for size in sizes:
-        pieces: list[np.ndarray] = []
+        pieces: list[tuple[np.ndarray, ...]] = []
         missing = size
         while block is not None and (missing > 0 or not pieces):
-            piece = block[used : used + missing]
+            piece = tuple(array[used : used + missing] for array in block)
             pieces.append(piece)
-            missing -= len(piece)
-            used += len(piece)
-            if used == len(block) and missing > 0:
+            missing -= len(piece[0])
+            used += len(piece[0])
+            if used == len(block[0]) and missing > 0:
                 block, used = next(blocks, None), 0
         if missing or not pieces:
             raise ValueError(f"the blocks end {missing} rows short of a batch of {size}")
-        yield np.concatenate(pieces)
+        yield tuple(np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
 
 
 def mix_seed(*numbers: int) -> int:

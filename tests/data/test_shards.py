@@ -16,10 +16,9 @@ def resident(num_samples, rank, size, seed=0):
 def streamed(num_samples, rank, size, seed=0):
     def read(indices):
         for part in np.array_split(indices, 3):
-            yield part.astype(np.uint8)[:, None]
+            yield part.astype(np.uint8)[:, None], part
 
-    labels = np.arange(num_samples)
-    return StreamedShard(read, labels, num_samples, workers=Workers(rank, size), seed=(seed,))
+    return StreamedShard(read, num_samples, workers=Workers(rank, size), seed=(seed,))
 
 
 def epoch_of(make, num_samples, batch_size, *, num_workers=1, epoch=1):
@@ -65,9 +64,11 @@ def test_cutting_blocks_keeps_every_row_in_order(data):
     rows = np.arange(sum(lengths))
     ends = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=6)))
     sizes = np.diff([0, *ends, len(rows)]).tolist()
-    pieces = list(cut(iter(np.split(rows, np.cumsum(lengths)[:-1])), sizes))
+    blocks = [(part, -part) for part in np.split(rows, np.cumsum(lengths)[:-1])]
+    pieces, negative = zip(*cut(iter(blocks), sizes), strict=True)
     assert [len(p) for p in pieces] == sizes
     assert np.array_equal(np.concatenate(pieces), rows)
+    assert np.array_equal(np.concatenate(negative), -rows)
 
 
 def test_near_seeds_give_unrelated_numbers():
