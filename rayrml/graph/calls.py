@@ -51,18 +51,23 @@ def read_calls(nodes: Any) -> list[Call]:
 
 
 def listed(ends: Any) -> list[Reference]:
-    """The references in `input_layers` or `output_layers`: one, a list of them, or a dict."""
+    """The references in `input_layers` or `output_layers`: one, a list of them, or a dict.
+
+    Raises:
+        ValueError: none of these.
+    """
     if isinstance(ends, dict):
         return [ref for value in ends.values() for ref in listed(value)]
     if isinstance(ends, list) and ends and isinstance(ends[0], str):
-        call, tensor = [*ends[1:3], 0, 0][:2]
-        return [Reference(ends[0], call, tensor, counted=True)]
-    return [ref for value in ends for ref in listed(value)] if isinstance(ends, list) else []
+        return [_reference([*ends, 0, 0][:3], counted=True)]
+    if isinstance(ends, list):
+        return [ref for value in ends for ref in listed(value)]
+    raise ValueError(f"expected [layer, call, tensor], got {ends}")
 
 
 def _read_call(node: Any) -> Call:
     if isinstance(node, dict) and "args" in node:  # Keras 3
-        return _call(list(_leaves(_keras_3(node["args"]))), _keras_3(node.get("kwargs") or {}))
+        return _call(list(_leaves(_keras_3(node["args"]))), _options(_keras_3(node.get("kwargs") or {})))
     if not isinstance(node, list) or not node:
         raise ValueError("expected a list of [layer, call, tensor]")
     items = [node] if isinstance(node[0], str) else node  # one operation on one tensor is not wrapped in a list
@@ -72,7 +77,7 @@ def _read_call(node: Any) -> Call:
         if not (isinstance(item, list) and len(item) >= 3 and isinstance(item[0], str) and isinstance(item[1], int)):
             raise ValueError(f"expected [layer, call, tensor], got {item}")
         arguments.append(_keras_2(item))
-        options |= {key: _keras_2(value) for key, value in (item[3] if len(item) > 3 else {}).items()}
+        options |= {key: _keras_2(value) for key, value in _options(item[3] if len(item) > 3 else {}).items()}
     return _call(arguments, options)
 
 
@@ -88,17 +93,30 @@ def _call(arguments: list[Any], options: Mapping[str, Any]) -> Call:
 def _keras_2(item: Any) -> Any:
     """A tensor of Keras 2, written [layer, call, tensor], or the constant that stands in its place."""
     if isinstance(item, list) and len(item) >= 3 and isinstance(item[0], str) and isinstance(item[1], int):
-        return item[2] if item[0] == "_CONSTANT_VALUE" else Reference(item[0], item[1], int(item[2]), counted=True)
+        return item[2] if item[0] == "_CONSTANT_VALUE" else _reference(item[:3], counted=True)
     return [_keras_2(value) for value in item] if isinstance(item, list) else item
 
 
 def _keras_3(item: Any) -> Any:
     """`item` with each of Keras 3's `__keras_tensor__` objects turned into a reference."""
     if isinstance(item, dict) and item.get("class_name") == "__keras_tensor__":
-        return Reference(*item["config"]["keras_history"])
+        config = item.get("config")
+        return _reference(config.get("keras_history") if isinstance(config, dict) else None)
     if isinstance(item, dict):
         return {key: _keras_3(value) for key, value in item.items()}
     return [_keras_3(value) for value in item] if isinstance(item, list) else item
+
+
+def _reference(item: Any, counted: bool = False) -> Reference:
+    if not (isinstance(item, list) and list(map(type, item)) == [str, int, int]):
+        raise ValueError(f"expected [layer, call, tensor], got {item}")
+    return Reference(*item, counted=counted)
+
+
+def _options(item: Any) -> dict[str, Any]:
+    if not isinstance(item, dict):
+        raise ValueError(f"expected the keyword arguments of a call, got {item}")
+    return item
 
 
 def _leaves(item: Any) -> Iterator[Any]:

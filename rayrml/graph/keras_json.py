@@ -9,7 +9,7 @@ from typing import Any
 
 from rayrml.errors import Problem
 from rayrml.graph.calls import Call, Reference, listed, read_calls
-from rayrml.graph.nodes import declared_shape
+from rayrml.graph.nodes import SHAPE_KEYS, declared_shape
 from rayrml.lookup import suggestion
 
 INPUT = "InputLayer"
@@ -69,7 +69,10 @@ def read_model(layers: Any, where: str, problems: list[Problem]) -> Model:
             taken = f"the name '{entry.name}' is also that of {model.entries[entry.name].where}"
             problems.append(Problem(entry.where, f"{taken}. Every layer needs a name of its own"))
         model.entries[entry.name] = previous = entry
-    _read_ends(model, config)
+    try:
+        _read_ends(model, config)
+    except ValueError as error:
+        problems.append(Problem(where, str(error)))
     problems.extend(_wrong_references(model))
     return model
 
@@ -100,6 +103,10 @@ def _read_entry(item: Any, number: int, where: str, problems: list[Problem]) -> 
         entry.calls = read_calls(item.get("inbound_nodes") or [])
     except ValueError as error:
         problems.append(Problem(f"{where}.inbound_nodes", f"{entry}: {error}"))
+    try:
+        declared_shape(config)
+    except ValueError as error:
+        problems.append(Problem(where, f"{entry}: {error}"))
     if _is_operation(item):
         _become_operation(entry)
     elif any(call.constants() for call in entry.calls):
@@ -130,16 +137,21 @@ def _source(model: Model, entry: Entry, previous: Entry | None, config: Mapping[
     if previous is not None:
         return previous.name
     name = f"{entry.name}_input"
-    first = entry
-    while first.model is not None:
-        first = first.model.entries[first.model.inputs[0]]
-    shape = declared_shape(first.config) or config.get("build_input_shape")
-    model.entries[name] = Entry(name, INPUT, {"batch_shape": shape}, entry.where, -1, False)
+    first: Entry | None = entry
+    while first is not None and first.model is not None:
+        first = next((first.model.entries.get(name) for name in first.model.inputs), None)
+    declared = {key: value for key, value in (first.config if first else {}).items() if key in SHAPE_KEYS}
+    declared = declared or {"batch_shape": config.get("build_input_shape")}
+    model.entries[name] = Entry(name, INPUT, declared, entry.where, -1, False)
     return name
 
 
 def _read_ends(model: Model, config: Mapping[str, Any]) -> None:
-    """Find the inputs and outputs of the model: as it names them, or every InputLayer and every tensor left unused."""
+    """Find the inputs and outputs of the model: as it names them, or every InputLayer and every tensor left unused.
+
+    Raises:
+        ValueError: they are not [layer, call, tensor], or lists of that.
+    """
     if config.get("input_layers"):
         model.inputs = [ref.layer for ref in listed(config["input_layers"])]
     else:

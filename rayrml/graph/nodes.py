@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 KerasPath = tuple[str | int, ...]
+SHAPE_KEYS = ("batch_input_shape", "batch_shape", "input_shape", "shape", "input_dim")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,11 +61,22 @@ class Graph:
 
 
 def declared_shape(config: Mapping[str, Any]) -> list[int | None] | None:
-    """The shape [batch, *spatial, channels] that a configuration declares for its layer's input; None if none."""
+    """The shape [batch, *spatial, channels] that a configuration declares for its layer's input; None if none.
+
+    Raises:
+        ValueError: what it declares is no shape.
+    """
     whole = config.get("batch_input_shape") or config.get("batch_shape")
-    if whole:
-        return list(whole)
-    part = config.get("input_shape") or config.get("shape")
-    if part is None and config.get("input_dim"):
-        part = [config["input_dim"]]
-    return [None, *part] if part else None
+    part = (
+        config.get("input_shape") or config.get("shape") or ([config["input_dim"]] if "input_dim" in config else None)
+    )
+    shape = whole or ([None, *part] if isinstance(part, list) else part)
+    if shape is None:
+        return None
+    if not isinstance(shape, list) or len(shape) < 2 or not all(_is_size(size) for size in shape):
+        raise ValueError(f"expected a shape such as [null, 28, 28, 1], with null for any size, got {shape}")
+    return shape
+
+
+def _is_size(size: Any) -> bool:
+    return size is None or (isinstance(size, int) and not isinstance(size, bool) and size >= 1)

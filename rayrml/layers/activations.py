@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from rayrml import lookup
 from rayrml.errors import ConfigError, Problem
 from rayrml.layers.initializers import class_and_config
-from rayrml.layers.layer import Layer, Shape, known
+from rayrml.layers.layer import Axes, Layer, Shape, known
 from rayrml.layers.layout import held_axis, held_order
 
 Function = Callable[..., torch.Tensor]
@@ -123,7 +123,7 @@ def activation(option: Any, key: str = "activation") -> Function:
         name, config = option.get("config"), {}
     if name == "PReLU":
         raise ConfigError(Problem(key, "a layer with weights cannot be an activation. Put it after this layer"))
-    if name in LAYERS and isinstance(option, dict):
+    if isinstance(option, dict) and isinstance(name, str) and name in LAYERS:
         own = {k: v for k, v in config.items() if k not in ("name", "dtype", "trainable")}
         builder = LAYERS[str(name)]
         return builder((None,), **lookup.validate(lookup.arguments_model(builder), own, key, f"{name} takes"))
@@ -263,7 +263,7 @@ class ThresholdedReLU(Layer):
 class Softmax(Layer):
     """exp(x), divided by its sum over `axis`, one or several."""
 
-    def __init__(self, shape: Shape, *, axis: int | tuple[int, ...] = -1):
+    def __init__(self, shape: Shape, *, axis: Axes = -1):
         super().__init__()
         self.dims = tuple(held_axis(a, shape) for a in ((axis,) if isinstance(axis, int) else axis))
 

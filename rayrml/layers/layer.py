@@ -13,6 +13,7 @@ from rayrml.layers.layout import Shape, held_shape, keras_shape, to_held, to_ker
 from rayrml.layers.regularizers import Penalty
 
 Positive = Annotated[int, pydantic.Field(ge=1)]
+Axes = int | Annotated[tuple[int, ...], pydantic.Field(min_length=1)]
 Rate = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 # A kernel whose channels lie together in memory makes torch compute images and volumes so too, whatever the input's

@@ -9,10 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from rayrml.errors import ConfigError, Problem
-from rayrml.layers.layer import Layer, Positive, Shape, expect_channels, known
+from rayrml.layers.layer import Axes, Layer, Positive, Shape, expect_channels, known
 from rayrml.layers.layout import held_axis, held_order
-
-Axis = int | tuple[int, ...]
 
 
 class BatchNormalization(Layer):
@@ -30,7 +28,7 @@ class BatchNormalization(Layer):
         self,
         shape: Shape,
         *,
-        axis: Axis = -1,
+        axis: Axes = -1,
         momentum: float = 0.99,
         epsilon: float = 1e-3,
         center: bool = True,
@@ -106,7 +104,7 @@ class LayerNormalization(Layer):
         self,
         shape: Shape,
         *,
-        axis: Axis = -1,
+        axis: Axes = -1,
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
@@ -151,7 +149,7 @@ class GroupNormalization(Layer):
         shape: Shape,
         *,
         groups: Positive | Literal[-1] = 32,
-        axis: Axis = -1,
+        axis: Axes = -1,
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
@@ -197,7 +195,7 @@ class InstanceNormalization(Layer):
         track_running_stats: bool = False,
         momentum: float = 0.1,
         epsilon: float = 1e-5,
-        axis: Axis = -1,
+        axis: Axes = -1,
     ):
         super().__init__()
         if held_axis(_one(axis), shape) != 1 or len(shape) < 2:
@@ -225,7 +223,7 @@ class InstanceNormalization(Layer):
 class UnitNormalization(Layer):
     """The input over its Euclidean norm along `axis`, one or several."""
 
-    def __init__(self, shape: Shape, *, axis: Axis = -1):
+    def __init__(self, shape: Shape, *, axis: Axes = -1):
         super().__init__()
         self.dims = tuple(held_axis(a, shape) for a in ((axis,) if isinstance(axis, int) else axis))
 
@@ -239,7 +237,7 @@ def unit(x: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
     return x * torch.rsqrt(x.square().sum(dims, keepdim=True).clamp(min=1e-12))
 
 
-def _one(axis: Axis) -> int:
+def _one(axis: Axes) -> int:
     axes = (axis,) if isinstance(axis, int) else axis
     if len(axes) != 1:
         raise ConfigError(Problem("axis", f"expected one axis, got {list(axes)}"))
