@@ -7,10 +7,12 @@ PACKAGE = Path(__file__).parent.parent / "rayrml"
 LEVELS = [
     ["errors"],
     ["lookup"],
-    ["config", "graph", "layers", "losses", "optimizers", "metrics", "workers"],
+    ["config", "graph", "layers", "losses", "optimizers", "lr_schedulers", "metrics", "workers"],
     ["network", "steps", "checkpoints", "cluster", "run_log", "data"],
-    ["keras_weights", "predictions"],
-    ["epochs", "inference", "plan"],
+    ["keras_weights", "predictions", "dot"],
+    ["jobs", "inference", "plan"],
+    ["feeding"],
+    ["epochs"],
     ["training", "sections"],
     ["runner"],
     ["__init__"],
@@ -19,7 +21,7 @@ LEVELS = [
 ]
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 ROOMS_OF_LIBRARY = {
-    "ray": {"cluster", "data/pipeline", "epochs", "training", "inference", "predictions"},
+    "ray": {"cluster", "data/pipeline", "jobs", "training", "inference", "predictions"},
     "h5py": {"keras_weights", "predictions", "data/readers"},
     "matplotlib": {"plots"},
     "torchvision": set(),
