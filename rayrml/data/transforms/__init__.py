@@ -1,0 +1,9 @@
+"""Transforms of images: a table of rows, how a list of them is read, and its two phases.
+
+Each chapter of the table is a file with its rows at its foot: `sizing`, `flipping`, `values`.
+"""
+
+from rayrml.data.transforms.sequence import BatchTransforms, Transforms, split
+from rayrml.data.transforms.table import TRANSFORMS, Placed, parse
+
+__all__ = ["TRANSFORMS", "BatchTransforms", "Placed", "Transforms", "parse", "split"]

@@ -1,0 +1,92 @@
+"""The table of transforms, and how a list of them is read.
+
+A row's fields are its JSON. One that has a single field, and no default for it, is given as a bare value
+(`"random_horizontal_flip": 0.5`), any other as an object (`"normalize": {"mean": 0.5}`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rayrml.data.transforms import flipping, sizing, values
+from rayrml.errors import ConfigError, Problem
+from rayrml.lookup import Choice, arguments_model, find, validate
+
+TRANSFORMS = {**sizing.TRANSFORMS, **flipping.TRANSFORMS, **values.TRANSFORMS}
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed(Choice):
+    """A chosen row that knows its place in the configuration.
+
+    Attributes:
+        where: its JSON path, such as `neural_network.data.transforms[2].resize`.
+    """
+
+    where: str = ""
+
+
+def parse(section: Any, path: str) -> tuple[Placed, ...]:
+    """The rows that a JSON list of one-key objects chooses, in its order.
+
+    Raises:
+        ConfigError: every mistake in the list, each with its JSON path below `path`.
+    """
+    if not isinstance(section, list):
+        raise ConfigError(Problem(path, f"expected a list of objects with one key each, got {_short(section)}"))
+    found: list[Problem] = []
+    chosen: list[Placed] = []
+    for number, entry in enumerate(section):
+        try:
+            chosen.append(_placed(entry, f"{path}[{number}]"))
+        except ConfigError as error:
+            found += error.problems
+    found += _misplaced(chosen)
+    if found:
+        raise ConfigError(*found)
+    return tuple(chosen)
+
+
+def bare_field(builder: Callable[..., Any]) -> str | None:
+    """The one field of a row that is given as a bare value; None if the row takes an object."""
+    fields = arguments_model(builder).model_fields
+    return next(iter(fields)) if [f.is_required() for f in fields.values()] == [True] else None
+
+
+def _placed(entry: Any, path: str) -> Placed:
+    if not isinstance(entry, Mapping) or len(entry) != 1:
+        expected = 'expected an object with one key, such as {"random_horizontal_flip": 0.5}'
+        raise ConfigError(Problem(path, f"{expected}, got {_short(entry)}"))
+    ((key, value),) = entry.items()
+    name = find(TRANSFORMS, key, path)
+    where, builder = f"{path}.{name}", TRANSFORMS[name]
+    model, bare = arguments_model(builder), bare_field(builder)
+    if bare is None and not isinstance(value, Mapping):
+        keys = ", ".join(f"'{k}'" for k in model.model_fields)
+        raise ConfigError(Problem(where, f"expected an object with the keys {keys}, got {_short(value)}"))
+    try:
+        arguments = validate(model, value if bare is None else {bare: value}, where, f"{name} takes")
+    except ConfigError as error:
+        # A bare value's field is nothing that the user has written.
+        shown = [
+            (p.where if bare is None else p.where.replace(f"{where}.{bare}", where, 1), p.message)
+            for p in error.problems
+        ]
+        raise ConfigError(*(Problem(*place) for place in shown)) from None
+    return Placed(name, builder, arguments, where)
+
+
+def _misplaced(chosen: list[Placed]) -> list[Problem]:
+    """Complaints about what must read pixels but comes after `normalize`."""
+    names = [c.name for c in chosen]
+    first = names.index("normalize") if "normalize" in names else len(names)
+    message = "works on pixels in [0, 1]. Expected before 'normalize', not after it"
+    return [Problem(c.where, message) for c in chosen[first:] if TRANSFORMS[c.name].reads_pixels]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
