@@ -30,6 +30,8 @@ class Checkpoint:
         classes: class names in the order of the outputs, () if there are none.
         optimizer: the optimizer's state.
         scheduler: the learning rate schedule's state.
+        stopping: the state of early stopping.
+        history: the figures of all epochs so far.
         run_id: which run wrote it.
     """
 
@@ -40,6 +42,8 @@ class Checkpoint:
     classes: tuple[str, ...] = ()
     optimizer: dict[str, Any] = dataclasses.field(default_factory=dict)
     scheduler: dict[str, Any] = dataclasses.field(default_factory=dict)
+    stopping: dict[str, Any] = dataclasses.field(default_factory=dict)
+    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
     run_id: str = ""
 
 
@@ -68,6 +72,23 @@ class LoadReport:
 def checkpoint_path(folder: str | Path, epoch: int) -> Path:
     """Where the checkpoint of an epoch lies."""
     return Path(folder) / f"model_checkpoint_{epoch}.pt"
+
+
+def state_path(folder: str | Path) -> Path:
+    """Where the last finished epoch of a run that goes on is kept, whatever the interval of checkpoints is."""
+    return Path(folder) / "last_epoch.pt"
+
+
+def newest(folder: str | Path) -> Path | None:
+    """The file of a folder that holds the most epochs, None if there is none that can be loaded."""
+    found: list[tuple[int, Path]] = []
+    for path in Path(folder).glob("*.pt"):
+        number = path.stem.removeprefix("model_checkpoint_")
+        if path == state_path(folder):
+            found.append((load(path).epoch, path))
+        elif number.isdecimal():
+            found.append((int(number), path))
+    return max(found)[1] if found else None
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:

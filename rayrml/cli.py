@@ -49,7 +49,8 @@ def _run(options: argparse.Namespace) -> None:
     raw, overrides = _configuration(options)
     from rayrml.runner import run
 
-    run(_source(options, raw), overrides=overrides, quiet=options.quiet, verbose=options.verbose)
+    source = _source(options, raw)
+    run(source, overrides=overrides, resume=options.resume, quiet=options.quiet, verbose=options.verbose)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -148,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     check = verbs.add_parser("check", help="do all of `run` that needs no Ray, and show it", allow_abbrev=False)
     for verb in (run, check):
         _add_options(verb)
+    run.add_argument("--resume", action="store_true", help="go on after the last epoch that was kept")
     export = verbs.add_parser(
         "export-weights", help="write a checkpoint's weights as an HDF5 file for Keras", allow_abbrev=False
     )

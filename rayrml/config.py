@@ -14,7 +14,16 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlparse
 
 import pydantic
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 
 from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.lookup import problems
@@ -67,6 +76,13 @@ class Data(Section):
     preload: bool = Field(default=False, description="decode once and keep the samples in memory")
     grayscale: bool = Field(default=False, description="read images with one channel")
     input_grayscale: bool | None = Field(default=None, description="`grayscale` of the inputs alone")
+    target_grayscale: bool | None = Field(default=None, description="`grayscale` of the targets alone")
+    target_is_mask: bool = Field(
+        default=False, description="targets are discrete: resampling takes the nearest pixel, and mixes none"
+    )
+    transforms: list[Any] = Field(default=[], description="what is done to inputs and targets, with the same draws")
+    input_transforms: list[Any] = Field(default=[], description="what is done to the inputs alone")
+    target_transforms: list[Any] = Field(default=[], description="what is done to the targets alone")
     training_tag: str | None = Field(default=None, description="a training image's class is the folder under this one")
     test_tag: str | None = Field(
         default=None,
@@ -84,10 +100,10 @@ class Data(Section):
         """The data type of the targets; None for inference."""
         return self.target_type or self.type
 
-    @property
-    def one_channel(self) -> bool:
-        """Whether input images are read in shades of gray."""
-        return self.grayscale if self.input_grayscale is None else self.input_grayscale
+    def one_channel(self, side: Literal["input", "target"]) -> bool:
+        """Whether the images of inputs or targets are read in shades of gray."""
+        own = self.input_grayscale if side == "input" else self.target_grayscale
+        return self.grayscale if own is None else own
 
 
 class Checkpoints(Section):
@@ -98,6 +114,16 @@ class Checkpoints(Section):
         default=1, description="epochs from one checkpoint to the next; the last epoch has one"
     )
     load: PathString | None = Field(default=None, description="checkpoint or Keras weights to start from")
+
+
+class Stopping(Section):
+    """When a run ends before its last epoch because it does not get better."""
+
+    patience: PositiveInt = Field(default=5, description="epochs without improvement after which the run ends")
+    metric: str = Field(
+        default="test_loss", description="the figure that should improve: train_loss, test_loss, or the metric's name"
+    )
+    min_delta: NonNegativeFloat = Field(default=0.0, description="what counts as an improvement")
 
 
 class NeuralNetwork(Section):
@@ -118,6 +144,11 @@ class NeuralNetwork(Section):
         default="float32", description="arithmetic of the network; auto: bf16 on a GPU that has it"
     )
     compile: bool = Field(default=False, description="compile the network with torch.compile")
+    early_stopping: Stopping | None = Field(default=None, description="the early_stopping section")
+    debug: bool = Field(default=False, description="write the network as a graph, `<model>.dot`, beside the outfile")
+    debug_interval: PositiveInt | None = Field(
+        default=None, description="write it again every so many epochs, with statistics of weights and gradients"
+    )
     gradient_clip: PositiveFloat | None = Field(
         default=None, description="largest norm of a gradient; longer ones are scaled"
     )

@@ -190,7 +190,7 @@ class _Preparation:
             return None
         key = "input_type" if self.data.input_type else "type"
         with self.findings.gathering():
-            section = {key: self.data.inputs, "grayscale": self.data.one_channel}
+            section = {key: self.data.inputs, "grayscale": self.data.one_channel("input")}
             return choose(READERS, section, _DATA, key)
         return None
 

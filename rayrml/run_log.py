@@ -46,9 +46,17 @@ class BatchRow(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Started:
-    """Training begins with this epoch: the first, or the one after the last checkpoint if workers were lost."""
+    """Training begins with this epoch: the first, or the one after the last that was kept.
+
+    Attributes:
+        epoch: from 1.
+        resumed: whether the run was asked to go on where an earlier one ended.
+        history: the figures of the epochs before.
+    """
 
     epoch: int
+    resumed: bool = False
+    history: tuple[dict[str, float], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,18 +80,25 @@ class Evaluated:
     Attributes:
         epoch: epochs trained, 1 for evaluation alone.
         num_batches: batches of the pass.
-        loss: mean over all samples.
-        metric: name of the metric.
-        value: the metric over all samples.
+        loss: mean over all samples, None if there are no targets.
+        metric: name of the metric, "" if there is none.
+        value: the metric over all samples, None if there is none.
         seconds: duration of the pass.
     """
 
     epoch: int
     num_batches: int
-    loss: float
+    loss: float | None
     metric: str
-    value: float
+    value: float | None
     seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochDone:
+    """An epoch is over: `epoch`, `train_loss`, `learning_rate`, `seconds`, and what evaluation gave."""
+
+    figures: dict[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,19 +116,27 @@ class Failed:
     error: Exception
 
 
-Message = Started | Phase | BatchesTrained | Evaluated | Saved | Failed
+Message = Started | Phase | BatchesTrained | Evaluated | EpochDone | Saved | Failed
 
 
 class RunLog:
     """The screen and the log files of one run.
 
     Attributes:
-        history: a dict for each finished epoch, `epoch`, `train_loss`, `seconds` and, with test data, `test_loss` and
-            the metric's name.
+        history: the figures of each epoch: `epoch`, `train_loss`, `learning_rate`, `seconds` and, with test data,
+            `test_loss` and the metric's name.
         saved: paths of the files that the run wrote, by kind.
     """
 
-    def __init__(self, outfile: str | None = None, *, num_epochs: int = 1, num_batches: int = 0, quiet: bool = False):
+    def __init__(
+        self,
+        outfile: str | None = None,
+        *,
+        num_epochs: int = 1,
+        num_batches: int = 0,
+        append: bool = False,
+        quiet: bool = False,
+    ):
         self.num_epochs = num_epochs
         self.num_batches = num_batches
         self.quiet = quiet
@@ -123,11 +146,10 @@ class RunLog:
         self._bar: Progress | None = None
         self._shown = 0.0
         self._since_shown = [0.0, 0.0, 0.0]
-        self._losses: list[float] = []
-        self._epoch_began = 0.0
-        self._train_file = _open(outfile, "train")
-        self._test_file = _open(outfile, "test")
-        self._marks: dict[int, tuple[int, int]] = {}
+        self._train_file = _open(outfile, "train", append=append)
+        self._test_file = _open(outfile, "test", append=append)
+        self._started = False
+        self._seconds_before = 0.0
 
     def section(self, title: str, rows: Mapping[str, Any]) -> None:
         """Print a heading and a line for each of the rows that has a value."""
@@ -149,8 +171,8 @@ class RunLog:
             Exception: the error of a `Failed` message.
         """
         match message:
-            case Started(epoch):
-                self._rewind(epoch)
+            case Started():
+                self._rewind(message)
             case Phase(text):
                 self.line(text)
             case BatchesTrained(rows):
@@ -159,6 +181,8 @@ class RunLog:
                 _flush(self._train_file)
             case Evaluated():
                 self._evaluation(message)
+            case EpochDone(figures):
+                self.history.append(figures)
             case Saved(kind, path):
                 self.saved.setdefault(kind, []).append(path)
                 self.line(f"Saved {kind}: {displayed(path)}")
@@ -174,12 +198,12 @@ class RunLog:
 
     def _batch(self, row: BatchRow) -> None:
         if row.batch == 1:
-            self._begin_epoch(row)
-        self._losses.append(row.loss)
+            self._since_shown = [0.0, 0.0, 0.0]
         for i, seconds in enumerate((row.data, row.compute, row.reduce)):
             self._since_shown[i] += seconds
         if self._train_file:
-            line = f"{row.epoch} {row.batch} {row.seconds:.6f} {row.loss:.8f} {row.gradient_norm:.8f}\n"
+            seconds = self._seconds_before + row.seconds
+            line = f"{row.epoch} {row.batch} {seconds:.6f} {row.loss:.8f} {row.gradient_norm:.8f}\n"
             self._train_file.write(line)
         last = row.batch == self.num_batches
         now = time.monotonic()
@@ -190,20 +214,6 @@ class RunLog:
                 self._end_bar()
                 self.line(self._batch_line(row))
             self._shown, self._since_shown = now, [0.0, 0.0, 0.0]
-        if last:
-            self._record(row)
-
-    def _begin_epoch(self, row: BatchRow) -> None:
-        self._losses = []
-        self._epoch_began = row.seconds - row.data - row.compute - row.reduce
-        self._since_shown = [0.0, 0.0, 0.0]
-        if row.epoch not in self._marks:
-            self._marks[row.epoch] = (_tell(self._train_file), _tell(self._test_file))
-
-    def _record(self, row: BatchRow) -> None:
-        """Begin the epoch's line of the history; evaluation completes it."""
-        mean = sum(self._losses) / len(self._losses)
-        self.history.append({"epoch": row.epoch, "train_loss": mean, "seconds": row.seconds - self._epoch_began})
 
     def _batch_line(self, row: BatchRow) -> str:
         total = sum(self._since_shown) or 1.0
@@ -215,29 +225,31 @@ class RunLog:
         )
 
     def _evaluation(self, done: Evaluated) -> None:
-        self.line(
-            f"Eval  Epoch {_of(done.epoch, self.num_epochs)} : Batch {_of(done.num_batches, done.num_batches)} "
-            f"(Loss: {done.loss:.4f}) | {done.metric.capitalize()}: {done.value:.3f}"
-        )
-        if not self.history or self.history[-1]["epoch"] != done.epoch:
-            self.history.append({"epoch": done.epoch})
-        self.history[-1] |= {"test_loss": done.loss, done.metric: done.value}
-        if self._test_file:
-            self._test_file.write(f"{done.epoch} {done.loss:.8f} {done.value:.8f}\n")
+        text = f"Eval  Epoch {_of(done.epoch, self.num_epochs)} : Batch {_of(done.num_batches, done.num_batches)}"
+        figures = {}
+        if done.loss is not None:
+            figures["test_loss"] = done.loss
+            text += f" (Loss: {done.loss:.4f})"
+        if done.value is not None:
+            figures[done.metric] = done.value
+            text += f" | {done.metric.capitalize()}: {done.value:.3f}"
+        self.line(text)
+        if self._test_file and figures:
+            self._test_file.write(" ".join([str(done.epoch), *(f"{f:.8f}" for f in figures.values())]) + "\n")
             self._test_file.flush()
 
-    def _rewind(self, epoch: int) -> None:
-        """Forget what was written of `epoch` and later ones: it is done anew from the last checkpoint."""
-        if self._marks:
+    def _rewind(self, started: Started) -> None:
+        """Forget what was written of an epoch and later ones: they are done anew from the last one that was kept."""
+        epoch = started.epoch
+        if self._started or started.resumed:
             self._end_bar()
-            self.line(f"A worker was lost: going on with epoch {epoch}")
-        self.history = [line for line in self.history if line["epoch"] < epoch]
-        if epoch in self._marks:
-            for file, mark in zip((self._train_file, self._test_file), self._marks[epoch], strict=True):
-                if file:
-                    file.seek(mark)
-                    file.truncate()
-            self._marks = {e: m for e, m in self._marks.items() if e < epoch}
+            why = "" if started.resumed else "A worker was lost: "
+            self.line(f"{why}Going on with epoch {epoch}")
+        self._started = True
+        self.history = list(started.history)
+        lines = _keep(self._train_file, epoch)
+        _keep(self._test_file, epoch)
+        self._seconds_before = float(lines[-1].split()[2]) if lines else 0.0
 
     @property
     def _on_terminal(self) -> bool:
@@ -287,19 +299,27 @@ def log_path(outfile: str, kind: str) -> Path:
     return path.with_name(f"{path.stem}_{kind}{path.suffix}")
 
 
-def _open(outfile: str | None, kind: str) -> IO[str] | None:
+def _open(outfile: str | None, kind: str, *, append: bool) -> IO[str] | None:
     if outfile is None:
         return None
     path = log_path(outfile, kind)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("w", encoding="utf-8")
+        return path.open("r+" if append and path.exists() else "w+", encoding="utf-8")
     except OSError as error:
         raise DataError(Problem("neural_network.outfile", f"cannot write '{path}'. {error.strerror}")) from None
 
 
-def _tell(file: IO[str] | None) -> int:
-    return file.tell() if file else 0
+def _keep(file: IO[str] | None, before: int) -> list[str]:
+    """Drop the lines of a log from epoch `before` on, and give the others."""
+    if file is None:
+        return []
+    file.seek(0)
+    lines = [line for line in file if int(line.split()[0]) < before]
+    file.seek(0)
+    file.writelines(lines)
+    file.truncate()
+    return lines
 
 
 def _flush(file: IO[str] | None) -> None:

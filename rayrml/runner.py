@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rayrml import cluster, inference, sections, training
+from rayrml import checkpoints, cluster, inference, sections, training
 from rayrml.cluster import Allocation
-from rayrml.epochs import Job
+from rayrml.dot import write_dot
 from rayrml.errors import ConfigError, Problem
 from rayrml.inference import InferenceJob
+from rayrml.jobs import Job
 from rayrml.plan import Plan, prepare
-from rayrml.run_log import RunLog, displayed, log_path
+from rayrml.run_log import RunLog, Saved, displayed, log_path
 from rayrml.workers import global_batch_sizes
 
 
@@ -48,6 +49,7 @@ def run(
     *,
     num_workers: int | tuple[int, int] | None = None,
     overrides: Mapping[str, Any] | None = None,
+    resume: bool = False,
     quiet: bool = False,
     verbose: bool = False,
 ) -> RunResult:
@@ -57,6 +59,7 @@ def run(
         config: path of a JSON file, or what such a file holds.
         num_workers: how many workers, or (min, max); beats the configuration's.
         overrides: values for dotted keys, such as `{"data.batch_size": 32, "ray.use_gpu": False}`.
+        resume: go on after the last epoch that is kept in `checkpoints.save` (or `ray.storage_path`).
         quiet: print nothing.
         verbose: let Ray print what it likes to.
 
@@ -68,7 +71,7 @@ def run(
     wanted = {**({} if num_workers is None else {"ray.num_workers": num_workers}), **(overrides or {})}
     plan = prepare(config, wanted)
     with cluster.connected(plan.config.ray, verbose=verbose) as allocation:
-        return _run(plan, allocation, quiet=quiet)
+        return _run(plan, allocation, resume=resume, quiet=quiet)
 
 
 def check(config: str | Path | Mapping[str, Any], *, overrides: Mapping[str, Any] | None = None) -> Plan:
@@ -81,25 +84,27 @@ def check(config: str | Path | Mapping[str, Any], *, overrides: Mapping[str, Any
     return prepare(config, overrides or {})
 
 
-def _run(plan: Plan, allocation: Allocation, *, quiet: bool) -> RunResult:
+def _run(plan: Plan, allocation: Allocation, *, resume: bool, quiet: bool) -> RunResult:
     nn = plan.config.neural_network
-    samples = plan.training or plan.test
     if plan.training and allocation.most_workers > len(plan.training.samples):
         message = f"{allocation.most_workers} workers are more than the {len(plan.training.samples)} training samples"
         raise ConfigError(Problem("ray.num_workers", message))
     num_batches = len(global_batch_sizes(len(plan.training.samples), nn.data.batch_size)) if plan.training else 0
     num_epochs = nn.num_epochs if plan.training else 1
-    log = RunLog(nn.outfile, num_epochs=num_epochs, num_batches=num_batches, quiet=quiet)
+    resume_from = _resume_from(plan) if resume else None
+    log = RunLog(
+        nn.outfile, num_epochs=num_epochs, num_batches=num_batches, append=resume_from is not None, quiet=quiet
+    )
     try:
         sections.devices(log, allocation)
         sections.plan(log, plan, allocation.most_workers)
         log.line("")
-        if samples is None:
-            raise RuntimeError("a plan has training samples or test samples")
         if plan.is_inference:
             metrics: dict[str, float] = {"num_predictions": _predict(plan, allocation, log)}
         else:
-            _train(plan, allocation, log)
+            if resume and resume_from is None:
+                log.line("There is nothing to go on from: beginning with epoch 1")
+            _train(plan, allocation, log, resume_from)
             metrics = dict(log.history[-1]) if log.history else {}
         log.line("All done (return value = 0).")
     finally:
@@ -111,23 +116,38 @@ def _run(plan: Plan, allocation: Allocation, *, quiet: bool) -> RunResult:
     )
 
 
-def _train(plan: Plan, allocation: Allocation, log: RunLog) -> None:
-    job = _job(plan, allocation)
-    if allocation.in_driver:
-        training.run_in_driver(job, log, allocation)
-        return
+def _resume_from(plan: Plan) -> Path | None:
+    folder = _state_folder(plan)
+    if folder is None:
+        raise ConfigError(Problem("neural_network.checkpoints.save", "is missing. A run goes on from what is in there"))
+    return checkpoints.newest(folder)
+
+
+def _state_folder(plan: Plan) -> str | None:
+    return plan.config.ray.storage_path or plan.config.neural_network.checkpoints.save
+
+
+def _train(plan: Plan, allocation: Allocation, log: RunLog, resume_from: Path | None) -> None:
+    job = _job(plan, allocation, resume_from)
+    if job.debug is not None:
+        write_dot(plan.network, Path(job.debug))
+        log.receive(Saved("graph", job.debug))
     with _storage(plan, allocation) as storage:
-        folder = Path(storage) / plan.name
-        if folder.exists():
-            raise ConfigError(Problem("ray.run_name", f"'{plan.name}' has run before: '{folder}' exists"))
-        shared = dataclasses.replace(job, state_path=str(folder / "state.pt"))
-        log.line(f"Starting {sections.workers(allocation)}")
-        training.run_on_workers(
-            shared, log, allocation, storage=storage, name=plan.name, max_failures=plan.config.ray.max_failures
-        )
+        folder = _state_folder(plan) or storage
+        job = dataclasses.replace(job, state_path=str(checkpoints.state_path(folder)) if plan.training else None)
+        if allocation.in_driver:
+            training.run_in_driver(job, log, allocation)
+        else:
+            log.line(f"Starting {sections.workers(allocation)}")
+            training.run_on_workers(
+                job, log, allocation, storage=storage, name=plan.name, max_failures=plan.config.ray.max_failures
+            )
+        if job.state_path is not None:
+            # The run's last checkpoint holds the same.
+            Path(job.state_path).unlink(missing_ok=True)
 
 
-def _job(plan: Plan, allocation: Allocation) -> Job:
+def _job(plan: Plan, allocation: Allocation, resume_from: Path | None) -> Job:
     nn = plan.config.neural_network
     if plan.loss is None:
         raise RuntimeError("training and evaluation need a loss")
@@ -147,30 +167,38 @@ def _job(plan: Plan, allocation: Allocation) -> Job:
         precision=nn.precision,
         compile=nn.compile,
         gradient_clip=nn.gradient_clip,
+        stopping=nn.early_stopping,
+        debug=_debug_path(plan) if nn.debug else None,
+        debug_interval=nn.debug_interval,
         save=nn.checkpoints.save if plan.training else None,
         interval=nn.checkpoints.interval,
         state_path=None,
+        resume_from=None if resume_from is None else str(resume_from),
         output=nn.data.test_output_path,
         run_id=uuid.uuid4().hex,
         decode_cpus=allocation.decode_cpus,
     )
 
 
+def _debug_path(plan: Plan) -> str:
+    outfile = plan.config.neural_network.outfile
+    return str((Path(outfile).parent if outfile else Path.cwd()) / f"{plan.network.name}.dot")
+
+
 @contextlib.contextmanager
 def _storage(plan: Plan, allocation: Allocation) -> Iterator[str]:
-    """Where the workers' common state lives: on one machine it is of no use after the run, if nobody asked for it."""
-    asked = plan.config.ray.storage_path or (
-        plan.config.neural_network.checkpoints.save if allocation.num_nodes > 1 else None
-    )
-    if asked is not None:
-        yield asked
-    elif allocation.num_nodes > 1:
-        raise ConfigError(
-            Problem("ray.storage_path", f"is missing. Expected a folder that all {allocation.num_nodes} machines share")
-        )
-    else:
+    """Where Ray keeps its own notes on the run: on one machine they are of no use after it."""
+    if allocation.num_nodes == 1:
         with tempfile.TemporaryDirectory(prefix="rayrml-", ignore_cleanup_errors=True) as folder:
             yield folder
+        return
+    folder = _state_folder(plan)
+    if folder is None:
+        message = f"is missing. Expected a folder that all {allocation.num_nodes} machines share"
+        raise ConfigError(Problem("ray.storage_path", message))
+    if (Path(folder) / plan.name).exists():
+        raise ConfigError(Problem("ray.run_name", f"'{plan.name}' has run before: it is in '{folder}'"))
+    yield folder
 
 
 def _predict(plan: Plan, allocation: Allocation, log: RunLog) -> int:

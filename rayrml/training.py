@@ -13,8 +13,9 @@ import torch
 from ray.train.torch import TorchTrainer, get_device
 
 from rayrml.cluster import Allocation, quiet
-from rayrml.epochs import Job, Outputs, Worker
+from rayrml.epochs import Worker
 from rayrml.errors import ClusterError, RayrmlError
+from rayrml.jobs import Job, Outputs
 from rayrml.predictions import start_writer
 from rayrml.run_log import Failed, Message, Phase, RunLog
 from rayrml.workers import Workers

@@ -14,7 +14,9 @@ def layers_table() -> str:
     lines = ["| | layers | |", "|---|---|---|"]
     for title, rows in layers.describe():
         for number, (names, meaning) in enumerate(rows):
-            lines.append(f"| {'' if number else title.split(':')[0]} | {names} | {meaning} |")
+            listed = names.split(", ")
+            shown = names if len(listed) <= 8 else f"{', '.join(listed[:6])} and {len(listed) - 6} more"
+            lines.append(f"| {'' if number else title.split(':')[0]} | {shown} | {meaning} |")
     return "\n".join(lines)
 
 

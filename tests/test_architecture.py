@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).parent.parent / "rayrml"
 LEVELS = [
     ["errors"],
     ["lookup"],
-    ["config", "graph", "layers", "losses", "optimizers", "lr_schedulers", "metrics", "workers"],
+    ["config", "graph", "layers", "losses", "optimizers", "lr_schedulers", "metrics", "workers", "early_stopping"],
     ["network", "steps", "checkpoints", "cluster", "run_log", "data"],
     ["keras_weights", "predictions", "dot"],
     ["jobs", "inference", "plan"],
@@ -85,7 +85,14 @@ def test_the_command_line_starts_without_torch():
 
 def test_decoding_tasks_start_without_torch():
     for name, _, tree in modules():
-        if name in ("data/pipeline", "data/readers", "data/image_ops", "data/colors", "data/discovery", "data/__init__"):
+        if name in (
+            "data/pipeline",
+            "data/readers",
+            "data/image_ops",
+            "data/colors",
+            "data/discovery",
+            "data/__init__",
+        ):
             assert not [i for i in imports(tree) if i.split(".")[0] in ("torch", "torchvision")], name
 
 

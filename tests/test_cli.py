@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from rayrml import cli
+from rayrml import checkpoints, cli
 from tests.conftest import ROOT, dense_network, write_config
 
 
@@ -161,16 +161,22 @@ def test_the_walk_through_works_as_it_is_written(tmp_path):
 
 
 @pytest.mark.ray
-def test_an_interrupt_ends_a_run_without_a_traceback(config, tmp_path):
-    command = [sys.executable, "-m", "rayrml", str(config), "--set", "num_epochs=100000"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def test_an_interrupted_run_ends_without_a_traceback_and_goes_on_later(config, tmp_path):
+    command = [sys.executable, "-m", "rayrml", str(config), "--set", f"checkpoints.save={tmp_path / 'model'}"]
+    command += ["--set", "checkpoints.interval=100000", "--set"]
+    endless = [*command, "num_epochs=100000"]
+    with subprocess.Popen(endless, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
-            if "Train Epoch" in line:
+            if "Train Epoch [     3" in line:
                 break
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err == "rayrml: interrupted\n"
+    done = checkpoints.load(tmp_path / "model" / "last_epoch.pt").epoch
+    out = _output([*command, f"num_epochs={done + 1}", "--resume"], tmp_path)
+    assert f"Going on with epoch {done + 1}" in out
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == [f"model_checkpoint_{done + 1}.pt"]
 
 
 def _output(command, folder):

@@ -1,5 +1,7 @@
 """Runs from end to end on the session's Ray, which has one CPU for one, two and three workers."""
 
+import shutil
+
 import h5py
 import numpy as np
 import pytest
@@ -270,6 +272,72 @@ def test_more_workers_than_samples_are_refused(ray_cluster, tmp_path, write_digi
     config["neural_network"]["data"] |= {"test_input_path": str(tmp_path / "training")}
     with pytest.raises(rayrml.ConfigError, match=r"ray\.num_workers: 4 workers are more than the 3 training samples"):
         rayrml.run(config, num_workers=4, quiet=True)
+
+
+def resumable(folder, out, **settings):
+    """A configuration whose network draws random numbers in training."""
+    out.mkdir(exist_ok=True)
+    config = config_in(folder, out)
+    nn = config["neural_network"]
+    nn["layers"] = [*dense_network(3)[:3], {"class_name": "Dropout", "config": {"rate": 0.5}}, *dense_network(3)[3:]]
+    nn["optimizer"] = {"type": "Adam"}
+    nn["data"].pop("test_output_path")
+    return {"neural_network": nn | settings}
+
+
+@pytest.mark.parametrize("preload", [True, False])
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(ray_cluster, folder, tmp_path, preload):
+    overrides = {"data.preload": preload, "checkpoints.interval": 3}
+    straight = rayrml.run(resumable(folder, tmp_path / "a", num_epochs=5), overrides=overrides, quiet=True)
+    rayrml.run(resumable(folder, tmp_path / "b", num_epochs=2), overrides=overrides, quiet=True)
+    resumed = rayrml.run(resumable(folder, tmp_path / "b", num_epochs=5), overrides=overrides, resume=True, quiet=True)
+    one, other = (checkpoints.load(r.checkpoints[-1]) for r in (straight, resumed))
+    assert all(torch.equal(one.network[name], other.network[name]) for name in one.network)
+    assert [h["epoch"] for h in resumed.history] == [1, 2, 3, 4, 5]
+    for key in ("train_loss", "test_loss", "accuracy"):
+        assert [h[key] for h in resumed.history] == [h[key] for h in straight.history]
+    for log in ("out_train.txt", "out_test.txt"):
+        lines = [[line.split() for line in (tmp_path / d / log).read_text().splitlines()] for d in "ab"]
+        assert [[*line[:2], line[-1]] for line in lines[0]] == [[*line[:2], line[-1]] for line in lines[1]]
+    seconds = [float(line[2]) for line in lines[1]]
+    assert seconds == sorted(seconds)
+
+
+def test_several_workers_go_on_where_one_ended(runs, folder, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(runs[1, False][1], out)
+    overrides = {"num_epochs": 3, "data.test_output_path": str(out / "predictions")}
+    resumed = rayrml.run(config_in(folder, out), num_workers=2, overrides=overrides, resume=True, quiet=True)
+    straight = rayrml.run(config_in(folder, tmp_path), overrides={"num_epochs": 3}, quiet=True)
+    one, other = (checkpoints.load(r.checkpoints[-1]).network for r in (straight, resumed))
+    assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
+    assert len(resumed.history) == 3
+
+
+def test_a_finished_run_has_nothing_left_to_do(runs, folder, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(runs[1, False][1], out)
+    resumed = rayrml.run(config_in(folder, out), resume=True, quiet=True)
+    assert resumed.checkpoints == []
+    assert resumed.metrics == runs[1, False][0].metrics
+
+
+def test_a_run_that_gets_no_better_ends_early(ray_cluster, folder, tmp_path):
+    config = resumable(folder, tmp_path, num_epochs=50)
+    config["neural_network"]["optimizer"]["learning_rate"] = 1e-12
+    config["neural_network"]["early_stopping"] = {"patience": 3, "metric": "test_loss", "min_delta": 1e-3}
+    result = rayrml.run(config, overrides={"data.preload": True, "checkpoints.interval": 50}, quiet=True)
+    assert len(result.history) == 4
+    assert [p.rsplit("/", 1)[1] for p in result.checkpoints] == ["model_checkpoint_4.pt"]
+
+
+def test_debug_draws_the_network_and_its_statistics(ray_cluster, folder, tmp_path):
+    config = resumable(folder, tmp_path, num_epochs=2, debug=True, debug_interval=2)
+    rayrml.run(config, overrides={"data.preload": True}, quiet=True)
+    (plain,), (drawn,) = tmp_path.glob("*[!_2].dot"), tmp_path.glob("*_2.dot")
+    assert plain.read_text().count("->") == 5
+    assert "Conv2D" in plain.read_text()
+    assert "d weight:" in drawn.read_text()
 
 
 SMALL_RUN = [

@@ -1,0 +1,101 @@
+"""What the workers of a run are given, and where they put predictions."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import ray
+
+from rayrml.config import Stopping
+from rayrml.data.pipeline import Source
+from rayrml.lookup import Choice
+from rayrml.network import Network
+from rayrml.predictions import PredictionFile, PredictionSink, RemotePredictions
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """All that a worker needs to know; the same for every worker.
+
+    Attributes:
+        network: with its initial weights, on the CPU.
+        layers: the network's Keras JSON, for checkpoints.
+        loss: row of the losses.
+        optimizer: row of the optimizers, None for evaluation alone.
+        training: training samples, None for evaluation alone.
+        test: samples to evaluate on, None for training alone.
+        classes: class names in the order of the network's outputs.
+        num_epochs: passes over the training samples.
+        batch_size: samples of a training batch, over all workers.
+        test_batch_size: samples of an evaluation batch, over all workers.
+        preload: keep the decoded samples in memory.
+        seed: of the order of samples and of dropout.
+        precision: `float32`, `bf16` or `auto`.
+        compile: compile the network.
+        gradient_clip: largest norm of the gradient.
+        stopping: when the run ends early, None for never.
+        debug: file for the network's graph, None for none.
+        debug_interval: epochs between graphs with statistics, None for none.
+        save: folder for checkpoints, None for none.
+        interval: epochs between checkpoints.
+        state_path: file in which the last finished epoch is kept, for when workers are lost or the run goes on later.
+        resume_from: file of the epoch after which the run goes on, None to begin anew.
+        output: folder for predictions, None for none.
+        run_id: tells this run's files from those of others.
+        decode_cpus: logical CPUs of a decoding task.
+    """
+
+    network: Network
+    layers: Any
+    loss: Choice
+    optimizer: Choice | None
+    training: Source | None
+    test: Source | None
+    classes: tuple[str, ...]
+    num_epochs: int
+    batch_size: int
+    test_batch_size: int
+    preload: bool
+    seed: int
+    precision: str
+    compile: bool
+    gradient_clip: float | None
+    stopping: Stopping | None
+    debug: str | None
+    debug_interval: int | None
+    save: str | None
+    interval: int
+    state_path: str | None
+    resume_from: str | None
+    output: str | None
+    run_id: str
+    decode_cpus: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """How workers open prediction files: each for itself alone, or all together through the writer's actor."""
+
+    writer: Any = None
+
+    def begin(self, job: Job, epoch: int) -> None:
+        """Open the epoch's file for all workers; called by one of them."""
+        if self.writer is not None:
+            ray.get(self.writer.begin.remote(output_path(job, epoch), job.classes))
+
+    def sink(self, job: Job, epoch: int) -> PredictionSink:
+        """Where this worker puts its predictions of the epoch."""
+        if self.writer is not None:
+            return RemotePredictions(self.writer)
+        return PredictionFile(output_path(job, epoch), job.classes)
+
+    def finish(self) -> None:
+        """Close the file that all workers wrote to; called by one of them when all are done."""
+        if self.writer is not None:
+            ray.get(self.writer.finish.remote())
+
+
+def output_path(job: Job, epoch: int) -> str:
+    """The prediction file of an epoch."""
+    return f"{job.output}/output_{epoch}.h5"
