@@ -9,8 +9,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from rayrml.errors import ConfigError, Problem
 from rayrml.losses import Loss
-from rayrml.metrics import Metric
+from rayrml.metrics import METRICS, Metric
+from rayrml.optimizers import needs_closure
 from rayrml.workers import Workers
 
 
@@ -45,12 +47,23 @@ class Trained:
     reduce_seconds: float
 
 
+def metric_of(loss: Loss) -> Metric | None:
+    """The metric that evaluation reports beside the loss, None if there is none that makes sense."""
+    return None if loss.metric is None else METRICS[loss.metric](ignore_index=loss.ignore_index)
+
+
 class TrainingStep:
     """One update of the network from one global batch, of which this worker holds a part.
 
     The gradient is that of the global batch's mean loss, for any number of workers and any split: each worker's mean
     counts by its share. All gradients of a worker lie in one tensor, so that one exchange, one norm and one fill do
     the work of one for each parameter.
+
+    An optimizer that needs a closure computes loss and gradient of the batch as often as it likes. Workers exchange
+    both each time, so that all of them take the same decisions.
+
+    Raises:
+        ConfigError: a gradient that is clipped is of no use to an optimizer that needs a closure.
     """
 
     def __init__(
@@ -69,23 +82,53 @@ class TrainingStep:
         self.workers = workers
         self.autocast = autocast
         self.gradient_clip = gradient_clip
+        self.by_closure = needs_closure(optimizer)
+        if self.by_closure and gradient_clip is not None:
+            message = "cannot be used with this optimizer, whose line search needs the loss's own gradient"
+            raise ConfigError(Problem("neural_network.gradient_clip", message))
         self.penalty: Callable[[], torch.Tensor | None] = getattr(network, "penalty", lambda: None)
         self.parameters = [p for p in network.parameters() if p.requires_grad]
-        self.shared = _SharedGradient(self.parameters) if workers.size > 1 else None
+        shared = workers.size > 1 or self.by_closure
+        self.shared = _SharedGradient(self.parameters) if shared else None
 
     def __call__(self, batch: torch.Tensor, target: torch.Tensor, num_samples: int) -> Trained:
         """Update the network from this worker's part of a global batch of `num_samples`; the part may be empty."""
         started = time.perf_counter()
-        if self.shared is None:
-            loss, exchanged = self._alone(batch, target), 0.0
-            norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        if self.by_closure:
+            loss, norm, exchanged = self._search(batch, target, num_samples)
         else:
-            loss, exchanged = self._together(batch, target, num_samples)
-            norm = self.shared.gradient.norm()
-        if self.gradient_clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.gradient_clip, norm)
-        self.optimizer.step()
+            loss, norm, exchanged = self._differentiate(batch, target, num_samples)
+            if self.gradient_clip is not None:
+                torch.nn.utils.clip_grads_with_norm_(self.parameters, self.gradient_clip, norm)
+            self.optimizer.step()
         return Trained(loss, norm, time.perf_counter() - started - exchanged, exchanged)
+
+    def _search(
+        self, batch: torch.Tensor, target: torch.Tensor, num_samples: int
+    ) -> tuple[torch.Tensor, torch.Tensor, float]:
+        """Let the optimizer minimize the batch; loss and norm before the first step, and seconds of exchange."""
+        looks: list[tuple[torch.Tensor, torch.Tensor, float]] = []
+        draws = _Draws(batch.device)
+
+        def closure() -> float:
+            # The same dropout each time: a line search needs one function, not a new one at every look.
+            draws.repeat()
+            looks.append(self._differentiate(batch, target, num_samples))
+            return looks[-1][0].item()
+
+        self.optimizer.step(closure)
+        loss, norm, _ = looks[0]
+        return loss, norm, sum(seconds for _, _, seconds in looks)
+
+    def _differentiate(
+        self, batch: torch.Tensor, target: torch.Tensor, num_samples: int
+    ) -> tuple[torch.Tensor, torch.Tensor, float]:
+        """Set the gradient of the global batch; its loss, the gradient's norm, and seconds of exchange."""
+        if self.shared is None:
+            loss = self._alone(batch, target)
+            return loss, torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None]), 0.0
+        loss, exchanged = self._together(self.shared, batch, target, num_samples)
+        return loss, self.shared.gradient.norm(), exchanged
 
     def _alone(self, batch: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         self.optimizer.zero_grad(set_to_none=True)
@@ -93,10 +136,9 @@ class TrainingStep:
         loss.backward()
         return loss.detach()
 
-    def _together(self, batch: torch.Tensor, target: torch.Tensor, num_samples: int) -> tuple[torch.Tensor, float]:
-        shared = self.shared
-        if shared is None:
-            raise RuntimeError("several workers need a shared gradient")
+    def _together(
+        self, shared: _SharedGradient, batch: torch.Tensor, target: torch.Tensor, num_samples: int
+    ) -> tuple[torch.Tensor, float]:
         shared.everything.zero_()
         if len(batch):
             loss = self._loss(batch, target)
@@ -109,8 +151,8 @@ class TrainingStep:
         self.workers.sum(shared.everything)
         exchanged = time.perf_counter() - started
         if self.loss.weight:
-            # The shares add up to one only where every sample counts the same.
-            shared.everything.div_(shared.weight.clone())
+            # The shares add up to one only where every sample counts the same; to nothing if all are ignored.
+            shared.everything.div_(torch.where(shared.weight > 0, shared.weight, 1.0))
         return shared.loss.clone(), exchanged
 
     def _loss(self, batch: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -134,8 +176,26 @@ class _SharedGradient:
             parameter.grad = piece.view_as(parameter)
 
 
+class _Draws:
+    """The state of the random numbers at one moment, to draw the same ones again."""
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        self._cpu = torch.get_rng_state()
+        self._cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    def repeat(self) -> None:
+        torch.set_rng_state(self._cpu)
+        if self._cuda is not None:
+            torch.cuda.set_rng_state(self._cuda, self._device)
+
+
 class EvaluationStep:
-    """Loss and metric of batches, added up over an epoch and over workers."""
+    """Loss and metric of batches, added up over an epoch and over workers.
+
+    Attributes:
+        totals: the metric's sums over all workers, for its `value` and `report`; set by `result`.
+    """
 
     def __init__(
         self,
@@ -158,29 +218,35 @@ class EvaluationStep:
         self._loss: torch.Tensor | float = 0.0
         self._weight: torch.Tensor | float = 0.0
         self._sums: torch.Tensor | None = None
+        self.totals: torch.Tensor | None = None
 
     @torch.inference_mode()
     def __call__(self, batch: torch.Tensor, target: torch.Tensor | None) -> torch.Tensor:
         """The network's output (N, ...) for a batch, whose loss and metric are added to what there is."""
         with _autocast(batch, self.autocast):
             output = self.network(to_input(batch)).float()
-        if target is not None and self.loss is not None and self.metric is not None:
-            weight = self.loss.weight(target) if self.loss.weight else len(batch)
-            self._loss = self._loss + self.loss(output, target).double() * weight
-            self._weight = self._weight + weight
-            sums = self.metric.sums(output, target)
-            self._sums = sums if self._sums is None else self._sums + sums
+        if target is not None and self.loss is not None:
+            self._add(self.loss, output, target)
         return output
 
-    def result(self, device: torch.device) -> tuple[float, float]:
-        """Mean loss and metric over all samples of all workers; every worker must call it."""
-        if self.metric is None:
-            raise RuntimeError("there is no metric to compute")
+    def _add(self, loss: Loss, output: torch.Tensor, target: torch.Tensor) -> None:
+        weight = loss.weight(target) if loss.weight else len(output)
+        self._loss = self._loss + loss(output, target).double() * weight
+        self._weight = self._weight + weight
+        if self.metric is not None:
+            scores = output if loss.probabilities is None else loss.probabilities(output)
+            sums = self.metric.sums(scores, target)
+            self._sums = sums if self._sums is None else self._sums + sums
+
+    def result(self, device: torch.device) -> tuple[float, float | None]:
+        """Mean loss and metric (None without one) over all samples of all workers; every worker must call it."""
         sizes = self.workers.gather(0 if self._sums is None else self._sums.numel())
         sums = torch.zeros(max(sizes), dtype=torch.float64, device=device) if self._sums is None else self._sums
-        totals = torch.cat([torch.as_tensor([self._loss, self._weight], dtype=torch.float64, device=device), sums])
-        self.workers.sum(totals)
-        return float(totals[0] / totals[1]), self.metric.value(totals[2:])
+        all_sums = torch.cat([torch.as_tensor([self._loss, self._weight], dtype=torch.float64, device=device), sums])
+        self.workers.sum(all_sums)
+        loss, weight = all_sums[:2].tolist()
+        self.totals = all_sums[2:]
+        return loss / (weight or 1.0), None if self.metric is None else self.metric.value(self.totals)
 
 
 def _autocast(batch: torch.Tensor, dtype: torch.dtype | None) -> torch.autocast:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -13,21 +13,62 @@ Function = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """A mean loss over a batch, and what it needs to know of targets.
+    """A mean loss over a batch, and what it needs to know of outputs and targets.
 
     Attributes:
         function: (output (N, C, *spatial), target) -> the mean loss, a scalar.
-        targets: `labels`: class indices (N,) or (N, *spatial); `arrays`: tensors of the output's shape.
-        metric: the row of the metrics table that evaluation reports beside the loss.
+        targets: `labels`: class indices (N,) or (N, *spatial) int64; `arrays`: floats of the output's shape.
+        metric: the row of the metrics table that evaluation reports beside the loss, None for none.
         weight: target -> what the mean divides by, where that is not the number of samples. Workers weigh their
             parts of a global batch with it, so that the mean is that of the whole batch.
+        binary: an output of one channel is the probability of class 1 of two.
+        probabilities: output -> what the metric judges: the largest channel, or above 0.5 where there is only one,
+            is the predicted class. None for the output itself.
+        num_classes: channels of the output that the row's arguments demand, None for any number.
+        ignore_index: label of the pixels that count neither for the loss nor for the metric.
+        accepts_labels: class indices will do too where `targets` is `arrays`.
     """
 
     function: Function
     targets: Literal["labels", "arrays"]
-    metric: str
+    metric: str | None
     weight: Callable[[torch.Tensor], torch.Tensor] | None = None
+    binary: bool = False
+    probabilities: Callable[[torch.Tensor], torch.Tensor] | None = None
+    num_classes: int | None = None
+    ignore_index: int | None = None
+    accepts_labels: bool = False
 
     def __call__(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The mean loss of the batch."""
         return self.function(output, target)
+
+    def classes_of(self, channels: int) -> int:
+        """How many classes an output of so many channels tells apart."""
+        return 2 if channels == 1 and self.binary else channels
+
+    def misfit(self, output: Sequence[int | None], target: Sequence[int] | None = None) -> str | None:
+        """What is wrong with a sample's output shape (C, *spatial) and target shape, None if the loss can take them.
+
+        Args:
+            output: None stands for a size that is not known beforehand.
+            target: of class indices without an axis for channels, () for one class a sample; None if not known.
+        """
+        channels = output[0] if output else None
+        if channels is not None and self.num_classes not in (None, self.classes_of(channels)):
+            return f"weight has {self.num_classes} values, but the network's output has {channels} channels"
+        if channels == 1 and self.targets == "labels" and not self.binary:
+            return "the network's output has one channel, which cannot tell classes apart. Expected one for each class"
+        if target is None:
+            return None
+        fitting = [output] if self.targets == "arrays" else [output[1:]]
+        if self.accepts_labels:
+            fitting.append(output[1:])
+        if any(_alike(shape, target) for shape in fitting):
+            return None
+        wanted = " or ".join(str(tuple(shape)) for shape in fitting)
+        return f"the target has shape {tuple(target)}, but for an output {tuple(output)} the loss needs {wanted}"
+
+
+def _alike(expected: Sequence[int | None], shape: Sequence[int]) -> bool:
+    return len(expected) == len(shape) and all(e in (None, s) for e, s in zip(expected, shape, strict=True))

@@ -1,15 +1,68 @@
-"""Losses that are a mean over samples or pixels."""
+"""Losses that compare each number of the output with the same number of the target, and take the mean."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
+import torch
+from pydantic import PositiveFloat
 from torch.nn import functional
 
+from rayrml.errors import ConfigError, Problem
 from rayrml.losses.loss import Loss
+from rayrml.losses.outputs import members
 
 
-def nll() -> Loss:
-    """Negative log-likelihood of the true class, given log-probabilities (N, C) or (N, C, *spatial)."""
-    return Loss(functional.nll_loss, targets="labels", metric="accuracy")
+def bce() -> Loss:
+    """Binary cross entropy, given probabilities (what a sigmoid gives) and targets in [0, 1] of the same shape.
+
+    Class indices become 1 in the channel of their class and 0 in the others; a single channel is class 1 of two.
+    A logarithm below -100 counts as -100.
+    """
+    return Loss(_binary_cross_entropy, targets="arrays", metric="accuracy", binary=True, accepts_labels=True)
 
 
-LOSSES = {"NLL": nll}
+def mse() -> Loss:
+    """Mean of the squared differences."""
+    return _differences(functional.mse_loss)
+
+
+def mae() -> Loss:
+    """Mean of the absolute differences."""
+    return _differences(functional.l1_loss)
+
+
+def huber(*, delta: PositiveFloat = 1.0) -> Loss:
+    """Half the squared difference up to `delta`, linear beyond it. Source: Huber, Ann. Math. Stat. 35 (1964)."""
+    return _differences(functools.partial(functional.huber_loss, delta=delta))
+
+
+def _differences(function: Callable[..., torch.Tensor]) -> Loss:
+    def checked(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        _refuse_broadcasting(output, target)
+        return function(output, target.to(output.dtype))
+
+    return Loss(checked, targets="arrays", metric=None)
+
+
+def _binary_cross_entropy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    if not target.is_floating_point() and target.ndim == output.ndim - 1:
+        target = members(output, target)
+    _refuse_broadcasting(output, target)
+    try:
+        return functional.binary_cross_entropy(output, target.to(output.dtype))
+    except RuntimeError as error:
+        if "between 0 and 1" not in str(error):
+            raise
+        message = "BCE needs an output in [0, 1]. Expected a network that ends with a sigmoid"
+        raise ConfigError(Problem("neural_network.loss.function", message)) from None
+
+
+def _refuse_broadcasting(output: torch.Tensor, target: torch.Tensor) -> None:
+    if output.shape != target.shape:
+        shapes = f"{tuple(output.shape)} and a target {tuple(target.shape)}"
+        raise ConfigError(Problem("neural_network.loss.function", f"needs one shape, got an output {shapes}"))
+
+
+LOSSES = {"BCE": bce, "MSE": mse, "MAE": mae, "Huber": huber}

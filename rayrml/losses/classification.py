@@ -1,0 +1,106 @@
+"""Losses that ask for the one true class of each sample or pixel."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+from pydantic import Field, NonNegativeFloat
+from torch.nn import functional
+
+from rayrml.losses.loss import Loss
+from rayrml.losses.outputs import SMALLEST_PROBABILITY, LabelWeights, Source, log_truth, mean, members, probabilities
+
+ClassWeights = Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] | None
+
+
+def nll(*, weight: ClassWeights = None, ignore_index: int | None = None) -> Loss:
+    """Negative log-likelihood of the true class, given log-probabilities (N, C) or (N, C, *spatial).
+
+    The mean is weighted by the `weight` of the true class; labels of `ignore_index` do not count.
+    """
+    return _likelihood(functional.nll_loss, LabelWeights(weight, ignore_index), weight)
+
+
+def cross_entropy(*, weight: ClassWeights = None, ignore_index: int | None = None) -> Loss:
+    """Negative log-likelihood of the true class, given logits (N, C) or (N, C, *spatial).
+
+    The mean is weighted by the `weight` of the true class; labels of `ignore_index` do not count.
+    """
+    return _likelihood(functional.cross_entropy, LabelWeights(weight, ignore_index), weight)
+
+
+def focal(
+    *,
+    source: Source = "softmax",
+    gamma: NonNegativeFloat = 2.0,
+    weight: ClassWeights = None,
+    ignore_index: int | None = None,
+) -> Loss:
+    """Cross entropy in which a truth of probability p counts (1 - p) ** gamma. Source: arXiv 1708.02002, equation 5.
+
+    The mean is weighted by the `weight` of the true class, the paper's alpha. A `sigmoid` of several channels is one
+    question for each channel, and the answers are added up.
+    """
+    weights = LabelWeights(weight, ignore_index)
+    return Loss(
+        functools.partial(_focal, source=source, gamma=gamma, weights=weights),
+        targets="labels",
+        metric="accuracy",
+        weight=None if weights.trivial else weights.total,
+        binary=True,
+        probabilities=probabilities(source),
+        num_classes=len(weight) if weight else None,
+        ignore_index=ignore_index,
+    )
+
+
+def _likelihood(function: Callable[..., torch.Tensor], weights: LabelWeights, weight: ClassWeights) -> Loss:
+    if weights.trivial:
+        return Loss(function, targets="labels", metric="accuracy")
+    return Loss(
+        functools.partial(_weighted, function=function, weights=weights),
+        targets="labels",
+        metric="accuracy",
+        weight=weights.total,
+        num_classes=len(weight) if weight else None,
+        ignore_index=weights.ignore_index,
+    )
+
+
+def _weighted(
+    output: torch.Tensor, target: torch.Tensor, *, function: Callable[..., torch.Tensor], weights: LabelWeights
+) -> torch.Tensor:
+    per_class = weights.per_class(output.device, output.dtype)
+    ignored = {} if weights.ignore_index is None else {"ignore_index": weights.ignore_index}
+    total = function(output, target, weight=per_class, reduction="sum", **ignored)
+    return mean(total, weights.per_label(target, output.dtype).sum())
+
+
+def _focal(
+    output: torch.Tensor, target: torch.Tensor, *, source: Source, gamma: float, weights: LabelWeights
+) -> torch.Tensor:
+    log_p = _log_likelihood(output, target, source, weights.ignore_index)  # (N, 1 or C, *spatial)
+    # At p = 1 the power's slope may be infinite, which a factor of 0 would make not a number.
+    doubt = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).eps)
+    per_label = (-(doubt**gamma) * log_p).sum(1)
+    counts = weights.per_label(target, output.dtype)
+    return mean((per_label * counts).sum(), counts.sum())
+
+
+def _log_likelihood(
+    output: torch.Tensor, target: torch.Tensor, source: Source, ignore_index: int | None
+) -> torch.Tensor:
+    member = members(output, target, ignore_index)
+    if output.shape[1] == 1 or source == "sigmoid":
+        return log_truth(output, member, source)
+    if source == "logits":
+        output = output.log_softmax(1)
+    elif source == "softmax":
+        output = output.clamp(min=SMALLEST_PROBABILITY).log()
+    return torch.where(member > 0, output, 0.0).sum(1, keepdim=True)
+
+
+LOSSES = {"NLL": nll, "CrossEntropy": cross_entropy, "Focal": focal}
