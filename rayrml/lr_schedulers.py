@@ -198,7 +198,9 @@ class Schedule:
 
     def step(self, loss: float | None) -> None:
         """End an epoch, whose loss may decide on the rate of the next one."""
-        self._now()[0].observe(loss)
+        curve, epoch = self._now()
+        if curve.num_epochs is None or epoch < curve.num_epochs:
+            curve.observe(loss)
         self._epoch += 1
         self._set()
 
