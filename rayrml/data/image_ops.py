@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 from PIL import Image
 
+from rayrml.data import colors
 from rayrml.errors import ConfigError, Problem
 
 Shape = tuple[int, ...]
@@ -87,6 +88,21 @@ class Rotate:
     def shape(self, shape: Shape, /) -> Shape:
         """(C, H, W), as it is."""
         return shape
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertColor:
+    """Images in the other colours that one of OpenCV's codes names, such as `BGR2HSV`."""
+
+    code: str
+
+    def __call__(self, image: np.ndarray, /) -> np.ndarray:
+        """(C, H, W) -> (1 or 3, H, W)."""
+        return colors.convert(self.code, image.astype(np.float32), np).astype(np.uint8)
+
+    def shape(self, shape: Shape, /) -> Shape:
+        """(1 or 3, H, W)."""
+        return colors.shape(self.code, shape)
 
 
 @dataclasses.dataclass(frozen=True)

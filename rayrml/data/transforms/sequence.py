@@ -1,83 +1,96 @@
-"""A list of transforms in its two phases: once for each image as it is decoded, then anew for each batch."""
+"""Lists of transforms in their two phases: once for each image as it is decoded, then anew for each batch."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
+from torch.nn import functional as F
 
 from rayrml.data.image_ops import ImageOperations, Resampling, Shape, located
+from rayrml.data.transforms.mixing import PairTransform, Targets
+from rayrml.data.transforms.steps import Step, image_operations, in_one_order, steps
 from rayrml.data.transforms.table import Placed
-from rayrml.data.transforms.transform import Transform, to_floats
-
-Part = Literal["input", "target"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """One transform at work on inputs or on targets.
-
-    Attributes:
-        where: its JSON path.
-        part: what it changes.
-        draw: which random numbers it gets: the k-th use of a transform draws the same for inputs and for targets.
-        transform: what it does.
-    """
-
-    where: str
-    part: Part
-    draw: tuple[str, int]
-    transform: Transform
+from rayrml.data.transforms.transform import to_floats
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchTransforms:
-    """What is done to each batch, on the device that computes with it; can be sent to workers."""
+    """What is done to each batch, on the device that computes with it; can be sent to workers.
+
+    Attributes:
+        steps: one after the other.
+        target_resampling: how values between the pixels of target images are found.
+        num_classes: how many shares a label turns into where labels are mixed.
+    """
 
     steps: tuple[Step, ...] = ()
     target_resampling: Resampling = "bilinear"
+    num_classes: int | None = None
 
     def __call__(
         self, input: torch.Tensor, target: torch.Tensor | None, generator: torch.Generator | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Inputs and targets after all transforms, images as floats in [0, 1] unless normalized.
+        """Inputs and targets after all transforms; images are floats, in [0, 1] unless normalized.
 
         Args:
             input: (N, C, H, W), bytes as they were read or floats.
-            target: images (N, C, H, W); or class indices (N,), which stay as they are; or None.
-            generator: where random numbers come from; the same state gives the same batch on any device. Can be
-                left out where nothing is random.
+            target: images (N, C, H, W); or class indices (N,), which come out as shares (N, num_classes) if samples
+                are mixed and as they are otherwise; or None.
+            generator: where random numbers come from, best on the CPU: the same state gives the same batch on any
+                device. Can be left out where nothing is random.
         """
+        if self.shares_labels and target is not None and target.ndim == 1:
+            if self.num_classes is None:
+                raise ValueError("labels can be mixed only if the number of classes is known")
+            target = F.one_hot(target, self.num_classes).float()
         draws: dict[tuple[str, int], torch.Tensor] = {}
         for step in self.steps:
             if step.draw not in draws:
-                draws[step.draw] = _drawn(step.transform, input, generator)
-            if step.part == "input":
-                input = step.transform(input, draws[step.draw], "bilinear")
-            elif target is not None and target.ndim > 1:
-                target = step.transform(target, draws[step.draw], self.target_resampling)
-        return to_floats(input), target if target is None or target.ndim == 1 else to_floats(target)
+                draws[step.draw] = _on(input.device, step, step.transform.draw(len(input), generator))
+            input, target = self._apply(step, draws[step.draw], input, target)
+        return to_floats(input), None if target is None else to_floats(target)
 
-    def shape(self, input: Shape, part: Part = "input") -> Shape:
-        """The shape (C, H, W) that inputs, or targets, have afterwards.
+    def _apply(
+        self, step: Step, draws: torch.Tensor, input: torch.Tensor, target: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if isinstance(step.transform, PairTransform):
+            return step.transform.pair(input, target, draws)
+        if step.part == "input":
+            return step.transform(input, draws, "bilinear"), target
+        if target is not None and target.ndim > 2:
+            return input, step.transform(target, draws, self.target_resampling)
+        return input, target
+
+    def shape(self, shape: Shape, part: Literal["input", "target"] = "input") -> Shape:
+        """The shape (C, H, W) that inputs, or target images, of one shape come out with.
 
         Raises:
             ConfigError: a transform cannot take the images that reach it.
         """
         for step in self.steps:
-            if step.part == part:
+            if step.part in (part, "both"):
                 with located(step.where):
-                    input = step.transform.shape(input)
-        return input
+                    shape = step.transform.shape(shape)
+        return shape
 
     def evaluation(self) -> BatchTransforms:
         """The same without what is random."""
         kept = ((step, step.transform.evaluation()) for step in self.steps)
         steps = tuple(dataclasses.replace(step, transform=transform) for step, transform in kept if transform)
         return dataclasses.replace(self, steps=steps)
+
+    @property
+    def makes_target(self) -> bool:
+        """Whether targets are made of inputs."""
+        return any(step.makes_target for step in self.steps)
+
+    @property
+    def shares_labels(self) -> bool:
+        """Whether class indices come out as shares of the classes."""
+        return any(step.shares_labels for step in self.steps)
 
 
 class Transforms(NamedTuple):
@@ -94,45 +107,36 @@ class Transforms(NamedTuple):
     batched: BatchTransforms
 
 
-def split(inputs: Sequence[Placed], targets: Sequence[Placed] = (), *, target_is_mask: bool = False) -> Transforms:
+def split(
+    inputs: Sequence[Placed],
+    targets: Sequence[Placed] = (),
+    *,
+    target_is_mask: bool = False,
+    target_is_label: bool = False,
+    num_classes: int | None = None,
+) -> Transforms:
     """The two phases of the transforms of inputs and of target images.
 
-    All that comes before the first random transform is done once, all that follows in each batch.
+    What comes before the first random transform is done once for each image, what follows in each batch. A `resize`
+    that comes later is also done once if nothing before it minds, so that images may have different sizes.
 
     Args:
         inputs: what is done to inputs.
-        targets: what is done to targets, if they are images; often the same as `inputs`.
-        target_is_mask: targets hold discrete values, which must not be mixed.
+        targets: what is done to targets if they are images; often the same as `inputs`.
+        target_is_mask: targets are images of values that must not be mixed.
+        target_is_label: targets are class indices.
+        num_classes: how many shares a label turns into where samples are mixed.
+
+    Raises:
+        ConfigError: transforms that cannot do with this kind of targets.
     """
+    kind: Targets = "masks" if target_is_mask else "labels" if target_is_label else "images" if targets else "none"
     resampling: Resampling = "nearest" if target_is_mask else "bilinear"
-    input_operations, input_rest = _lead(inputs, "bilinear")
-    target_operations, target_rest = _lead(targets, resampling)
-    steps = (*_steps(input_rest, "input"), *_steps(target_rest, "target"))
-    return Transforms(input_operations, target_operations, BatchTransforms(steps, resampling))
+    input_operations, input_rest = image_operations(inputs, "bilinear")
+    target_operations, target_rest = image_operations(targets, resampling)
+    order = in_one_order(steps(input_rest, "input"), steps(target_rest, "target"), kind)
+    return Transforms(input_operations, target_operations, BatchTransforms(order, resampling, num_classes))
 
 
-def _lead(chosen: Sequence[Placed], resampling: Resampling) -> tuple[ImageOperations, Sequence[Placed]]:
-    """The operations that can be done once, and the transforms that follow them."""
-    operations = []
-    for number, choice in enumerate(chosen):
-        operation = choice.build().on_image(resampling)
-        if operation is None:
-            return ImageOperations(tuple(operations)), chosen[number:]
-        operations.append((choice.where, operation))
-    return ImageOperations(tuple(operations)), ()
-
-
-def _steps(chosen: Sequence[Placed], part: Part) -> Iterator[Step]:
-    uses: Counter[str] = Counter()
-    for choice in chosen:
-        yield Step(choice.where, part, (choice.name, uses[choice.name]), choice.build())
-        uses[choice.name] += 1
-
-
-def _drawn(transform: Transform, images: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-    if not transform.num_draws:
-        return images.new_empty(0)
-    if generator is None:
-        raise ValueError("random transforms need a generator")
-    draws = transform.draw(len(images), generator)
-    return draws if transform.keeps_on_host else draws.to(images.device, non_blocking=True)
+def _on(device: torch.device, step: Step, draws: torch.Tensor) -> torch.Tensor:
+    return draws if step.transform.draws_on_host else draws.to(device, non_blocking=True)

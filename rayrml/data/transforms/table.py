@@ -11,11 +11,19 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rayrml.data.transforms import flipping, sizing, values
+from rayrml.data.transforms import adjustments, flipping, mixing, sizing, trivial_augment, turning, values
 from rayrml.errors import ConfigError, Problem
 from rayrml.lookup import Choice, arguments_model, find, validate
 
-TRANSFORMS = {**sizing.TRANSFORMS, **flipping.TRANSFORMS, **values.TRANSFORMS}
+TRANSFORMS = {
+    **sizing.TRANSFORMS,
+    **flipping.TRANSFORMS,
+    **turning.TRANSFORMS,
+    **values.TRANSFORMS,
+    **adjustments.TRANSFORMS,
+    **trivial_augment.TRANSFORMS,
+    **mixing.TRANSFORMS,
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,19 +5,26 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import AfterValidator
 
+from rayrml.data import colors, image_ops
 from rayrml.data.image_ops import Resampling, Shape
-from rayrml.data.transforms.transform import Transform, to_floats
+from rayrml.data.transforms.sampling import random_boxes, rectangles
+from rayrml.data.transforms.transform import AreaShares, Interval, Probability, Transform, per_sample, to_floats
 from rayrml.errors import ConfigError, Problem
 
 
 def _positive(value: float | tuple[float, ...]) -> float | tuple[float, ...]:
     if min(value if isinstance(value, tuple) else (value,), default=0) <= 0:
         raise ValueError(f"expected numbers above 0, got {json.dumps(value)}")
+    return value
+
+
+def _code(value: str) -> str:
+    colors.spaces(value)  # raises ValueError
     return value
 
 
@@ -40,6 +47,52 @@ class Normalize(Transform):
                 raise ConfigError(Problem("", message))
         return shape
 
+    def room(self) -> float:
+        """Linear interpolation of normalized values is that of pixels, normalized."""
+        return 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConvertColor(Transform):
+    """Images in the other colours that one of OpenCV's codes names, such as `BGR2RGB`, on its scales for bytes."""
+
+    code: Annotated[str, AfterValidator(_code)]
+    reads_pixels: ClassVar[bool] = True
+
+    def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
+        """(N, C, H, W) -> (N, 1 or 3, H, W)."""
+        return colors.convert(self.code, to_floats(images) * 255, torch) / 255
+
+    def shape(self, shape: Shape) -> Shape:
+        """(1 or 3, H, W)."""
+        return colors.shape(self.code, shape)
+
+    def on_image(self, resampling: Resampling) -> image_ops.ConvertColor:
+        """The same, by numpy."""
+        return image_ops.ConvertColor(self.code)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RandomErasing(Transform):
+    """Images that lose a random box, with a probability; `scale` is its share of the area, `ratio` width by height.
+
+    What is lost is zero. Masks stay whole. Source: arXiv 1708.04896, Algorithm 1.
+    """
+
+    probability: Probability = 0.5
+    scale: AreaShares = (0.02, 0.33)
+    ratio: Interval = (0.3, 3.3)
+    num_draws: ClassVar[int] = 5
+
+    def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
+        """(N, C, H, W), of the same shape."""
+        if resampling == "nearest":
+            return images
+        bounds = random_boxes(draws[:, 1:], self.scale, self.ratio, images.shape[2] / images.shape[3])
+        pixels = bounds * bounds.new_tensor(images.shape[2:]).repeat(2)
+        lost = rectangles(pixels[:, None], images.shape[2:]) & per_sample(draws[:, 0] < self.probability)
+        return images.masked_fill(lost, 0)
+
 
 @functools.cache  # so that a GPU is not sent the same numbers for each batch
 def _by_channel(value: float | tuple[float, ...], device: torch.device) -> torch.Tensor | float:
@@ -47,4 +100,4 @@ def _by_channel(value: float | tuple[float, ...], device: torch.device) -> torch
     return torch.tensor(value, device=device).view(-1, 1, 1) if isinstance(value, tuple) else value
 
 
-TRANSFORMS = {"normalize": Normalize}
+TRANSFORMS = {"normalize": Normalize, "convert_color": ConvertColor, "random_erasing": RandomErasing}

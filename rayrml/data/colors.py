@@ -1,0 +1,198 @@
+"""Colour spaces: pixels of one as pixels of another, with the scales that OpenCV gives 8-bit images.
+
+Hue is 0..179 (half degrees), every other channel 0..255; L*a*b* is (L * 255 / 100, a + 128, b + 128). The same formulas
+serve one image that is being decoded and batches on the device that computes: a function's `xp` is numpy, or torch.
+Channels are the axis before the last two. Source: the OpenCV manual, "Color conversions".
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from rayrml.errors import ConfigError, Problem
+
+Array = Any  # of numpy or of torch
+Convert = Callable[[Array, Any], Array]
+
+_WHITE = (0.950456, 1.0, 1.088754)  # D65
+_XYZ_OF_RGB = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
+_RGB_OF_XYZ = ((3.240479, -1.537150, -0.498535), (-0.969256, 1.875991, 0.041556), (0.055648, -0.204043, 1.057311))
+
+
+def convert(code: str, pixels: Array, xp: Any) -> Array:
+    """Pixels (..., C, H, W) of 0..255 in the colours that a code such as `BGR2HSV` names, as whole numbers 0..255."""
+    source, destination = spaces(code)
+    if "RGB" in (source, destination) and "BGR" in (source, destination):
+        return xp.flip(pixels, (-3,))
+    return xp.clip(FROM_RGB[destination](TO_RGB[source](pixels, xp), xp), 0, 255)
+
+
+def shape(code: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape (C, H, W) of converted images.
+
+    Raises:
+        ConfigError: images of `shape` have not as many channels as the code's colours.
+    """
+    source, destination = (1 if space == "GRAY" else 3 for space in spaces(code))
+    if shape[0] != source:
+        raise ConfigError(Problem("", f"'{code}' takes images of {source} channels, but they have {shape[0]} here"))
+    return (destination, *shape[1:])
+
+
+@functools.cache
+def spaces(code: str) -> tuple[str, str]:
+    """The two colour spaces that a code names, as this module spells them.
+
+    Raises:
+        ValueError: there is no such code; says which there are.
+    """
+    names = {_plain(name): name for name in TO_RGB}
+    source, _, destination = (names.get(part, part) for part in _plain(code).removeprefix("COLOR").partition("2"))
+    if source == destination or not {source, destination} <= set(TO_RGB) or not {source, destination} & {"RGB", "BGR"}:
+        listed = ", ".join(TO_RGB)
+        raise ValueError(f"unknown conversion '{code}'. Expected X2RGB, X2BGR, RGB2X or BGR2X, X one of {listed}")
+    return source, destination
+
+
+def to_hsv(rgb: Array, xp: Any) -> tuple[Array, Array, Array]:
+    """Hue in [0, 6), saturation in [0, 1] and value on the scale of RGB, each (..., H, W)."""
+    high, low = xp.amax(rgb, -3), xp.amin(rgb, -3)
+    return _hue(rgb, high, low, xp), (high - low) / _nonzero(high, xp), high
+
+
+def from_hsv(hue: Array, saturation: Array, value: Array, xp: Any) -> Array:
+    """RGB (..., 3, H, W) on the scale of `value`; hue in [0, 6), or beyond: it goes round."""
+    k = [(hue + n) % 6 for n in (5, 3, 1)]
+    return xp.stack([value - value * saturation * xp.clip(xp.minimum(x, 4 - x), 0, 1) for x in k], -3)
+
+
+def _rgb_to_hsv(rgb: Array, xp: Any) -> Array:
+    hue, saturation, value = to_hsv(rgb, xp)
+    return xp.stack([_wrapped(hue * 30, xp), xp.round(saturation * 255), value], -3)
+
+
+def _hsv_to_rgb(hsv: Array, xp: Any) -> Array:
+    hue, saturation, value = _split(hsv)
+    return xp.round(from_hsv(hue / 30, saturation / 255, value, xp))
+
+
+def _rgb_to_hls(rgb: Array, xp: Any) -> Array:
+    high, low = xp.amax(rgb, -3), xp.amin(rgb, -3)
+    total, spread = high + low, high - low
+    saturation = spread / _nonzero(xp.where(total < 255, total, 510 - total), xp)
+    hue = _wrapped(_hue(rgb, high, low, xp) * 30, xp)
+    return xp.stack([hue, xp.floor(total / 2 + 0.5), xp.round(saturation * 255)], -3)
+
+
+def _hls_to_rgb(hls: Array, xp: Any) -> Array:
+    hue, lightness, saturation = _split(hls)
+    spread = saturation / 255 * xp.minimum(lightness, 255 - lightness)
+    k = [(hue / 15 + n) % 12 for n in (0, 8, 4)]
+    return xp.round(xp.stack([lightness - spread * xp.clip(xp.minimum(x - 3, 9 - x), -1, 1) for x in k], -3))
+
+
+def _rgb_to_gray(rgb: Array, xp: Any) -> Array:
+    # OpenCV's whole numbers; all products are exact in single precision.
+    red, green, blue = _split(rgb)
+    return xp.floor((red * 9798 + green * 19235 + blue * 3735 + 16384) / 32768)[..., None, :, :]
+
+
+def _gray_to_rgb(gray: Array, xp: Any) -> Array:
+    return xp.concatenate([gray, gray, gray], -3)
+
+
+def _rgb_to_ycrcb(rgb: Array, xp: Any) -> Array:
+    red, green, blue = _split(rgb)
+    luma = xp.floor((red * 4899 + green * 9617 + blue * 1868 + 8192) / 16384)
+    differences = [
+        xp.floor((x * factor + 8192) / 16384) + 128 for x, factor in ((red - luma, 11682), (blue - luma, 9241))
+    ]
+    return xp.stack([luma, *differences], -3)
+
+
+def _ycrcb_to_rgb(ycrcb: Array, xp: Any) -> Array:
+    luma, cr, cb = _split(ycrcb)
+    cr, cb = cr - 128, cb - 128
+    added = (cr * 22987, cb * -5636 + cr * -11698, cb * 29049)
+    return xp.stack([luma + xp.floor((x + 8192) / 16384) for x in added], -3)
+
+
+def _rgb_to_lab(rgb: Array, xp: Any) -> Array:
+    share = rgb / 255
+    linear = xp.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    x, y, z = (_weighed(linear, row) / white for row, white in zip(_XYZ_OF_RGB, _WHITE, strict=True))
+    fx, fy, fz = (xp.where(t > 0.008856, t ** (1 / 3), 7.787 * t + 16 / 116) for t in (x, y, z))
+    lightness = xp.where(y > 0.008856, 116 * fy - 16, 903.3 * y)
+    return xp.round(xp.stack([lightness * 2.55, 500 * (fx - fy) + 128, 200 * (fy - fz) + 128], -3))
+
+
+def _lab_to_rgb(lab: Array, xp: Any) -> Array:
+    lightness, a, b = _split(lab)
+    fy = (lightness / 2.55 + 16) / 116
+    f = (fy + (a - 128) / 500, fy, fy - (b - 128) / 200)
+    xyz = xp.stack(
+        [xp.where(t > 6 / 29, t**3, (t - 16 / 116) / 7.787) * white for t, white in zip(f, _WHITE, strict=True)], -3
+    )
+    linear = xp.clip(xp.stack([_weighed(xyz, row) for row in _RGB_OF_XYZ], -3), 0, 1)
+    share = xp.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return xp.round(share * 255)
+
+
+def _hue(rgb: Array, high: Array, low: Array, xp: Any) -> Array:
+    """Hue in [0, 6): 0 is red, 2 green, 4 blue; grays are red."""
+    red, green, blue = _split(rgb)
+    spread = _nonzero(high - low, xp)
+    green_or_blue = xp.where(high == green, 2 + (blue - red) / spread, 4 + (red - green) / spread)
+    return xp.where(high == red, (green - blue) / spread, green_or_blue) % 6
+
+
+def _wrapped(hue: Array, xp: Any) -> Array:
+    """Whole half degrees 0..179."""
+    return xp.round(hue) % 180
+
+
+def _nonzero(x: Array, xp: Any) -> Array:
+    return xp.where(x == 0, xp.ones_like(x), x)
+
+
+def _split(pixels: Array) -> tuple[Array, Array, Array]:
+    return pixels[..., 0, :, :], pixels[..., 1, :, :], pixels[..., 2, :, :]
+
+
+def _weighed(pixels: Array, weights: tuple[float, ...]) -> Array:
+    first, second, third = _split(pixels)
+    return first * weights[0] + second * weights[1] + third * weights[2]
+
+
+def _reversed(pixels: Array, xp: Any) -> Array:
+    return xp.flip(pixels, (-3,))
+
+
+def _same(pixels: Array, xp: Any) -> Array:
+    return pixels
+
+
+def _plain(name: str) -> str:
+    return name.upper().replace("_", "")
+
+
+TO_RGB: dict[str, Convert] = {
+    "RGB": _same,
+    "BGR": _reversed,
+    "GRAY": _gray_to_rgb,
+    "HSV": _hsv_to_rgb,
+    "HLS": _hls_to_rgb,
+    "LAB": _lab_to_rgb,
+    "YCrCb": _ycrcb_to_rgb,
+}
+FROM_RGB: dict[str, Convert] = {
+    "RGB": _same,
+    "BGR": _reversed,
+    "GRAY": _rgb_to_gray,
+    "HSV": _rgb_to_hsv,
+    "HLS": _rgb_to_hls,
+    "LAB": _rgb_to_lab,
+    "YCrCb": _rgb_to_ycrcb,
+}

@@ -1,0 +1,116 @@
+"""Where each sample's pixels come from: a box of its own, or a turn of its own. No loop over samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional as F
+
+from rayrml.data.image_ops import Resampling
+from rayrml.data.transforms.transform import to_floats
+
+
+def boxes(images: torch.Tensor, bounds: torch.Tensor, size: Sequence[int], resampling: Resampling) -> torch.Tensor:
+    """A box of each image in the size (height, width): bilinear with antialias, or by the nearest pixel.
+
+    Args:
+        images: (N, C, H, W).
+        bounds: (N, 4) top, left, bottom and right of the boxes, as shares of height and width.
+        size: (height, width) of what comes out.
+        resampling: how pixels between pixels are found.
+    """
+    rows, columns = bounds[:, 0::2] * images.shape[2], bounds[:, 1::2] * images.shape[3]
+    if resampling == "nearest":
+        samples = torch.arange(len(images), device=images.device)[:, None, None]
+        row = _centers(rows, size[0]).long().clamp(0, images.shape[2] - 1)
+        column = _centers(columns, size[1]).long().clamp(0, images.shape[3] - 1)
+        picked = images.permute(0, 2, 3, 1)[samples, row[:, :, None], column[:, None, :]]
+        return picked.permute(0, 3, 1, 2).contiguous()
+    count, channels, height, width = images.shape
+    wide = to_floats(images).reshape(count, channels * height, width) @ _weights(columns, width, size[1]).mT
+    return _weights(rows, height, size[0])[:, None] @ wide.view(count, channels, height, size[1])
+
+
+def warp(images: torch.Tensor, maps: torch.Tensor, resampling: Resampling) -> torch.Tensor:
+    """Each image seen through a linear map of its own; what lies outside the image is zero.
+
+    Args:
+        images: (N, C, H, W).
+        maps: (N, 2, 3), from places (x, y, 1) of what comes out to places (x, y) of the image, in pixels to the right
+            of its middle and below it.
+        resampling: how pixels between pixels are found.
+    """
+    floats = to_floats(images)
+    height, width = images.shape[2:]
+    # torch counts from -1 to 1 along each axis.
+    half = maps.new_tensor([width / 2, height / 2])
+    scale = torch.cat([half, half.new_ones(1)]) / half[:, None]
+    grid = F.affine_grid(maps * scale, list(images.shape), align_corners=False)
+    # Pixels at the border are whole ones: they do not fade into what is outside, as with zeros as padding.
+    sampled = F.grid_sample(floats, grid, resampling, "border", align_corners=False)
+    inside = (grid.abs() <= 1 + 1e-5).all(-1)
+    return sampled * inside[:, None]
+
+
+def rectangles(bounds: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Which pixels lie in any of several rectangles of each sample.
+
+    Args:
+        bounds: (N, number, 4) top, left, bottom and right in pixels; a pixel belongs if its middle is inside.
+        size: (height, width) of the images.
+
+    Returns:
+        (N, 1, height, width) booleans.
+    """
+    rows, columns = (torch.arange(n, device=bounds.device) + 0.5 for n in size)
+    top, left, bottom, right = bounds[..., None].unbind(-2)
+    in_rows = ((rows >= top) & (rows < bottom)).float()
+    in_columns = ((columns >= left) & (columns < right)).float()
+    return (in_rows.mT @ in_columns > 0)[:, None]
+
+
+def random_boxes(
+    draws: torch.Tensor, scale: tuple[float, float], ratio: tuple[float, float], aspect: float
+) -> torch.Tensor:
+    """Boxes (N, 4) of random area, shape and place: top, left, bottom and right, as shares of height and width.
+
+    Args:
+        draws: (N, 4) random numbers in [0, 1), for area, ratio, row and column.
+        scale: least and greatest share of the image's area.
+        ratio: least and greatest width by height; a box that is too long for the image is as long as the image.
+        aspect: height by width of the image.
+    """
+    area, shape, row, column = draws.unbind(1)
+    side = (scale[0] + area * (scale[1] - scale[0])).sqrt()
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    stretch = ((low + shape * (high - low)).exp() * aspect).sqrt()
+    height, width = (side / stretch).clamp(max=1), (side * stretch).clamp(max=1)
+    top, left = row * (1 - height), column * (1 - width)
+    return torch.stack([top, left, top + height, left + width], 1)
+
+
+def shifted(draws: torch.Tensor, amount: float) -> torch.Tensor:
+    """Numbers of [0, 1) spread over [-amount, amount)."""
+    return (2 * draws - 1) * amount
+
+
+def maps_of(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+    """The maps (N, 2, 3) with the rows (a, b, 0) and (c, d, 0), from numbers (N,)."""
+    zero = torch.zeros_like(a)
+    return torch.stack([a, b, zero, c, d, zero], 1).view(-1, 2, 3)
+
+
+def _centers(spans: torch.Tensor, count: int) -> torch.Tensor:
+    """The middles (N, count) of `count` equal parts of the spans (N, 2), in pixels."""
+    step = (spans[:, 1:] - spans[:, :1]) / count
+    return spans[:, :1] + (torch.arange(count, device=spans.device) + 0.5) * step
+
+
+def _weights(spans: torch.Tensor, old: int, new: int) -> torch.Tensor:
+    """What each of `old` pixels counts in each of `new` ones, (N, new, old): a triangle of two steps or two pixels."""
+    reach = ((spans[:, 1] - spans[:, 0]) / new).clamp(min=1)[:, None, None]
+    pixels = torch.arange(old, device=spans.device) + 0.5
+    weights = (1 - (pixels - _centers(spans, new)[:, :, None]).abs() / reach).clamp(min=0)
+    return weights / weights.sum(2, keepdim=True)

@@ -1,0 +1,116 @@
+"""From the rows that were chosen to steps: what can be done once, what is left, and in which order."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+from rayrml.data import image_ops
+from rayrml.data.image_ops import ImageOperation, ImageOperations, Resampling
+from rayrml.data.transforms.mixing import PairTransform, Targets
+from rayrml.data.transforms.sizing import Resize
+from rayrml.data.transforms.table import Placed
+from rayrml.data.transforms.transform import Transform
+from rayrml.errors import ConfigError, Problem
+
+Part = Literal["input", "target", "both"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One transform at work.
+
+    Attributes:
+        where: its JSON path.
+        part: what it changes.
+        draw: which random numbers it gets: the k-th use of a transform draws the same for inputs and for targets.
+        transform: what it does.
+    """
+
+    where: str
+    part: Part
+    draw: tuple[str, int]
+    transform: Transform
+
+    @property
+    def makes_target(self) -> bool:
+        """Whether it makes targets of inputs."""
+        return isinstance(self.transform, PairTransform) and self.transform.makes_target
+
+    @property
+    def shares_labels(self) -> bool:
+        """Whether it mixes labels."""
+        return isinstance(self.transform, PairTransform) and self.transform.shares_labels
+
+
+def image_operations(chosen: Sequence[Placed], resampling: Resampling) -> tuple[ImageOperations, Sequence[Placed]]:
+    """The operations that can be done once for each image, and the transforms that are left for batches."""
+    done: list[tuple[str, ImageOperation]] = []
+    for choice in chosen:
+        operation = choice.build().on_image(resampling)
+        if operation is None:
+            break
+        done.append((choice.where, operation))
+    rest = chosen[len(done) :]
+    return ImageOperations((*done, *_early_resize(rest, resampling))), rest
+
+
+def steps(chosen: Sequence[Placed], part: Part) -> list[Step]:
+    """The steps of transforms in their order, neighbours that belong together as one."""
+    made: list[Step] = []
+    uses: Counter[str] = Counter()
+    for choice in chosen:
+        transform = choice.build()
+        joined = made[-1].transform.joined(transform) if made else None
+        if joined:
+            made[-1] = dataclasses.replace(made[-1], transform=joined)
+            continue
+        made.append(Step(choice.where, part, (choice.name, uses[choice.name]), transform))
+        uses[choice.name] += 1
+    return made
+
+
+def in_one_order(inputs: Sequence[Step], targets: Sequence[Step], kind: Targets) -> tuple[Step, ...]:
+    """Steps of inputs and of targets in one order, in which both are ready for what changes them together.
+
+    Raises:
+        ConfigError: what changes both cannot do with this kind of targets, or is asked for targets alone.
+    """
+    order: list[Step] = []
+    waiting = list(targets)
+    for step in inputs:
+        if not isinstance(step.transform, PairTransform):
+            order.append(step)
+            continue
+        if kind not in ("none", *step.transform.targets):
+            expected = " or ".join(step.transform.targets).replace("none or", "no targets, or")
+            raise ConfigError(Problem(step.where, f"cannot do with targets that are {kind}. Expected {expected}"))
+        same = [i for i, other in enumerate(waiting) if other.draw == step.draw]
+        ready = same[0] if same else 0 if step.makes_target else len(waiting)
+        order += [*waiting[:ready], dataclasses.replace(step, part="both")]
+        waiting = waiting[ready + len(same[:1]) :]
+    for step in waiting:
+        if isinstance(step.transform, PairTransform):
+            raise ConfigError(Problem(step.where, "changes inputs too. Expected in 'transforms' or 'input_transforms'"))
+    return (*order, *waiting)
+
+
+def _early_resize(rest: Sequence[Placed], resampling: Resampling) -> list[tuple[str, ImageOperation]]:
+    """A `resize` that transforms before it do not mind, as large as they need; none if there is none.
+
+    Images of different sizes cannot share a batch, though a flip, say, comes before the `resize` that makes them equal.
+    """
+    room = 1.0
+    for choice in rest:
+        transform = choice.build()
+        if isinstance(transform, Resize):
+            height, width = (math.ceil(size * room - 1e-9) for size in transform.size)
+            return [(choice.where, image_ops.Resize((height, width), resampling))]
+        more = transform.room()
+        if more is None:
+            return []
+        room *= more
+    return []

@@ -1,0 +1,120 @@
+"""One random change a sample, of geometry or of colour, of random strength."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+
+from rayrml.data.image_ops import Resampling
+from rayrml.data.transforms import adjustments
+from rayrml.data.transforms.sampling import warp
+from rayrml.data.transforms.transform import Transform, to_floats
+from rayrml.data.transforms.turning import turns
+
+Maps = Callable[[torch.Tensor, Sequence[int]], torch.Tensor]
+Change = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrivialAugment(Transform):
+    """One of 14 changes a sample, each as likely as the others, in one of `num_magnitudes` strengths.
+
+    The changes: none, shear and shift along either axis, turn, brightness, saturation, contrast, sharpness, fewer
+    shades, negatives, full contrast, equal shades. Masks follow those of geometry alone.
+    Source: arXiv 2103.10158, the wide ranges.
+    """
+
+    num_magnitudes: Annotated[int, Field(ge=2)] = 31
+    num_draws: ClassVar[int] = 3
+    reads_pixels: ClassVar[bool] = True
+    draws_on_host: ClassVar[bool] = True  # which samples a change takes is then known without asking the GPU
+
+    def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
+        """(N, C, H, W), of the same shape."""
+        kinds = (draws[:, 0] * _NUM_KINDS).long()
+        strengths = (draws[:, 1] * self.num_magnitudes).floor() / (self.num_magnitudes - 1)
+        signed = torch.where(draws[:, 2] < 0.5, strengths, -strengths)
+        changed = to_floats(images).clone()
+        for kind in kinds.unique().tolist():
+            chosen = (kinds == kind).nonzero()[:, 0]
+            amounts = torch.stack([strengths[chosen], signed[chosen]], 1).to(images.device, non_blocking=True)
+            samples = chosen.to(images.device, non_blocking=True)
+            changed[samples] = _change(kind, changed[samples], amounts, resampling)
+        return changed
+
+
+def _change(kind: int, images: torch.Tensor, amounts: torch.Tensor, resampling: Resampling) -> torch.Tensor:
+    """Images changed in one way, by amounts (N, 2): strengths in [0, 1], and the same with random signs."""
+    strength, signed = amounts.unbind(1)
+    if kind < len(_GEOMETRY):
+        return warp(images, _GEOMETRY[kind](signed, images.shape[2:]), resampling)
+    if kind < len(_GEOMETRY) + len(_COLOR) and resampling != "nearest":
+        change, amount = _COLOR[kind - len(_GEOMETRY)]
+        return change(images, amount(strength, signed))
+    return images
+
+
+def _shear_x(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Rows pushed aside, the more the lower they are."""
+    maps = turns(torch.zeros_like(signed))
+    maps[:, 0, 1] = maps[:, 0, 2] = 0.99 * signed
+    maps[:, 0, 2] *= size[0] / 2  # the top row stays where it is
+    return maps
+
+
+def _shear_y(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Columns pushed up or down, the more the further right they are."""
+    maps = turns(torch.zeros_like(signed))
+    maps[:, 1, 0] = maps[:, 1, 2] = 0.99 * signed
+    maps[:, 1, 2] *= size[1] / 2  # the first column stays where it is
+    return maps
+
+
+def _shift_x(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Shifts of up to 32 pixels to the side."""
+    maps = turns(torch.zeros_like(signed))
+    maps[:, 0, 2] = -(32 * signed).trunc()
+    return maps
+
+
+def _shift_y(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Shifts of up to 32 pixels up or down."""
+    maps = turns(torch.zeros_like(signed))
+    maps[:, 1, 2] = -(32 * signed).trunc()
+    return maps
+
+
+def _turn(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    return turns(135 * signed)
+
+
+def _factor(strength: torch.Tensor, signed: torch.Tensor) -> torch.Tensor:
+    return 1 + 0.99 * signed
+
+
+def _bits(strength: torch.Tensor, signed: torch.Tensor) -> torch.Tensor:
+    return 8 - (6 * strength).round()
+
+
+def _threshold(strength: torch.Tensor, signed: torch.Tensor) -> torch.Tensor:
+    return 1 - strength
+
+
+_GEOMETRY: tuple[Maps, ...] = (_shear_x, _shear_y, _shift_x, _shift_y, _turn)
+_COLOR: tuple[tuple[Change, Change], ...] = (
+    (adjustments.brightness, _factor),
+    (adjustments.saturation, _factor),
+    (adjustments.contrast, _factor),
+    (adjustments.sharpness, _factor),
+    (adjustments.posterize, _bits),
+    (adjustments.solarize, _threshold),
+    (adjustments.autocontrast, _factor),
+    (adjustments.equalize, _factor),
+)
+_NUM_KINDS = len(_GEOMETRY) + len(_COLOR) + 1  # the last one changes nothing
+
+TRANSFORMS = {"trivial_augment": TrivialAugment}
