@@ -1,0 +1,120 @@
+import inspect
+
+import numpy as np
+import pytest
+import torch
+
+from rayrml.metrics import METRICS
+
+RNG = np.random.default_rng(0)
+OUTPUT = RNG.normal(size=(6, 4, 3, 2))
+LABELS = RNG.integers(0, 3, (6, 3, 2))  # class 3 is predicted, but never true
+
+
+def value(name, output, target, **options):
+    metric = METRICS[name](**options)
+    return metric.value(metric.sums(torch.tensor(output), torch.tensor(target)))
+
+
+def f1(p, t):
+    if not (p & t).any():
+        return 0.0
+    precision, recall = (p & t).sum() / p.sum(), (p & t).sum() / t.sum()
+    return 2 * precision * recall / (precision + recall)
+
+
+BY_CLASS = {
+    "dice": lambda p, t: 2 * (p & t).sum() / (p.sum() + t.sum()),
+    "jaccard": lambda p, t: (p & t).sum() / (p | t).sum(),
+    "f1": f1,
+}
+
+
+def by_hand(name, predicted, labels, classes):
+    if name == "accuracy":
+        return (predicted == labels).mean()
+    pairs = [(predicted == c, labels == c) for c in classes]
+    return np.mean([BY_CLASS[name](p, t) for p, t in pairs if p.any() or t.any()])
+
+
+# Contract of every row
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("ignore", [None, 2, 255])
+def test_a_row_is_what_its_definition_gives(name, ignore):
+    labels = LABELS.copy()
+    if ignore == 255:
+        labels[:, 0] = 255
+    keep = labels != ignore
+    expected = by_hand(name, OUTPUT.argmax(1)[keep], labels[keep], range(4))
+    assert value(name, OUTPUT, labels, ignore_index=ignore) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_row_of_samples_is_like_one_of_pixels(name):
+    output, labels = OUTPUT[:, :, 0, 0], LABELS[:, 0, 0]
+    assert value(name, output, labels) == pytest.approx(by_hand(name, output.argmax(1), labels, range(4)))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_row_takes_one_channel_for_the_probability_of_class_1(name):
+    output, labels = RNG.uniform(size=(5, 1, 7)), RNG.integers(0, 2, (5, 7))
+    # Overlap is that of class 1 alone; F1 looks at both classes.
+    classes = (0, 1) if name == "f1" else (1,)
+    expected = by_hand(name, (output[:, 0] > 0.5).astype(int), labels, classes)
+    assert value(name, output, labels) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("cuts", [[1, 3], [5], [2, 4]])
+def test_sums_of_parts_add_up_to_those_of_the_whole(name, cuts):
+    metric = METRICS[name]()
+    output, labels = torch.tensor(OUTPUT), torch.tensor(LABELS)
+    parts = zip(output.tensor_split(cuts), labels.tensor_split(cuts), strict=True)
+    whole = metric.sums(output, labels)
+    assert whole.dtype == torch.float64
+    assert whole.ndim == 1
+    assert torch.equal(sum(metric.sums(*part) for part in parts), whole)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_row_is_1_for_the_truth_and_less_for_anything_else(name):
+    output = np.eye(3)[LABELS].transpose(0, 3, 1, 2)
+    assert value(name, output, LABELS) == 1
+    assert value(name, np.roll(output, 1, 1), LABELS) < 1
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_row_of_ignored_labels_alone_is_a_number(name):
+    assert np.isfinite(value(name, OUTPUT, np.full_like(LABELS, 255), ignore_index=255))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_row_is_printed_under_its_name_in_the_table(name):
+    assert METRICS[name]().name == name
+    assert inspect.signature(METRICS[name]).parameters["ignore_index"].default is None
+
+
+# Each for itself
+
+
+@pytest.mark.parametrize("name", ["dice", "jaccard"])
+def test_nothing_found_where_nothing_is_is_perfect_overlap(name):
+    assert value(name, np.zeros((2, 1, 3)), np.zeros((2, 3), dtype=int)) == 1
+
+
+def test_accuracy_of_floats_is_the_share_on_the_right_side_of_a_half():
+    assert value("accuracy", np.array([[0.9, 0.4, 0.6, 0.1]]), np.array([[1.0, 0.0, 0.2, 0.7]])) == 0.5
+
+
+def test_the_report_is_the_confusion_matrix_with_figures_of_each_class():
+    predicted, labels = np.array([0, 0, 1, 1, 1, 2]), np.array([0, 1, 1, 1, 0, 1])
+    metric = METRICS["f1"]()
+    sums = metric.sums(torch.eye(4)[torch.tensor(predicted)], torch.tensor(labels))
+    report = metric.report(sums)
+    assert report.counts == [[1, 1, 0, 0], [1, 2, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert report.precision == pytest.approx([1 / 2, 2 / 3, 0, 0])
+    assert report.recall == pytest.approx([1 / 2, 2 / 4, 0, 0])
+    assert report.f1 == pytest.approx([1 / 2, 4 / 7, 0, 0])
+    assert metric.value(sums) == pytest.approx(np.mean([1 / 2, 4 / 7, 0]))  # class 3 never occurs
