@@ -35,6 +35,8 @@ class BatchTransforms:
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Inputs and targets after all transforms; images are floats, in [0, 1] unless normalized.
 
+        A batch without samples comes out as it is.
+
         Args:
             input: (N, C, H, W), bytes as they were read or floats.
             target: images (N, C, H, W); or class indices (N,), which come out as shares (N, num_classes) if samples
@@ -42,6 +44,8 @@ class BatchTransforms:
             generator: where random numbers come from, best on the CPU: the same state gives the same batch on any
                 device. Can be left out where nothing is random.
         """
+        if not len(input):
+            return input, target
         if self.shares_labels and target is not None and target.ndim == 1:
             if self.num_classes is None:
                 raise ValueError("labels can be mixed only if the number of classes is known")

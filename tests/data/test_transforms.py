@@ -1,0 +1,345 @@
+"""How lists of transforms are read and done, and what every row of their table keeps."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from rayrml.data.transforms import TRANSFORMS, parse, split
+from rayrml.data.transforms.mixing import PairTransform
+from rayrml.errors import ConfigError
+
+# What each row is tried with; a new row needs a line here.
+VALUES = {
+    "resize": [9, 30],
+    "center_crop": [10, 40],
+    "jitter_crop": 0.5,
+    "random_zoom": 0.5,
+    "random_resized_crop": {"size": [11, 13]},
+    "random_horizontal_flip": 0.5,
+    "random_vertical_flip": 0.5,
+    "rotate": 30,
+    "random_rotate": 45,
+    "normalize": {"mean": [0.1, 0.2, 0.3], "std": 0.5},
+    "convert_color": "RGB2HSV",
+    "random_erasing": {"probability": 0.7},
+    "color_jitter": {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.2},
+    "trivial_augment": {},
+    "random_patches": {"number": 3, "size": 5},
+    "mixup": 0.4,
+    "cutmix": 1.0,
+}
+IDLE = {
+    "jitter_crop": 0,
+    "random_zoom": 0,
+    "random_resized_crop": {"size": [17, 24], "scale": [1, 1], "ratio": [24 / 17, 24 / 17]},
+    "random_horizontal_flip": 0,
+    "random_vertical_flip": 0,
+    "rotate": 0,
+    "random_rotate": 0,
+    "random_erasing": {"probability": 0},
+    "color_jitter": {},
+    "normalize": {},
+    "resize": [17, 24],
+    "center_crop": [17, 24],
+}
+NAMES = sorted(TRANSFORMS)
+RANDOM = [name for name in NAMES if TRANSFORMS[name].num_draws or name == "random_patches"]
+ALONE = [name for name in NAMES if not issubclass(TRANSFORMS[name], PairTransform)]
+# The same flip first makes everything else wait for the batch.
+FLIP = {"random_horizontal_flip": 0}
+
+
+def images(count=6, seed=0, channels=3):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, channels, 17, 24), dtype=torch.uint8, generator=generator)
+
+
+def batched(name, value=None, *, targets=True, **kinds):
+    chosen = parse([FLIP, {name: VALUES[name] if value is None else value}], "t")
+    return split(chosen, chosen if targets else (), **kinds).batched
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def errors_of(section, path="neural_network.data.transforms"):
+    with pytest.raises(ConfigError) as raised:
+        parse(section, path)
+    return str(raised.value)
+
+
+def test_every_row_is_tried():
+    assert sorted(VALUES) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_declared_shape_is_the_shape_that_comes_out(name):
+    for transforms in (batched(name), batched(name).evaluation()):
+        input, target = transforms(images(), images(seed=1), seeded())
+        assert input.dtype == target.dtype == torch.float32
+        assert tuple(input.shape[1:]) == transforms.shape((3, 17, 24))
+        assert tuple(target.shape[1:]) == transforms.shape((3, 17, 24), "target")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_first_line_of_the_documentation_is_a_sentence(name):
+    first = TRANSFORMS[name].__doc__.splitlines()[0]
+    assert first[0].isupper()
+    assert first.endswith(".")
+
+
+@pytest.mark.parametrize("name", sorted(IDLE))
+def test_an_amount_of_nothing_leaves_images_alone(name):
+    input, _ = batched(name, IDLE[name])(images(), None, seeded())
+    torch.testing.assert_close(input, images() / 255, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_random_changes_follow_from_the_generator(name):
+    transforms = batched(name)
+    first, again, other = (transforms(images(64), images(64), seeded(s)) for s in (1, 1, 2))
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_each_sample_has_a_draw_of_its_own(name):
+    same = images(1).expand(16, -1, -1, -1)
+    if issubclass(TRANSFORMS[name], PairTransform) and name != "random_patches":
+        same = torch.cat([same[:8], images(1, seed=1).expand(8, -1, -1, -1)])
+    changed, _ = batched(name)(same, same, seeded())
+    assert len(torch.unique(changed, dim=0)) > (1 if "flip" in name else 3)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"random_patches"}))
+def test_the_target_follows_the_input(name):
+    rows, columns = torch.meshgrid(torch.arange(17), torch.arange(24), indexing="ij")
+    places = torch.stack([rows, columns, rows * 0]).to(torch.uint8).expand(16, -1, -1, -1)
+    input, target = batched(name)(places, places.clone(), seeded())
+    assert torch.equal(input, target)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"random_patches", "normalize", "convert_color", "mixup"}))
+def test_masks_keep_the_values_that_they_have(name):
+    mask = images(16, channels=1) % 4 * 60
+    chosen = parse([FLIP, {name: VALUES[name]}], "t")
+    input, target = split(chosen, chosen, target_is_mask=True).batched(images(16), mask, seeded())
+    assert target.shape[2:] == input.shape[2:]
+    assert set((target * 255).round().int().unique().tolist()) <= {0, 60, 120, 180}
+
+
+@pytest.mark.parametrize("name", ["random_horizontal_flip", "random_zoom", "random_rotate", "trivial_augment"])
+def test_a_mask_stays_over_its_object(name):
+    """Squares of white: the mask is what is white in the image, before and after."""
+    square = torch.zeros(64, 1, 32, 32, dtype=torch.uint8)
+    square[:, :, 6:22, 4:16] = 255
+    chosen = parse([{name: VALUES[name]}], "t")
+    input, mask = split(chosen, chosen, target_is_mask=True).batched(square, square.clone(), seeded())
+    if name == "trivial_augment":  # negatives, say, have no white where the mask is
+        input = torch.where(input[:, :, :1, :1] == 0, input, mask)
+    unsure = (input > 0.01) & (input < 0.99)
+    agree = (input > 0.5) == (mask > 0.5)
+    assert (agree | unsure).float().mean() > 0.98
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_labels_stay_as_they_are(name):
+    labels = torch.arange(6)
+    _, target = batched(name, targets=False, target_is_label=True)(images(), labels, seeded())
+    assert torch.equal(target, labels)
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_inputs_need_no_targets(name):
+    with_target, _ = batched(name)(images(), images(), seeded())
+    alone, target = batched(name)(images(), None, seeded())
+    assert target is None
+    assert torch.equal(alone, with_target)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_transforms_can_be_sent_to_workers(name):
+    transforms = split(parse([{name: VALUES[name]}], "t"))
+    twin = pickle.loads(pickle.dumps(transforms))
+    image = images(1)[0].numpy()
+    assert np.array_equal(twin.input.apply(image), transforms.input.apply(image))
+    assert torch.equal(twin.batched(images(), None, seeded())[0], transforms.batched(images(), None, seeded())[0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_evaluation_is_the_same_each_time_and_needs_no_generator(name):
+    evaluation = batched(name).evaluation()
+    first, again = evaluation(images(), images()), evaluation(images(), images())
+    assert torch.equal(first[0], again[0])
+    assert evaluation.shape((3, 17, 24)) == batched(name).shape((3, 17, 24))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inputs_are_not_changed_in_place(name):
+    given = images()
+    batched(name)(given, given, seeded())
+    assert torch.equal(given, images())
+    floats = images() / 255
+    kept = floats.clone()
+    batched(name)(floats, floats, seeded())
+    assert torch.equal(floats, kept)
+
+
+@pytest.mark.parametrize("name", sorted(set(ALONE) - {"convert_color"}))
+def test_images_of_one_channel_can_go_in(name):
+    value = {"mean": 0.5} if name == "normalize" else None
+    input, _ = batched(name, value)(images(channels=1), None, seeded())
+    assert input.shape[1] == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_may_be_of_one_sample_or_of_none(name):
+    for count in (0, 1):
+        input, target = batched(name)(images(count), images(count), seeded())
+        assert len(input) == len(target) == count
+
+
+def test_what_is_not_random_is_done_on_images_until_something_is():
+    chosen = parse([{"resize": [20, 30]}, {"rotate": 10}, FLIP, {"center_crop": [5, 5]}], "t")
+    transforms = split(chosen, chosen)
+    for operations in (transforms.input, transforms.target):
+        assert [where for where, _ in operations.steps] == ["t[0].resize", "t[1].rotate"]
+    assert [s.where for s in transforms.batched.steps if s.part == "input"] == [
+        "t[2].random_horizontal_flip",
+        "t[3].center_crop",
+    ]
+    assert transforms.batched.shape(transforms.input.shape((3, 99, 50))) == (3, 5, 5)
+
+
+@pytest.mark.parametrize("value", ["resize", "center_crop", "rotate", "convert_color"])
+def test_images_and_batches_are_changed_alike(value):
+    chosen = parse([{value: VALUES[value]}], "t")
+    once = split(chosen).input.apply(images(1)[0].numpy())
+    anew, _ = batched(value)(images(1), None, seeded())
+    assert np.abs(once - anew[0].numpy() * 255).max() <= 1
+
+
+def test_a_later_resize_is_done_early_if_nothing_before_it_minds():
+    """So that images of different sizes can share a batch."""
+    section = [FLIP, {"jitter_crop": 0.2}, {"color_jitter": {"hue": 0.1}}]
+    early = split(parse([*section[:2], {"resize": [40, 80]}], "t"))
+    assert early.input.shape((3, 500, 300)) == (3, 50, 100)
+    assert early.batched.shape((3, 50, 100)) == (3, 40, 80)
+    assert split(parse([*section, {"random_rotate": 9}, {"resize": [40, 80]}], "t")).input.steps == ()
+    assert split(parse([{"random_resized_crop": {"size": [5, 5]}}, {"resize": [40, 80]}], "t")).input.steps == ()
+
+
+def test_crops_fill_the_size_of_the_resize_that_follows():
+    transforms = split(parse([{"random_zoom": 0.5}, {"resize": [34, 48]}], "t")).batched
+    assert len(transforms.steps) == 1
+    assert transforms(images(), None, seeded())[0].shape == (6, 3, 34, 48)
+    assert transforms.evaluation()(images(), None)[0].shape == (6, 3, 34, 48)
+
+
+def test_inputs_and_targets_with_lists_of_their_own_share_their_draws():
+    targets = [{"random_horizontal_flip": 0.5}, {"random_rotate": 40}]
+    inputs = [targets[0], {"random_erasing": {"probability": 0}}, targets[1], {"normalize": {"mean": 0.5}}]
+    transforms = split(parse(inputs, "i"), parse(targets, "t"))
+    input, target = transforms.batched(images(32), images(32), seeded())
+    torch.testing.assert_close(input + 0.5, target)
+
+
+def test_two_uses_of_a_transform_draw_twice():
+    chosen = parse([{"random_horizontal_flip": 0.5}, {"random_horizontal_flip": 0.5}], "t")
+    changed, _ = split(chosen).batched(images(64), None, seeded())
+    assert not torch.equal(changed, images(64) / 255)
+
+
+def test_targets_may_be_smaller_than_inputs():
+    small = torch.nn.functional.avg_pool2d(images(8)[:, :, :16].float(), 2).byte()
+    chosen = parse([{"random_vertical_flip": 0.5}, {"random_zoom": 0.2}], "t")
+    input, target = split(chosen, chosen).batched(images(8)[:, :, :16], small, seeded())
+    assert input.shape[2:] == (16, 24)
+    assert target.shape[2:] == (8, 12)
+
+
+def test_every_mistake_is_told_with_its_place():
+    section = [
+        {"resize": [28]},
+        {"resise": [28, 28]},
+        {"random_horizontal_flip": 1.5},
+        {"random_patches": {"number": 3}},
+        {"normalize": 0.5},
+        {"normalize": {"mean": 0.5, "sdt": 1}},
+        {"convert_color": "RGB2CMYK"},
+        {"resize": [1, 2], "rotate": 3},
+        {"random_resized_crop": {"size": [5, 5], "scale": [0.9, 0.1]}},
+        {"jitter_crop": "much"},
+        {"normalize": {"std": [1, 0]}},
+        7,
+    ]
+    found = errors_of(section).splitlines()
+    where = "neural_network.data.transforms"
+    assert found == [
+        f"{where}[0].resize: expected [height, width] in pixels, got [28]",
+        f"{where}[1]: unknown name \"resise\". Did you mean 'resize'?",
+        f"{where}[2].random_horizontal_flip: expected less than or equal to 1, got 1.5",
+        f"{where}[3].random_patches.size: this key is missing and has no default",
+        f"{where}[4].normalize: expected an object with the keys 'mean', 'std', got 0.5",
+        f"{where}[5].normalize.sdt: unknown key. Did you mean 'std'?",
+        f"{where}[6].convert_color: unknown conversion 'RGB2CMYK'. Expected X2RGB, X2BGR, RGB2X or BGR2X, "
+        "X one of RGB, BGR, GRAY, HSV, HLS, LAB, YCrCb",
+        f'{where}[7]: expected an object with one key, such as {{"random_horizontal_flip": 0.5}}, '
+        'got {"resize": [1, 2], "rotate": 3}',
+        f"{where}[8].random_resized_crop.scale: expected [lowest, highest], got [0.9, 0.1]",
+        f'{where}[9].jitter_crop: expected a valid number, got "much"',
+        f"{where}[10].normalize.std: expected numbers above 0, got [1.0, 0.0]",
+        f'{where}[11]: expected an object with one key, such as {{"random_horizontal_flip": 0.5}}, got 7',
+    ]
+
+
+def test_a_section_that_is_no_list_is_told():
+    assert errors_of({"resize": [2, 2]}, "x").startswith("x: expected a list of objects with one key each, got {")
+
+
+def test_what_reads_pixels_is_told_if_it_comes_after_normalize():
+    section = [{"normalize": {"mean": 0.5}}, {"convert_color": "RGB2BGR"}, FLIP, {"trivial_augment": {}}]
+    assert errors_of(section, "t").splitlines() == [
+        "t[1].convert_color: works on pixels in [0, 1]. Expected before 'normalize', not after it",
+        "t[3].trivial_augment: works on pixels in [0, 1]. Expected before 'normalize', not after it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("normalize", (1, 9, 9), "'mean' has 3 numbers, but images have 1 channels here"),
+        ("convert_color", (1, 9, 9), "'RGB2HSV' takes images of 3 channels, but they have 1 here"),
+        ("random_patches", (3, 9, 4), "squares of 5 pixels are larger than images of 9 x 4"),
+    ],
+)
+def test_images_that_a_transform_cannot_take_are_told(name, shape, message):
+    with pytest.raises(ConfigError) as raised:
+        batched(name).shape(shape)
+    assert str(raised.value) == f"t[1].{name}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds", "message"),
+    [
+        (
+            "random_patches",
+            {"target_is_label": True},
+            "cannot do with targets that are labels. Expected no targets, or images",
+        ),
+        ("mixup", {"target_is_mask": True}, "cannot do with targets that are masks. Expected labels or images"),
+    ],
+)
+def test_targets_that_a_transform_cannot_do_with_are_told(name, kinds, message):
+    with pytest.raises(ConfigError) as raised:
+        split(parse([{name: VALUES[name]}], "t"), **kinds)
+    assert str(raised.value) == f"t[0].{name}: {message}"
+
+
+def test_what_changes_inputs_too_is_told_if_it_is_for_targets_alone():
+    with pytest.raises(ConfigError, match=r"t\[0\]\.mixup: changes inputs too"):
+        split((), parse([{"mixup": 1}], "t"))
