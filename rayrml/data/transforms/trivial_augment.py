@@ -50,10 +50,10 @@ class TrivialAugment(Transform):
 def _change(kind: int, images: torch.Tensor, amounts: torch.Tensor, resampling: Resampling) -> torch.Tensor:
     """Images changed in one way, by amounts (N, 2): strengths in [0, 1], and the same with random signs."""
     strength, signed = amounts.unbind(1)
-    if kind < len(_GEOMETRY):
-        return warp(images, _GEOMETRY[kind](signed, images.shape[2:]), resampling)
-    if kind < len(_GEOMETRY) + len(_COLOR) and resampling != "nearest":
-        change, amount = _COLOR[kind - len(_GEOMETRY)]
+    if kind < len(GEOMETRY):
+        return warp(images, GEOMETRY[kind](signed, images.shape[2:]), resampling)
+    if kind < len(GEOMETRY) + len(COLOR) and resampling != "nearest":
+        change, amount = COLOR[kind - len(GEOMETRY)]
         return change(images, amount(strength, signed))
     return images
 
@@ -104,8 +104,8 @@ def _threshold(strength: torch.Tensor, signed: torch.Tensor) -> torch.Tensor:
     return 1 - strength
 
 
-_GEOMETRY: tuple[Maps, ...] = (_shear_x, _shear_y, _shift_x, _shift_y, _turn)
-_COLOR: tuple[tuple[Change, Change], ...] = (
+GEOMETRY: tuple[Maps, ...] = (_shear_x, _shear_y, _shift_x, _shift_y, _turn)
+COLOR: tuple[tuple[Change, Change], ...] = (
     (adjustments.brightness, _factor),
     (adjustments.saturation, _factor),
     (adjustments.contrast, _factor),
@@ -115,6 +115,6 @@ _COLOR: tuple[tuple[Change, Change], ...] = (
     (adjustments.autocontrast, _factor),
     (adjustments.equalize, _factor),
 )
-_NUM_KINDS = len(_GEOMETRY) + len(_COLOR) + 1  # the last one changes nothing
+_NUM_KINDS = len(GEOMETRY) + len(COLOR) + 1  # the last one changes nothing
 
 TRANSFORMS = {"trivial_augment": TrivialAugment}
