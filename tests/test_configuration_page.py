@@ -1,0 +1,133 @@
+"""The page of the configuration says what the code says."""
+
+import json
+import re
+
+import pytest
+
+from rayrml.config import Config
+from rayrml.config import parse as parse_configuration
+from rayrml.data.readers import READERS
+from rayrml.data.transforms import TRANSFORMS
+from rayrml.data.transforms.table import bare_field
+from rayrml.data.transforms.table import parse as parse_transforms
+from rayrml.layers import TABLE
+from rayrml.layers.activations import FUNCTIONS
+from rayrml.lookup import arguments_model, choose
+from rayrml.losses import LOSSES
+from rayrml.lr_schedulers import LR_SCHEDULERS, choose_schedule
+from rayrml.optimizers import OPTIMIZERS
+from tests.configuration_page import PAGE, allowed, anchor, as_json, escaped, metric_of, page, sections, spellings
+
+TEXT = page()
+PARTS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE))
+TABLES = {
+    "Optimizers": OPTIMIZERS,
+    "Learning rate schedulers": LR_SCHEDULERS,
+    "Losses": LOSSES,
+    "Data types": READERS,
+    "Transforms": TRANSFORMS,
+}
+ROWS = [(heading, name) for heading, table in TABLES.items() for name in table]
+
+
+def row(heading, name):
+    return next(line for line in PARTS[heading].splitlines() if line.startswith(f"| `{name}`"))
+
+
+def examples():
+    """The JSON shown, of which all but the first are parts of an object."""
+    whole, *parts = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
+    return [json.loads(whole), *(json.loads(f"{{{part}}}") for part in parts)]
+
+
+def test_the_page_is_that_of_the_code():
+    assert PAGE.read_text() == TEXT, "run `python -m tests.configuration_page`"
+
+
+@pytest.mark.parametrize(("path", "model"), [("", Config), *sections(Config, "")])
+def test_every_key_of_a_section_has_a_row(path, model):
+    for name, field in model.model_fields.items():
+        key, *others = spellings(name, field)
+        line = row(f"`{path}`" if path else "The file", key)
+        assert field.description in line
+        assert all(f"`{other}`" in line for other in others)
+
+
+@pytest.mark.parametrize(("heading", "name"), ROWS)
+def test_every_row_of_a_table_is_there_with_its_keys(heading, name):
+    line, builder = row(heading, name), TABLES[heading][name]
+    bare = bare_field(builder) if heading == "Transforms" else None
+    for key in arguments_model(builder).model_fields:
+        assert key == bare or f"`{key}`: " in line
+
+
+def test_every_layer_and_activation_is_named():
+    names = set(re.findall(r"`([^`]+)`", PARTS["Layers and activations"]))
+    assert names >= TABLE.keys() | FUNCTIONS.keys()
+
+
+def test_every_metric_of_a_loss_is_there():
+    for metric in map(metric_of, LOSSES.values()):
+        assert metric is None or row("Metrics", metric)
+
+
+def test_links_lead_somewhere():
+    anchors = {anchor(heading) for heading in PARTS}
+    targets = re.findall(r"\]\(([^)]*)\)", TEXT)
+    assert targets
+    for target in targets:
+        path, _, place = target.partition("#")
+        if not path:
+            assert place in anchors, target
+            continue
+        linked = PAGE.parent / path
+        assert linked.is_file(), target
+        assert not place or place in {anchor(h) for h in re.findall(r"^#+ (.*)$", linked.read_text(), re.MULTILINE)}
+
+
+def test_no_cell_is_cut_by_a_pipe_and_no_schema_shows_through():
+    for text in PARTS.values():
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")}
+        assert len(widths) == 1
+    assert not re.search(r"anyOf|prefixItems|\$ref|exclusiveM", TEXT)
+
+
+def test_the_examples_are_right():
+    whole, scheduler, transforms = examples()
+    config, mistakes = parse_configuration(whole)
+    assert config and not mistakes
+    assert choose(OPTIMIZERS, whole["neural_network"]["optimizer"], "optimizer").name == "Adam"
+    assert choose(LOSSES, whole["neural_network"]["loss"], "loss", "function").name == "NLL"
+    assert choose_schedule(scheduler["lr_scheduler"], "lr_scheduler").name == "Warmup, Cosine"
+    assert len(parse_transforms(transforms["transforms"], "transforms")) == 3
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"type": "number", "exclusiveMinimum": 0}, "number > 0"),
+        ({"type": "number", "minimum": 0, "maximum": 1}, "number from 0 to 1"),
+        ({"type": "number", "minimum": 0, "exclusiveMaximum": 1}, "number >= 0 and < 1"),
+        ({"enum": ["a", "b", "c"], "type": "string"}, '`"a"`, `"b"` or `"c"`'),
+        ({"anyOf": [{"type": "boolean"}, {"const": "auto"}]}, '`true`, `false` or `"auto"`'),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "integer"),
+        ({"type": "array", "items": {}}, "list"),
+        ({"type": "array", "items": {"type": "number", "minimum": 0}}, "list of numbers >= 0"),
+        ({"type": "array", "maxItems": 2, "prefixItems": [{"type": "integer"}] * 2}, "list of 2 integers"),
+        ({"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}]}, "list: integer, string"),
+        ({"type": "object", "additionalProperties": {"type": "number"}}, "object of numbers"),
+        ({"$ref": "#/$defs/Data"}, "object"),
+        ({}, "any value"),
+    ],
+)
+def test_schemas_are_said_in_words(schema, words):
+    assert allowed(schema) == words
+
+
+def test_numbers_are_short():
+    assert as_json([1.0, 4 / 3, 1e-8, 64, None, True]) == "[1, 1.3333, 1e-08, 64, null, true]"
+
+
+def test_cells_keep_to_their_table():
+    assert escaped("|P| < 1<br>`<epoch>` of <b>") == r"\|P\| < 1<br>`<epoch>` of \<b>"
