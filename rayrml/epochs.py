@@ -10,17 +10,19 @@ import torch
 
 from rayrml import checkpoints
 from rayrml.checkpoints import Checkpoint
-from rayrml.data.shards import mix_seed
+from rayrml.data.shards import Batch, mix_seed
+from rayrml.data.transforms import BatchTransforms
 from rayrml.dot import write_dot
 from rayrml.early_stopping import EarlyStopping
 from rayrml.errors import DivergenceError
-from rayrml.feeding import TEST, TRAINING, Feed, Feeder
+from rayrml.feeding import TEST, TRAINING, TRANSFORMS, Feed, Feeder
 from rayrml.jobs import Job, Outputs, output_path
 from rayrml.lookup import Choice
+from rayrml.lr_schedulers import Schedule
 from rayrml.metrics import METRICS
 from rayrml.predictions import PredictionSink
-from rayrml.run_log import BatchesTrained, BatchRow, Emit, EpochDone, Evaluated, Message, Saved, Started
-from rayrml.steps import EvaluationStep, Trained, TrainingStep, autocast_dtype
+from rayrml.run_log import BatchesTrained, BatchRow, Emit, EpochDone, Evaluated, Message, Phase, Saved, Started
+from rayrml.steps import EvaluationStep, Trained, TrainingStep, as_target, autocast_dtype
 from rayrml.workers import Workers, global_batch_sizes
 
 _SECONDS_BETWEEN_REPORTS = 0.25
@@ -40,10 +42,12 @@ class Worker:
             self.network.compile()
         self.autocast = autocast_dtype(job.precision, device)
         self.loss = job.loss.build()
+        self.evaluation_transforms = job.transforms.evaluation()
         self.first_epoch = 1
         self.history: list[dict[str, float]] = []
         stopping = job.stopping
         self.stopping = stopping and EarlyStopping(stopping.patience, stopping.metric, stopping.min_delta)
+        self.schedule: Schedule | None = None
         self.optimizer = None if job.optimizer is None else self._optimizer(job.optimizer)
         if self.optimizer is not None:
             self._resume(self.optimizer)
@@ -71,7 +75,10 @@ class Worker:
         self.emit(Started(self.first_epoch, self.job.resume_from is not None, tuple(self.history)))
         reporter = _Reporter(self.emit)
         for epoch in range(self.first_epoch, self.job.num_epochs + 1):
-            figures = {"epoch": epoch, **self._train(step, training, epoch, reporter)}
+            rate = float(optimizer.param_groups[0]["lr"])
+            if self.schedule is not None and self.schedule.verbose:
+                self.emit(Phase(f"Learning rate in epoch {epoch}: {rate:g}"))
+            figures = {"epoch": epoch, **self._train(step, training, epoch, reporter), "learning_rate": rate}
             if self.workers.size > 1:
                 self._average_statistics()
             if test is not None:
@@ -81,6 +88,8 @@ class Worker:
             last = epoch == self.job.num_epochs
             if self.stopping is not None and self.stopping.update(figures):
                 last = True
+            if self.schedule is not None:
+                self.schedule.step(figures.get("test_loss", figures["train_loss"]))
             self._debug(epoch)
             # Last, so that an epoch that is on disk has been announced in full.
             self._save(epoch, optimizer, last=last)
@@ -93,27 +102,42 @@ class Worker:
         self.network.train()
         sizes = global_batch_sizes(len(feed.source.samples), self.job.batch_size)
         mine = self.workers.batch_sizes(len(feed.source.samples), self.job.batch_size)
+        generator = torch.Generator().manual_seed(mix_seed(self.job.seed, TRANSFORMS, epoch, self.workers.rank))
         before = time.perf_counter()
         for number, (size, batch) in enumerate(zip(sizes, feed.batches(mine, epoch), strict=True), 1):
-            target = batch.input if batch.target is None else batch.target
+            images, target = self._prepared(batch, self.job.transforms, generator)
             waited = time.perf_counter() - before
-            trained = step(batch.input, target, size)
+            trained = step(images, images if target is None else target, size)
             reporter.add(epoch, number, trained, waited)
             before = time.perf_counter()
         return reporter.finish_epoch()
 
+    def _prepared(
+        self, batch: Batch, transforms: BatchTransforms, generator: torch.Generator | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Inputs and targets as network and loss take them; targets None where the inputs themselves are meant."""
+        if not len(batch.positions):
+            return batch.input, batch.input
+        images, target = transforms(batch.input, batch.target, generator)
+        return images, None if target is None else as_target(target, self.loss)
+
     def _evaluate(self, feed: Feed, epoch: int) -> dict[str, float]:
+        """The figures of one pass over the test samples, none if they have no targets; writes predictions."""
         started = time.perf_counter()
         self.network.eval()
-        metric = METRICS[self.loss.metric]()
-        step = EvaluationStep(self.network, self.loss, metric, workers=self.workers, autocast=self.autocast)
+        compares = self.job.test_targets
+        metric = METRICS[self.loss.metric]() if self.loss.metric and compares else None
+        step = EvaluationStep(
+            self.network, self.loss if compares else None, metric, workers=self.workers, autocast=self.autocast
+        )
         samples = feed.source.samples
         sizes = self.workers.batch_sizes(len(samples), self.job.test_batch_size)
         sink = self._begin_output(epoch)
         for batch in feed.batches(sizes, None):
             if not len(batch.positions):
                 continue
-            output = step(batch.input, batch.target)
+            images, target = self._prepared(batch, self.evaluation_transforms, None)
+            output = step(images, images if target is None and compares else target)
             if sink is not None:
                 sink.write([samples.name(i) for i in batch.positions], output.cpu().numpy())
         if sink is not None:
@@ -121,10 +145,13 @@ class Worker:
         loss, value = step.result(self.device)  # waits for all workers, so that all have written
         if sink is not None and self.workers.rank == 0:
             self.outputs.finish()
-        self.emit(Evaluated(epoch, len(sizes), loss, metric.name, value, time.perf_counter() - started))
+        seconds = time.perf_counter() - started
+        name = metric.name if metric is not None else ""
+        self.emit(Evaluated(epoch, len(sizes), loss if compares else None, name, value, seconds))
         if sink is not None:
             self.emit(Saved("predictions", output_path(self.job, epoch)))
-        return {"test_loss": loss, metric.name: value}
+        figures = {"test_loss": loss} if compares else {}
+        return figures | ({} if value is None else {name: value})
 
     def _begin_output(self, epoch: int) -> PredictionSink | None:
         if self.job.output is None:
@@ -141,7 +168,10 @@ class Worker:
                 self.workers.sum(buffer).div_(self.workers.size)
 
     def _optimizer(self, choice: Choice) -> torch.optim.Optimizer:
-        return choice.build([p for p in self.network.parameters() if p.requires_grad])
+        optimizer = choice.build([p for p in self.network.parameters() if p.requires_grad])
+        if self.job.schedule is not None:
+            self.schedule = self.job.schedule.build(optimizer, self.job.num_epochs)
+        return optimizer
 
     def _debug(self, epoch: int) -> None:
         interval = self.job.debug_interval
@@ -161,6 +191,7 @@ class Worker:
             input_shape=job.network.input_shapes[0],
             classes=job.classes,
             optimizer=optimizer.state_dict(),
+            scheduler=self.schedule.state_dict() if self.schedule else {},
             stopping=self.stopping.state_dict() if self.stopping else {},
             history=self.history,
             run_id=job.run_id,
@@ -183,6 +214,8 @@ class Worker:
             return
         checkpoints.load_into(self.network, state.network, job.resume_from or job.state_path or "")
         optimizer.load_state_dict(state.optimizer)
+        if self.schedule is not None and state.scheduler:
+            self.schedule.load_state_dict(state.scheduler)
         if self.stopping is not None and state.stopping:
             self.stopping.load_state_dict(state.stopping)
         self.history = list(state.history)

@@ -16,7 +16,7 @@ from rayrml.jobs import Job
 from rayrml.run_log import Emit, Phase
 from rayrml.workers import Workers
 
-TRAINING, TEST = 0, 1  # kinds of random draws that must not coincide
+TRAINING, TEST, TRANSFORMS = 0, 1, 2  # kinds of random draws that must not coincide
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ import torch
 
 from rayrml.cluster import Allocation
 from rayrml.data.pipeline import Decoder, Source, blocks, decode, path_chunks
+from rayrml.data.transforms import BatchTransforms
 from rayrml.errors import DataError, Problem
 from rayrml.network import Network
 from rayrml.predictions import PredictionFile
@@ -29,6 +30,7 @@ class InferenceJob:
     Attributes:
         network: with its trained weights, on the CPU.
         source: the samples.
+        transforms: what is done to each batch of them.
         classes: class names in the order of the network's outputs, () if unknown.
         batch_size: samples of a batch, over all actors.
         output_path: the HDF5 file, None to compute without keeping anything.
@@ -37,6 +39,7 @@ class InferenceJob:
 
     network: Network
     source: Source
+    transforms: BatchTransforms
     classes: tuple[str, ...]
     batch_size: int
     output_path: str | None
@@ -115,6 +118,7 @@ class Forward:
     def __init__(self, job: InferenceJob, batch_size: int, device: str):
         self.batch_size = batch_size
         self.device = torch.device(device)
+        self.transforms = job.transforms
         network = job.network.to(self.device).eval()
         self.step = EvaluationStep(network, None, None, autocast=autocast_dtype(job.precision, self.device))
 
@@ -122,9 +126,11 @@ class Forward:
         """Outputs (n, ...) float32 for inputs (n, C, *spatial)."""
         # Blocks of Ray's store cannot be written to, which torch would warn of.
         samples = torch.from_numpy(inputs if inputs.flags.writeable else inputs.copy())
-        return torch.cat(
-            [self.step(part.to(self.device), None).cpu() for part in samples.split(self.batch_size)]
-        ).numpy()
+        return torch.cat([self._outputs(part) for part in samples.split(self.batch_size)]).numpy()
+
+    def _outputs(self, batch: torch.Tensor) -> torch.Tensor:
+        images, _ = self.transforms(batch.to(self.device), None)
+        return self.step(images, None).cpu()
 
 
 class Predictor:

@@ -9,7 +9,9 @@ import ray
 
 from rayrml.config import Stopping
 from rayrml.data.pipeline import Source
+from rayrml.data.transforms import BatchTransforms
 from rayrml.lookup import Choice
+from rayrml.lr_schedulers import ScheduleChoice
 from rayrml.network import Network
 from rayrml.predictions import PredictionFile, PredictionSink, RemotePredictions
 
@@ -23,8 +25,11 @@ class Job:
         layers: the network's Keras JSON, for checkpoints.
         loss: row of the losses.
         optimizer: row of the optimizers, None for evaluation alone.
+        schedule: rows of the learning rate schedulers, None for a constant rate.
         training: training samples, None for evaluation alone.
         test: samples to evaluate on, None for training alone.
+        test_targets: whether test samples have targets, so that there is something to compare with.
+        transforms: what is done to each batch of images.
         classes: class names in the order of the network's outputs.
         num_epochs: passes over the training samples.
         batch_size: samples of a training batch, over all workers.
@@ -50,8 +55,11 @@ class Job:
     layers: Any
     loss: Choice
     optimizer: Choice | None
+    schedule: ScheduleChoice | None
     training: Source | None
     test: Source | None
+    test_targets: bool
+    transforms: BatchTransforms
     classes: tuple[str, ...]
     num_epochs: int
     batch_size: int

@@ -156,8 +156,11 @@ def _job(plan: Plan, allocation: Allocation, resume_from: Path | None) -> Job:
         layers=plan.layers,
         loss=plan.loss,
         optimizer=plan.optimizer,
+        schedule=plan.schedule,
         training=plan.training,
         test=plan.test,
+        test_targets=plan.datasets.test_targets,
+        transforms=plan.datasets.transforms.batched,
         classes=plan.classes,
         num_epochs=nn.num_epochs,
         batch_size=nn.data.batch_size,
@@ -208,7 +211,15 @@ def _predict(plan: Plan, allocation: Allocation, log: RunLog) -> int:
     path = f"{nn.data.test_output_path}/output_1.h5" if nn.data.test_output_path else None
     if path is None:
         log.line("No test_output_path is given: predictions are computed, but not saved")
-    job = InferenceJob(plan.network, plan.test, plan.classes, nn.data.test_batch_size, path, nn.precision)
+    job = InferenceJob(
+        network=plan.network,
+        source=plan.test,
+        transforms=plan.datasets.transforms.batched.evaluation(),
+        classes=plan.classes,
+        batch_size=nn.data.test_batch_size,
+        output_path=path,
+        precision=nn.precision,
+    )
     started = time.monotonic()
     shown = started
 

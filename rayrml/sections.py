@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from rayrml.cluster import Allocation
@@ -50,7 +52,10 @@ def plan(log: RunLog, plan: Plan, num_workers: int) -> None:
     for line in plan.loaded.lines() if plan.loaded else ():
         log.line(line)
     if plan.optimizer:
-        log.section("Optimizer", {"Type": plan.optimizer.name, **plan.optimizer.settings})
+        schedule = plan.schedule
+        rows = [f"{part.pop('type')} {part}" for part in schedule.settings] if schedule else []
+        schedulers = {"lr_scheduler": ", then ".join(rows)} if rows else {}
+        log.section("Optimizer", {"Type": plan.optimizer.name, **plan.optimizer.settings, **schedulers})
     if plan.loss:
         log.section("Loss", {"Function": plan.loss.name, **plan.loss.settings})
     if plan.training:
@@ -97,7 +102,13 @@ def _data(log: RunLog, plan: Plan, source: Source, num_workers: int) -> None:
             "Batch size per worker": first.share(batch_size),
             "Batches per epoch": len(global_batch_sizes(len(samples), batch_size)),
             "Preloaded": "yes" if data.preload else "no",
-            "Transforms": "none",
+            "Transforms": _names(data.transforms or data.input_transforms) or "none",
+            "Target transforms": _names(data.target_transforms) or None,
             "Output": displayed(data.test_output_path) if testing and data.test_output_path else None,
         },
     )
+
+
+def _names(transforms: list[Any]) -> str:
+    """The names in a list of transforms, in their order."""
+    return ", ".join(str(name) for entry in transforms for name in entry)

@@ -21,6 +21,14 @@ def to_input(batch: torch.Tensor) -> torch.Tensor:
     return batch if batch.is_floating_point() else torch.div(batch, 255)
 
 
+def as_target(target: torch.Tensor, loss: Loss) -> torch.Tensor:
+    """Targets as the loss takes them: images (N, 1, *spatial) of class numbers become indices (N, *spatial) int64."""
+    if loss.targets == "labels" and target.is_floating_point():
+        target = target.squeeze(1) if target.ndim > 2 and target.shape[1] == 1 else target
+        return target.round().long()
+    return target
+
+
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     """The type that `precision` (`float32`, `bf16`, `auto`) makes of float32 on this device, None to keep it."""
     if precision == "bf16":

@@ -7,9 +7,9 @@ PACKAGE = Path(__file__).parent.parent / "rayrml"
 LEVELS = [
     ["errors"],
     ["lookup"],
-    ["config", "graph", "layers", "losses", "optimizers", "lr_schedulers", "metrics", "workers", "early_stopping"],
+    ["config", "graph", "layers", "losses", "optimizers", "lr_schedulers", "metrics", "workers", "early_stopping", "findings"],
     ["network", "steps", "checkpoints", "cluster", "run_log", "data"],
-    ["keras_weights", "predictions", "dot"],
+    ["keras_weights", "predictions", "dot", "datasets"],
     ["jobs", "inference", "plan"],
     ["feeding"],
     ["epochs"],

@@ -97,6 +97,30 @@ def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequ
     return dataclasses.replace(samples, labels=labels, classes=tuple(known))
 
 
+def pair(inputs: Samples, targets: Samples, where: str) -> tuple[Samples, Samples]:
+    """Inputs and their targets in the same order: files of the same relative path, whatever their endings are.
+
+    Raises:
+        DataError: inputs without a target or the other way round, or two files that could both be the partner.
+    """
+    stems = [[os.path.splitext(name)[0] for name in samples.names] for samples in (inputs, targets)]  # noqa: PTH122
+    if len(inputs) == len(targets) == 1:
+        return inputs, targets
+    problems: list[Problem] = []
+    for samples, own, others, what in ((inputs, stems[0], stems[1], "target"), (targets, stems[1], stems[0], "input")):
+        partners = set(others)
+        alone = [name for name, stem in zip(samples.names, own, strict=True) if stem not in partners]
+        if alone:
+            problems.append(Problem(where, f"no {what} for {_some(alone)} in '{samples.root}'"))
+        twice = [stem for stem, count in Counter(own).items() if count > 1]
+        if twice:
+            problems.append(Problem(where, f"several files of the same name in '{samples.root}': {_some(twice)}"))
+    if problems:
+        raise DataError(*problems)
+    place = {stem: name for stem, name in zip(stems[1], targets.names, strict=True)}
+    return inputs, dataclasses.replace(targets, names=[place[stem] for stem in stems[0]])
+
+
 def _scan(root: str, extensions: frozenset[str], names: list[str], ignored: Counter[str]) -> None:
     """Append the relative names of the files below `root`, without recursion: trees can be deep."""
     pending = [""]

@@ -14,7 +14,7 @@ import numpy as np
 import ray.data
 
 from rayrml.data.discovery import Samples
-from rayrml.errors import DataError
+from rayrml.errors import ConfigError, DataError
 from rayrml.lookup import Choice
 
 _CHUNK_BYTES = 32 * 2**20  # a task's output: small enough for the object store, large enough to be worth a task
@@ -43,7 +43,8 @@ class Side:
         if self.prepare is not None:
             array = self.prepare(array)
         if array.shape != self.shape:
-            raise DataError(f"{path}: is {_size(array.shape)}, but the others are {_size(self.shape)}")
+            first = self.samples.path(0)
+            raise DataError(f"{path}: is {_size(array.shape)}, but {first} is {_size(self.shape)}")
         return array
 
 
@@ -166,7 +167,7 @@ class Decoder:
             for i, path in enumerate(paths):
                 try:
                     arrays[name][i] = side.array(path, decode_file)
-                except DataError as error:
+                except (DataError, ConfigError) as error:
                     errors[i] = errors[i] or str(error)
         return {"place": np.arange(first, first + len(errors)), **arrays, "error": np.array(errors, object)}
 

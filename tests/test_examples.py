@@ -1,0 +1,63 @@
+"""Every example runs as its page says, on few images and for few epochs."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rayrml
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch, ray_cluster):
+    """A function that copies an example's folder, makes its images, and goes there."""
+
+    def prepare(name, script, *arguments):
+        shutil.copytree(ROOT / "examples" / "mnist", tmp_path / "mnist")
+        if name != "mnist":
+            shutil.copytree(ROOT / "examples" / name, tmp_path / name)
+        monkeypatch.chdir(tmp_path / name)
+        subprocess.run([sys.executable, script, *arguments], check=True, capture_output=True)
+
+    return prepare
+
+
+def test_a_small_unet_finds_the_shapes(example):
+    example("segmentation", "draw.py", "--training", "160", "--testing", "16")
+    result = rayrml.run("config.json", overrides={"num_epochs": 3}, quiet=True)
+    assert result.metrics["dice"] > 0.95
+    assert len(result.predictions) == 3
+
+
+def test_layers_learned_from_some_digits_help_with_others(example, capsys):
+    example("transfer_learning", "prepare.py")
+    first = rayrml.run("first.json", overrides={"num_epochs": 1, "checkpoints.interval": 1}, quiet=True)
+    load = {"checkpoints.load": first.checkpoints[0], "num_epochs": 4}
+    second = rayrml.run("second.json", overrides=load)
+    assert first.metrics["accuracy"] > 0.9
+    assert second.metrics["accuracy"] > 0.7
+    out = capsys.readouterr().out
+    assert re.search(r"Skipping layer first_five: not found in model\n", out)
+    assert re.search(r"Layer last_five keeps its initial weights: not found in file\n", out)
+    before, after = (rayrml.checkpoints.load(path).network for path in (first.checkpoints[0], second.checkpoints[-1]))
+    frozen = [name for name in before if not name.startswith("first_five")]
+    assert len(frozen) > 8
+    assert all(before[name].equal(after[name]) for name in frozen)
+    optimizer = rayrml.checkpoints.load(second.checkpoints[-1]).optimizer
+    assert len(optimizer["state"]) == 2  # weight and bias of the one layer that is trained
+
+
+def test_features_learned_by_painting_serve_a_classifier(example):
+    example("inpainting", "../mnist/prepare.py")
+    painted = rayrml.run("features.json", overrides={"num_epochs": 1, "checkpoints.interval": 1}, quiet=True)
+    losses = [float(line.split()[3]) for line in Path("out_features_train.txt").read_text().splitlines()]
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
+    load = {"checkpoints.load": painted.checkpoints[0], "num_epochs": 1}
+    classified = rayrml.run("classifier.json", overrides=load, quiet=True)
+    assert classified.metrics["accuracy"] > 0.85
