@@ -241,9 +241,9 @@ def test_lamb_takes_the_steps_of_its_paper():
     np.testing.assert_allclose(follow(section, MATRIX, gradients), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("nesterov", [False, True])
-def test_lars_moves_biases_as_sgd_does_without_decay(nesterov):
-    section = {"learning_rate": 0.5, "momentum": 0.9, "nesterov": nesterov}
+@pytest.mark.parametrize("others", [{}, {"nesterov": True}, {"dampening": 0.25}])
+def test_lars_moves_biases_as_sgd_does_without_decay(others):
+    section = {"learning_rate": 0.5, "momentum": 0.9, **others}
     bias, gradients = np.array([1.0, 2.0]), gradients_of((2,))
     plain = follow({"type": "SGD", **section}, bias, gradients)
     np.testing.assert_allclose(follow({"type": "LARS", "weight_decay": 0.1, **section}, bias, gradients), plain)

@@ -249,7 +249,9 @@ def _free_port():
 
 def _on_workers(*sizes):
     """size -> the results of each of so many processes; the processes of the largest size are those of all."""
-    context = multiprocessing.get_context("spawn")
+    # The server imports PyTorch once for all processes; with dynamo, which its optimizers would import in each.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "torch._dynamo"])
     queue = context.Queue()
     ports = {size: _free_port() for size in sizes}
     processes = [context.Process(target=_worker, args=(rank, ports, queue)) for rank in range(max(sizes))]
@@ -267,9 +269,10 @@ def test_workers_take_the_steps_that_one_process_takes():
     for results in _on_workers(2, 3).values():
         for mine in results:
             for (losses, weights, result), alone in zip(mine, expected, strict=True):
-                assert losses == pytest.approx(alone[0], abs=2e-5)
-                assert weights == pytest.approx(alone[1], abs=2e-5)
-                assert result == pytest.approx(alone[2], abs=2e-5)
+                # Second-order steps enlarge differences of rounding.
+                assert losses == pytest.approx(alone[0], rel=1e-4, abs=1e-5)
+                assert weights == pytest.approx(alone[1], rel=1e-4, abs=1e-4)
+                assert result == pytest.approx(alone[2], rel=1e-4)
             # Not nearly: workers that drift apart take other decisions one day, and wait for one another for ever.
             assert mine == results[0]
 

@@ -124,6 +124,12 @@ def test_logits_keep_their_gradient_where_probabilities_round_to_0():
         assert logits.grad[0, -1].item() == pytest.approx(-1)
 
 
+def test_focal_is_flat_where_the_truth_is_sure_whatever_gamma():
+    output = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    LOSSES["Focal"](gamma=0.5)(output, torch.tensor([0])).backward()
+    assert output.grad.abs().max() < 1e-3
+
+
 def test_weights_of_another_number_of_classes_are_noticed():
     loss = LOSSES["NLL"](weight=(1.0, 2.0))
     assert loss.misfit((3,)) == "weight has 2 values, but the network's output has 3 channels"
