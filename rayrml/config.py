@@ -130,21 +130,25 @@ class NeuralNetwork(Section):
     """One network: what it computes, from which data it learns, and what is written down."""
 
     layers: str | list[Any] | dict[str, Any] = Field(description="path of a Keras JSON file, or the layers themselves")
-    data: Data = Field(description="the data section")
+    data: Data = Field(description="where samples are, and how they are used")
     outfile: PathString | None = Field(
         default=None, description="`out_x.txt` makes the logs `out_x_train.txt`, `out_x_test.txt`"
     )
     num_epochs: PositiveInt = Field(default=1, description="passes over the training data")
-    optimizer: dict[str, Any] | None = Field(default=None, description="the optimizer section")
-    loss: dict[str, Any] | None = Field(default=None, description="the loss section")
-    checkpoints: Checkpoints = Field(default=Checkpoints(), description="the checkpoints section")
-    app: Annotated[Literal["dnn"], AnyCase] = Field(default="dnn", description="the application")
+    optimizer: dict[str, Any] | None = Field(default=None, description="how weights are updated; training needs it")
+    loss: dict[str, Any] | None = Field(default=None, description="what is minimized; training and evaluation need it")
+    checkpoints: Checkpoints = Field(default=Checkpoints(), description="where networks are saved and loaded")
+    app: Annotated[Literal["dnn"], AnyCase] = Field(
+        default="dnn", description="the application; others are still to come"
+    )
     seed: NonNegativeInt = Field(default=0, description="seed of initial weights, order of samples and dropout")
     precision: Annotated[Literal["float32", "bf16", "auto"], AnyCase] = Field(
         default="float32", description="arithmetic of the network; auto: bf16 on a GPU that has it"
     )
     compile: bool = Field(default=False, description="compile the network with torch.compile")
-    early_stopping: Stopping | None = Field(default=None, description="the early_stopping section")
+    early_stopping: Stopping | None = Field(
+        default=None, description="when the run ends early; never, if it is not given"
+    )
     debug: bool = Field(default=False, description="write the network as a graph, `<model>.dot`, beside the outfile")
     debug_interval: PositiveInt | None = Field(
         default=None, description="write it again every so many epochs, with statistics of weights and gradients"
@@ -158,7 +162,7 @@ class Ray(Section):
     """On which Ray cluster a run takes place, and with what share of it."""
 
     num_workers: PositiveInt | tuple[PositiveInt, PositiveInt] | None = Field(
-        default=None, description="training workers; [min, max] for elastic training"
+        default=None, description="training workers, or [min, max]; else every GPU of the cluster, or one CPU worker"
     )
     use_gpu: bool | Literal["auto"] = Field(default="auto", description="a GPU for each worker")
     resources_per_worker: dict[str, PositiveFloat] | None = Field(default=None, description="Ray resources of a worker")
@@ -169,7 +173,9 @@ class Ray(Section):
     address: str | None = Field(
         default=None, description="a running cluster; else RAY_ADDRESS; else a private local Ray"
     )
-    storage_path: PathString | None = Field(default=None, description="where a run's state lives; shared between nodes")
+    storage_path: PathString | None = Field(
+        default=None, description="where a run's state lives; else `checkpoints.save`; shared between nodes"
+    )
     run_name: str | None = Field(
         default=None, min_length=1, description="the run's name on the dashboard and in storage"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from collections.abc import Mapping
@@ -201,7 +202,7 @@ class _Preparation:
 
     def _outputs(self, network: Network, datasets: Datasets, choice: Choice | None) -> None:
         """Targets must fit the network's output, and class indices be indices of it."""
-        output = network.output_shapes[0]
+        output = _output_shape(network, datasets.shape)
         target = datasets.target_shape
         if choice is None or target is None or not (datasets.training or datasets.test_targets):
             return
@@ -220,3 +221,14 @@ class _Preparation:
         misfit = loss.misfit(output, target)
         if misfit is not None:
             self.findings.add("neural_network.loss", misfit)
+
+
+def _output_shape(network: Network, shape: tuple[int, ...]) -> tuple[int | None, ...]:
+    """The output's shape for inputs of this shape; nothing is computed, and nothing if the network declares it."""
+    declared = network.output_shapes[0]
+    if None not in declared or network.check_input(shape) is not None:
+        return tuple(declared)
+    with torch.inference_mode():
+        output = copy.deepcopy(network).eval().to("meta")(torch.empty(1, *shape, device="meta"))
+    first = output[0] if isinstance(output, tuple) else output
+    return tuple(first.shape[1:])

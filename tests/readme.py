@@ -15,7 +15,8 @@ def layers_table() -> str:
     for title, rows in layers.describe():
         for number, (names, meaning) in enumerate(rows):
             listed = names.split(", ")
-            shown = names if len(listed) <= 8 else f"{', '.join(listed[:6])} and {len(listed) - 6} more"
+            coded = [f"`{name}`" for name in listed]
+            shown = ", ".join(coded if len(coded) <= 8 else [*coded[:6], f"{len(coded) - 6} more"])
             lines.append(f"| {'' if number else title.split(':')[0]} | {shown} | {meaning} |")
     return "\n".join(lines)
 

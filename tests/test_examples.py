@@ -58,6 +58,6 @@ def test_features_learned_by_painting_serve_a_classifier(example):
     painted = rayrml.run("features.json", overrides={"num_epochs": 1, "checkpoints.interval": 1}, quiet=True)
     losses = [float(line.split()[3]) for line in Path("out_features_train.txt").read_text().splitlines()]
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
-    load = {"checkpoints.load": painted.checkpoints[0], "num_epochs": 1}
+    load = {"checkpoints.load": painted.checkpoints[0], "num_epochs": 2}
     classified = rayrml.run("classifier.json", overrides=load, quiet=True)
     assert classified.metrics["accuracy"] > 0.85

@@ -199,3 +199,73 @@ def test_other_files_among_the_images_are_counted(right, folders):
     (folders / "training" / "3" / "Thumbs.db").touch()
     write_jpeg(folders / "training" / "3" / ".hidden.jpg", torch.zeros(2, 2, dtype=torch.uint8).numpy())
     assert prepare(right, {}).training.samples.ignored == {".db": 1}
+
+
+def painting(folders, **data):
+    """A network from images to images of the same size."""
+    layers = [
+        {"class_name": "InputLayer", "config": {"batch_input_shape": [None, None, None, 1]}},
+        {
+            "class_name": "Conv2D",
+            "config": {"filters": 1, "kernel_size": 3, "padding": "same", "activation": "sigmoid"},
+        },
+    ]
+    paths = {"input_path": str(folders / "training"), "target_path": str(folders / "training")}
+    section = {"type": "images", "grayscale": True, **paths, **data}
+    network = {"layers": layers, "data": section, "optimizer": {"type": "adam"}, "loss": {"function": "mse"}}
+    return {"neural_network": network}
+
+
+def test_images_may_be_targets(folders):
+    plan = prepare(painting(folders, test_input_path=str(folders / "testing")), {})
+    assert plan.training.target.samples.names == plan.training.samples.names
+    assert plan.datasets.target_shape == (1, 28, 28)
+    assert not plan.datasets.test_targets
+
+
+def test_without_target_files_the_inputs_are_the_targets(folders):
+    config = painting(folders, test_input_path=str(folders / "testing"))
+    config["neural_network"]["data"].pop("target_path")
+    plan = prepare(config, {})
+    assert plan.training.target is None
+    assert plan.datasets.test_targets
+
+
+def test_missing_target_files_are_listed(folders, tmp_path):
+    (tmp_path / "fewer").mkdir()
+    (folders / "training" / "3").rename(tmp_path / "fewer" / "3")
+    found = mistakes(painting(folders, target_path=str(tmp_path / "fewer")), DataError)
+    assert any("no target for '5/0000.jpg'" in m for m in found)
+    assert any("no input for '3/0000.jpg'" in m for m in found)
+
+
+def test_targets_of_another_shape_than_the_output_are_refused(folders):
+    (message,) = mistakes(painting(folders, target_transforms=[{"resize": [14, 14]}]))
+    assert "(1, 14, 14)" in message
+    assert message.startswith("neural_network.loss: the target has shape")
+
+
+def test_images_of_all_sizes_will_do_once_they_are_resized(right, folders):
+    write_jpeg(folders / "training" / "3" / "large.jpg", torch.zeros(50, 40, dtype=torch.uint8).numpy())
+    plan = prepare(changed(right, data__transforms=[{"resize": [28, 28]}]), {})
+    large = plan.training.samples.names.index("3/large.jpg")
+    decode = plan.training.input.reader.build().decode
+    assert plan.training.input.array(plan.training.samples.path(large), decode).shape == (1, 28, 28)
+
+
+def test_mistakes_in_transforms_are_shown_with_their_place(right):
+    found = mistakes(changed(right, data__transforms=[{"resize": [28]}, {"rotat": 3}, {"random_horizontal_flip": 2}]))
+    places = [m.split(":")[0] for m in found]
+    assert [p.startswith(f"neural_network.data.transforms[{i}]") for i, p in enumerate(places)] == [True] * 3
+
+
+def test_transforms_of_both_and_of_one_are_refused_together(right):
+    config = changed(right, data__transforms=[{"resize": [28, 28]}], data__input_transforms=[{"resize": [28, 28]}])
+    assert "neural_network.data.transforms: is for both inputs and targets" in mistakes(config)[0]
+
+
+def test_mistakes_in_schedulers_are_shown_with_their_place(right):
+    config = changed(right, optimizer={"type": "SGD", "lr_scheduler": {"type": "Step", "gama": 0.1, "step_size": 0}})
+    found = mistakes(config)
+    assert all(m.startswith("neural_network.optimizer.lr_scheduler.") for m in found)
+    assert len(found) == 2

@@ -341,6 +341,47 @@ def test_debug_draws_the_network_and_its_statistics(ray_cluster, folder, tmp_pat
     assert "d weight:" in drawn.read_text()
 
 
+def test_learning_rates_follow_their_schedule_also_after_a_resume(ray_cluster, folder, tmp_path):
+    config = resumable(folder, tmp_path, num_epochs=4)
+    config["neural_network"]["optimizer"] |= {
+        "learning_rate": 0.01,
+        "lr_scheduler": [
+            {"type": "Warmup", "num_epochs": 2, "start_factor": 0.5},
+            {"type": "Exponential", "gamma": 0.1, "verbose": True},
+        ],
+    }
+    overrides = {"data.preload": True, "num_epochs": 3}
+    rayrml.run(config, overrides=overrides, quiet=True)
+    result = rayrml.run(config, overrides={"data.preload": True}, resume=True, quiet=True)
+    assert [h["learning_rate"] for h in result.history] == pytest.approx([0.005, 0.0075, 0.01, 0.001])
+
+
+def test_the_second_order_optimizer_trains_convolutions(ray_cluster, folder, tmp_path):
+    config = config_in(folder, tmp_path)
+    config["neural_network"]["optimizer"] = {"type": "Hessian", "max_iterations": 20}
+    config["neural_network"]["data"] |= {"batch_size": NUM_TRAINING, "preload": True}
+    result = rayrml.run(config, quiet=True)
+    assert result.metrics["train_loss"] < 0.2 < result.history[0]["train_loss"]
+
+
+@pytest.mark.parametrize("setting", [{"precision": "bf16"}, {"gradient_clip": 0.1}])
+def test_other_arithmetic_learns_as_well(ray_cluster, folder, tmp_path, setting):
+    result = rayrml.run(config_in(folder, tmp_path), overrides={"data.preload": True, **setting}, quiet=True)
+    assert result.history[1]["train_loss"] < result.history[0]["train_loss"]
+
+
+def test_random_transforms_change_training_and_leave_evaluation_alone(ray_cluster, folder, tmp_path):
+    transforms = [{"resize": [28, 28]}, {"random_rotate": 30}, {"normalize": {"mean": 0.1, "std": 0.3}}]
+    runs = []
+    for name, some in (("a", transforms), ("b", [transforms[0], transforms[2]])):
+        config = resumable(folder, tmp_path / name, num_epochs=1)
+        config["neural_network"]["data"] |= {"transforms": some, "preload": True}
+        config["neural_network"]["optimizer"]["learning_rate"] = 1e-12
+        runs.append(rayrml.run(config, quiet=True).metrics)
+    assert runs[0]["train_loss"] != pytest.approx(runs[1]["train_loss"], rel=1e-6)
+    assert runs[0]["test_loss"] == pytest.approx(runs[1]["test_loss"], rel=1e-6)
+
+
 SMALL_RUN = [
     {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 28, 28, 1]}},
     {"class_name": "Conv2D", "config": {"filters": 10, "kernel_size": [5, 5]}},

@@ -117,7 +117,7 @@ def pair(inputs: Samples, targets: Samples, where: str) -> tuple[Samples, Sample
             problems.append(Problem(where, f"several files of the same name in '{samples.root}': {_some(twice)}"))
     if problems:
         raise DataError(*problems)
-    place = {stem: name for stem, name in zip(stems[1], targets.names, strict=True)}
+    place = dict(zip(stems[1], targets.names, strict=True))
     return inputs, dataclasses.replace(targets, names=[place[stem] for stem in stems[0]])
 
 
