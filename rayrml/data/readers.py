@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import warnings
 from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from rayrml.errors import DataError, Problem
 
@@ -56,16 +57,11 @@ def _decode_rgb(path: str) -> np.ndarray:
 
 
 def _decode_image(path: str, jpeg_colors: str, pillow_mode: str) -> np.ndarray:
-    try:
-        content = _read(path)
-        image = _decode_jpeg(content, jpeg_colors)
-        if image is None:
-            image = _decode_with_pillow(content, pillow_mode)
-    except OSError as error:  # Pillow's UnidentifiedImageError is one too
-        reason = error.strerror or "it is no image, or a damaged one"
-        raise DataError(Problem(path, f"cannot be read. {reason}")) from None
-    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(Problem(path, f"cannot be decoded. {error}")) from None
+    """The upright image (C, H, W) uint8 in a file, whose content counts and not its name; the first of several."""
+    content = _read(path)
+    image = _decode_jpeg(content, jpeg_colors)
+    if image is None:
+        image = _decode_with_pillow(path, content, pillow_mode)
     # A gray image has a channel axis only from simplejpeg.
     image = image[:, :, None] if image.ndim == 2 else image
     return np.ascontiguousarray(image.transpose(2, 0, 1))
@@ -73,28 +69,59 @@ def _decode_image(path: str, jpeg_colors: str, pillow_mode: str) -> np.ndarray:
 
 def _read(path: str) -> bytes:
     """The whole file, with three system calls: small images are read by the ten thousand."""
-    descriptor = os.open(path, os.O_RDONLY)
     try:
-        return os.read(descriptor, os.fstat(descriptor).st_size)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            content = os.read(descriptor, os.fstat(descriptor).st_size)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise DataError(Problem(path, f"cannot be read. {error.strerror}")) from None
+    if not content:
+        raise DataError(Problem(path, "cannot be read. The file is empty"))
+    return content
 
 
 def _decode_jpeg(content: bytes, colors: str) -> np.ndarray | None:
-    """The image (H, W, C), or None for what simplejpeg cannot do: other formats, CMYK, rotation by EXIF."""
-    if content[:2] != b"\xff\xd8" or b"Exif\x00" in content[:4096]:
+    """The image (H, W, C), or None for what is left to Pillow: other formats, CMYK, rotation by EXIF, damage."""
+    if content[:2] != b"\xff\xd8" or content.find(b"Exif\x00", 0, _EXIF_BYTES) >= 0:
         return None
     try:
-        return simplejpeg.decode_jpeg(content, colorspace=colors)
+        height, width, *_ = simplejpeg.decode_jpeg_header(content)
+        return simplejpeg.decode_jpeg(content, colorspace=colors) if int(height) * int(width) <= _MOST_PIXELS else None
     except ValueError:
         return None
 
 
-def _decode_with_pillow(content: bytes, mode: str) -> np.ndarray:
-    with Image.open(io.BytesIO(content)) as image:
-        return np.asarray(ImageOps.exif_transpose(image).convert(mode))
+def _decode_with_pillow(path: str, content: bytes, mode: str) -> np.ndarray:
+    """The image (H, W) or (H, W, C). Raises DataError, whatever Pillow makes of a damaged file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about metadata and unusual files, which do no harm to pixels
+            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+                return _to_bytes(ImageOps.exif_transpose(image), mode)
+    except UnidentifiedImageError:
+        raise DataError(Problem(path, f"cannot be read. {_NO_IMAGE}")) from None
+    except Exception as error:
+        # From SyntaxError to struct.error: what Pillow raises depends on the byte that is wrong.
+        raise DataError(Problem(path, f"cannot be decoded. {error or type(error).__name__}")) from None
 
 
+def _to_bytes(image: Image.Image, mode: str) -> np.ndarray:
+    """Pixels in `mode`, `L` or `RGB`; of 16 bits the higher 8 are kept, transparency is left out."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        gray = (np.asarray(image) >> 8).astype(np.uint8)
+        return gray if mode == "L" else np.repeat(gray[:, :, None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        # Nobody knows which of its values are black and white.
+        raise ValueError("It has 32 bits for each pixel, expected 8 or 16")
+    return np.asarray(image.convert(mode))
+
+
+_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
+_NO_IMAGE = f"It is no image, or a damaged one. Expected {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
+_EXIF_BYTES = 2**16  # metadata come first
+_MOST_PIXELS = 2 * 89_478_485  # more are what Pillow calls a decompression bomb
 _IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 
 READERS = {"images": images}

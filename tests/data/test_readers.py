@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -10,10 +12,40 @@ from tests.conftest import write_jpeg
 
 GRADIENT = np.linspace(0, 255, 20 * 30).reshape(20, 30).astype(np.uint8)
 COLORS = np.stack([GRADIENT, GRADIENT[::-1], np.full_like(GRADIENT, 90)], axis=2)
+DEEP = np.random.default_rng(0).integers(0, 2**16, (6, 5, 3), dtype=np.uint16)
 
 
 def read(path, grayscale=False):
     return READERS["images"](grayscale=grayscale).decode(str(path))
+
+
+def png(header, rows):
+    """A PNG file as the specification describes it: (width, height, bit depth, colour type) and bytes of rows."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
+    start = chunk(b"IHDR", struct.pack(">IIBBBBB", *header, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + start + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def tiff(image):
+    """An uncompressed TIFF file (H, W, 3) of 16 bits."""
+    height, width, channels = image.shape
+    tags = [
+        (256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, 8), (259, 3, 1, 1), (262, 3, 1, 2),
+        (273, 4, 1, 14), (277, 3, 1, channels), (278, 3, 1, height), (279, 4, 1, image.nbytes),
+    ]  # fmt: skip
+    pixels = image.astype("<u2").tobytes()
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    return b"II*\0" + struct.pack("<I", 14 + len(pixels)) + struct.pack("<HHH", 16, 16, 16) + pixels + directory
+
+
+def saved(image, kind, **options):
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return content.getvalue()
 
 
 @pytest.mark.parametrize("ending", ["png", "bmp", "tiff", "webp", "gif"])
@@ -51,21 +83,85 @@ def test_palette_and_alpha_become_colors(tmp_path):
     assert read(tmp_path / "palette.png").shape == (3, 20, 30)
 
 
+def test_a_palette_with_transparency_keeps_its_colors(tmp_path):
+    palette = Image.fromarray(np.array([[0, 1], [2, 3]], np.uint8), "P")
+    palette.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9])
+    palette.save(tmp_path / "icon.png", transparency=bytes([0, 100, 255, 7]))
+    assert read(tmp_path / "icon.png")[:, 0, 0].tolist() == [255, 0, 0]
+    assert read(tmp_path / "icon.png")[:, 1, 1].tolist() == [9, 9, 9]
+
+
+def test_gray_with_alpha_and_two_shades_become_gray(tmp_path):
+    Image.fromarray(GRADIENT).convert("LA").save(tmp_path / "alpha.png")
+    assert np.array_equal(read(tmp_path / "alpha.png", grayscale=True)[0], GRADIENT)
+    Image.fromarray(GRADIENT > 99).save(tmp_path / "scan.png")
+    assert np.array_equal(read(tmp_path / "scan.png", grayscale=True)[0], (GRADIENT > 99) * 255)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "big-endian TIFF"])
+def test_of_16_bits_of_gray_the_higher_8_are_kept(tmp_path, kind):
+    gray = DEEP[:, :, 0].astype(">u2" if kind.startswith("big") else "<u2")
+    (tmp_path / "scan").write_bytes(saved(Image.fromarray(gray), kind.split()[-1]))
+    assert np.array_equal(read(tmp_path / "scan", grayscale=True)[0], gray // 256)
+    assert np.array_equal(read(tmp_path / "scan"), np.broadcast_to(gray // 256, (3, 6, 5)))
+
+
+def test_of_16_bits_of_a_color_the_higher_8_are_kept(tmp_path):
+    (tmp_path / "scan.png").write_bytes(png((5, 6, 16, 2), [row.astype(">u2").tobytes() for row in DEEP]))
+    (tmp_path / "scan.tiff").write_bytes(tiff(DEEP))
+    for name in ("scan.png", "scan.tiff"):
+        assert np.array_equal(read(tmp_path / name), (DEEP // 256).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_32_bits_are_refused(tmp_path, kind):
+    Image.fromarray(DEEP[:, :, 0].astype(kind)).save(tmp_path / "depth.tiff")
+    with pytest.raises(DataError, match=r"depth\.tiff: cannot be decoded\. It has 32 bits for each pixel"):
+        read(tmp_path / "depth.tiff")
+
+
+def test_the_first_of_several_pictures_is_read(tmp_path):
+    frames = [Image.fromarray(np.full((4, 5), shade, np.uint8)) for shade in (10, 200)]
+    for ending in ("gif", "tiff", "webp"):
+        options = {"lossless": True} if ending == "webp" else {}
+        frames[0].save(tmp_path / f"film.{ending}", save_all=True, append_images=frames[1:], **options)
+        assert np.unique(read(tmp_path / f"film.{ending}", grayscale=True)).tolist() == [10]
+
+
+def test_the_content_counts_and_not_the_name(tmp_path):
+    (tmp_path / "image.jpg").write_bytes(saved(Image.fromarray(COLORS), "PNG"))
+    assert np.array_equal(read(tmp_path / "image.jpg"), COLORS.transpose(2, 0, 1))
+
+
 def test_cmyk_jpeg_becomes_rgb(tmp_path):
     Image.fromarray(COLORS).convert("CMYK").save(tmp_path / "print.jpg", quality=95)
-    assert read(tmp_path / "print.jpg").shape == (3, 20, 30)
+    assert np.abs(read(tmp_path / "print.jpg").astype(int) - COLORS.transpose(2, 0, 1)).mean() < 3
 
 
-def test_exif_orientation_is_followed(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned
-    Image.fromarray(GRADIENT).save(tmp_path / "phone.jpg", exif=exif, quality=95)
-    image = read(tmp_path / "phone.jpg", grayscale=True)
-    assert image.shape == (1, 30, 20)
-    assert np.abs(image[0].astype(int) - np.rot90(GRADIENT, -1).astype(int)).max() <= 6
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_all_eight_orientations_are_followed(tmp_path, kind):
+    upright = GRADIENT[:, :17]
+    stored = [
+        upright,
+        np.fliplr(upright),
+        np.rot90(upright, 2),
+        np.flipud(upright),
+        upright.T,
+        np.rot90(upright),
+        np.rot90(upright, 2).T,
+        np.rot90(upright, -1),
+    ]
+    for orientation, pixels in enumerate(stored, 1):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        photo = Image.fromarray(np.ascontiguousarray(pixels))
+        (tmp_path / "photo").write_bytes(saved(photo, kind, exif=exif))
+        image = read(tmp_path / "photo", grayscale=True)[0].astype(int)
+        assert image.shape == upright.shape, orientation
+        assert np.abs(image - upright).mean() < 4, orientation
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>no image</html>", b"\xff\xd8\xff\xe0 broken"])
+@pytest.mark.parametrize("content", [b"", b"<html>no image</html>", b"\xff\xd8\xff\xe0 broken", b"%PDF-1.7"])
 def test_what_is_no_image_is_named(tmp_path, content):
     path = tmp_path / "bad.jpg"
     path.write_bytes(content)
@@ -86,3 +182,78 @@ def test_a_truncated_image_is_named(tmp_path, kind):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"gone\.jpg: cannot be read\. No such file"):
         read(tmp_path / "gone.jpg")
+
+
+def test_what_is_no_image_is_told_what_is_expected(tmp_path):
+    (tmp_path / "page.jpg").write_bytes(b"<html></html>")
+    with pytest.raises(DataError) as raised:
+        read(tmp_path / "page.jpg")
+    message = "It is no image, or a damaged one. Expected JPEG, PNG, BMP, TIFF, WEBP or GIF"
+    assert str(raised.value) == f"{tmp_path}/page.jpg: cannot be read. {message}"
+
+
+def test_an_empty_file_and_a_folder_are_named(tmp_path):
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(DataError, match=r"empty\.png: cannot be read\. The file is empty"):
+        read(tmp_path / "empty.png")
+    with pytest.raises(DataError, match=r"cannot be read\. Is a directory"):
+        read(tmp_path)
+
+
+def test_decompression_bombs_are_refused(tmp_path):
+    (tmp_path / "bomb.png").write_bytes(png((60_000, 60_000, 8, 0), [b""]))
+    jpeg = bytearray(saved(Image.fromarray(GRADIENT), "JPEG"))
+    place = jpeg.index(b"\xff\xc0") + 5
+    jpeg[place : place + 4] = struct.pack(">HH", 60_000, 60_000)
+    (tmp_path / "bomb.jpg").write_bytes(jpeg)
+    for name in ("bomb.png", "bomb.jpg"):
+        with pytest.raises(DataError, match=rf"{name}: cannot be decoded\. Image size \(3600000000 pixels\)"):
+            read(tmp_path / name)
+
+
+def test_an_image_that_pillow_warns_of_is_read_without_a_word(tmp_path):
+    # Larger than what Pillow finds large, smaller than a decompression bomb.
+    large = Image.new("1", (10_000, 9_000), 1)
+    large.save(tmp_path / "large.png")
+    assert read(tmp_path / "large.png", grayscale=True).shape == (1, 9_000, 10_000)
+
+
+def whole_files():
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    noise = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    for kind in ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF"):
+        yield kind, saved(image, kind)
+    yield "Exif JPEG", saved(image, "JPEG", exif=turned)
+    yield "CMYK JPEG", saved(image.convert("CMYK"), "JPEG")
+    yield "Exif PNG", saved(image, "PNG", exif=turned)
+    yield "palette PNG", saved(image.convert("P"), "PNG", transparency=bytes(range(100)))
+    yield "16-bit PNG", png((5, 6, 16, 2), [row.astype(">u2").tobytes() for row in DEEP])
+    yield "LZW TIFF", saved(image, "TIFF", compression="tiff_lzw")
+
+
+@pytest.mark.parametrize(("kind", "whole"), list(whole_files()), ids=lambda x: x if isinstance(x, str) else "")
+def test_a_damaged_file_is_an_image_or_is_named(tmp_path, kind, whole):
+    random = np.random.default_rng(1)
+    path = tmp_path / "damaged.jpg"
+    failed = 0
+    for number in range(80):
+        damaged = bytearray(whole)
+        if number % 4 == 0:
+            del damaged[random.integers(len(whole)) :]
+        else:  # most of what can go wrong is in the header
+            reach = len(whole) if number % 4 == 1 else min(len(whole), 200)
+            for place in random.integers(0, reach, random.integers(1, 6)):
+                damaged[place] = random.integers(256)
+        path.write_bytes(damaged)
+        try:
+            image = read(path)
+        except DataError as error:
+            assert str(error).startswith(f"{path}: cannot be ")
+            failed += 1
+        else:
+            assert image.dtype == np.uint8
+            assert image.ndim == 3
+            assert len(image) == 3
+    assert failed
