@@ -1,0 +1,50 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rayrml.cluster import allocate
+from rayrml.config import Ray
+from rayrml.errors import ClusterError, ConfigError
+
+
+def taken(resources, nodes=1, attached=False, **settings):
+    return allocate(Ray(**settings), resources, nodes, attached=attached)
+
+
+@given(st.integers(1, 64), st.integers(1, 64), st.booleans())
+def test_workers_always_leave_room_for_a_task_that_decodes(cpus, num_workers, attached):
+    found = taken({"CPU": cpus}, attached=attached, num_workers=num_workers)
+    workers = 0 if found.in_driver else num_workers * found.resources_per_worker["CPU"]
+    assert workers + found.decode_cpus <= cpus
+    assert found.decode_cpus > 0
+
+
+def test_one_worker_on_one_machine_is_the_driver():
+    assert taken({"CPU": 2}).in_driver
+    assert not taken({"CPU": 2}, num_workers=2).in_driver
+    assert not taken({"CPU": 2}, nodes=2).in_driver
+    assert not taken({"CPU": 2}, attached=True).in_driver
+    assert not taken({"CPU": 2}, num_workers=(1, 1)).in_driver
+
+
+def test_without_a_number_every_gpu_has_a_worker():
+    found = taken({"CPU": 16, "GPU": 4})
+    assert (found.num_workers, found.use_gpu, found.resources_per_worker["GPU"]) == (4, True, 1)
+    assert taken({"CPU": 16, "GPU": 4}, use_gpu=False).num_workers == 1
+
+
+def test_a_gpu_that_is_not_there_is_refused_unless_the_cluster_may_grow():
+    with pytest.raises(ClusterError, match=r"ray\.use_gpu: there is no GPU"):
+        taken({"CPU": 2}, use_gpu=True)
+    assert taken({"CPU": 2}, use_gpu=True, attached=True).use_gpu
+
+
+def test_workers_that_would_starve_decoding_are_refused_with_the_largest_share():
+    with pytest.raises(ConfigError, match=r"ray\.resources_per_worker\.CPU: 2 workers of 1 CPUs leave none of 2"):
+        taken({"CPU": 2}, num_workers=2, resources_per_worker={"CPU": 1.0})
+    assert taken({"CPU": 2}, num_workers=2, resources_per_worker={"CPU": 0.9}).decode_cpus == pytest.approx(0.2)
+
+
+def test_a_cluster_without_cpus_is_refused():
+    with pytest.raises(ClusterError, match="no CPU"):
+        taken({"GPU": 1})
