@@ -179,6 +179,16 @@ def test_evaluation_is_the_same_each_time_and_needs_no_generator(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_everything_happens_on_the_device_of_the_images(name):
+    """A device that computes shapes alone: it refuses to work with tensors of another one, as a GPU does."""
+    device = torch.device("meta")
+    input, target = batched(name)(images().to(device), images().to(device), seeded())
+    expected, _ = batched(name)(images(), images(), seeded())
+    assert input.device == target.device == device
+    assert input.shape == expected.shape
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_inputs_are_not_changed_in_place(name):
     given = images()
     batched(name)(given, given, seeded())
