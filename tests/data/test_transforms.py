@@ -217,7 +217,7 @@ def test_what_is_not_random_is_done_on_images_until_something_is():
     chosen = parse([{"resize": [20, 30]}, {"rotate": 10}, FLIP, {"center_crop": [5, 5]}], "t")
     transforms = split(chosen, chosen)
     for operations in (transforms.input, transforms.target):
-        assert [where for where, _ in operations.steps] == ["t[0].resize", "t[1].rotate"]
+        assert [where.split()[0] for where, _ in operations.steps] == ["t[0].resize", "t[1].rotate"]
     assert [s.where for s in transforms.batched.steps if s.part == "input"] == [
         "t[2].random_horizontal_flip",
         "t[3].center_crop",
@@ -322,7 +322,7 @@ def test_what_reads_pixels_is_told_if_it_comes_after_normalize():
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        ("normalize", (1, 9, 9), "'mean' has 3 numbers, but images have 1 channels here"),
+        ("normalize", (1, 9, 9), "'mean' is for images of 3 channels, but they have 1 here"),
         ("convert_color", (1, 9, 9), "'RGB2HSV' takes images of 3 channels, but they have 1 here"),
         ("random_patches", (3, 9, 4), "squares of 5 pixels are larger than images of 9 x 4"),
     ],
@@ -331,6 +331,35 @@ def test_images_that_a_transform_cannot_take_are_told(name, shape, message):
     with pytest.raises(ConfigError) as raised:
         batched(name).shape(shape)
     assert str(raised.value) == f"t[1].{name}: {message}"
+
+
+def test_it_is_told_whether_inputs_or_targets_cannot_be_taken():
+    chosen = parse(
+        [{"convert_color": "RGB2GRAY"}, FLIP, {"normalize": {"mean": [0.5]}}, {"normalize": {"std": [1, 2, 3]}}], "t"
+    )
+    transforms = split(chosen, chosen)
+    with pytest.raises(ConfigError, match=r"^t\[0\]\.convert_color: 'RGB2GRAY' takes"):
+        transforms.input.shape((1, 5, 5))
+    with pytest.raises(ConfigError, match=r"^t\[0\]\.convert_color \(of targets\): 'RGB2GRAY' takes"):
+        transforms.target.shape((1, 5, 5))
+    with pytest.raises(ConfigError, match=r"^t\[3\]\.normalize \(of targets\): 'std' is for"):
+        transforms.batched.shape((1, 5, 5), "target")
+
+
+@pytest.mark.parametrize("last", [{"mixup": 0.5}, {"cutmix": 0.5}])
+def test_targets_are_ready_before_samples_are_mixed(last):
+    turn = {"random_rotate": 90}
+    transforms = split(parse([turn, last], "i"), parse([turn], "t")).batched
+    input, target = transforms(images(16), images(16), seeded())
+    assert torch.equal(input, target)
+
+
+def test_targets_that_are_made_of_inputs_are_changed_afterwards():
+    patches = {"random_patches": {"number": 2, "size": 4}}
+    transforms = split(parse([patches], "i"), parse([FLIP, {"center_crop": [8, 8]}], "t")).batched
+    assert transforms.makes_target
+    input, target = transforms(images(), None, seeded())
+    torch.testing.assert_close(input[:, :, 4:12, 8:16] + target, images()[:, :, 4:12, 8:16] / 255)
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,8 @@ def split(
     """
     kind: Targets = "masks" if target_is_mask else "labels" if target_is_label else "images" if targets else "none"
     resampling: Resampling = "nearest" if target_is_mask else "bilinear"
+    if targets == inputs:  # then their JSON path does not tell which of both a mistake is about
+        targets = [dataclasses.replace(choice, where=f"{choice.where} (of targets)") for choice in targets]
     input_operations, input_rest = image_operations(inputs, "bilinear")
     target_operations, target_rest = image_operations(targets, resampling)
     order = in_one_order(steps(input_rest, "input"), steps(target_rest, "target"), kind)

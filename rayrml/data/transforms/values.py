@@ -43,7 +43,7 @@ class Normalize(Transform):
         """(C, H, W), as it is."""
         for name, value in (("mean", self.mean), ("std", self.std)):
             if isinstance(value, tuple) and len(value) not in (1, shape[0]):
-                message = f"'{name}' has {len(value)} numbers, but images have {shape[0]} channels here"
+                message = f"'{name}' is for images of {len(value)} channels, but they have {shape[0]} here"
                 raise ConfigError(Problem("", message))
         return shape
 
