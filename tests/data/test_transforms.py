@@ -370,6 +370,11 @@ def test_targets_that_are_made_of_inputs_are_changed_afterwards():
             {"target_is_label": True},
             "cannot do with targets that are labels. Expected no targets, or images",
         ),
+        (
+            "cutmix",
+            {"target_is_label": True},
+            "mixes labels. Expected a loss that takes shares of classes, such as CrossEntropy",
+        ),
         ("mixup", {"target_is_mask": True}, "cannot do with targets that are masks. Expected labels or images"),
     ],
 )

@@ -14,6 +14,7 @@ from rayrml.data.transforms.mixing import PairTransform, Targets
 from rayrml.data.transforms.steps import Step, image_operations, in_one_order, steps
 from rayrml.data.transforms.table import Placed
 from rayrml.data.transforms.transform import to_floats
+from rayrml.errors import ConfigError, Problem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +47,7 @@ class BatchTransforms:
         """
         if not len(input):
             return input, target
-        if self.shares_labels and target is not None and target.ndim == 1:
-            if self.num_classes is None:
-                raise ValueError("labels can be mixed only if the number of classes is known")
+        if self.num_classes is not None and self.shares_labels and target is not None and target.ndim == 1:
             target = F.one_hot(target, self.num_classes).float()
         draws: dict[tuple[str, int], torch.Tensor] = {}
         for step in self.steps:
@@ -129,10 +128,10 @@ def split(
         targets: what is done to targets if they are images; often the same as `inputs`.
         target_is_mask: targets are images of values that must not be mixed.
         target_is_label: targets are class indices.
-        num_classes: how many shares a label turns into where samples are mixed.
+        num_classes: how many shares a label turns into where samples are mixed; None if the loss takes no shares.
 
     Raises:
-        ConfigError: transforms that cannot do with this kind of targets.
+        ConfigError: transforms that cannot do with this kind of targets, or of loss.
     """
     kind: Targets = "masks" if target_is_mask else "labels" if target_is_label else "images" if targets else "none"
     resampling: Resampling = "nearest" if target_is_mask else "bilinear"
@@ -141,6 +140,10 @@ def split(
     input_operations, input_rest = image_operations(inputs, "bilinear")
     target_operations, target_rest = image_operations(targets, resampling)
     order = in_one_order(steps(input_rest, "input"), steps(target_rest, "target"), kind)
+    mixing = [step.where for step in order if step.shares_labels and target_is_label]
+    if mixing and num_classes is None:
+        message = "mixes labels. Expected a loss that takes shares of classes, such as CrossEntropy"
+        raise ConfigError(*(Problem(where, message) for where in mixing))
     return Transforms(input_operations, target_operations, BatchTransforms(order, resampling, num_classes))
 
 
