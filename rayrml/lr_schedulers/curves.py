@@ -1,23 +1,17 @@
-"""Learning rates over the epochs: each row is a curve, and one curve or several in sequence make a schedule.
+"""Learning rates over the epochs: each row of the table is a curve, a multiple of the optimizer's own rate.
 
-A curve gives the rate of an epoch as a multiple of the optimizer's own learning rate. In a sequence each curve begins
-where that rate is whole, and lasts `num_epochs`; the last one, if it says nothing else, lasts as long as the training.
+What builders take by position is the number of epochs that the training still has when the curve begins.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-import torch
 from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-
-from rayrml.errors import ConfigError, Problem
-from rayrml.lookup import Choice, choose
 
 Share = Annotated[float, Field(ge=0, le=1)]
 StartFactor = Annotated[float, Field(gt=0, le=1)]
@@ -183,121 +177,6 @@ class Plateau(Curve):
         self.best, self.waited, self.resting, self.reached = (
             state[name] for name in ("best", "waited", "resting", "reached")
         )
-
-
-class Schedule:
-    """Sets the learning rate of an optimizer, epoch by epoch."""
-
-    def __init__(self, optimizer: torch.optim.Optimizer, curves: Sequence[Curve]):
-        self._optimizer = optimizer
-        self._curves = curves
-        # Kept in the optimizer's state too: a resumed one has some later rate in 'lr'.
-        self._rates = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
-        self._epoch = 0
-        self._set()
-
-    def step(self, loss: float | None) -> None:
-        """End an epoch, whose loss may decide on the rate of the next one."""
-        curve, epoch = self._now()
-        if curve.num_epochs is None or epoch < curve.num_epochs:
-            curve.observe(loss)
-        self._epoch += 1
-        self._set()
-
-    @property
-    def rate(self) -> float:
-        """The learning rate of the epoch that comes next or is under way."""
-        return float(self._optimizer.param_groups[0]["lr"])
-
-    @property
-    def verbose(self) -> bool:
-        """Whether the rate of this epoch is to be printed."""
-        return self._now()[0].verbose
-
-    def state_dict(self) -> dict[str, Any]:
-        """Numbers from which `load_state_dict` goes on."""
-        return {"epoch": self._epoch, "curves": [curve.state_dict() for curve in self._curves]}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was called, and set the rate of that epoch."""
-        self._epoch = state["epoch"]
-        for curve, inner in zip(self._curves, state["curves"], strict=True):
-            curve.load_state_dict(inner)
-        self._set()
-
-    def _set(self) -> None:
-        curve, epoch = self._now()
-        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * curve.factor(epoch)
-
-    def _now(self) -> tuple[Curve, int]:
-        """The curve that holds now, and the epochs since it began; the last one stays at its end."""
-        epoch = self._epoch
-        for curve in self._curves[:-1]:
-            length = curve.num_epochs or 0
-            if epoch < length:
-                return curve, epoch
-            epoch -= length
-        last = self._curves[-1]
-        return last, epoch if last.num_epochs is None else min(epoch, last.num_epochs)
-
-
-@dataclasses.dataclass(frozen=True)
-class ScheduleChoice:
-    """Validated rows of the schedulers, ready to be built (and to be sent to a worker and built there)."""
-
-    choices: tuple[Choice, ...]
-
-    @property
-    def name(self) -> str:
-        """The rows' names, in their order."""
-        return ", ".join(choice.name for choice in self.choices)
-
-    @property
-    def settings(self) -> list[dict[str, Any]]:
-        """All arguments of each row, with its name as `type`."""
-        return [{"type": choice.name, **choice.settings} for choice in self.choices]
-
-    def build(self, optimizer: torch.optim.Optimizer, num_epochs: int) -> Schedule:
-        """The schedule of `optimizer` in a training of `num_epochs`; sets the rate of the first epoch."""
-        curves: list[Curve] = []
-        for choice in self.choices:
-            curves.append(choice.build(max(num_epochs, 1)))
-            num_epochs -= curves[-1].num_epochs or 0
-        return Schedule(optimizer, curves)
-
-
-def choose_schedule(section: Any, path: str) -> ScheduleChoice:
-    """The rows of `LR_SCHEDULERS` that a JSON object, or a list of objects in sequence, names.
-
-    Raises:
-        ConfigError: every mistake of the section, each with its JSON path below `path`.
-    """
-    listed = isinstance(section, list)
-    parts = section if listed else [section]
-    if not parts:
-        raise ConfigError(Problem(path, "expected at least one scheduler, got an empty list"))
-    choices: list[Choice] = []
-    mistakes: list[Problem] = []
-    for i, part in enumerate(parts):
-        where = f"{path}.{i}" if listed else path
-        try:
-            choices.append(_choose_part(part, where, followed=i < len(parts) - 1))
-        except ConfigError as error:
-            mistakes += error.problems
-    if mistakes:
-        raise ConfigError(*mistakes)
-    return ScheduleChoice(tuple(choices))
-
-
-def _choose_part(part: Any, path: str, *, followed: bool) -> Choice:
-    if not isinstance(part, Mapping):
-        raise ConfigError(Problem(path, "expected an object with the key 'type'"))
-    choice = choose(LR_SCHEDULERS, part, path)
-    if followed and choice.settings["num_epochs"] is None:
-        message = "this key is missing. A scheduler that another one follows must say how many epochs it lasts"
-        raise ConfigError(Problem(f"{path}.num_epochs", message))
-    return choice
 
 
 LR_SCHEDULERS = {

@@ -1,0 +1,6 @@
+"""The table of learning rate schedulers, and the schedules that its rows make."""
+
+from rayrml.lr_schedulers.curves import LR_SCHEDULERS
+from rayrml.lr_schedulers.schedule import Schedule, ScheduleChoice, choose_schedule
+
+__all__ = ["LR_SCHEDULERS", "Schedule", "ScheduleChoice", "choose_schedule"]
