@@ -9,7 +9,7 @@ from typing import Literal
 from rayrml.config import Data
 from rayrml.data.discovery import Samples, find_samples, label_by_folder, pair
 from rayrml.data.image_ops import ImageOperations
-from rayrml.data.pipeline import Side, Source
+from rayrml.data.pipeline import RESIZE_HINT, Side, Source
 from rayrml.data.readers import READERS, Reader
 from rayrml.data.transforms import Placed, Transforms, parse, split
 from rayrml.findings import Findings
@@ -88,7 +88,9 @@ class DatasetsPreparation:
             shapes = [transforms.batched.shape(training.shape)] if training else []
             shapes += [transforms.batched.evaluation().shape(test.shape)] if test else []
             if len(set(shapes)) > 1:
-                self.findings.add(DATA, f"training images become {shapes[0]}, but test images {shapes[1]}")
+                first = [source.samples.path(0) for source in (training, test) if source is not None]
+                message = f"'{first[0]}' becomes {shapes[0]}, but '{first[1]}' {shapes[1]}. {RESIZE_HINT}"
+                self.findings.add(DATA, message)
             test_targets = self.data.targets == "labels" or bool(
                 self.targets_are_images and (self.data.test_target_path or not self.data.target_path)
             )

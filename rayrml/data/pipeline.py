@@ -17,6 +17,7 @@ from rayrml.data.discovery import Samples
 from rayrml.errors import ConfigError, DataError
 from rayrml.lookup import Choice
 
+RESIZE_HINT = 'The transform {"resize": [height, width]} gives all images one size'
 _CHUNK_BYTES = 32 * 2**20  # a task's output: small enough for the object store, large enough to be worth a task
 _SEPARATOR = b"\0"  # the one byte that no path has
 
@@ -44,7 +45,7 @@ class Side:
             array = self.prepare(array)
         if array.shape != self.shape:
             first = self.samples.path(0)
-            raise DataError(f"{path}: is {_size(array.shape)}, but {first} is {_size(self.shape)}")
+            raise DataError(f"{path}: is {_size(array.shape)}, but {first} is {_size(self.shape)}. {RESIZE_HINT}")
         return array
 
 
