@@ -373,7 +373,7 @@ def test_targets_that_are_made_of_inputs_are_changed_afterwards():
         (
             "cutmix",
             {"target_is_label": True},
-            "mixes labels. Expected a loss that takes shares of classes, such as CrossEntropy",
+            "mixes labels. Expected a loss that takes each class's share, not the label of one",
         ),
         ("mixup", {"target_is_mask": True}, "cannot do with targets that are masks. Expected labels or images"),
     ],

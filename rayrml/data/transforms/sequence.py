@@ -142,7 +142,7 @@ def split(
     order = in_one_order(steps(input_rest, "input"), steps(target_rest, "target"), kind)
     mixing = [step.where for step in order if step.shares_labels and target_is_label]
     if mixing and num_classes is None:
-        message = "mixes labels. Expected a loss that takes shares of classes, such as CrossEntropy"
+        message = "mixes labels. Expected a loss that takes each class's share, not the label of one"
         raise ConfigError(*(Problem(where, message) for where in mixing))
     return Transforms(input_operations, target_operations, BatchTransforms(order, resampling, num_classes))
 
