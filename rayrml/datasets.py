@@ -78,6 +78,15 @@ class DatasetsPreparation:
         """Whether targets are read from files, or are the inputs themselves."""
         return self.data.targets not in (None, "labels")
 
+    @property
+    def _inputs_are_targets(self) -> bool:
+        """Whether targets are the input files read in another way: in colour, say, where inputs are gray."""
+        data = self.data
+        differ = data.input_transforms != data.target_transforms or data.one_channel("input") != data.one_channel(
+            "target"
+        )
+        return self.targets_are_images and differ and not data.target_path and not data.test_target_path
+
     def _put_together(
         self, sources: dict[str, Source | None], transforms: Transforms, classes: tuple[str, ...]
     ) -> Datasets | None:
@@ -175,8 +184,10 @@ class DatasetsPreparation:
         with self.findings.gathering():
             built: Reader = reader.build()
             inputs = find_samples(path, built.extensions, f"{DATA}.{prefix}input_path")
-            if target_reader is None or target_path is None:
+            if target_reader is None or (target_path is None and not self._inputs_are_targets):
                 return inputs, None
+            if target_path is None:
+                return inputs, inputs
             where = f"{DATA}.{prefix}target_path"
             return pair(inputs, find_samples(target_path, target_reader.build().extensions, where), where)
         return None

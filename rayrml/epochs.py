@@ -19,10 +19,9 @@ from rayrml.feeding import TEST, TRAINING, TRANSFORMS, Feed, Feeder
 from rayrml.jobs import Job, Outputs, output_path
 from rayrml.lookup import Choice
 from rayrml.lr_schedulers import Schedule
-from rayrml.metrics import METRICS
 from rayrml.predictions import PredictionSink
 from rayrml.run_log import BatchesTrained, BatchRow, Emit, EpochDone, Evaluated, Message, Phase, Saved, Started
-from rayrml.steps import EvaluationStep, Trained, TrainingStep, as_target, autocast_dtype
+from rayrml.steps import EvaluationStep, Trained, TrainingStep, as_target, autocast_dtype, metric_of
 from rayrml.workers import Workers, global_batch_sizes
 
 _SECONDS_BETWEEN_REPORTS = 0.25
@@ -126,7 +125,7 @@ class Worker:
         started = time.perf_counter()
         self.network.eval()
         compares = self.job.test_targets
-        metric = METRICS[self.loss.metric]() if self.loss.metric and compares else None
+        metric = metric_of(self.loss) if compares else None
         step = EvaluationStep(
             self.network, self.loss if compares else None, metric, workers=self.workers, autocast=self.autocast
         )

@@ -150,7 +150,11 @@ def _message(item: Any, model: type[pydantic.BaseModel], loc: list[int | str], t
     if item["type"] == "missing":
         return "this key is missing and has no default"
     message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    message = message.replace("a valid dictionary", "an object").replace("a valid tuple", "a list")
+    message = (
+        message.replace("a valid dictionary", "an object")
+        .replace("a valid tuple", "a list")
+        .replace("a valid array", "a list")
+    )
     if item["type"] == "value_error":
         return message
     return f"expected {message}, got {json.dumps(item['input'], default=str)}"

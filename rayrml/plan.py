@@ -107,6 +107,9 @@ class _Preparation:
         self._consistency()
         loss = self._row(LOSSES, self.nn.loss, "loss", "function")
         optimizer, schedule = self._optimizer()
+        if optimizer and optimizer.name == "Hessian" and self.nn.gradient_clip is not None:
+            message = "cannot be used with the Hessian optimizer, whose search needs the loss's own gradient"
+            self.findings.add("neural_network.gradient_clip", message)
         checkpoint = self._checkpoint()
         takes_shares = loss is not None and loss.build().targets == "arrays"
         preparation = DatasetsPreparation(self.data, self.findings, loss_takes_shares=takes_shares)

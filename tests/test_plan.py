@@ -269,3 +269,13 @@ def test_mistakes_in_schedulers_are_shown_with_their_place(right):
     found = mistakes(config)
     assert all(m.startswith("neural_network.optimizer.lr_scheduler.") for m in found)
     assert len(found) == 2
+
+
+def test_the_same_files_may_be_inputs_in_gray_and_targets_in_colour(folders):
+    config = painting(folders, grayscale=None, input_grayscale=True, target_grayscale=False)
+    config["neural_network"]["data"].pop("target_path")
+    config["neural_network"]["data"].pop("grayscale")
+    config["neural_network"]["layers"][1]["config"]["filters"] = 3
+    plan = prepare(config, {})
+    assert (plan.training.input.shape, plan.training.target.shape) == ((1, 28, 28), (3, 28, 28))
+    assert plan.training.target.samples.names == plan.training.input.samples.names
