@@ -122,6 +122,7 @@ class _Preparation:
         if datasets is None:
             return None
         self._outputs(network, datasets, loss)
+        self._stopping(datasets, loss)
         return Plan(
             config=self.config,
             name=name,
@@ -202,6 +203,17 @@ class _Preparation:
         if (expected, shape[0]) == (1, 3):
             return '. "grayscale": true reads images with one channel'
         return ""
+
+    def _stopping(self, datasets: Datasets, choice: Choice | None) -> None:
+        """The figure that decides on early stopping must be one that there is."""
+        stopping = self.nn.early_stopping
+        if stopping is None or choice is None:
+            return
+        tested = ["test_loss", choice.build().metric] if datasets.test_targets else []
+        figures = ["train_loss", *filter(None, tested)]
+        if stopping.metric not in figures:
+            message = f"there is no figure '{stopping.metric}' in this run. Expected one of {', '.join(figures)}"
+            self.findings.add("neural_network.early_stopping.metric", message)
 
     def _outputs(self, network: Network, datasets: Datasets, choice: Choice | None) -> None:
         """Targets must fit the network's output, and class indices be indices of it."""

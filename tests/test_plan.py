@@ -279,3 +279,17 @@ def test_the_same_files_may_be_inputs_in_gray_and_targets_in_colour(folders):
     plan = prepare(config, {})
     assert (plan.training.input.shape, plan.training.target.shape) == ((1, 28, 28), (3, 28, 28))
     assert plan.training.target.samples.names == plan.training.input.samples.names
+
+
+def test_early_stopping_needs_a_figure_that_there_is(right):
+    config = changed(right, early_stopping={"metric": "accuracy"})
+    assert prepare(config, {}).config.neural_network.early_stopping.patience == 5
+    found = mistakes(changed(config, data__test_input_path=None))
+    assert found == [
+        "neural_network.early_stopping.metric: there is no figure 'accuracy' in this run. Expected one of train_loss"
+    ]
+
+
+def test_clipping_and_the_second_order_optimizer_exclude_each_other(right):
+    found = mistakes(changed(right, optimizer={"type": "Hessian"}, gradient_clip=1.0))
+    assert found[0].startswith("neural_network.gradient_clip: cannot be used with the Hessian optimizer")
