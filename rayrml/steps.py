@@ -91,6 +91,10 @@ class TrainingStep:
         self.autocast = autocast
         self.gradient_clip = gradient_clip
         self.by_closure = needs_closure(optimizer)
+        if self.by_closure:
+            # Such an optimizer takes all gradients as one row of numbers, which kernels with their channels together
+            # in memory are not.
+            network.to(memory_format=torch.contiguous_format)
         if self.by_closure and gradient_clip is not None:
             message = "cannot be used with this optimizer, whose line search needs the loss's own gradient"
             raise ConfigError(Problem("neural_network.gradient_clip", message))
@@ -181,7 +185,9 @@ class _SharedGradient:
         self.loss = self.everything[count]
         self.weight = self.everything[count + 1]
         for parameter, piece in zip(parameters, self.gradient.split([p.numel() for p in parameters]), strict=True):
-            parameter.grad = piece.view_as(parameter)
+            # In the parameter's own order in memory (kernels have their channels together): fused optimizers go through
+            # parameter and gradient side by side, and do not look at the strides.
+            parameter.grad = piece.as_strided(parameter.size(), parameter.stride())
 
 
 class _Draws:

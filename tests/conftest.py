@@ -67,7 +67,8 @@ def dense_network(classes: int, size: tuple[int, int] = (28, 28), channels: int 
     return [
         {"class_name": "InputLayer", "config": {"batch_input_shape": [None, *size, channels], "name": "input"}},
         {"class_name": "Conv2D", "config": {"name": "conv", "filters": 4, "kernel_size": 3, "activation": "relu"}},
-        {"class_name": "MaxPooling2D", "config": {"name": "pool", "pool_size": 4}},
+        {"class_name": "MaxPooling2D", "config": {"name": "pool", "pool_size": 3}},
+        {"class_name": "Conv2D", "config": {"name": "conv_2", "filters": 6, "kernel_size": 3, "activation": "relu"}},
         {"class_name": "Flatten", "config": {"name": "flatten"}},
         {"class_name": "Dense", "config": {"name": "dense", "units": classes, "activation": "log_softmax"}},
     ]

@@ -65,8 +65,8 @@ def test_without_a_verb_the_configuration_is_run(form, tmp_path, capsys):
 
 def test_check_shows_layers_and_classes(config, capsys):
     _, out, _ = answer(capsys, "check", str(config))
-    assert re.search(r"dense +Dense +\(2,\) +290\n", out)
-    assert re.search(r"Total parameters +: 330\n", out)
+    assert re.search(r"dense +Dense +\(2,\) +434\n", out)
+    assert re.search(r"Total parameters +: 696\n", out)
     assert re.search(r"Class \(training\) +Samples\n.* 3 +8\n.* 5 +8\n", out)
 
 

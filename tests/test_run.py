@@ -157,8 +157,9 @@ def test_a_checkpoint_holds_all_that_is_needed_to_go_on(runs, key):
     loaded = checkpoints.load(result.checkpoints[1])
     assert (loaded.epoch, loaded.classes, loaded.input_shape) == (2, ("1", "4", "7"), (1, 28, 28))
     assert loaded.layers == dense_network(3)
-    assert len(loaded.optimizer["state"]) == 4
-    assert sorted(loaded.network) == ["conv.bias", "conv.weight", "dense.bias", "dense.weight"]
+    assert len(loaded.optimizer["state"]) == 6
+    layers = ("conv", "conv_2", "dense")
+    assert sorted(loaded.network) == [f"{layer}.{part}" for layer in layers for part in ("bias", "weight")]
 
 
 @pytest.mark.parametrize("key", ALL)
@@ -336,7 +337,7 @@ def test_debug_draws_the_network_and_its_statistics(ray_cluster, folder, tmp_pat
     config = resumable(folder, tmp_path, num_epochs=2, debug=True, debug_interval=2)
     rayrml.run(config, overrides={"data.preload": True}, quiet=True)
     (plain,), (drawn,) = tmp_path.glob("*[!_2].dot"), tmp_path.glob("*_2.dot")
-    assert plain.read_text().count("->") == 5
+    assert plain.read_text().count("->") == 6
     assert "Conv2D" in plain.read_text()
     assert "d weight:" in drawn.read_text()
 

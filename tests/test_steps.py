@@ -1,4 +1,5 @@
 import copy
+import functools
 import multiprocessing
 import socket
 
@@ -16,8 +17,10 @@ from rayrml.workers import Workers
 
 
 def network():
+    """A small network whose second kernel has its channels together in memory, as rayrml's own kernels have them."""
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 36, 4), nn.LogSoftmax(1))
+    layers = [nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(64, 4), nn.LogSoftmax(1)]
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
 
 def samples(count, seed=0):
@@ -26,8 +29,9 @@ def samples(count, seed=0):
     return images, torch.randint(0, 4, (count,), generator=generator)
 
 
-def step_of(net, loss=None, **options):
-    return TrainingStep(net, loss or LOSSES["NLL"](), torch.optim.SGD(net.parameters(), lr=0.1), **options)
+def step_of(net, loss=None, optimizer="SGD", **options):
+    built = OPTIMIZERS[optimizer](net.parameters(), learning_rate=0.1)
+    return TrainingStep(net, loss or LOSSES["NLL"](), built, **options)
 
 
 def test_pixels_become_numbers_from_0_to_1():
@@ -210,6 +214,9 @@ def _cases():
     yield LOSSES["Dice"](source="log_softmax"), sgd, 10, 4
     yield LOSSES["NLL"](), hessian, 10, 4
     yield LOSSES["NLL"](weight=weight, ignore_index=2), hessian, 5, 4
+    for name, optimizer in OPTIMIZERS.items():
+        if name != "Hessian":
+            yield LOSSES["NLL"](), functools.partial(optimizer, learning_rate=0.01), 10, 4
 
 
 def _worker(rank, ports, queue):
