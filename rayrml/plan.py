@@ -111,7 +111,8 @@ class _Preparation:
             message = "cannot be used with the Hessian optimizer, whose search needs the loss's own gradient"
             self.findings.add("neural_network.gradient_clip", message)
         checkpoint = self._checkpoint()
-        takes_shares = loss is not None and loss.build().targets == "arrays"
+        built: Loss | None = None if loss is None else loss.build()
+        takes_shares = built is not None and (built.targets == "arrays" or built.accepts_shares)
         preparation = DatasetsPreparation(self.data, self.findings, loss_takes_shares=takes_shares)
         datasets = preparation.datasets(checkpoint.classes if checkpoint else ())
         layers = self._layers()

@@ -293,3 +293,10 @@ def test_early_stopping_needs_a_figure_that_there_is(right):
 def test_clipping_and_the_second_order_optimizer_exclude_each_other(right):
     found = mistakes(changed(right, optimizer={"type": "Hessian"}, gradient_clip=1.0))
     assert found[0].startswith("neural_network.gradient_clip: cannot be used with the Hessian optimizer")
+
+
+def test_mixed_samples_need_a_loss_that_takes_shares(right):
+    config = changed(right, data__transforms=[{"mixup": 0.2}])
+    assert mistakes(config)[0].startswith("neural_network.data.transforms[0].mixup")
+    plan = prepare(changed(config, loss={"function": "CrossEntropy"}), {})
+    assert plan.datasets.transforms.batched.num_classes == 2

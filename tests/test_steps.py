@@ -12,7 +12,7 @@ from rayrml.errors import ConfigError
 from rayrml.losses import LOSSES
 from rayrml.metrics import METRICS
 from rayrml.optimizers import OPTIMIZERS
-from rayrml.steps import EvaluationStep, TrainingStep, metric_of, to_input
+from rayrml.steps import EvaluationStep, TrainingStep, as_target, metric_of, to_input
 from rayrml.workers import Workers
 
 
@@ -36,6 +36,21 @@ def step_of(net, loss=None, optimizer="SGD", **options):
 
 def test_pixels_become_numbers_from_0_to_1():
     assert to_input(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0, 0.2, 1])
+
+
+def test_images_of_class_numbers_become_indices():
+    image = torch.tensor([[[[0.0, 1.0000001], [1.9999999, 3.0]]]])
+    assert as_target(image, LOSSES["NLL"]()).tolist() == [[[0, 1], [2, 3]]]
+    assert as_target(image, LOSSES["MSE"]()) is image
+
+
+def test_shares_of_classes_stay_as_they_are_where_the_loss_takes_them():
+    shares = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
+    loss = LOSSES["CrossEntropy"]()
+    logits = torch.tensor([[1.0, 2.0], [0.5, 0.1]])
+    expected = -(shares * logits.log_softmax(1)).sum(1).mean()
+    assert loss(logits, as_target(shares, loss)).item() == pytest.approx(expected.item())
+    assert not LOSSES["CrossEntropy"](weight=(1.0, 2.0)).accepts_shares
 
 
 def test_floating_point_input_stays_as_it_is():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Annotated
@@ -27,9 +28,12 @@ def nll(*, weight: ClassWeights = None, ignore_index: int | None = None) -> Loss
 def cross_entropy(*, weight: ClassWeights = None, ignore_index: int | None = None) -> Loss:
     """Negative log-likelihood of the true class, given logits (N, C) or (N, C, *spatial).
 
-    The mean is weighted by the `weight` of the true class; labels of `ignore_index` do not count.
+    The mean is weighted by the `weight` of the true class; labels of `ignore_index` do not count. Without either, the
+    truth may also be shares of the classes (N, C), as mixed samples have them.
     """
-    return _likelihood(functional.cross_entropy, LabelWeights(weight, ignore_index), weight)
+    weights = LabelWeights(weight, ignore_index)
+    loss = _likelihood(functional.cross_entropy, weights, weight)
+    return dataclasses.replace(loss, accepts_shares=weights.trivial)
 
 
 def focal(

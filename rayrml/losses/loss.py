@@ -27,6 +27,7 @@ class Loss:
         num_classes: channels of the output that the row's arguments demand, None for any number.
         ignore_index: label of the pixels that count neither for the loss nor for the metric.
         accepts_labels: class indices will do too where `targets` is `arrays`.
+        accepts_shares: shares of the classes (N, C) will do too where `targets` is `labels`.
     """
 
     function: Function
@@ -38,6 +39,7 @@ class Loss:
     num_classes: int | None = None
     ignore_index: int | None = None
     accepts_labels: bool = False
+    accepts_shares: bool = False
 
     def __call__(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The mean loss of the batch."""
