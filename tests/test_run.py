@@ -371,6 +371,14 @@ def test_other_arithmetic_learns_as_well(ray_cluster, folder, tmp_path, setting)
     assert result.history[1]["train_loss"] < result.history[0]["train_loss"]
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+@pytest.mark.filterwarnings("default")
+def test_a_compiled_network_learns_what_it_learns_otherwise(runs, folder, tmp_path):
+    result = rayrml.run(config_in(folder, tmp_path), overrides={"compile": True}, quiet=True)
+    alone, compiled = weights_of(runs[1, False]), checkpoints.load(result.checkpoints[-1]).network
+    assert all(torch.allclose(compiled[name], alone[name], atol=1e-4) for name in alone)
+
+
 def test_random_transforms_change_training_and_leave_evaluation_alone(ray_cluster, folder, tmp_path):
     transforms = [{"resize": [28, 28]}, {"random_rotate": 30}, {"normalize": {"mean": 0.1, "std": 0.3}}]
     runs = []
