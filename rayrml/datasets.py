@@ -195,14 +195,9 @@ class DatasetsPreparation:
     def _labelled(
         self, found: tuple[Samples, Samples | None], part: str, classes: Sequence[str] | None
     ) -> tuple[Samples, Samples | None] | None:
-        tag, key = (
-            (self.data.training_tag, "input_path")
-            if part == "training"
-            else (
-                self.data.test_tag,
-                "test_input_path",
-            )
-        )
+        is_training = part == "training"
+        tag = self.data.training_tag if is_training else self.data.test_tag
+        key = "input_path" if is_training else "test_input_path"
         with self.findings.gathering():
             return label_by_folder(found[0], tag, f"{DATA}.{key}", classes), found[1]
         return None
