@@ -1,0 +1,376 @@
+"""Slicers: how a large array is cut into samples, and where in it the predictions for them belong.
+
+A `Slicer` is what the JSON says; a `Grid` is its slices of one array. Both are small whatever the array's size, and a
+slice is read alone. Tasks that read data import this module: neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import operator
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Protocol
+
+import numpy as np
+from pydantic import Field
+
+from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.lookup import arguments_model, validate
+
+PaddingMode = Literal["zeros", "neighbors"]
+Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+Margins = tuple[Annotated[int, Field(ge=0)], ...]
+
+
+class Sliceable(Protocol):
+    """A numpy array, a memory map, an HDF5 dataset: what has a shape and is read by basic slicing."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of each axis."""
+        ...
+
+    def __getitem__(self, window: Any, /) -> Any: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Slicer:
+    """How arrays are cut: numbers for each spatial axis of the array, (*spatial) or (C, *spatial).
+
+    Attributes:
+        name: what the predictions' dataset is called after.
+        sizes: cells of a slice; an axis of size 1 is dropped from the sample.
+        strides: cells from one slice to the next.
+        padded_sizes: cells of a slice with its padding: half before, half after, the odd one after.
+        discard_remainders: whether cells behind the last whole slice are left out.
+        transpose: whether the two axes of a sample are swapped.
+        padding_mode: what padding holds: zeros, or what surrounds the slice in the array.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    padded_sizes: tuple[int, ...]
+    discard_remainders: bool = False
+    transpose: bool = False
+    padding_mode: PaddingMode = "zeros"
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """The spatial shape of a sample: padded, without dropped axes, transposed if asked for."""
+        kept = tuple(padded for padded, size in zip(self.padded_sizes, self.sizes, strict=True) if size > 1)
+        return kept[::-1] if self.transpose else kept
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The JSON object that gives this slicer, with all its keys."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+    def grid(self, shape: tuple[int, ...]) -> Grid:
+        """The slices of an array of the spatial shape `shape`.
+
+        Raises:
+            DataError: the array has another number of axes, no cells, or is too small for one whole slice.
+        """
+        shape = tuple(map(int, shape))
+        if len(shape) != len(self.sizes):
+            message = f"cuts arrays of {len(self.sizes)} spatial axes, but this one has the spatial shape {list(shape)}"
+            raise DataError(Problem(self._label, message))
+        if 0 in shape:
+            raise DataError(Problem(self._label, f"the array has no cells: its spatial shape is {list(shape)}"))
+        if self.discard_remainders and any(n < size for n, size in zip(shape, self.sizes, strict=True)):
+            message = f"the array has the spatial shape {list(shape)}, less than one slice of {list(self.sizes)}"
+            cure = "Expected a larger array, or 'discard_remainders' false, which fills it up with zeros"
+            raise DataError(Problem(self._label, f"{message}. {cure}"))
+        return Grid(self, shape)
+
+    @property
+    def _label(self) -> str:
+        return f"slicer '{self.name}'"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Axis:
+    """The slices along one axis of an array."""
+
+    length: int
+    size: int
+    stride: int
+    padded: int
+    discards: bool
+    reaches_out: bool
+
+    @property
+    def count(self) -> int:
+        if self.discards:
+            return (self.length - self.size) // self.stride + 1
+        if self.length <= self.size:
+            return 1
+        # With gaps, the slice that follows the last gap may lie outside of the array.
+        return min(-(-(self.length - self.size) // self.stride) + 1, -(-self.length // self.stride))
+
+    @property
+    def before(self) -> int:
+        """Cells of padding in front of a slice."""
+        return (self.padded - self.size) // 2
+
+    def window(self, start: int) -> tuple[slice, slice]:
+        """What the slice at `start` reads of the array, and where that is in the padded slice."""
+        first = start - self.before
+        if self.reaches_out:
+            low, high = max(first, 0), min(first + self.padded, self.length)
+        else:
+            low, high = start, min(start + self.size, self.length)
+        return slice(low, high), slice(low - first, high - first)
+
+    def inside(self, start: int) -> tuple[slice, slice]:
+        """What the slice at `start` covers of the array, and where that is in the padded slice."""
+        stop = min(start + self.size, self.length)
+        return slice(start, stop), slice(self.before, self.before + stop - start)
+
+    def covered(self) -> np.ndarray:
+        starts = np.arange(self.count) * self.stride
+        changes = np.zeros(self.length + 1, np.int64)
+        changes[starts] += 1
+        np.subtract.at(changes, np.minimum(starts + self.size, self.length), 1)
+        return np.cumsum(changes[:-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """The slices of one array, in the order in which their last axis runs fastest.
+
+    Attributes:
+        slicer: what cuts the array.
+        shape: the array's spatial shape.
+    """
+
+    slicer: Slicer
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return self._length
+
+    def name(self, i: int) -> str:
+        """`start:stop` of slice `i` for each spatial axis, without padding, such as `0:64,0:64,17:273`."""
+        spans = zip(self._starts(i), self.slicer.sizes, strict=True)
+        return ",".join(f"{start}:{start + size}" for start, size in spans)
+
+    def read(self, array: Sliceable, i: int) -> np.ndarray:
+        """The sample (C, *sample_shape) that is slice `i` of `array`, (*spatial) or (C, *spatial); C is 1 without.
+
+        It has the array's dtype in native byte order, and its memory is its own.
+
+        Raises:
+            DataError: the array's shape is not the one that the grid was made for.
+        """
+        channels = self._channels(array.shape)
+        source: list[slice | int] = [slice(None)] * len(channels)
+        target = [slice(None)]
+        for axis, start in zip(self._axes, self._starts(i), strict=True):
+            if axis.size == 1:
+                source.append(start)
+                continue
+            cut, place = axis.window(start)
+            source.append(cut)
+            target.append(place)
+        cells = array[tuple(source)]
+        whole = (*(channels or (1,)), *self.slicer.sample_shape)
+        filled = math.prod(whole) == cells.size
+        sample = (np.empty if filled else np.zeros)(whole, cells.dtype.newbyteorder("="))
+        (sample.swapaxes(1, 2) if self.slicer.transpose else sample)[tuple(target)] = cells
+        return sample
+
+    def place(self, i: int, output: np.ndarray) -> tuple[tuple[slice, ...], np.ndarray]:
+        """Where in the array slice `i` lies, and the network's output (K, *sample_shape) for it as (*region, K).
+
+        The region is that of the array's cells: padding and what lies beyond the array are cut off.
+
+        Raises:
+            DataError: the output's spatial shape is not the sample's.
+        """
+        if output.shape[1:] != self.slicer.sample_shape or output.ndim == 0:
+            expected = f"{list(self.slicer.sample_shape)} after the channels"
+            message = f"predictions can be put together only in the shape of the samples. Expected {expected}"
+            raise DataError(Problem(self.slicer._label, f"{message}, got {list(output.shape[1:])}"))
+        region: list[slice] = []
+        crop: list[slice | None] = []
+        for axis, start in zip(self._axes, self._starts(i), strict=True):
+            covers, part = axis.inside(start)
+            region.append(covers)
+            crop.append(None if axis.size == 1 else part)
+        upright = output.swapaxes(1, 2) if self.slicer.transpose else output
+        return tuple(region), np.moveaxis(upright, 0, -1)[tuple(crop)]
+
+    def covered(self, axis: int) -> np.ndarray:
+        """How many slices cover each cell along an axis (n,); what covers a cell is the product over its axes."""
+        return self._axes[axis].covered()
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether some cell is covered by several slices."""
+        return any(axis.stride < axis.size and axis.count > 1 for axis in self._axes)
+
+    @property
+    def num_uncovered(self) -> int:
+        """How many cells no slice covers."""
+        covered = (int(np.count_nonzero(axis.covered())) for axis in self._axes)
+        return math.prod(self.shape) - math.prod(covered)
+
+    @functools.cached_property
+    def _axes(self) -> tuple[_Axis, ...]:
+        cut = self.slicer
+        axes = zip(self.shape, cut.sizes, cut.strides, cut.padded_sizes, strict=True)
+        return tuple(_Axis(*axis, cut.discard_remainders, cut.padding_mode == "neighbors") for axis in axes)
+
+    @functools.cached_property
+    def _counts(self) -> tuple[int, ...]:
+        return tuple(axis.count for axis in self._axes)
+
+    @functools.cached_property
+    def _length(self) -> int:
+        return math.prod(self._counts)
+
+    def _starts(self, i: int) -> list[int]:
+        """Where slice `i` starts along each axis."""
+        rest = operator.index(i)
+        if not 0 <= rest < self._length:
+            raise IndexError(f"slice {i} of {self._length}")
+        starts: list[int] = []
+        for count, stride in zip(reversed(self._counts), reversed(self.slicer.strides), strict=True):
+            rest, step = divmod(rest, count)
+            starts.append(step * stride)
+        return starts[::-1]
+
+    def _channels(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The length of the array's channel axis, if it has one."""
+        channels = len(shape) - len(self.shape)
+        if channels not in (0, 1) or tuple(shape[channels:]) != self.shape:
+            expected = f"the spatial shape {list(self.shape)}, with or without an axis of channels before it"
+            raise DataError(Problem(self.slicer._label, f"expected an array of {expected}, got {list(shape)}"))
+        return tuple(shape[:channels])
+
+
+def slicer(
+    *,
+    sizes: Sizes,
+    strides: Sizes | None = None,
+    padding: Margins | None = None,
+    padded_sizes: Sizes | None = None,
+    discard_remainders: bool = False,
+    transpose: bool = False,
+    padding_mode: PaddingMode = "zeros",
+    name: str | None = None,
+) -> Slicer:
+    """Samples cut from arrays (*spatial) or (C, *spatial): slices of `sizes`, a number for each spatial axis.
+
+    A size of 1 drops its axis from the sample. `strides` are the steps from slice to slice, the sizes by default:
+    smaller ones overlap, larger ones leave gaps. `padding` adds so many cells on both sides of each axis;
+    `padded_sizes` says how many there are then instead. `padding_mode` tells what is in them: zeros, or the neighbors
+    of the slice in the array. What is left over at the end of an axis is filled up with zeros, or left out if
+    `discard_remainders`. `transpose` swaps the axes of 2-D samples. `name` is part of the predictions' names.
+
+    Raises:
+        ConfigError: every key that does not go with the others.
+    """
+    found = _miscounted(len(sizes), {"strides": strides, "padding": padding, "padded_sizes": padded_sizes})
+    if padding is not None and padded_sizes is not None:
+        found.append(Problem("padded_sizes", "says again what 'padding' says. Expected one of the two"))
+    padded = padded_sizes or sizes
+    if not found:
+        padded = padded if padding is None else tuple(n + 2 * p for n, p in zip(sizes, padding, strict=True))
+        found += _mispadded(sizes, padded, "padded_sizes" if padding is None else "padding")
+    num_kept = sum(size > 1 for size in sizes)
+    if transpose and num_kept != 2:
+        message = f"swaps the two axes of a 2-D sample, but this sample is {num_kept}-D"
+        found.append(Problem("transpose", f"{message}. Expected false, or two sizes above 1"))
+    if name is not None and (name in ("", ".", "..") or "/" in name or "\0" in name):
+        message = f"{json.dumps(name)} cannot be a part of a dataset's name. Expected a name without '/'"
+        found.append(Problem("name", message))
+    if found:
+        raise ConfigError(*found)
+    return Slicer(name or "", sizes, strides or sizes, padded, discard_remainders, transpose, padding_mode)
+
+
+def parse(section: Any, path: str) -> tuple[Slicer, ...]:
+    """The slicers of a JSON list, in its order; those without a name are called `slicer_<k>`, from 0.
+
+    Raises:
+        ConfigError: every mistake in the list, each with its JSON path below `path`.
+    """
+    if not isinstance(section, list):
+        raise ConfigError(
+            Problem(path, f'expected a list of objects such as {{"sizes": [64, 64]}}, got {_short(section)}')
+        )
+    found: list[Problem] = []
+    slicers: dict[int, Slicer] = {}
+    for k, entry in enumerate(section):
+        try:
+            slicers[k] = _one(entry, k, f"{path}[{k}]")
+        except ConfigError as error:
+            found += error.problems
+    found += _disagreeing(slicers, path)
+    if found:
+        raise ConfigError(*found)
+    return tuple(slicers.values())
+
+
+def _one(entry: Any, k: int, path: str) -> Slicer:
+    if not isinstance(entry, Mapping):
+        raise ConfigError(Problem(path, f'expected an object such as {{"sizes": [64, 64]}}, got {_short(entry)}'))
+    arguments = validate(arguments_model(slicer), entry, path, "a slicer takes")
+    try:
+        cut = slicer(**arguments)
+    except ConfigError as error:
+        raise ConfigError(*(Problem(f"{path}.{p.where}", p.message) for p in error.problems)) from None
+    return cut if cut.name else dataclasses.replace(cut, name=f"slicer_{k}")
+
+
+def _miscounted(num_axes: int, given: Mapping[str, tuple[int, ...] | None]) -> list[Problem]:
+    return [
+        Problem(key, f"expected {num_axes} numbers, one for each of 'sizes', got {len(values)}")
+        for key, values in given.items()
+        if values is not None and len(values) != num_axes
+    ]
+
+
+def _mispadded(sizes: tuple[int, ...], padded_sizes: tuple[int, ...], key: str) -> list[Problem]:
+    found: list[Problem] = []
+    for axis, (size, padded) in enumerate(zip(sizes, padded_sizes, strict=True)):
+        if padded < size:
+            message = f"expected at least the size, {size}, for axis {axis}, got {padded}"
+            found.append(Problem(key, message))
+        elif size == 1 and padded > 1:
+            message = f"axis {axis} has size 1 and is dropped. Expected {0 if key == 'padding' else 1} for it"
+            found.append(Problem(key, message))
+    return found
+
+
+def _disagreeing(slicers: Mapping[int, Slicer], path: str) -> list[Problem]:
+    """Complaints about slicers that cut other arrays or give other samples than the first one, and of equal names."""
+    found: list[Problem] = []
+    named: dict[str, int] = {}
+    first, expected = next(iter(slicers.items()), (0, None))
+    for k, cut in slicers.items():
+        if cut.name in named:
+            message = f"'{cut.name}' is the name of {path}[{named[cut.name]}] too. Expected another one"
+            found.append(Problem(f"{path}[{k}].name", message))
+        named.setdefault(cut.name, k)
+        if expected is None:
+            continue
+        if len(cut.sizes) != len(expected.sizes):
+            message = f"expected {len(expected.sizes)} numbers as in {path}[{first}], which cuts the same arrays"
+            found.append(Problem(f"{path}[{k}].sizes", f"{message}, got {len(cut.sizes)}"))
+        elif cut.sample_shape != expected.sample_shape:
+            message = f"gives samples of the shape {list(cut.sample_shape)}, but one network takes those of all slicers"
+            shape = f"{list(expected.sample_shape)} as from {path}[{first}]"
+            found.append(Problem(f"{path}[{k}].sizes", f"{message}. Expected {shape}"))
+    return found
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
