@@ -46,6 +46,12 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+def _known_application(value: Any) -> Any:
+    if _lower(value) in ("gan", "obj"):
+        raise ValueError(f"the application '{value}' is not supported yet. Expected dnn or pde")
+    return value
+
+
 PathString = Annotated[str, AfterValidator(_absolute)]
 AnyCase = BeforeValidator(_lower)
 
@@ -63,11 +69,11 @@ class Data(Section):
     input_type: Annotated[str, AnyCase] | None = Field(default=None, description="data type of the inputs")
     target_type: Annotated[str, AnyCase] | None = Field(default=None, description="data type of the targets")
     input_path: PathString | None = Field(
-        default=None, description="folder of the training inputs, searched recursively"
+        default=None, description="folder of the training inputs, searched recursively, or one file"
     )
-    target_path: PathString | None = Field(default=None, description="folder of the training targets")
+    target_path: PathString | None = Field(default=None, description="folder or file of the training targets")
     test_input_path: PathString | None = Field(default=None, description="folder or file of the test inputs")
-    test_target_path: PathString | None = Field(default=None, description="folder of the test targets")
+    test_target_path: PathString | None = Field(default=None, description="folder or file of the test targets")
     test_output_path: PathString | None = Field(
         default=None, description="folder for the predictions `output_<epoch>.h5`"
     )
@@ -90,6 +96,23 @@ class Data(Section):
         description="a test image's class is the folder under this one",
     )
 
+    slicers: list[Any] = Field(default=[], description="what cuts large arrays into samples, targets like inputs")
+    hdf5_outfile: PathString | None = Field(
+        default=None, description="file in which the predictions for slices are put together again"
+    )
+    hdf5_precision: Annotated[Literal["single", "half"], AnyCase] = Field(
+        default="single", description="floats of `hdf5_outfile`, of 32 or 16 bits"
+    )
+    domain_size: int | None = Field(default=None, description="`pde`: points of the domain in x")
+    num_examples: int | None = Field(default=None, description="`pde`: initial conditions to train on")
+    num_test_examples: int | None = Field(default=None, description="`pde`: initial conditions to evaluate on")
+    bc_frequency: tuple[float, float] | None = Field(
+        default=None, description="`pde`: lowest and highest frequency of the initial conditions"
+    )
+    bc_type: Annotated[str, AnyCase] | None = Field(
+        default=None, description="`pde`: frequencies are drawn (`random_uniform`) or evenly spaced (`fixed_uniform`)"
+    )
+
     @property
     def inputs(self) -> str | None:
         """The data type of the inputs."""
@@ -99,6 +122,16 @@ class Data(Section):
     def targets(self) -> str | None:
         """The data type of the targets; None for inference."""
         return self.target_type or self.type
+
+    @property
+    def trains(self) -> bool:
+        """Whether there are samples to train on."""
+        return self.input_path is not None or self.num_examples is not None
+
+    @property
+    def tests(self) -> bool:
+        """Whether there are samples to evaluate or to predict."""
+        return self.test_input_path is not None or self.num_test_examples is not None
 
     def one_channel(self, side: Literal["input", "target"]) -> bool:
         """Whether the images of inputs or targets are read in shades of gray."""
@@ -138,8 +171,8 @@ class NeuralNetwork(Section):
     optimizer: dict[str, Any] | None = Field(default=None, description="how weights are updated; training needs it")
     loss: dict[str, Any] | None = Field(default=None, description="what is minimized; training and evaluation need it")
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="where networks are saved and loaded")
-    app: Annotated[Literal["dnn"], AnyCase] = Field(
-        default="dnn", description="the application; others are still to come"
+    app: Annotated[Literal["dnn", "pde"], AnyCase, BeforeValidator(_known_application)] = Field(
+        default="dnn", description="the application: networks that learn from targets, or from an equation"
     )
     seed: NonNegativeInt = Field(default=0, description="seed of initial weights, order of samples and dropout")
     precision: Annotated[Literal["float32", "bf16", "auto"], AnyCase] = Field(

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from rayrml.config import Data
-from rayrml.data.discovery import Samples, find_samples, label_by_folder, pair
+from rayrml.data import contents
+from rayrml.data.decoding import RESIZE_HINT, Decoding, stored_type
+from rayrml.data.discovery import Samples, label_by_folder, pair
 from rayrml.data.image_ops import ImageOperations
-from rayrml.data.pipeline import RESIZE_HINT, Side, Source
-from rayrml.data.readers import READERS, Reader
+from rayrml.data.pipeline import Side, Source
+from rayrml.data.readers import READERS, Part, Reader
+from rayrml.data.slicers import Slicer
+from rayrml.data.slicers import parse as parse_slicers
 from rayrml.data.transforms import Placed, Transforms, parse, split
 from rayrml.findings import Findings
 from rayrml.lookup import Choice, choose
 
 DATA = "neural_network.data"
+_GENERATOR_KEYS = ("domain_size", "num_examples", "num_test_examples", "bc_frequency", "bc_type")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +32,10 @@ class Datasets:
     Attributes:
         training: None without training.
         test: None without evaluation and inference.
-        transforms: what is done to images.
+        transforms: what is done to samples.
         classes: names of the classes that label the samples, () if labels are no targets.
         shape: (C, *spatial) of what reaches the network.
-        target_shape: shape of a target: () for a class, (C, *spatial) for an image, None if there are no targets.
+        target_shape: shape of a target: () for a class, (C, *spatial) for an array, None if there are no targets.
         test_targets: whether test samples have targets.
     """
 
@@ -41,42 +48,64 @@ class Datasets:
     test_targets: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class Expectations:
+    """What the rest of the configuration makes of samples.
+
+    Attributes:
+        loss: whether there is one, so that outputs can be compared with targets.
+        shares: whether the loss takes shares of the classes for labels.
+        input_rank: axes of the network's input (C, *spatial), None if it declares none.
+        output_rank: the same for its output.
+    """
+
+    loss: bool = True
+    shares: bool = False
+    input_rank: int | None = None
+    output_rank: int | None = None
+
+
 class DatasetsPreparation:
     """Looks at each part of the data section, and goes on after a mistake."""
 
-    def __init__(self, data: Data, findings: Findings, *, loss_takes_shares: bool = False):
+    def __init__(self, data: Data, findings: Findings, expectations: Expectations):
         self.data = data
         self.findings = findings
-        self.loss_takes_shares = loss_takes_shares
+        self.expectations = expectations
+        self.reader = self._reader("input")
+        built: Reader | None = self.reader and self.reader.build()
+        self.input_reader = built
+        # What files of labels hold are classes, like the names of folders.
+        self.labelled_by_files = (
+            built is not None and built.labels is not None and data.targets in ("labels", data.inputs)
+        )
+        self.targets_are_labels = data.targets == "labels" or self.labelled_by_files
+        self.targets_are_arrays = data.targets is not None and not self.targets_are_labels
+        self.target_reader = self._reader("target") if self.targets_are_arrays else None
+        self.slicers: tuple[Slicer, ...] = ()
 
     def datasets(self, known_classes: Sequence[str]) -> Datasets | None:
         """The samples, None if something is wrong; `known_classes` are those of a checkpoint."""
         self._consistency()
-        reader = self._reader("input")
-        target_reader = self._reader("target") if self.targets_are_images else None
-        training = self._samples("training", reader, target_reader)
-        test = self._samples("test", reader, target_reader)
-        classes: tuple[str, ...] = tuple(known_classes)
-        if training is not None and self.data.targets == "labels":
-            training = self._labelled(training, "training", None)
-            classes = training[0].classes if training is not None else ()
-        if test is not None and self.data.targets == "labels":
-            test = self._labelled(test, "test", classes or None)
-            classes = classes or (test[0].classes if test is not None else ())
-        transforms = self._transforms(len(classes) if self.loss_takes_shares else None)
-        if transforms is None or reader is None:
+        if self.data.slicers:
+            with self.findings.gathering():
+                self.slicers = parse_slicers(self.data.slicers, f"{DATA}.slicers")
+            if not self.slicers:
+                return None
+        training = self._samples("training", None)
+        classes = training[0].classes if training is not None and self.targets_are_labels else tuple(known_classes)
+        test = self._samples("test", classes or None)
+        if test is not None and self.targets_are_labels:
+            classes = classes or test[0].classes
+        transforms = self._transforms(len(classes) if self.expectations.shares else None)
+        if transforms is None:
             return None
         sources = {
-            name: self._source(name, found, (reader, target_reader), transforms)
+            name: self._source(name, found, transforms)
             for name, found in (("training", training), ("test", test))
             if found is not None
         }
         return self._put_together(sources, transforms, classes)
-
-    @property
-    def targets_are_images(self) -> bool:
-        """Whether targets are read from files, or are the inputs themselves."""
-        return self.data.targets not in (None, "labels")
 
     @property
     def _inputs_are_targets(self) -> bool:
@@ -85,7 +114,7 @@ class DatasetsPreparation:
         differ = data.input_transforms != data.target_transforms or data.one_channel("input") != data.one_channel(
             "target"
         )
-        return self.targets_are_images and differ and not data.target_path and not data.test_target_path
+        return self.targets_are_arrays and differ and not data.target_path and not data.test_target_path
 
     def _put_together(
         self, sources: dict[str, Source | None], transforms: Transforms, classes: tuple[str, ...]
@@ -97,12 +126,9 @@ class DatasetsPreparation:
             shapes = [transforms.batched.shape(training.shape)] if training else []
             shapes += [transforms.batched.evaluation().shape(test.shape)] if test else []
             if len(set(shapes)) > 1:
-                first = [source.samples.path(0) for source in (training, test) if source is not None]
+                first = [source.input.decoding.first for source in (training, test) if source is not None]
                 message = f"'{first[0]}' becomes {shapes[0]}, but '{first[1]}' {shapes[1]}. {RESIZE_HINT}"
                 self.findings.add(DATA, message)
-            test_targets = self.data.targets == "labels" or bool(
-                self.targets_are_images and (self.data.test_target_path or not self.data.target_path)
-            )
             return Datasets(
                 training=training,
                 test=test,
@@ -110,17 +136,25 @@ class DatasetsPreparation:
                 classes=classes,
                 shape=shapes[0],
                 target_shape=self._target_shape(training, test, transforms),
-                test_targets=test is not None and test_targets,
+                test_targets=test is not None and self._test_targets,
             )
         return None
+
+    @property
+    def _test_targets(self) -> bool:
+        data = self.data
+        if self.targets_are_arrays:
+            # Inputs are their own targets only where there is something to compare with them.
+            return bool(data.test_target_path or (not data.target_path and self.expectations.loss))
+        return self.targets_are_labels
 
     def _target_shape(
         self, training: Source | None, test: Source | None, transforms: Transforms
     ) -> tuple[int, ...] | None:
         source = training or test
-        if self.data.targets == "labels":
+        if self.targets_are_labels:
             return ()
-        if source is None or not self.targets_are_images:
+        if source is None or not self.targets_are_arrays:
             return None
         if source.target is not None:
             return transforms.batched.shape(source.target.shape, "target")
@@ -129,20 +163,37 @@ class DatasetsPreparation:
     def _consistency(self) -> None:
         """Keys that need one another."""
         data, add = self.data, self.findings.add
-        if not data.input_path and not data.test_input_path:
-            add(DATA, "there is nothing to do. Expected input_path, test_input_path, or both")
-        if data.input_path and data.targets is None:
+        generates = self.input_reader is not None and self.input_reader.generate is not None
+        if not data.trains and not data.tests:
+            names = ("num_examples", "num_test_examples") if generates else ("input_path", "test_input_path")
+            add(DATA, f"there is nothing to do. Expected {names[0]}, {names[1]}, or both")
+        if data.trains and data.targets is None:
             add(DATA, 'training needs targets. Expected target_type, for example "labels"')
-        if data.test_output_path and not data.test_input_path:
-            add(f"{DATA}.test_output_path", "there is nothing to predict without test_input_path")
+        if not data.tests:
+            for key in ("test_output_path", "hdf5_outfile"):
+                if getattr(data, key):
+                    add(f"{DATA}.{key}", "there is nothing to predict without test_input_path")
         for key in ("target_path", "test_target_path"):
-            if getattr(data, key) and not self.targets_are_images:
+            if getattr(data, key) and not self.targets_are_arrays and not self.labelled_by_files:
                 reason = "the class is the name of the folder" if data.targets else "there is no target_type"
                 add(f"{DATA}.{key}", f"is of no use: {reason}")
         if data.transforms and (data.input_transforms or data.target_transforms):
             add(f"{DATA}.transforms", "is for both inputs and targets. Expected it, or input_transforms and the other")
-        if data.target_transforms and not self.targets_are_images:
-            add(f"{DATA}.target_transforms", "is of no use: targets are no images")
+        if data.target_transforms and not self.targets_are_arrays:
+            add(f"{DATA}.target_transforms", "is of no use: targets are no images or arrays")
+        self._types_and_keys(generates)
+
+    def _types_and_keys(self, generates: bool) -> None:
+        """Keys that only some data types have."""
+        data, add, reader = self.data, self.findings.add, self.input_reader
+        if generates:
+            for key in ("input_path", "test_input_path", "target_path", "test_target_path"):
+                if getattr(data, key):
+                    add(f"{DATA}.{key}", f"is of no use: samples of type {data.inputs} are computed")
+        if data.slicers and reader is not None and (reader.contents is None or reader.pixels):
+            add(f"{DATA}.slicers", f"cuts arrays, but the inputs are {reader.noun}. Expected the type numpy or hdf5")
+        if data.hdf5_outfile and not data.slicers:
+            add(f"{DATA}.hdf5_outfile", "puts slices together, but there are no slicers. Expected 'slicers'")
 
     def _transforms(self, num_classes: int | None) -> Transforms | None:
         lists: dict[str, tuple[Placed, ...]] = {}
@@ -152,13 +203,13 @@ class DatasetsPreparation:
         if len(lists) < 3:
             return None
         both = lists["transforms"]
-        targets = (both or lists["target_transforms"]) if self.targets_are_images else ()
+        targets = (both or lists["target_transforms"]) if self.targets_are_arrays else ()
         with self.findings.gathering():
             return split(
                 both or lists["input_transforms"],
                 targets,
                 target_is_mask=self.data.target_is_mask,
-                target_is_label=self.data.targets == "labels",
+                target_is_label=self.targets_are_labels,
                 num_classes=num_classes or None,
             )
         return None
@@ -169,57 +220,94 @@ class DatasetsPreparation:
             self.findings.add(DATA, f"'{side}_type' is missing. Expected one of {', '.join(READERS)}")
             return None
         key = f"{side}_type" if getattr(self.data, f"{side}_type") else "type"
+        options: dict[str, Any] = {"grayscale": True} if self.data.one_channel(side) else {}
+        options |= {k: getattr(self.data, k) for k in _GENERATOR_KEYS if getattr(self.data, k) is not None}
         with self.findings.gathering():
-            return choose(READERS, {key: name, "grayscale": self.data.one_channel(side)}, DATA, key)
+            return choose(READERS, {key: name, **options}, DATA, key)
         return None
 
-    def _samples(
-        self, part: Literal["training", "test"], reader: Choice | None, target_reader: Choice | None
-    ) -> tuple[Samples, Samples | None] | None:
-        """Input files and, if there are such, the target files in the same order."""
+    def _samples(self, part: Part, classes: Sequence[str] | None) -> tuple[Samples, Samples | None] | None:
+        """Inputs and, if targets are read from files, the targets in the same order."""
+        reader = self.input_reader
+        if reader is None:
+            return None
+        if reader.generate is not None:
+            samples = contents.generated(reader, part)
+            return (samples, None) if len(samples) else None
         prefix = "" if part == "training" else "test_"
-        path, target_path = getattr(self.data, f"{prefix}input_path"), getattr(self.data, f"{prefix}target_path")
-        if reader is None or path is None:
+        path, where = getattr(self.data, f"{prefix}input_path"), f"{DATA}.{prefix}input_path"
+        if path is None:
             return None
         with self.findings.gathering():
-            built: Reader = reader.build()
-            inputs = find_samples(path, built.extensions, f"{DATA}.{prefix}input_path")
-            if target_reader is None or (target_path is None and not self._inputs_are_targets):
-                return inputs, None
-            if target_path is None:
-                return inputs, inputs
-            where = f"{DATA}.{prefix}target_path"
-            return pair(inputs, find_samples(target_path, target_reader.build().extensions, where), where)
+            location = contents.locate(path, reader, part, where)
+            if self.targets_are_labels and not self.labelled_by_files:
+                tag = self.data.training_tag if part == "training" else self.data.test_tag
+                files = label_by_folder(location.files, tag, where, classes)
+                location = dataclasses.replace(location, files=files)
+            inputs = contents.arrays(location, reader, where)
+            if self.labelled_by_files and reader.labels is not None:
+                labels = reader.labels(location.files.path(0), getattr(self.data, f"{prefix}target_path"))
+                inputs = contents.labelled(inputs, labels, classes, where)
+            targets = self._targets(location, inputs, part)
+            return self._sliced(inputs, targets, f"{DATA}.{prefix}target_path")
         return None
 
-    def _labelled(
-        self, found: tuple[Samples, Samples | None], part: str, classes: Sequence[str] | None
-    ) -> tuple[Samples, Samples | None] | None:
-        is_training = part == "training"
-        tag = self.data.training_tag if is_training else self.data.test_tag
-        key = "input_path" if is_training else "test_input_path"
-        with self.findings.gathering():
-            return label_by_folder(found[0], tag, f"{DATA}.{key}", classes), found[1]
-        return None
+    def _targets(self, location: contents.Location, inputs: Samples, part: Part) -> Samples | None:
+        """The targets' arrays in the order of the inputs, None if they are not read from files of their own."""
+        if self.target_reader is None:
+            return None
+        prefix = "" if part == "training" else "test_"
+        path, where = getattr(self.data, f"{prefix}target_path"), f"{DATA}.{prefix}target_path"
+        if path is None:
+            return inputs if self._inputs_are_targets else None
+        reader: Reader = self.target_reader.build()
+        found = contents.locate(path, reader, part, where)
+        _, files = pair(location.files, found.files, where)
+        return contents.pair_arrays(
+            inputs, contents.arrays(dataclasses.replace(found, files=files), reader, where), where
+        )
 
-    def _source(
-        self,
-        name: str,
-        found: tuple[Samples, Samples | None],
-        readers: tuple[Choice, Choice | None],
-        transforms: Transforms,
-    ) -> Source | None:
+    def _sliced(self, inputs: Samples, targets: Samples | None, where: str) -> tuple[Samples, Samples | None]:
+        if not self.slicers or self.input_reader is None:
+            return inputs, targets
+        cut = contents.slices(inputs, self.input_reader, self.slicers)
+        if targets is None or self.target_reader is None:
+            return cut, None
+        cut_targets = contents.slices(targets, self.target_reader.build(), self.slicers)
+        contents.check_alike(cut, cut_targets, where)
+        return cut, cut_targets
+
+    def _source(self, name: str, found: tuple[Samples, Samples | None], transforms: Transforms) -> Source | None:
         """The samples with the shapes of the first of them, which all others must have."""
         inputs, targets = found
+        ranks = self.expectations
         with self.findings.gathering():
-            sides = [_side(inputs, readers[0], transforms.input)]
-            if targets is not None and readers[1] is not None:
-                sides.append(_side(targets, readers[1], transforms.target))
-            return Source(sides[0], sides[1] if len(sides) > 1 else None, name)
+            if self.reader is None:
+                return None
+            side = self._side(inputs, self.reader, transforms.input, ranks.input_rank)
+            if targets is None or self.target_reader is None:
+                return Source(side, None, name)
+            return Source(side, self._side(targets, self.target_reader, transforms.target, ranks.output_rank), name)
         return None
 
-
-def _side(samples: Samples, reader: Choice, operations: ImageOperations) -> Side:
-    built: Reader = reader.build()
-    first = built.decode(samples.path(0))
-    return Side(samples, reader, operations.shape(first.shape), operations.apply if operations.steps else None)
+    def _side(self, samples: Samples, reader: Choice, operations: ImageOperations, rank: int | None) -> Side:
+        built: Reader = reader.build()
+        place = samples.place(0)
+        with built.open(place.path) as read:
+            first = read(place.name)
+            # Arrays are looked at, not read: they can be larger than memory.
+            shape, dtype = tuple(first.shape), np.dtype(first.dtype)
+        if samples.slices:
+            shape = (shape[0] if len(shape) > len(self.slicers[0].sizes) else 1, *self.slicers[0].sample_shape)
+        adds_channel = not samples.slices and not built.pixels and rank == len(shape) + 1
+        shape = (1, *shape) if adds_channel else shape
+        decoding = Decoding(
+            reader,
+            operations.shape(shape),
+            stored_type(dtype),
+            place.address,
+            prepare=operations.apply if operations.steps else None,
+            adds_channel=adds_channel,
+            slicers=self.slicers,
+        )
+        return Side(samples, decoding, built.pixels)

@@ -16,7 +16,7 @@ from rayrml.dot import write_dot
 from rayrml.early_stopping import EarlyStopping
 from rayrml.errors import DivergenceError
 from rayrml.feeding import TEST, TRAINING, TRANSFORMS, Feed, Feeder
-from rayrml.jobs import Job, Outputs, output_path
+from rayrml.jobs import Job, Outputs
 from rayrml.lookup import Choice
 from rayrml.lr_schedulers import Schedule
 from rayrml.predictions import PredictionSink
@@ -129,8 +129,7 @@ class Worker:
         step = EvaluationStep(
             self.network, self.loss if compares else None, metric, workers=self.workers, autocast=self.autocast
         )
-        samples = feed.source.samples
-        sizes = self.workers.batch_sizes(len(samples), self.job.test_batch_size)
+        sizes = self.workers.batch_sizes(len(feed.source.samples), self.job.test_batch_size)
         sink = self._begin_output(epoch)
         for batch in feed.batches(sizes, None):
             if not len(batch.positions):
@@ -138,7 +137,7 @@ class Worker:
             images, target = self._prepared(batch, self.evaluation_transforms, None)
             output = step(images, images if target is None and compares else target)
             if sink is not None:
-                sink.write([samples.name(i) for i in batch.positions], output.cpu().numpy())
+                sink.write(batch.positions, output.cpu().numpy())
         if sink is not None:
             sink.close()
         loss, value = step.result(self.device)  # waits for all workers, so that all have written
@@ -148,12 +147,13 @@ class Worker:
         name = metric.name if metric is not None else ""
         self.emit(Evaluated(epoch, len(sizes), loss if compares else None, name, value, seconds))
         if sink is not None:
-            self.emit(Saved("predictions", output_path(self.job, epoch)))
+            for path in self.job.destination(epoch).paths:
+                self.emit(Saved("predictions", path))
         figures = {"test_loss": loss} if compares else {}
         return figures | ({} if value is None else {name: value})
 
     def _begin_output(self, epoch: int) -> PredictionSink | None:
-        if self.job.output is None:
+        if not self.job.predicts:
             return None
         if self.workers.rank == 0:
             self.outputs.begin(self.job, epoch)

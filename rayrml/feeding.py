@@ -10,9 +10,10 @@ import torch
 
 from rayrml.data import pipeline
 from rayrml.data.pipeline import Source
-from rayrml.data.shards import Batch, ResidentShard, Shard, StreamedShard, mix_seed
+from rayrml.data.shards import Batch, ResidentShard, Shard, StreamedShard, as_numbers, mix_seed
 from rayrml.errors import DataError, Problem
 from rayrml.jobs import Job
+from rayrml.memory import available_memory, human_bytes
 from rayrml.run_log import Emit, Phase
 from rayrml.workers import Workers
 
@@ -28,10 +29,18 @@ class Feed:
     device: torch.device
 
     def batches(self, sizes: list[int], epoch: int | None) -> Iterator[Batch]:
-        """Batches on the device that computes; in the order of `epoch`, or the samples' own if it is None."""
+        """Batches on the device that computes; in the order of `epoch`, or the samples' own if it is None.
+
+        Bytes that are pixels stay bytes, all other arrays become float32.
+        """
+        source = self.source
+        pixels = source.target is not None and source.target.pixels
         for batch in self.shard.batches(sizes, epoch):
+            input = as_numbers(batch.input.to(self.device, non_blocking=True), pixels=source.input.pixels)
             target = None if batch.target is None else batch.target.to(self.device, non_blocking=True)
-            yield Batch(batch.input.to(self.device, non_blocking=True), target, batch.positions)
+            if target is not None and source.target is not None:
+                target = as_numbers(target, pixels=pixels)
+            yield Batch(input, target, batch.positions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +67,8 @@ class Feeder:
                 return self._read(source, indices, smallest)
 
             return StreamedShard(read, len(source.samples), workers=self.workers, seed=seed)
-        self.emit(Phase(f"Reading {len(source.samples)} {source.name} samples into memory"))
+        size = source.bytes_per_sample * len(source.samples)
+        self.emit(Phase(f"Reading {len(source.samples)} {source.name} samples into memory: {human_bytes(size)}"))
         order = np.arange(len(source.samples))
         if kind == TRAINING:
             # Files are listed by class: without this a worker would hold some classes only.
@@ -80,11 +90,12 @@ class Feeder:
                 yield (decoded.inputs,)
 
     def _resident(self, source: Source, indices: np.ndarray) -> list[torch.Tensor]:
-        """Inputs (n, C, *spatial) and targets at `indices`, uint8 images or int64 labels, one tensor each.
+        """Inputs (n, C, *spatial) and targets at `indices`, arrays or int64 labels, one tensor each.
 
         They are on the GPU if they fit beside the training.
         """
-        sides = {name: torch.empty((len(indices), *s.shape), dtype=torch.uint8) for name, s in source.sides.items()}
+        self._refuse_too_large(source, len(indices))
+        sides = {name: _empty((len(indices), *side.shape), side.dtype) for name, side in source.sides.items()}
         errors: list[str] = []
         for decoded in self._decode(source, indices, 1):
             rows = slice(decoded.first, decoded.first + len(decoded.inputs))
@@ -101,8 +112,22 @@ class Feeder:
             return [tensor.to(self.device) for tensor in tensors]
         return tensors
 
+    def _refuse_too_large(self, source: Source, count: int) -> None:
+        """Raise DataError, in all workers, if one of them has not the memory for its `count` samples."""
+        needed, free = source.bytes_per_sample * count, available_memory()
+        if any(self.workers.gather(needed > free)):
+            message = (
+                f"the {source.name} samples need {human_bytes(needed)} of memory in each worker, but there are "
+                f'{human_bytes(free)}. Expected "preload": false, which reads them anew in each epoch, or more machines'
+            )
+            raise DataError(Problem("neural_network.data.preload", message))
+
     def _decode(self, source: Source, indices: np.ndarray, smallest: int) -> Iterator[pipeline.Decoded]:
         return pipeline.decode(source, indices, decode_cpus=self.job.decode_cpus, smallest_chunk=smallest)
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype) -> torch.Tensor:
+    return torch.empty(shape, dtype=torch.from_numpy(np.empty(0, dtype)).dtype)
 
 
 def _refuse_broken(errors: list[str]) -> None:

@@ -15,11 +15,14 @@ import ray.data
 import torch
 
 from rayrml.cluster import Allocation
-from rayrml.data.pipeline import Decoder, Source, blocks, decode, path_chunks
+from rayrml.data.decoding import Decoder
+from rayrml.data.pipeline import Source, blocks, chunks, decode
+from rayrml.data.shards import as_numbers
 from rayrml.data.transforms import BatchTransforms
 from rayrml.errors import DataError, Problem
+from rayrml.lookup import Choice
 from rayrml.network import Network
-from rayrml.predictions import PredictionFile
+from rayrml.predictions import Destination
 from rayrml.steps import EvaluationStep, autocast_dtype
 
 
@@ -31,18 +34,18 @@ class InferenceJob:
         network: with its trained weights, on the CPU.
         source: the samples.
         transforms: what is done to each batch of them.
-        classes: class names in the order of the network's outputs, () if unknown.
+        loss: row of the losses, for what it prescribes for outputs; None without one.
         batch_size: samples of a batch, over all actors.
-        output_path: the HDF5 file, None to compute without keeping anything.
+        destination: the files to write, which can be none.
         precision: `float32`, `bf16` or `auto`.
     """
 
     network: Network
     source: Source
     transforms: BatchTransforms
-    classes: tuple[str, ...]
+    loss: Choice | None
     batch_size: int
-    output_path: str | None
+    destination: Destination
     precision: str
 
 
@@ -57,22 +60,20 @@ def predict(job: InferenceJob, allocation: Allocation, progress: Callable[[int],
     Raises:
         DataError: samples that cannot be read, all of them named; the others are in the file none the less.
     """
-    file = PredictionFile(job.output_path, job.classes) if job.output_path else None
+    files = job.destination.open()
     errors: list[str] = []
     done = 0
     with contextlib.ExitStack() as stack:
-        if file is not None:
-            stack.callback(file.discard)  # does nothing once the file is closed
+        stack.callback(files.discard)  # does nothing once the files are closed
         for block in _results(job, allocation):
             good = [i for i, error in enumerate(block["error"]) if not error]
             errors += [str(e) for e in block["error"] if e]
-            names = [job.source.samples.name(i) for i in block["place"][good]]
-            if file is not None and names:
-                file.write(names, block["output"][good])
-            done += len(names)
+            if good:
+                files.write(block["place"][good], block["output"][good])
+            done += len(good)
             progress(done)
-        if file is not None and done:
-            file.close()
+        if done:
+            files.close(complete=not errors)
     if errors:
         first = [Problem("", e) for e in errors[:10]]
         count = f"{len(errors)} of {len(job.source.samples)} samples have no prediction; the other {done} have"
@@ -90,18 +91,18 @@ def _results(job: InferenceJob, allocation: Allocation) -> Iterator[dict[str, np
             places = np.arange(decoded.first, decoded.first + len(decoded.inputs))
             yield {"place": places, "output": forward(decoded.inputs), "error": decoded.errors}
         return
-    yield from blocks(_dataset(job, allocation, path_chunks(job.source, indices, batch), batch))
+    yield from blocks(_dataset(job, allocation, chunks(job.source, indices, batch), batch))
 
 
-def _dataset(job: InferenceJob, allocation: Allocation, chunks: list[dict[str, Any]], batch: int) -> ray.data.Dataset:
+def _dataset(job: InferenceJob, allocation: Allocation, tasks: list[dict[str, Any]], batch: int) -> ray.data.Dataset:
     """The lazy dataset of `_results`, made by actors."""
     ray.data.DataContext.get_current().execution_options.preserve_order = True
-    paths = ray.data.from_items(chunks, override_num_blocks=len(chunks))
+    places = ray.data.from_items(tasks, override_num_blocks=len(tasks))
     resources: dict[str, Any] = {"num_cpus": min(allocation.resources_per_worker.get("CPU", 1), 1)}
     if allocation.use_gpu:
         resources["num_gpus"] = 1
-    actors = min(allocation.most_workers, len(chunks))
-    data = paths.map_batches(
+    actors = min(allocation.most_workers, len(tasks))
+    data = places.map_batches(
         Predictor,
         fn_constructor_args=(ray.put(job), batch, actors),
         batch_size=None,
@@ -118,9 +119,11 @@ class Forward:
     def __init__(self, job: InferenceJob, batch_size: int, device: str):
         self.batch_size = batch_size
         self.device = torch.device(device)
+        self.pixels = job.source.input.pixels
         self.transforms = job.transforms
         network = job.network.to(self.device).eval()
-        self.step = EvaluationStep(network, None, None, autocast=autocast_dtype(job.precision, self.device))
+        loss = None if job.loss is None else job.loss.build()
+        self.step = EvaluationStep(network, loss, None, autocast=autocast_dtype(job.precision, self.device))
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
         """Outputs (n, ...) float32 for inputs (n, C, *spatial)."""
@@ -129,8 +132,8 @@ class Forward:
         return torch.cat([self._outputs(part) for part in samples.split(self.batch_size)]).numpy()
 
     def _outputs(self, batch: torch.Tensor) -> torch.Tensor:
-        images, _ = self.transforms(batch.to(self.device), None)
-        return self.step(images, None).cpu()
+        inputs, _ = self.transforms(as_numbers(batch.to(self.device), pixels=self.pixels), None)
+        return self.step(inputs, None).cpu()
 
 
 class Predictor:
@@ -140,7 +143,7 @@ class Predictor:
         job: InferenceJob = ray.get(reference)
         # Ray gives a process one thread; an actor has its part of the machine.
         torch.set_num_threads(max((os.cpu_count() or 1) // num_actors, 1))
-        self.decoder = Decoder(job.source.sides)
+        self.decoder = Decoder(job.source.decodings)
         self.forward = Forward(job, batch_size, "cuda" if ray.get_gpu_ids() else "cpu")
 
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, Any]:

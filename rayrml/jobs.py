@@ -7,13 +7,13 @@ from typing import Any
 
 import ray
 
-from rayrml.config import Stopping
+from rayrml.config import Data, Stopping
 from rayrml.data.pipeline import Source
 from rayrml.data.transforms import BatchTransforms
 from rayrml.lookup import Choice
 from rayrml.lr_schedulers import ScheduleChoice
 from rayrml.network import Network
-from rayrml.predictions import PredictionFile, PredictionSink, RemotePredictions
+from rayrml.predictions import Destination, PredictionSink, RemotePredictions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Job:
         interval: epochs between checkpoints.
         state_path: file in which the last finished epoch is kept, for when workers are lost or the run goes on later.
         resume_from: file of the epoch after which the run goes on, None to begin anew.
-        output: folder for predictions, None for none.
+        data: the section of the configuration that says where predictions go.
         run_id: tells this run's files from those of others.
         decode_cpus: logical CPUs of a decoding task.
     """
@@ -76,9 +76,20 @@ class Job:
     interval: int
     state_path: str | None
     resume_from: str | None
-    output: str | None
+    data: Data
     run_id: str
     decode_cpus: float
+
+    @property
+    def predicts(self) -> bool:
+        """Whether predictions for the test samples are written."""
+        return bool(self.data.test_output_path or self.data.hdf5_outfile)
+
+    def destination(self, epoch: int) -> Destination:
+        """Where the predictions of an epoch's evaluation go."""
+        if self.test is None:
+            raise RuntimeError("there are no test samples to predict")
+        return destination(self.test, self.data, epoch, self.classes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,22 +99,30 @@ class Outputs:
     writer: Any = None
 
     def begin(self, job: Job, epoch: int) -> None:
-        """Open the epoch's file for all workers; called by one of them."""
+        """Open the epoch's files for all workers; called by one of them."""
         if self.writer is not None:
-            ray.get(self.writer.begin.remote(output_path(job, epoch), job.classes))
+            ray.get(self.writer.begin.remote(job.destination(epoch)))
 
     def sink(self, job: Job, epoch: int) -> PredictionSink:
         """Where this worker puts its predictions of the epoch."""
         if self.writer is not None:
             return RemotePredictions(self.writer)
-        return PredictionFile(output_path(job, epoch), job.classes)
+        return job.destination(epoch).open()
 
     def finish(self) -> None:
-        """Close the file that all workers wrote to; called by one of them when all are done."""
+        """Close the files that all workers wrote to; called by one of them when all are done."""
         if self.writer is not None:
             ray.get(self.writer.finish.remote())
 
 
-def output_path(job: Job, epoch: int) -> str:
-    """The prediction file of an epoch."""
-    return f"{job.output}/output_{epoch}.h5"
+def destination(source: Source, data: Data, epoch: int, classes: tuple[str, ...]) -> Destination:
+    """Where the data section wants the predictions for the samples of `source` to be after an epoch."""
+    folder = data.test_output_path
+    return Destination(
+        names=source.samples.names,
+        path=None if folder is None else f"{folder}/output_{epoch}.h5",
+        assembly_path=data.hdf5_outfile,
+        precision=data.hdf5_precision,
+        slices=source.samples.slices,
+        classes=classes,
+    )

@@ -15,16 +15,17 @@ from rayrml import checkpoints, graph
 from rayrml.checkpoints import LoadReport
 from rayrml.config import Config, override, parse, read_json
 from rayrml.data.pipeline import Source
-from rayrml.datasets import DATA, Datasets, DatasetsPreparation
+from rayrml.datasets import DATA, Datasets, DatasetsPreparation, Expectations
 from rayrml.errors import ConfigError
 from rayrml.findings import Findings
 from rayrml.keras_weights import load_weights
 from rayrml.lookup import Choice, choose
-from rayrml.losses import LOSSES, Loss
+from rayrml.losses import LOSSES, Loss, pde
 from rayrml.lr_schedulers import ScheduleChoice, choose_schedule
 from rayrml.network import Network, build
 from rayrml.optimizers import OPTIMIZERS
 
+_EQUATIONS = {name.casefold() for name in pde.LOSSES}
 KERAS_FILES = {".h5", ".hdf5", ".keras"}
 
 
@@ -112,13 +113,23 @@ class _Preparation:
             self.findings.add("neural_network.gradient_clip", message)
         checkpoint = self._checkpoint()
         built: Loss | None = None if loss is None else loss.build()
-        takes_shares = built is not None and (built.targets == "arrays" or built.accepts_shares)
-        preparation = DatasetsPreparation(self.data, self.findings, loss_takes_shares=takes_shares)
-        datasets = preparation.datasets(checkpoint.classes if checkpoint else ())
         layers = self._layers()
-        network = self._network(layers, None if datasets is None else datasets.shape)
+        read = self._graph(layers)
+        network = self._network(read, None) if read is not None and read.declares_inputs else None
+        expectations = Expectations(
+            loss=built is not None,
+            shares=built is not None and (built.targets == "arrays" or built.accepts_shares),
+            input_rank=network and len(network.input_shapes[0]),
+            output_rank=network and len(network.output_shapes[0]),
+        )
+        preparation = DatasetsPreparation(self.data, self.findings, expectations)
+        datasets = preparation.datasets(checkpoint.classes if checkpoint else ())
+        if read is not None and not read.declares_inputs and datasets is not None:
+            network = self._network(read, datasets.shape)
         if network is None:
             return None
+        if datasets is not None:
+            self._input(network, datasets.shape)
         loaded = self._load(network, checkpoint)
         if datasets is None:
             return None
@@ -139,11 +150,14 @@ class _Preparation:
     def _consistency(self) -> None:
         """Sections that need one another."""
         data, nn = self.data, self.nn
-        evaluates = data.targets is not None and data.test_input_path
-        if (data.input_path or evaluates) and nn.loss is None:
+        compares = data.targets == "labels" or data.test_target_path
+        if (data.trains or (data.tests and compares)) and nn.loss is None:
             self.findings.add("neural_network", "the section 'loss' is missing")
-        if data.input_path and nn.optimizer is None:
+        if data.trains and nn.optimizer is None:
             self.findings.add("neural_network", "the section 'optimizer' is missing")
+        if nn.app == "pde" and nn.loss is not None and str(nn.loss.get("function")).casefold() not in _EQUATIONS:
+            equations = ", ".join(pde.LOSSES)
+            self.findings.add("neural_network.app", f"'pde' learns from an equation. Expected a loss of {equations}")
 
     def _optimizer(self) -> tuple[Choice | None, ScheduleChoice | None]:
         if self.nn.optimizer is None:
@@ -183,21 +197,26 @@ class _Preparation:
             return read_json(layers, "neural_network.layers") if isinstance(layers, str) else layers
         return None
 
-    def _network(self, layers: Any, shape: tuple[int, ...] | None) -> Network | None:
-        """The network with initial weights, if samples of that shape fit into it."""
-        if layers is None:
-            return None
+    def _graph(self, layers: Any) -> graph.Graph | None:
+        with self.findings.gathering():
+            return None if layers is None else graph.read(layers, "layers")
+        return None
+
+    def _network(self, read: graph.Graph, shape: tuple[int, ...] | None) -> Network | None:
+        """The network with initial weights; `shape` is that of the samples for one that does not declare its input."""
         with self.findings.gathering():
             torch.manual_seed(self.nn.seed)
-            network = build(graph.read(layers, "layers"), shape)
-            if shape is not None:
-                misfit = network.check_input(shape)
-                if misfit is not None:
-                    self.findings.add(DATA, misfit + self._gray_hint(network, shape))
-            if self.data.input_path and network.num_trainable_parameters == 0:
+            network = build(read, shape)
+            if self.data.trains and network.num_trainable_parameters == 0:
                 self.findings.add("neural_network.layers", "there is nothing to train: no layer has trainable weights")
             return network
         return None
+
+    def _input(self, network: Network, shape: tuple[int, ...]) -> None:
+        """Samples of that shape must fit into the network."""
+        misfit = network.check_input(shape)
+        if misfit is not None:
+            self.findings.add(DATA, misfit + self._gray_hint(network, shape))
 
     def _gray_hint(self, network: Network, shape: tuple[int, ...]) -> str:
         expected = network.input_shapes[0][0]
@@ -232,7 +251,7 @@ class _Preparation:
             )
             self.findings.add("neural_network.layers", message)
             return
-        if loss.targets == "labels" and len(target) > 1:
+        if loss.targets == "labels" and target[:1] == (1,):
             target = target[1:]  # class indices have no axis for channels
         misfit = loss.misfit(output, target)
         if misfit is not None:

@@ -1,11 +1,12 @@
-"""Prediction files: one HDF5 dataset a sample, named by the sample's path."""
+"""Prediction files: one HDF5 dataset a sample, named like the sample; and slices put together."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import h5py
 import numpy as np
@@ -13,6 +14,8 @@ import ray
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from rayrml.assembly import Part, SliceAssembly
+from rayrml.data.discovery import Slices
 from rayrml.errors import DataError, Problem
 
 _COMPACT_BYTES = 64_000  # HDF5 keeps data up to 64 KiB in a dataset's header: a third of the time and no gaps
@@ -21,13 +24,81 @@ _COMPACT_BYTES = 64_000  # HDF5 keeps data up to 64 KiB in a dataset's header: a
 class PredictionSink(Protocol):
     """Where predictions go, batch by batch."""
 
-    def write(self, names: Sequence[str], outputs: np.ndarray) -> None:
-        """Add a dataset for each of `names` with its row of `outputs` (n, ...)."""
+    def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
+        """Add the rows of `outputs` (n, ...), which belong to the samples at `indices` (n,)."""
         ...
 
     def close(self) -> None:
-        """Finish the file and give it its name."""
+        """Finish what is written and give it its name."""
         ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Destination:
+    """What predictions are written to.
+
+    Attributes:
+        names: of the samples.
+        path: the file with a dataset for each sample, None for none.
+        assembly_path: the file in which slices are put together, None for none.
+        precision: floats of that file.
+        slices: which samples are slices of one array.
+        classes: class names in the order of the network's outputs.
+    """
+
+    names: Sequence[str]
+    path: str | None
+    assembly_path: str | None = None
+    precision: Literal["single", "half"] = "single"
+    slices: tuple[Slices, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> list[str]:
+        """All files."""
+        return [path for path in (self.path, self.assembly_path) if path is not None]
+
+    def open(self) -> PredictionFiles:
+        """The files, open for writing. Raises DataError if they cannot be."""
+        return PredictionFiles(self)
+
+
+class PredictionFiles:
+    """The open files of a destination."""
+
+    def __init__(self, destination: Destination):
+        self._names = destination.names
+        self._file = PredictionFile(destination.path, destination.classes) if destination.path else None
+        self._assembly: SliceAssembly | None = None
+        if destination.assembly_path is not None:
+            parts = [Part(group.name, group.grid, group.first) for group in destination.slices]
+            try:
+                self._assembly = SliceAssembly(destination.assembly_path, parts, destination.precision)
+            except DataError:
+                self.discard()
+                raise
+
+    def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
+        """Add the rows of `outputs` (n, ...), which belong to the samples at `indices` (n,)."""
+        if self._file is not None:
+            self._file.write([self._names[int(i)] for i in indices], outputs)
+        if self._assembly is not None:
+            self._assembly.write(indices, outputs)
+
+    def close(self, *, complete: bool = True) -> None:
+        """Finish the files and give them their names; what slices are put together in only if all are there."""
+        if self._file is not None:
+            self._file.close()
+        if self._assembly is not None and complete:
+            self._assembly.close()
+        elif self._assembly is not None:
+            self._assembly.discard()
+
+    def discard(self) -> None:
+        """Remove what was written; does nothing to files that are closed."""
+        for file in (self._file, self._assembly):
+            if file is not None:
+                file.discard()
 
 
 class PredictionFile:
@@ -91,7 +162,7 @@ class PredictionFile:
 
 
 class RemotePredictions:
-    """The one writer of a file that several workers fill: an actor beside the driver, where the file is wanted.
+    """The one writer of files that several workers fill: an actor beside the driver, where the files are wanted.
 
     At most two batches of a worker are on their way, so that slow disks slow workers down instead of filling memory.
     """
@@ -100,9 +171,9 @@ class RemotePredictions:
         self._actor = actor
         self._pending: list[ray.ObjectRef] = []
 
-    def write(self, names: Sequence[str], outputs: np.ndarray) -> None:
+    def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
         """Send a batch to the writer."""
-        self._pending.append(self._actor.write.remote(list(names), outputs))
+        self._pending.append(self._actor.write.remote(indices, outputs))
         if len(self._pending) > 2:
             ray.get(self._pending.pop(0))
 
@@ -113,25 +184,25 @@ class RemotePredictions:
 
 
 class _Writer:
-    """The actor behind `RemotePredictions`: it writes one file after the other."""
+    """The actor behind `RemotePredictions`: it writes the files of one destination after the other."""
 
     def __init__(self) -> None:
-        self._file: PredictionFile | None = None
+        self._files: PredictionFiles | None = None
 
-    def begin(self, path: str, classes: Sequence[str]) -> None:
-        if self._file is not None:
-            self._file.discard()
-        self._file = PredictionFile(path, classes)
+    def begin(self, destination: Destination) -> None:
+        if self._files is not None:
+            self._files.discard()
+        self._files = destination.open()
 
-    def write(self, names: Sequence[str], outputs: np.ndarray) -> None:
-        if self._file is None:
+    def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
+        if self._files is None:
             raise RuntimeError("no prediction file is open")
-        self._file.write(names, outputs)
+        self._files.write(indices, outputs)
 
     def finish(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._file = None
+        if self._files is not None:
+            self._files.close()
+        self._files = None
 
 
 def start_writer(node_id: str) -> ActorHandle:

@@ -184,7 +184,9 @@ class RunLog:
             case EpochDone(figures):
                 self.history.append(figures)
             case Saved(kind, path):
-                self.saved.setdefault(kind, []).append(path)
+                files = self.saved.setdefault(kind, [])
+                if path not in files:  # some are written anew after each epoch
+                    files.append(path)
                 self.line(f"Saved {kind}: {displayed(path)}")
             case Failed(error):
                 raise error

@@ -16,9 +16,9 @@ from rayrml.cluster import Allocation
 from rayrml.dot import write_dot
 from rayrml.errors import ConfigError, Problem
 from rayrml.inference import InferenceJob
-from rayrml.jobs import Job
+from rayrml.jobs import Job, destination
 from rayrml.plan import Plan, prepare
-from rayrml.run_log import RunLog, Saved, displayed, log_path
+from rayrml.run_log import RunLog, Saved, log_path
 from rayrml.workers import global_batch_sizes
 
 
@@ -177,7 +177,7 @@ def _job(plan: Plan, allocation: Allocation, resume_from: Path | None) -> Job:
         interval=nn.checkpoints.interval,
         state_path=None,
         resume_from=None if resume_from is None else str(resume_from),
-        output=nn.data.test_output_path,
+        data=nn.data,
         run_id=uuid.uuid4().hex,
         decode_cpus=allocation.decode_cpus,
     )
@@ -208,16 +208,16 @@ def _predict(plan: Plan, allocation: Allocation, log: RunLog) -> int:
     nn = plan.config.neural_network
     if plan.test is None:
         raise RuntimeError("inference needs samples")
-    path = f"{nn.data.test_output_path}/output_1.h5" if nn.data.test_output_path else None
-    if path is None:
+    wanted = destination(plan.test, nn.data, 1, plan.classes)
+    if not wanted.paths:
         log.line("No test_output_path is given: predictions are computed, but not saved")
     job = InferenceJob(
         network=plan.network,
         source=plan.test,
         transforms=plan.datasets.transforms.batched.evaluation(),
-        classes=plan.classes,
+        loss=plan.loss,
         batch_size=nn.data.test_batch_size,
-        output_path=path,
+        destination=wanted,
         precision=nn.precision,
     )
     started = time.monotonic()
@@ -231,7 +231,6 @@ def _predict(plan: Plan, allocation: Allocation, log: RunLog) -> int:
             log.line(f"Inference : {done} of {len(job.source.samples)} samples ({inference.rate(started, done)})")
 
     count = inference.predict(job, allocation, progress)
-    if path is not None:
-        log.saved.setdefault("predictions", []).append(path)
-        log.line(f"Saved predictions: {displayed(path)}")
+    for path in wanted.paths:
+        log.receive(Saved("predictions", path))
     return count

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from rayrml.cluster import Allocation
+from rayrml.data.discovery import Samples
 from rayrml.data.pipeline import Source
+from rayrml.memory import human_bytes
 from rayrml.plan import Plan
 from rayrml.run_log import RunLog, displayed, table
 from rayrml.workers import Workers, global_batch_sizes
@@ -92,19 +95,25 @@ def _data(log: RunLog, plan: Plan, source: Source, num_workers: int) -> None:
         f"Dataset ({'inference' if plan.is_inference else source.name})",
         {
             "Type": data.inputs,
-            "Location": displayed(samples.root),
+            "Location": displayed(_location(samples)) if samples.root else None,
+            **{
+                f"Slicer '{part.name}'": f"{len(part.grid)} slices of {_times(part.grid.shape)}"
+                for part in samples.slices
+            },
             "Number of samples": len(samples),
             "Samples per worker": first.share(len(samples)),
             "Sample shape": tuple(source.shape),
+            "Sample type": None if source.input.pixels else source.input.dtype.name,
             "Number of classes": len(samples.classes) or None,
             "Ignored files": ignored or None,
             "Batch size": batch_size,
             "Batch size per worker": first.share(batch_size),
             "Batches per epoch": len(global_batch_sizes(len(samples), batch_size)),
-            "Preloaded": "yes" if data.preload else "no",
+            "Preloaded": f"yes, {_memory(source, num_workers)}" if data.preload and not plan.is_inference else "no",
             "Transforms": _names(data.transforms or data.input_transforms) or "none",
             "Target transforms": _names(data.target_transforms) or None,
             "Output": displayed(data.test_output_path) if testing and data.test_output_path else None,
+            "Assembled output": displayed(data.hdf5_outfile) if testing and data.hdf5_outfile else None,
         },
     )
 
@@ -112,3 +121,20 @@ def _data(log: RunLog, plan: Plan, source: Source, num_workers: int) -> None:
 def _names(transforms: list[Any]) -> str:
     """The names in a list of transforms, in their order."""
     return ", ".join(str(name) for entry in transforms for name in entry)
+
+
+def _memory(source: Source, num_workers: int) -> str:
+    """What preloaded samples take."""
+    size = source.bytes_per_sample * len(source.samples)
+    each = f" ({human_bytes(size // num_workers)} in each worker)" if num_workers > 1 else ""
+    return human_bytes(size) + each
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _location(samples: Samples) -> str:
+    """The one file that holds all samples, or the folder of their files."""
+    paths = {samples.path(0), samples.path(len(samples) - 1)}
+    return paths.pop() if samples.places is not None and len(paths) == 1 else samples.root

@@ -43,7 +43,7 @@ def run_on_workers(
     actor: Any = ray.remote(_Mailbox)
     mailbox = actor.options(num_cpus=0).remote()
     node_id = ray.get_runtime_context().get_node_id()
-    writer = start_writer(node_id) if job.output else None
+    writer = start_writer(node_id) if job.predicts else None
     trainer = TorchTrainer(
         _worker_loop,
         train_loop_config={

@@ -249,8 +249,7 @@ def test_images_of_all_sizes_will_do_once_they_are_resized(right, folders):
     write_jpeg(folders / "training" / "3" / "large.jpg", torch.zeros(50, 40, dtype=torch.uint8).numpy())
     plan = prepare(changed(right, data__transforms=[{"resize": [28, 28]}]), {})
     large = plan.training.samples.names.index("3/large.jpg")
-    decode = plan.training.input.reader.build().decode
-    assert plan.training.input.array(plan.training.samples.path(large), decode).shape == (1, 28, 28)
+    assert plan.training.input.decoding.array(plan.training.samples.place(large)).shape == (1, 28, 28)
 
 
 def test_mistakes_in_transforms_are_shown_with_their_place(right):

@@ -7,22 +7,27 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from rayrml.data.slicers import Grid
 from rayrml.errors import DataError, Problem
 
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """The samples below one folder, in the order of their names.
+    """Samples in the order of their names; often the files below one folder.
 
     Attributes:
         root: absolute path of the folder.
-        names: each sample's path relative to `root`, with forward slashes.
+        names: what each sample is called: the file's path relative to `root`, with forward slashes, or its name inside
+            a file of several.
         labels: (N,) int64 class indices, None where there are no classes.
         classes: class names in the order of their indices, () where there are none.
         ignored: how many files of other kinds lie among them, by extension.
+        places: where each sample lies, where that is not the file of its name.
+        slices: which of the samples are slices of one array.
     """
 
     root: str
@@ -30,17 +35,58 @@ class Samples:
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     ignored: dict[str, int] = dataclasses.field(default_factory=dict)
+    places: Sequence[Place] | None = None
+    slices: tuple[Slices, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
 
     def name(self, index: int) -> str:
-        """Relative path of the sample at `index`."""
+        """What the sample at `index` is called."""
         return self.names[int(index)]
 
+    def place(self, index: int) -> Place:
+        """Where the sample at `index` lies."""
+        return self.places[int(index)] if self.places is not None else Place(f"{self.root}/{self.name(index)}")
+
     def path(self, index: int) -> str:
-        """Absolute path of the sample at `index`."""
-        return f"{self.root}/{self.name(index)}"
+        """Absolute path of the file that holds the sample at `index`."""
+        return self.place(index).path
+
+
+class Place(NamedTuple):
+    """Where a sample lies.
+
+    Attributes:
+        path: of the file.
+        name: of the array in it, "" in files of one array.
+        slicer: number of the slicer that cuts the sample out of the array, -1 if it is the whole array.
+        number: of the slice.
+    """
+
+    path: str
+    name: str = ""
+    slicer: int = -1
+    number: int = 0
+
+    @property
+    def address(self) -> str:
+        """The same as one string, as messages name it."""
+        return f"{self.path}: {self.name}" if self.name else self.path
+
+
+class Slices(NamedTuple):
+    """The slices of one array by one slicer, which follow one another.
+
+    Attributes:
+        name: what they are called together.
+        first: index of the first of them.
+        grid: how they lie in the array.
+    """
+
+    name: str
+    first: int
+    grid: Grid
 
 
 def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
@@ -81,15 +127,15 @@ def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequ
     unlabelled = [n for n in samples.names if not names_of[_folder(n)]]
     if unlabelled:
         inside = f"a folder under '{tag}'" if tag else "a folder of its class"
-        raise DataError(Problem(where, f"{_some(unlabelled)} in '{samples.root}' must lie in {inside}"))
+        raise DataError(Problem(where, f"{some(unlabelled)} in '{samples.root}' must lie in {inside}"))
     found = sorted(set(names_of.values()))
     empty = _folders_without(samples)
     if empty:
-        raise DataError(Problem(where, f"class folders without images in '{samples.root}': {_some(empty)}"))
+        raise DataError(Problem(where, f"class folders without images in '{samples.root}': {some(empty)}"))
     known = list(classes) if classes is not None else found
     strange = [c for c in found if c not in set(known)]
     if strange:
-        message = f"classes that training does not know in '{samples.root}': {_some(strange)}. Known: {_some(known)}"
+        message = f"classes that training does not know in '{samples.root}': {some(strange)}. Known: {some(known)}"
         raise DataError(Problem(where, message))
     index = {name: i for i, name in enumerate(known)}
     folders = {folder: index[name] for folder, name in names_of.items()}
@@ -111,10 +157,10 @@ def pair(inputs: Samples, targets: Samples, where: str) -> tuple[Samples, Sample
         partners = set(others)
         alone = [name for name, stem in zip(samples.names, own, strict=True) if stem not in partners]
         if alone:
-            problems.append(Problem(where, f"no {what} for {_some(alone)} in '{samples.root}'"))
+            problems.append(Problem(where, f"no {what} for {some(alone)} in '{samples.root}'"))
         twice = [stem for stem, count in Counter(own).items() if count > 1]
         if twice:
-            problems.append(Problem(where, f"several files of the same name in '{samples.root}': {_some(twice)}"))
+            problems.append(Problem(where, f"several files of the same name in '{samples.root}': {some(twice)}"))
     if problems:
         raise DataError(*problems)
     place = dict(zip(stems[1], targets.names, strict=True))
@@ -185,7 +231,7 @@ def _folders_without(samples: Samples) -> list[str]:
     return sorted(empty)
 
 
-def _some(names: Iterable[str], most: int = 10) -> str:
+def some(names: Iterable[str], most: int = 10) -> str:
     """The first few names in quotes, and how many more there are."""
     listed = list(names)
     text = ", ".join(f"'{n}'" for n in listed[:most])

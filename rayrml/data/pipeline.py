@@ -1,52 +1,49 @@
-"""Ray Data pipelines: from lists of files to decoded samples, in tasks that start fast and in a known order.
-
-The tasks import neither torch nor torchvision, which would take longer than decoding; so this module does not either.
-"""
+"""Ray Data pipelines: from lists of samples to decoded arrays, in tasks that start fast and in a known order."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import ray.data
 
+from rayrml.data.decoding import Decoder, Decoding, packed
 from rayrml.data.discovery import Samples
-from rayrml.errors import ConfigError, DataError
-from rayrml.lookup import Choice
 
-RESIZE_HINT = 'The transform {"resize": [height, width]} gives all images one size'
 _CHUNK_BYTES = 32 * 2**20  # a task's output: small enough for the object store, large enough to be worth a task
-_SEPARATOR = b"\0"  # the one byte that no path has
 
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """The inputs or the targets of samples: files, and what turns one into an array.
+    """The inputs or the targets of samples.
 
     Attributes:
-        samples: the files.
-        reader: the row of the readers' table that decodes them.
-        shape: (C, *spatial) that every array must have once it is prepared.
-        prepare: what is done to each array before arrays are put together, None for nothing.
+        samples: where they lie.
+        decoding: how each becomes an array.
+        pixels: arrays are bytes that mean shares of white; others mean what they are.
     """
 
     samples: Samples
-    reader: Choice
-    shape: tuple[int, ...]
-    prepare: Callable[[np.ndarray], np.ndarray] | None = None
+    decoding: Decoding
+    pixels: bool = True
 
-    def array(self, path: str, decode_file: Callable[[str], np.ndarray]) -> np.ndarray:
-        """The prepared array of the file at `path`. Raises DataError if there is none, or one of another shape."""
-        array = decode_file(path)
-        if self.prepare is not None:
-            array = self.prepare(array)
-        if array.shape != self.shape:
-            first = self.samples.path(0)
-            raise DataError(f"{path}: is {_size(array.shape)}, but {first} is {_size(self.shape)}. {RESIZE_HINT}")
-        return array
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, *spatial) of every array."""
+        return self.decoding.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of every array as it is kept in memory."""
+        return self.decoding.dtype
+
+    @property
+    def bytes_per_sample(self) -> int:
+        """Size of an array."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Source:
 
     Attributes:
         input: what the network takes.
-        target: images that it should give, None if targets are labels or there are none.
+        target: arrays that it should give, None if targets are labels or there are none.
         name: what the dataset is called on the dashboard.
     """
 
@@ -79,9 +76,14 @@ class Source:
         return {"input": self.input} | ({} if self.target is None else {"target": self.target})
 
     @property
+    def decodings(self) -> dict[str, Decoding]:
+        """How each side is read, for the tasks that read it."""
+        return {name: side.decoding for name, side in self.sides.items()}
+
+    @property
     def bytes_per_sample(self) -> int:
         """Size of a decoded sample."""
-        return sum(int(np.prod(side.shape)) for side in self.sides.values())
+        return sum(side.bytes_per_sample for side in self.sides.values())
 
 
 class Decoded(NamedTuple):
@@ -89,8 +91,8 @@ class Decoded(NamedTuple):
 
     Attributes:
         first: place of the first of them in the list of indices that was asked for.
-        inputs: (n, C, *spatial) uint8; zeros where a sample could not be decoded.
-        targets: the same for target images, None if there are none.
+        inputs: (n, C, *spatial); zeros where a sample could not be decoded.
+        targets: the same for target arrays, None if there are none.
         errors: (n,) what is wrong with each sample, "" if nothing is.
     """
 
@@ -107,10 +109,10 @@ def dataset(source: Source, indices: np.ndarray, *, decode_cpus: float, smallest
     """
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
-    chunks = path_chunks(source, indices, smallest_chunk)
-    paths = ray.data.from_items(chunks, override_num_blocks=len(chunks))
-    decoder: Any = Decoder(source.sides)
-    decoded = paths.map_batches(decoder, batch_size=None, num_cpus=decode_cpus)
+    tasks = chunks(source, indices, smallest_chunk)
+    places = ray.data.from_items(tasks, override_num_blocks=len(tasks))
+    decoder: Any = Decoder(source.decodings)
+    decoded = places.map_batches(decoder, batch_size=None, num_cpus=decode_cpus)
     decoded.set_name(source.name)
     return decoded
 
@@ -134,51 +136,16 @@ def blocks(data: ray.data.Dataset, ahead: int = 2) -> Iterator[dict[str, np.ndar
     )
 
 
-def path_chunks(source: Source, indices: np.ndarray, smallest: int = 1) -> list[dict[str, Any]]:
-    """The files of each task, at least `smallest`: `first`, their place among `indices`, and the paths of each side.
+def chunks(source: Source, indices: np.ndarray, smallest: int = 1) -> list[dict[str, Any]]:
+    """The samples of each task, at least `smallest`.
 
-    All paths of a task are one string: Ray takes a thousand times longer over a list of strings.
+    Each is `first`, the place of the first of them among `indices`, and where those of each side lie.
     """
     cpus = int(ray.cluster_resources().get("CPU", 1))
     by_memory = max(_CHUNK_BYTES // source.bytes_per_sample, 1)
     size = max(min(by_memory, -(-len(indices) // (4 * cpus))), smallest)
     sides = source.sides.items()
     return [
-        {"first": first} | {name: _joined(side.samples, indices[first : first + size]) for name, side in sides}
+        {"first": first} | {name: packed(side.samples, indices[first : first + size]) for name, side in sides}
         for first in range(0, len(indices), size)
     ]
-
-
-@dataclasses.dataclass(frozen=True)
-class Decoder:
-    """What a decoding task does to its list of files; a file that fails does not take the others along."""
-
-    sides: dict[str, Side]
-
-    def __call__(self, block: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Rows `place`, `input` (n, C, *spatial) uint8, perhaps `target`, and `error` for the chunks in `block`."""
-        first = int(block["first"][0])
-        arrays: dict[str, np.ndarray] = {}
-        errors: list[str] = []
-        for name, side in self.sides.items():
-            paths = [os.fsdecode(p) for chunk in block[name] for p in chunk.split(_SEPARATOR)]
-            arrays[name] = np.zeros((len(paths), *side.shape), np.uint8)
-            errors = errors or [""] * len(paths)
-            decode_file = side.reader.build().decode
-            for i, path in enumerate(paths):
-                try:
-                    arrays[name][i] = side.array(path, decode_file)
-                except (DataError, ConfigError) as error:
-                    errors[i] = errors[i] or str(error)
-        return {"place": np.arange(first, first + len(errors)), **arrays, "error": np.array(errors, object)}
-
-
-def _joined(samples: Samples, indices: np.ndarray) -> bytes:
-    return _SEPARATOR.join(os.fsencode(samples.path(i)) for i in indices)
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    """A sample's size as people say it: width x height and channels for an image."""
-    if len(shape) != 3:
-        return "x".join(map(str, shape))
-    return f"{shape[2]}x{shape[1]} pixels with {shape[0]} channel{'s' if shape[0] > 1 else ''}"

@@ -15,8 +15,8 @@ class Batch(NamedTuple):
     """Samples of one step.
 
     Attributes:
-        input: (n, C, *spatial) uint8, on the training device.
-        target: (n,) int64 class indices or (n, C, *spatial) uint8 images, None where there are no targets.
+        input: (n, C, *spatial), of the type in which samples are kept.
+        target: (n,) int64 class indices or (n, C, *spatial) arrays, None where there are no targets.
         positions: (n,) numbers of the samples in their `Samples`; a numpy array.
     """
 
@@ -128,6 +128,11 @@ def cut(blocks: Iterator[tuple[np.ndarray, ...]], sizes: Sequence[int]) -> Itera
         if missing or not pieces:
             raise ValueError(f"the blocks end {missing} rows short of a batch of {size}")
         yield tuple(np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+
+
+def as_numbers(arrays: torch.Tensor, *, pixels: bool) -> torch.Tensor:
+    """Arrays as transforms and networks take them: pixels as the bytes that they are, all others as float32."""
+    return arrays if pixels else arrays.float()
 
 
 def mix_seed(*numbers: int) -> int:

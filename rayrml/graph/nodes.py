@@ -59,6 +59,11 @@ class Graph:
     models: Mapping[KerasPath, str] = dataclasses.field(default_factory=dict)
     keras_version: str = "2"
 
+    @property
+    def declares_inputs(self) -> bool:
+        """Whether every input has a shape, though sizes in it may be open."""
+        return all(self.layers[self.nodes[i].layer].declared_shape is not None for i in self.inputs)
+
 
 def declared_shape(config: Mapping[str, Any]) -> list[int | None] | None:
     """The shape [batch, *spatial, channels] that a configuration declares for its layer's input; None if none.

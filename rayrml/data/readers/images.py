@@ -1,59 +1,30 @@
-"""Data types: how the samples of each become arrays.
-
-A row's builder takes its options by keyword and gives a `Reader`. Readers run in Ray Data's tasks, which must start
-fast: this module imports neither torch nor torchvision.
-"""
+"""Image files: one image each, as bytes of one or three channels."""
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import io
 import os
 import warnings
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Iterator
 
 import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from rayrml.data.readers.reader import Read, Reader
 from rayrml.errors import DataError, Problem
-
-
-class Decode(Protocol):
-    """What turns a file into one sample."""
-
-    def __call__(self, path: str, /) -> np.ndarray:
-        """The sample in the file at `path`: a uint8 array (C, H, W). Raises DataError naming the file."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Reader:
-    """How the files of a data type are recognized and decoded.
-
-    Attributes:
-        extensions: endings of the files that belong to the type, in lower case.
-        decode: the file at a path -> array (C, H, W).
-        noun: what a sample is called in messages.
-    """
-
-    extensions: frozenset[str]
-    decode: Callable[[str], np.ndarray]
-    noun: str
 
 
 def images(*, grayscale: bool = False) -> Reader:
     """Image files: JPEG, PNG, BMP, TIFF, WebP and GIF, as 8-bit RGB or gray."""
-    return Reader(_IMAGE_EXTENSIONS, _decode_gray if grayscale else _decode_rgb, "images")
+    colors = ("GRAY", "L") if grayscale else ("RGB", "RGB")
 
+    @contextlib.contextmanager
+    def opened(path: str) -> Iterator[Read]:
+        yield lambda name: _decode_image(path, *colors)
 
-def _decode_gray(path: str) -> np.ndarray:
-    return _decode_image(path, "GRAY", "L")
-
-
-def _decode_rgb(path: str) -> np.ndarray:
-    return _decode_image(path, "RGB", "RGB")
+    return Reader("images", opened, _EXTENSIONS, pixels=True)
 
 
 def _decode_image(path: str, jpeg_colors: str, pillow_mode: str) -> np.ndarray:
@@ -122,6 +93,6 @@ _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 _NO_IMAGE = f"It is no image, or a damaged one. Expected {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
 _EXIF_BYTES = 2**16  # metadata come first
 _MOST_PIXELS = 2 * 89_478_485  # more are what Pillow calls a decompression bomb
-_IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
+_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 
 READERS = {"images": images}

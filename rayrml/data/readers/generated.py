@@ -1,0 +1,53 @@
+"""Samples that are computed where they are needed, from their number."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+
+from rayrml.data.initial_conditions import initial_condition
+from rayrml.data.readers.reader import Part, Read, Reader
+
+
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError(f"expected [lowest, highest], got {list(value)}")
+    return value
+
+
+def pde(
+    *,
+    domain_size: Annotated[int, Field(ge=2)],
+    num_examples: PositiveInt | None = None,
+    num_test_examples: PositiveInt | None = None,
+    bc_frequency: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_ordered)] = (1.0, 1.0),
+    bc_type: Literal["random_uniform", "fixed_uniform"] = "random_uniform",
+) -> Reader:
+    """Initial conditions b(x) = (1 - cos(2 pi c x / d)) / 2 of a PDE on `domain_size` points, (1, d), no files.
+
+    The frequency c is drawn from `bc_frequency` (`random_uniform`, which also superposes such curves) or goes through
+    it in equal steps (`fixed_uniform`).
+    """
+    numbers: dict[str, int] = {"training": num_examples or 0, "test": num_test_examples or 0}
+    draw = functools.partial(initial_condition, domain_size=domain_size, bc_frequency=bc_frequency, bc_type=bc_type)
+
+    def names(part: Part) -> Sequence[str]:
+        return [f"{part}/{i}" for i in range(numbers[part])]
+
+    @contextlib.contextmanager
+    def opened(path: str) -> Iterator[Read]:
+        yield read
+
+    def read(name: str) -> np.ndarray:
+        part, _, index = name.partition("/")
+        return draw(int(index), numbers[part], seed=[list(numbers).index(part)])
+
+    return Reader("initial conditions", opened, generate=names)
+
+
+READERS = {"pde": pde}

@@ -1,0 +1,114 @@
+"""IDX files: many arrays of one shape in a file, and their labels in another, as MNIST is distributed.
+
+Source: the format as described on Yann LeCun's page of the MNIST database: two bytes of zero, the type, the number of
+axes, the length of each as a big-endian 32-bit integer, and the values.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gzip
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rayrml.data.readers.reader import Part, Read, Reader
+from rayrml.errors import DataError, Problem
+
+
+def mnist() -> Reader:
+    """IDX files, also gzipped: images of one channel in `*images-idx3*`, their labels in `*labels-idx1*` beside them.
+
+    In a folder with files for both, `train*` is for training and `t10k*` or `test*` for evaluation and inference.
+    """
+    return Reader("images", _open, pixels=True, contents=_contents, find=_find, labels=_labels)
+
+
+@contextlib.contextmanager
+def _open(path: str) -> Iterator[Read]:
+    images = _images(path)
+    yield lambda name: images[int(name)][None]
+
+
+def _contents(path: str) -> Sequence[str]:
+    return [str(i) for i in range(len(_images(path)))]
+
+
+def _images(path: str) -> np.ndarray:
+    """(N, H, W) uint8."""
+    array = _load(path)
+    if array.ndim != 3 or array.dtype != np.uint8:
+        expected = "Expected bytes of 3 axes: images, rows, columns"
+        raise DataError(Problem(path, f"holds {array.dtype} of {array.ndim} axes. {expected}"))
+    return array
+
+
+def _find(path: str, part: Part) -> Sequence[str]:
+    """The one file of images at `path`: the file itself, or the one in the folder that belongs to `part`."""
+    if Path(path).is_file():
+        return [path]
+    if not Path(path).is_dir():
+        raise DataError(Problem(path, "no such folder or file"))
+    found = sorted(str(p) for p in Path(path).rglob("*") if p.is_file() and _IMAGES.search(p.name))
+    # The same file may lie there packed and unpacked.
+    unpacked = [p for p in found if not (p.endswith(".gz") and p.removesuffix(".gz") in found)]
+    own = [p for p in unpacked if _PARTS[part].match(Path(p).name)] or unpacked
+    if len(own) != 1:
+        names = ", ".join(Path(p).name for p in own) or "none"
+        raise DataError(Problem(path, f"expected one IDX file of {part} images here, found {names}"))
+    return own
+
+
+def _labels(path: str, labels_path: str | None) -> np.ndarray:
+    """(N,) int64 labels of the images in the file at `path`."""
+    place = labels_path if labels_path and not Path(labels_path).is_dir() else _labels_beside(path, labels_path)
+    labels = _load(place)
+    count = len(_images(path))
+    if labels.shape != (count,):
+        raise DataError(Problem(place, f"holds labels of shape {labels.shape}, but '{path}' has {count} images"))
+    return labels.astype(np.int64)
+
+
+def _labels_beside(path: str, folder: str | None) -> str:
+    own = Path(path)
+    name = own.name.replace("images", "labels").replace("idx3", "idx1")
+    for candidate in (name, name.removesuffix(".gz"), f"{name}.gz"):
+        place = Path(folder or own.parent) / candidate
+        if place.is_file() and place != own:
+            return str(place)
+    raise DataError(Problem(path, f"has no file of labels beside it. Expected '{name}'"))
+
+
+@functools.lru_cache(maxsize=4)
+def _load(path: str) -> np.ndarray:
+    """The array in an IDX file, in the machine's byte order; read once in each process."""
+    try:
+        content = Path(path).read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(Problem(path, f"cannot be read. {getattr(error, 'strerror', None) or error}")) from None
+    except Exception as error:  # zlib's own, of damaged files
+        raise DataError(Problem(path, f"cannot be unpacked. {error}")) from None
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES:
+        raise DataError(Problem(path, "is no IDX file"))
+    kind, axes = np.dtype(_TYPES[content[2]]), content[3]
+    start = 4 + 4 * axes
+    if len(content) < start:
+        raise DataError(Problem(path, "is no IDX file: it ends in its header"))
+    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", axes, 4))
+    if len(content) - start != math.prod(shape) * kind.itemsize:
+        raise DataError(Problem(path, f"is cut short, or longer than its {shape} values"))
+    array = np.frombuffer(content, kind, offset=start).reshape(shape)
+    return array.astype(kind.newbyteorder("="), copy=False)
+
+
+_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_IMAGES = re.compile(r"images[-.]idx3", re.IGNORECASE)
+_PARTS = {"training": re.compile("train", re.IGNORECASE), "test": re.compile("t10k|test", re.IGNORECASE)}
+
+READERS = {"mnist": mnist}

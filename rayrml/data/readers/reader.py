@@ -1,0 +1,45 @@
+"""What a row of the data types builds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal
+
+import numpy as np
+
+Part = Literal["training", "test"]
+Read = Callable[[str], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """How the files of a data type are recognized, and how their samples become arrays.
+
+    Attributes:
+        noun: what samples are called in messages.
+        open: a file's path -> what gives, for as long as the file is open, the array of a name in it: something with
+            `shape`, `dtype` and slices, which is read when it is sliced. The name is "" in files of one array.
+        extensions: endings of the files that belong to the type, in lower case.
+        pixels: arrays are images (C, H, W) of bytes, which mean shares of white.
+        contents: a file's path -> the names of the arrays in it. None if each file is one.
+        find: (folder or file, part) -> the files of the training or the test samples, for types that know theirs by
+            name. None if every file with one of the extensions belongs to it.
+        labels: (file, file of the labels or None) -> an integer for each of the file's arrays. None if files hold none.
+        generate: part -> the names of samples that are computed and not read: `open` is given "" for them.
+    """
+
+    noun: str
+    open: Callable[[str], AbstractContextManager[Read]]
+    extensions: frozenset[str] = frozenset()
+    pixels: bool = False
+    contents: Callable[[str], Sequence[str]] | None = None
+    find: Callable[[str, Part], Sequence[str]] | None = None
+    labels: Callable[[str, str | None], np.ndarray] | None = None
+    generate: Callable[[Part], Sequence[str]] | None = None
+
+    def decode(self, path: str, name: str = "") -> np.ndarray:
+        """One array of a file. Raises DataError naming the file."""
+        with self.open(path) as read:
+            return np.asarray(read(name))
