@@ -120,9 +120,7 @@ def _poisson_misfit(output: Sequence[int | None], target: Sequence[int] | None, 
 # Waves that break
 
 
-def _burgers(
-    output: torch.Tensor, target: torch.Tensor, *, diffusion: float, boundary_factor: float
-) -> torch.Tensor:
+def _burgers(output: torch.Tensor, target: torch.Tensor, *, diffusion: float, boundary_factor: float) -> torch.Tensor:
     u = output[:, 0]  # (N, T, X)
     b = target.reshape(len(u), -1)  # (N, X)
     residual = _burgers_residual(u, b, diffusion).square().mean()

@@ -1,12 +1,10 @@
-"""Losses of differential equations against other solvers: sparse finite elements, time stepping, and formulas."""
+"""Losses of differential equations against other solvers: assembled finite elements, time stepping, and formulas."""
 
 import itertools
 
 import numpy as np
 import pytest
 import torch
-from scipy import sparse
-from scipy.sparse.linalg import spsolve
 
 from rayrml.errors import ConfigError
 from rayrml.losses import LOSSES
@@ -20,7 +18,7 @@ def poisson(shape):
 
 def batch(*arrays, dtype=torch.float64):
     """Arrays of nodes as a batch (N, 1, *spatial)."""
-    return torch.tensor(np.stack(arrays), dtype=dtype)[:, None]
+    return torch.tensor(np.array(arrays), dtype=dtype)[:, None].contiguous()
 
 
 def linear(shape):
@@ -111,7 +109,7 @@ def test_the_prescribed_values_are_1_in_the_first_plane_and_0_in_the_last():
 
 
 def stiffness(nu):
-    """The sparse matrix A for which u A u is the integral of nu |grad u|^2, from integrals of shape functions."""
+    """The matrix A for which u A u is the integral of nu |grad u|^2, from integrals of shape functions."""
     ends = (0, 1)
     products = np.array([[[1 / 4 if i == j == k else 1 / 12 for k in ends] for j in ends] for i in ends])
     slopes = np.array([[[(-1) ** (i + j) / 2 for _ in ends] for j in ends] for i in ends])
@@ -119,14 +117,13 @@ def stiffness(nu):
     corners = list(itertools.product(ends, repeat=nu.ndim))
     numbers = np.arange(nu.size).reshape(nu.shape)
     at = {c: tuple(slice(start, start + n) for start, n in zip(c, cells, strict=True)) for c in corners}
-    matrix = sparse.csr_array((nu.size, nu.size))
+    matrix = np.zeros((nu.size, nu.size))
     for a, b in itertools.product(corners, repeat=2):
         values = np.zeros(cells)
         for c, axis in itertools.product(corners, range(nu.ndim)):
             along = [slopes[a[i], b[i], c[i]] if i == axis else products[a[i], b[i], c[i]] for i in range(nu.ndim)]
             values += np.prod(along) * cells[axis] ** 2 / np.prod(cells) * nu[at[c]]
-        places = (numbers[at[a]].ravel(), numbers[at[b]].ravel())
-        matrix = matrix + sparse.csr_array((values.ravel(), places), shape=matrix.shape)
+        matrix[numbers[at[a]], numbers[at[b]]] += values
     return matrix
 
 
@@ -136,7 +133,7 @@ def solve(nu):
     u[0] = 1
     inner = np.arange(nu.size).reshape(nu.shape)[1:-1].ravel()
     solution = u.ravel()
-    solution[inner] = spsolve(matrix[inner][:, inner].tocsc(), -(matrix @ solution)[inner])
+    solution[inner] = np.linalg.solve(matrix[np.ix_(inner, inner)], -(matrix @ solution)[inner])
     return solution.reshape(nu.shape)
 
 
@@ -148,7 +145,7 @@ def minimize(loss, start, target, iterations=2000):
         max_iter=iterations,
         max_eval=2 * iterations,
         history_size=30,
-        tolerance_grad=1e-12,
+        tolerance_grad=1e-9,
         tolerance_change=0,
         line_search_fn="strong_wolfe",
     )
@@ -163,7 +160,7 @@ def minimize(loss, start, target, iterations=2000):
     return u.detach()
 
 
-@pytest.mark.parametrize("shape", [(17, 17), (12, 9), (7, 6, 8)])
+@pytest.mark.parametrize("shape", [(12, 12), (9, 13), (6, 5, 7)])
 def test_the_minimizer_is_the_finite_element_solution(shape):
     nus = [smooth_diffusivity(shape, seed) for seed in range(2)]
     loss, nu = poisson(shape), batch(*nus)
@@ -209,28 +206,28 @@ def raised_cosine(num_points, height=1.0):
 
 
 def stepped(b, num_times, diffusion=0.0):
-    """The scheme's solution (T, X) for b >= 0: cell by cell from the left, then the diffusion of the row at once."""
+    """The scheme's solution (T, X) for b >= 0, row by row."""
     theta = max(0.0, 1 - 1 / b.max())
     rows = [b]
     for _ in range(num_times - 1):
-        old = rows[-1]
-        known = old[1:] - (1 - theta) * (old[1:] ** 2 - old[:-1] ** 2) / 2
-        rows.append(np.concatenate([[0.0], implicit(known, theta, diffusion)]))
+        flux = rows[-1] ** 2 / 2
+        known = rows[-1][1:] - (1 - theta) * np.diff(flux)
+        rows.append(np.append(0.0, implicit(known, theta, diffusion)))
     return np.stack(rows)
 
 
 def implicit(known, theta, diffusion):
-    """The w for which w + theta (w^2)' / 2 - diffusion w'' = known, by Newton's method."""
+    """The w for which w + theta (w^2)' / 2 - diffusion w'' = known, with 0 before it, by Newton's method."""
     size = len(known)
-    second = sparse.diags_array([np.ones(size - 1), np.full(size, -2.0), np.ones(size - 1)], offsets=[-1, 0, 1])
-    second = second.tolil()
-    second[-1, -1] = -1
+    backward = np.eye(size) - np.eye(size, k=-1)
+    second = -backward.T @ backward
+    second[0, 0], second[-1, -1] = -2, -1
     w = known.copy()
-    for _ in range(50):
-        flux = w**2 / 2
-        rest = w + theta * np.diff(flux, prepend=0) - diffusion * (second @ w) - known
-        slopes = sparse.diags_array([1 + theta * w, -theta * w[:-1]], offsets=[0, -1])
-        w = w - spsolve(sparse.csc_array(slopes - diffusion * second), rest)
+    for _ in range(30):
+        rest = w + theta * backward @ (w**2 / 2) - diffusion * second @ w - known
+        if abs(rest).max() < 1e-14:
+            break
+        w = w - np.linalg.solve(np.eye(size) + theta * backward * w - diffusion * second, rest)
     return w
 
 
@@ -244,13 +241,15 @@ def test_the_solution_of_the_scheme_has_no_loss(height, diffusion):
     assert loss(batch(u + 1e-3), batch(b)).item() > 1e-7
 
 
-@pytest.mark.parametrize(("num_times", "height"), [(5, 1.0), (24, 1.0), (12, 2.0)])
+@pytest.mark.parametrize(("num_times", "height"), [(4, 1.0), (12, 1.0), (8, 2.0)])
 @pytest.mark.parametrize("diffusion", [0.0, 0.3])
 def test_the_minimizer_is_the_solution_of_the_scheme_before_and_after_the_shock(num_times, height, diffusion):
-    b = raised_cosine(20, height)
-    start = batch(np.broadcast_to(b, (num_times, 20)))
-    u = minimize(burgers(diffusion_coeff=diffusion), start, batch(b))
-    assert (u - batch(stepped(b, num_times, diffusion))).abs().max() < 1e-5
+    b = raised_cosine(12, height)  # breaks at t = 12 / (pi height)
+    start = batch(np.tile(b, (num_times, 1)))
+    u = minimize(burgers(diffusion_coeff=diffusion), start, batch(b), iterations=700)
+    expected = batch(stepped(b, num_times, diffusion))
+    assert (start - expected).abs().max() > 0.3
+    assert (u - expected).abs().max() < 1e-3
 
 
 def test_a_shock_goes_at_the_speed_of_the_mean_of_its_sides():
@@ -276,24 +275,22 @@ def test_values_of_both_signs_flow_both_ways():
 
 
 def test_the_residual_of_a_line_that_flattens_vanishes_with_the_spacing():
-    residuals = []
+    losses = []
     for size in (20, 40, 80):
-        x, t, slope = np.arange(size), np.arange(size)[:, None], 1 / size
-        exact = slope * x / (1 + slope * t)
-        # A line does not end without a gradient: what the last point does is not looked at.
-        ends = LOSSES["Burgers_PDE"]()(batch(np.pad(exact, ((0, 0), (0, 1)), "edge")), batch(np.append(exact[0], exact[0, -1])))
-        residuals.append(ends.item())
-    assert residuals[0] < 1e-4
-    assert residuals[0] > 4 * residuals[1] > 16 * residuals[2]
+        # The line ends as a constant, where the row ends too.
+        x, t = np.minimum(np.arange(size), size - 2), np.arange(size)[:, None]
+        exact = x / size / (1 + t / size)
+        losses.append(burgers()(batch(exact), batch(exact[0])).item())
+    assert losses[0] < 1e-4
+    assert losses[0] > 4 * losses[1] > 16 * losses[2]
 
 
 def test_diffusion_makes_solutions_smoother():
-    b = raised_cosine(30)
-    steepest = [
-        np.abs(np.diff(minimize(burgers(diffusion_coeff=nu), batch(np.tile(b, (20, 1))), batch(b)).numpy()[0, 0])).max()
-        for nu in (0.0, 0.5, 2.0)
-    ]
-    assert steepest[0] > 1.2 * steepest[1] > 1.2**2 * steepest[2]
+    b = raised_cosine(12)
+    start = batch(np.tile(b, (6, 1)))
+    solutions = [minimize(burgers(diffusion_coeff=nu), start, batch(b), iterations=300) for nu in (0.0, 0.1, 0.5)]
+    steepest = [u.diff(dim=3)[:, :, -1].abs().max().item() for u in solutions]
+    assert steepest[0] > 1.1 * steepest[1] > 1.1**2 * steepest[2]
 
 
 def test_the_conditions_count_as_much_as_asked_for():
