@@ -240,9 +240,14 @@ class EvaluationStep:
 
     @torch.inference_mode()
     def __call__(self, batch: torch.Tensor, target: torch.Tensor | None) -> torch.Tensor:
-        """The network's output (N, ...) for a batch, whose loss and metric are added to what there is."""
+        """The network's output (N, ...) for a batch, whose loss and metric are added to what there is.
+
+        It has the values that the loss's problem prescribes, also where there is no target.
+        """
         with _autocast(batch, self.autocast):
             output = self.network(to_input(batch)).float()
+        if self.loss is not None:
+            output = self.loss.imposed(output)
         if target is not None and self.loss is not None:
             self._add(self.loss, output, target)
         return output

@@ -145,6 +145,30 @@ def test_evaluation_leaves_its_totals_for_the_report():
     assert metric.report(step.totals).counts == [[1, 1], [0, 0]]
 
 
+@pytest.mark.parametrize("target", [torch.ones(3, 1, 5, 4), None], ids=["evaluation", "prediction"])
+def test_outputs_of_evaluation_have_the_values_that_the_problem_prescribes(target):
+    step = EvaluationStep(nn.Identity(), LOSSES["Poisson2D_PDE"](), None)
+    batch = torch.rand(3, 1, 5, 4, generator=torch.Generator().manual_seed(0))
+    output = step(batch, target)
+    assert (output[:, :, 0] == 1).all()
+    assert (output[:, :, -1] == 0).all()
+    assert torch.equal(output[:, :, 1:-1], batch[:, :, 1:-1])
+
+
+def test_a_problem_trains_without_solutions():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(20, 20), nn.Unflatten(1, (1, 5, 4)))
+    nu = torch.ones(6, 1, 5, 4)
+    loss = LOSSES["Poisson2D_PDE"]()
+    step = TrainingStep(net, loss, OPTIMIZERS["Hessian"](net.parameters()))
+    for _ in range(3):
+        step(nu, nu, 6)
+    evaluation = EvaluationStep(net, loss, metric_of(loss))
+    falls = torch.linspace(1, 0, 5)[:, None].expand(6, 1, 5, 4)
+    assert torch.allclose(evaluation(nu, nu), falls, atol=1e-3)
+    assert evaluation.result(torch.device("cpu")) == (pytest.approx(1), None)
+
+
 def test_a_batch_of_ignored_labels_changes_nothing():
     net = network()
     before = copy.deepcopy(net.state_dict())

@@ -1,8 +1,8 @@
 """The table of losses; each chapter's rows stand at the foot of its file."""
 
-from rayrml.losses import classification, overlap, pointwise
+from rayrml.losses import classification, overlap, pde, pointwise
 from rayrml.losses.loss import Loss
 
-LOSSES = {**classification.LOSSES, **pointwise.LOSSES, **overlap.LOSSES}
+LOSSES = {**classification.LOSSES, **pointwise.LOSSES, **overlap.LOSSES, **pde.LOSSES}
 
 __all__ = ["LOSSES", "Loss"]

@@ -1,76 +1,120 @@
 """What holds for every loss: a new row is tested the moment it exists."""
 
+import dataclasses
 import inspect
 
 import pytest
 import torch
 
-from rayrml.losses import LOSSES
+from rayrml.losses import LOSSES, Loss
 from rayrml.metrics import METRICS
 
 CLASSES = 3
 WEIGHT = (1.0, 0.5, 4.0)
 SHAPES = [(5, CLASSES), (4, CLASSES, 2, 3), (3, CLASSES, 2, 2, 2)]
+# Samples of losses that ask for shapes of their own: outputs and targets.
+OWN_SHAPES = {
+    "Burgers_PDE": [((1, 3, 5), (1, 5)), ((1, 2, 2), (1, 2)), ((1, 2, 4), (1, 1, 4))],
+    "Poisson2D_PDE": [((1, 4, 3), (1, 4, 3)), ((1, 2, 2), (1, 2, 2))],
+    "Poisson3D_PDE": [((1, 3, 2, 4), (1, 3, 2, 4)), ((1, 2, 2, 2), (1, 2, 2, 2))],
+}
 
 
 def probabilities(shape, seed=0):
     """Outputs that every loss takes: positive, and of sum 1 over the channels."""
     generator = torch.Generator().manual_seed(seed)
+    if shape[1] == 1:
+        return torch.rand(shape, generator=generator, dtype=torch.float64)
     return torch.randn(shape, generator=generator, dtype=torch.float64).softmax(1)
 
 
-def targets(loss, shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    if loss.targets == "arrays":
-        return torch.rand(shape, generator=generator, dtype=torch.float64)
-    return torch.randint(0, shape[1], (shape[0], *shape[2:]), generator=generator)
+@dataclasses.dataclass
+class Case:
+    """A row with some arguments; `source` is what its outputs are, None for probabilities."""
+
+    name: str
+    loss: Loss
+    source: str | None
+
+    @property
+    def shapes(self):
+        """Shapes of outputs that the loss takes."""
+        own = [(4, *output) for output, _ in OWN_SHAPES.get(self.name, ())]
+        return own or SHAPES
+
+    def images(self, count):
+        """The shape of the outputs of so many samples."""
+        return (count, *OWN_SHAPES[self.name][0][0]) if self.name in OWN_SHAPES else (count, CLASSES, 2, 2)
+
+    def output(self, probability):
+        """Probabilities as the loss wants to have them; only log_softmax is picky about signs."""
+        return probability.clamp(min=1e-38).log() if self.source == "log_softmax" else probability
+
+    def targets(self, shape, seed=0):
+        """Targets for an output of this shape."""
+        generator = torch.Generator().manual_seed(seed)
+        if self.loss.targets == "arrays":
+            sample = dict(OWN_SHAPES.get(self.name, ())).get(shape[1:], shape[1:])
+            return torch.rand((shape[0], *sample), generator=generator, dtype=torch.float64)
+        return torch.randint(0, shape[1], (shape[0], *shape[2:]), generator=generator)
+
+    def solved(self, shape):
+        """Targets and the outputs that are right for them."""
+        target = self.targets(shape)
+        if self.name == "Burgers_PDE":
+            return torch.zeros_like(target), torch.zeros(shape, dtype=torch.float64)
+        if self.name in OWN_SHAPES:
+            slope = torch.linspace(1, 0, shape[2], dtype=torch.float64)
+            return torch.ones_like(target), slope.view(-1, *[1] * len(shape[3:])).expand(shape)
+        if self.loss.targets == "labels":
+            return target, torch.nn.functional.one_hot(target, CLASSES).movedim(-1, 1).double()
+        return target.round(), target.round()
 
 
 def variants(builder):
     """The sets of arguments with which a row is tested: none, options that it has, and each source of outputs."""
     known = inspect.signature(builder).parameters
     options = [{"weight": WEIGHT}, {"ignore_index": 1}, {"weight": WEIGHT, "ignore_index": 1}]
+    options += [{"diffusion_coeff": 0.5, "boundary_factor": 3.0}]
     sources = [{"source": source} for source in ("log_softmax", "sigmoid", "logits")]
     return [{}, *(arguments for arguments in options + sources if arguments.keys() <= known.keys())]
 
 
 CASES = [
-    pytest.param(builder(**arguments), arguments.get("source"), id=f"{name}-{'-'.join(map(str, arguments.values()))}")
+    pytest.param(
+        Case(name, builder(**arguments), arguments.get("source")),
+        id=f"{name}-{'-'.join(map(str, arguments.values()))}",
+    )
     for name, builder in LOSSES.items()
     for arguments in variants(builder)
 ]
-EVERY_LOSS = pytest.mark.parametrize(("loss", "source"), CASES)
-IGNORING = pytest.mark.parametrize(("loss", "source"), [c for c in CASES if c.values[0].ignore_index is not None])
-MEASURED = pytest.mark.parametrize(("loss", "source"), [c for c in CASES if c.values[0].metric is not None])
-
-
-def output_for(source, probability):
-    """Probabilities as the loss wants to have them; only log_softmax is picky about signs."""
-    return probability.clamp(min=1e-38).log() if source == "log_softmax" else probability
+EVERY_LOSS = pytest.mark.parametrize("case", CASES)
+IGNORING = pytest.mark.parametrize("case", [c for c in CASES if c.values[0].loss.ignore_index is not None])
+MEASURED = pytest.mark.parametrize("case", [c for c in CASES if c.values[0].loss.metric is not None])
 
 
 @EVERY_LOSS
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_loss_is_one_finite_number(loss, source, shape):
-    value = loss(output_for(source, probabilities(shape)).float(), targets(loss, shape))
-    assert value.shape == ()
-    assert value.dtype == torch.float32
-    assert value.isfinite()
+def test_a_loss_is_one_finite_number(case):
+    for shape in case.shapes:
+        value = case.loss(case.output(probabilities(shape)).float(), case.targets(shape))
+        assert value.shape == ()
+        assert value.dtype == torch.float32
+        assert value.isfinite()
 
 
 @EVERY_LOSS
-def test_gradients_are_those_of_finite_differences(loss, source):
-    shape = (3, CLASSES, 2, 2)
-    target = targets(loss, shape)
-    output = output_for(source, probabilities(shape)).requires_grad_()
-    assert torch.autograd.gradcheck(lambda o: loss(o, target), (output,))
+def test_gradients_are_those_of_finite_differences(case):
+    shape = case.images(3)
+    target = case.targets(shape)
+    output = case.output(probabilities(shape)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda o: case.loss(o, target), (output,))
 
 
 @EVERY_LOSS
 @pytest.mark.parametrize("cuts", [[1, 3], [4], [0, 2, 3]])
-def test_parts_of_workers_weighed_by_their_weights_give_the_loss_of_the_whole(loss, source, cuts):
-    shape = (6, CLASSES, 2, 2)
-    output, target = output_for(source, probabilities(shape)), targets(loss, shape)
+def test_parts_of_workers_weighed_by_their_weights_give_the_loss_of_the_whole(case, cuts):
+    loss, shape = case.loss, case.images(6)
+    output, target = case.output(probabilities(shape)), case.targets(shape)
     total = weights = 0.0
     for part, labels in zip(output.tensor_split(cuts), target.tensor_split(cuts), strict=True):
         if len(part):
@@ -82,44 +126,40 @@ def test_parts_of_workers_weighed_by_their_weights_give_the_loss_of_the_whole(lo
 
 @EVERY_LOSS
 @pytest.mark.parametrize("sure_of", [0, 1, 2])
-def test_probabilities_of_0_and_1_give_finite_losses_and_gradients(loss, source, sure_of):
-    shape = (4, CLASSES, 2, 2)
+def test_probabilities_of_0_and_1_give_finite_losses_and_gradients(case, sure_of):
+    shape = case.images(4)
     output = torch.zeros(shape)
-    output[:, sure_of] = 1
-    output = output_for(source, output).requires_grad_()
-    value = loss(output, targets(loss, shape).float() if loss.targets == "arrays" else targets(loss, shape))
+    output[:, sure_of % shape[1]] = 1
+    output = case.output(output).requires_grad_()
+    target = case.targets(shape)
+    value = case.loss(output, target.float() if case.loss.targets == "arrays" else target)
     value.backward()
     assert value.isfinite()
     assert output.grad.isfinite().all()
 
 
 @EVERY_LOSS
-def test_numbers_far_from_0_give_finite_losses_and_gradients(loss, source):
-    shape = (4, CLASSES, 2, 2)
+def test_numbers_far_from_0_give_finite_losses_and_gradients(case):
+    shape = case.images(4)
     logits = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * 1e4
-    output = (logits if source == "logits" else output_for(source, logits.softmax(1))).requires_grad_()
-    target = targets(loss, shape)
-    loss(output, target).backward()
+    output = (logits if case.source == "logits" else case.output(logits.softmax(1))).requires_grad_()
+    case.loss(output, case.targets(shape)).backward()
     assert output.grad.isfinite().all()
 
 
 @EVERY_LOSS
-def test_the_truth_is_not_worse_than_anything_else(loss, source):
-    shape = (4, CLASSES, 2, 2)
-    target = targets(loss, shape)
-    if loss.targets == "labels":
-        truth = torch.nn.functional.one_hot(target, CLASSES).movedim(-1, 1).double()
-    else:
-        target = truth = target.round()
-    right, wrong = (output_for(source, o * 0.98 + 0.01) for o in (truth, truth.roll(1, 1)))
-    assert loss(right, target) < loss(wrong, target)
+def test_the_truth_is_not_worse_than_anything_else(case):
+    target, truth = case.solved(case.images(4))
+    other = probabilities(truth.shape) if case.name in OWN_SHAPES else truth.roll(1, 1)
+    right, wrong = (case.output(o * 0.98 + 0.01) for o in (truth, other))
+    assert case.loss(right, target) < case.loss(wrong, target)
 
 
 @IGNORING
-def test_ignored_labels_count_neither_for_the_loss_nor_for_its_gradient(loss, source):
-    shape = (4, CLASSES, 2, 2)
-    target = targets(loss, shape)
-    output = output_for(source, probabilities(shape)).requires_grad_()
+def test_ignored_labels_count_neither_for_the_loss_nor_for_its_gradient(case):
+    loss, shape = case.loss, case.images(4)
+    target = case.targets(shape)
+    output = case.output(probabilities(shape)).requires_grad_()
     value = loss(output, target)
     value.backward()
     ignored = (target == loss.ignore_index).unsqueeze(1).expand(shape)
@@ -130,32 +170,45 @@ def test_ignored_labels_count_neither_for_the_loss_nor_for_its_gradient(loss, so
 
 
 @IGNORING
-def test_a_batch_of_ignored_labels_alone_gives_no_loss_and_no_gradient(loss, source):
-    shape = (4, CLASSES, 2, 2)
-    output = output_for(source, probabilities(shape)).requires_grad_()
-    value = loss(output, torch.full((4, 2, 2), loss.ignore_index))
+def test_a_batch_of_ignored_labels_alone_gives_no_loss_and_no_gradient(case):
+    loss, shape = case.loss, case.images(4)
+    output = case.output(probabilities(shape)).requires_grad_()
+    nothing = torch.full_like(case.targets(shape), loss.ignore_index)
+    value = loss(output, nothing)
     value.backward()
     assert value.item() == 0
     assert (output.grad == 0).all()
     if loss.weight:
-        assert loss.weight(torch.full((4, 2, 2), loss.ignore_index)).item() == 0
+        assert loss.weight(nothing).item() == 0
 
 
 @MEASURED
-def test_a_loss_names_a_metric_of_the_table_that_takes_its_outputs(loss, source):
-    shape = (4, CLASSES, 2, 2)
+def test_a_loss_names_a_metric_of_the_table_that_takes_its_outputs(case):
+    loss, shape = case.loss, case.images(4)
     metric = METRICS[loss.metric](ignore_index=loss.ignore_index)
-    output = output_for(source, probabilities(shape))
+    output = case.output(probabilities(shape))
     scores = output if loss.probabilities is None else loss.probabilities(output)
-    assert 0 <= metric.value(metric.sums(scores, targets(loss, shape))) <= 1
+    assert 0 <= metric.value(metric.sums(scores, case.targets(shape))) <= 1
 
 
 @EVERY_LOSS
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_loss_fits_the_shapes_that_it_takes(loss, source, shape):
-    assert loss.misfit(shape[1:], targets(loss, shape).shape[1:]) is None
-    assert loss.misfit((shape[1], *[None] * len(shape[2:])), targets(loss, shape).shape[1:]) is None
-    assert loss.misfit(shape[1:], (7, 7, 7, 7)) is not None
+def test_a_loss_fits_the_shapes_that_it_takes(case):
+    for shape in case.shapes:
+        target = case.targets(shape).shape[1:]
+        assert case.loss.misfit(shape[1:]) is None
+        assert case.loss.misfit(shape[1:], target) is None
+        assert case.loss.misfit((shape[1], *[None] * len(shape[2:])), target) is None
+        assert case.loss.misfit(shape[1:], (7, 7, 7, 7)) is not None
+
+
+@EVERY_LOSS
+def test_what_a_problem_prescribes_is_the_same_when_it_is_imposed_again(case):
+    output = case.output(probabilities(case.images(4)))
+    before, imposed = output.clone(), case.loss.imposed(output)
+    assert torch.equal(output, before)
+    assert torch.equal(case.loss.imposed(imposed), imposed)
+    target = case.targets(output.shape)
+    assert case.loss(imposed, target) == case.loss(output, target)
 
 
 @pytest.mark.parametrize("name", LOSSES)
