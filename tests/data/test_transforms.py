@@ -19,6 +19,8 @@ VALUES = {
     "random_resized_crop": {"size": [11, 13]},
     "random_horizontal_flip": 0.5,
     "random_vertical_flip": 0.5,
+    "random_depth_flip": 0.5,
+    "random_rotate_90": {},
     "rotate": 30,
     "random_rotate": 45,
     "normalize": {"mean": [0.1, 0.2, 0.3], "std": 0.5},
@@ -274,7 +276,7 @@ def test_targets_may_be_smaller_than_inputs():
 
 def test_every_mistake_is_told_with_its_place():
     section = [
-        {"resize": [28]},
+        {"resize": 28},
         {"resise": [28, 28]},
         {"random_horizontal_flip": 1.5},
         {"random_patches": {"number": 3}},
@@ -290,7 +292,7 @@ def test_every_mistake_is_told_with_its_place():
     found = errors_of(section).splitlines()
     where = "neural_network.data.transforms"
     assert found == [
-        f"{where}[0].resize: expected [height, width] in pixels, got [28]",
+        f"{where}[0].resize: expected one number for each spatial axis, such as [height, width] for images, got 28",
         f"{where}[1]: unknown name \"resise\". Did you mean 'resize'?",
         f"{where}[2].random_horizontal_flip: expected less than or equal to 1, got 1.5",
         f"{where}[3].random_patches.size: this key is missing and has no default",
@@ -322,7 +324,7 @@ def test_what_reads_pixels_is_told_if_it_comes_after_normalize():
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        ("normalize", (1, 9, 9), "'mean' is for images of 3 channels, but they have 1 here"),
+        ("normalize", (1, 9, 9), "'mean' is for samples of 3 channels, but they have 1 here"),
         ("convert_color", (1, 9, 9), "'RGB2HSV' takes images of 3 channels, but they have 1 here"),
         ("random_patches", (3, 9, 4), "squares of 5 pixels are larger than images of 9 x 4"),
     ],
