@@ -225,7 +225,8 @@ def shape_after(where: str, change: Shaped, shape: Shape) -> Shape:
                 turn = "" if num_axes == 1 else "random_rotate_90, "
                 expected = f"Expected a flip, {turn}a crop, resize or normalize"
                 raise ConfigError(Problem("", f"works on images only, but {here}. {expected}"))
-            numbers = " or ".join(map(str, change.dimensions))
+            most, last = change.dimensions[:-1], change.dimensions[-1]
+            numbers = f"{', '.join(map(str, most))} or {last}" if most else last
             raise ConfigError(Problem("", f"needs {numbers} spatial axes, but {here}"))
         return change.shape(shape)
 
