@@ -1,15 +1,17 @@
-"""Operations on one decoded image, done once and for all in the task that decodes it.
+"""Operations on one decoded sample, done once and for all in the task that decodes it.
 
-Decoding tasks must start fast, so this module imports neither torch nor torchvision. Images are arrays (C, H, W) uint8.
-The rows of `TRANSFORMS` say which of them have an operation here.
+Decoding tasks must start fast, so this module imports neither torch nor torchvision. Samples are arrays (C, *spatial):
+pixels of an image (C, H, W) uint8, or numbers of any type with one to three spatial axes. The rows of `TRANSFORMS` say
+which of them have an operation here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Literal, Protocol
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 from PIL import Image
@@ -20,57 +22,95 @@ from rayrml.errors import ConfigError, Problem
 Shape = tuple[int, ...]
 Resampling = Literal["bilinear", "nearest"]
 
+IMAGES = (2,)
+ANY_DIMENSION = (1, 2, 3)
+LARGEST_TABLE = 2**20  # entries of a table of weights that is a matrix; longer axes list each value's neighbours
+
 _PILLOW = {"bilinear": Image.Resampling.BILINEAR, "nearest": Image.Resampling.NEAREST}
+_AXES = ("depth", "height", "width")
 
 
 class ImageOperation(Protocol):
-    """What makes one image of another."""
+    """What makes one sample of another.
+
+    Attributes:
+        dimensions: the numbers of spatial axes that it can do with.
+    """
+
+    dimensions: ClassVar[tuple[int, ...]]
 
     def __call__(self, image: np.ndarray, /) -> np.ndarray:
-        """The image (C, H, W) uint8 that comes out."""
+        """The sample (C, *spatial) that comes out."""
         ...
 
     def shape(self, shape: Shape, /) -> Shape:
-        """The shape (C, H, W) of what comes out. Raises ConfigError if images of `shape` cannot go in."""
+        """The shape (C, *spatial) of what comes out. Raises ConfigError if samples of `shape` cannot go in."""
+        ...
+
+    def dtype(self, dtype: np.dtype, /) -> np.dtype:
+        """The type of what comes out."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Resize:
-    """Images in the size (height, width): bilinear with antialias, or the nearest pixel."""
+    """Samples in the size (*spatial): linear with antialias, or the nearest value.
 
-    size: tuple[int, int]
+    Attributes:
+        size: a length for each spatial axis.
+        resampling: how values between values are found.
+        pixels: whether bytes are pixels, which come out as bytes; other numbers that are mixed come out as float32.
+    """
+
+    size: Shape
     resampling: Resampling = "bilinear"
+    pixels: bool = True
+    dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
 
     def __call__(self, image: np.ndarray, /) -> np.ndarray:
-        """(C, H, W) -> (C, height, width)."""
-        height, width = self.size
-        return _each_channel(image, lambda channel: channel.resize((width, height), _PILLOW[self.resampling]))
+        """(C, *spatial) -> (C, *size)."""
+        if image.dtype == np.uint8 and image.ndim == 3 and self.dtype(image.dtype) == np.uint8:
+            height, width = self.size
+            return _each_channel(image, lambda channel: channel.resize((width, height), _PILLOW[self.resampling]))
+        if self.resampling == "nearest":
+            return _nearest(image, self.size)
+        mixed = _linear(image, self.size)
+        return mixed.round().astype(np.uint8) if self.dtype(image.dtype) == np.uint8 else mixed
 
     def shape(self, shape: Shape, /) -> Shape:
-        """(C, height, width)."""
-        return (shape[0], *self.size)
+        """(C, *size)."""
+        return sized(shape, self.size)
+
+    def dtype(self, dtype: np.dtype, /) -> np.dtype:
+        """As it is of pixels and of the nearest values, float32 otherwise."""
+        stays = self.resampling == "nearest" or (self.pixels and dtype == np.uint8)
+        return dtype if stays else np.dtype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
 class CenterCrop:
-    """The middle of an image, in the size (height, width); what the image lacks is black."""
+    """The middle of a sample, in the size (*spatial); what the sample lacks is zero."""
 
-    size: tuple[int, int]
+    size: Shape
+    dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
 
     def __call__(self, image: np.ndarray, /) -> np.ndarray:
-        """(C, H, W) -> (C, height, width)."""
-        rows, columns = (crop_window(old, new) for old, new in zip(image.shape[1:], self.size, strict=True))
-        cut = image[:, rows.source, columns.source]
+        """(C, *spatial) -> (C, *size)."""
+        windows = [crop_window(old, new) for old, new in zip(image.shape[1:], self.size, strict=True)]
+        cut = image[:, *(window.source for window in windows)]
         if cut.shape[1:] == self.size:
             return np.ascontiguousarray(cut)
         whole = np.zeros((len(image), *self.size), image.dtype)
-        whole[:, rows.destination, columns.destination] = cut
+        whole[:, *(window.destination for window in windows)] = cut
         return whole
 
     def shape(self, shape: Shape, /) -> Shape:
-        """(C, height, width)."""
-        return (shape[0], *self.size)
+        """(C, *size)."""
+        return sized(shape, self.size)
+
+    def dtype(self, dtype: np.dtype, /) -> np.dtype:
+        """As it is."""
+        return dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +119,7 @@ class Rotate:
 
     degrees: float
     resampling: Resampling = "bilinear"
+    dimensions: ClassVar[tuple[int, ...]] = IMAGES
 
     def __call__(self, image: np.ndarray, /) -> np.ndarray:
         """(C, H, W), of the same shape."""
@@ -89,12 +130,17 @@ class Rotate:
         """(C, H, W), as it is."""
         return shape
 
+    def dtype(self, dtype: np.dtype, /) -> np.dtype:
+        """As it is."""
+        return dtype
+
 
 @dataclasses.dataclass(frozen=True)
 class ConvertColor:
     """Images in the other colours that one of OpenCV's codes names, such as `BGR2HSV`."""
 
     code: str
+    dimensions: ClassVar[tuple[int, ...]] = IMAGES
 
     def __call__(self, image: np.ndarray, /) -> np.ndarray:
         """(C, H, W) -> (1 or 3, H, W)."""
@@ -104,6 +150,10 @@ class ConvertColor:
         """(1 or 3, H, W)."""
         return colors.shape(self.code, shape)
 
+    def dtype(self, dtype: np.dtype, /) -> np.dtype:
+        """As it is."""
+        return dtype
+
 
 @dataclasses.dataclass(frozen=True)
 class ImageOperations:
@@ -112,38 +162,82 @@ class ImageOperations:
     steps: tuple[tuple[str, ImageOperation], ...] = ()
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """The image (C, H, W) uint8 that comes out of all of them."""
+        """The sample (C, *spatial) that comes out of all of them."""
         for _, operation in self.steps:
             image = operation(image)
         return image
 
     def shape(self, shape: Shape) -> Shape:
-        """The shape (C, H, W) that comes out.
+        """The shape (C, *spatial) that comes out.
 
         Raises:
-            ConfigError: an operation cannot take the images that reach it.
+            ConfigError: an operation cannot take the samples that reach it.
         """
         for where, operation in self.steps:
-            with located(where):
-                shape = operation.shape(shape)
+            shape = shape_after(where, operation, shape)
         return shape
+
+    def dtype(self, dtype: np.dtype) -> np.dtype:
+        """The type of what comes out of samples of type `dtype`."""
+        for _, operation in self.steps:
+            dtype = operation.dtype(dtype)
+        return dtype
 
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """Where the pixels of one axis come from, and where they go."""
+    """Where the values of one axis come from, and where they go."""
 
     source: slice
     destination: slice
 
 
 def crop_window(old: int, new: int) -> Window:
-    """The middle `new` of `old` pixels; of a smaller image all, in the middle of what comes out."""
+    """The middle `new` of `old` values; of fewer ones all, in the middle of what comes out."""
     if new <= old:
         first = round((old - new) / 2)
         return Window(slice(first, first + new), slice(0, new))
     first = (new - old) // 2
     return Window(slice(0, old), slice(first, first + old))
+
+
+class Shaped(Protocol):
+    """What declares which samples it takes, and the shape that they come out with; see `ImageOperation`."""
+
+    dimensions: ClassVar[tuple[int, ...]]
+
+    def shape(self, shape: Shape, /) -> Shape:
+        """The shape of what comes out."""
+        ...
+
+
+def shape_after(where: str, change: Shaped, shape: Shape) -> Shape:
+    """The shape (C, *spatial) that samples of `shape` come out with.
+
+    Raises:
+        ConfigError: `change`, at the place `where`, cannot take them.
+    """
+    with located(where):
+        num_axes = len(shape) - 1
+        if num_axes not in change.dimensions:
+            here = f"samples have {num_axes} spatial {'axis' if num_axes == 1 else 'axes'} here"
+            if change.dimensions == IMAGES:
+                turn = "" if num_axes == 1 else "random_rotate_90, "
+                expected = f"Expected a flip, {turn}a crop, resize or normalize"
+                raise ConfigError(Problem("", f"works on images only, but {here}. {expected}"))
+            most, last = change.dimensions[:-1], change.dimensions[-1]
+            numbers = f"{', '.join(map(str, most))} or {last}" if most else last
+            raise ConfigError(Problem("", f"needs {numbers} spatial axes, but {here}"))
+        return change.shape(shape)
+
+
+def sized(shape: Shape, size: Shape) -> Shape:
+    """(C, *size). Raises ConfigError if samples of `shape` have not as many axes as `size` has numbers."""
+    count = len(shape) - 1
+    if len(size) != count:
+        expected = f"{count} number{'' if count == 1 else 's'}, [{', '.join(_AXES[-count:])}]"
+        raise ConfigError(Problem("", f"expected {expected}, got {list(size)}"))
+    return (shape[0], *size)
 
 
 @contextlib.contextmanager
@@ -158,3 +252,40 @@ def located(where: str) -> Iterator[None]:
 def _each_channel(image: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
     """Pillow's `change` of each channel; faster than of the whole, which Pillow wants channels last."""
     return np.stack([np.asarray(change(Image.fromarray(np.ascontiguousarray(channel)))) for channel in image])
+
+
+def _nearest(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """(C, *size), of the values whose places are the nearest."""
+    for axis, new in enumerate(size, 1):
+        old = array.shape[axis]
+        if old != new:
+            array = array.take((2 * np.arange(new) + 1) * old // (2 * new), axis)
+    return array
+
+
+def _linear(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """(C, *size) float32: along one axis after the other, means of neighbours that a triangle weights."""
+    array = array.astype(np.float32)
+    for axis, new in enumerate(size, 1):
+        old = array.shape[axis]
+        if old != new:
+            values = _weighted(np.moveaxis(array, axis, -1), old / new, new)
+            array = np.moveaxis(values, -1, axis)
+    return np.ascontiguousarray(array)
+
+
+def _weighted(values: np.ndarray, step: float, new: int) -> np.ndarray:
+    """(..., old) -> (..., new), each the mean of what lies within one step of its place, or within one value."""
+    old = values.shape[-1]
+    reach = max(step, 1.0)
+    centers = ((np.arange(new) + 0.5) * step)[:, None]
+    is_table = old * new <= LARGEST_TABLE
+    if is_table:
+        places = np.arange(old)[None]
+    else:
+        places = np.floor(centers - reach + 0.5).astype(int) + np.arange(math.ceil(2 * reach) + 1)
+    weights = np.clip(1 - np.abs(places + 0.5 - centers) / reach, 0, None) * ((places >= 0) & (places < old))
+    weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    if is_table:
+        return values @ weights.T
+    return np.einsum("...nk,nk->...n", values[..., places.clip(0, old - 1)], weights)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rayrml.data import colors
+from rayrml.data import colors, image_ops
 from rayrml.data.image_ops import CenterCrop, ConvertColor, ImageOperations, Resize, Rotate
 from rayrml.errors import ConfigError
 
@@ -10,6 +10,7 @@ RANDOM = np.random.default_rng(0).integers(0, 256, (3, 17, 24), dtype=np.uint8)
 CORNER = np.zeros((1, 4, 4), np.uint8)
 CORNER[0, 0, 0] = 255  # top left
 OPERATIONS = [Resize((9, 30)), CenterCrop((10, 40)), Rotate(30), ConvertColor("RGB2GRAY"), ConvertColor("BGR2HLS")]
+ARRAY_TYPES = ["float16", "float32", "int8", "int16", "uint8"]
 
 # Eight colours, as OpenCV 5.0's cvtColor converts them.
 RGB = [
@@ -123,6 +124,92 @@ def test_codes_are_read_as_opencv_spells_them(code):
 def test_other_codes_are_unknown(code):
     with pytest.raises(ValueError, match=r"unknown conversion .* one of RGB, BGR, GRAY, HSV, HLS, LAB, YCrCb"):
         colors.spaces(code)
+
+
+@pytest.mark.parametrize("dtype", ARRAY_TYPES)
+@pytest.mark.parametrize("spatial", [(11,), (11, 12), (6, 11, 12)])
+@pytest.mark.parametrize("resampling", ["bilinear", "nearest"])
+def test_arrays_come_out_in_the_declared_shape_and_type(dtype, spatial, resampling):
+    array = (np.random.default_rng(0).random((2, *spatial)) * 99).astype(dtype)
+    size = (5, 20, 9)[: len(spatial)]
+    operations = ImageOperations((("a", Resize(size, resampling, pixels=False)), ("b", CenterCrop(size[::-1]))))
+    changed = operations.apply(array)
+    assert changed.shape == operations.shape(array.shape) == (2, *size[::-1])
+    assert changed.dtype == operations.dtype(array.dtype)
+    assert changed.dtype == (array.dtype if resampling == "nearest" else np.float32)
+    assert changed.flags.c_contiguous
+    assert CenterCrop(size).dtype(array.dtype) == CenterCrop(size)(array).dtype == array.dtype
+
+
+@pytest.mark.parametrize("dtype", ARRAY_TYPES)
+def test_arrays_are_shrunk_by_the_triangle_of_pillow(dtype):
+    array = (np.random.default_rng(0).random((2, 23, 31)) * 99).astype(dtype)
+    resized = Resize((9, 40), pixels=False)(array)
+    for channel, given in zip(resized, array, strict=True):
+        pillows = Image.fromarray(given.astype(np.float32)).resize((40, 9), Image.Resampling.BILINEAR)
+        np.testing.assert_allclose(channel, np.asarray(pillows), atol=1e-3)
+
+
+def test_volumes_are_resized_along_one_axis_after_the_other():
+    volume = np.random.default_rng(0).normal(size=(1, 12, 10, 8)).astype(np.float32)
+    by_planes = np.stack([Resize((5, 16), pixels=False)(plane) for plane in volume[0][:, None]], 1)
+    expected = Resize((4, 80), pixels=False)(by_planes.reshape(1, 12, 80)).reshape(1, 4, 5, 16)
+    np.testing.assert_allclose(Resize((4, 5, 16), pixels=False)(volume), expected, atol=1e-5)
+
+
+def test_a_signal_that_is_shrunk_keeps_its_mean_and_loses_what_is_too_fine():
+    fine = np.tile(np.array([0, 100], np.int16), 600)[None]
+    shrunk = Resize((60,), pixels=False)(fine)
+    np.testing.assert_allclose(shrunk, 50, atol=1.5)
+
+
+@pytest.mark.parametrize("size", [40, 120, 1])
+def test_long_axes_are_resampled_as_short_ones(monkeypatch, size):
+    array = np.random.default_rng(0).random((2, 57, 3)).astype(np.float32)
+    expected = Resize((size, 3), pixels=False)(array)
+    monkeypatch.setattr(image_ops, "LARGEST_TABLE", 0)
+    np.testing.assert_allclose(Resize((size, 3), pixels=False)(array), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("new", [1, 3, 4, 7, 14, 20])
+def test_the_nearest_values_are_pillows(new):
+    signal = np.arange(14, dtype=np.int16)[None]
+    pillows = Image.fromarray(signal.astype(np.uint8)).resize((new, 1), Image.Resampling.NEAREST)
+    assert np.array_equal(Resize((new,), "nearest", pixels=False)(signal), np.asarray(pillows))
+
+
+def test_bytes_that_are_no_pixels_are_mixed_as_numbers():
+    steps = np.array([[[0, 1]]], np.uint8)
+    assert Resize((1, 4))(steps).tolist() == [[[0, 0, 1, 1]]]
+    mixed = Resize((1, 4), pixels=False)(steps)
+    np.testing.assert_allclose(mixed, [[[0, 0.25, 0.75, 1]]])
+    assert mixed.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("operation", "shape", "message"),
+    [
+        (Resize((4, 4)), (1, 9), "expected 1 number, [width], got [4, 4]"),
+        (Resize((4,)), (3, 9, 9), "expected 2 numbers, [height, width], got [4]"),
+        (CenterCrop((4, 4)), (3, 9, 9, 9), "expected 3 numbers, [depth, height, width], got [4, 4]"),
+        (
+            Rotate(3),
+            (3, 9, 9, 9),
+            "works on images only, but samples have 3 spatial axes here. "
+            "Expected a flip, random_rotate_90, a crop, resize or normalize",
+        ),
+        (Resize((4, 4)), (3, 9, 9, 9, 9), "needs 1, 2 or 3 spatial axes, but samples have 4 spatial axes here"),
+    ],
+)
+def test_samples_of_another_dimension_are_told(operation, shape, message):
+    with pytest.raises(ConfigError) as raised:
+        ImageOperations((("x", operation),)).shape(shape)
+    assert str(raised.value) == f"x: {message}"
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+def test_pixels_stay_bytes(operation):
+    assert ImageOperations((("x", operation),)).dtype(np.dtype(np.uint8)) == np.uint8
 
 
 def test_operations_are_done_in_their_order():

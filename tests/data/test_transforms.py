@@ -19,6 +19,8 @@ VALUES = {
     "random_resized_crop": {"size": [11, 13]},
     "random_horizontal_flip": 0.5,
     "random_vertical_flip": 0.5,
+    "random_depth_flip": 0.5,
+    "random_rotate_90": {},
     "rotate": 30,
     "random_rotate": 45,
     "normalize": {"mean": [0.1, 0.2, 0.3], "std": 0.5},
@@ -30,12 +32,15 @@ VALUES = {
     "mixup": 0.4,
     "cutmix": 1.0,
 }
+# What a row is tried on that cannot do with images of 17 x 24 pixels.
+SPATIAL = {"random_depth_flip": (4, 17, 24), "random_rotate_90": (20, 20)}
 IDLE = {
     "jitter_crop": 0,
     "random_zoom": 0,
     "random_resized_crop": {"size": [17, 24], "scale": [1, 1], "ratio": [24 / 17, 24 / 17]},
     "random_horizontal_flip": 0,
     "random_vertical_flip": 0,
+    "random_depth_flip": 0,
     "rotate": 0,
     "random_rotate": 0,
     "random_erasing": {"probability": 0},
@@ -52,8 +57,14 @@ FLIP = {"random_horizontal_flip": 0}
 
 
 def images(count=6, seed=0, channels=3):
+    return samples("", count, seed, channels)
+
+
+def samples(name, count=6, seed=0, channels=3):
+    """Images, or what else a row needs."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, channels, 17, 24), dtype=torch.uint8, generator=generator)
+    shape = (count, channels, *SPATIAL.get(name, (17, 24)))
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
 def batched(name, value=None, *, targets=True, **kinds):
@@ -78,10 +89,10 @@ def test_every_row_is_tried():
 @pytest.mark.parametrize("name", NAMES)
 def test_the_declared_shape_is_the_shape_that_comes_out(name):
     for transforms in (batched(name), batched(name).evaluation()):
-        input, target = transforms(images(), images(seed=1), seeded())
+        input, target = transforms(samples(name), samples(name, seed=1), seeded())
         assert input.dtype == target.dtype == torch.float32
-        assert tuple(input.shape[1:]) == transforms.shape((3, 17, 24))
-        assert tuple(target.shape[1:]) == transforms.shape((3, 17, 24), "target")
+        assert tuple(input.shape[1:]) == transforms.shape(tuple(samples(name).shape[1:]))
+        assert tuple(target.shape[1:]) == transforms.shape(tuple(samples(name).shape[1:]), "target")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -93,14 +104,14 @@ def test_the_first_line_of_the_documentation_is_a_sentence(name):
 
 @pytest.mark.parametrize("name", sorted(IDLE))
 def test_an_amount_of_nothing_leaves_images_alone(name):
-    input, _ = batched(name, IDLE[name])(images(), None, seeded())
-    torch.testing.assert_close(input, images() / 255, atol=1e-5, rtol=0)
+    input, _ = batched(name, IDLE[name])(samples(name), None, seeded())
+    torch.testing.assert_close(input, samples(name) / 255, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_random_changes_follow_from_the_generator(name):
     transforms = batched(name)
-    first, again, other = (transforms(images(64), images(64), seeded(s)) for s in (1, 1, 2))
+    first, again, other = (transforms(samples(name, 64), samples(name, 64), seeded(s)) for s in (1, 1, 2))
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
     assert not torch.equal(first[0], other[0])
@@ -108,26 +119,26 @@ def test_random_changes_follow_from_the_generator(name):
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_each_sample_has_a_draw_of_its_own(name):
-    same = images(1).expand(16, -1, -1, -1)
+    same = torch.cat([samples(name, 1)] * 16)
     if issubclass(TRANSFORMS[name], PairTransform) and name != "random_patches":
-        same = torch.cat([same[:8], images(1, seed=1).expand(8, -1, -1, -1)])
+        same = torch.cat([same[:8], samples(name, 1, seed=1).expand(8, -1, -1, -1)])
     changed, _ = batched(name)(same, same, seeded())
     assert len(torch.unique(changed, dim=0)) > (1 if "flip" in name else 3)
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"random_patches"}))
 def test_the_target_follows_the_input(name):
-    rows, columns = torch.meshgrid(torch.arange(17), torch.arange(24), indexing="ij")
-    places = torch.stack([rows, columns, rows * 0]).to(torch.uint8).expand(16, -1, -1, -1)
+    rows, columns, *_ = torch.meshgrid(*map(torch.arange, SPATIAL.get(name, (17, 24))), indexing="ij")
+    places = torch.stack([rows, columns, rows * 0]).to(torch.uint8).expand(16, *[-1] * (rows.ndim + 1))
     input, target = batched(name)(places, places.clone(), seeded())
     assert torch.equal(input, target)
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"random_patches", "normalize", "convert_color", "mixup"}))
 def test_masks_keep_the_values_that_they_have(name):
-    mask = images(16, channels=1) % 4 * 60
+    mask = samples(name, 16, channels=1) % 4 * 60
     chosen = parse([FLIP, {name: VALUES[name]}], "t")
-    input, target = split(chosen, chosen, target_is_mask=True).batched(images(16), mask, seeded())
+    input, target = split(chosen, chosen, target_is_mask=True).batched(samples(name, 16), mask, seeded())
     assert target.shape[2:] == input.shape[2:]
     assert set((target * 255).round().int().unique().tolist()) <= {0, 60, 120, 180}
 
@@ -149,14 +160,14 @@ def test_a_mask_stays_over_its_object(name):
 @pytest.mark.parametrize("name", ALONE)
 def test_labels_stay_as_they_are(name):
     labels = torch.arange(6)
-    _, target = batched(name, targets=False, target_is_label=True)(images(), labels, seeded())
+    _, target = batched(name, targets=False, target_is_label=True)(samples(name), labels, seeded())
     assert torch.equal(target, labels)
 
 
 @pytest.mark.parametrize("name", ALONE)
 def test_inputs_need_no_targets(name):
-    with_target, _ = batched(name)(images(), images(), seeded())
-    alone, target = batched(name)(images(), None, seeded())
+    with_target, _ = batched(name)(samples(name), samples(name), seeded())
+    alone, target = batched(name)(samples(name), None, seeded())
     assert target is None
     assert torch.equal(alone, with_target)
 
@@ -165,35 +176,38 @@ def test_inputs_need_no_targets(name):
 def test_transforms_can_be_sent_to_workers(name):
     transforms = split(parse([{name: VALUES[name]}], "t"))
     twin = pickle.loads(pickle.dumps(transforms))
-    image = images(1)[0].numpy()
+    image = samples(name, 1)[0].numpy()
     assert np.array_equal(twin.input.apply(image), transforms.input.apply(image))
-    assert torch.equal(twin.batched(images(), None, seeded())[0], transforms.batched(images(), None, seeded())[0])
+    assert torch.equal(
+        twin.batched(samples(name), None, seeded())[0], transforms.batched(samples(name), None, seeded())[0]
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_evaluation_is_the_same_each_time_and_needs_no_generator(name):
     evaluation = batched(name).evaluation()
-    first, again = evaluation(images(), images()), evaluation(images(), images())
+    first, again = evaluation(samples(name), samples(name)), evaluation(samples(name), samples(name))
     assert torch.equal(first[0], again[0])
-    assert evaluation.shape((3, 17, 24)) == batched(name).shape((3, 17, 24))
+    shape = tuple(samples(name).shape[1:])
+    assert evaluation.shape(shape) == batched(name).shape(shape)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_everything_happens_on_the_device_of_the_images(name):
     """A device that computes shapes alone: it refuses to work with tensors of another one, as a GPU does."""
     device = torch.device("meta")
-    input, target = batched(name)(images().to(device), images().to(device), seeded())
-    expected, _ = batched(name)(images(), images(), seeded())
+    input, target = batched(name)(samples(name).to(device), samples(name).to(device), seeded())
+    expected, _ = batched(name)(samples(name), samples(name), seeded())
     assert input.device == target.device == device
     assert input.shape == expected.shape
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_inputs_are_not_changed_in_place(name):
-    given = images()
+    given = samples(name)
     batched(name)(given, given, seeded())
-    assert torch.equal(given, images())
-    floats = images() / 255
+    assert torch.equal(given, samples(name))
+    floats = samples(name) / 255
     kept = floats.clone()
     batched(name)(floats, floats, seeded())
     assert torch.equal(floats, kept)
@@ -202,14 +216,14 @@ def test_inputs_are_not_changed_in_place(name):
 @pytest.mark.parametrize("name", sorted(set(ALONE) - {"convert_color"}))
 def test_images_of_one_channel_can_go_in(name):
     value = {"mean": 0.5} if name == "normalize" else None
-    input, _ = batched(name, value)(images(channels=1), None, seeded())
+    input, _ = batched(name, value)(samples(name, channels=1), None, seeded())
     assert input.shape[1] == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_batch_may_be_of_one_sample_or_of_none(name):
     for count in (0, 1):
-        input, target = batched(name)(images(count), images(count), seeded())
+        input, target = batched(name)(samples(name, count), samples(name, count), seeded())
         assert len(input) == len(target) == count
 
 
@@ -274,7 +288,7 @@ def test_targets_may_be_smaller_than_inputs():
 
 def test_every_mistake_is_told_with_its_place():
     section = [
-        {"resize": [28]},
+        {"resize": 28},
         {"resise": [28, 28]},
         {"random_horizontal_flip": 1.5},
         {"random_patches": {"number": 3}},
@@ -290,7 +304,7 @@ def test_every_mistake_is_told_with_its_place():
     found = errors_of(section).splitlines()
     where = "neural_network.data.transforms"
     assert found == [
-        f"{where}[0].resize: expected [height, width] in pixels, got [28]",
+        f"{where}[0].resize: expected one number for each spatial axis, such as [height, width] for images, got 28",
         f"{where}[1]: unknown name \"resise\". Did you mean 'resize'?",
         f"{where}[2].random_horizontal_flip: expected less than or equal to 1, got 1.5",
         f"{where}[3].random_patches.size: this key is missing and has no default",
@@ -322,7 +336,7 @@ def test_what_reads_pixels_is_told_if_it_comes_after_normalize():
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        ("normalize", (1, 9, 9), "'mean' is for images of 3 channels, but they have 1 here"),
+        ("normalize", (1, 9, 9), "'mean' is for samples of 3 channels, but they have 1 here"),
         ("convert_color", (1, 9, 9), "'RGB2HSV' takes images of 3 channels, but they have 1 here"),
         ("random_patches", (3, 9, 4), "squares of 5 pixels are larger than images of 9 x 4"),
     ],

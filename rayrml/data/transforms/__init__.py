@@ -1,4 +1,4 @@
-"""Transforms of images: a table of rows, how a list of them is read, and its two phases.
+"""Transforms of samples: a table of rows, how a list of them is read, and its two phases.
 
 Each chapter of the table is a file with its rows at its foot: `sizing`, `flipping`, `turning`, `values`, `adjustments`,
 `trivial_augment`, and `mixing` for what changes inputs and targets together. A new row goes into the nearest chapter.

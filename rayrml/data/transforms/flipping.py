@@ -1,4 +1,4 @@
-"""Images flipped at random."""
+"""Samples flipped at random."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from rayrml.data.image_ops import Resampling
+from rayrml.data.image_ops import ANY_DIMENSION, Resampling
 from rayrml.data.transforms.transform import Probability, Transform, per_sample
 
 
@@ -18,26 +18,40 @@ class _Flip(Transform):
     axis: ClassVar[int]
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
-        """(N, C, H, W), of the same shape."""
-        return torch.where(per_sample(draws < self.probability), images.flip(self.axis), images)
+        """(N, C, *spatial), of the same shape."""
+        return torch.where(per_sample(draws < self.probability, images.ndim), images.flip(self.axis), images)
 
     def room(self) -> float | None:
-        """A flipped image resized is a resized image flipped."""
+        """A flipped sample resized is a resized sample flipped."""
         return 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomHorizontalFlip(_Flip):
-    """Images mirrored left to right, with a probability."""
+    """Samples mirrored along their last axis, images left to right, with a probability."""
 
-    axis: ClassVar[int] = 3
+    dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
+    axis: ClassVar[int] = -1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomVerticalFlip(_Flip):
-    """Images turned upside down, with a probability."""
+    """Samples mirrored along the axis before the last, images upside down, with a probability."""
 
-    axis: ClassVar[int] = 2
+    dimensions: ClassVar[tuple[int, ...]] = (2, 3)
+    axis: ClassVar[int] = -2
 
 
-TRANSFORMS = {"random_horizontal_flip": RandomHorizontalFlip, "random_vertical_flip": RandomVerticalFlip}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RandomDepthFlip(_Flip):
+    """Volumes mirrored along the first of their three axes, with a probability."""
+
+    dimensions: ClassVar[tuple[int, ...]] = (3,)
+    axis: ClassVar[int] = -3
+
+
+TRANSFORMS = {
+    "random_horizontal_flip": RandomHorizontalFlip,
+    "random_vertical_flip": RandomVerticalFlip,
+    "random_depth_flip": RandomDepthFlip,
+}

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from pydantic import PositiveFloat, PositiveInt
 
-from rayrml.data.image_ops import Shape
+from rayrml.data.image_ops import ANY_DIMENSION, Shape
 from rayrml.data.transforms.sampling import rectangles
-from rayrml.data.transforms.transform import Transform, to_floats
+from rayrml.data.transforms.transform import Transform, per_sample, to_floats
 from rayrml.errors import ConfigError, Problem
 
 Targets = Literal["none", "labels", "images", "masks"]
@@ -33,7 +33,7 @@ class PairTransform(Transform):
     def pair(
         self, input: torch.Tensor, target: torch.Tensor | None, draws: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The changed inputs (N, C, H, W) and targets."""
+        """The changed inputs (N, C, *spatial) and targets."""
         raise NotImplementedError
 
 
@@ -49,11 +49,9 @@ class RandomPatches(PairTransform):
     targets: ClassVar[tuple[Targets, ...]] = ("none", "images")
     makes_target: ClassVar[bool] = True
 
-    def draw(self, num_samples: int, generator: torch.Generator | None) -> torch.Tensor:
-        """(N, 2 * number): rows and columns."""
-        if generator is None:
-            raise ValueError("random transforms need a generator")
-        return torch.rand((num_samples, 2 * self.number), generator=generator, device=generator.device)
+    def draws_for(self, num_axes: int) -> int:
+        """A row and a column for each square."""
+        return 2 * self.number
 
     def pair(
         self, input: torch.Tensor, target: torch.Tensor | None, draws: torch.Tensor
@@ -82,7 +80,7 @@ class RandomPatches(PairTransform):
 class FixedPatches(RandomPatches):
     """Inputs that all lose the same squares."""
 
-    def draw(self, num_samples: int, generator: torch.Generator | None) -> torch.Tensor:
+    def draw(self, num_samples: int, generator: torch.Generator | None, num_axes: int = 2) -> torch.Tensor:
         """(N, 2 * number), of equal rows."""
         return super().draw(1, torch.Generator().manual_seed(0)).expand(num_samples, -1)
 
@@ -95,18 +93,19 @@ class Mixup(PairTransform):
     """
 
     alpha: PositiveFloat
+    dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
     num_draws: ClassVar[int] = 2
     targets: ClassVar[tuple[Targets, ...]] = ("labels", "images")
     shares_labels: ClassVar[bool] = True
 
-    def draw(self, num_samples: int, generator: torch.Generator | None) -> torch.Tensor:
+    def draw(self, num_samples: int, generator: torch.Generator | None, num_axes: int = 2) -> torch.Tensor:
         """(N, 2): the sample's own share, and a number whose rank tells which sample is the other one."""
-        return _share_and_rank(self.alpha, super().draw(num_samples, generator))
+        return _share_and_rank(self.alpha, super().draw(num_samples, generator, num_axes))
 
     def pair(
         self, input: torch.Tensor, target: torch.Tensor | None, draws: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Mixed inputs (N, C, H, W) and targets (N, num_classes) or (N, C, H, W)."""
+        """Mixed inputs (N, C, *spatial) and targets (N, num_classes) or (N, C, *spatial)."""
         other = draws[:, 1].argsort()
         return _mixed(input, other, draws[:, 0]), None if target is None else _mixed(target, other, draws[:, 0])
 
@@ -123,9 +122,9 @@ class CutMix(PairTransform):
     targets: ClassVar[tuple[Targets, ...]] = ("labels", "images", "masks")
     shares_labels: ClassVar[bool] = True
 
-    def draw(self, num_samples: int, generator: torch.Generator | None) -> torch.Tensor:
+    def draw(self, num_samples: int, generator: torch.Generator | None, num_axes: int = 2) -> torch.Tensor:
         """(N, 4): the sample's own share, the rank of the other one, and the middle of the box."""
-        return _share_and_rank(self.alpha, super().draw(num_samples, generator))
+        return _share_and_rank(self.alpha, super().draw(num_samples, generator, num_axes))
 
     def pair(
         self, input: torch.Tensor, target: torch.Tensor | None, draws: torch.Tensor
@@ -151,7 +150,7 @@ def _share_and_rank(alpha: float, draws: torch.Tensor) -> torch.Tensor:
 
 def _mixed(values: torch.Tensor, other: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     floats = to_floats(values)
-    share = share.view(-1, *(1,) * (values.ndim - 1))
+    share = per_sample(share, values.ndim)
     return share * floats + (1 - share) * floats[other]
 
 

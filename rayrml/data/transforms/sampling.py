@@ -1,4 +1,4 @@
-"""Where each sample's pixels come from: a box of its own, or a turn of its own. No loop over samples."""
+"""Where each sample's values come from: a box of its own, or a turn of its own. No loop over samples."""
 
 from __future__ import annotations
 
@@ -8,29 +8,27 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
-from rayrml.data.image_ops import Resampling
+from rayrml.data.image_ops import LARGEST_TABLE, Resampling
 from rayrml.data.transforms.transform import to_floats
 
 
 def boxes(images: torch.Tensor, bounds: torch.Tensor, size: Sequence[int], resampling: Resampling) -> torch.Tensor:
-    """A box of each image in the size (height, width): bilinear with antialias, or by the nearest pixel.
+    """A box of each sample in one size: linear with antialias, or by the nearest value.
 
     Args:
-        images: (N, C, H, W).
-        bounds: (N, 4) top, left, bottom and right of the boxes, as shares of height and width.
-        size: (height, width) of what comes out.
-        resampling: how pixels between pixels are found.
+        images: (N, C, *spatial).
+        bounds: (N, 2 * axes) all starts of the boxes, then all ends, as shares of each axis: top, left, bottom and
+            right of images; or (1, 2 * axes) for all samples.
+        size: (*spatial) of what comes out.
+        resampling: how values between values are found.
     """
-    rows, columns = bounds[:, 0::2] * images.shape[2], bounds[:, 1::2] * images.shape[3]
+    spans = [bounds[:, axis :: len(size)] * old for axis, old in enumerate(images.shape[2:])]
     if resampling == "nearest":
-        samples = torch.arange(len(images), device=images.device)[:, None, None]
-        row = _centers(rows, size[0]).long().clamp(0, images.shape[2] - 1)
-        column = _centers(columns, size[1]).long().clamp(0, images.shape[3] - 1)
-        picked = images.permute(0, 2, 3, 1)[samples, row[:, :, None], column[:, None, :]]
-        return picked.permute(0, 3, 1, 2).contiguous()
-    count, channels, height, width = images.shape
-    wide = to_floats(images).reshape(count, channels * height, width) @ _weights(columns, width, size[1]).mT
-    return _weights(rows, height, size[0])[:, None] @ wide.view(count, channels, height, size[1])
+        return _picked(images, spans, size)
+    values = to_floats(images)
+    for axis in reversed(range(len(size))):
+        values = _along(values, axis + 2, spans[axis], size[axis])
+    return values
 
 
 def warp(images: torch.Tensor, maps: torch.Tensor, resampling: Resampling) -> torch.Tensor:
@@ -100,6 +98,43 @@ def maps_of(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, d: torch.Tensor) 
     """The maps (N, 2, 3) with the rows (a, b, 0) and (c, d, 0), from numbers (N,)."""
     zero = torch.zeros_like(a)
     return torch.stack([a, b, zero, c, d, zero], 1).view(-1, 2, 3)
+
+
+def _picked(images: torch.Tensor, spans: Sequence[torch.Tensor], size: Sequence[int]) -> torch.Tensor:
+    """(N, C, *size), of the nearest values."""
+    index = [torch.arange(len(images), device=images.device).view(-1, *(1,) * len(size))]
+    for axis, (span, old, new) in enumerate(zip(spans, images.shape[2:], size, strict=True)):
+        place = _centers(span, new).long().clamp(0, old - 1)
+        index.append(place.view(-1, *(1,) * axis, new, *(1,) * (len(size) - axis - 1)))
+    return images.movedim(1, -1)[tuple(index)].movedim(-1, 1).contiguous()
+
+
+def _along(values: torch.Tensor, axis: int, spans: torch.Tensor, new: int) -> torch.Tensor:
+    """(N, C, *spatial) with `new` values along one axis: means of those within the spans (N, 2) of each sample."""
+    old = values.shape[axis]
+    if old * new > LARGEST_TABLE:
+        return _gathered(values.movedim(axis, -1), spans, new).movedim(-1, axis)
+    weights = _weights(spans, old, new)
+    if axis == values.ndim - 1:
+        return (values.reshape(len(values), -1, old) @ weights.mT).view(*values.shape[:-1], new)
+    blocks = values.reshape(len(values), math.prod(values.shape[1:axis]), old, -1)
+    return (weights[:, None] @ blocks).view(*values.shape[:axis], new, *values.shape[axis + 1 :])
+
+
+def _gathered(values: torch.Tensor, spans: torch.Tensor, new: int) -> torch.Tensor:
+    """(N, ..., old) -> (N, ..., new) as `_weights` says, by lists of neighbours where its table would be huge."""
+    old = values.shape[-1]
+    spans = spans.double()  # float32 has too few digits for fractions of long axes
+    reach = ((spans[:, 1] - spans[:, 0]) / new).clamp(min=1)[:, None, None]
+    centers = _centers(spans, new)[:, :, None]
+    neighbours = torch.arange(math.ceil(2 * max(old / new, 1)) + 1, device=values.device)
+    places = (centers - reach + 0.5).floor().long() + neighbours
+    weights = (1 - (places + 0.5 - centers).abs() / reach).clamp(min=0) * ((places >= 0) & (places < old))
+    weights = (weights / weights.sum(2, keepdim=True)).to(values.dtype)
+    lines = values.reshape(len(values), -1, old)
+    chosen = places.clamp(0, old - 1).flatten(1)[:, None].expand(*lines.shape[:2], -1)
+    picked = lines.gather(2, chosen).view(*lines.shape[:2], new, len(neighbours))
+    return (picked * weights[:, None]).sum(-1).view(*values.shape[:-1], new)
 
 
 def _centers(spans: torch.Tensor, count: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch.nn import functional as F
 
-from rayrml.data.image_ops import ImageOperations, Resampling, Shape, located
+from rayrml.data.image_ops import ImageOperations, Resampling, Shape, shape_after
 from rayrml.data.transforms.mixing import PairTransform, Targets
 from rayrml.data.transforms.steps import Step, image_operations, in_one_order, steps
 from rayrml.data.transforms.table import Placed
@@ -34,14 +34,14 @@ class BatchTransforms:
     def __call__(
         self, input: torch.Tensor, target: torch.Tensor | None, generator: torch.Generator | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Inputs and targets after all transforms; images are floats, in [0, 1] unless normalized.
+        """Inputs and targets after all transforms, as floats; pixels are in [0, 1] unless normalized.
 
         A batch without samples comes out as it is.
 
         Args:
-            input: (N, C, H, W), bytes as they were read or floats.
-            target: images (N, C, H, W); or class indices (N,), which come out as shares (N, num_classes) if samples
-                are mixed and as they are otherwise; or None.
+            input: (N, C, *spatial), floats, or pixels as bytes as they were read.
+            target: images or the like (N, C, *spatial); or class indices (N,), which come out as shares
+                (N, num_classes) if samples are mixed and as they are otherwise; or None.
             generator: where random numbers come from, best on the CPU: the same state gives the same batch on any
                 device. Can be left out where nothing is random.
         """
@@ -49,10 +49,11 @@ class BatchTransforms:
             return input, target
         if self.num_classes is not None and self.shares_labels and target is not None and target.ndim == 1:
             target = F.one_hot(target, self.num_classes).float()
+        num_axes = max(input.ndim, 0 if target is None else target.ndim) - 2
         draws: dict[tuple[str, int], torch.Tensor] = {}
         for step in self.steps:
             if step.draw not in draws:
-                draws[step.draw] = _on(input.device, step, step.transform.draw(len(input), generator))
+                draws[step.draw] = _on(input.device, step, step.transform.draw(len(input), generator, num_axes))
             input, target = self._apply(step, draws[step.draw], input, target)
         return to_floats(input), None if target is None else to_floats(target)
 
@@ -68,15 +69,14 @@ class BatchTransforms:
         return input, target
 
     def shape(self, shape: Shape, part: Literal["input", "target"] = "input") -> Shape:
-        """The shape (C, H, W) that inputs, or target images, of one shape come out with.
+        """The shape (C, *spatial) that inputs, or target images, of one shape come out with.
 
         Raises:
-            ConfigError: a transform cannot take the images that reach it.
+            ConfigError: a transform cannot take the samples that reach it.
         """
         for step in self.steps:
             if step.part in (part, "both"):
-                with located(step.where):
-                    shape = step.transform.shape(shape)
+                shape = shape_after(step.where, step.transform, shape)
         return shape
 
     def evaluation(self) -> BatchTransforms:
@@ -100,7 +100,7 @@ class Transforms(NamedTuple):
     """Both phases.
 
     Attributes:
-        input: what is done to each input image once, when it is decoded; needs no torch.
+        input: what is done to each input once, when it is decoded; needs no torch.
         target: the same for target images.
         batched: what is done to each batch.
     """
@@ -117,6 +117,8 @@ def split(
     target_is_mask: bool = False,
     target_is_label: bool = False,
     num_classes: int | None = None,
+    input_pixels: bool = True,
+    target_pixels: bool = True,
 ) -> Transforms:
     """The two phases of the transforms of inputs and of target images.
 
@@ -129,16 +131,19 @@ def split(
         target_is_mask: targets are images of values that must not be mixed.
         target_is_label: targets are class indices.
         num_classes: how many shares a label turns into where samples are mixed; None if the loss takes no shares.
+        input_pixels: inputs are pixels of images, which are bytes until they are changed in batches; otherwise they
+            are numbers of any type, which come as floats in batches.
+        target_pixels: the same of targets that are images or the like.
 
     Raises:
-        ConfigError: transforms that cannot do with this kind of targets, or of loss.
+        ConfigError: transforms that cannot do with this kind of targets, of loss, or of numbers.
     """
     kind: Targets = "masks" if target_is_mask else "labels" if target_is_label else "images" if targets else "none"
     resampling: Resampling = "nearest" if target_is_mask else "bilinear"
     if targets == inputs:  # then their JSON path does not tell which of both a mistake is about
         targets = [dataclasses.replace(choice, where=f"{choice.where} (of targets)") for choice in targets]
-    input_operations, input_rest = image_operations(inputs, "bilinear")
-    target_operations, target_rest = image_operations(targets, resampling)
+    input_operations, input_rest = image_operations(inputs, "bilinear", input_pixels)
+    target_operations, target_rest = image_operations(targets, resampling, target_pixels)
     order = in_one_order(steps(input_rest, "input"), steps(target_rest, "target"), kind)
     mixing = [step.where for step in order if step.shares_labels and target_is_label]
     if mixing and num_classes is None:

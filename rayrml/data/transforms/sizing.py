@@ -1,4 +1,4 @@
-"""Images in other sizes: resized, cropped, zoomed."""
+"""Samples in other sizes: resized, cropped, zoomed."""
 
 from __future__ import annotations
 
@@ -10,70 +10,81 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from rayrml.data import image_ops
-from rayrml.data.image_ops import Resampling, Shape, crop_window
+from rayrml.data.image_ops import ANY_DIMENSION, IMAGES, Resampling, Shape, crop_window, sized
 from rayrml.data.transforms.sampling import boxes, random_boxes
-from rayrml.data.transforms.transform import AreaShares, Interval, Size, Transform, to_floats
+from rayrml.data.transforms.transform import AreaShares, Interval, Size, Sizes, Transform, to_floats
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Resize(Transform):
-    """Images in the size [height, width]: bilinear with antialias, masks by the nearest pixel."""
+    """Samples in a size of one number an axis, as [height, width]: linear with antialias, masks by the nearest value.
 
-    size: Size
+    All numbers that are not bytes of pixels are mixed as float32.
+    """
+
+    size: Sizes
+    dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
-        """(N, C, H, W) -> (N, C, height, width)."""
+        """(N, C, *spatial) -> (N, C, *size)."""
         if images.shape[2:] == self.size:
             return images
-        if resampling == "bilinear":
+        if resampling == "nearest":
+            return F.interpolate(images, self.size, mode="nearest-exact")
+        if images.ndim == 4:
             return F.interpolate(to_floats(images), self.size, mode="bilinear", antialias=True)
-        return F.interpolate(images, self.size, mode="nearest-exact")
+        num_axes = images.ndim - 2
+        whole = (torch.arange(2 * num_axes, device=images.device) >= num_axes).float()[None]  # from 0 to 1 along each
+        return boxes(images, whole, self.size, resampling)
 
     def shape(self, shape: Shape) -> Shape:
-        """(C, height, width)."""
-        return (shape[0], *self.size)
+        """(C, *size)."""
+        return sized(shape, self.size)
 
-    def on_image(self, resampling: Resampling) -> image_ops.Resize:
-        """The same, by Pillow."""
-        return image_ops.Resize(self.size, resampling)
+    def on_image(self, resampling: Resampling, pixels: bool = True) -> image_ops.Resize:
+        """The same, by Pillow or numpy."""
+        return image_ops.Resize(self.size, resampling, pixels)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CenterCrop(Transform):
-    """The middle of images, in the size [height, width]; what smaller images lack is zero."""
+    """The middle of samples, in a size of one number an axis, as [height, width]; what smaller samples lack is zero."""
 
-    size: Size
+    size: Sizes
+    dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
-        """(N, C, H, W) -> (N, C, height, width)."""
-        rows, columns = (crop_window(old, new) for old, new in zip(images.shape[2:], self.size, strict=True))
-        cut = images[:, :, rows.source, columns.source]
+        """(N, C, *spatial) -> (N, C, *size)."""
+        windows = [crop_window(old, new) for old, new in zip(images.shape[2:], self.size, strict=True)]
+        cut = images[:, :, *(window.source for window in windows)]
         if cut.shape[2:] == self.size:
             return cut
         whole = images.new_zeros((*images.shape[:2], *self.size))
-        whole[:, :, rows.destination, columns.destination] = cut
+        whole[:, :, *(window.destination for window in windows)] = cut
         return whole
 
     def shape(self, shape: Shape) -> Shape:
-        """(C, height, width)."""
-        return (shape[0], *self.size)
+        """(C, *size)."""
+        return sized(shape, self.size)
 
-    def on_image(self, resampling: Resampling) -> image_ops.CenterCrop:
+    def on_image(self, resampling: Resampling, pixels: bool = True) -> image_ops.CenterCrop:
         """The same, by slices."""
         return image_ops.CenterCrop(self.size)
 
 
 class Crop(Transform):
-    """A random box of each image, brought back to the image's size or to that of a `resize` that follows."""
+    """A random box of each sample, brought back to the sample's size or to that of a `resize` that follows."""
+
+    dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
 
     def bounds(self, draws: torch.Tensor, shape: Shape) -> torch.Tensor:
-        """Boxes (N, 4) of images (C, H, W): top, left, bottom and right, as shares of height and width."""
+        """Boxes (N, 2 * axes) of samples (C, *spatial): all starts, then all ends, as shares of each axis."""
         raise NotImplementedError
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
-        """(N, C, H, W), of the same shape."""
+        """(N, C, *spatial), of the same shape."""
         return boxes(images, self.bounds(draws, images.shape[1:]), images.shape[2:], resampling)
 
     def joined(self, following: Transform) -> Transform | None:
@@ -83,21 +94,22 @@ class Crop(Transform):
 
 @dataclasses.dataclass(frozen=True)
 class ResizedCrop(Transform):
-    """A random box of each image in the size of `resize`."""
+    """A random box of each sample in the size of `resize`."""
 
     crop: Crop
     resize: Resize
+    dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
 
-    def draw(self, num_samples: int, generator: torch.Generator | None) -> torch.Tensor:
+    def draws_for(self, num_axes: int) -> int:
         """The numbers of the box."""
-        return self.crop.draw(num_samples, generator)
+        return self.crop.draws_for(num_axes)
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
-        """(N, C, H, W) -> (N, C, height, width)."""
+        """(N, C, *spatial) -> (N, C, *size)."""
         return boxes(images, self.crop.bounds(draws, images.shape[1:]), self.resize.size, resampling)
 
     def shape(self, shape: Shape) -> Shape:
-        """(C, height, width)."""
+        """(C, *size)."""
         return self.resize.shape(shape)
 
     def evaluation(self) -> Transform:
@@ -107,15 +119,20 @@ class ResizedCrop(Transform):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JitterCrop(Crop):
-    """Each side of an image cropped by a random share of up to half of this one; the rest fills the image's size."""
+    """Each side of a sample cropped by a random share of up to half of this one; the rest fills the sample's size."""
 
     share: Share
     num_draws: ClassVar[int] = 4
 
+    def draws_for(self, num_axes: int) -> int:
+        """One for either side of each axis."""
+        return 2 * num_axes
+
     def bounds(self, draws: torch.Tensor, shape: Shape) -> torch.Tensor:
-        """(N, 4), each side by its own draw."""
-        cut = draws * (self.share / 2)
-        return torch.cat([cut[:, :2], 1 - cut[:, 2:]], 1)
+        """(N, 2 * axes), each side by its own draw; those of the last axes if the other part of the pair has more."""
+        starts, ends = (draws * (self.share / 2)).chunk(2, 1)
+        num_axes = len(shape) - 1
+        return torch.cat([starts[:, -num_axes:], 1 - ends[:, -num_axes:]], 1)
 
     def room(self) -> float:
         """As large as the largest crop leaves too few pixels otherwise."""
@@ -124,14 +141,14 @@ class JitterCrop(Crop):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomZoom(Crop):
-    """Images zoomed in about their middle: all sides lose the same random share of up to half of this one."""
+    """Samples zoomed in about their middle: all sides lose the same random share of up to half of this one."""
 
     share: Share
     num_draws: ClassVar[int] = 1
 
     def bounds(self, draws: torch.Tensor, shape: Shape) -> torch.Tensor:
-        """(N, 4), all sides by the same draw."""
-        cut = (draws * (self.share / 2)).expand(-1, 2)
+        """(N, 2 * axes), all sides by the same draw."""
+        cut = (draws * (self.share / 2)).expand(-1, len(shape) - 1)
         return torch.cat([cut, 1 - cut], 1)
 
     def room(self) -> float:
@@ -149,6 +166,7 @@ class RandomResizedCrop(Crop):
     size: Size
     scale: AreaShares = (0.08, 1.0)
     ratio: Interval = (3 / 4, 4 / 3)
+    dimensions: ClassVar[tuple[int, ...]] = IMAGES
     num_draws: ClassVar[int] = 4
 
     def bounds(self, draws: torch.Tensor, shape: Shape) -> torch.Tensor:

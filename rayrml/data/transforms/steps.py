@@ -46,16 +46,26 @@ class Step:
         return isinstance(self.transform, PairTransform) and self.transform.shares_labels
 
 
-def image_operations(chosen: Sequence[Placed], resampling: Resampling) -> tuple[ImageOperations, Sequence[Placed]]:
-    """The operations that can be done once for each image, and the transforms that are left for batches."""
+def image_operations(
+    chosen: Sequence[Placed], resampling: Resampling, pixels: bool
+) -> tuple[ImageOperations, Sequence[Placed]]:
+    """The operations that can be done once for each sample, and the transforms that are left for batches.
+
+    Raises:
+        ConfigError: transforms that read pixels, of samples that are none.
+    """
+    unread = [] if pixels else [choice.where for choice in chosen if _reads_pixels(choice.build(), resampling)]
+    if unread:
+        message = "works on pixels of images, but samples are arrays of other numbers"
+        raise ConfigError(*(Problem(where, message) for where in unread))
     done: list[tuple[str, ImageOperation]] = []
     for choice in chosen:
-        operation = choice.build().on_image(resampling)
+        operation = choice.build().on_image(resampling, pixels)
         if operation is None:
             break
         done.append((choice.where, operation))
     rest = chosen[len(done) :]
-    return ImageOperations((*done, *_early_resize(rest, resampling))), rest
+    return ImageOperations((*done, *_early_resize(rest, resampling, pixels))), rest
 
 
 def steps(chosen: Sequence[Placed], part: Part) -> list[Step]:
@@ -66,7 +76,7 @@ def steps(chosen: Sequence[Placed], part: Part) -> list[Step]:
         transform = choice.build()
         joined = made[-1].transform.joined(transform) if made else None
         if joined:
-            made[-1] = dataclasses.replace(made[-1], transform=joined)
+            made[-1] = dataclasses.replace(made[-1], where=choice.where, transform=joined)
             continue
         made.append(Step(choice.where, part, (choice.name, uses[choice.name]), transform))
         uses[choice.name] += 1
@@ -98,17 +108,21 @@ def in_one_order(inputs: Sequence[Step], targets: Sequence[Step], kind: Targets)
     return (*order, *waiting)
 
 
-def _early_resize(rest: Sequence[Placed], resampling: Resampling) -> list[tuple[str, ImageOperation]]:
+def _reads_pixels(transform: Transform, resampling: Resampling) -> bool:
+    return transform.reads_pixels and (resampling != "nearest" or transform.recolors_masks)
+
+
+def _early_resize(rest: Sequence[Placed], resampling: Resampling, pixels: bool) -> list[tuple[str, ImageOperation]]:
     """A `resize` that transforms before it do not mind, as large as they need; none if there is none.
 
-    Images of different sizes cannot share a batch, though a flip, say, comes before the `resize` that makes them equal.
+    Samples of different sizes cannot share a batch, though a flip, say, may precede the `resize` that makes them equal.
     """
     room = 1.0
     for choice in rest:
         transform = choice.build()
         if isinstance(transform, Resize):
-            height, width = (math.ceil(size * room - 1e-9) for size in transform.size)
-            return [(choice.where, image_ops.Resize((height, width), resampling))]
+            size = tuple(math.ceil(length * room - 1e-9) for length in transform.size)
+            return [(choice.where, image_ops.Resize(size, resampling, pixels))]
         more = transform.room()
         if more is None:
             return []

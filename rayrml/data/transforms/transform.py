@@ -8,12 +8,19 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt
 
-from rayrml.data.image_ops import ImageOperation, Resampling, Shape
+from rayrml.data.image_ops import IMAGES, ImageOperation, Resampling, Shape
 
 
 def _size(value: Any) -> Any:
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise ValueError(f"expected [height, width] in pixels, got {json.dumps(value, default=str)}")
+    return tuple(value)
+
+
+def _sizes(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or not 1 <= len(value) <= 3:
+        expected = "expected one number for each spatial axis, such as [height, width] for images"
+        raise ValueError(f"{expected}, got {json.dumps(value, default=str)}")
     return tuple(value)
 
 
@@ -31,51 +38,67 @@ def _ordered(value: tuple[float, float]) -> tuple[float, float]:
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Size = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_size)]
+Sizes = Annotated[tuple[PositiveInt, ...], BeforeValidator(_sizes)]
 Interval = Annotated[tuple[PositiveFloat, PositiveFloat], BeforeValidator(_interval), AfterValidator(_ordered)]
 AreaShares = Annotated[tuple[Probability, Probability], BeforeValidator(_interval), AfterValidator(_ordered)]
 
 
 class Transform:
-    """A change of batches of images (N, C, H, W), on whatever device they are.
+    """A change of batches of samples (N, C, *spatial), images or others, on whatever device they are.
 
     A subclass is a row: its fields are its JSON, and it says what it does in `__call__`. A random one names in
     `num_draws` how many numbers of [0, 1) it needs for each sample, and gets them as `draws`; input and target of a
     sample get the same ones, whatever their sizes.
 
     Attributes:
-        num_draws: how many random numbers a sample needs, 0 for what is not random.
+        dimensions: the numbers of spatial axes that it can do with; `shape` is asked of such samples alone.
+        num_draws: how many random numbers an image needs, 0 for what is not random.
         reads_pixels: whether values must be shares of white, in [0, 1], so that it cannot follow `normalize`.
+        recolors_masks: whether what `reads_pixels` reads those of masks too, which it leaves as they are otherwise.
         draws_on_host: whether `draws` are wanted where they were drawn, on the CPU.
     """
 
+    dimensions: ClassVar[tuple[int, ...]] = IMAGES
     num_draws: ClassVar[int] = 0
     reads_pixels: ClassVar[bool] = False
+    recolors_masks: ClassVar[bool] = False
     draws_on_host: ClassVar[bool] = False
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
-        """The changed images.
+        """The changed samples.
 
         Args:
-            images: (N, C, H, W), bytes as they were read or floats.
-            draws: (N, num_draws) random numbers in [0, 1).
+            images: (N, C, *spatial), pixels as bytes as they were read, or floats.
+            draws: (N, number) random numbers in [0, 1), as many as `draws_for` says.
             resampling: how values between pixels are found; `nearest` for masks, whose values must not be mixed.
         """
         raise NotImplementedError
 
-    def draw(self, num_samples: int, generator: torch.Generator | None) -> torch.Tensor:
-        """The numbers (N, num_draws) that a batch of `num_samples` needs, on the generator's device."""
-        if not self.num_draws:
+    def draws_for(self, num_axes: int) -> int:
+        """How many random numbers a sample of `num_axes` spatial axes needs."""
+        return self.num_draws
+
+    def draw(self, num_samples: int, generator: torch.Generator | None, num_axes: int = 2) -> torch.Tensor:
+        """The numbers (N, number) that a batch of `num_samples` needs, on the generator's device.
+
+        Args:
+            num_samples: N.
+            generator: where they come from; can be left out if there are none.
+            num_axes: how many spatial axes inputs or targets have, whichever have more.
+        """
+        number = self.draws_for(num_axes)
+        if not number:
             return torch.empty(num_samples, 0)
         if generator is None:
             raise ValueError("random transforms need a generator")
-        return torch.rand((num_samples, self.num_draws), generator=generator, device=generator.device)
+        return torch.rand((num_samples, number), generator=generator, device=generator.device)
 
     def shape(self, shape: Shape) -> Shape:
-        """The shape (C, H, W) of what comes out. Raises ConfigError if images of `shape` cannot go in."""
+        """The shape (C, *spatial) of what comes out. Raises ConfigError if samples of `shape` cannot go in."""
         return shape
 
-    def on_image(self, resampling: Resampling) -> ImageOperation | None:
-        """The same for one image that is being decoded; None if it can be done on batches only."""
+    def on_image(self, resampling: Resampling, pixels: bool = True) -> ImageOperation | None:
+        """The same for one sample that is being decoded, of pixels or not; None if only batches can be changed."""
         return None
 
     def evaluation(self) -> Transform | None:
@@ -92,10 +115,10 @@ class Transform:
 
 
 def to_floats(images: torch.Tensor) -> torch.Tensor:
-    """Bytes 0..255 as float32 in [0, 1]; anything else stays as it is."""
+    """Pixels 0..255 as float32 in [0, 1]; anything but bytes stays as it is."""
     return torch.div(images, 255) if images.dtype == torch.uint8 else images
 
 
-def per_sample(values: torch.Tensor) -> torch.Tensor:
-    """(N,) as (N, 1, 1, 1), to go with images."""
-    return values.view(-1, 1, 1, 1)
+def per_sample(values: torch.Tensor, ndim: int = 4) -> torch.Tensor:
+    """(N,) as (N, 1, ..., 1) of `ndim` axes, to go with images or what else has so many."""
+    return values.view(-1, *(1,) * (ndim - 1))

@@ -1,17 +1,30 @@
-"""Images turned about their middle, in their own size; corners that nothing fills are zero."""
+"""Samples turned about their middle, in their own size; corners that nothing fills are zero."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, ClassVar
+import json
+from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from rayrml.data import image_ops
-from rayrml.data.image_ops import Resampling
+from rayrml.data.image_ops import Resampling, Shape
 from rayrml.data.transforms.sampling import maps_of, shifted, warp
-from rayrml.data.transforms.transform import Transform
+from rayrml.data.transforms.transform import Transform, per_sample
+from rayrml.errors import ConfigError, Problem
+
+
+def _axes(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or len(value) != 2 or value[0] == value[1]:
+        message = "expected two different axes, such as [0, 1], or [-2, -1] for the last two"
+        raise ValueError(f"{message}, got {json.dumps(value, default=str)}")
+    return tuple(value)
+
+
+Axis = Annotated[int, Field(ge=-3, le=2)]
+Axes = Annotated[tuple[Axis, Axis], BeforeValidator(_axes)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,9 +38,9 @@ class Rotate(Transform):
         degrees = torch.full((len(images),), self.degrees, device=images.device)
         return warp(images, turns(degrees), resampling)
 
-    def on_image(self, resampling: Resampling) -> image_ops.Rotate:
-        """The same, by Pillow."""
-        return image_ops.Rotate(self.degrees, resampling)
+    def on_image(self, resampling: Resampling, pixels: bool = True) -> image_ops.Rotate | None:
+        """The same, by Pillow, which wants pixels."""
+        return image_ops.Rotate(self.degrees, resampling) if pixels else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,10 +55,45 @@ class RandomRotate(Transform):
         return warp(images, turns(shifted(draws[:, 0], self.degrees)), resampling)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RandomRotate90(Transform):
+    """Samples turned by 0, 90, 180 or 270 degrees, each as likely, in the plane of two spatial `axes` of one length.
+
+    Axes count from 0 for the first spatial one, or from -1 for the last back.
+    """
+
+    axes: Axes = (-2, -1)
+    dimensions: ClassVar[tuple[int, ...]] = (2, 3)
+    num_draws: ClassVar[int] = 1
+
+    def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
+        """(N, C, *spatial), of the same shape."""
+        plane = [axis if axis < 0 else axis + 2 for axis in self.axes]
+        quarters = per_sample((draws * 4).floor(), images.ndim)
+        turned = images
+        for number in (1, 2, 3):
+            turned = torch.where(quarters == number, images.rot90(number, plane), turned)
+        return turned
+
+    def shape(self, shape: Shape) -> Shape:
+        """(C, *spatial), as it is."""
+        spatial = shape[1:]
+        count = len(spatial)
+        places = [axis + count if axis < 0 else axis for axis in self.axes]
+        if not all(0 <= place < count for place in places) or places[0] == places[1]:
+            expected = f"Expected two different ones from 0 to {count - 1}"
+            raise ConfigError(Problem("", f"samples have no plane of the axes {list(self.axes)} here. {expected}"))
+        lengths = [spatial[place] for place in places]
+        if lengths[0] != lengths[1]:
+            message = f"turns axes of one length, but the axes {places} are {lengths[0]} and {lengths[1]} long here"
+            raise ConfigError(Problem("", f"{message}. Expected a resize or a crop before it that makes them equal"))
+        return shape
+
+
 def turns(degrees: torch.Tensor) -> torch.Tensor:
     """The maps (N, 2, 3) that turn images clockwise by `degrees` (N,)."""
     angle = degrees.deg2rad()
     return maps_of(angle.cos(), angle.sin(), -angle.sin(), angle.cos())
 
 
-TRANSFORMS = {"rotate": Rotate, "random_rotate": RandomRotate}
+TRANSFORMS = {"rotate": Rotate, "random_rotate": RandomRotate, "random_rotate_90": RandomRotate90}

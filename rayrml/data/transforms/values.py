@@ -1,4 +1,4 @@
-"""Images with other values at the same pixels."""
+"""Samples with other values at the same places."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from pydantic import AfterValidator
 
 from rayrml.data import colors, image_ops
-from rayrml.data.image_ops import Resampling, Shape
+from rayrml.data.image_ops import ANY_DIMENSION, Resampling, Shape
 from rayrml.data.transforms.sampling import random_boxes, rectangles
 from rayrml.data.transforms.transform import AreaShares, Interval, Probability, Transform, per_sample, to_floats
 from rayrml.errors import ConfigError, Problem
@@ -30,20 +30,22 @@ def _code(value: str) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Normalize(Transform):
-    """Values in [0, 1] less `mean` and over `std`: a number each, or one for each channel."""
+    """Values, of pixels in [0, 1], less `mean` and over `std`: a number each, or one for each channel."""
 
     mean: float | tuple[float, ...] = 0.0
     std: Annotated[float | tuple[float, ...], AfterValidator(_positive)] = 1.0
+    dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
-        """(N, C, H, W), of the same shape, as floats."""
-        return (to_floats(images) - _by_channel(self.mean, images.device)) / _by_channel(self.std, images.device)
+        """(N, C, *spatial), of the same shape, as floats."""
+        mean, std = (_by_channel(value, images.ndim - 2, images.device) for value in (self.mean, self.std))
+        return (to_floats(images) - mean) / std
 
     def shape(self, shape: Shape) -> Shape:
-        """(C, H, W), as it is."""
+        """(C, *spatial), as it is."""
         for name, value in (("mean", self.mean), ("std", self.std)):
             if isinstance(value, tuple) and len(value) not in (1, shape[0]):
-                message = f"'{name}' is for images of {len(value)} channels, but they have {shape[0]} here"
+                message = f"'{name}' is for samples of {len(value)} channels, but they have {shape[0]} here"
                 raise ConfigError(Problem("", message))
         return shape
 
@@ -58,6 +60,7 @@ class ConvertColor(Transform):
 
     code: Annotated[str, AfterValidator(_code)]
     reads_pixels: ClassVar[bool] = True
+    recolors_masks: ClassVar[bool] = True
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, H, W) -> (N, 1 or 3, H, W)."""
@@ -67,7 +70,7 @@ class ConvertColor(Transform):
         """(1 or 3, H, W)."""
         return colors.shape(self.code, shape)
 
-    def on_image(self, resampling: Resampling) -> image_ops.ConvertColor:
+    def on_image(self, resampling: Resampling, pixels: bool = True) -> image_ops.ConvertColor:
         """The same, by numpy."""
         return image_ops.ConvertColor(self.code)
 
@@ -95,9 +98,9 @@ class RandomErasing(Transform):
 
 
 @functools.cache  # so that a GPU is not sent the same numbers for each batch
-def _by_channel(value: float | tuple[float, ...], device: torch.device) -> torch.Tensor | float:
-    """`value` as it goes with images (N, C, H, W)."""
-    return torch.tensor(value, device=device).view(-1, 1, 1) if isinstance(value, tuple) else value
+def _by_channel(value: float | tuple[float, ...], num_axes: int, device: torch.device) -> torch.Tensor | float:
+    """`value` as it goes with samples (N, C, *spatial) of `num_axes` spatial axes."""
+    return torch.tensor(value, device=device).view(-1, *(1,) * num_axes) if isinstance(value, tuple) else value
 
 
 TRANSFORMS = {"normalize": Normalize, "convert_color": ConvertColor, "random_erasing": RandomErasing}
