@@ -20,7 +20,7 @@ LEVELS = [
         "findings",
     ],
     ["network", "steps", "checkpoints", "cluster", "run_log", "data"],
-    ["keras_weights", "predictions", "dot", "datasets"],
+    ["keras_weights", "predictions", "assembly", "dot", "datasets"],
     ["jobs", "inference", "plan"],
     ["feeding"],
     ["epochs"],
@@ -33,7 +33,7 @@ LEVELS = [
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 ROOMS_OF_LIBRARY = {
     "ray": {"cluster", "data/pipeline", "jobs", "training", "inference", "predictions"},
-    "h5py": {"keras_weights", "predictions", "data/readers"},
+    "h5py": {"keras_weights", "predictions", "assembly", "data/readers"},
     "matplotlib": {"plots"},
     "torchvision": set(),
 }
@@ -102,6 +102,7 @@ def test_decoding_tasks_start_without_torch():
             "data/image_ops",
             "data/colors",
             "data/discovery",
+            "data/slicers",
             "data/__init__",
         ):
             assert not [i for i in imports(tree) if i.split(".")[0] in ("torch", "torchvision")], name
