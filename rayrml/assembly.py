@@ -61,6 +61,7 @@ class SliceAssembly:
         self._seen = [bytearray(-(-len(part.grid) // 8)) for part in self._parts]
         self._num_missing = sum(len(part.grid) for part in self._parts)
         self._num_channels: int | None = None
+        self._begun: set[int] = set()
         self._current: tuple[int, Any] | None = None
         self._unfinished = self.path.with_name(f".{self.path.name}.{os.getpid()}.unfinished")
         self._sums_path = self.path.with_name(f".{self.path.name}.{os.getpid()}.sums")
@@ -148,8 +149,8 @@ class SliceAssembly:
         self._leave()
         part = self._parts[number]
         file = self._sums_file() if part.grid.overlaps else self._file
-        name = _link(part.name)
-        dataset: Any = file[name] if name in file else self._create(part, file)
+        dataset: Any = file[_link(part.name)] if number in self._begun else self._create(part, file)
+        self._begun.add(number)
         self._current = number, dataset
         return dataset
 
@@ -171,7 +172,7 @@ class SliceAssembly:
             _link(part.name),
             shape=(*part.grid.shape, self._num_channels),
             dtype=self._dtype if final else np.float64,
-            chunks=_chunks(part.grid, self._num_channels or 1),
+            chunks=chunk_shape(part.grid, self._num_channels or 1),
             fillvalue=np.nan if final else 0,
             track_times=False,
         )
@@ -260,7 +261,7 @@ def _rounded(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return np.ascontiguousarray(values, dtype)
 
 
-def _chunks(grid: Grid, num_channels: int) -> tuple[int, ...]:
+def chunk_shape(grid: Grid, num_channels: int) -> tuple[int, ...]:
     """A chunk (*spatial, K) such that a slice touches few of them and little else.
 
     Its sides follow the slices: a stride, where slices overlap by more than a half several strides. Leading axes are
