@@ -21,6 +21,7 @@ LEVELS = [
         "memory",
     ],
     ["network", "steps", "checkpoints", "cluster", "run_log", "data"],
+    ["assembly"],
     ["keras_weights", "predictions", "dot", "datasets"],
     ["jobs", "inference", "plan"],
     ["feeding"],
@@ -34,7 +35,7 @@ LEVELS = [
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 ROOMS_OF_LIBRARY = {
     "ray": {"cluster", "data/pipeline", "jobs", "training", "inference", "predictions"},
-    "h5py": {"keras_weights", "predictions", "data/readers/arrays"},
+    "h5py": {"keras_weights", "predictions", "assembly", "data/readers/arrays"},
     "matplotlib": {"plots"},
     "torchvision": set(),
 }
@@ -105,6 +106,7 @@ def test_decoding_tasks_start_without_torch():
             "data/image_ops",
             "data/colors",
             "data/discovery",
+            "data/slicers",
             "data/__init__",
         ):
             assert not [i for i in imports(tree) if i.split(".")[0] in ("torch", "torchvision")], name

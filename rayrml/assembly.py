@@ -1,0 +1,291 @@
+"""Predictions of slices, put together again: one HDF5 dataset for each array and slicer."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import dataclasses
+import functools
+import io
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+
+from rayrml.data.slicers import Grid
+from rayrml.errors import DataError, Problem
+
+Precision = Literal["single", "half"]
+
+_DTYPES = {"single": np.float32, "half": np.float16}
+_CHUNK_BYTES = 2**20
+_SMALL_CHUNK_BYTES = 2**16
+_CACHE_BYTES = 2**26
+_CACHE_SLOTS = 10_007  # a prime: HDF5 finds a chunk's slot by the remainder
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Samples that are the slices of one array by one slicer, `first` the number of the first of them in the data.
+
+    Attributes:
+        name: the dataset that they are put together in.
+        grid: the slices.
+        first: the first sample; `len(grid)` follow each other.
+    """
+
+    name: str
+    grid: Grid
+    first: int
+
+
+class SliceAssembly:
+    """An HDF5 file with a dataset (*spatial, K) for each part, channels last, under its name when it is whole.
+
+    Where slices overlap, a cell is the mean of what they say; a cell that none covers is NaN, and the attribute
+    `uncovered` counts those. Sums are kept in a second file, in double precision: they do not depend on the order in
+    which slices come, and the mean of equal values is that value. Memory holds some slices and chunks, never an array.
+    """
+
+    def __init__(self, path: str | Path, parts: Sequence[Part], precision: Precision = "single"):
+        self.path = Path(path)
+        self._parts = sorted(parts, key=lambda part: part.first)
+        self._firsts = [part.first for part in self._parts]
+        _check(self._parts)
+        self._dtype = np.dtype(_DTYPES[precision])
+        self._seen = [bytearray(-(-len(part.grid) // 8)) for part in self._parts]
+        self._num_missing = sum(len(part.grid) for part in self._parts)
+        self._num_channels: int | None = None
+        self._begun: set[int] = set()
+        self._current: tuple[int, Any] | None = None
+        self._unfinished = self.path.with_name(f".{self.path.name}.{os.getpid()}.unfinished")
+        self._sums_path = self.path.with_name(f".{self.path.name}.{os.getpid()}.sums")
+        self._sums: h5py.File | None = None
+        with self._writing():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._final = _Disposable(self._unfinished)
+            self._file = h5py.File(self._final, "w")
+
+    def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
+        """Add the network's `outputs` (n, K, *sample_shape) for the samples of the numbers `indices` (n,).
+
+        Raises:
+            ValueError: a number that no part has, or one that came before.
+            DataError: outputs that have not the samples' shape, or a file that cannot be written.
+        """
+        if len(indices) != len(outputs):
+            raise ValueError(f"{len(indices)} indices for {len(outputs)} outputs")
+        # In the order of the file, whichever way the batch was drawn.
+        for row in np.argsort(indices, kind="stable"):
+            number, i = self._locate(int(indices[row]))
+            region, values = self._parts[number].grid.place(i, outputs[row])
+            self._check_channels(values.shape[-1])
+            byte, bit = divmod(i, 8)
+            if self._seen[number][byte] >> bit & 1:
+                raise ValueError(f"slice {i} of '{self._parts[number].name}' is written a second time")
+            with self._writing():
+                self._add(number, region, values)
+            self._seen[number][byte] |= 1 << bit
+            self._num_missing -= 1
+
+    def close(self) -> None:
+        """Take the means where slices overlap, finish the file and give it its name.
+
+        Raises:
+            ValueError: slices are missing; the file is not finished.
+            DataError: the file cannot be written.
+        """
+        if self._num_missing:
+            total = sum(len(part.grid) for part in self._parts)
+            raise ValueError(f"{self.path}: {self._num_missing} of {total} slices were never written")
+        with self._writing():
+            self._leave()
+            for part in self._parts:
+                if part.grid.overlaps:
+                    self._average(part)
+            self._file.close()
+            self._final.close()
+            self._remove_sums()
+            self._unfinished.replace(self.path)
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        self._final.discarded = True
+        self._current = None
+        self._file.close()
+        with contextlib.suppress(OSError):
+            self._final.close()
+        self._remove_sums()
+        self._unfinished.unlink(missing_ok=True)
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        """The part that sample `index` belongs to, and which of its slices it is."""
+        number = bisect.bisect_right(self._firsts, index) - 1
+        if number < 0 or index - self._firsts[number] >= len(self._parts[number].grid):
+            raise ValueError(f"sample {index} is a slice of no part")
+        return number, index - self._firsts[number]
+
+    def _check_channels(self, num_channels: int) -> None:
+        self._num_channels = self._num_channels or num_channels
+        if num_channels != self._num_channels:
+            raise ValueError(f"outputs of {num_channels} channels after some of {self._num_channels}")
+
+    def _add(self, number: int, region: tuple[slice, ...], values: np.ndarray) -> None:
+        dataset = self._dataset(number)
+        if self._parts[number].grid.overlaps:
+            dataset[region] = dataset[region] + values.astype(np.float32, copy=False)
+        else:
+            dataset[region] = _rounded(values, self._dtype)
+
+    def _dataset(self, number: int) -> h5py.Dataset:
+        """Where the slices of a part are written to: the last one used stays open, and with it its cache of chunks."""
+        if self._current is not None and self._current[0] == number:
+            return self._current[1]
+        self._leave()
+        part = self._parts[number]
+        file = self._sums_file() if part.grid.overlaps else self._file
+        dataset: Any = file[_link(part.name)] if number in self._begun else self._create(part, file)
+        self._begun.add(number)
+        self._current = number, dataset
+        return dataset
+
+    def _leave(self) -> None:
+        """Write out what is cached of the dataset in use: HDF5 is silent about what it cannot write when it closes."""
+        if self._current is not None:
+            self._current[1].flush()
+        self._current = None
+
+    def _sums_file(self) -> h5py.File:
+        if self._sums is None:
+            self._scratch = _Disposable(self._sums_path)
+            self._sums = h5py.File(self._scratch, "w", rdcc_nbytes=_CACHE_BYTES, rdcc_nslots=_CACHE_SLOTS)
+        return self._sums
+
+    def _create(self, part: Part, file: h5py.File) -> h5py.Dataset:
+        final = file is self._file
+        dataset = file.create_dataset(
+            _link(part.name),
+            shape=(*part.grid.shape, self._num_channels),
+            dtype=self._dtype if final else np.float64,
+            chunks=chunk_shape(part.grid, self._num_channels or 1),
+            fillvalue=np.nan if final else 0,
+            track_times=False,
+        )
+        if final:
+            dataset.attrs["slicer"] = json.dumps(part.grid.slicer.settings)
+            dataset.attrs["uncovered"] = part.grid.num_uncovered
+        return dataset
+
+    def _average(self, part: Part) -> None:
+        """Divide a part's sums by the number of slices that each cell is covered by, chunk by chunk."""
+        sums: Any = self._sums_file()[_link(part.name)]
+        means = self._create(part, self._file)
+        covered = [part.grid.covered(axis) for axis in range(len(part.grid.shape))]
+        for chunk in means.iter_chunks():
+            sides = np.ix_(*(count[cut] for count, cut in zip(covered, chunk, strict=False)))
+            coverage = functools.reduce(np.multiply, sides)
+            if coverage.any():
+                with np.errstate(invalid="ignore"):
+                    means[chunk] = _rounded(sums[chunk] / coverage[..., None], self._dtype)
+        means.flush()
+
+    def _remove_sums(self) -> None:
+        if self._sums is not None:
+            self._scratch.discarded = True
+            self._sums.close()
+            with contextlib.suppress(OSError):
+                self._scratch.close()
+            self._sums = None
+        self._sums_path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Trouble with the file as DataError; h5py tells of it by several kinds of exceptions."""
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise DataError(Problem(str(self.path), f"cannot be written. {reason}")) from None
+
+
+class _Disposable(io.FileIO):
+    """A new file, of which HDF5 need not know when its content is not wanted any more.
+
+    HDF5 crashes the process when it cannot write what it must write to close a file, as on a full disk.
+
+    Attributes:
+        discarded: whether writing does nothing from now on.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path, "w+")
+        self.discarded = False
+
+    def write(self, content: Any, /) -> int:
+        """Write all of `content`, in as many steps as the system takes."""
+        rest = memoryview(content).cast("B")
+        while len(rest) and not self.discarded:
+            rest = rest[super().write(rest) :]
+        return len(content)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """Set the file's length."""
+        return super().truncate(size) if not self.discarded else size or 0
+
+
+def _check(parts: Sequence[Part]) -> None:
+    if len({part.name for part in parts}) < len(parts):
+        raise ValueError("several parts have one name")
+    ends = [part.first + len(part.grid) for part in parts]
+    if any(part.first < end for part, end in zip(parts[1:], ends, strict=False)):
+        raise ValueError("a sample belongs to several parts")
+
+
+def _link(name: str) -> str | bytes:
+    """A dataset's name as HDF5 takes it: a file name that is not UTF-8 goes in by its bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name)
+    return name
+
+
+def _rounded(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """`values` in C order and in `dtype`, infinite where they are beyond its range."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, dtype)
+
+
+def chunk_shape(grid: Grid, num_channels: int) -> tuple[int, ...]:
+    """A chunk (*spatial, K) such that a slice touches few of them and little else.
+
+    Its sides follow the slices: a stride, where slices overlap by more than a half several strides. Leading axes are
+    cut until it is small enough, and small ones grow along the last axes, where slices follow each other.
+    """
+    itemsize = 8 if grid.overlaps else 4
+    sides = [
+        min(n, stride if 2 * stride >= size else size // 2 // stride * stride)
+        for n, stride, size in zip(grid.shape, grid.slicer.strides, grid.slicer.sizes, strict=True)
+    ]
+    sides.append(num_channels)
+    for axis, side in enumerate(sides):
+        parts = math.ceil(math.prod(sides) * itemsize / _CHUNK_BYTES)
+        if parts > 1:
+            sides[axis] = _split(side, parts)
+    for axis in reversed(range(len(grid.shape))):
+        times = _SMALL_CHUNK_BYTES // (math.prod(sides) * itemsize)
+        if times > 1:
+            sides[axis] = min(grid.shape[axis], sides[axis] * times)
+    return tuple(sides)
+
+
+def _split(side: int, parts: int) -> int:
+    """A side cut in at least `parts`: evenly if little more than that many will do."""
+    parts = min(parts, side)
+    even = next((p for p in range(parts, min(2 * parts, side) + 1) if side % p == 0), parts)
+    return max(1, side // even)
