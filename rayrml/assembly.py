@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import dataclasses
 import functools
 import io
 import json
@@ -17,6 +16,7 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
+from rayrml.data.discovery import Slices
 from rayrml.data.slicers import Grid
 from rayrml.errors import DataError, Problem
 
@@ -29,21 +29,6 @@ _CACHE_BYTES = 2**26
 _CACHE_SLOTS = 10_007  # a prime: HDF5 finds a chunk's slot by the remainder
 
 
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """Samples that are the slices of one array by one slicer, `first` the number of the first of them in the data.
-
-    Attributes:
-        name: the dataset that they are put together in.
-        grid: the slices.
-        first: the first sample; `len(grid)` follow each other.
-    """
-
-    name: str
-    grid: Grid
-    first: int
-
-
 class SliceAssembly:
     """An HDF5 file with a dataset (*spatial, K) for each part, channels last, under its name when it is whole.
 
@@ -52,7 +37,7 @@ class SliceAssembly:
     which slices come, and the mean of equal values is that value. Memory holds some slices and chunks, never an array.
     """
 
-    def __init__(self, path: str | Path, parts: Sequence[Part], precision: Precision = "single"):
+    def __init__(self, path: str | Path, parts: Sequence[Slices], precision: Precision = "single"):
         self.path = Path(path)
         self._parts = sorted(parts, key=lambda part: part.first)
         self._firsts = [part.first for part in self._parts]
@@ -166,7 +151,7 @@ class SliceAssembly:
             self._sums = h5py.File(self._scratch, "w", rdcc_nbytes=_CACHE_BYTES, rdcc_nslots=_CACHE_SLOTS)
         return self._sums
 
-    def _create(self, part: Part, file: h5py.File) -> h5py.Dataset:
+    def _create(self, part: Slices, file: h5py.File) -> h5py.Dataset:
         final = file is self._file
         dataset = file.create_dataset(
             _link(part.name),
@@ -181,7 +166,7 @@ class SliceAssembly:
             dataset.attrs["uncovered"] = part.grid.num_uncovered
         return dataset
 
-    def _average(self, part: Part) -> None:
+    def _average(self, part: Slices) -> None:
         """Divide a part's sums by the number of slices that each cell is covered by, chunk by chunk."""
         sums: Any = self._sums_file()[_link(part.name)]
         means = self._create(part, self._file)
@@ -238,7 +223,7 @@ class _Disposable(io.FileIO):
         return super().truncate(size) if not self.discarded else size or 0
 
 
-def _check(parts: Sequence[Part]) -> None:
+def _check(parts: Sequence[Slices]) -> None:
     if len({part.name for part in parts}) < len(parts):
         raise ValueError("several parts have one name")
     ends = [part.first + len(part.grid) for part in parts]

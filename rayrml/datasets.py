@@ -211,6 +211,8 @@ class DatasetsPreparation:
                 target_is_mask=self.data.target_is_mask,
                 target_is_label=self.targets_are_labels,
                 num_classes=num_classes or None,
+                input_pixels=self.input_reader is None or self.input_reader.pixels,
+                target_pixels=self.target_reader is None or self.target_reader.build().pixels,
             )
         return None
 
@@ -304,7 +306,7 @@ class DatasetsPreparation:
         decoding = Decoding(
             reader,
             operations.shape(shape),
-            stored_type(dtype),
+            stored_type(operations.dtype(dtype)),
             place.address,
             prepare=operations.apply if operations.steps else None,
             adds_channel=adds_channel,

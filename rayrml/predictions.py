@@ -14,7 +14,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from rayrml.assembly import Part, SliceAssembly
+from rayrml.assembly import SliceAssembly
 from rayrml.data.discovery import Slices
 from rayrml.errors import DataError, Problem
 
@@ -71,9 +71,8 @@ class PredictionFiles:
         self._file = PredictionFile(destination.path, destination.classes) if destination.path else None
         self._assembly: SliceAssembly | None = None
         if destination.assembly_path is not None:
-            parts = [Part(group.name, group.grid, group.first) for group in destination.slices]
             try:
-                self._assembly = SliceAssembly(destination.assembly_path, parts, destination.precision)
+                self._assembly = SliceAssembly(destination.assembly_path, destination.slices, destination.precision)
             except DataError:
                 self.discard()
                 raise

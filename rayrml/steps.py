@@ -22,13 +22,13 @@ def to_input(batch: torch.Tensor) -> torch.Tensor:
 
 
 def as_target(target: torch.Tensor, loss: Loss) -> torch.Tensor:
-    """Targets as the loss takes them: images (N, 1, *spatial) of class numbers become indices (N, *spatial) int64.
+    """Targets as the loss takes them: arrays (N, 1, *spatial) of class numbers become indices (N, *spatial) int64.
 
     Shares of the classes (N, C) stay as they are.
     """
-    shares = loss.accepts_shares and target.ndim == 2
+    shares = loss.accepts_shares and target.ndim == 2 and target.shape[1] > 1
     if loss.targets == "labels" and target.is_floating_point() and not shares:
-        target = target.squeeze(1) if target.ndim > 2 and target.shape[1] == 1 else target
+        target = target.squeeze(1) if target.ndim > 1 and target.shape[1] == 1 else target
         return target.round().long()
     return target
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rayrml.assembly import Part, SliceAssembly, chunk_shape
+from rayrml.assembly import SliceAssembly, chunk_shape
+from rayrml.data.discovery import Slices
 from rayrml.data.slicers import parse, slicer
 from rayrml.errors import DataError
 from tests.data.test_slicers import cuts, numbers
@@ -17,7 +18,7 @@ from tests.data.test_slicers import cuts, numbers
 def parts_of(grids):
     """Parts `part_0`, `part_1`, ... for grids whose slices follow each other."""
     firsts = np.cumsum([0, *(len(grid) for grid in grids)])
-    return [Part(f"part_{k}", grid, int(first)) for k, (grid, first) in enumerate(zip(grids, firsts, strict=False))]
+    return [Slices(f"part_{k}", int(first), grid) for k, (grid, first) in enumerate(zip(grids, firsts, strict=False))]
 
 
 def read_all(parts, array):
@@ -138,7 +139,7 @@ def test_outputs_of_other_precisions_are_taken(tmp_path, dtype, stride):
 def test_names_may_lie_in_groups_and_need_not_be_utf8(tmp_path):
     grid = slicer(sizes=(2,)).grid((2,))
     names = ["deep/ä.npy/slicer_0", "\udcff.npy"]
-    parts = [Part(name, grid, k) for k, name in enumerate(names)]
+    parts = [Slices(name, k, grid) for k, name in enumerate(names)]
     assemble_to = SliceAssembly(tmp_path / "o.h5", parts)
     assemble_to.write(np.arange(2), np.array([[[1, 2]], [[3, 4]]]))
     assemble_to.close()
@@ -242,9 +243,9 @@ def test_outputs_of_another_shape_are_refused(tmp_path):
 def test_parts_that_share_a_name_or_a_sample_are_refused(tmp_path):
     grid = slicer(sizes=(4,)).grid((8,))
     with pytest.raises(ValueError, match="several parts have one name"):
-        SliceAssembly(tmp_path / "o.h5", [Part("a", grid, 0), Part("a", grid, 2)])
+        SliceAssembly(tmp_path / "o.h5", [Slices("a", 0, grid), Slices("a", 2, grid)])
     with pytest.raises(ValueError, match="a sample belongs to several parts"):
-        SliceAssembly(tmp_path / "o.h5", [Part("a", grid, 1), Part("b", grid, 0)])
+        SliceAssembly(tmp_path / "o.h5", [Slices("a", 1, grid), Slices("b", 0, grid)])
     assert list(tmp_path.iterdir()) == []
 
 
