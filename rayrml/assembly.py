@@ -44,17 +44,14 @@ class SliceAssembly:
         _check(self._parts)
         self._dtype = np.dtype(_DTYPES[precision])
         self._seen = [bytearray(-(-len(part.grid) // 8)) for part in self._parts]
-        self._num_missing = sum(len(part.grid) for part in self._parts)
+        self._num_missing = [len(part.grid) for part in self._parts]
         self._num_channels: int | None = None
         self._begun: set[int] = set()
         self._current: tuple[int, Any] | None = None
-        self._unfinished = self.path.with_name(f".{self.path.name}.{os.getpid()}.unfinished")
-        self._sums_path = self.path.with_name(f".{self.path.name}.{os.getpid()}.sums")
-        self._sums: h5py.File | None = None
+        self._sums: _TemporaryFile | None = None
         with self._writing():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._final = _Disposable(self._unfinished)
-            self._file = h5py.File(self._final, "w")
+            self._final = _TemporaryFile(self._beside("unfinished"))
 
     def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
         """Add the network's `outputs` (n, K, *sample_shape) for the samples of the numbers `indices` (n,).
@@ -75,38 +72,31 @@ class SliceAssembly:
                 raise ValueError(f"slice {i} of '{self._parts[number].name}' is written a second time")
             with self._writing():
                 self._add(number, region, values)
-            self._seen[number][byte] |= 1 << bit
-            self._num_missing -= 1
+                self._seen[number][byte] |= 1 << bit
+                self._num_missing[number] -= 1
+                if self._num_missing[number] == 0:
+                    self._finish(number)
 
     def close(self) -> None:
-        """Take the means where slices overlap, finish the file and give it its name.
+        """Finish the file and give it its name.
 
         Raises:
             ValueError: slices are missing; the file is not finished.
             DataError: the file cannot be written.
         """
-        if self._num_missing:
+        if any(self._num_missing):
             total = sum(len(part.grid) for part in self._parts)
-            raise ValueError(f"{self.path}: {self._num_missing} of {total} slices were never written")
+            raise ValueError(f"{self.path}: {sum(self._num_missing)} of {total} slices were never written")
         with self._writing():
-            self._leave()
-            for part in self._parts:
-                if part.grid.overlaps:
-                    self._average(part)
-            self._file.close()
             self._final.close()
-            self._remove_sums()
-            self._unfinished.replace(self.path)
+            self._discard_sums()
+            self._final.path.replace(self.path)
 
     def discard(self) -> None:
         """Remove what was written."""
-        self._final.discarded = True
+        self._final.discard()
+        self._discard_sums()
         self._current = None
-        self._file.close()
-        with contextlib.suppress(OSError):
-            self._final.close()
-        self._remove_sums()
-        self._unfinished.unlink(missing_ok=True)
 
     def _locate(self, index: int) -> tuple[int, int]:
         """The part that sample `index` belongs to, and which of its slices it is."""
@@ -123,7 +113,8 @@ class SliceAssembly:
     def _add(self, number: int, region: tuple[slice, ...], values: np.ndarray) -> None:
         dataset = self._dataset(number)
         if self._parts[number].grid.overlaps:
-            dataset[region] = dataset[region] + values.astype(np.float32, copy=False)
+            with np.errstate(invalid="ignore"):  # infinities of both signs
+                dataset[region] = dataset[region] + _rounded(values, np.dtype(np.float32))
         else:
             dataset[region] = _rounded(values, self._dtype)
 
@@ -133,7 +124,7 @@ class SliceAssembly:
             return self._current[1]
         self._leave()
         part = self._parts[number]
-        file = self._sums_file() if part.grid.overlaps else self._file
+        file = self._sums_file() if part.grid.overlaps else self._final.hdf5
         dataset: Any = file[_link(part.name)] if number in self._begun else self._create(part, file)
         self._begun.add(number)
         self._current = number, dataset
@@ -145,14 +136,22 @@ class SliceAssembly:
             self._current[1].flush()
         self._current = None
 
+    def _finish(self, number: int) -> None:
+        """Take the means of a part whose slices are all there; other parts' sums may use the room of its own then."""
+        self._leave()
+        part = self._parts[number]
+        if part.grid.overlaps:
+            self._average(part)
+            del self._sums_file()[_link(part.name)]
+
     def _sums_file(self) -> h5py.File:
         if self._sums is None:
-            self._scratch = _Disposable(self._sums_path)
-            self._sums = h5py.File(self._scratch, "w", rdcc_nbytes=_CACHE_BYTES, rdcc_nslots=_CACHE_SLOTS)
-        return self._sums
+            cache = {"rdcc_nbytes": _CACHE_BYTES, "rdcc_nslots": _CACHE_SLOTS}
+            self._sums = _TemporaryFile(self._beside("sums"), **cache)
+        return self._sums.hdf5
 
     def _create(self, part: Slices, file: h5py.File) -> h5py.Dataset:
-        final = file is self._file
+        final = file is self._final.hdf5
         dataset = file.create_dataset(
             _link(part.name),
             shape=(*part.grid.shape, self._num_channels),
@@ -169,7 +168,7 @@ class SliceAssembly:
     def _average(self, part: Slices) -> None:
         """Divide a part's sums by the number of slices that each cell is covered by, chunk by chunk."""
         sums: Any = self._sums_file()[_link(part.name)]
-        means = self._create(part, self._file)
+        means = self._create(part, self._final.hdf5)
         covered = [part.grid.covered(axis) for axis in range(len(part.grid.shape))]
         for chunk in means.iter_chunks():
             sides = np.ix_(*(count[cut] for count, cut in zip(covered, chunk, strict=False)))
@@ -179,14 +178,13 @@ class SliceAssembly:
                     means[chunk] = _rounded(sums[chunk] / coverage[..., None], self._dtype)
         means.flush()
 
-    def _remove_sums(self) -> None:
+    def _discard_sums(self) -> None:
         if self._sums is not None:
-            self._scratch.discarded = True
-            self._sums.close()
-            with contextlib.suppress(OSError):
-                self._scratch.close()
+            self._sums.discard()
             self._sums = None
-        self._sums_path.unlink(missing_ok=True)
+
+    def _beside(self, ending: str) -> Path:
+        return self.path.with_name(f".{self.path.name}.{os.getpid()}.{ending}")
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -198,10 +196,37 @@ class SliceAssembly:
             raise DataError(Problem(str(self.path), f"cannot be written. {reason}")) from None
 
 
-class _Disposable(io.FileIO):
-    """A new file, of which HDF5 need not know when its content is not wanted any more.
+class _TemporaryFile:
+    """A new HDF5 file that can be thrown away at any time, on a full disk too.
 
-    HDF5 crashes the process when it cannot write what it must write to close a file, as on a full disk.
+    Attributes:
+        path: where it is.
+        hdf5: its content.
+    """
+
+    def __init__(self, path: Path, **cache: Any):
+        self.path = path
+        self._raw = _Disposable(path)
+        self.hdf5 = h5py.File(self._raw, "w", **cache)
+
+    def close(self) -> None:
+        """Write all that is not on disk yet."""
+        self.hdf5.close()
+        self._raw.close()
+
+    def discard(self) -> None:
+        """Remove it."""
+        self._raw.discarded = True
+        self.hdf5.close()
+        with contextlib.suppress(OSError):
+            self._raw.close()
+        self.path.unlink(missing_ok=True)
+
+
+class _Disposable(io.FileIO):
+    """A new file that pretends to be written once it is discarded.
+
+    HDF5 must write what it holds before it closes a file, and crashes the process if it cannot.
 
     Attributes:
         discarded: whether writing does nothing from now on.

@@ -176,6 +176,25 @@ def test_chunks_are_neither_large_nor_tiny_and_a_slice_touches_few(shape, sizes,
         assert np.prod(spans) * chunk <= 3 * np.prod(sizes) * num_channels * itemsize + 2 * 2**20
 
 
+def test_the_room_of_sums_is_used_again_by_the_next_part(tmp_path):
+    grid = slicer(sizes=(64, 64), strides=(32, 32)).grid((256, 256))
+    parts = parts_of([grid] * 8)
+    assembly = SliceAssembly(tmp_path / "o.h5", parts)
+    for part in parts:
+        assembly.write(part.first + np.arange(len(grid)), np.ones((len(grid), 1, 64, 64), np.float32))
+    (sums,) = tmp_path.glob(".*.sums")
+    assert sums.stat().st_size < 2 * 8 * 256 * 256
+    assembly.close()
+    assert all((together == 1).all() for together, _ in contents(tmp_path / "o.h5").values())
+
+
+def test_infinities_and_nan_are_kept(tmp_path):
+    grid = slicer(sizes=(2,), strides=(1,)).grid((4,))
+    outputs = np.array([[[np.inf, np.inf]], [[-np.inf, 1]], [[1e300, np.nan]]])
+    (together, _) = assemble(tmp_path / "o.h5", parts_of([grid]), outputs)["part_0"]
+    assert together[:, 0].tolist() == pytest.approx([np.inf, np.nan, np.inf, np.nan], nan_ok=True)
+
+
 def test_a_file_has_its_name_only_when_it_is_whole(tmp_path):
     grid = slicer(sizes=(4,)).grid((8,))
     assembly = SliceAssembly(tmp_path / "new" / "o.h5", parts_of([grid]))

@@ -253,7 +253,7 @@ def test_images_of_all_sizes_will_do_once_they_are_resized(right, folders):
 
 
 def test_mistakes_in_transforms_are_shown_with_their_place(right):
-    found = mistakes(changed(right, data__transforms=[{"resize": [28]}, {"rotat": 3}, {"random_horizontal_flip": 2}]))
+    found = mistakes(changed(right, data__transforms=[{"resize": 28}, {"rotat": 3}, {"random_horizontal_flip": 2}]))
     places = [m.split(":")[0] for m in found]
     assert [p.startswith(f"neural_network.data.transforms[{i}]") for i, p in enumerate(places)] == [True] * 3
 

@@ -41,7 +41,7 @@ class Slicer:
     """How arrays are cut: numbers for each spatial axis of the array, (*spatial) or (C, *spatial).
 
     Attributes:
-        name: what the predictions' dataset is called after.
+        name: a part of the name of the predictions' dataset.
         sizes: cells of a slice; an axis of size 1 is dropped from the sample.
         strides: cells from one slice to the next.
         padded_sizes: cells of a slice with its padding: half before, half after, the odd one after.
