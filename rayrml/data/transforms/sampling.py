@@ -112,7 +112,8 @@ def _picked(images: torch.Tensor, spans: Sequence[torch.Tensor], size: Sequence[
 def _along(values: torch.Tensor, axis: int, spans: torch.Tensor, new: int) -> torch.Tensor:
     """(N, C, *spatial) with `new` values along one axis: means of those within the spans (N, 2) of each sample."""
     old = values.shape[axis]
-    if old * new > LARGEST_TABLE:
+    num_lines = math.prod(values.shape[1:]) // old
+    if old * new > LARGEST_TABLE and old > num_lines * _num_neighbours(old, new):
         return _gathered(values.movedim(axis, -1), spans, new).movedim(-1, axis)
     weights = _weights(spans, old, new)
     if axis == values.ndim - 1:
@@ -122,12 +123,12 @@ def _along(values: torch.Tensor, axis: int, spans: torch.Tensor, new: int) -> to
 
 
 def _gathered(values: torch.Tensor, spans: torch.Tensor, new: int) -> torch.Tensor:
-    """(N, ..., old) -> (N, ..., new) as `_weights` says, by lists of neighbours where its table would be huge."""
+    """(N, ..., old) -> (N, ..., new) as `_weights` says; lists of neighbours are less memory for few long lines."""
     old = values.shape[-1]
     spans = spans.double()  # float32 has too few digits for fractions of long axes
     reach = ((spans[:, 1] - spans[:, 0]) / new).clamp(min=1)[:, None, None]
     centers = _centers(spans, new)[:, :, None]
-    neighbours = torch.arange(math.ceil(2 * max(old / new, 1)) + 1, device=values.device)
+    neighbours = torch.arange(_num_neighbours(old, new), device=values.device)
     places = (centers - reach + 0.5).floor().long() + neighbours
     weights = (1 - (places + 0.5 - centers).abs() / reach).clamp(min=0) * ((places >= 0) & (places < old))
     weights = (weights / weights.sum(2, keepdim=True)).to(values.dtype)
@@ -137,8 +138,13 @@ def _gathered(values: torch.Tensor, spans: torch.Tensor, new: int) -> torch.Tens
     return (picked * weights[:, None]).sum(-1).view(*values.shape[:-1], new)
 
 
+def _num_neighbours(old: int, new: int) -> int:
+    """How many of `old` values at most count in one of `new`."""
+    return math.ceil(2 * max(old / new, 1)) + 1
+
+
 def _centers(spans: torch.Tensor, count: int) -> torch.Tensor:
-    """The middles (N, count) of `count` equal parts of the spans (N, 2), in pixels."""
+    """The middles (N, count) of `count` equal parts of the spans (N, 2), which count values."""
     step = (spans[:, 1:] - spans[:, :1]) / count
     return spans[:, :1] + (torch.arange(count, device=spans.device) + 0.5) * step
 
