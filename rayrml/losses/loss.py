@@ -8,6 +8,8 @@ from typing import Literal
 
 import torch
 
+from rayrml.errors import ConfigError, Problem
+
 Function = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Shape = Sequence[int | None]
 
@@ -49,7 +51,14 @@ class Loss:
     shapes: Callable[[Shape, Sequence[int] | None], str | None] | None = None
 
     def __call__(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The mean loss of the batch."""
+        """The mean loss of the batch.
+
+        Raises:
+            ConfigError: the loss asks for shapes of its own, and these are others.
+        """
+        misfit = self.shapes(output.shape[1:], target.shape[1:]) if self.shapes else None
+        if misfit is not None:
+            raise ConfigError(Problem("neural_network.loss.function", misfit))
         return self.function(self.imposed(output), target)
 
     def imposed(self, output: torch.Tensor) -> torch.Tensor:

@@ -5,14 +5,12 @@ The target is what the equation asks for, which is the network's input: a coeffi
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 
 import torch
 from pydantic import NonNegativeFloat
 
-from rayrml.errors import ConfigError, Problem
 from rayrml.losses.loss import Loss, wrong_target
 
 _GAUSS_POINTS = (0.5 - 3**-0.5 / 2, 0.5 + 3**-0.5 / 2)  # of the unit interval; both have weight 1/2
@@ -38,7 +36,7 @@ def burgers(*, diffusion_coeff: NonNegativeFloat = 0.0, boundary_factor: NonNega
     Source: Crandall & Majda, Math. Comp. 34 (1980), for monotone schemes.
     """
     function = functools.partial(_burgers, diffusion=diffusion_coeff, boundary_factor=boundary_factor)
-    return _pde(Loss(function, targets="arrays", metric=None, shapes=_burgers_misfit))
+    return Loss(function, targets="arrays", metric=None, shapes=_burgers_misfit)
 
 
 def poisson_2d() -> Loss:
@@ -60,24 +58,12 @@ def poisson_3d() -> Loss:
     return _poisson(3)
 
 
-def _pde(loss: Loss) -> Loss:
-    """The loss, which refuses tensors of shapes that do not fit."""
-
-    def checked(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        misfit = loss.misfit(output.shape[1:], target.shape[1:])
-        if misfit is not None:
-            raise ConfigError(Problem("neural_network.loss.function", misfit))
-        return loss.function(output, target.to(output.dtype))
-
-    return dataclasses.replace(loss, function=checked)
-
-
 # The heat that flows through an inhomogeneous body
 
 
 def _poisson(num_axes: int) -> Loss:
     misfit = functools.partial(_poisson_misfit, num_axes=num_axes)
-    return _pde(Loss(_energy, targets="arrays", metric=None, impose=_between_1_and_0, shapes=misfit))
+    return Loss(_energy, targets="arrays", metric=None, impose=_between_1_and_0, shapes=misfit)
 
 
 def _between_1_and_0(u: torch.Tensor) -> torch.Tensor:
@@ -86,8 +72,8 @@ def _between_1_and_0(u: torch.Tensor) -> torch.Tensor:
 
 
 def _energy(u: torch.Tensor, nu: torch.Tensor) -> torch.Tensor:
-    axes = range(2, u.ndim)
-    return torch.stack([_energy_along(axis, u, nu) for axis in axes]).sum()
+    nu = nu.to(u.dtype)
+    return torch.stack([_energy_along(axis, u, nu) for axis in range(2, u.ndim)]).sum()
 
 
 def _energy_along(axis: int, u: torch.Tensor, nu: torch.Tensor) -> torch.Tensor:
@@ -122,7 +108,7 @@ def _poisson_misfit(output: Sequence[int | None], target: Sequence[int] | None, 
 
 def _burgers(output: torch.Tensor, target: torch.Tensor, *, diffusion: float, boundary_factor: float) -> torch.Tensor:
     u = output[:, 0]  # (N, T, X)
-    b = target.reshape(len(u), -1)  # (N, X)
+    b = target.reshape(len(u), -1).to(u.dtype)  # (N, X)
     residual = _burgers_residual(u, b, diffusion).square().mean()
     return residual + boundary_factor * ((u[:, 0] - b).square().mean() + u[:, :, 0].square().mean())
 

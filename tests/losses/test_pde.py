@@ -331,3 +331,5 @@ def test_shapes_that_do_not_fit_are_noticed_beforehand(name, output, target, mes
 def test_shapes_that_would_be_broadcast_are_refused():
     with pytest.raises(ConfigError, match=r"the target has shape \(1, 1, 4\), but for an output \(1, 4, 4\)"):
         poisson((4, 4))(torch.rand(2, 1, 4, 4), torch.rand(2, 1, 1, 4))
+    with pytest.raises(ConfigError, match=r"the network's output has shape \(10,\)"):
+        poisson((4, 4))(torch.rand(2, 10), torch.rand(2, 1, 4, 4))
