@@ -235,7 +235,7 @@ class DatasetsPreparation:
             return None
         if reader.generate is not None:
             samples = contents.generated(reader, part)
-            return (samples, None) if len(samples) else None
+            return (samples, samples if self._inputs_are_targets else None) if len(samples) else None
         prefix = "" if part == "training" else "test_"
         path, where = getattr(self.data, f"{prefix}input_path"), f"{DATA}.{prefix}input_path"
         if path is None:

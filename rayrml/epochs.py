@@ -126,9 +126,8 @@ class Worker:
         self.network.eval()
         compares = self.job.test_targets
         metric = metric_of(self.loss) if compares else None
-        step = EvaluationStep(
-            self.network, self.loss if compares else None, metric, workers=self.workers, autocast=self.autocast
-        )
+        # The loss may have something to say about outputs even where there is nothing to compare them with.
+        step = EvaluationStep(self.network, self.loss, metric, workers=self.workers, autocast=self.autocast)
         sizes = self.workers.batch_sizes(len(feed.source.samples), self.job.test_batch_size)
         sink = self._begin_output(epoch)
         for batch in feed.batches(sizes, None):

@@ -237,25 +237,31 @@ class _Preparation:
 
     def _outputs(self, network: Network, datasets: Datasets, choice: Choice | None) -> None:
         """Targets must fit the network's output, and class indices be indices of it."""
-        output = _output_shape(network, datasets.shape)
-        target = datasets.target_shape
-        if choice is None or target is None or not (datasets.training or datasets.test_targets):
+        if choice is None:
             return
+        output, target = _output_shape(network, datasets.shape), datasets.target_shape
         loss: Loss = choice.build()
-        *_, last = network.summary()
-        classes = datasets.classes
-        if classes and output[0] is not None and loss.classes_of(output[0]) != len(classes):
-            message = (
-                f"the network's last layer '{last.name}' gives {output[0]} values a sample, "
-                f"but there are {len(classes)} classes: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}"
-            )
-            self.findings.add("neural_network.layers", message)
+        if target is None or not (datasets.training or datasets.test_targets):
+            misfit = loss.misfit(output)
+        elif self._wrong_number_of_classes(network, datasets, loss, output[0]):
             return
-        if loss.targets == "labels" and target[:1] == (1,):
-            target = target[1:]  # class indices have no axis for channels
-        misfit = loss.misfit(output, target)
+        else:
+            # Class indices have no axis for channels.
+            indices = loss.targets == "labels" and target[:1] == (1,)
+            misfit = loss.misfit(output, target[1:] if indices else target)
         if misfit is not None:
             self.findings.add("neural_network.loss", misfit)
+
+    def _wrong_number_of_classes(self, network: Network, datasets: Datasets, loss: Loss, channels: int | None) -> bool:
+        """Note it if the network does not tell as many classes apart as there are."""
+        classes = datasets.classes
+        if not classes or channels is None or loss.classes_of(channels) == len(classes):
+            return False
+        *_, last = network.summary()
+        shown = f"{', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}"
+        message = f"the network's last layer '{last.name}' gives {channels} values a sample, "
+        self.findings.add("neural_network.layers", f"{message}but there are {len(classes)} classes: {shown}")
+        return True
 
 
 def _output_shape(network: Network, shape: tuple[int, ...]) -> tuple[int | None, ...]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import pytest
 
 import rayrml
@@ -19,7 +20,8 @@ def example(tmp_path, monkeypatch, ray_cluster):
     """A function that copies an example's folder, makes its images, and goes there."""
 
     def prepare(name, script, *arguments):
-        shutil.copytree(ROOT / "examples" / "mnist", tmp_path / "mnist")
+        if name not in ("volume", "poisson"):
+            shutil.copytree(ROOT / "examples" / "mnist", tmp_path / "mnist")
         if name != "mnist":
             shutil.copytree(ROOT / "examples" / name, tmp_path / name)
         monkeypatch.chdir(tmp_path / name)
@@ -61,3 +63,28 @@ def test_features_learned_by_painting_serve_a_classifier(example):
     load = {"checkpoints.load": painted.checkpoints[0], "num_epochs": 2}
     classified = rayrml.run("classifier.json", overrides=load, quiet=True)
     assert classified.metrics["accuracy"] > 0.85
+
+
+def score():
+    """What the example's own script says of the predictions."""
+    return subprocess.run([sys.executable, "score.py"], check=True, capture_output=True, text=True).stdout
+
+
+def test_a_volume_is_cut_into_bricks_labelled_and_put_together(example):
+    example("volume", "make.py", "--size", "64", "64", "64", "--test-size", "40", "32", "64")
+    rayrml.run("config.json", overrides={"num_epochs": 4, "data.batch_size": 4}, quiet=True)
+    load = {"checkpoints.load": "volume_model/model_checkpoint_4.pt"}
+    result = rayrml.run("predict.json", overrides=load, quiet=True)
+    with h5py.File(result.predictions[0]) as file:
+        assert file["bricks"].shape == (40, 32, 64, 4)
+        assert file["bricks"].dtype == "f2"
+    assert float(re.search(r"mean F1: (.*)", score())[1]) > 0.6
+
+
+def test_a_solver_of_poissons_equation_beats_the_linear_guess(example):
+    example("poisson", "make.py", "--training", "120", "--test", "12")
+    rayrml.run("config.json", overrides={"num_epochs": 15}, quiet=True)
+    load = {"checkpoints.load": "poisson_model/model_checkpoint_15.pt"}
+    result = rayrml.run("predict.json", overrides=load, quiet=True)
+    assert result.metrics["test_loss"] > 0
+    assert float(re.search(r"\((.*) times\)", score())[1]) > 1.5

@@ -107,8 +107,12 @@ def dataset(source: Source, indices: np.ndarray, *, decode_cpus: float, smallest
 
     Its columns are those of `Decoded`, `first` once a row.
     """
-    context = ray.data.DataContext.get_current()
-    context.execution_options.preserve_order = True
+    options = ray.data.DataContext.get_current().execution_options
+    options.preserve_order = True
+    # Tasks that are far ahead of their reader fill the memory of the machine otherwise.
+    options.resource_limits = ray.data.ExecutionResources.for_limits(
+        object_store_memory=(2 * _num_cpus() + 4) * _CHUNK_BYTES
+    )
     tasks = chunks(source, indices, smallest_chunk)
     places = ray.data.from_items(tasks, override_num_blocks=len(tasks))
     decoder: Any = Decoder(source.decodings)
@@ -141,11 +145,14 @@ def chunks(source: Source, indices: np.ndarray, smallest: int = 1) -> list[dict[
 
     Each is `first`, the place of the first of them among `indices`, and where those of each side lie.
     """
-    cpus = int(ray.cluster_resources().get("CPU", 1))
     by_memory = max(_CHUNK_BYTES // source.bytes_per_sample, 1)
-    size = max(min(by_memory, -(-len(indices) // (4 * cpus))), smallest)
+    size = max(min(by_memory, -(-len(indices) // (4 * _num_cpus()))), smallest)
     sides = source.sides.items()
     return [
         {"first": first} | {name: packed(side.samples, indices[first : first + size]) for name, side in sides}
         for first in range(0, len(indices), size)
     ]
+
+
+def _num_cpus() -> int:
+    return int(ray.cluster_resources().get("CPU", 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,11 +38,18 @@ def _open_numpy(path: str) -> Iterator[Read]:
 
         def read(name: str) -> Any:
             if not packed:
+                _forget(opened)
                 return _checked(opened, path)
             with _explaining(path):
                 return _checked(opened[name], f"{path}: {name}")
 
         yield read
+
+
+def _forget(array: np.memmap) -> None:
+    """Give back the memory of what was looked at so far; a slice touches many more pages than it has values."""
+    if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        array.base.madvise(mmap.MADV_DONTNEED)
 
 
 def _contents_of_numpy(path: str) -> Sequence[str]:

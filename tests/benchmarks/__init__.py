@@ -1,0 +1,1 @@
+"""Measurements on the real commands; `python -m tests.benchmarks NAME` runs one, or `all` of them."""
