@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from rayrml import layers
 from rayrml.config import Config, PathString, Section
 from rayrml.data.readers import READERS
+from rayrml.data.slicers import slicer
 from rayrml.data.transforms import TRANSFORMS
 from rayrml.data.transforms.table import bare_field
 from rayrml.layers.activations import FUNCTIONS
@@ -99,12 +100,26 @@ What `input_type` and `target_type`, or `type` for both, can be. The keys of a t
 their folders name.
 """
 
+SLICERS_TEXT = """\
+How large arrays (types `numpy` and `hdf5`) become samples: the list `slicers` of [the data section](#neural_networkdata).
+Nothing but the slices is read. With several slicers the network gets the samples of all of them; targets are cut like
+inputs. Predictions of slices go by their bounds (`0:64,0:64,17:273`), and `hdf5_outfile` has them put together: one
+dataset for each slicer, (*spatial, C), the mean where slices overlap and NaN where there are none.
+
+```json
+"slicers": [{"name": "bricks", "sizes": [64, 64, 256], "strides": [64, 64, 17], "discard_remainders": true}]
+```
+
+{text}
+"""
+
 # Where the rows are that a key of a section chooses from.
 HEADING_OF_KEY = {
     "layers": "Layers and activations",
     "optimizer": "Optimizers",
     "loss": "Losses",
     "metric": "Metrics",
+    "slicers": "Slicers",
     **dict.fromkeys(("type", "input_type", "target_type"), "Data types"),
     **dict.fromkeys(("transforms", "input_transforms", "target_transforms"), "Transforms"),
 }
@@ -314,6 +329,16 @@ def data_types() -> tuple[str, str]:
     return DATA_TYPES_TEXT, rows_table(READERS, "type")
 
 
+def slicers() -> tuple[str, str]:
+    """The keys of a slicer."""
+    _, _, text = (inspect.getdoc(slicer) or "").partition("\n\n")
+    text = text.partition("\n\nRaises:")[0]
+    model = arguments_model(slicer)
+    schemas = model.model_json_schema()["properties"]
+    rows = [(f"`{key}`", allowed(schemas[key]), default(field)) for key, field in model.model_fields.items()]
+    return SLICERS_TEXT.replace("{text}", text), table(("key", "values", "default"), rows)
+
+
 def layers_and_activations() -> tuple[str, str]:
     """The names of what a network can be made of."""
     text = "What each layer computes, and which files of Keras `layers` can name: [Networks](../README.md#networks).\n"
@@ -345,6 +370,7 @@ TABLES: tuple[tuple[str, Callable[[], tuple[str, str]]], ...] = (
     ("Losses", losses),
     ("Metrics", metrics),
     ("Data types", data_types),
+    ("Slicers", slicers),
     ("Transforms", transforms),
     ("Layers and activations", layers_and_activations),
 )

@@ -8,6 +8,7 @@ import pytest
 from rayrml.config import Config
 from rayrml.config import parse as parse_configuration
 from rayrml.data.readers import READERS
+from rayrml.data.slicers import parse as parse_slicers
 from rayrml.data.transforms import TRANSFORMS
 from rayrml.data.transforms.table import bare_field
 from rayrml.data.transforms.table import parse as parse_transforms
@@ -94,12 +95,13 @@ def test_no_cell_is_cut_by_a_pipe_and_no_schema_shows_through():
 
 
 def test_the_examples_are_right():
-    whole, scheduler, transforms = examples()
+    whole, scheduler, slicers, transforms = examples()
     config, mistakes = parse_configuration(whole)
     assert config and not mistakes
     assert choose(OPTIMIZERS, whole["neural_network"]["optimizer"], "optimizer").name == "Adam"
     assert choose(LOSSES, whole["neural_network"]["loss"], "loss", "function").name == "NLL"
     assert choose_schedule(scheduler["lr_scheduler"], "lr_scheduler").name == "Warmup, Cosine"
+    assert len(parse_slicers(slicers["slicers"], "slicers")) == 1
     assert len(parse_transforms(transforms["transforms"], "transforms")) == 3
 
 
