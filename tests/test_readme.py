@@ -24,13 +24,22 @@ def test_the_configuration_shown_is_that_of_the_example():
 
 
 def test_the_section_for_workers_is_accepted(tmp_path, digits):
+    (shown,) = (block for block in blocks("json") if block.startswith('"ray"'))
     images, _ = digits["training"]
     for number in range(2):
         write_jpeg(tmp_path / "in" / str(number) / "0.jpg", images[number])
     data = {"type": "images", "target_type": "labels", "input_path": str(tmp_path / "in"), "grayscale": True}
     network = {"layers": dense_network(2), "data": data, "loss": {"function": "NLL"}, "optimizer": {"type": "SGD"}}
-    plan = prepare({"neural_network": network, **json.loads("{" + blocks("json")[1] + "}")}, {})
+    plan = prepare({"neural_network": network, **json.loads("{" + shown + "}")}, {})
     assert (plan.config.ray.num_workers, plan.config.ray.address) == (4, "auto")
+
+
+def test_the_section_for_slices_is_that_of_the_example():
+    (shown,) = (json.loads("{" + block + "}") for block in blocks("json") if block.startswith('"data"'))
+    whole = json.loads((ROOT / "examples" / "volume" / "config.json").read_text())["neural_network"]["data"]
+    slicers, expected = shown["data"].pop("slicers"), whole.pop("slicers")
+    assert shown["data"].items() <= whole.items()
+    assert [slicer.items() <= other.items() for slicer, other in zip(slicers, expected, strict=True)] == [True]
 
 
 def test_the_python_shown_compiles():
