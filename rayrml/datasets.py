@@ -127,8 +127,8 @@ class DatasetsPreparation:
             shapes += [transforms.batched.evaluation().shape(test.shape)] if test else []
             if len(set(shapes)) > 1:
                 first = [source.input.decoding.first for source in (training, test) if source is not None]
-                message = f"'{first[0]}' becomes {shapes[0]}, but '{first[1]}' {shapes[1]}. {RESIZE_HINT}"
-                self.findings.add(DATA, message)
+                hint = f". {RESIZE_HINT}" if {len(shape) for shape in shapes} == {3} else ""
+                self.findings.add(DATA, f"'{first[0]}' becomes {shapes[0]}, but '{first[1]}' {shapes[1]}{hint}")
             return Datasets(
                 training=training,
                 test=test,

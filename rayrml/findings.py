@@ -31,7 +31,8 @@ class Findings:
 
     def raise_if_any(self) -> None:
         """Raise everything that was found, as one error."""
+        # The same mistake may show in inputs and in targets.
         if self.mistakes:
-            raise ConfigError(*self.mistakes, *self.files)
+            raise ConfigError(*dict.fromkeys([*self.mistakes, *self.files]))
         if self.files:
-            raise DataError(*self.files)
+            raise DataError(*dict.fromkeys(self.files))

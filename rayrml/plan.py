@@ -241,8 +241,12 @@ class _Preparation:
             return
         output, target = _output_shape(network, datasets.shape), datasets.target_shape
         loss: Loss = choice.build()
+        sources = (datasets.training, datasets.test)
         if target is None or not (datasets.training or datasets.test_targets):
             misfit = loss.misfit(output)
+        elif loss.targets == "labels" and target and all(s is None or s.target is None for s in sources):
+            misfit = None
+            self.findings.add(DATA, f"{choice.name} needs classes as targets. Expected target_path, or the type labels")
         elif self._wrong_number_of_classes(network, datasets, loss, output[0]):
             return
         else:

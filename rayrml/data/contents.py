@@ -14,6 +14,7 @@ from rayrml.data.discovery import Place, Samples, Slices, find_samples, some
 from rayrml.data.readers import Part, Reader
 from rayrml.data.slicers import Slicer
 from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.lookup import suggestion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,9 @@ def arrays(location: Location, reader: Reader, where: str) -> Samples:
     files = location.files
     if reader.contents is None:
         return files
-    found = [_contents(files.path(i), reader, location.inside) for i in range(len(files))]
+    found = [list(reader.contents(files.path(i))) for i in range(len(files))]
+    if location.inside:
+        found = [_below(location, found[0], where)]
     if all(names == [""] for names in found):
         return files
     empty = [files.name(i) for i, names in enumerate(found) if not names]
@@ -178,11 +181,14 @@ def check_alike(inputs: Samples, targets: Samples, where: str) -> None:
             raise DataError(Problem(where, message))
 
 
-def _contents(path: str, reader: Reader, inside: str) -> list[str]:
-    names = list(reader.contents(path)) if reader.contents is not None else [""]
-    if not inside:
-        return names
-    return [name for name in names if name == inside or name.startswith(f"{inside}/")]
+def _below(location: Location, names: Sequence[str], where: str) -> list[str]:
+    """The names in a file that are the dataset asked for, or lie in the group."""
+    inside = location.inside
+    found = [name for name in names if name == inside or name.startswith(f"{inside}/")]
+    if not found:
+        message = f"no dataset or group '{inside}' in '{location.files.path(0)}'. {suggestion(inside, names)}"
+        raise DataError(Problem(where, message))
+    return found
 
 
 def _by_file(samples: Samples) -> Iterable[list[int]]:

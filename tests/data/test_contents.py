@@ -46,7 +46,7 @@ def test_a_path_may_go_on_inside_a_file(tmp_path):
     h5(tmp_path / "a.h5", "x/one", "x/two", "xy", "z")
     assert list(arrays(tmp_path / "a.h5" / "x", HDF5).names) == ["x/one", "x/two"]
     assert list(arrays(tmp_path / "a.h5" / "z", HDF5).names) == ["z"]
-    with pytest.raises(DataError, match="no arrays"):
+    with pytest.raises(DataError, match="no dataset or group 'missing'"):
         arrays(tmp_path / "a.h5" / "missing", HDF5)
 
 
