@@ -102,9 +102,10 @@ their folders name.
 
 SLICERS_TEXT = """\
 How large arrays (types `numpy` and `hdf5`) become samples: the list `slicers` of
-[the data section](#neural_networkdata). Nothing but the slices is read. With several slicers the network gets the samples of all of them; targets are cut like
-inputs. Predictions of slices go by their bounds (`0:64,0:64,17:273`), and `hdf5_outfile` has them put together: one
-dataset for each slicer, (*spatial, C), the mean where slices overlap and NaN where there are none.
+[the data section](#neural_networkdata). Nothing but the slices is read. With several slicers the network gets the
+samples of all of them; targets are cut like inputs. Predictions of slices go by their bounds (`0:64,0:64,17:273`), and
+`hdf5_outfile` has them put together: one dataset for each slicer, (*spatial, C), the mean where slices overlap and NaN
+where there are none.
 
 ```json
 "slicers": [{"name": "bricks", "sizes": [64, 64, 256], "strides": [64, 64, 17], "discard_remainders": true}]
