@@ -82,9 +82,9 @@ def test_a_volume_is_cut_into_bricks_labelled_and_put_together(example):
 
 
 def test_a_solver_of_poissons_equation_beats_the_linear_guess(example):
-    example("poisson", "make.py", "--training", "120", "--test", "12")
-    rayrml.run("config.json", overrides={"num_epochs": 15}, quiet=True)
-    load = {"checkpoints.load": "poisson_model/model_checkpoint_15.pt"}
+    example("poisson", "make.py", "--training", "160", "--test", "12")
+    rayrml.run("config.json", overrides={"num_epochs": 20, "data.batch_size": 8}, quiet=True)
+    load = {"checkpoints.load": "poisson_model/model_checkpoint_20.pt"}
     result = rayrml.run("predict.json", overrides=load, quiet=True)
     assert result.metrics["test_loss"] > 0
     assert float(re.search(r"\((.*) times\)", score())[1]) > 1.5
