@@ -9,9 +9,10 @@ from rayrml.errors import ClusterError, ConfigError, DataError
 
 if TYPE_CHECKING:
     from rayrml.keras_weights import export_weights, load_weights
+    from rayrml.launch import run
     from rayrml.network import Network, build_network
     from rayrml.plan import Plan
-    from rayrml.runner import RunResult, check, run
+    from rayrml.runner import RunResult, check
 
 __version__ = "0.1.0"
 
@@ -39,7 +40,7 @@ _HOMES = {
     "check": "rayrml.runner",
     "export_weights": "rayrml.keras_weights",
     "load_weights": "rayrml.keras_weights",
-    "run": "rayrml.runner",
+    "run": "rayrml.launch",
 }
 
 

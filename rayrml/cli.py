@@ -25,32 +25,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     130 interrupted.
     """
     options = _parser().parse_args(_as_verb(sys.argv[1:] if arguments is None else list(arguments)))
+    # Called with arguments, this is not the only thing that the process does.
+    options.may_leave = arguments is None
     try:
         _VERB_FUNCTIONS[options.verb](options)
-    except RayrmlError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        return _report(error)
+    return 0
+
+
+def _report(error: BaseException) -> int:
+    """Tell what was raised, and give the exit code that goes with it."""
+    if isinstance(error, RayrmlError):
         for problem in error.problems:
             _complain(str(problem))
         return error.exit_code
-    except KeyboardInterrupt:
+    if isinstance(error, KeyboardInterrupt):
         _complain("interrupted")
         return _INTERRUPTED
-    except MemoryError:
+    if isinstance(error, MemoryError):
         return _out_of_memory("the machine's memory")
-    except Exception as error:
-        if type(error).__name__ in ("OutOfMemoryError", "ObjectStoreFullError"):
-            return _out_of_memory(str(error).splitlines()[0])
-        traceback.print_exc()
-        _complain(f"this is a bug in rayrml, not in your configuration. {type(error).__name__}: {error}")
-        return _BUG
-    return 0
+    if type(error).__name__ in ("OutOfMemoryError", "ObjectStoreFullError"):
+        return _out_of_memory(str(error).splitlines()[0])
+    traceback.print_exception(error)
+    _complain(f"this is a bug in rayrml, not in your configuration. {type(error).__name__}: {error}")
+    return _BUG
+
+
+def _leave(error: BaseException) -> None:
+    """Tell what is wrong and end the process, with the Ray that is just starting: its processes do not outlive it."""
+    code = _report(error)
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _run(options: argparse.Namespace) -> None:
     raw, overrides = _configuration(options)
-    from rayrml.runner import run
+    from rayrml.launch import run
 
-    source = _source(options, raw)
-    run(source, overrides=overrides, resume=options.resume, quiet=options.quiet, verbose=options.verbose)
+    run(
+        _source(options, raw),
+        overrides=overrides,
+        resume=options.resume,
+        quiet=options.quiet,
+        verbose=options.verbose,
+        on_mistake=_leave if options.may_leave else None,
+    )
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -7,11 +7,11 @@ import dataclasses
 import logging
 import math
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import ray
-import ray.data
 
 from rayrml.config import Ray
 from rayrml.errors import ClusterError, ConfigError, Problem
@@ -158,7 +158,8 @@ def quiet() -> None:
         os.environ.setdefault(name, value)
     for name in ("ray", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    if (data := sys.modules.get("ray.data")) is not None:  # it is slow to import, and reads the variables when it is
+        data.DataContext.get_current().enable_progress_bars = False
 
 
 _QUIET = {"RAY_DATA_LOG_LEVEL": "ERROR", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}

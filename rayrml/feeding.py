@@ -97,7 +97,7 @@ class Feeder:
         self._refuse_too_large(source, len(indices))
         sides = {name: _empty((len(indices), *side.shape), side.dtype) for name, side in source.sides.items()}
         errors: list[str] = []
-        for decoded in self._decode(source, indices, 1):
+        for decoded in self._decode(source, indices, 1, at_once=True):
             rows = slice(decoded.first, decoded.first + len(decoded.inputs))
             sides["input"].numpy()[rows] = decoded.inputs
             if decoded.targets is not None:
@@ -122,8 +122,17 @@ class Feeder:
             )
             raise DataError(Problem("neural_network.data.preload", message))
 
-    def _decode(self, source: Source, indices: np.ndarray, smallest: int) -> Iterator[pipeline.Decoded]:
-        return pipeline.decode(source, indices, decode_cpus=self.job.decode_cpus, smallest_chunk=smallest)
+    def _decode(
+        self, source: Source, indices: np.ndarray, smallest: int, *, at_once: bool = False
+    ) -> Iterator[pipeline.Decoded]:
+        return pipeline.decode(
+            source,
+            indices,
+            decode_cpus=self.job.decode_cpus,
+            smallest_chunk=smallest,
+            alone=self.workers.size == 1,
+            at_once=at_once,
+        )
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype) -> torch.Tensor:

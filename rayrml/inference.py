@@ -87,7 +87,8 @@ def _results(job: InferenceJob, allocation: Allocation) -> Iterator[dict[str, np
     batch = -(-job.batch_size // allocation.most_workers)
     if allocation.in_driver:
         forward = Forward(job, batch, allocation.driver_device)
-        for decoded in decode(job.source, indices, decode_cpus=allocation.decode_cpus, smallest_chunk=batch):
+        cpus = allocation.decode_cpus
+        for decoded in decode(job.source, indices, decode_cpus=cpus, smallest_chunk=batch, alone=True, at_once=True):
             places = np.arange(decoded.first, decoded.first + len(decoded.inputs))
             yield {"place": places, "output": forward(decoded.inputs), "error": decoded.errors}
         return

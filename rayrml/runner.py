@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rayrml import checkpoints, cluster, inference, sections, training
+from rayrml import checkpoints, inference, sections, training
 from rayrml.cluster import Allocation
 from rayrml.dot import write_dot
 from rayrml.errors import ConfigError, Problem
@@ -44,36 +44,6 @@ class RunResult:
     classes: tuple[str, ...]
 
 
-def run(
-    config: str | Path | Mapping[str, Any],
-    *,
-    num_workers: int | tuple[int, int] | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    resume: bool = False,
-    quiet: bool = False,
-    verbose: bool = False,
-) -> RunResult:
-    """Train, evaluate or predict as a configuration says.
-
-    Args:
-        config: path of a JSON file, or what such a file holds.
-        num_workers: how many workers, or (min, max); beats the configuration's.
-        overrides: values for dotted keys, such as `{"data.batch_size": 32, "ray.use_gpu": False}`.
-        resume: go on after the last epoch that is kept in `checkpoints.save` (or `ray.storage_path`).
-        quiet: print nothing.
-        verbose: let Ray print what it likes to.
-
-    Raises:
-        ConfigError: mistakes in the configuration or the network file; all of them.
-        DataError: files that are missing or cannot be read.
-        ClusterError: Ray cannot do what is asked for.
-    """
-    wanted = {**({} if num_workers is None else {"ray.num_workers": num_workers}), **(overrides or {})}
-    plan = prepare(config, wanted)
-    with cluster.connected(plan.config.ray, verbose=verbose) as allocation:
-        return _run(plan, allocation, resume=resume, quiet=quiet)
-
-
 def check(config: str | Path | Mapping[str, Any], *, overrides: Mapping[str, Any] | None = None) -> Plan:
     """Do all that a run does before it needs Ray: read, validate, build the network, find the files.
 
@@ -84,7 +54,14 @@ def check(config: str | Path | Mapping[str, Any], *, overrides: Mapping[str, Any
     return prepare(config, overrides or {})
 
 
-def _run(plan: Plan, allocation: Allocation, *, resume: bool, quiet: bool) -> RunResult:
+def execute(plan: Plan, allocation: Allocation, *, resume: bool = False, quiet: bool = False) -> RunResult:
+    """Do what a plan says with a part of the cluster that this process is connected to.
+
+    Raises:
+        ConfigError: the part does not suit the plan.
+        DataError: files that cannot be read or written.
+        ClusterError: workers were lost for good.
+    """
     nn = plan.config.neural_network
     if plan.training and allocation.most_workers > len(plan.training.samples):
         message = f"{allocation.most_workers} workers are more than the {len(plan.training.samples)} training samples"

@@ -21,6 +21,11 @@ from rayrml.run_log import Failed, Message, Phase, RunLog
 from rayrml.workers import Workers
 
 
+def warm_up() -> None:
+    """Import what torch imports when the first optimizer is made, which takes seconds."""
+    import torch._dynamo  # noqa: F401
+
+
 def run_in_driver(job: Job, log: RunLog, allocation: Allocation) -> None:
     """Train with the driver itself as the only worker, through the same trainer and function as many workers use."""
     device = torch.device(allocation.driver_device)

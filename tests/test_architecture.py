@@ -28,6 +28,7 @@ LEVELS = [
     ["epochs"],
     ["training", "sections"],
     ["runner"],
+    ["launch"],
     ["__init__"],
     ["cli"],
     ["__main__"],
@@ -39,7 +40,7 @@ ROOMS_OF_LIBRARY = {
     "matplotlib": {"plots"},
     "torchvision": set(),
 }
-WITHOUT_TORCH = {"errors", "lookup", "config", "cli", "__init__", "__main__"}
+WITHOUT_TORCH = {"errors", "lookup", "config", "launch", "cli", "__init__", "__main__"}
 
 
 def modules():

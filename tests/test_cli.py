@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from rayrml import checkpoints, cli
@@ -212,3 +213,23 @@ def test_public_names_are_no_modules():
     import rayrml
 
     assert not {name for name in rayrml.__all__ if (ROOT / "rayrml" / f"{name}.py").exists()}
+
+
+@pytest.mark.ray
+def test_a_mistake_ends_the_command_and_the_ray_that_was_starting(tmp_path):
+    def rays():
+        return {p.pid for p in psutil.process_iter(["name"]) if p.info["name"] in ("raylet", "gcs_server")}
+
+    config = {"layers": [], "data": {"type": "images", "input_path": "nowhere"}, "optimizer": {"type": "Adamm"}}
+    (tmp_path / "config.json").write_text(json.dumps({"neural_network": {**config, "loss": {"function": "MSE"}}}))
+    before = rays()
+    done = subprocess.run(
+        [sys.executable, "-m", "rayrml", "config.json"], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert "neural_network.optimizer.type: unknown name \"Adamm\". Did you mean 'Adam'?" in done.stderr
+    assert "Traceback" not in done.stderr
+    deadline = time.monotonic() + 30
+    while rays() - before and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not rays() - before

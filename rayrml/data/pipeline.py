@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
@@ -13,6 +15,11 @@ import ray.data
 from rayrml.data.decoding import Decoder, Decoding, packed
 from rayrml.data.discovery import Samples
 
+# Decoding that takes less than this is done by the process that waits for it: the first tasks of a process take seconds
+# to start, later ones half a second, and a reader that computes meanwhile is better served by tasks in any case.
+_SECONDS_COLD, _SECONDS_WARM, _SECONDS_STREAMING = 4.0, 1.0, 0.25
+_FIRST_SAMPLES = 16  # as many tell how long the others will take
+_tasks_ran = threading.Event()
 _CHUNK_BYTES = 32 * 2**20  # a task's output: small enough for the object store, large enough to be worth a task
 
 
@@ -122,14 +129,43 @@ def dataset(source: Source, indices: np.ndarray, *, decode_cpus: float, smallest
 
 
 def decode(
-    source: Source, indices: np.ndarray, *, decode_cpus: float, smallest_chunk: int = 1, ahead: int = 2
+    source: Source,
+    indices: np.ndarray,
+    *,
+    decode_cpus: float,
+    smallest_chunk: int = 1,
+    alone: bool = False,
+    at_once: bool = False,
 ) -> Iterator[Decoded]:
-    """The decoded samples at `indices`, some at a time, each once and in order."""
-    if not len(indices):
-        return
-    data = dataset(source, indices, decode_cpus=decode_cpus, smallest_chunk=smallest_chunk)
-    for block in blocks(data, ahead):
-        yield Decoded(int(block["place"][0]), block["input"], block.get("target"), block["error"])
+    """The decoded samples at `indices`, some at a time, each once and in order.
+
+    Tasks decode ahead of the reader. A process that is `alone` decodes what takes less time than tasks take to start
+    itself: a few samples tell how long all of them would take.
+
+    Args:
+        source: what they are samples of.
+        indices: which of them, in the order that is wanted.
+        decode_cpus: logical CPUs of a task.
+        smallest_chunk: samples of a task, at the least.
+        alone: no other process of the run decodes.
+        at_once: the reader waits for all of them before it does anything else.
+    """
+    decoder, done, spent = Decoder(source.decodings), 0, 0.0
+    patience = _SECONDS_STREAMING if not at_once else _SECONDS_WARM if _tasks_ran.is_set() else _SECONDS_COLD
+    size = max(_FIRST_SAMPLES, smallest_chunk)
+    while alone and done < len(indices) and spent * len(indices) <= patience * done:
+        started = time.perf_counter()
+        task = _task(source, indices[done : done + size], done)
+        block = decoder({key: np.array([value], object) for key, value in task.items()})
+        spent += time.perf_counter() - started
+        done += len(block["place"])
+        size = _chunk_size(source, len(indices), smallest_chunk)
+        yield _decoded(block, 0)
+    if done < len(indices):
+        _tasks_ran.set()
+        data = dataset(source, indices[done:], decode_cpus=decode_cpus, smallest_chunk=smallest_chunk)
+        for block in blocks(data):
+            yield _decoded(block, done)
 
 
 def blocks(data: ray.data.Dataset, ahead: int = 2) -> Iterator[dict[str, np.ndarray]]:
@@ -145,13 +181,22 @@ def chunks(source: Source, indices: np.ndarray, smallest: int = 1) -> list[dict[
 
     Each is `first`, the place of the first of them among `indices`, and where those of each side lie.
     """
+    size = _chunk_size(source, len(indices), smallest)
+    return [_task(source, indices[first : first + size], first) for first in range(0, len(indices), size)]
+
+
+def _task(source: Source, indices: np.ndarray, first: int) -> dict[str, Any]:
+    return {"first": first} | {name: packed(side.samples, indices) for name, side in source.sides.items()}
+
+
+def _chunk_size(source: Source, count: int, smallest: int) -> int:
+    """Samples of each task of `count` in all: several tasks for each CPU, but none too large."""
     by_memory = max(_CHUNK_BYTES // source.bytes_per_sample, 1)
-    size = max(min(by_memory, -(-len(indices) // (4 * _num_cpus()))), smallest)
-    sides = source.sides.items()
-    return [
-        {"first": first} | {name: packed(side.samples, indices[first : first + size]) for name, side in sides}
-        for first in range(0, len(indices), size)
-    ]
+    return max(min(by_memory, -(-count // (4 * _num_cpus()))), smallest)
+
+
+def _decoded(block: dict[str, np.ndarray], offset: int) -> Decoded:
+    return Decoded(offset + int(block["place"][0]), block["input"], block.get("target"), block["error"])
 
 
 def _num_cpus() -> int:

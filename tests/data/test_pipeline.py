@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from rayrml.data import pipeline
+from rayrml.data.decoding import Decoding
+from rayrml.data.discovery import find_samples
+from rayrml.data.pipeline import Side, Source
+from rayrml.data.readers import READERS
+from rayrml.lookup import choose
+
+pytestmark = pytest.mark.ray
+NUM_SAMPLES = 50
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Pairs of arrays in which every value is the number of the sample, and three that cannot be read."""
+    sides = []
+    for name, shape in (("input", (2, 3)), ("target", (1, 4))):
+        (tmp_path / name).mkdir()
+        for i in range(NUM_SAMPLES):
+            np.save(tmp_path / name / f"{i:03}.npy", np.full(shape, i, np.float32))
+        samples = find_samples(str(tmp_path / name), {".npy"}, "input_path")
+        decoding = Decoding(choose(READERS, {"type": "numpy"}, "data"), shape, np.dtype("f4"), samples.path(0))
+        sides.append(Side(samples, decoding, pixels=False))
+    for name, i in (("input", 7), ("target", 19), ("input", 40)):
+        (tmp_path / name / f"{i:03}.npy").write_bytes(b"damaged")
+    return Source(*sides, "training")
+
+
+def decoded(source, order, **options):
+    """Numbers of inputs and of targets, and whether each is in error, in the order in which they come."""
+    inputs, targets, errors = [], [], []
+    blocks = list(pipeline.decode(source, order, decode_cpus=0.5, **options))
+    for block in blocks:
+        assert block.first == len(inputs)
+        inputs += block.inputs[:, 0, 0].tolist()
+        targets += block.targets[:, 0, 0].tolist()
+        errors += [bool(error) for error in block.errors]
+    return inputs, targets, errors, len(blocks)
+
+
+@pytest.mark.parametrize("seconds", [None, 0.0, 100.0])
+def test_samples_come_in_the_order_asked_for_whoever_decodes_them(ray_cluster, source, monkeypatch, seconds):
+    order = np.random.default_rng(0).permutation(NUM_SAMPLES)
+    if seconds is not None:
+        monkeypatch.setattr(pipeline, "_SECONDS_STREAMING", seconds)  # 0: the first few here, the others by tasks
+    inputs, targets, errors, num_blocks = decoded(source, order, alone=seconds is not None)
+    assert num_blocks > 1
+    for i, given, wanted, error in zip(order, inputs, targets, errors, strict=True):
+        assert error == (i in (7, 19, 40))
+        assert given == (0 if i in (7, 40) else i)
+        assert wanted == (0 if i == 19 else i)
+
+
+@pytest.mark.parametrize("seconds", [None, 0.0])
+def test_a_part_of_the_samples_is_decoded_alone(ray_cluster, source, monkeypatch, seconds):
+    monkeypatch.setattr(pipeline, "_SECONDS_STREAMING", seconds or 0.0)
+    order = np.array([30, 3, 12])
+    inputs, _, errors, _ = decoded(source, order, alone=seconds is not None, smallest_chunk=2)
+    assert inputs == [30, 3, 12]
+    assert not any(errors)
+
+
+def test_nothing_is_decoded_of_nothing(ray_cluster, source):
+    assert list(pipeline.decode(source, np.array([], int), decode_cpus=0.5)) == []
