@@ -4,6 +4,7 @@ from PIL import Image
 
 from rayrml.data import colors, image_ops
 from rayrml.data.image_ops import CenterCrop, ConvertColor, ImageOperations, Resize, Rotate
+from rayrml.data.readers import READERS
 from rayrml.errors import ConfigError
 
 RANDOM = np.random.default_rng(0).integers(0, 256, (3, 17, 24), dtype=np.uint8)
@@ -222,3 +223,9 @@ def test_what_an_operation_cannot_take_is_said_with_its_place():
     expected = r"x\.transforms\[0\]\.convert_color: 'RGB2HSV' takes images of 3 channels, but they have 1 here"
     with pytest.raises(ConfigError, match=expected):
         operations.shape((1, 5, 5))
+
+
+def test_images_that_pillow_decoded_are_resized_without_a_warning(tmp_path):
+    Image.fromarray(np.arange(600, dtype=np.uint16).astype(np.uint8).reshape(20, 30)).save(tmp_path / "gray.png")
+    image = READERS["images"](grayscale=True).decode(str(tmp_path / "gray.png"))
+    assert Resize((10, 12))(image).shape == (1, 10, 12)

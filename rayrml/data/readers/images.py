@@ -35,7 +35,7 @@ def _decode_image(path: str, jpeg_colors: str, pillow_mode: str) -> np.ndarray:
         image = _decode_with_pillow(path, content, pillow_mode)
     # A gray image has a channel axis only from simplejpeg.
     image = image[:, :, None] if image.ndim == 2 else image
-    return np.ascontiguousarray(image.transpose(2, 0, 1))
+    return image.transpose(2, 0, 1)
 
 
 def _read(path: str) -> bytes:
