@@ -1,8 +1,8 @@
 """Operations on one decoded sample, done once and for all in the task that decodes it.
 
 Decoding tasks must start fast, so this module imports neither torch nor torchvision before it needs them. Samples are
-arrays (C, *spatial): pixels of an image (C, H, W) uint8, or numbers of any type with one to three spatial axes. The rows
-of `TRANSFORMS` say which of them have an operation here.
+arrays (C, *spatial): pixels of an image (C, H, W) uint8, or numbers of any type with one to three spatial axes. The
+rows of `TRANSFORMS` say which of them have an operation here.
 """
 
 from __future__ import annotations
