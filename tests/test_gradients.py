@@ -92,11 +92,12 @@ def test_buckets_give_the_steps_of_one_exchange_and_of_one_process(by_size):
     alone = [trained(Workers(), case) for case in CASES]
     for results in by_size.values():
         whole, bucketed, _ = results[0]
-        for a, b, c in zip(whole, bucketed, alone, strict=True):
-            for mine, others in itertools.product((a, b), (b, c)):
-                # Second-order steps enlarge differences of rounding.
-                assert mine[0] == pytest.approx(others[0], rel=1e-4, abs=1e-5)
-                assert mine[1] == pytest.approx(others[1], rel=1e-4, abs=1e-4)
+        for case, *ways in zip(CASES, whole, bucketed, alone, strict=True):
+            # A line search enlarges differences of rounding.
+            within = 2e-3 if case[2] is hessian else 1e-4
+            for (figures, weights), (other_figures, other_weights) in itertools.combinations(ways, 2):
+                assert figures == pytest.approx(other_figures, rel=within, abs=1e-5)
+                assert weights == pytest.approx(other_weights, rel=within, abs=within)
 
 
 def test_gradients_of_16_bits_give_nearly_the_same_steps(by_size):
@@ -148,9 +149,9 @@ def _layers(*sizes):
 
 def test_buckets_set_out_during_backward_the_last_parameters_first(recorded):
     net = _layers(2, 3, 4, 5)
-    SGD = TrainingStep(net, LOSSES["MSE"](), sgd(net.parameters()), workers=_Recording(0, 2), bucket_bytes=TINY)
+    step = TrainingStep(net, LOSSES["MSE"](), sgd(net.parameters()), workers=_Recording(0, 2), bucket_bytes=TINY)
     net[0].weight.register_hook(lambda _: recorded.append("first layer reached"))
-    SGD(torch.ones(4, 2), torch.ones(4, 5), 8)
+    step(torch.ones(4, 2), torch.ones(4, 5), 8)
     assert recorded == [20, 12, "first layer reached", 6 + 2]
 
 
