@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -264,5 +266,5 @@ class EvaluationStep:
         return loss / (weight or 1.0), None if self.metric is None else self.metric.value(self.totals)
 
 
-def _autocast(batch: torch.Tensor, dtype: torch.dtype | None) -> torch.autocast:
-    return torch.autocast(batch.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+def _autocast(batch: torch.Tensor, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:
+    return contextlib.nullcontext() if dtype is None else torch.autocast(batch.device.type, dtype=dtype)

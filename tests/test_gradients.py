@@ -7,7 +7,7 @@ from torch import nn
 from rayrml.gradients import SharedGradient
 from rayrml.losses import LOSSES
 from rayrml.optimizers import OPTIMIZERS
-from rayrml.steps import EvaluationStep, TrainingStep
+from rayrml.steps import EvaluationStep, TrainingStep, metric_of
 from rayrml.workers import Workers
 from tests.processes import on_workers
 from tests.test_steps import network, samples
@@ -206,6 +206,17 @@ def test_gradients_outside_of_a_step_are_not_sent(recorded):
     EvaluationStep(net, LOSSES["MSE"](), None)(torch.ones(4, 2), torch.ones(4, 5))
     net(torch.ones(4, 2)).sum().backward()
     assert recorded == []
+
+
+@pytest.mark.parametrize("workers", [Workers(), _Recording(0, 2)], ids=["one", "two"])
+@pytest.mark.parametrize("loss", [NLL, WEIGHTED], ids=["plain", "weighted"])
+def test_no_step_waits_for_a_number_from_the_device(workers, loss, recorded):
+    # On this device there are shapes only: whoever asks for a number gets an error.
+    images, labels, net = *(x.to("meta") for x in samples(10)), network().to("meta")
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    step = TrainingStep(net, loss, optimizer, workers=workers, gradient_clip=1.0, bucket_bytes=TINY)
+    assert step(images, labels, 10).loss.device.type == "meta"
+    assert EvaluationStep(net, loss, metric_of(loss))(images, labels).shape == (10, 4)
 
 
 def test_parameters_are_let_alone_when_the_step_is_gone():
