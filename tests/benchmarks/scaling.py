@@ -6,12 +6,12 @@ workers wait. Counted: arithmetic of a step. Published: speeds of links. Assumed
 
 import argparse
 import dataclasses
+import functools
 import math
 import time
 from typing import Any
 
 import torch
-from torch import multiprocessing
 from torch.utils.flop_counter import FlopCounterMode
 
 from rayrml.losses import LOSSES
@@ -21,7 +21,7 @@ from rayrml.steps import TrainingStep
 from rayrml.workers import Pending, Workers
 from tests.benchmarks.report import write
 from tests.keras_networks import resnet50, unet3d
-from tests.processes import free_port
+from tests.processes import on_workers
 
 GPUS = (8, 16, 32, 64, 128, 256, 512)
 GPUS_PER_MACHINE = 8
@@ -129,56 +129,56 @@ def operations(model: Model) -> int:
     return round(counter.get_total_flops() * math.prod(model.full_shape) / math.prod(model.shape))
 
 
-def measured(model: Model, size: int, compression: str, num_steps: int) -> dict:
-    """What one of `size` workers does in a step, each with one sample: weak scaling of all but the arithmetic."""
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    port = free_port()
-    processes = [
-        context.Process(target=_work, args=((rank, size, port), model, (compression, num_steps), queue))
-        for rank in range(size)
-    ]
-    for process in processes:
-        process.start()
-    results = [queue.get(timeout=600) for _ in processes]
-    for process in processes:
-        process.join()
-    computes = torch.tensor([result["compute"] for result in results])  # (worker, step)
-    waits = torch.tensor([result["wait"] for result in results])
+def measured(chosen: list[Model], num_steps: int) -> list[dict]:
+    """What a worker does in a step, each worker with one sample: weak scaling of all but the arithmetic."""
+    work = functools.partial(_steps, chosen, num_steps)
+    rows = []
+    for size, results in on_workers(work, 1, 2, 4, timeout=900).items():
+        for parts in zip(*results, strict=True):
+            computes = torch.tensor([part["compute"] for part in parts])  # (worker, step)
+            waits = torch.tensor([part["wait"] for part in parts])
+            first = parts[0]
+            rows.append(
+                {
+                    "network": first["network"],
+                    "workers": size,
+                    "gradients": first["gradients"],
+                    "MB reduced": first["bytes"] / 1e6,
+                    "buckets": first["buckets"],
+                    "computing (s)": computes.mean().item(),
+                    "waiting (s)": waits.mean().item(),
+                    # Whoever is done first waits for the slowest, however fast the exchange is.
+                    "of it idle (s)": (computes.amax(0) - computes).mean().item(),
+                    "exchange alone (s)": first["alone"],
+                }
+            )
+    return rows
+
+
+def _steps(chosen: list[Model], num_steps: int, workers: Workers) -> list[dict]:
+    """What this worker sees of all models, gradients in 32 and in 16 bits."""
+    torch.set_num_threads(1)
+    kinds = ("none", "bf16") if workers.size > 1 else ("none",)
+    return [_stepped(model, kind, num_steps, workers) for model in chosen for kind in kinds]
+
+
+def _stepped(model: Model, compression: str, num_steps: int, workers: Workers) -> dict:
+    step = model.step(Watched(workers.rank, workers.size), compression=compression)
+    batch = model.batch(1)
+    done = []
+    for _ in range(num_steps + 1):
+        SUMS.clear()
+        done.append(step(*batch, workers.size))
+    parts = [torch.zeros(nbytes, dtype=torch.uint8) for _, nbytes in SUMS]
     return {
         "network": model.name,
-        "workers": size,
         "gradients": compression,
-        "MB reduced": results[0]["bytes"] / 1e6,
-        "buckets": results[0]["buckets"],
-        "computing (s)": computes.median().item(),
-        "waiting (s)": waits.median().item(),
-        # The fastest waits for the slowest before anything else can be waited for.
-        "of it idle (s)": (computes.amax(0) - computes).mean().item(),
-        "exchange alone (s)": results[0]["alone"],
-    }
-
-
-def _work(place: tuple[int, int, int], model: Model, options: tuple[str, int], queue: Any) -> None:
-    rank, size, port = place
-    compression, num_steps = options
-    torch.set_num_threads(1)
-    address = f"tcp://127.0.0.1:{port}"
-    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=size)
-    workers = Watched(rank, size)
-    step = model.step(workers, compression=compression)
-    batch = model.batch(1)
-    done = [step(*batch, size) for _ in range(num_steps + 1)][1:]
-    parts = [torch.zeros(nbytes, dtype=torch.uint8) for _, nbytes in SUMS[-(len(SUMS) // (num_steps + 1)) :]]
-    result = {
-        "compute": [trained.compute_seconds for trained in done],
-        "wait": [trained.reduce_seconds for trained in done],
-        "bytes": sum(part.nbytes for part in parts) if size > 1 else 0,
+        "compute": [trained.compute_seconds for trained in done[1:]],
+        "wait": [trained.reduce_seconds for trained in done[1:]],
+        "bytes": sum(part.nbytes for part in parts),
         "buckets": len(parts),
         "alone": _exchange(workers, parts, compression),
     }
-    queue.put(result)
-    torch.distributed.destroy_process_group()
 
 
 def _exchange(workers: Workers, parts: list[torch.Tensor], compression: str) -> float:
@@ -247,13 +247,11 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     chosen = models(arguments.image, arguments.volume)
-    rows = [
-        measured(model, size, compression, arguments.steps)
-        for model in chosen
-        for size in (1, 2, 4)
-        for compression in (("none", "bf16") if size > 1 else ("none",))
-    ]
-    write("scaling_measured", rows, "Measured: a step of workers on this machine, which share its cores")
+    write(
+        "scaling_measured",
+        measured(chosen, arguments.steps),
+        "Measured: a step of workers on this machine, which share its cores",
+    )
     buckets = {model.name: departures(model) for model in chosen}
     leaving = [
         {"network": name, "bucket": number, "MB": size / 1e6, "sets out after": share}
