@@ -213,6 +213,9 @@ class Ray(Section):
         default=None, min_length=1, description="the run's name on the dashboard and in storage"
     )
     max_failures: NonNegativeInt = Field(default=3, description="failures of workers that a run survives")
+    gradient_compression: Annotated[Literal["none", "bf16"], AnyCase] = Field(
+        default="none", description="gradients are exchanged as they are, or in 16 bits"
+    )
 
     @pydantic.model_validator(mode="after")
     def _range_is_ordered(self) -> Ray:

@@ -70,6 +70,7 @@ class Worker:
             workers=self.workers,
             autocast=self.autocast,
             gradient_clip=self.job.gradient_clip,
+            compression=self.job.gradient_compression,
         )
         self.emit(Started(self.first_epoch, self.job.resume_from is not None, tuple(self.history)))
         reporter = _Reporter(self.emit)

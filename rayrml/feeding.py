@@ -10,7 +10,7 @@ import torch
 
 from rayrml.data import pipeline
 from rayrml.data.pipeline import Source
-from rayrml.data.shards import Batch, ResidentShard, Shard, StreamedShard, as_numbers, mix_seed
+from rayrml.data.shards import Batch, ResidentShard, Shard, StreamedShard, as_numbers, mix_seed, moved
 from rayrml.errors import DataError, Problem
 from rayrml.jobs import Job
 from rayrml.memory import available_memory, human_bytes
@@ -36,8 +36,8 @@ class Feed:
         source = self.source
         pixels = source.target is not None and source.target.pixels
         for batch in self.shard.batches(sizes, epoch):
-            input = as_numbers(batch.input.to(self.device, non_blocking=True), pixels=source.input.pixels)
-            target = None if batch.target is None else batch.target.to(self.device, non_blocking=True)
+            input = as_numbers(moved(batch.input, self.device), pixels=source.input.pixels)
+            target = None if batch.target is None else moved(batch.target, self.device)
             if target is not None and source.target is not None:
                 target = as_numbers(target, pixels=pixels)
             yield Batch(input, target, batch.positions)

@@ -10,6 +10,7 @@ import ray
 from rayrml.config import Data, Stopping
 from rayrml.data.pipeline import Source
 from rayrml.data.transforms import BatchTransforms
+from rayrml.gradients import Compression
 from rayrml.lookup import Choice
 from rayrml.lr_schedulers import ScheduleChoice
 from rayrml.network import Network
@@ -39,6 +40,7 @@ class Job:
         precision: `float32`, `bf16` or `auto`.
         compile: compile the network.
         gradient_clip: largest norm of the gradient.
+        gradient_compression: `none` or `bf16`, in which workers exchange gradients.
         stopping: when the run ends early, None for never.
         debug: file for the network's graph, None for none.
         debug_interval: epochs between graphs with statistics, None for none.
@@ -69,6 +71,7 @@ class Job:
     precision: str
     compile: bool
     gradient_clip: float | None
+    gradient_compression: Compression
     stopping: Stopping | None
     debug: str | None
     debug_interval: int | None

@@ -147,6 +147,7 @@ def _job(plan: Plan, allocation: Allocation, resume_from: Path | None) -> Job:
         precision=nn.precision,
         compile=nn.compile,
         gradient_clip=nn.gradient_clip,
+        gradient_compression=plan.config.ray.gradient_compression,
         stopping=nn.early_stopping,
         debug=_debug_path(plan) if nn.debug else None,
         debug_interval=nn.debug_interval,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
 from rayrml.errors import ConfigError, Problem
+from rayrml.gradients import BUCKET_BYTES, Compression, SharedGradient
 from rayrml.losses import Loss
 from rayrml.metrics import METRICS, Metric
 from rayrml.optimizers import needs_closure
@@ -50,7 +53,7 @@ class Trained:
         loss: mean over the global batch, regularization included, before the update; a scalar on the device.
         gradient_norm: length of the global batch's gradient before clipping; a scalar on the device.
         compute_seconds: time in forward, backward and update.
-        reduce_seconds: time in which workers exchanged gradients.
+        reduce_seconds: time spent waiting for the gradients of other workers.
     """
 
     loss: torch.Tensor
@@ -68,8 +71,8 @@ class TrainingStep:
     """One update of the network from one global batch, of which this worker holds a part.
 
     The gradient is that of the global batch's mean loss, for any number of workers and any split: each worker's mean
-    counts by its share. All gradients of a worker lie in one tensor, so that one exchange, one norm and one fill do
-    the work of one for each parameter.
+    counts by its share. All gradients of a worker lie in one tensor, so that one norm, one fill and an exchange for
+    each bucket of them do the work of one for each parameter; most of the exchange takes place during backward.
 
     An optimizer that needs a closure computes loss and gradient of the batch as often as it likes. Workers exchange
     both each time, so that all of them take the same decisions.
@@ -87,6 +90,8 @@ class TrainingStep:
         workers: Workers = Workers(),  # noqa: B008 (frozen)
         autocast: torch.dtype | None = None,
         gradient_clip: float | None = None,
+        compression: Compression = "none",
+        bucket_bytes: int = BUCKET_BYTES,
     ):
         self.network = network
         self.loss = loss
@@ -105,7 +110,11 @@ class TrainingStep:
         self.penalty: Callable[[], torch.Tensor | None] = getattr(network, "penalty", lambda: None)
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         shared = workers.size > 1 or self.by_closure
-        self.shared = _SharedGradient(self.parameters) if shared else None
+        self.shared = (
+            SharedGradient(self.parameters, workers, bucket_bytes=bucket_bytes, compression=compression)
+            if shared
+            else None
+        )
 
     def __call__(self, batch: torch.Tensor, target: torch.Tensor, num_samples: int) -> Trained:
         """Update the network from this worker's part of a global batch of `num_samples`; the part may be empty."""
@@ -153,23 +162,23 @@ class TrainingStep:
         return loss.detach()
 
     def _together(
-        self, shared: _SharedGradient, batch: torch.Tensor, target: torch.Tensor, num_samples: int
+        self, shared: SharedGradient, batch: torch.Tensor, target: torch.Tensor, num_samples: int
     ) -> tuple[torch.Tensor, float]:
-        shared.everything.zero_()
+        shared.begin()
         if len(batch):
             loss = self._loss(batch, target)
-            weight = self.loss.weight(target) if self.loss.weight else len(batch)
-            share = torch.as_tensor(weight / num_samples, dtype=loss.dtype, device=loss.device)
-            (loss * share).backward()
+            # A number of the CPU stays there: moving it to the GPU would make the CPU wait.
+            share: torch.Tensor | float = len(batch) / num_samples
+            if self.loss.weight:
+                share = (self.loss.weight(target) / num_samples).to(loss.dtype)
             shared.loss.copy_(loss.detach() * share)
-            shared.weight.copy_(share)
-        started = time.perf_counter()
-        self.workers.sum(shared.everything)
-        exchanged = time.perf_counter() - started
+            shared.weight.fill_(share)
+            (loss * share).backward()
+        waited = shared.finish()
         if self.loss.weight:
             # The shares add up to one only where every sample counts the same; to nothing if all are ignored.
             shared.everything.div_(torch.where(shared.weight > 0, shared.weight, 1.0))
-        return shared.loss.clone(), exchanged
+        return shared.loss.clone(), waited
 
     def _loss(self, batch: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         with _autocast(batch, self.autocast):
@@ -177,21 +186,6 @@ class TrainingStep:
         loss = self.loss(output.float(), target)
         penalty = self.penalty()
         return loss if penalty is None else loss + penalty
-
-
-class _SharedGradient:
-    """All gradients, the loss and its weight in one tensor, which workers add up in one exchange."""
-
-    def __init__(self, parameters: list[nn.Parameter]):
-        count = sum(p.numel() for p in parameters)
-        self.everything = torch.zeros(count + 2, dtype=parameters[0].dtype, device=parameters[0].device)
-        self.gradient = self.everything[:count]
-        self.loss = self.everything[count]
-        self.weight = self.everything[count + 1]
-        for parameter, piece in zip(parameters, self.gradient.split([p.numel() for p in parameters]), strict=True):
-            # In the parameter's own order in memory (kernels have their channels together): fused optimizers go through
-            # parameter and gradient side by side, and do not look at the strides.
-            parameter.grad = piece.as_strided(parameter.size(), parameter.stride())
 
 
 class _Draws:
@@ -272,5 +266,5 @@ class EvaluationStep:
         return loss / (weight or 1.0), None if self.metric is None else self.metric.value(self.totals)
 
 
-def _autocast(batch: torch.Tensor, dtype: torch.dtype | None) -> torch.autocast:
-    return torch.autocast(batch.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+def _autocast(batch: torch.Tensor, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:
+    return contextlib.nullcontext() if dtype is None else torch.autocast(batch.device.type, dtype=dtype)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed
+
+
+class Pending(Protocol):
+    """What is under way between workers."""
+
+    def wait(self) -> Any:
+        """Come back when it is done; on a GPU, when all that is computed from now on comes after it."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +35,14 @@ class Workers:
         if self.size > 1:
             torch.distributed.all_reduce(tensor)
         return tensor
+
+    def start_sum(self, tensor: torch.Tensor) -> Pending:
+        """Begin to put the sum over all workers in the place of `tensor`, which nobody may touch until that is done.
+
+        All workers must begin their sums in the same order.
+        """
+        pending = torch.distributed.all_reduce(tensor, async_op=True) if self.size > 1 else None
+        return _Done() if pending is None else pending
 
     def gather(self, value: Any) -> list[Any]:
         """Every worker's `value`, by rank."""
@@ -49,6 +65,11 @@ class Workers:
         ends = [min(end, num_samples) for end in range(0, num_samples + batch_size, batch_size)]
         dealt = [self.share(end) for end in ends]
         return [after - before for before, after in itertools.pairwise(dealt)]
+
+
+class _Done:
+    def wait(self) -> None:
+        pass
 
 
 def global_batch_sizes(num_samples: int, batch_size: int) -> list[int]:

@@ -20,6 +20,7 @@ LEVELS = [
         "findings",
         "memory",
     ],
+    ["gradients"],
     ["network", "steps", "checkpoints", "cluster", "run_log", "data"],
     ["assembly"],
     ["keras_weights", "predictions", "dot", "datasets"],

@@ -1,7 +1,5 @@
 import copy
 import functools
-import multiprocessing
-import socket
 
 import pytest
 import torch
@@ -14,6 +12,7 @@ from rayrml.metrics import METRICS
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.steps import EvaluationStep, TrainingStep, as_target, metric_of, to_input
 from rayrml.workers import Workers
+from tests.processes import on_workers
 
 
 def network():
@@ -258,15 +257,8 @@ def _cases():
             yield LOSSES["NLL"](), functools.partial(optimizer, learning_rate=0.01), 10, 4
 
 
-def _worker(rank, ports, queue):
-    results = {}
-    for size, port in ports.items():
-        if rank < size:
-            address = f"tcp://127.0.0.1:{port}"
-            torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=size)
-            results[size] = [_result(Workers(rank, size), *case) for case in _cases()]
-            torch.distributed.destroy_process_group()
-    queue.put((rank, results))
+def _results(workers):
+    return [_result(workers, *case) for case in _cases()]
 
 
 def _result(workers, loss, optimizer, count, batch_size):
@@ -287,32 +279,9 @@ def _result(workers, loss, optimizer, count, batch_size):
     return losses, weights.tolist(), evaluation.result(torch.device("cpu"))
 
 
-def _free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def _on_workers(*sizes):
-    """size -> the results of each of so many processes; the processes of the largest size are those of all."""
-    # The server imports PyTorch once for all processes; with dynamo, which its optimizers would import in each.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "torch._dynamo"])
-    queue = context.Queue()
-    ports = {size: _free_port() for size in sizes}
-    processes = [context.Process(target=_worker, args=(rank, ports, queue)) for rank in range(max(sizes))]
-    for process in processes:
-        process.start()
-    results = dict(queue.get(timeout=120) for _ in processes)
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
-    return {size: [results[rank][size] for rank in range(size)] for size in sizes}
-
-
 def test_workers_take_the_steps_that_one_process_takes():
-    expected = [_result(Workers(), *case) for case in _cases()]
-    for results in _on_workers(2, 3).values():
+    expected = _results(Workers())
+    for results in on_workers(_results, 2, 3).values():
         for mine in results:
             for (losses, weights, result), alone in zip(mine, expected, strict=True):
                 # Second-order steps enlarge differences of rounding.

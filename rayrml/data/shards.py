@@ -130,6 +130,14 @@ def cut(blocks: Iterator[tuple[np.ndarray, ...]], sizes: Sequence[int]) -> Itera
         yield tuple(np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
 
 
+def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`tensor` on the device; the CPU does not wait for a copy to a GPU."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        # Only from memory that stays in its place can a GPU fetch by itself.
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def as_numbers(arrays: torch.Tensor, *, pixels: bool) -> torch.Tensor:
     """Arrays as transforms and networks take them: pixels as the bytes that they are, all others as float32."""
     return arrays if pixels else arrays.float()

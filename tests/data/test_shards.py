@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayrml.data.shards import ResidentShard, StreamedShard, cut, mix_seed
+from rayrml.data.shards import ResidentShard, StreamedShard, cut, mix_seed, moved
 from rayrml.workers import Workers, global_batch_sizes
 
 
@@ -73,3 +73,9 @@ def test_cutting_blocks_keeps_every_row_in_order(data):
 
 def test_near_seeds_give_unrelated_numbers():
     assert len({mix_seed(a, b) for a in range(10) for b in range(10)}) == 100
+
+
+def test_what_is_on_the_device_already_is_not_copied():
+    batch = torch.arange(6)
+    assert moved(batch, torch.device("cpu")) is batch
+    assert moved(batch, torch.device("meta")).device.type == "meta"

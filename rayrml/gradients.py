@@ -1,0 +1,163 @@
+"""The gradient of a global batch, which workers add up while backward is still at work on it."""
+
+from __future__ import annotations
+
+import functools
+import time
+import weakref
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from rayrml.workers import Pending, Workers
+
+Compression = Literal["none", "bf16"]
+# Large enough for the links' full speed, small enough that most of it travels while backward goes on.
+# Source: arXiv 2006.15704, section 5.2.
+BUCKET_BYTES = 25 * 2**20
+
+
+class SharedGradient:
+    """All gradients, the loss and its weight in one tensor, which workers add up bucket by bucket.
+
+    The buckets begin with the last parameters, as backward does, and each sets out as soon as its gradients are there.
+    All workers send them in one order, whatever is ready first, also a worker whose part of the batch is empty.
+
+    Args:
+        parameters: whose gradients are shared; their `grad` is a view of `gradient` from now on.
+        workers: who shares them.
+        bucket_bytes: least size of a bucket, the last one apart.
+        compression: `bf16` sends gradients in 16 bits; loss and weight travel as they are.
+
+    Attributes:
+        gradient: all gradients, one after the other.
+        loss: this worker's part of the loss, and all of it after `finish`; a scalar.
+        weight: this worker's share of the batch, and the sum of the shares after `finish`; a scalar.
+    """
+
+    def __init__(
+        self,
+        parameters: list[nn.Parameter],
+        workers: Workers,
+        *,
+        bucket_bytes: int = BUCKET_BYTES,
+        compression: Compression = "none",
+    ):
+        parameters = parameters[::-1]
+        counts = [p.numel() for p in parameters]
+        first = parameters[0]
+        self.everything = torch.zeros(sum(counts) + 2, dtype=first.dtype, device=first.device)
+        self.gradient, self.loss, self.weight = self.everything[:-2], self.everything[-2], self.everything[-1]
+        for parameter, piece in zip(parameters, self.gradient.split(counts), strict=True):
+            # In the parameter's own order in memory (kernels have their channels together): fused optimizers go through
+            # parameter and gradient side by side, and do not look at the strides.
+            parameter.grad = piece.as_strided(parameter.size(), parameter.stride())
+        groups = _grouped([p.numel() * p.element_size() for p in parameters], bucket_bytes)
+        sizes = [sum(counts[group.start : group.stop]) for group in groups]
+        numbers = [len(group) for group in groups]
+        sent_as = torch.bfloat16 if compression == "bf16" and workers.size > 1 else None
+        if sent_as is None:
+            sizes[-1] += 2
+        else:
+            # Loss and weight stay exact, by themselves.
+            sizes, numbers = [*sizes, 2], [*numbers, 0]
+        self._buckets = [
+            _Bucket(values, number, sent_as if number else None)
+            for values, number in zip(self.everything.split(sizes), numbers, strict=True)
+        ]
+        self._workers = workers
+        self._missing: list[int] = []
+        self._started = 0
+        self._open = False
+        if workers.size > 1 and len(groups) > 1:
+            self._listen([[parameters[i] for i in group] for group in groups])
+
+    def begin(self) -> None:
+        """Set all to zero, and send off what the next backward makes."""
+        self.everything.zero_()
+        self._missing = [bucket.num_parameters for bucket in self._buckets]
+        self._started = 0
+        self._open = True
+
+    def finish(self) -> float:
+        """Wait until everything is the sum over all workers; the seconds that this took."""
+        began = time.perf_counter()
+        self._open = False
+        # What backward has not reached: parameters that are not used, and all of them in a part without samples.
+        self._start(len(self._buckets))
+        for bucket in self._buckets:
+            bucket.finish()
+        return time.perf_counter() - began
+
+    def _listen(self, groups: list[list[nn.Parameter]]) -> None:
+        """Hear of each gradient that is complete, for as long as this object lives."""
+        # Parameters live longer and would keep it alive, if it were not for the weak reference.
+        this: weakref.ref[SharedGradient] = weakref.ref(self)
+        handles = [
+            parameter.register_post_accumulate_grad_hook(functools.partial(_tell, this, number))
+            for number, group in enumerate(groups)
+            for parameter in group
+        ]
+        weakref.finalize(self, _remove, handles).atexit = False
+
+    def arrived(self, number: int) -> None:
+        """Take note that one more gradient of bucket `number` is complete."""
+        if not self._open:
+            return
+        self._missing[number] -= 1
+        ready = self._started
+        while ready < len(self._missing) and self._missing[ready] <= 0:
+            ready += 1
+        self._start(ready)
+
+    def _start(self, end: int) -> None:
+        for bucket in self._buckets[self._started : end]:
+            bucket.start(self._workers)
+        self._started = end
+
+
+class _Bucket:
+    """Neighbouring values that travel together, in another type if one is given."""
+
+    def __init__(self, values: torch.Tensor, num_parameters: int, dtype: torch.dtype | None = None):
+        self.num_parameters = num_parameters
+        self._values = values
+        self._sent = values if dtype is None else torch.empty_like(values, dtype=dtype)
+        self._pending: Pending | None = None
+
+    def start(self, workers: Workers) -> None:
+        if self._sent is not self._values:
+            self._sent.copy_(self._values)
+        self._pending = workers.start_sum(self._sent)
+
+    def finish(self) -> None:
+        if self._pending is not None:
+            self._pending.wait()
+            self._pending = None
+        if self._sent is not self._values:
+            self._values.copy_(self._sent)
+
+
+def _grouped(sizes: list[int], least: int) -> list[range]:
+    """Neighbours that are of `least` size together; the last group has what is left over."""
+    groups: list[range] = []
+    start = total = 0
+    for i, size in enumerate(sizes):
+        total += size
+        if total >= least or i == len(sizes) - 1:
+            groups.append(range(start, i + 1))
+            start, total = i + 1, 0
+    return groups
+
+
+def _tell(reference: weakref.ref[SharedGradient], number: int, _parameter: torch.Tensor) -> None:
+    shared = reference()
+    if shared is not None:
+        shared.arrived(number)
+
+
+def _remove(handles: list[RemovableHandle]) -> None:
+    for handle in handles:
+        handle.remove()
