@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pickle
+import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,16 +99,64 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     fields = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint)}
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         torch.save({"format": _FORMAT, **fields}, unfinished)
         unfinished.replace(path)
     except OSError as error:
         raise DataError(Problem(str(path), f"cannot be written. {error.strerror or error}")) from None
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+class Writer:
+    """Writes checkpoints in a thread of its own, one at a time, while training goes on.
+
+    Args:
+        saved: called with the path of each checkpoint that is on disk; in the thread.
+    """
+
+    def __init__(self, saved: Callable[[Path], None]):
+        self._saved = saved
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def save(self, checkpoint: Checkpoint, path: Path | None, state: Path | None) -> None:
+        """Begin to write the checkpoint as it is now to `path`, as one that stays, and to `state`, over the last one.
+
+        Raises:
+            DataError: the checkpoint before this one could not be written.
+        """
+        self.wait()
+        copied = dataclasses.replace(
+            checkpoint,
+            network=_copied(checkpoint.network),
+            optimizer=_copied(checkpoint.optimizer),
+            history=list(checkpoint.history),
+        )
+        self._thread = threading.Thread(target=self._write, args=(copied, path, state))
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until everything is on disk. Raises DataError if it cannot be written."""
+        if self._thread is not None:
+            self._thread.join()
+        self._thread, error, self._error = None, self._error, None
+        if error is not None:
+            raise error
+
+    def _write(self, checkpoint: Checkpoint, path: Path | None, state: Path | None) -> None:
+        try:
+            if path is not None:
+                save(path, checkpoint)
+                self._saved(path)
+            if state is not None:
+                save(state, checkpoint)
+        except BaseException as error:  # handed to the thread that waits
+            self._error = error
 
 
 def load(path: str | Path, where: str = "") -> Checkpoint:
@@ -170,6 +220,17 @@ def load_into(network: nn.Module, state: Mapping[str, torch.Tensor], path: str |
 def _layers(names: Any) -> tuple[str, ...]:
     """The layers that parameters belong to, each once."""
     return tuple(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
+
+
+def _copied(state: Any) -> Any:
+    """Nested lists and mappings of tensors, the tensors copied into the CPU's memory."""
+    if isinstance(state, torch.Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, Mapping):
+        return {key: _copied(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(_copied(value) for value in state)
+    return state
 
 
 def _tensors(state: Any, path: str | Path, place: str) -> dict[str, torch.Tensor]:

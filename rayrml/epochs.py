@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from rayrml.data.shards import Batch, mix_seed
 from rayrml.data.transforms import BatchTransforms
 from rayrml.dot import write_dot
 from rayrml.early_stopping import EarlyStopping
-from rayrml.errors import DivergenceError
+from rayrml.errors import DataError, DivergenceError
 from rayrml.feeding import TEST, TRAINING, TRANSFORMS, Feed, Feeder
 from rayrml.jobs import Job, Outputs
 from rayrml.lookup import Choice
@@ -36,6 +37,7 @@ class Worker:
         self.device = device
         self.emit: Emit = emit if workers.rank == 0 else _say_nothing
         self.outputs = outputs
+        self.writer = checkpoints.Writer(lambda path: self.emit(Saved("checkpoint", str(path))))
         self.network = job.network.to(device)
         if job.compile:
             self.network.compile()
@@ -73,6 +75,17 @@ class Worker:
             compression=self.job.gradient_compression,
         )
         self.emit(Started(self.first_epoch, self.job.resume_from is not None, tuple(self.history)))
+        try:
+            self._run_each(step, training, test, optimizer)
+        except BaseException:
+            with contextlib.suppress(DataError):  # what came first is what went wrong
+                self.writer.wait()
+            raise
+        self.writer.wait()
+
+    def _run_each(
+        self, step: TrainingStep, training: Feed, test: Feed | None, optimizer: torch.optim.Optimizer
+    ) -> None:
         reporter = _Reporter(self.emit)
         for epoch in range(self.first_epoch, self.job.num_epochs + 1):
             rate = float(optimizer.param_groups[0]["lr"])
@@ -162,9 +175,11 @@ class Worker:
 
     def _average_statistics(self) -> None:
         """Give all workers the mean of their normalization statistics: each has seen its part of the batches only."""
-        for buffer in self.network.buffers():
-            if buffer.is_floating_point():
-                self.workers.sum(buffer).div_(self.workers.size)
+        buffers = [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
+        if buffers:
+            means = self.workers.sum(torch.cat([buffer.flatten() for buffer in buffers])).div_(self.workers.size)
+            for buffer, mean in zip(buffers, means.split([b.numel() for b in buffers]), strict=True):
+                buffer.copy_(mean.view_as(buffer))
 
     def _optimizer(self, choice: Choice) -> torch.optim.Optimizer:
         optimizer = choice.build([p for p in self.network.parameters() if p.requires_grad])
@@ -195,12 +210,8 @@ class Worker:
             history=self.history,
             run_id=job.run_id,
         )
-        if due and job.save is not None:
-            path = checkpoints.checkpoint_path(job.save, epoch)
-            checkpoints.save(path, checkpoint)
-            self.emit(Saved("checkpoint", str(path)))
-        if job.state_path:
-            checkpoints.save(Path(job.state_path), checkpoint)
+        path = checkpoints.checkpoint_path(job.save, epoch) if due and job.save is not None else None
+        self.writer.save(checkpoint, path, Path(job.state_path) if job.state_path else None)
 
     def _resume(self, optimizer: torch.optim.Optimizer) -> None:
         """Go on after the last epoch of this run, if workers were lost in it, else after that of an earlier one."""

@@ -82,7 +82,7 @@ def _kept(target: torch.Tensor, ignore_index: int | None) -> torch.Tensor:
 def _hits_and_count(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
     hits = (output > 0.5) == (target > 0.5) if target.is_floating_point() else _classes(output) == target
     if ignore_index is None:
-        return torch.stack([hits.sum(), hits.new_tensor(hits.numel(), dtype=torch.int64)]).double()
+        return torch.stack([hits.sum(), hits.new_full((), hits.numel(), dtype=torch.int64)]).double()
     counts = _kept(target, ignore_index)
     return torch.stack([(hits & counts).sum(), counts.sum()]).double()
 

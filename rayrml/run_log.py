@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -142,6 +143,7 @@ class RunLog:
         self.quiet = quiet
         self.history: list[dict[str, float]] = []
         self.saved: dict[str, list[str]] = {}
+        self._lock = threading.RLock()
         self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True, markup=False, emoji=False)
         self._bar: Progress | None = None
         self._shown = 0.0
@@ -170,6 +172,10 @@ class RunLog:
         Raises:
             Exception: the error of a `Failed` message.
         """
+        with self._lock:  # checkpoints are announced from the thread that writes them
+            self._take(message)
+
+    def _take(self, message: Message) -> None:
         match message:
             case Started():
                 self._rewind(message)

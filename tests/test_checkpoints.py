@@ -90,3 +90,34 @@ def test_a_file_cannot_bring_code_along(tmp_path, capsys):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"no such file: '.*none\.pt'"):
         checkpoints.load(tmp_path / "none.pt")
+
+
+def test_a_checkpoint_is_of_the_moment_it_was_asked_for_though_it_is_written_later(tmp_path):
+    saved = []
+    writer = checkpoints.Writer(saved.append)
+    weight, history = torch.ones(3), [{"epoch": 1}]
+    state = {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
+    checkpoint = Checkpoint(1, {"w": weight}, [], (1,), optimizer=state, history=history)
+    writer.save(checkpoint, tmp_path / "model_checkpoint_1.pt", tmp_path / "last_epoch.pt")
+    weight.fill_(7)
+    state["state"][0]["step"].fill_(7)
+    history.append({"epoch": 2})
+    writer.wait()
+    assert saved == [tmp_path / "model_checkpoint_1.pt"]
+    for name in ("model_checkpoint_1.pt", "last_epoch.pt"):
+        found = checkpoints.load(tmp_path / name)
+        assert found.network["w"].tolist() == [1, 1, 1]
+        assert found.optimizer["state"][0]["step"] == 1
+        assert found.history == [{"epoch": 1}]
+
+
+def test_a_checkpoint_that_cannot_be_written_is_an_error_of_the_next_call(tmp_path):
+    (tmp_path / "folder").write_text("a file where a folder should be")
+    writer = checkpoints.Writer(lambda path: None)
+    checkpoint = Checkpoint(1, {"w": torch.ones(3)}, [], (1,))
+    writer.save(checkpoint, tmp_path / "folder" / "model_checkpoint_1.pt", None)
+    with pytest.raises(DataError, match="cannot be written"):
+        writer.save(checkpoint, tmp_path / "model_checkpoint_2.pt", None)
+    writer.save(checkpoint, tmp_path / "model_checkpoint_2.pt", None)
+    writer.wait()
+    assert checkpoints.load(tmp_path / "model_checkpoint_2.pt").epoch == 1
