@@ -105,8 +105,9 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save({"format": _FORMAT, **fields}, unfinished)
         unfinished.replace(path)
-    except OSError as error:
-        raise DataError(Problem(str(path), f"cannot be written. {error.strerror or error}")) from None
+    except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError when the disk is full
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise DataError(Problem(str(path), f"cannot be written. {reason}")) from None
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
