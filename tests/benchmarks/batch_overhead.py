@@ -40,9 +40,7 @@ def main() -> None:
             network.forward = clock.around(network.forward)
             optimizer.step = clock.around(optimizer.step)
             optimizer.zero_grad = clock.around(optimizer.zero_grad)
-        measured = in_turn(
-            lambda: clock.rest(ours, batches), lambda: clock.rest(theirs, batches), arguments.pairs
-        )
+        measured = in_turn(lambda: clock.rest(ours, batches), lambda: clock.rest(theirs, batches), arguments.pairs)
         agree("losses", ours.loss, theirs.loss, 0.1)
     line = alone("cost of a batch, us", "loop by hand: theirs", measured[0], most=150)
     rows = [{**line, "theirs": sorted(measured[1])[len(measured[1]) // 2]}]

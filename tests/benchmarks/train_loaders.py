@@ -38,7 +38,9 @@ def main() -> None:
         for name, (theirs, bar) in others.items():
             _, job = planned(training(folder / "digits", preload=True, grayscale=True))
             ours = RayrmlLoop(job, data, folder / "log.txt")
-            measured = in_turn(lambda ours=ours: count / ours(), lambda theirs=theirs: count / theirs(), arguments.pairs)
+            measured = in_turn(
+                lambda ours=ours: count / ours(), lambda theirs=theirs: count / theirs(), arguments.pairs
+            )
             agree("losses", ours.loss, theirs.loss, 0.15)
             rows.append(row(f"preloaded, {threads} threads", name, measured, least=bar))
     table("train_loaders", rows, "Training images/s, digits, batch 128", arguments)
