@@ -37,7 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         material.digit_files(folder / "digits", count)
-        rows = [jobs(folder, arguments.pairs), rate(folder, count, arguments.pairs)]
+        rows = [jobs(folder, arguments.pairs, warm=not arguments.quick), rate(folder, count, arguments.pairs)]
     table("inference", rows, f"Predictions for {count} JPEGs of 28x28", arguments)
 
 
@@ -88,7 +88,7 @@ def _outputs(network: torch.nn.Module, paths: list[str]) -> np.ndarray:
     return network(torch.from_numpy(images).float().div_(255)).numpy()
 
 
-def jobs(folder: Path, pairs: int) -> dict[str, Any]:
+def jobs(folder: Path, pairs: int, *, warm: bool) -> dict[str, Any]:
     """CPU seconds of all processes of `rayrml CONFIG`, against a job as one would write it, until the file is whole."""
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)  # Ray's processes stay descendants of this one
     config = material.inference(folder / "digits", folder / "job")
@@ -99,7 +99,9 @@ def jobs(folder: Path, pairs: int) -> dict[str, Any]:
     ours, theirs = folder / "job" / "output_1.h5", folder / "theirs.h5"
     one = [sys.executable, "-m", "rayrml", str(path), "--quiet"]
     other = [sys.executable, "-m", "tests.benchmarks.inference_by_hand", str(folder / "digits"), str(weights)]
-    measured = in_turn(lambda: cpu_seconds(one, ours), lambda: cpu_seconds([*other, str(theirs)], theirs), pairs)
+    measured = in_turn(
+        lambda: cpu_seconds(one, ours), lambda: cpu_seconds([*other, str(theirs)], theirs), pairs, warm=warm
+    )
     # Pillow and simplejpeg may round a pixel differently.
     agree("sums of outputs", _sum(ours), _sum(theirs), 1e-2)
     return row("CPU seconds of a job, all processes", "read_images + actor + create_dataset", measured, most=0.6)

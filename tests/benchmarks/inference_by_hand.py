@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def predict(folder: str, weights: str, path: str) -> None:
         for batch in outputs.iter_batches(batch_size=128, batch_format="numpy"):
             for name, output in zip(batch["path"], batch["output"], strict=True):
                 file.create_dataset(os.path.relpath(name, folder), data=output)
-    os.replace(f"{path}.part", path)
+    Path(f"{path}.part").replace(path)
     ray.shutdown()
 
 

@@ -24,9 +24,12 @@ def options(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def in_turn(ours: Callable[[], float], theirs: Callable[[], float], pairs: int) -> tuple[list[float], list[float]]:
-    """What both sides measure, A B A B ...; each is called once before, which does not count."""
-    ours(), theirs()
+def in_turn(
+    ours: Callable[[], float], theirs: Callable[[], float], pairs: int, *, warm: bool = True
+) -> tuple[list[float], list[float]]:
+    """What both sides measure, A B A B ...; with `warm`, each is called once before, which does not count."""
+    if warm:
+        ours(), theirs()
     measured: list[tuple[float, float]] = []
     for _ in range(pairs):
         measured.append((ours(), theirs()))

@@ -46,7 +46,7 @@ def main() -> None:
         folder = Path(temporary)
         digit_files(folder / "digits", count)
         rows = [
-            cold(folder, count, arguments.pairs, full=arguments.full),
+            cold(folder, count, arguments.pairs, full=arguments.full, warm=not arguments.quick),
             memory(folder, 6_000 if arguments.quick else 80_000, arguments.pairs),
             warm(folder / "digits", count, arguments.pairs),
         ]
@@ -80,7 +80,7 @@ def warm(folder: Path, count: int, pairs: int) -> dict[str, Any]:
     return row("preload, workers warm", f"decoding in {cpus()} plain processes", measured, most=2.0)
 
 
-def cold(folder: Path, count: int, pairs: int, *, full: bool) -> dict[str, Any]:
+def cold(folder: Path, count: int, pairs: int, *, full: bool, warm: bool) -> dict[str, Any]:
     """From `ray.init` on, in new processes: listing to first batch against `read_images().materialize()`."""
     part = folder / "digits"
     if not full:
@@ -100,7 +100,7 @@ def cold(folder: Path, count: int, pairs: int, *, full: bool) -> dict[str, Any]:
         agree("samples", result["samples"], count if full else count // 10)
         return result["seconds"] if full else result["seconds"] + 9 * result["again"]
 
-    measured = in_turn(theirs, ours, pairs)
+    measured = in_turn(theirs, ours, pairs, warm=warm)
     what = "times faster: first batch, cold"
     return row(what, f"read_images().materialize(){'' if full else ', from a tenth'}: ours", measured, least=8.0)
 

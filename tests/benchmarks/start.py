@@ -17,14 +17,18 @@ _BOTH = "import torch, ray; ray.init(); print('started')"
 def main() -> None:
     """Start both in turn."""
     arguments = options(__doc__).parse_args()
-    pairs = min(arguments.pairs, 2) if arguments.quick else arguments.pairs
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         digit_files(folder / "digits", 1_280)
         config = write_config(folder / "config.json", training(folder / "digits", preload=True, grayscale=True))
         ours = [sys.executable, "-m", "rayrml", str(config)]
         theirs = [sys.executable, "-c", _BOTH]
-        measured = in_turn(lambda: until(ours, "Train Epoch"), lambda: until(theirs, "started"), pairs)
+        measured = in_turn(
+            lambda: until(ours, "Train Epoch"),
+            lambda: until(theirs, "started"),
+            arguments.pairs,
+            warm=not arguments.quick,
+        )
     rows = [row("seconds to the first training batch", "import torch, then ray.init()", measured, most=1.3)]
     table("start", rows, "Start of the command, seconds", arguments)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,10 @@ def main() -> None:
             agree("losses", ours.loss, theirs.loss, 0.15)
             rows.append(row(f"preloaded, {threads} threads", name, measured, least=bar))
     table("train_loaders", rows, "Training images/s, digits, batch 128", arguments)
+
+
+def _rate(count: int, loop: Callable[[], float]) -> Callable[[], float]:
+    return lambda: count / loop()
 
 
 class LoaderLoop:
