@@ -77,7 +77,7 @@ def _enlarged(coarse: np.ndarray, height: int, width: int) -> np.ndarray:
     for axis, size in ((0, height), (1, width)):
         at = np.linspace(0, coarse.shape[axis] - 1.001, size, dtype=np.float32)
         low = at.astype(int)
-        share = np.expand_dims(at - low, tuple(range(axis + 1, 3)))
+        share = (at - low).reshape([-1 if each == axis else 1 for each in range(3)])
         coarse = (1 - share) * coarse.take(low, axis) + share * coarse.take(low + 1, axis)
     return coarse
 
