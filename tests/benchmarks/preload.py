@@ -56,7 +56,7 @@ def main() -> None:
 def warm(folder: Path, count: int, pairs: int) -> dict[str, Any]:
     """rayrml's preload with Ray's processes warm, against as many plain processes that decode and add up pixels."""
     os.environ.update(environment())
-    ray.init(num_cpus=cpus(), log_to_driver=False, include_dashboard=False)
+    _start()
     paths = sorted(map(str, folder.rglob("*.jpg")))
     parts = [paths[i :: cpus() * 4] for i in range(cpus() * 4)]
     sums: dict[str, int] = {}

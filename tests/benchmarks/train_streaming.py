@@ -22,7 +22,7 @@ EPOCHS = 2
 def main() -> None:
     """Measure runs of two epochs, in turn, with Ray up."""
     arguments = options(__doc__).parse_args()
-    count = 256 if arguments.quick else 2_048
+    count = 768 if arguments.quick else 2_048
     torch.set_num_threads(cpus())
     with tempfile.TemporaryDirectory() as temporary:
         folder = photographs(Path(temporary) / "photographs", count)
