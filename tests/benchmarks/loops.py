@@ -132,7 +132,7 @@ def digits_network(like: nn.Module | None = None) -> nn.Sequential:
 def colour_network() -> nn.Sequential:
     """The network of `material.small_network` in plain torch."""
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, 2),
+        nn.Conv2d(3, 8, 3, 4),
         nn.ReLU(),
         nn.Conv2d(8, 16, 3, 2),
         nn.ReLU(),

@@ -84,11 +84,11 @@ def _enlarged(coarse: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def small_network(size: int) -> list[dict[str, Any]]:
     """A convolutional network for colour images of size x size that costs little beside reading them."""
-    conv = {"kernel_size": 3, "strides": 2, "activation": "relu"}
+    conv = {"kernel_size": 3, "activation": "relu"}
     return [
         {"class_name": "InputLayer", "config": {"batch_input_shape": [None, size, size, 3], "name": "input"}},
-        {"class_name": "Conv2D", "config": {"name": "conv", "filters": 8, **conv}},
-        {"class_name": "Conv2D", "config": {"name": "conv_2", "filters": 16, **conv}},
+        {"class_name": "Conv2D", "config": {"name": "conv", "filters": 8, "strides": 4, **conv}},
+        {"class_name": "Conv2D", "config": {"name": "conv_2", "filters": 16, "strides": 2, **conv}},
         {"class_name": "GlobalAveragePooling2D", "config": {"name": "mean"}},
         {"class_name": "Dense", "config": {"name": "dense", "units": 10, "activation": "log_softmax"}},
     ]
