@@ -1,6 +1,5 @@
 """Memory of a training on slices of one large file, all processes of the run together."""
 
-import argparse
 import json
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from tests.benchmarks.pairs import options
 from tests.benchmarks.report import write
 
 SIDE = 64
@@ -18,9 +18,11 @@ SIDE = 64
 
 def main() -> None:
     """Train one epoch on slices of the file, and print the peaks of memory."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__)
     parser.add_argument("--gigabytes", type=float, default=4.0, help="size of the file")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.gigabytes = min(arguments.gigabytes, 0.5)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "volume.npy"
         shape = (round(arguments.gigabytes * 2**30 / 4 / 1024**2 / SIDE) * SIDE, 1024, 1024)

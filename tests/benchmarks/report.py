@@ -1,11 +1,10 @@
 """How measurements are written down: one table on the screen and one JSON file."""
 
+import importlib.metadata
 import json
 import os
 import platform
 from pathlib import Path
-
-import torch
 
 FOLDER = Path(os.environ.get("BENCHMARKS", "benchmarks"))
 
@@ -19,7 +18,7 @@ def write(name: str, rows: list[dict], header: str) -> None:
     for line in (keys, ["-" * width for width in widths], *texts):
         print("| " + " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) + " |")
     FOLDER.mkdir(exist_ok=True)
-    machine = {"processor": platform.processor(), "cores": os.cpu_count(), "torch": torch.__version__}
+    machine = {"processor": platform.processor(), "cores": os.cpu_count(), "torch": importlib.metadata.version("torch")}
     (FOLDER / f"{name}.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
 
 

@@ -1,0 +1,143 @@
+"""Training loops on samples in memory: rayrml's own, one written by hand, and the networks of both."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+import rayrml
+from rayrml.cluster import Allocation
+from rayrml.data.shards import ResidentShard
+from rayrml.epochs import Worker, _Reporter
+from rayrml.feeding import Feed
+from rayrml.jobs import Job, Outputs
+from rayrml.plan import Plan
+from rayrml.run_log import RunLog
+from rayrml.runner import _job
+from rayrml.steps import TrainingStep
+from rayrml.workers import Workers, global_batch_sizes
+
+ALONE = Allocation(
+    num_workers=1, in_driver=True, use_gpu=False, resources_per_worker={"CPU": 1}, decode_cpus=1.0, num_nodes=1
+)
+
+
+def planned(config: dict[str, Any]) -> tuple[Plan, Job]:
+    """What a run prepares before it needs Ray."""
+    plan = rayrml.check(config)
+    return plan, _job(plan, ALONE, None)
+
+
+class RayrmlLoop:
+    """rayrml's epochs with their log file, on samples in memory; of which each of several workers has its share."""
+
+    def __init__(
+        self, job: Job, data: tuple[np.ndarray, np.ndarray], outfile: Path | None, workers: Workers | None = None
+    ):
+        workers = workers or Workers()
+        images, labels = data
+        job_samples = job.training.samples if job.training is not None else ()
+        if len(job_samples) != len(images):
+            raise SystemExit(f"the job has {len(job_samples)} samples, but {len(images)} are given")
+        mine = np.arange(len(images))[workers.rank :: workers.size]
+        shard = ResidentShard(
+            torch.from_numpy(images[mine])[:, None],
+            torch.from_numpy(labels[mine]),
+            mine,
+            seed=(job.seed, 0, workers.rank),
+        )
+        self.log = RunLog(
+            None if outfile is None else str(outfile),
+            num_epochs=10**6,
+            num_batches=len(global_batch_sizes(len(images), job.batch_size)),
+            quiet=True,
+        )
+        cpu = torch.device("cpu")
+        self.worker = Worker(job, workers, cpu, emit=self.log.receive, outputs=Outputs())
+        self.feed = Feed(job.training, shard, cpu)
+        worker = self.worker
+        self.step = TrainingStep(
+            worker.network, worker.loss, worker.optimizer, workers=workers, autocast=worker.autocast
+        )
+        self.reporter = _Reporter(worker.emit)
+        self.epoch = 0
+        self.loss = float("nan")
+
+    def __call__(self) -> float:
+        """Train an epoch; its seconds."""
+        self.epoch += 1
+        started = time.perf_counter()
+        figures = self.worker._train(self.step, self.feed, self.epoch, self.reporter)
+        seconds = time.perf_counter() - started
+        self.loss = figures["train_loss"]
+        return seconds
+
+
+class HandWrittenLoop:
+    """What a user would write: a tensor in memory, a permutation an epoch, and the five lines of a step."""
+
+    def __init__(self, network: nn.Module, data: tuple[np.ndarray, np.ndarray], batch_size: int = 128):
+        self.network = network
+        self.images = torch.from_numpy(data[0])[:, None]
+        self.labels = torch.from_numpy(data[1])
+        self.batch_size = batch_size
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+        self.loss = float("nan")
+
+    def __call__(self) -> float:
+        """Train an epoch; its seconds."""
+        started = time.perf_counter()
+        self.network.train()
+        losses = []
+        for picked in torch.randperm(len(self.images)).split(self.batch_size):
+            images = self.images.index_select(0, picked).float().div_(255)
+            labels = self.labels.index_select(0, picked)
+            self.optimizer.zero_grad()
+            loss = functional.nll_loss(self.network(images), labels)
+            loss.backward()
+            self.optimizer.step()
+            losses.append(loss.item())
+        self.loss = sum(losses) / len(losses)
+        return time.perf_counter() - started
+
+
+def digits_network(like: nn.Module | None = None) -> nn.Sequential:
+    """The network of `examples/mnist` in plain torch, with the weights of rayrml's if one is given."""
+    network = nn.Sequential(
+        nn.Conv2d(1, 32, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(1600, 10),
+        nn.LogSoftmax(1),
+    )
+    if like is not None:
+        weights = {name: value.clone().contiguous() for name, value in like.state_dict().items()}
+        # Keras has the channels of a position together where torch has the positions of a channel.
+        weights["dense.weight"] = weights["dense.weight"].reshape(10, 5, 5, 64).permute(0, 3, 1, 2).reshape(10, 1600)
+        network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
+    return network
+
+
+def colour_network() -> nn.Sequential:
+    """The network of `material.small_network` in plain torch."""
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, 4),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, 2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 10),
+        nn.LogSoftmax(1),
+    )
