@@ -28,6 +28,7 @@ class Samples:
         ignored: how many files of other kinds lie among them, by extension.
         places: where each sample lies, where that is not the file of its name.
         slices: which of the samples are slices of one array.
+        folders: all folders below `root` that were searched, relative to it.
     """
 
     root: str
@@ -37,6 +38,7 @@ class Samples:
     ignored: dict[str, int] = dataclasses.field(default_factory=dict)
     places: Sequence[Place] | None = None
     slices: tuple[Slices, ...] = ()
+    folders: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -104,14 +106,14 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
     names: list[str] = []
     ignored: Counter[str] = Counter()
     try:
-        _scan(path, frozenset(extensions), names, ignored)
+        folders = _scan(path, frozenset(extensions), names, ignored)
     except OSError as error:
         raise DataError(Problem(where, f"cannot list '{error.filename}'. {error.strerror}")) from None
     if not names:
         kinds = ", ".join(sorted(extensions))
         raise DataError(Problem(where, f"no files to read in '{path}'. Expected some with the ending {kinds}"))
     names.sort()
-    return Samples(path, names, ignored=dict(ignored))
+    return Samples(path, names, ignored=dict(ignored), folders=folders)
 
 
 def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequence[str] | None = None) -> Samples:
@@ -123,13 +125,14 @@ def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequ
     Raises:
         DataError: an image lies in no class folder, a class folder has no images, or is not one of `classes`.
     """
-    names_of = _class_of_folder(samples, tag)
-    unlabelled = [n for n in samples.names if not names_of[_folder(n)]]
-    if unlabelled:
+    folder_of = [name.rpartition("/")[0] for name in samples.names]
+    names_of = _class_of_folder(samples.root, set(folder_of), tag)
+    if not all(names_of.values()):
+        unlabelled = (name for name, folder in zip(samples.names, folder_of, strict=True) if not names_of[folder])
         inside = f"a folder under '{tag}'" if tag else "a folder of its class"
         raise DataError(Problem(where, f"{some(unlabelled)} in '{samples.root}' must lie in {inside}"))
     found = sorted(set(names_of.values()))
-    empty = _folders_without(samples)
+    empty = _folders_without(samples.folders, names_of)
     if empty:
         raise DataError(Problem(where, f"class folders without images in '{samples.root}': {some(empty)}"))
     known = list(classes) if classes is not None else found
@@ -139,7 +142,7 @@ def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequ
         raise DataError(Problem(where, message))
     index = {name: i for i, name in enumerate(known)}
     folders = {folder: index[name] for folder, name in names_of.items()}
-    labels = np.fromiter((folders[_folder(n)] for n in samples.names), np.int64, len(samples))
+    labels = np.fromiter(map(folders.__getitem__, folder_of), np.int64, len(samples))
     return dataclasses.replace(samples, labels=labels, classes=tuple(known))
 
 
@@ -167,25 +170,35 @@ def pair(inputs: Samples, targets: Samples, where: str) -> tuple[Samples, Sample
     return inputs, dataclasses.replace(targets, names=[place[stem] for stem in stems[0]])
 
 
-def _scan(root: str, extensions: frozenset[str], names: list[str], ignored: Counter[str]) -> None:
-    """Append the relative names of the files below `root`, without recursion: trees can be deep."""
+def _scan(root: str, extensions: frozenset[str], names: list[str], ignored: Counter[str]) -> list[str]:
+    """Append the relative names of the files below `root`, without recursion: trees can be deep; gives the folders."""
+    usual = tuple({ending for e in extensions for ending in (e, e.upper())})
+    folders: list[str] = []
     pending = [""]
     while pending:
         prefix = pending.pop()
+        folders.append(prefix[:-1])
+        found: list[str] = []
         with os.scandir(os.path.join(root, prefix)) as entries:  # noqa: PTH118 (a million joins)
             for entry in entries:
                 name = entry.name
-                if name.startswith("."):
+                if name[0] == ".":
                     continue
                 if entry.is_dir():
                     if not (entry.is_symlink() and _leads_back(root, prefix + name)):
                         pending.append(f"{prefix}{name}/")
                     continue
+                if name.endswith(usual):
+                    found.append(prefix + name)
+                    continue
                 extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 (a million splits)
                 if extension in extensions:
-                    names.append(prefix + name)
+                    found.append(prefix + name)
                 else:
                     ignored[extension or "no ending"] += 1
+        found.sort()  # sorted runs are soon sorted together
+        names += found
+    return folders
 
 
 def _leads_back(root: str, below: str) -> bool:
@@ -195,16 +208,11 @@ def _leads_back(root: str, below: str) -> bool:
     return os.path.realpath(f"{root}/{below}") in through
 
 
-def _folder(name: str) -> str:
-    return name.rpartition("/")[0]
-
-
-def _class_of_folder(samples: Samples, tag: str | None) -> dict[str, str]:
-    """The class of each folder that has images, '' where its path gives none."""
-    folders = {_folder(n) for n in samples.names}
+def _class_of_folder(root: str, folders: Iterable[str], tag: str | None) -> dict[str, str]:
+    """The class of each of `folders`, '' where its path gives none."""
     if tag is None:
         return {f: f.rpartition("/")[2] for f in folders}
-    return {f: _under_tag(f"{samples.root}/{f}".split("/"), tag) for f in folders}
+    return {f: _under_tag(f"{root}/{f}".split("/"), tag) for f in folders}
 
 
 def _under_tag(parts: list[str], tag: str) -> str:
@@ -215,20 +223,13 @@ def _under_tag(parts: list[str], tag: str) -> str:
     return ""
 
 
-def _folders_without(samples: Samples) -> list[str]:
-    """The folders below the root in which no image lies, at any depth."""
-    filled = {""}
-    for name in {_folder(n) for n in samples.names}:
-        parts = name.split("/")
-        filled.update("/".join(parts[: i + 1]) for i in range(len(parts)))
-    empty: list[str] = []
+def _folders_without(folders: Iterable[str], filled: Iterable[str]) -> list[str]:
+    """The folders that are not among the `filled` ones, nor above any; of folders in one another the uppermost."""
+    above: set[str] = {""}
     for folder in filled:
-        with os.scandir(os.path.join(samples.root, folder)) as entries:  # noqa: PTH118
-            for entry in entries:
-                below = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.is_dir() and not entry.name.startswith(".") and below not in filled:
-                    empty.append(below)
-    return sorted(empty)
+        parts = folder.split("/")
+        above.update("/".join(parts[: i + 1]) for i in range(len(parts)))
+    return sorted(f for f in folders if f not in above and f.rpartition("/")[0] in above)
 
 
 def some(names: Iterable[str], most: int = 10) -> str:
