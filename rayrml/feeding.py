@@ -66,7 +66,8 @@ class Feeder:
             def read(indices: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
                 return self._read(source, indices, smallest)
 
-            return StreamedShard(read, len(source.samples), workers=self.workers, seed=seed)
+            num_epochs = self.job.num_epochs if kind == TRAINING else 0
+            return StreamedShard(read, len(source.samples), workers=self.workers, seed=seed, num_epochs=num_epochs)
         size = source.bytes_per_sample * len(source.samples)
         self.emit(Phase(f"Reading {len(source.samples)} {source.name} samples into memory: {human_bytes(size)}"))
         order = np.arange(len(source.samples))

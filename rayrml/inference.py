@@ -21,6 +21,7 @@ from rayrml.data.shards import as_numbers
 from rayrml.data.transforms import BatchTransforms
 from rayrml.errors import DataError, Problem
 from rayrml.lookup import Choice
+from rayrml.memory import keep_freed_memory
 from rayrml.network import Network
 from rayrml.predictions import Destination
 from rayrml.steps import EvaluationStep, autocast_dtype
@@ -118,6 +119,7 @@ class Forward:
     """The network on its device: what turns decoded samples into outputs."""
 
     def __init__(self, job: InferenceJob, batch_size: int, device: str):
+        keep_freed_memory()
         self.batch_size = batch_size
         self.device = torch.device(device)
         self.pixels = job.source.input.pixels

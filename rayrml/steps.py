@@ -151,7 +151,7 @@ class TrainingStep:
         """Set the gradient of the global batch; its loss, the gradient's norm, and seconds of exchange."""
         if self.shared is None:
             loss = self._alone(batch, target)
-            return loss, torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None]), 0.0
+            return loss, _norm([p.grad for p in self.parameters if p.grad is not None]), 0.0
         loss, exchanged = self._together(self.shared, batch, target, num_samples)
         return loss, self.shared.gradient.norm(), exchanged
 
@@ -264,6 +264,12 @@ class EvaluationStep:
         loss, weight = all_sums[:2].tolist()
         self.totals = all_sums[2:]
         return loss / (weight or 1.0), None if self.metric is None else self.metric.value(self.totals)
+
+
+def _norm(gradients: list[torch.Tensor]) -> torch.Tensor:
+    """The length of all gradients as one vector; half the time of torch's own, which sorts them by device first."""
+    norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
+    return torch.linalg.vector_norm(torch.stack(norms))
 
 
 def _autocast(batch: torch.Tensor, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:

@@ -16,6 +16,7 @@ from rayrml.cluster import Allocation, quiet
 from rayrml.epochs import Worker
 from rayrml.errors import ClusterError, RayrmlError
 from rayrml.jobs import Job, Outputs
+from rayrml.memory import keep_freed_memory
 from rayrml.predictions import start_writer
 from rayrml.run_log import Failed, Message, Phase, RunLog
 from rayrml.workers import Workers
@@ -31,6 +32,7 @@ def run_in_driver(job: Job, log: RunLog, allocation: Allocation) -> None:
     device = torch.device(allocation.driver_device)
 
     def loop(config: dict[str, Any]) -> None:
+        keep_freed_memory()
         Worker(job, Workers(), device, emit=log.receive, outputs=Outputs()).run()
 
     TorchTrainer(loop, train_loop_config={}, scaling_config=ray.train.ScalingConfig(num_workers=0)).fit()
@@ -93,6 +95,7 @@ def _worker_loop(config: dict[str, Any]) -> None:
     mailbox = config["mailbox"]
     if ray.get(mailbox.stopped.remote()):
         return
+    keep_freed_memory()
     context = ray.train.get_context()
     workers = Workers(context.get_world_rank(), context.get_world_size())
     # Ray gives a process one thread; a training worker has its part of the machine.

@@ -101,6 +101,7 @@ def test_the_command_line_starts_without_torch():
 def test_decoding_tasks_start_without_torch():
     for name, _, tree in modules():
         if name.startswith("data/readers/") or name in (
+            "data/ahead",
             "data/contents",
             "data/decoding",
             "data/initial_conditions",

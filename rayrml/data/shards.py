@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
+from rayrml.data.ahead import Ahead
 from rayrml.workers import Workers
 
 
@@ -37,6 +38,10 @@ class Shard(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Read no more."""
+        ...
+
 
 class ResidentShard:
     """Samples that stay in memory as one tensor, on the device that computes with them.
@@ -64,6 +69,9 @@ class ResidentShard:
             yield Batch(self.inputs.index_select(0, picked), target, numbers[start : start + size])
             start += size
 
+    def close(self) -> None:
+        """Nothing is being read."""
+
     def _order(self, epoch: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(mix_seed(*self.seed, epoch))
         return torch.randperm(len(self.inputs), generator=generator)
@@ -80,6 +88,7 @@ class StreamedShard:
         num_samples: samples of all workers.
         workers: who shares them.
         seed: what the orders follow from, with the epoch.
+        num_epochs: the last epoch that there will be; the next one is begun before the one before it is over.
     """
 
     def __init__(
@@ -89,26 +98,51 @@ class StreamedShard:
         *,
         workers: Workers,
         seed: Sequence[int] = (),
+        num_epochs: int = 0,
     ):
         self.read = read
         self.num_samples = num_samples
         self.workers = workers
         self.seed = seed
+        self.num_epochs = num_epochs
+        self._begun: dict[int, Ahead[tuple[np.ndarray, ...]]] = {}
 
     def batches(self, sizes: Sequence[int], epoch: int | None) -> Iterator[Batch]:
         """Batches in the order of `epoch`, which follows from the seed and the epoch alone."""
-        order = np.arange(self.num_samples)
-        if epoch is not None:
-            np.random.default_rng(mix_seed(*self.seed, epoch)).shuffle(order)
-        mine = order[self.workers.rank :: self.workers.size]
+        mine = self._order(epoch)
         if not len(mine):
             yield from [Batch(torch.empty(0), None, mine)] * len(sizes)
             return
-        start = 0
-        for size, (inputs, *targets) in zip(sizes, cut(self.read(mine), sizes), strict=True):
-            target = torch.from_numpy(targets[0]) if targets else None
-            yield Batch(torch.from_numpy(inputs), target, mine[start : start + size])
-            start += size
+        blocks = self._begun.pop(epoch, None) if epoch is not None else None
+        blocks = blocks or Ahead(self.read(mine))
+        try:
+            start = 0
+            for size, (inputs, *targets) in zip(sizes, cut(blocks, sizes), strict=True):
+                if blocks.finished and epoch is not None:
+                    self._begin(epoch + 1)
+                target = torch.from_numpy(targets[0]) if targets else None
+                yield Batch(torch.from_numpy(inputs), target, mine[start : start + size])
+                start += size
+        finally:
+            blocks.close()
+
+    def close(self) -> None:
+        """Read no more."""
+        for blocks in self._begun.values():
+            blocks.close()
+        self._begun.clear()
+
+    def _begin(self, epoch: int) -> None:
+        """Have the first samples of a later epoch read: it takes a while until there are any."""
+        if epoch <= self.num_epochs and epoch not in self._begun:
+            self._begun[epoch] = Ahead(self.read(self._order(epoch)))
+
+    def _order(self, epoch: int | None) -> np.ndarray:
+        """This worker's samples in the order of `epoch`."""
+        order = np.arange(self.num_samples)
+        if epoch is not None:
+            np.random.default_rng(mix_seed(*self.seed, epoch)).shuffle(order)
+        return order[self.workers.rank :: self.workers.size]
 
 
 def cut(blocks: Iterator[tuple[np.ndarray, ...]], sizes: Sequence[int]) -> Iterator[tuple[np.ndarray, ...]]:

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import torch
 from hypothesis import given
@@ -79,3 +81,32 @@ def test_what_is_on_the_device_already_is_not_copied():
     batch = torch.arange(6)
     assert moved(batch, torch.device("cpu")) is batch
     assert moved(batch, torch.device("meta")).device.type == "meta"
+
+
+def test_the_next_epoch_is_begun_before_the_one_before_it_is_over_and_comes_in_its_own_order():
+    begun = []
+
+    def read(indices):
+        begun.append(len(begun) + 1)
+        for start in range(0, len(indices), 4):
+            yield (indices[start : start + 4].astype(np.float32)[:, None],)
+
+    def values(shard, epoch):
+        return [batch.input[:, 0].tolist() for batch in shard.batches([3] * 7, epoch)]
+
+    alone = [values(StreamedShard(read, 21, workers=Workers(), seed=(5,)), epoch) for epoch in (1, 2, 3)]
+    assert len({str(order) for order in alone}) == 3
+    begun.clear()
+    shard = StreamedShard(read, 21, workers=Workers(), seed=(5,), num_epochs=3)
+    seen = []
+    for epoch in (1, 2, 3):
+        batches = shard.batches([3] * 7, epoch)
+        mine = [batch.input[:, 0].tolist() for batch in batches]
+        seen.append(mine)
+        assert values(shard, None) == values(shard, None)  # an evaluation in between has its own order
+    assert seen == alone
+    deadline = time.monotonic() + 10
+    while len(begun) < 9 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(begun) == 9  # three epochs and six evaluations; no fourth epoch
+    shard.close()
