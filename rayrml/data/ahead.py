@@ -22,13 +22,7 @@ class Ahead(Iterator[Item], Generic[Item]):
         self._items = items
         self._made: queue.Queue[tuple[str, Any]] = queue.Queue(most)
         self._stop = threading.Event()
-        self._finished = threading.Event()
         threading.Thread(target=self._make, daemon=True).start()
-
-    @property
-    def finished(self) -> bool:
-        """Whether the last item is made, if not taken."""
-        return self._finished.is_set()
 
     def __next__(self) -> Item:
         if self._stop.is_set():
@@ -57,7 +51,6 @@ class Ahead(Iterator[Item], Generic[Item]):
         finally:
             with contextlib.suppress(Exception):  # a pipeline that is left early may say so
                 getattr(self._items, "close", lambda: None)()
-            self._finished.set()
             self._put(last)
 
     def _put(self, made: tuple[str, Any]) -> None:

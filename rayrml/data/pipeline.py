@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import threading
 import time
@@ -118,7 +119,7 @@ def dataset(source: Source, indices: np.ndarray, *, decode_cpus: float, smallest
     options.preserve_order = True
     # Tasks that are far ahead of their reader fill the memory of the machine otherwise.
     options.resource_limits = ray.data.ExecutionResources.for_limits(
-        object_store_memory=(2 * _num_cpus() + 4) * _CHUNK_BYTES
+        object_store_memory=(2 * _num_cpus() + 4) * _CHUNK_BYTES,
     )
     tasks = chunks(source, indices, smallest_chunk)
     places = ray.data.from_items(tasks, override_num_blocks=len(tasks))
@@ -181,8 +182,16 @@ def chunks(source: Source, indices: np.ndarray, smallest: int = 1) -> list[dict[
 
     Each is `first`, the place of the first of them among `indices`, and where those of each side lie.
     """
-    size = _chunk_size(source, len(indices), smallest)
-    return [_task(source, indices[first : first + size], first) for first in range(0, len(indices), size)]
+    size, few = _chunk_size(source, len(indices), smallest), 2 * _num_cpus()
+    # The first tasks are short: somebody waits for them.
+    sizes = itertools.chain(itertools.repeat(max(size // 4, smallest), few), itertools.repeat(size))
+    tasks: list[dict[str, Any]] = []
+    first = 0
+    while first < len(indices):
+        count = next(sizes)
+        tasks.append(_task(source, indices[first : first + count], first))
+        first += count
+    return tasks
 
 
 def _task(source: Source, indices: np.ndarray, first: int) -> dict[str, Any]:

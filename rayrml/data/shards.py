@@ -88,7 +88,7 @@ class StreamedShard:
         num_samples: samples of all workers.
         workers: who shares them.
         seed: what the orders follow from, with the epoch.
-        num_epochs: the last epoch that there will be; the next one is begun before the one before it is over.
+        num_epochs: the last epoch that there will be; the next one is begun when half of the one before it is over.
     """
 
     def __init__(
@@ -117,8 +117,8 @@ class StreamedShard:
         blocks = blocks or Ahead(self.read(mine))
         try:
             start = 0
-            for size, (inputs, *targets) in zip(sizes, cut(blocks, sizes), strict=True):
-                if blocks.finished and epoch is not None:
+            for number, (size, (inputs, *targets)) in enumerate(zip(sizes, cut(blocks, sizes), strict=True), 1):
+                if epoch is not None and 2 * number >= len(sizes):
                     self._begin(epoch + 1)
                 target = torch.from_numpy(targets[0]) if targets else None
                 yield Batch(torch.from_numpy(inputs), target, mine[start : start + size])
