@@ -21,7 +21,7 @@ from rayrml.workers import Workers
 
 def to_input(batch: torch.Tensor) -> torch.Tensor:
     """Pixels 0..255 as float32 in [0, 1]; what is floating point already stays as it is."""
-    return batch if batch.is_floating_point() else torch.div(batch, 255)
+    return batch if batch.is_floating_point() else batch.float().div_(255)
 
 
 def as_target(target: torch.Tensor, loss: Loss) -> torch.Tensor:

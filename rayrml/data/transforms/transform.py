@@ -116,7 +116,8 @@ class Transform:
 
 def to_floats(images: torch.Tensor) -> torch.Tensor:
     """Pixels 0..255 as float32 in [0, 1]; anything but bytes stays as it is."""
-    return torch.div(images, 255) if images.dtype == torch.uint8 else images
+    # In two steps: one that does both goes through the bytes one by one.
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
 def per_sample(values: torch.Tensor, ndim: int = 4) -> torch.Tensor:
