@@ -21,7 +21,7 @@ from rayrml.data.discovery import Samples
 _SECONDS_COLD, _SECONDS_WARM, _SECONDS_STREAMING = 4.0, 1.0, 0.25
 _FIRST_SAMPLES = 16  # as many tell how long the others will take
 _tasks_ran = threading.Event()
-_CHUNK_BYTES = 32 * 2**20  # a task's output: small enough for the object store, large enough to be worth a task
+_CHUNK_BYTES = 16 * 2**20  # a task's output: small enough for the object store, large enough to be worth a task
 
 
 @dataclasses.dataclass(frozen=True)
