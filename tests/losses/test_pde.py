@@ -5,6 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
+from scipy.sparse import linalg
 
 from rayrml.errors import ConfigError
 from rayrml.losses import LOSSES
@@ -117,13 +119,14 @@ def stiffness(nu):
     corners = list(itertools.product(ends, repeat=nu.ndim))
     numbers = np.arange(nu.size).reshape(nu.shape)
     at = {c: tuple(slice(start, start + n) for start, n in zip(c, cells, strict=True)) for c in corners}
-    matrix = np.zeros((nu.size, nu.size))
+    matrix = sparse.csr_matrix((nu.size, nu.size))
     for a, b in itertools.product(corners, repeat=2):
         values = np.zeros(cells)
         for c, axis in itertools.product(corners, range(nu.ndim)):
             along = [slopes[a[i], b[i], c[i]] if i == axis else products[a[i], b[i], c[i]] for i in range(nu.ndim)]
             values += np.prod(along) * cells[axis] ** 2 / np.prod(cells) * nu[at[c]]
-        matrix[numbers[at[a]], numbers[at[b]]] += values
+        places = numbers[at[a]].ravel(), numbers[at[b]].ravel()
+        matrix += sparse.csr_matrix((values.ravel(), places), matrix.shape)
     return matrix
 
 
@@ -133,7 +136,7 @@ def solve(nu):
     u[0] = 1
     inner = np.arange(nu.size).reshape(nu.shape)[1:-1].ravel()
     solution = u.ravel()
-    solution[inner] = np.linalg.solve(matrix[np.ix_(inner, inner)], -(matrix @ solution)[inner])
+    solution[inner] = linalg.spsolve(matrix[inner][:, inner], -(matrix @ solution)[inner])
     return solution.reshape(nu.shape)
 
 
