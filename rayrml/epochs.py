@@ -77,12 +77,12 @@ class Worker:
         self.emit(Started(self.first_epoch, self.job.resume_from is not None, tuple(self.history)))
         try:
             self._run_each(step, training, test, optimizer)
-            training.shard.close()
         except BaseException:
-            training.shard.close()
             with contextlib.suppress(DataError):  # what came first is what went wrong
                 self.writer.wait()
             raise
+        finally:
+            training.shard.close()
         self.writer.wait()
 
     def _run_each(

@@ -7,7 +7,7 @@ import math
 import os
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +94,3 @@ def environment(threads: int = 1, **variables: str) -> dict[str, str]:
 def cpus() -> int:
     """How many CPUs this process may use."""
     return len(os.sched_getaffinity(0))
-
-
-def repeated(values: Any, count: int) -> Iterator[Any]:
-    """`count` values, from the first one again after the last."""
-    return (values[i % len(values)] for i in range(count))
