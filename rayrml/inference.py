@@ -16,7 +16,7 @@ import torch
 
 from rayrml.cluster import Allocation
 from rayrml.data.decoding import Decoder
-from rayrml.data.pipeline import Source, blocks, chunks, decode
+from rayrml.data.pipeline import Source, block_size, blocks, chunks, decode, tasks_of
 from rayrml.data.shards import as_numbers
 from rayrml.data.transforms import BatchTransforms
 from rayrml.errors import DataError, Problem
@@ -98,13 +98,11 @@ def _results(job: InferenceJob, allocation: Allocation) -> Iterator[dict[str, np
 
 def _dataset(job: InferenceJob, allocation: Allocation, tasks: list[dict[str, Any]], batch: int) -> ray.data.Dataset:
     """The lazy dataset of `_results`, made by actors."""
-    ray.data.DataContext.get_current().execution_options.preserve_order = True
-    places = ray.data.from_items(tasks, override_num_blocks=len(tasks))
     resources: dict[str, Any] = {"num_cpus": min(allocation.resources_per_worker.get("CPU", 1), 1)}
     if allocation.use_gpu:
         resources["num_gpus"] = 1
     actors = min(allocation.most_workers, len(tasks))
-    data = places.map_batches(
+    data = tasks_of(tasks).map_batches(
         Predictor,
         fn_constructor_args=(ray.put(job), batch, actors),
         batch_size=None,
@@ -146,13 +144,13 @@ class Predictor:
         job: InferenceJob = ray.get(reference)
         # Ray gives a process one thread; an actor has its part of the machine.
         torch.set_num_threads(max((os.cpu_count() or 1) // num_actors, 1))
-        self.decoder = Decoder(job.source.decodings)
+        self.decoder = Decoder(job.source.decodings, block_size(job.source, batch_size))
         self.forward = Forward(job, batch_size, "cuda" if ray.get_gpu_ids() else "cpu")
 
-    def __call__(self, block: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Rows `place`, `output` and `error` for the chunks of files in `block`."""
-        decoded = self.decoder(block)
-        return {"place": decoded["place"], "output": self.forward(decoded["input"]), "error": decoded["error"]}
+    def __call__(self, block: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+        """Rows `place`, `output` and `error` for the chunk of files in `block`, part by part."""
+        for part in self.decoder(block):
+            yield {"place": part["place"], "output": self.forward(part["input"]), "error": part["error"]}
 
 
 def rate(started: float, done: int) -> str:

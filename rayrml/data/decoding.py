@@ -20,7 +20,7 @@ from rayrml.errors import ConfigError, DataError
 from rayrml.lookup import Choice
 
 RESIZE_HINT = 'The transform {"resize": [height, width]} gives all images one size'
-_SEPARATOR = b"\0"  # the one byte that no path has, nor a name in a file
+_SEPARATOR = "\0"  # the one byte that no path has, nor a name in a file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +50,10 @@ class Decoding:
 
         Each file is opened once for all of its samples that follow one another.
         """
-        errors: list[str] = []
         reader: Reader = self.reader.build()
+        if reader.read is not None:
+            return [self._fill_whole(reader.read, place, row) for place, row in zip(places, rows, strict=True)]
+        errors: list[str] = []
         for path, group in itertools.groupby(places, key=lambda place: place.path):
             together = list(group)
             before = len(errors)
@@ -68,17 +70,28 @@ class Decoding:
         """The sample at `place`. Raises DataError if there is none, or one of another shape or type."""
         reader: Reader = self.reader.build()
         with reader.open(place.path) as read:
-            return self._array(read, place)
+            return self._finished(sample(read, place, self), place)
 
-    def _fill_one(self, read: Read, place: Place, row: np.ndarray) -> str:
+    def _fill_whole(self, read: Callable[[str], np.ndarray], place: Place, row: np.ndarray) -> str:
+        """What `_fill_one` does, for files of one array: small images come by the ten thousand."""
         try:
-            row[...] = self._array(read, place)
+            array = read(place.path)
+            if self.prepare is not None or self.adds_channel or array.shape != self.shape or array.dtype != self.dtype:
+                array = self._finished(array[None] if self.adds_channel else array, place)
+            row[...] = array
         except (DataError, ConfigError) as error:
             return str(error)
         return ""
 
-    def _array(self, read: Read, place: Place) -> np.ndarray:
-        array = sample(read, place, self)
+    def _fill_one(self, read: Read, place: Place, row: np.ndarray) -> str:
+        try:
+            row[...] = self._finished(sample(read, place, self), place)
+        except (DataError, ConfigError) as error:
+            return str(error)
+        return ""
+
+    def _finished(self, array: np.ndarray, place: Place) -> np.ndarray:
+        """What is kept of an array that was read. Raises DataError if it has another shape or type than the first."""
         if self.prepare is not None:
             array = self.prepare(array)
         if array.shape != self.shape:
@@ -111,48 +124,54 @@ def stored_type(dtype: np.dtype) -> np.dtype:
 
 @dataclasses.dataclass(frozen=True)
 class Decoder:
-    """What a decoding task does to its list of samples; one that fails does not take the others along."""
+    """What a decoding task does to its list of samples; one that fails does not take the others along.
+
+    Attributes:
+        sides: how the inputs and, where there are some, the target arrays are read.
+        most: samples that are given on at a time.
+    """
 
     sides: dict[str, Decoding]
+    most: int
 
-    def __call__(self, block: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Rows `place`, `input` (n, C, *spatial), perhaps `target`, and `error` for the chunks in `block`."""
+    def __call__(self, block: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+        """Rows `place`, `input` (n, C, *spatial), perhaps `target`, and `error` of the chunk in `block`, part by part."""
         first = int(block["first"][0])
-        arrays: dict[str, np.ndarray] = {}
-        errors: list[str] = []
-        for name, decoding in self.sides.items():
-            places = [place for chunk in block[name] for place in unpacked(chunk)]
-            arrays[name] = np.zeros((len(places), *decoding.shape), decoding.dtype)
-            found = decoding.fill(places, arrays[name])
-            errors = [old or new for old, new in zip(errors or found, found, strict=True)]
-        return {"place": np.arange(first, first + len(errors)), **arrays, "error": np.array(errors, object)}
+        places = {name: list(unpacked(block[name][0])) for name in self.sides}
+        count = len(next(iter(places.values())))
+        for start in range(0, count, self.most):
+            arrays: dict[str, np.ndarray] = {}
+            errors: list[str] = []
+            for name, decoding in self.sides.items():
+                part = places[name][start : start + self.most]
+                arrays[name] = np.zeros((len(part), *decoding.shape), decoding.dtype)
+                found = decoding.fill(part, arrays[name])
+                errors = [old or new for old, new in zip(errors or found, found, strict=True)]
+            numbers = np.arange(first + start, first + start + len(errors))
+            yield {"place": numbers, **arrays, "error": np.array(errors, object)}
 
 
 def packed(samples: Samples, indices: np.ndarray) -> bytes:
-    """The places of the samples at `indices` as one string.
+    """The places of the samples at `indices` (n,) as one string.
 
     Ray takes a thousand times longer over a list of strings.
     """
     if samples.places is None:
-        return _SEPARATOR.join(os.fsencode(samples.path(i)) for i in indices)
-    places = (samples.place(i) for i in indices)
-    fields = (
-        field
-        for path, name, slicer, number in places
-        for field in (os.fsencode(path), os.fsencode(name), b"%d" % slicer, b"%d" % number)
-    )
+        root, names = samples.root, samples.names
+        return os.fsencode(_SEPARATOR.join([f"{root}/{names[i]}" for i in indices.tolist()]))
+    fields = (str(field) for i in indices for field in samples.place(i))
     # No path is empty, so that an empty one tells both forms apart.
-    return _SEPARATOR.join([b"", *fields])
+    return os.fsencode(_SEPARATOR.join(["", *fields]))
 
 
 def unpacked(chunk: bytes) -> Iterator[Place]:
     """The places in what `packed` made."""
-    first, *fields = chunk.split(_SEPARATOR)
+    first, *fields = os.fsdecode(chunk).split(_SEPARATOR)
     if first:
-        yield from (Place(os.fsdecode(path)) for path in (first, *fields))
+        yield from map(Place, (first, *fields))
         return
     for path, name, slicer, number in zip(*[iter(fields)] * 4, strict=True):
-        yield Place(os.fsdecode(path), os.fsdecode(name), int(slicer), int(number))
+        yield Place(path, name, int(slicer), int(number))
 
 
 def size(shape: Sequence[int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import itertools
 import math
 import threading
@@ -17,11 +18,13 @@ from rayrml.data.decoding import Decoder, Decoding, packed
 from rayrml.data.discovery import Samples
 
 # Decoding that takes less than this is done by the process that waits for it: the first tasks of a process take seconds
-# to start, later ones half a second, and a reader that computes meanwhile is better served by tasks in any case.
-_SECONDS_COLD, _SECONDS_WARM, _SECONDS_STREAMING = 4.0, 1.0, 0.25
+# to start, later ones a quarter of one, and a reader that computes meanwhile is better served by tasks in any case.
+_SECONDS_COLD, _SECONDS_WARM, _SECONDS_STREAMING = 4.0, 0.5, 0.25
 _FIRST_SAMPLES = 16  # as many tell how long the others will take
 _tasks_ran = threading.Event()
-_CHUNK_BYTES = 16 * 2**20  # a task's output: small enough for the object store, large enough to be worth a task
+_CHUNK_BYTES = 16 * 2**20  # a block: small enough for the object store, large enough to be worth a task
+_MOST_BLOCKS = 16  # of a task
+_SECONDS_BETWEEN_LIMITS = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,23 +113,35 @@ class Decoded(NamedTuple):
     errors: np.ndarray
 
 
-def dataset(source: Source, indices: np.ndarray, *, decode_cpus: float, smallest_chunk: int = 1) -> ray.data.Dataset:
-    """A lazy dataset of the samples at `indices`, in that order, decoded by tasks of `decode_cpus` CPUs.
+def dataset(
+    source: Source, indices: np.ndarray, *, decode_cpus: float, smallest_chunk: int = 1, at_once: bool = False
+) -> ray.data.Dataset:
+    """A lazy dataset of the samples at `indices`, decoded by tasks of `decode_cpus` CPUs.
 
-    Its columns are those of `Decoded`, `first` once a row.
+    Its columns are those of `Decoded`, `first` once a row. They come in the order of `indices`, or as they are ready if
+    the reader waits for all of them `at_once`.
     """
-    options = ray.data.DataContext.get_current().execution_options
-    options.preserve_order = True
-    # Tasks that are far ahead of their reader fill the memory of the machine otherwise.
-    options.resource_limits = ray.data.ExecutionResources.for_limits(
-        object_store_memory=(2 * _num_cpus() + 4) * _CHUNK_BYTES,
-    )
-    tasks = chunks(source, indices, smallest_chunk)
-    places = ray.data.from_items(tasks, override_num_blocks=len(tasks))
-    decoder: Any = Decoder(source.decodings)
-    decoded = places.map_batches(decoder, batch_size=None, num_cpus=decode_cpus)
+    tasks = chunks(source, indices, smallest_chunk, at_once=at_once)
+    decoder: Any = Decoder(source.decodings, block_size(source, smallest_chunk))
+    decoded = tasks_of(tasks).map_batches(decoder, batch_size=None, num_cpus=decode_cpus)
     decoded.set_name(source.name)
+    options = decoded.context.execution_options
+    options.preserve_order = not at_once
+    # Tasks that are far ahead of their reader fill the memory of the machine otherwise.
+    memory = (2 * _num_cpus() + 4) * _CHUNK_BYTES
+    options.resource_limits = ray.data.ExecutionResources.for_limits(object_store_memory=memory)
+    decoded.context.target_max_block_size = _CHUNK_BYTES  # or blocks are put together until they have 128 MB
     return decoded
+
+
+def tasks_of(chunks: list[dict[str, Any]]) -> ray.data.Dataset:
+    """A dataset of a row and a task for each of the chunks."""
+    # Ray Data asks what the cluster has without waiting for the answer, runs one task at a time until it has one, and
+    # looks for it once a second only. A batch of images is decoded in less.
+    manager = getattr(importlib.import_module("ray.data._internal.execution.resource_manager"), "ResourceManager", None)
+    if hasattr(manager, "GLOBAL_LIMITS_UPDATE_INTERVAL_S"):
+        manager.GLOBAL_LIMITS_UPDATE_INTERVAL_S = _SECONDS_BETWEEN_LIMITS
+    return ray.data.from_items(chunks, override_num_blocks=len(chunks))
 
 
 def decode(
@@ -138,7 +153,7 @@ def decode(
     alone: bool = False,
     at_once: bool = False,
 ) -> Iterator[Decoded]:
-    """The decoded samples at `indices`, some at a time, each once and in order.
+    """The decoded samples at `indices`, some at a time, each once and in order, but in any order if wanted `at_once`.
 
     Tasks decode ahead of the reader. A process that is `alone` decodes what takes less time than tasks take to start
     itself: a few samples tell how long all of them would take.
@@ -151,20 +166,21 @@ def decode(
         alone: no other process of the run decodes.
         at_once: the reader waits for all of them before it does anything else.
     """
-    decoder, done, spent = Decoder(source.decodings), 0, 0.0
+    decoder, done, spent = Decoder(source.decodings, block_size(source, smallest_chunk)), 0, 0.0
     patience = _SECONDS_STREAMING if not at_once else _SECONDS_WARM if _tasks_ran.is_set() else _SECONDS_COLD
     size = max(_FIRST_SAMPLES, smallest_chunk)
     while alone and done < len(indices) and spent * len(indices) <= patience * done:
         started = time.perf_counter()
         task = _task(source, indices[done : done + size], done)
-        block = decoder({key: np.array([value], object) for key, value in task.items()})
+        (block,) = decoder({key: np.array([value], object) for key, value in task.items()})
         spent += time.perf_counter() - started
         done += len(block["place"])
-        size = _chunk_size(source, len(indices), smallest_chunk)
+        size = min(_chunk_size(len(indices), smallest_chunk), decoder.most)
         yield _decoded(block, 0)
     if done < len(indices):
         _tasks_ran.set()
-        data = dataset(source, indices[done:], decode_cpus=decode_cpus, smallest_chunk=smallest_chunk)
+        left = indices[done:]
+        data = dataset(source, left, decode_cpus=decode_cpus, smallest_chunk=smallest_chunk, at_once=at_once)
         for block in blocks(data):
             yield _decoded(block, done)
 
@@ -177,14 +193,22 @@ def blocks(data: ray.data.Dataset, ahead: int = 2) -> Iterator[dict[str, np.ndar
     )
 
 
-def chunks(source: Source, indices: np.ndarray, smallest: int = 1) -> list[dict[str, Any]]:
+def chunks(
+    source: Source, indices: np.ndarray, smallest: int = 1, *, at_once: bool = False
+) -> list[dict[str, Any]]:
     """The samples of each task, at least `smallest`.
 
     Each is `first`, the place of the first of them among `indices`, and where those of each side lie.
     """
-    size, few = _chunk_size(source, len(indices), smallest), 2 * _num_cpus()
-    # The first tasks are short: somebody waits for them.
-    sizes = itertools.chain(itertools.repeat(max(size // 4, smallest), few), itertools.repeat(size))
+    most = block_size(source, smallest)
+    if at_once:
+        # Tasks hand out their blocks as they are done, and between two tasks there is a pause.
+        size = short = max(min(-(-len(indices) // _num_cpus()), _MOST_BLOCKS * most), smallest)
+    else:
+        # The first tasks are short: somebody waits for them.
+        size = min(_chunk_size(len(indices), smallest), most)
+        short = max(size // 4, smallest)
+    sizes = itertools.chain(itertools.repeat(short, 2 * _num_cpus()), itertools.repeat(size))
     tasks: list[dict[str, Any]] = []
     first = 0
     while first < len(indices):
@@ -194,14 +218,18 @@ def chunks(source: Source, indices: np.ndarray, smallest: int = 1) -> list[dict[
     return tasks
 
 
+def block_size(source: Source, smallest: int = 1) -> int:
+    """The most samples of a block: as many as the object store can do with, but at least `smallest`."""
+    return max(_CHUNK_BYTES // source.bytes_per_sample, smallest)
+
+
 def _task(source: Source, indices: np.ndarray, first: int) -> dict[str, Any]:
     return {"first": first} | {name: packed(side.samples, indices) for name, side in source.sides.items()}
 
 
-def _chunk_size(source: Source, count: int, smallest: int) -> int:
-    """Samples of each task of `count` in all: several tasks for each CPU, but none too large."""
-    by_memory = max(_CHUNK_BYTES // source.bytes_per_sample, 1)
-    return max(min(by_memory, -(-count // (4 * _num_cpus()))), smallest)
+def _chunk_size(count: int, smallest: int) -> int:
+    """Samples of each task of `count` in all: several tasks for each CPU."""
+    return max(-(-count // (4 * _num_cpus())), smallest)
 
 
 def _decoded(block: dict[str, np.ndarray], offset: int) -> Decoded:

@@ -24,6 +24,7 @@ import ray
 import simplejpeg
 import torch
 
+from rayrml.data.pipeline import decode
 from rayrml.feeding import TRAINING, Feed, Feeder
 from rayrml.workers import Workers
 from tests.benchmarks.loops import planned
@@ -57,6 +58,7 @@ def warm(folder: Path, count: int, pairs: int) -> dict[str, Any]:
     """rayrml's preload with Ray's processes warm, against as many plain processes that decode and add up pixels."""
     os.environ.update(environment())
     _start()
+    _warm_up(folder)
     paths = sorted(map(str, folder.rglob("*.jpg")))
     parts = [paths[i :: cpus() * 4] for i in range(cpus() * 4)]
     sums: dict[str, int] = {}
@@ -121,6 +123,13 @@ def _preloaded(folder: Path, layers: Any = None, **keys: Any) -> Feed:
     _, job = planned(config)
     feeder = Feeder(job, Workers(), torch.device("cpu"), lambda message: None)
     return feeder.feed(job.training, TRAINING)
+
+
+def _warm_up(folder: Path) -> None:
+    """Let Ray's processes import what tasks need: a lone process that has seen no task run decodes little itself."""
+    _, job = planned(training(folder, preload=True, grayscale=True))
+    for _ in decode(job.training, np.arange(1_000), decode_cpus=1.0, at_once=True):
+        pass
 
 
 def _decoded(paths: list[str]) -> int:

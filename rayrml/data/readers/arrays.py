@@ -18,12 +18,12 @@ from rayrml.errors import DataError, Problem
 
 def numpy() -> Reader:
     """Arrays of numpy, channels first: one sample in each `.npy` file, one for each array of an `.npz` file."""
-    return Reader("arrays", _open_numpy, frozenset({".npy", ".npz"}), contents=_contents_of_numpy)
+    return Reader("arrays", _open_numpy, extensions=frozenset({".npy", ".npz"}), contents=_contents_of_numpy)
 
 
 def hdf5() -> Reader:
     """Datasets of HDF5 files, channels first, in groups of any depth; one sample each."""
-    return Reader("datasets", _open_hdf5, frozenset({".h5", ".hdf5", ".hdf"}), contents=_contents_of_hdf5)
+    return Reader("datasets", _open_hdf5, extensions=frozenset({".h5", ".hdf5", ".hdf"}), contents=_contents_of_hdf5)
 
 
 @contextlib.contextmanager

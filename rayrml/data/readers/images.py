@@ -20,11 +20,14 @@ def images(*, grayscale: bool = False) -> Reader:
     """Image files: JPEG, PNG, BMP, TIFF, WebP and GIF, as 8-bit RGB or gray."""
     colors = ("GRAY", "L") if grayscale else ("RGB", "RGB")
 
+    def read(path: str) -> np.ndarray:
+        return _decode_image(path, *colors)
+
     @contextlib.contextmanager
     def opened(path: str) -> Iterator[Read]:
-        yield lambda name: _decode_image(path, *colors)
+        yield lambda name: read(path)
 
-    return Reader("images", opened, _EXTENSIONS, pixels=True)
+    return Reader("images", opened, read, _EXTENSIONS, pixels=True)
 
 
 def _decode_image(path: str, jpeg_colors: str, pillow_mode: str) -> np.ndarray:
@@ -39,11 +42,13 @@ def _decode_image(path: str, jpeg_colors: str, pillow_mode: str) -> np.ndarray:
 
 
 def _read(path: str) -> bytes:
-    """The whole file, with three system calls: small images are read by the ten thousand."""
+    """The whole file, with three system calls if it is small: small images are read by the ten thousand."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            content = os.read(descriptor, os.fstat(descriptor).st_size)
+            content = os.read(descriptor, _SMALL_BYTES)
+            if len(content) == _SMALL_BYTES:
+                content += os.read(descriptor, os.fstat(descriptor).st_size)
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -91,6 +96,7 @@ def _to_bytes(image: Image.Image, mode: str) -> np.ndarray:
 
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 _NO_IMAGE = f"It is no image, or a damaged one. Expected {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
+_SMALL_BYTES = 2**16
 _EXIF_BYTES = 2**16  # metadata come first
 _MOST_PIXELS = 2 * 89_478_485  # more are what Pillow calls a decompression bomb
 _EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})

@@ -21,6 +21,7 @@ class Reader:
         noun: what samples are called in messages.
         open: a file's path -> what gives, for as long as the file is open, the array of a name in it: something with
             `shape`, `dtype` and slices, which is read when it is sliced. The name is "" in files of one array.
+        read: a file's path -> the one array in it, for types whose files are always read whole; None for all others.
         extensions: endings of the files that belong to the type, in lower case.
         pixels: arrays are images (C, H, W) of bytes, which mean shares of white.
         contents: a file's path -> the names of the arrays in it. None if each file is one.
@@ -32,6 +33,7 @@ class Reader:
 
     noun: str
     open: Callable[[str], AbstractContextManager[Read]]
+    read: Callable[[str], np.ndarray] | None = None
     extensions: frozenset[str] = frozenset()
     pixels: bool = False
     contents: Callable[[str], Sequence[str]] | None = None
