@@ -258,7 +258,9 @@ class _Reporter:
     def flush(self) -> None:
         if not self._steps:
             return
-        values = torch.stack([torch.stack([t.loss, t.gradient_norm]) for _, _, _, t, _ in self._steps]).tolist()
+        trained = [step[3] for step in self._steps]
+        norms = torch.linalg.vector_norm(torch.stack([t.lengths for t in trained]), dim=1)
+        values = torch.stack([torch.stack([t.loss for t in trained]), norms]).T.tolist()
         rows = [
             BatchRow(epoch, batch, seconds, loss, norm, waited, trained.compute_seconds, trained.reduce_seconds)
             for (epoch, batch, seconds, trained, waited), (loss, norm) in zip(self._steps, values, strict=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of malloc.h
 _CONTAINER = Path("/sys/fs/cgroup")
 
 
@@ -28,12 +28,12 @@ def available_memory() -> int:
 def keep_freed_memory() -> None:
     """Let this process keep the memory that tensors leave: the next batch needs as much.
 
-    The C library gives large blocks back to the system at once, which then has to clear each page again: a third of the
-    time of a small network's batch. Does nothing where the C library is another one than GNU's.
+    The C library gives large blocks back to the system at once, which then has to clear each page again: for a small
+    network on large images half of the time. Does nothing where the C library is another one than GNU's.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
-        set_option(_MMAP_THRESHOLD, 32 * 2**20)  # the largest that is allowed
+        set_option(_MMAP_MAX, 0)  # no block has a mapping of its own, which would end with it
         set_option(_TRIM_THRESHOLD, 2**31 - 1)
 
 

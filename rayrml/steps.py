@@ -12,16 +12,12 @@ import torch
 from torch import nn
 
 from rayrml.errors import ConfigError, Problem
+from rayrml.floats import to_input
 from rayrml.gradients import BUCKET_BYTES, Compression, SharedGradient
 from rayrml.losses import Loss
 from rayrml.metrics import METRICS, Metric
 from rayrml.optimizers import needs_closure
 from rayrml.workers import Workers
-
-
-def to_input(batch: torch.Tensor) -> torch.Tensor:
-    """Pixels 0..255 as float32 in [0, 1]; what is floating point already stays as it is."""
-    return batch if batch.is_floating_point() else batch.float().div_(255)
 
 
 def as_target(target: torch.Tensor, loss: Loss) -> torch.Tensor:
@@ -51,15 +47,20 @@ class Trained:
 
     Attributes:
         loss: mean over the global batch, regularization included, before the update; a scalar on the device.
-        gradient_norm: length of the global batch's gradient before clipping; a scalar on the device.
+        lengths: (P,) of the global batch's gradient before clipping, in each of the parameters; on the device.
         compute_seconds: time in forward, backward and update.
         reduce_seconds: time spent waiting for the gradients of other workers.
     """
 
     loss: torch.Tensor
-    gradient_norm: torch.Tensor
+    lengths: torch.Tensor
     compute_seconds: float
     reduce_seconds: float
+
+    @property
+    def gradient_norm(self) -> torch.Tensor:
+        """Length of the whole gradient, a scalar on the device."""
+        return torch.linalg.vector_norm(self.lengths)
 
 
 def metric_of(loss: Loss) -> Metric | None:
@@ -120,18 +121,19 @@ class TrainingStep:
         """Update the network from this worker's part of a global batch of `num_samples`; the part may be empty."""
         started = time.perf_counter()
         if self.by_closure:
-            loss, norm, exchanged = self._search(batch, target, num_samples)
+            loss, lengths, exchanged = self._search(batch, target, num_samples)
         else:
-            loss, norm, exchanged = self._differentiate(batch, target, num_samples)
+            loss, lengths, exchanged = self._differentiate(batch, target, num_samples)
             if self.gradient_clip is not None:
+                norm = torch.linalg.vector_norm(lengths)
                 torch.nn.utils.clip_grads_with_norm_(self.parameters, self.gradient_clip, norm)
             self.optimizer.step()
-        return Trained(loss, norm, time.perf_counter() - started - exchanged, exchanged)
+        return Trained(loss, lengths, time.perf_counter() - started - exchanged, exchanged)
 
     def _search(
         self, batch: torch.Tensor, target: torch.Tensor, num_samples: int
     ) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """Let the optimizer minimize the batch; loss and norm before the first step, and seconds of exchange."""
+        """Let the optimizer minimize the batch; loss and lengths before the first step, and seconds of exchange."""
         looks: list[tuple[torch.Tensor, torch.Tensor, float]] = []
         draws = _Draws(batch.device)
 
@@ -142,18 +144,18 @@ class TrainingStep:
             return looks[-1][0].item()
 
         self.optimizer.step(closure)
-        loss, norm, _ = looks[0]
-        return loss, norm, sum(seconds for _, _, seconds in looks)
+        loss, lengths, _ = looks[0]
+        return loss, lengths, sum(seconds for _, _, seconds in looks)
 
     def _differentiate(
         self, batch: torch.Tensor, target: torch.Tensor, num_samples: int
     ) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """Set the gradient of the global batch; its loss, the gradient's norm, and seconds of exchange."""
+        """Set the gradient of the global batch; its loss, the gradient's lengths, and seconds of exchange."""
         if self.shared is None:
             loss = self._alone(batch, target)
-            return loss, _norm([p.grad for p in self.parameters if p.grad is not None]), 0.0
+            return loss, _lengths([p.grad for p in self.parameters if p.grad is not None]), 0.0
         loss, exchanged = self._together(self.shared, batch, target, num_samples)
-        return loss, self.shared.gradient.norm(), exchanged
+        return loss, self.shared.gradient.norm()[None], exchanged
 
     def _alone(self, batch: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         self.optimizer.zero_grad(set_to_none=True)
@@ -266,10 +268,9 @@ class EvaluationStep:
         return loss / (weight or 1.0), None if self.metric is None else self.metric.value(self.totals)
 
 
-def _norm(gradients: list[torch.Tensor]) -> torch.Tensor:
-    """The length of all gradients as one vector; half the time of torch's own, which sorts them by device first."""
-    norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
-    return torch.linalg.vector_norm(torch.stack(norms))
+def _lengths(gradients: list[torch.Tensor]) -> torch.Tensor:
+    """(P,) the length of each gradient; in half the time of torch's own norm, which sorts them by device first."""
+    return torch.stack(torch._foreach_norm(gradients))  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _autocast(batch: torch.Tensor, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:

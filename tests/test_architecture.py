@@ -6,7 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "rayrml"
 LEVELS = [
     ["errors"],
-    ["lookup"],
+    ["lookup", "floats"],
     [
         "config",
         "graph",

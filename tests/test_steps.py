@@ -7,10 +7,11 @@ from torch import nn
 from torch.nn import functional
 
 from rayrml.errors import ConfigError
+from rayrml.floats import to_input
 from rayrml.losses import LOSSES
 from rayrml.metrics import METRICS
 from rayrml.optimizers import OPTIMIZERS
-from rayrml.steps import EvaluationStep, TrainingStep, as_target, metric_of, to_input
+from rayrml.steps import EvaluationStep, TrainingStep, as_target, metric_of
 from rayrml.workers import Workers
 from tests.processes import on_workers
 

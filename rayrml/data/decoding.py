@@ -135,7 +135,7 @@ class Decoder:
     most: int
 
     def __call__(self, block: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
-        """Rows `place`, `input` (n, C, *spatial), perhaps `target`, and `error` of the chunk in `block`, part by part."""
+        """Rows `place`, `input` (n, C, *spatial), perhaps `target`, and `error` of the chunk in `block`, in parts."""
         first = int(block["first"][0])
         places = {name: list(unpacked(block[name][0])) for name in self.sides}
         count = len(next(iter(places.values())))

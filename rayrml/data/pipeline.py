@@ -193,9 +193,7 @@ def blocks(data: ray.data.Dataset, ahead: int = 2) -> Iterator[dict[str, np.ndar
     )
 
 
-def chunks(
-    source: Source, indices: np.ndarray, smallest: int = 1, *, at_once: bool = False
-) -> list[dict[str, Any]]:
+def chunks(source: Source, indices: np.ndarray, smallest: int = 1, *, at_once: bool = False) -> list[dict[str, Any]]:
     """The samples of each task, at least `smallest`.
 
     Each is `first`, the place of the first of them among `indices`, and where those of each side lie.

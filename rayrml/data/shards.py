@@ -11,6 +11,8 @@ import torch
 from rayrml.data.ahead import Ahead
 from rayrml.workers import Workers
 
+_GATHERED_BYTES = 2**20
+
 
 class Batch(NamedTuple):
     """Samples of one step.
@@ -60,14 +62,16 @@ class ResidentShard:
     def batches(self, sizes: Sequence[int], epoch: int | None) -> Iterator[Batch]:
         """Batches in the order of `epoch`, which follows from the seed and the epoch alone."""
         order = torch.arange(len(self.inputs)) if epoch is None else self._order(epoch)
-        moved = order.to(self.inputs.device)
+        picked = order.to(self.inputs.device)
         numbers = self.positions[order.numpy()]
         start = 0
-        for size in sizes:
-            picked = moved[start : start + size]
-            target = None if self.targets is None else self.targets.index_select(0, picked)
-            yield Batch(self.inputs.index_select(0, picked), target, numbers[start : start + size])
-            start += size
+        for some in _together(sizes, self.inputs[:1].nbytes):
+            end = start + sum(some)
+            inputs = self.inputs.index_select(0, picked[start:end]).split(some)
+            targets = None if self.targets is None else self.targets.index_select(0, picked[start:end]).split(some)
+            for i, size in enumerate(some):
+                yield Batch(inputs[i], None if targets is None else targets[i], numbers[start : start + size])
+                start += size
 
     def close(self) -> None:
         """Nothing is being read."""
@@ -143,6 +147,19 @@ class StreamedShard:
         if epoch is not None:
             np.random.default_rng(mix_seed(*self.seed, epoch)).shuffle(order)
         return order[self.workers.rank :: self.workers.size]
+
+
+def _together(sizes: Sequence[int], sample_bytes: int) -> Iterator[list[int]]:
+    """The sizes of batches that are gathered together, one at least: small ones cost less so than one by one."""
+    most = max(_GATHERED_BYTES // max(sample_bytes, 1), 1)
+    some: list[int] = []
+    for size in sizes:
+        if some and sum(some) + size > most:
+            yield some
+            some = []
+        some.append(size)
+    if some:
+        yield some
 
 
 def cut(blocks: Iterator[tuple[np.ndarray, ...]], sizes: Sequence[int]) -> Iterator[tuple[np.ndarray, ...]]:

@@ -9,6 +9,7 @@ import pydantic
 import torch
 
 from rayrml.errors import ConfigError, Problem
+from rayrml.floats import channels_last
 from rayrml.layers.layout import Shape, held_shape, keras_shape, to_held, to_keras
 from rayrml.layers.regularizers import Penalty
 
@@ -18,7 +19,6 @@ Rate = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 # A kernel whose channels lie together in memory makes torch compute images and volumes so too, whatever the input's
 # layout: a third to two thirds of the time, on CPUs and GPUs.
-_MEMORY = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Layer(torch.nn.Module):
         held = held or tuple(shape[axis] for axis in axes)
         weight = Weight(name, attribute, shape, axes, held, option or name, initializer, trainable)
         self.weights = (*self.weights, weight)
-        tensor = torch.empty(held, memory_format=_MEMORY.get(len(held), torch.contiguous_format))
+        tensor = torch.empty(held, memory_format=channels_last(len(held)))
         if trainable:
             self.register_parameter(attribute, torch.nn.Parameter(tensor))
         else:

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from rayrml.data import colors
 from rayrml.data.image_ops import Resampling
 from rayrml.data.transforms.sampling import shifted
-from rayrml.data.transforms.transform import Transform, per_sample, to_floats
+from rayrml.data.transforms.transform import Transform, per_sample
+from rayrml.floats import to_floats
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

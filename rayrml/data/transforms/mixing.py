@@ -11,8 +11,9 @@ from pydantic import PositiveFloat, PositiveInt
 
 from rayrml.data.image_ops import ANY_DIMENSION, Shape
 from rayrml.data.transforms.sampling import rectangles
-from rayrml.data.transforms.transform import Transform, per_sample, to_floats
+from rayrml.data.transforms.transform import Transform, per_sample
 from rayrml.errors import ConfigError, Problem
+from rayrml.floats import to_floats
 
 Targets = Literal["none", "labels", "images", "masks"]
 

@@ -13,8 +13,8 @@ from rayrml.data.image_ops import ImageOperations, Resampling, Shape, shape_afte
 from rayrml.data.transforms.mixing import PairTransform, Targets
 from rayrml.data.transforms.steps import Step, image_operations, in_one_order, steps
 from rayrml.data.transforms.table import Placed
-from rayrml.data.transforms.transform import to_floats
 from rayrml.errors import ConfigError, Problem
+from rayrml.floats import to_floats
 
 
 @dataclasses.dataclass(frozen=True)

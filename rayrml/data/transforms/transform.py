@@ -114,12 +114,6 @@ class Transform:
         return None
 
 
-def to_floats(images: torch.Tensor) -> torch.Tensor:
-    """Pixels 0..255 as float32 in [0, 1]; anything but bytes stays as it is."""
-    # In two steps: one that does both goes through the bytes one by one.
-    return images.float().div_(255) if images.dtype == torch.uint8 else images
-
-
 def per_sample(values: torch.Tensor, ndim: int = 4) -> torch.Tensor:
     """(N,) as (N, 1, ..., 1) of `ndim` axes, to go with images or what else has so many."""
     return values.view(-1, *(1,) * (ndim - 1))

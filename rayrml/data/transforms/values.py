@@ -13,8 +13,9 @@ from pydantic import AfterValidator
 from rayrml.data import colors, image_ops
 from rayrml.data.image_ops import ANY_DIMENSION, Resampling, Shape
 from rayrml.data.transforms.sampling import random_boxes, rectangles
-from rayrml.data.transforms.transform import AreaShares, Interval, Probability, Transform, per_sample, to_floats
+from rayrml.data.transforms.transform import AreaShares, Interval, Probability, Transform, per_sample
 from rayrml.errors import ConfigError, Problem
+from rayrml.floats import to_floats
 
 
 def _positive(value: float | tuple[float, ...]) -> float | tuple[float, ...]:

@@ -1,0 +1,36 @@
+"""Samples and weights as convolutions take them: floats, with the channels of a place together in memory."""
+
+from __future__ import annotations
+
+import torch
+
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def channels_last(ndim: int) -> torch.memory_format:
+    """How a convolution with tensors of `ndim` axes wants them in memory: otherwise it copies them each time."""
+    return _CHANNELS_LAST.get(ndim, torch.contiguous_format)
+
+
+def to_floats(samples: torch.Tensor) -> torch.Tensor:
+    """Pixels 0..255 as float32 in [0, 1], in memory as a convolution wants them; anything but bytes stays as it is."""
+    if samples.dtype != torch.uint8:
+        return samples
+    # In two steps: one that does both goes through the bytes one by one.
+    floats = (
+        samples.float()
+        if _has_one_layout(samples)
+        else samples.to(torch.float32, memory_format=channels_last(samples.ndim))
+    )
+    return floats.div_(255)
+
+
+def to_input(samples: torch.Tensor) -> torch.Tensor:
+    """(N, C, *spatial) as floats, in memory as a convolution wants them."""
+    floats = to_floats(samples)
+    return floats if _has_one_layout(floats) else floats.contiguous(memory_format=channels_last(floats.ndim))
+
+
+def _has_one_layout(samples: torch.Tensor) -> bool:
+    """Whether channels are together anyway, or nobody minds."""
+    return samples.ndim < 4 or samples.shape[1] == 1
