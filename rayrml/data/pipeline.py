@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import itertools
@@ -138,8 +139,8 @@ def tasks_of(chunks: list[dict[str, Any]]) -> ray.data.Dataset:
     """A dataset of a row and a task for each of the chunks."""
     # Ray Data asks what the cluster has without waiting for the answer, runs one task at a time until it has one, and
     # looks for it once a second only. A batch of images is decoded in less.
-    manager = getattr(importlib.import_module("ray.data._internal.execution.resource_manager"), "ResourceManager", None)
-    if hasattr(manager, "GLOBAL_LIMITS_UPDATE_INTERVAL_S"):
+    with contextlib.suppress(ImportError, AttributeError):  # another Ray may be built otherwise
+        manager: Any = importlib.import_module("ray.data._internal.execution.resource_manager").ResourceManager
         manager.GLOBAL_LIMITS_UPDATE_INTERVAL_S = _SECONDS_BETWEEN_LIMITS
     return ray.data.from_items(chunks, override_num_blocks=len(chunks))
 
