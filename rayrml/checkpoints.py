@@ -35,6 +35,8 @@ class Checkpoint:
         stopping: the state of early stopping.
         history: the figures of all epochs so far.
         run_id: which run wrote it.
+        unfinished: how far the epoch after that was when the run was interrupted: `batch`, the number of batches, their
+            `losses`, the `random` states of each worker, and the `layout` that all this is good for. Else empty.
     """
 
     epoch: int
@@ -47,6 +49,7 @@ class Checkpoint:
     stopping: dict[str, Any] = dataclasses.field(default_factory=dict)
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
     run_id: str = ""
+    unfinished: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,16 +84,28 @@ def state_path(folder: str | Path) -> Path:
     return Path(folder) / "last_epoch.pt"
 
 
-def newest(folder: str | Path) -> Path | None:
-    """The file of a folder that holds the most epochs, None if there is none that can be loaded."""
-    found: list[tuple[int, Path]] = []
-    for path in Path(folder).glob("*.pt"):
-        number = path.stem.removeprefix("model_checkpoint_")
-        if path == state_path(folder):
-            found.append((load(path).epoch, path))
-        elif number.isdecimal():
-            found.append((int(number), path))
-    return max(found)[1] if found else None
+def interrupted_path(folder: str | Path) -> Path:
+    """Where a run that was interrupted within an epoch is kept."""
+    return Path(folder) / "interrupted.pt"
+
+
+def newest(folder: str | Path) -> list[Path]:
+    """The files of a folder that a run can go on from, the best first: of part of an epoch, then of whole epochs.
+
+    A run that did not come to its end leaves a state, which is what to go on from, even if an earlier run in the same
+    folder came further.
+    """
+    state, interrupted = state_path(folder), interrupted_path(folder)
+    whole = {path: load(path).epoch for path in (state,) if path.exists()} or {
+        path: int(number)
+        for path in Path(folder).glob("model_checkpoint_*.pt")
+        if (number := path.stem.removeprefix("model_checkpoint_")).isdecimal()
+    }
+    best = sorted(whole, key=lambda path: whole[path])[-1:]
+    furthest = whole[best[0]] if best else 0
+    if interrupted.exists() and load(interrupted).epoch >= furthest:
+        return [interrupted, *best]
+    return best
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -125,8 +140,16 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
-    def save(self, checkpoint: Checkpoint, path: Path | None, state: Path | None) -> None:
+    def save(
+        self,
+        checkpoint: Checkpoint,
+        path: Path | None,
+        state: Path | None,
+        then: Callable[[], None] = lambda: None,
+    ) -> None:
         """Begin to write the checkpoint as it is now to `path`, as one that stays, and to `state`, over the last one.
+
+        `then` is called when both are on disk; in the thread.
 
         Raises:
             DataError: the checkpoint before this one could not be written.
@@ -138,7 +161,7 @@ class Writer:
             optimizer=_copied(checkpoint.optimizer),
             history=list(checkpoint.history),
         )
-        self._thread = threading.Thread(target=self._write, args=(copied, path, state))
+        self._thread = threading.Thread(target=self._write, args=(copied, path, state, then))
         self._thread.start()
 
     def wait(self) -> None:
@@ -149,13 +172,14 @@ class Writer:
         if error is not None:
             raise error
 
-    def _write(self, checkpoint: Checkpoint, path: Path | None, state: Path | None) -> None:
+    def _write(self, checkpoint: Checkpoint, path: Path | None, state: Path | None, then: Callable[[], None]) -> None:
         try:
             if path is not None:
                 save(path, checkpoint)
                 self._saved(path)
             if state is not None:
                 save(state, checkpoint)
+            then()
         except BaseException as error:  # handed to the thread that waits
             self._error = error
 

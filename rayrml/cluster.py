@@ -8,13 +8,16 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import ray
 
 from rayrml.config import Ray
 from rayrml.errors import ClusterError, ConfigError, Problem
+
+_SECONDS_BETWEEN_LOOKS = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +52,11 @@ class Allocation:
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 
     @property
+    def least_workers(self) -> int:
+        """The smallest number of workers that the run can have."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
+
+    @property
     def driver_device(self) -> str:
         """Where a worker that is the driver itself computes."""
         return "cuda" if self.use_gpu else "cpu"
@@ -77,6 +85,34 @@ def connected(config: Ray, *, verbose: bool = False) -> Iterator[Allocation]:
     finally:
         if ours:
             ray.shutdown()
+
+
+class Shortage:
+    """Tells, once each time, that the cluster has not what the least number of workers needs: they are waited for."""
+
+    def __init__(self, allocation: Allocation, say: Callable[[str], None]):
+        self._workers = allocation.least_workers
+        self._needed = {name: count * self._workers for name, count in allocation.resources_per_worker.items()}
+        self._say = say
+        self._short = False
+        self._looked = time.monotonic()
+
+    def look(self) -> None:
+        """Look at the cluster, if that was some time ago."""
+        now = time.monotonic()
+        if now - self._looked < _SECONDS_BETWEEN_LOOKS:
+            return
+        self._looked = now
+        there = ray.cluster_resources()
+        short = any(there.get(name, 0.0) < count for name, count in self._needed.items())
+        if short and not self._short:
+            self._say(f"Waiting for nodes: {self._workers} workers need {_listed(self._needed)}, {self._there(there)}")
+        elif self._short and not short:
+            self._say("The nodes are there")
+        self._short = short
+
+    def _there(self, resources: Mapping[str, float]) -> str:
+        return f"the cluster has {_listed({name: resources.get(name, 0.0) for name in self._needed})}"
 
 
 def allocate(config: Ray, resources: Mapping[str, float], num_nodes: int, *, attached: bool) -> Allocation:
@@ -124,6 +160,10 @@ def _cpu_shares(cpus: float, workers: int, wanted: Mapping[str, float], *, fixed
         return wanted["CPU"], min(1.0, round(left, 3)) if left >= 0.1 else 1.0
     share = min(1.0, math.floor(500 * cpus / workers) / 1000)
     return max(share, 0.001), 1.0 if share == 1.0 else 0.5
+
+
+def _listed(resources: Mapping[str, float]) -> str:
+    return " and ".join(f"{count:g} {name}" for name, count in resources.items())
 
 
 def _num_nodes() -> int:

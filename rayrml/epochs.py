@@ -2,56 +2,55 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from rayrml import checkpoints
-from rayrml.checkpoints import Checkpoint
 from rayrml.data.shards import Batch, mix_seed
 from rayrml.data.transforms import BatchTransforms
 from rayrml.dot import write_dot
 from rayrml.early_stopping import EarlyStopping
-from rayrml.errors import DataError, DivergenceError
 from rayrml.feeding import TEST, TRAINING, TRANSFORMS, Feed, Feeder
 from rayrml.jobs import Job, Outputs
+from rayrml.keeping import Keeper, Progress, Trainee
 from rayrml.lookup import Choice
-from rayrml.lr_schedulers import Schedule
 from rayrml.predictions import PredictionSink
-from rayrml.run_log import BatchesTrained, BatchRow, Emit, EpochDone, Evaluated, Message, Phase, Saved, Started
-from rayrml.steps import EvaluationStep, Trained, TrainingStep, as_target, autocast_dtype, metric_of
+from rayrml.reporting import Reporter
+from rayrml.run_log import Emit, EpochDone, Evaluated, Interrupted, Message, Phase, Saved, Started
+from rayrml.steps import EvaluationStep, TrainingStep, as_target, autocast_dtype, metric_of
 from rayrml.workers import Workers, global_batch_sizes
-
-_SECONDS_BETWEEN_REPORTS = 0.25
 
 
 class Worker:
     """One worker's part of a run; every worker runs the same code on its share of the samples."""
 
-    def __init__(self, job: Job, workers: Workers, device: torch.device, *, emit: Emit, outputs: Outputs):
+    def __init__(
+        self,
+        job: Job,
+        workers: Workers,
+        device: torch.device,
+        *,
+        emit: Emit,
+        outputs: Outputs,
+        asked_to_stop: Callable[[], bool] = lambda: False,
+    ):
         self.job = job
         self.workers = workers
         self.device = device
-        self.emit: Emit = emit if workers.rank == 0 else _say_nothing
         self.outputs = outputs
-        self.writer = checkpoints.Writer(lambda path: self.emit(Saved("checkpoint", str(path))))
+        self.asked_to_stop = asked_to_stop
+        self.keeper = Keeper(job, workers, emit if workers.rank == 0 else _say_nothing)
+        self.emit: Emit = self.keeper.announcer
         self.network = job.network.to(device)
         if job.compile:
             self.network.compile()
         self.autocast = autocast_dtype(job.precision, device)
         self.loss = job.loss.build()
         self.evaluation_transforms = job.transforms.evaluation()
-        self.first_epoch = 1
-        self.history: list[dict[str, float]] = []
-        stopping = job.stopping
-        self.stopping = stopping and EarlyStopping(stopping.patience, stopping.metric, stopping.min_delta)
-        self.schedule: Schedule | None = None
-        self.optimizer = None if job.optimizer is None else self._optimizer(job.optimizer)
-        if self.optimizer is not None:
-            self._resume(self.optimizer)
+        self.trainee = None if job.optimizer is None else self._trainee(job.optimizer)
+        self.progress = Progress() if self.trainee is None else self.keeper.resume(self.trainee)
 
     def run(self) -> None:
         """Train and evaluate all epochs, or evaluate once if there is nothing to train on."""
@@ -59,73 +58,105 @@ class Worker:
         feeder = Feeder(job, self.workers, self.device, self.emit)
         training = None if job.training is None else feeder.feed(job.training, TRAINING)
         test = None if job.test is None else feeder.feed(job.test, TEST)
-        if training is not None and self.optimizer is not None:
-            self._run_epochs(training, test, self.optimizer)
+        if training is not None and self.trainee is not None:
+            self._run_epochs(training, test, self.trainee)
         elif test is not None:
             self.emit(EpochDone({"epoch": 1, **self._evaluate(test, 1)}))
 
-    def _run_epochs(self, training: Feed, test: Feed | None, optimizer: torch.optim.Optimizer) -> None:
-        step = TrainingStep(
+    def training_step(self, trainee: Trainee) -> TrainingStep:
+        """The step that the job asks for."""
+        return TrainingStep(
             self.network,
             self.loss,
-            optimizer,
+            trainee.optimizer,
             workers=self.workers,
             autocast=self.autocast,
             gradient_clip=self.job.gradient_clip,
             compression=self.job.gradient_compression,
         )
-        self.emit(Started(self.first_epoch, self.job.resume_from is not None, tuple(self.history)))
+
+    def _run_epochs(self, training: Feed, test: Feed | None, trainee: Trainee) -> None:
+        begin = self.progress
+        self.emit(Started(begin.epoch, begin.batch, bool(self.job.resume_from), tuple(trainee.history)))
         try:
-            self._run_each(step, training, test, optimizer)
+            self._run_each(self.training_step(trainee), training, test, trainee)
         except BaseException:
-            with contextlib.suppress(DataError):  # what came first is what went wrong
-                self.writer.wait()
+            self.keeper.give_up()
             raise
         finally:
             training.shard.close()
-        self.writer.wait()
+        self.keeper.finish()
 
-    def _run_each(
-        self, step: TrainingStep, training: Feed, test: Feed | None, optimizer: torch.optim.Optimizer
-    ) -> None:
-        reporter = _Reporter(self.emit)
-        for epoch in range(self.first_epoch, self.job.num_epochs + 1):
-            rate = float(optimizer.param_groups[0]["lr"])
-            if self.schedule is not None and self.schedule.verbose:
+    def _run_each(self, step: TrainingStep, training: Feed, test: Feed | None, trainee: Trainee) -> None:
+        reporter = Reporter(self.emit)
+        begin = self.progress
+        for epoch in range(begin.epoch, self.job.num_epochs + 1):
+            rate = float(trainee.optimizer.param_groups[0]["lr"])
+            if trainee.schedule is not None and trainee.schedule.verbose:
                 self.emit(Phase(f"Learning rate in epoch {epoch}: {rate:g}"))
-            figures = {"epoch": epoch, **self._train(step, training, epoch, reporter), "learning_rate": rate}
+            stopped = self.train(step, training, begin if epoch == begin.epoch else Progress(epoch), reporter)
             if self.workers.size > 1:
                 self._average_statistics()
-            if test is not None:
-                figures |= self._evaluate(test, epoch)
-            self.history.append(figures)
-            self.emit(EpochDone(figures))
-            last = epoch == self.job.num_epochs
-            if self.stopping is not None and self.stopping.update(figures):
-                last = True
-            if self.schedule is not None:
-                self.schedule.step(figures.get("test_loss", figures["train_loss"]))
-            self._debug(epoch)
-            # Last, so that an epoch that is on disk has been announced in full.
-            self._save(epoch, optimizer, last=last)
-            if last:
-                break
+            if stopped is not None:
+                self.keeper.save_unfinished(trainee, stopped)
+                self.emit(Interrupted(stopped.epoch, stopped.batch))
+                return
+            figures = {"epoch": epoch, **reporter.finish_epoch(), "learning_rate": rate}
+            if self._finish_epoch(epoch, figures, test, trainee):
+                return
 
-    def _train(self, step: TrainingStep, feed: Feed, epoch: int, reporter: _Reporter) -> dict[str, float]:
-        # Random numbers follow from the epoch alone, so that a resumed run draws what an uninterrupted one would.
-        torch.manual_seed(mix_seed(self.job.seed, epoch, self.workers.rank))
+    def _finish_epoch(self, epoch: int, figures: dict[str, float], test: Feed | None, trainee: Trainee) -> bool:
+        """Evaluate and keep what the epoch has come to; whether it was the last."""
+        self.keeper.announcer.hold()
+        if test is not None:
+            figures |= self._evaluate(test, epoch)
+        trainee.history.append(figures)
+        self.emit(EpochDone(figures))
+        last = epoch == self.job.num_epochs
+        if trainee.stopping is not None and trainee.stopping.update(figures):
+            last = True
+        if trainee.schedule is not None:
+            trainee.schedule.step(figures.get("test_loss", figures["train_loss"]))
+        self._debug(epoch)
+        self.keeper.save(trainee, epoch, last=last)
+        return last
+
+    def train(self, step: TrainingStep, feed: Feed, begin: Progress, reporter: Reporter) -> Progress | None:
+        """Train an epoch from `begin` on; where it was left if this worker or another was asked to stop."""
+        epoch = begin.epoch
         self.network.train()
-        sizes = global_batch_sizes(len(feed.source.samples), self.job.batch_size)
+        sizes = global_batch_sizes(len(feed.source.samples), self.job.batch_size)[begin.batch :]
         mine = self.workers.batch_sizes(len(feed.source.samples), self.job.batch_size)
-        generator = torch.Generator().manual_seed(mix_seed(self.job.seed, TRANSFORMS, epoch, self.workers.rank))
+        batches = feed.batches(mine[begin.batch :], epoch, sum(mine[: begin.batch]))
+        generator = self._random_numbers(begin)
+        reporter.begin_epoch(step.optimizer.param_groups[0]["lr"], begin.losses)
         before = time.perf_counter()
-        for number, (size, batch) in enumerate(zip(sizes, feed.batches(mine, epoch), strict=True), 1):
+        for number, (size, batch) in enumerate(zip(sizes, batches, strict=True), begin.batch + 1):
             images, target = self._prepared(batch, self.job.transforms, generator)
             waited = time.perf_counter() - before
-            trained = step(images, images if target is None else target, size)
+            trained = step(images, images if target is None else target, size, stop=self.asked_to_stop())
             reporter.add(epoch, number, trained, waited)
+            if trained.stop:
+                reporter.flush()
+                return Progress(epoch, number, reporter.losses, _states(generator, self.device))
             before = time.perf_counter()
-        return reporter.finish_epoch()
+        return None
+
+    def _random_numbers(self, begin: Progress) -> torch.Generator:
+        """Where the transforms draw from, with torch's own random numbers in the state that goes with it.
+
+        They follow from the epoch alone, so that a resumed run draws what an uninterrupted one would.
+        """
+        seed, rank = self.job.seed, self.workers.rank
+        torch.manual_seed(mix_seed(seed, begin.epoch, rank))
+        generator = torch.Generator().manual_seed(mix_seed(seed, TRANSFORMS, begin.epoch, rank))
+        if begin.random is not None:
+            own, of_torch, *of_device = begin.random
+            generator.set_state(own)
+            torch.set_rng_state(of_torch)
+            if of_device and self.device.type == "cuda":
+                torch.cuda.set_rng_state(of_device[0], self.device)
+        return generator
 
     def _prepared(
         self, batch: Batch, transforms: BatchTransforms, generator: torch.Generator | None
@@ -183,11 +214,12 @@ class Worker:
             for buffer, mean in zip(buffers, means.split([b.numel() for b in buffers]), strict=True):
                 buffer.copy_(mean.view_as(buffer))
 
-    def _optimizer(self, choice: Choice) -> torch.optim.Optimizer:
+    def _trainee(self, choice: Choice) -> Trainee:
+        job = self.job
         optimizer = choice.build([p for p in self.network.parameters() if p.requires_grad])
-        if self.job.schedule is not None:
-            self.schedule = self.job.schedule.build(optimizer, self.job.num_epochs)
-        return optimizer
+        schedule = None if job.schedule is None else job.schedule.build(optimizer, job.num_epochs)
+        stopping = job.stopping and EarlyStopping(job.stopping.patience, job.stopping.metric, job.stopping.min_delta)
+        return Trainee(self.network, optimizer, schedule, stopping, [])
 
     def _debug(self, epoch: int) -> None:
         interval = self.job.debug_interval
@@ -195,93 +227,11 @@ class Worker:
             path = Path(self.job.debug)
             write_dot(self.network, path.with_stem(f"{path.stem}_{epoch}"), statistics=True)
 
-    def _save(self, epoch: int, optimizer: torch.optim.Optimizer, *, last: bool) -> None:
-        job = self.job
-        due = job.save is not None and (epoch % job.interval == 0 or last)
-        if self.workers.rank or not (due or job.state_path):
-            return
-        checkpoint = Checkpoint(
-            epoch=epoch,
-            network=self.network.state_dict(),
-            layers=job.layers,
-            input_shape=job.network.input_shapes[0],
-            classes=job.classes,
-            optimizer=optimizer.state_dict(),
-            scheduler=self.schedule.state_dict() if self.schedule else {},
-            stopping=self.stopping.state_dict() if self.stopping else {},
-            history=self.history,
-            run_id=job.run_id,
-        )
-        path = checkpoints.checkpoint_path(job.save, epoch) if due and job.save is not None else None
-        self.writer.save(checkpoint, path, Path(job.state_path) if job.state_path else None)
 
-    def _resume(self, optimizer: torch.optim.Optimizer) -> None:
-        """Go on after the last epoch of this run, if workers were lost in it, else after that of an earlier one."""
-        job, state = self.job, None
-        if job.state_path and Path(job.state_path).exists():
-            state = checkpoints.load(job.state_path)
-        if (state is None or state.run_id != job.run_id) and job.resume_from is not None:
-            state = checkpoints.load(job.resume_from)
-        elif state is None or state.run_id != job.run_id:
-            return
-        checkpoints.load_into(self.network, state.network, job.resume_from or job.state_path or "")
-        optimizer.load_state_dict(state.optimizer)
-        if self.schedule is not None and state.scheduler:
-            self.schedule.load_state_dict(state.scheduler)
-        if self.stopping is not None and state.stopping:
-            self.stopping.load_state_dict(state.stopping)
-        self.history = list(state.history)
-        self.first_epoch = state.epoch + 1
-
-
-class _Reporter:
-    """Collects the steps of one worker and sends them on a few times a second.
-
-    Losses stay on the device until then: reading one makes the CPU wait for the GPU.
-    """
-
-    def __init__(self, emit: Emit):
-        self._emit = emit
-        self._started = time.perf_counter()
-        self._sent = 0.0
-        self._epoch_began = 0.0
-        self._losses: list[float] = []
-        self._steps: list[tuple[int, int, float, Trained, float]] = []
-
-    def add(self, epoch: int, batch: int, trained: Trained, waited: float) -> None:
-        seconds = time.perf_counter() - self._started
-        self._steps.append((epoch, batch, seconds, trained, waited))
-        if seconds - self._sent >= _SECONDS_BETWEEN_REPORTS:
-            self.flush()
-            self._sent = seconds
-
-    def flush(self) -> None:
-        if not self._steps:
-            return
-        trained = [step[3] for step in self._steps]
-        norms = torch.linalg.vector_norm(torch.stack([t.lengths for t in trained]), dim=1)
-        values = torch.stack([torch.stack([t.loss for t in trained]), norms]).T.tolist()
-        rows = [
-            BatchRow(epoch, batch, seconds, loss, norm, waited, trained.compute_seconds, trained.reduce_seconds)
-            for (epoch, batch, seconds, trained, waited), (loss, norm) in zip(self._steps, values, strict=True)
-        ]
-        self._steps.clear()
-        self._losses += [row.loss for row in rows]
-        self._emit(BatchesTrained(rows))
-        for row in rows:
-            if not math.isfinite(row.loss):
-                raise DivergenceError(
-                    f"the loss is {row.loss} in epoch {row.epoch}, batch {row.batch}. "
-                    "A smaller learning_rate or gradient_clip may help"
-                )
-
-    def finish_epoch(self) -> dict[str, float]:
-        """The epoch's mean loss over its batches, and its seconds."""
-        self.flush()
-        now = time.perf_counter() - self._started
-        figures = {"train_loss": sum(self._losses) / len(self._losses), "seconds": now - self._epoch_began}
-        self._losses, self._epoch_began = [], now
-        return figures
+def _states(generator: torch.Generator, device: torch.device) -> list[torch.Tensor]:
+    """The states of the random numbers of the transforms, of the CPU and, if it computes, of the GPU."""
+    of_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return [generator.get_state(), torch.get_rng_state(), *of_device]
 
 
 def _say_nothing(message: Message) -> None:

@@ -28,14 +28,16 @@ class Feed:
     shard: Shard
     device: torch.device
 
-    def batches(self, sizes: list[int], epoch: int | None) -> Iterator[Batch]:
+    def batches(self, sizes: list[int], epoch: int | None, skip: int = 0) -> Iterator[Batch]:
         """Batches on the device that computes; in the order of `epoch`, or the samples' own if it is None.
+
+        The first `skip` samples of the order are left out.
 
         Bytes that are pixels stay bytes, all other arrays become float32.
         """
         source = self.source
         pixels = source.target is not None and source.target.pixels
-        for batch in self.shard.batches(sizes, epoch):
+        for batch in self.shard.batches(sizes, epoch, skip):
             input = as_numbers(moved(batch.input, self.device), pixels=source.input.pixels)
             target = None if batch.target is None else moved(batch.target, self.device)
             if target is not None and source.target is not None:

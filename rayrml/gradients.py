@@ -17,10 +17,11 @@ Compression = Literal["none", "bf16"]
 # Large enough for the links' full speed, small enough that most of it travels while backward goes on.
 # Source: arXiv 2006.15704, section 5.2.
 BUCKET_BYTES = 25 * 2**20
+_NUM_NOTES = 3  # numbers that travel with the gradients: loss, weight, stop
 
 
 class SharedGradient:
-    """All gradients, the loss and its weight in one tensor, which workers add up bucket by bucket.
+    """All gradients, the loss, its weight and a wish in one tensor, which workers add up bucket by bucket.
 
     The buckets begin with the last parameters, as backward does, and each sets out as soon as its gradients are there.
     All workers send them in one order, whatever is ready first, also a worker whose part of the batch is empty.
@@ -29,12 +30,13 @@ class SharedGradient:
         parameters: whose gradients are shared; their `grad` is a view of `gradient` from now on.
         workers: who shares them.
         bucket_bytes: least size of a bucket, the last one apart.
-        compression: `bf16` sends gradients in 16 bits; loss and weight travel as they are.
+        compression: `bf16` sends gradients in 16 bits; the other numbers travel as they are.
 
     Attributes:
         gradient: all gradients, one after the other.
         loss: this worker's part of the loss, and all of it after `finish`; a scalar.
         weight: this worker's share of the batch, and the sum of the shares after `finish`; a scalar.
+        stop: 1 if this worker was asked to stop, and above 0 after `finish` if any worker was; a scalar.
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class SharedGradient:
         parameters = parameters[::-1]
         counts = [p.numel() for p in parameters]
         first = parameters[0]
-        self.everything = torch.zeros(sum(counts) + 2, dtype=first.dtype, device=first.device)
-        self.gradient, self.loss, self.weight = self.everything[:-2], self.everything[-2], self.everything[-1]
+        self.everything = torch.zeros(sum(counts) + _NUM_NOTES, dtype=first.dtype, device=first.device)
+        self.gradient = self.everything[:-_NUM_NOTES]
+        self.loss, self.weight, self.stop = self.everything[-_NUM_NOTES:]
         for parameter, piece in zip(parameters, self.gradient.split(counts), strict=True):
             # In the parameter's own order in memory (kernels have their channels together): fused optimizers go through
             # parameter and gradient side by side, and do not look at the strides.
@@ -59,10 +62,10 @@ class SharedGradient:
         numbers = [len(group) for group in groups]
         sent_as = torch.bfloat16 if compression == "bf16" and workers.size > 1 else None
         if sent_as is None:
-            sizes[-1] += 2
+            sizes[-1] += _NUM_NOTES
         else:
-            # Loss and weight stay exact, by themselves.
-            sizes, numbers = [*sizes, 2], [*numbers, 0]
+            # These stay exact, by themselves.
+            sizes, numbers = [*sizes, _NUM_NOTES], [*numbers, 0]
         self._buckets = [
             _Bucket(values, number, sent_as if number else None)
             for values, number in zip(self.everything.split(sizes), numbers, strict=True)

@@ -47,7 +47,7 @@ class Job:
         save: folder for checkpoints, None for none.
         interval: epochs between checkpoints.
         state_path: file in which the last finished epoch is kept, for when workers are lost or the run goes on later.
-        resume_from: file of the epoch after which the run goes on, None to begin anew.
+        resume_from: files that the run goes on from, the first one that will do; () to begin anew.
         data: the section of the configuration that says where predictions go.
         run_id: tells this run's files from those of others.
         decode_cpus: logical CPUs of a decoding task.
@@ -78,7 +78,7 @@ class Job:
     save: str | None
     interval: int
     state_path: str | None
-    resume_from: str | None
+    resume_from: tuple[str, ...]
     data: Data
     run_id: str
     decode_cpus: float

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rayrml.config import override, parse, read_json
+from rayrml.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from rayrml.plan import Plan
@@ -43,6 +44,8 @@ def run(
         ConfigError: mistakes in the configuration or the network file; all of them.
         DataError: files that are missing or cannot be read.
         ClusterError: Ray cannot do what is asked for.
+        DivergenceError: the loss is not a finite number any more.
+        KeyboardInterrupt: SIGINT or SIGTERM came; what training had come to is in `checkpoints.save`.
     """
     wanted = {**({} if num_workers is None else {"ray.num_workers": num_workers}), **(overrides or {})}
     raw = config if isinstance(config, Mapping) else read_json(config)
@@ -57,11 +60,12 @@ def run(
     if not verbose:
         cluster.quiet()  # before anything of Ray is imported that reads it then
     preparing = _Preparing(config, wanted, on_mistake)
-    with cluster.connected(parsed.ray, verbose=verbose) as allocation:
+    # Ray has a handler of its own for signals, which it sets when it starts.
+    with Interrupts(), cluster.connected(parsed.ray, verbose=verbose) as allocation, Interrupts() as interrupts:
         plan = preparing.result()
         from rayrml.runner import execute
 
-        return execute(plan, allocation, resume=resume, quiet=quiet)
+        return execute(plan, allocation, interrupts, resume=resume, quiet=quiet)
 
 
 class _Preparing:

@@ -51,11 +51,13 @@ class Started:
 
     Attributes:
         epoch: from 1.
+        batch: batches of it that are done.
         resumed: whether the run was asked to go on where an earlier one ended.
         history: the figures of the epochs before.
     """
 
     epoch: int
+    batch: int = 0
     resumed: bool = False
     history: tuple[dict[str, float], ...] = ()
 
@@ -111,13 +113,26 @@ class Saved:
 
 
 @dataclasses.dataclass(frozen=True)
+class Interrupted:
+    """The workers have ended early, as they were asked to.
+
+    Attributes:
+        epoch: the one that was under way.
+        batch: batches of it that are done.
+    """
+
+    epoch: int
+    batch: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Failed:
     """A worker met an error that starting again cannot cure."""
 
     error: Exception
 
 
-Message = Started | Phase | BatchesTrained | Evaluated | EpochDone | Saved | Failed
+Message = Started | Phase | BatchesTrained | Evaluated | EpochDone | Saved | Interrupted | Failed
 
 
 class RunLog:
@@ -127,6 +142,8 @@ class RunLog:
         history: the figures of each epoch: `epoch`, `train_loss`, `learning_rate`, `seconds` and, with test data,
             `test_loss` and the metric's name.
         saved: paths of the files that the run wrote, by kind.
+        trains: whether training has begun.
+        interrupted: where the workers have ended early, None if they have not.
     """
 
     def __init__(
@@ -150,7 +167,8 @@ class RunLog:
         self._since_shown = [0.0, 0.0, 0.0]
         self._train_file = _open(outfile, "train", append=append)
         self._test_file = _open(outfile, "test", append=append)
-        self._started = False
+        self.trains = False
+        self.interrupted: Interrupted | None = None
         self._seconds_before = 0.0
 
     def section(self, title: str, rows: Mapping[str, Any]) -> None:
@@ -190,10 +208,9 @@ class RunLog:
             case EpochDone(figures):
                 self.history.append(figures)
             case Saved(kind, path):
-                files = self.saved.setdefault(kind, [])
-                if path not in files:  # some are written anew after each epoch
-                    files.append(path)
-                self.line(f"Saved {kind}: {displayed(path)}")
+                self._file(kind, path)
+            case Interrupted():
+                self.interrupted = message
             case Failed(error):
                 raise error
 
@@ -232,6 +249,12 @@ class RunLog:
             f"[Data: {data}%; Compute: {compute}%; Grad/Comm: {reduce}%]"
         )
 
+    def _file(self, kind: str, path: str) -> None:
+        files = self.saved.setdefault(kind, [])
+        if path not in files:  # some are written anew after each epoch
+            files.append(path)
+        self.line(f"Saved {kind}: {displayed(path)}")
+
     def _evaluation(self, done: Evaluated) -> None:
         text = f"Eval  Epoch {_of(done.epoch, self.num_epochs)} : Batch {_of(done.num_batches, done.num_batches)}"
         figures = {}
@@ -248,15 +271,15 @@ class RunLog:
 
     def _rewind(self, started: Started) -> None:
         """Forget what was written of an epoch and later ones: they are done anew from the last one that was kept."""
-        epoch = started.epoch
-        if self._started or started.resumed:
+        if self.trains or started.resumed:
             self._end_bar()
-            why = "" if started.resumed else "A worker was lost: "
-            self.line(f"{why}Going on with epoch {epoch}")
-        self._started = True
+            why = "" if started.resumed and not self.trains else "A worker was lost: "
+            batch = f", batch {started.batch + 1}" if started.batch else ""
+            self.line(f"{why}Going on with epoch {started.epoch}{batch}")
+        self.trains = True
         self.history = list(started.history)
-        lines = _keep(self._train_file, epoch)
-        _keep(self._test_file, epoch)
+        lines = _keep(self._train_file, 5, (started.epoch, started.batch))
+        _keep(self._test_file, 1, (started.epoch - 1,))
         self._seconds_before = float(lines[-1].split()[2]) if lines else 0.0
 
     @property
@@ -318,15 +341,20 @@ def _open(outfile: str | None, kind: str, *, append: bool) -> IO[str] | None:
         raise DataError(Problem("neural_network.outfile", f"cannot write '{path}'. {error.strerror}")) from None
 
 
-def _keep(file: IO[str] | None, before: int) -> list[str]:
-    """Drop the lines of a log from epoch `before` on, and give the others."""
+def _keep(file: IO[str] | None, num_fields: int, until: tuple[int, ...]) -> list[str]:
+    """Drop the lines of a log that come after `until`, their first numbers, and give the others.
+
+    A line that was cut off when its process was killed is dropped, too.
+    """
     if file is None:
         return []
     file.seek(0)
-    lines = [line for line in file if int(line.split()[0]) < before]
+    whole = [line for line in file if line.endswith("\n") and len(line.split()) >= num_fields]
+    lines = [line for line in whole if tuple(map(int, line.split()[: len(until)])) <= until]
     file.seek(0)
     file.writelines(lines)
     file.truncate()
+    file.flush()
     return lines
 
 

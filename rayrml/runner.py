@@ -14,11 +14,12 @@ from typing import Any
 from rayrml import checkpoints, inference, sections, training
 from rayrml.cluster import Allocation
 from rayrml.dot import write_dot
-from rayrml.errors import ConfigError, Problem
+from rayrml.errors import ConfigError, DivergenceError, Problem
 from rayrml.inference import InferenceJob
+from rayrml.interrupts import Interrupts
 from rayrml.jobs import Job, destination
 from rayrml.plan import Plan, prepare
-from rayrml.run_log import RunLog, Saved, log_path
+from rayrml.run_log import Interrupted, RunLog, Saved, displayed, log_path
 from rayrml.workers import global_batch_sizes
 
 
@@ -54,13 +55,17 @@ def check(config: str | Path | Mapping[str, Any], *, overrides: Mapping[str, Any
     return prepare(config, overrides or {})
 
 
-def execute(plan: Plan, allocation: Allocation, *, resume: bool = False, quiet: bool = False) -> RunResult:
+def execute(
+    plan: Plan, allocation: Allocation, interrupts: Interrupts, *, resume: bool = False, quiet: bool = False
+) -> RunResult:
     """Do what a plan says with a part of the cluster that this process is connected to.
 
     Raises:
         ConfigError: the part does not suit the plan.
         DataError: files that cannot be read or written.
         ClusterError: workers were lost for good.
+        DivergenceError: the loss is not a finite number any more.
+        KeyboardInterrupt: the run was interrupted.
     """
     nn = plan.config.neural_network
     if plan.training and allocation.most_workers > len(plan.training.samples):
@@ -68,10 +73,8 @@ def execute(plan: Plan, allocation: Allocation, *, resume: bool = False, quiet: 
         raise ConfigError(Problem("ray.num_workers", message))
     num_batches = len(global_batch_sizes(len(plan.training.samples), nn.data.batch_size)) if plan.training else 0
     num_epochs = nn.num_epochs if plan.training else 1
-    resume_from = _resume_from(plan) if resume else None
-    log = RunLog(
-        nn.outfile, num_epochs=num_epochs, num_batches=num_batches, append=resume_from is not None, quiet=quiet
-    )
+    resume_from = _resume_from(plan) if resume else ()
+    log = RunLog(nn.outfile, num_epochs=num_epochs, num_batches=num_batches, append=bool(resume_from), quiet=quiet)
     try:
         sections.devices(log, allocation)
         sections.plan(log, plan, allocation.most_workers)
@@ -79,9 +82,9 @@ def execute(plan: Plan, allocation: Allocation, *, resume: bool = False, quiet: 
         if plan.is_inference:
             metrics: dict[str, float] = {"num_predictions": _predict(plan, allocation, log)}
         else:
-            if resume and resume_from is None:
+            if resume and not resume_from:
                 log.line("There is nothing to go on from: beginning with epoch 1")
-            _train(plan, allocation, log, resume_from)
+            _train(plan, allocation, log, resume_from=resume_from, interrupts=interrupts)
             metrics = dict(log.history[-1]) if log.history else {}
         log.line("All done (return value = 0).")
     finally:
@@ -93,18 +96,20 @@ def execute(plan: Plan, allocation: Allocation, *, resume: bool = False, quiet: 
     )
 
 
-def _resume_from(plan: Plan) -> Path | None:
+def _resume_from(plan: Plan) -> tuple[str, ...]:
     folder = _state_folder(plan)
     if folder is None:
         raise ConfigError(Problem("neural_network.checkpoints.save", "is missing. A run goes on from what is in there"))
-    return checkpoints.newest(folder)
+    return tuple(map(str, checkpoints.newest(folder)))
 
 
 def _state_folder(plan: Plan) -> str | None:
     return plan.config.ray.storage_path or plan.config.neural_network.checkpoints.save
 
 
-def _train(plan: Plan, allocation: Allocation, log: RunLog, resume_from: Path | None) -> None:
+def _train(
+    plan: Plan, allocation: Allocation, log: RunLog, *, resume_from: tuple[str, ...], interrupts: Interrupts
+) -> None:
     job = _job(plan, allocation, resume_from)
     if job.debug is not None:
         write_dot(plan.network, Path(job.debug))
@@ -112,19 +117,41 @@ def _train(plan: Plan, allocation: Allocation, log: RunLog, resume_from: Path | 
     with _storage(plan, allocation) as storage:
         folder = _state_folder(plan) or storage
         job = dataclasses.replace(job, state_path=str(checkpoints.state_path(folder)) if plan.training else None)
-        if allocation.in_driver:
-            training.run_in_driver(job, log, allocation)
-        else:
-            log.line(f"Starting {sections.workers(allocation)}")
-            training.run_on_workers(
-                job, log, allocation, storage=storage, name=plan.name, max_failures=plan.config.ray.max_failures
-            )
-        if job.state_path is not None:
-            # The run's last checkpoint holds the same.
-            Path(job.state_path).unlink(missing_ok=True)
+        interrupts.end_in_order(lambda: log.trains)
+        try:
+            if allocation.in_driver:
+                training.run_in_driver(job, log, allocation, interrupts)
+            else:
+                log.line(f"Starting {sections.workers(allocation)}")
+                retries = plan.config.ray.max_failures
+                training.run_on_workers(
+                    job, log, allocation, interrupts, storage=storage, name=plan.name, max_failures=retries
+                )
+        except DivergenceError as error:
+            raise DivergenceError(*error.problems, _last_kept(log, resume_from)) from None
+    if log.interrupted is not None:
+        log.line(_interruption(log.interrupted, _state_folder(plan)))
+        raise KeyboardInterrupt
+    if job.state_path is not None:
+        # The run's last checkpoint holds the same.
+        for path in (job.state_path, checkpoints.interrupted_path(Path(job.state_path).parent)):
+            Path(path).unlink(missing_ok=True)
 
 
-def _job(plan: Plan, allocation: Allocation, resume_from: Path | None) -> Job:
+def _last_kept(log: RunLog, resume_from: tuple[str, ...]) -> str:
+    """Where a run that went astray could go on from."""
+    kept = [*resume_from[-1:], *log.saved.get("checkpoint", [])]
+    return (
+        f"the last checkpoint before that is {displayed(kept[-1])}" if kept else "no checkpoint was saved before that"
+    )
+
+
+def _interruption(where: Interrupted, folder: str | None) -> str:
+    how = "`--resume` goes on from there" if folder else "Nothing is kept: there is no checkpoints.save"
+    return f"Interrupted after batch {where.batch} of epoch {where.epoch}. {how}"
+
+
+def _job(plan: Plan, allocation: Allocation, resume_from: tuple[str, ...]) -> Job:
     nn = plan.config.neural_network
     if plan.loss is None:
         raise RuntimeError("training and evaluation need a loss")
@@ -154,7 +181,7 @@ def _job(plan: Plan, allocation: Allocation, resume_from: Path | None) -> Job:
         save=nn.checkpoints.save if plan.training else None,
         interval=nn.checkpoints.interval,
         state_path=None,
-        resume_from=None if resume_from is None else str(resume_from),
+        resume_from=resume_from,
         data=nn.data,
         run_id=uuid.uuid4().hex,
         decode_cpus=allocation.decode_cpus,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import time
@@ -18,6 +19,8 @@ from rayrml.losses import Loss
 from rayrml.metrics import METRICS, Metric
 from rayrml.optimizers import needs_closure
 from rayrml.workers import Workers
+
+_STEPS_BEFORE_LOOKING = 3
 
 
 def as_target(target: torch.Tensor, loss: Loss) -> torch.Tensor:
@@ -50,12 +53,14 @@ class Trained:
         lengths: (P,) of the global batch's gradient before clipping, in each of the parameters; on the device.
         compute_seconds: time in forward, backward and update.
         reduce_seconds: time spent waiting for the gradients of other workers.
+        stop: whether all workers end after this step, because one was asked to.
     """
 
     loss: torch.Tensor
     lengths: torch.Tensor
     compute_seconds: float
     reduce_seconds: float
+    stop: bool = False
 
     @property
     def gradient_norm(self) -> torch.Tensor:
@@ -116,10 +121,16 @@ class TrainingStep:
             if shared
             else None
         )
+        self._asked = False
+        self._wishes: collections.deque[torch.Tensor] = collections.deque(maxlen=_STEPS_BEFORE_LOOKING)
 
-    def __call__(self, batch: torch.Tensor, target: torch.Tensor, num_samples: int) -> Trained:
-        """Update the network from this worker's part of a global batch of `num_samples`; the part may be empty."""
+    def __call__(self, batch: torch.Tensor, target: torch.Tensor, num_samples: int, *, stop: bool = False) -> Trained:
+        """Update the network from this worker's part of a global batch of `num_samples`; the part may be empty.
+
+        If one of the workers is asked to `stop`, all of them are told so after the same step.
+        """
         started = time.perf_counter()
+        self._asked = stop
         if self.by_closure:
             loss, lengths, exchanged = self._search(batch, target, num_samples)
         else:
@@ -128,7 +139,17 @@ class TrainingStep:
                 norm = torch.linalg.vector_norm(lengths)
                 torch.nn.utils.clip_grads_with_norm_(self.parameters, self.gradient_clip, norm)
             self.optimizer.step()
-        return Trained(loss, lengths, time.perf_counter() - started - exchanged, exchanged)
+        return Trained(loss, lengths, time.perf_counter() - started - exchanged, exchanged, self._all_stop())
+
+    def _all_stop(self) -> bool:
+        if self.shared is None or self.workers.size == 1:
+            return self._asked
+        if self.shared.stop.device.type == "cpu":
+            return self.shared.stop.item() > 0
+        # A number of the GPU is looked at some steps later, so that the CPU need not wait for it.
+        due = self._wishes[0].item() > 0 if len(self._wishes) == _STEPS_BEFORE_LOOKING else False
+        self._wishes.append(self.shared.stop.clone())
+        return due
 
     def _search(
         self, batch: torch.Tensor, target: torch.Tensor, num_samples: int
@@ -167,6 +188,8 @@ class TrainingStep:
         self, shared: SharedGradient, batch: torch.Tensor, target: torch.Tensor, num_samples: int
     ) -> tuple[torch.Tensor, float]:
         shared.begin()
+        if self._asked:
+            shared.stop.fill_(1.0)
         if len(batch):
             loss = self._loss(batch, target)
             # A number of the CPU stays there: moving it to the GPU would make the CPU wait.

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import ray
+import ray.exceptions
 import ray.train
 import torch
 from ray.train.torch import TorchTrainer, get_device
 
-from rayrml.cluster import Allocation, quiet
+from rayrml.cluster import Allocation, Shortage, quiet
 from rayrml.epochs import Worker
 from rayrml.errors import ClusterError, RayrmlError
+from rayrml.interrupts import Interrupts
 from rayrml.jobs import Job, Outputs
 from rayrml.memory import keep_freed_memory
 from rayrml.predictions import start_writer
 from rayrml.run_log import Failed, Message, Phase, RunLog
 from rayrml.workers import Workers
+
+_SECONDS_BETWEEN_QUESTIONS = 0.25
 
 
 def warm_up() -> None:
@@ -27,19 +32,27 @@ def warm_up() -> None:
     import torch._dynamo  # noqa: F401
 
 
-def run_in_driver(job: Job, log: RunLog, allocation: Allocation) -> None:
+def run_in_driver(job: Job, log: RunLog, allocation: Allocation, interrupts: Interrupts) -> None:
     """Train with the driver itself as the only worker, through the same trainer and function as many workers use."""
     device = torch.device(allocation.driver_device)
 
     def loop(config: dict[str, Any]) -> None:
         keep_freed_memory()
-        Worker(job, Workers(), device, emit=log.receive, outputs=Outputs()).run()
+        asked = lambda: interrupts.requested  # noqa: E731
+        Worker(job, Workers(), device, emit=log.receive, outputs=Outputs(), asked_to_stop=asked).run()
 
     TorchTrainer(loop, train_loop_config={}, scaling_config=ray.train.ScalingConfig(num_workers=0)).fit()
 
 
 def run_on_workers(
-    job: Job, log: RunLog, allocation: Allocation, *, storage: str, name: str, max_failures: int
+    job: Job,
+    log: RunLog,
+    allocation: Allocation,
+    interrupts: Interrupts,
+    *,
+    storage: str,
+    name: str,
+    max_failures: int,
 ) -> None:
     """Train on Ray Train's workers; what they say is shown here, by the driver.
 
@@ -49,35 +62,25 @@ def run_on_workers(
     """
     actor: Any = ray.remote(_Mailbox)
     mailbox = actor.options(num_cpus=0).remote()
-    node_id = ray.get_runtime_context().get_node_id()
-    writer = start_writer(node_id) if job.predicts else None
+    run = ray.train.RunConfig(
+        name=name,
+        storage_path=storage,
+        failure_config=ray.train.FailureConfig(max_failures=max_failures),
+        logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+    )
     trainer = TorchTrainer(
         _worker_loop,
-        train_loop_config={
-            "job": ray.put(job),
-            "mailbox": mailbox,
-            "writer": writer,
-            "verbose": allocation.verbose,
-        },
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=allocation.num_workers,
-            use_gpu=allocation.use_gpu,
-            resources_per_worker=dict(allocation.resources_per_worker),
-            placement_strategy=allocation.placement_strategy,
-            accelerator_type=allocation.accelerator_type,
-        ),
-        run_config=ray.train.RunConfig(
-            name=name,
-            storage_path=storage,
-            failure_config=ray.train.FailureConfig(max_failures=max_failures),
-            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
-        ),
+        train_loop_config=_parcel(job, mailbox, allocation),
+        scaling_config=_scaling(allocation),
+        run_config=run,
     )
     fit = _Background(trainer.fit)
+    shortage = Shortage(allocation, log.line)
     try:
         while fit.running:
-            for message in ray.get(mailbox.take.remote()):
+            for message in ray.get(mailbox.take.remote(wish=interrupts.requested)):
                 log.receive(message)
+            shortage.look()
             fit.wait(0.1)
         for message in ray.get(mailbox.take.remote()):
             log.receive(message)
@@ -87,6 +90,22 @@ def run_on_workers(
         raise
     if fit.error is not None:
         raise _explained(fit.error) from fit.error
+
+
+def _parcel(job: Job, mailbox: Any, allocation: Allocation) -> dict[str, Any]:
+    """What workers are sent."""
+    writer = start_writer(ray.get_runtime_context().get_node_id()) if job.predicts else None
+    return {"job": ray.put(job), "mailbox": mailbox, "writer": writer, "verbose": allocation.verbose}
+
+
+def _scaling(allocation: Allocation) -> ray.train.ScalingConfig:
+    return ray.train.ScalingConfig(
+        num_workers=allocation.num_workers,
+        use_gpu=allocation.use_gpu,
+        resources_per_worker=dict(allocation.resources_per_worker),
+        placement_strategy=allocation.placement_strategy,
+        accelerator_type=allocation.accelerator_type,
+    )
 
 
 def _worker_loop(config: dict[str, Any]) -> None:
@@ -106,7 +125,8 @@ def _worker_loop(config: dict[str, Any]) -> None:
 
     try:
         job: Job = ray.get(config["job"])
-        Worker(job, workers, get_device(), emit=emit, outputs=Outputs(config["writer"])).run()
+        asked = _Wish(mailbox)
+        Worker(job, workers, get_device(), emit=emit, outputs=Outputs(config["writer"]), asked_to_stop=asked).run()
     except (RayrmlError, torch.OutOfMemoryError) as error:
         ray.get(mailbox.put.remote(Failed(error)))
         raise
@@ -118,21 +138,43 @@ class _Mailbox:
 
     def __init__(self) -> None:
         self._messages: list[Message] = []
+        self._wish = False
         self._stopped = False
 
     def put(self, message: Message) -> None:
         if message != Phase(""):
             self._messages.append(message)
 
-    def take(self) -> list[Message]:
+    def take(self, wish: bool = False) -> list[Message]:
+        self._wish = wish
         messages, self._messages = self._messages, []
         return messages
+
+    def wish(self) -> bool:
+        return self._wish
 
     def stop(self) -> None:
         self._stopped = True
 
     def stopped(self) -> bool:
         return self._stopped
+
+
+class _Wish:
+    """Whether the driver wishes the workers to stop, as it was a moment ago: asking again and again costs nothing."""
+
+    def __init__(self, mailbox: Any):
+        self._mailbox = mailbox
+        self._asked = time.monotonic()
+        self._answer = mailbox.wish.remote()
+        self._wish = False
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if not self._wish and now - self._asked >= _SECONDS_BETWEEN_QUESTIONS:
+            self._wish = bool(ray.get(self._answer))
+            self._asked, self._answer = now, self._mailbox.wish.remote()
+        return self._wish
 
 
 class _Background:
@@ -161,10 +203,14 @@ class _Background:
 def _explained(error: BaseException) -> BaseException:
     """A worker's own error instead of the ones that Ray wrapped around it."""
     failures = getattr(error, "worker_failures", None) or {}
-    for rank in sorted(failures):
-        cause = getattr(failures[rank], "cause", failures[rank])
+    causes = [getattr(failures[rank], "cause", failures[rank]) for rank in sorted(failures)]
+    for cause in causes:
         if isinstance(cause, RayrmlError | torch.OutOfMemoryError):
             return cause
+    for cause in (*causes, error):
+        # Ray ends processes before the machine's memory is full, and tells in a long text.
+        if isinstance(cause, ray.exceptions.OutOfMemoryError) or "out of memory" in str(cause):
+            return MemoryError(str(cause))
     if failures:
         rank = min(failures)
         reason = str(failures[rank]).strip().splitlines()[-1]

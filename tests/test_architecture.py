@@ -19,13 +19,14 @@ LEVELS = [
         "early_stopping",
         "findings",
         "memory",
+        "interrupts",
     ],
     ["gradients"],
     ["network", "steps", "checkpoints", "cluster", "run_log", "data"],
     ["assembly"],
     ["keras_weights", "predictions", "dot", "datasets"],
     ["jobs", "inference", "plan"],
-    ["feeding"],
+    ["feeding", "keeping", "reporting"],
     ["epochs"],
     ["training", "sections"],
     ["runner"],
@@ -41,7 +42,7 @@ ROOMS_OF_LIBRARY = {
     "matplotlib": {"plots"},
     "torchvision": set(),
 }
-WITHOUT_TORCH = {"errors", "lookup", "config", "launch", "cli", "__init__", "__main__"}
+WITHOUT_TORCH = {"interrupts", "errors", "lookup", "config", "launch", "cli", "__init__", "__main__"}
 
 
 def modules():

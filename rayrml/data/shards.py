@@ -31,12 +31,13 @@ class Batch(NamedTuple):
 class Shard(Protocol):
     """What gives a worker its batches."""
 
-    def batches(self, sizes: Sequence[int], epoch: int | None) -> Iterator[Batch]:
+    def batches(self, sizes: Sequence[int], epoch: int | None, skip: int = 0) -> Iterator[Batch]:
         """Batches of these sizes; each of the shard's samples comes once.
 
         Args:
             sizes: samples in each batch; zeros are allowed and give empty batches.
             epoch: which of the training orders, None for the shard's own order.
+            skip: samples at the beginning of the order that are left out.
         """
         ...
 
@@ -59,12 +60,12 @@ class ResidentShard:
         self.positions = positions
         self.seed = seed
 
-    def batches(self, sizes: Sequence[int], epoch: int | None) -> Iterator[Batch]:
+    def batches(self, sizes: Sequence[int], epoch: int | None, skip: int = 0) -> Iterator[Batch]:
         """Batches in the order of `epoch`, which follows from the seed and the epoch alone."""
         order = torch.arange(len(self.inputs)) if epoch is None else self._order(epoch)
         picked = order.to(self.inputs.device)
         numbers = self.positions[order.numpy()]
-        start = 0
+        start = skip
         for some in _together(sizes, self.inputs[:1].nbytes):
             end = start + sum(some)
             inputs = self.inputs.index_select(0, picked[start:end]).split(some)
@@ -111,13 +112,13 @@ class StreamedShard:
         self.num_epochs = num_epochs
         self._begun: dict[int, Ahead[tuple[np.ndarray, ...]]] = {}
 
-    def batches(self, sizes: Sequence[int], epoch: int | None) -> Iterator[Batch]:
+    def batches(self, sizes: Sequence[int], epoch: int | None, skip: int = 0) -> Iterator[Batch]:
         """Batches in the order of `epoch`, which follows from the seed and the epoch alone."""
-        mine = self._order(epoch)
+        mine = self._order(epoch)[skip:]
         if not len(mine):
             yield from [Batch(torch.empty(0), None, mine)] * len(sizes)
             return
-        blocks = self._begun.pop(epoch, None) if epoch is not None else None
+        blocks = self._begun.pop(epoch, None) if epoch is not None and not skip else None
         blocks = blocks or Ahead(self.read(mine))
         try:
             start = 0

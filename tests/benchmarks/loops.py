@@ -14,13 +14,14 @@ from torch.nn import functional
 import rayrml
 from rayrml.cluster import Allocation
 from rayrml.data.shards import ResidentShard
-from rayrml.epochs import Worker, _Reporter
+from rayrml.epochs import Worker
 from rayrml.feeding import Feed
 from rayrml.jobs import Job, Outputs
+from rayrml.keeping import Progress
 from rayrml.plan import Plan
+from rayrml.reporting import Reporter
 from rayrml.run_log import RunLog
 from rayrml.runner import _job
-from rayrml.steps import TrainingStep
 from rayrml.workers import Workers, global_batch_sizes
 
 ALONE = Allocation(
@@ -62,10 +63,8 @@ class RayrmlLoop:
         self.worker = Worker(job, workers, cpu, emit=self.log.receive, outputs=Outputs())
         self.feed = Feed(job.training, shard, cpu)
         worker = self.worker
-        self.step = TrainingStep(
-            worker.network, worker.loss, worker.optimizer, workers=workers, autocast=worker.autocast
-        )
-        self.reporter = _Reporter(worker.emit)
+        self.step = worker.training_step(worker.trainee)
+        self.reporter = Reporter(worker.emit)
         self.epoch = 0
         self.loss = float("nan")
 
@@ -73,10 +72,9 @@ class RayrmlLoop:
         """Train an epoch; its seconds."""
         self.epoch += 1
         started = time.perf_counter()
-        figures = self.worker._train(self.step, self.feed, self.epoch, self.reporter)
-        seconds = time.perf_counter() - started
-        self.loss = figures["train_loss"]
-        return seconds
+        self.worker.train(self.step, self.feed, Progress(self.epoch), self.reporter)
+        self.loss = self.reporter.finish_epoch()["train_loss"]
+        return time.perf_counter() - started
 
 
 class HandWrittenLoop:

@@ -1,0 +1,52 @@
+"""Signals that end a run: the first lets it finish its step and keep what it has, the second ends it at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_PATIENCE = 10.0  # seconds for a step and a checkpoint; who stops jobs kills them after little more
+
+
+class Interrupts:
+    """What SIGINT and SIGTERM do for as long as this is entered; only in the main thread, others get no signals.
+
+    Attributes:
+        requested: whether an orderly end was asked for.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._orderly: Callable[[], bool] = lambda: False
+        self._timer: threading.Timer | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def end_in_order(self, possible: Callable[[], bool]) -> None:
+        """Let the first signal ask for an orderly end whenever that is `possible`, instead of raising at once."""
+        self._orderly = possible
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested or not self._orderly():
+            raise KeyboardInterrupt
+        self.requested = True
+        # An evaluation or a step may take longer than anybody waits.
+        self._timer = threading.Timer(_PATIENCE, signal.raise_signal, [signal.SIGINT])
+        self._timer.daemon = True
+        self._timer.start()

@@ -1,0 +1,75 @@
+"""What training steps have to say, collected and sent on a few times a second."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import torch
+
+from rayrml.errors import DivergenceError
+from rayrml.run_log import BatchesTrained, BatchRow, Emit
+from rayrml.steps import Trained
+
+_SECONDS_BETWEEN_REPORTS = 0.25
+
+
+class Reporter:
+    """Collects the steps of one worker and sends them on a few times a second.
+
+    Losses stay on the device until then: reading one makes the CPU wait for the GPU.
+
+    Attributes:
+        losses: of the epoch's batches that were sent on.
+    """
+
+    def __init__(self, emit: Emit):
+        self._emit = emit
+        self._started = time.perf_counter()
+        self._sent = 0.0
+        self._epoch_began = 0.0
+        self.losses: list[float] = []
+        self._rate = 0.0
+        self._steps: list[tuple[int, int, float, Trained, float]] = []
+
+    def begin_epoch(self, rate: float, losses: Sequence[float] = ()) -> None:
+        """Steps from now on belong to an epoch of which the `losses` of some batches are known already."""
+        self._rate = rate
+        self.losses = list(losses)
+        self._epoch_began = time.perf_counter() - self._started
+
+    def add(self, epoch: int, batch: int, trained: Trained, waited: float) -> None:
+        """Take a step that waited so many seconds for its batch."""
+        seconds = time.perf_counter() - self._started
+        self._steps.append((epoch, batch, seconds, trained, waited))
+        if seconds - self._sent >= _SECONDS_BETWEEN_REPORTS:
+            self.flush()
+            self._sent = seconds
+
+    def flush(self) -> None:
+        """Send what there is. Raises DivergenceError if one of the losses is not finite."""
+        if not self._steps:
+            return
+        trained = [step[3] for step in self._steps]
+        norms = torch.linalg.vector_norm(torch.stack([t.lengths for t in trained]), dim=1)
+        values = torch.stack([torch.stack([t.loss for t in trained]), norms]).T.tolist()
+        rows = [
+            BatchRow(epoch, batch, seconds, loss, norm, waited, trained.compute_seconds, trained.reduce_seconds)
+            for (epoch, batch, seconds, trained, waited), (loss, norm) in zip(self._steps, values, strict=True)
+        ]
+        self._steps.clear()
+        self.losses += [row.loss for row in rows]
+        self._emit(BatchesTrained(rows))
+        for row in rows:
+            if not math.isfinite(row.loss):
+                raise DivergenceError(
+                    f"the loss is {row.loss} in epoch {row.epoch}, batch {row.batch}, at a learning rate of "
+                    f"{self._rate:g}. A smaller learning_rate or gradient_clip may help"
+                )
+
+    def finish_epoch(self) -> dict[str, float]:
+        """The epoch's mean loss over its batches, and its seconds."""
+        self.flush()
+        seconds = time.perf_counter() - self._started - self._epoch_began
+        return {"train_loss": sum(self.losses) / len(self.losses), "seconds": seconds}

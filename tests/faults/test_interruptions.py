@@ -1,0 +1,143 @@
+"""Runs that are told to end: they finish a step, keep what they have, and go on later as if nothing had been."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+import rayrml
+from rayrml import checkpoints
+from tests.conftest import write_config
+from tests.faults.runs import (
+    CLASSES,
+    NUM_BATCHES,
+    NUM_TEST,
+    NUM_TRAINING,
+    assert_same_weights,
+    assert_whole_logs,
+    config_in,
+    logged,
+    when,
+)
+
+pytestmark = [pytest.mark.faults, pytest.mark.ray]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, write_digits):
+    path = tmp_path_factory.mktemp("interrupted")
+    write_digits(path / "training", "training", CLASSES, NUM_TRAINING // 3)
+    write_digits(path / "testing", "testing", CLASSES, NUM_TEST // 3)
+    return path
+
+
+@pytest.fixture(scope="module")
+def straight(ray_cluster, folder):
+    """Folders of runs that nothing happened to, by number of workers and preloading."""
+    folders = {}
+    for num_workers, preload in ((1, True), (1, False), (2, True)):
+        out = folder / f"straight_{num_workers}_{preload}"
+        rayrml.run(config_in(folder, out), num_workers=num_workers, overrides={"data.preload": preload}, quiet=True)
+        folders[num_workers, preload] = out
+    return folders
+
+
+def interrupted(config, out, after, **options):
+    """Run until so many batches are logged, then press Ctrl-C; where the run was then."""
+    with pytest.raises(KeyboardInterrupt):
+        watch = when(lambda: len(logged(out)) >= after, lambda: os.kill(os.getpid(), signal.SIGINT))
+        rayrml.run(config, quiet=True, **options)
+    watch.join()
+    state = checkpoints.load(out / "model" / "interrupted.pt")
+    return state.epoch + 1, state.unfinished["batch"]
+
+
+@pytest.mark.parametrize(("num_workers", "preload"), [(1, True), (1, False), (2, True)])
+def test_a_run_goes_on_within_an_epoch_as_if_it_had_not_been_interrupted(straight, folder, num_workers, preload):
+    out = folder / f"hurt_{num_workers}_{preload}"
+    options = {"num_workers": num_workers, "overrides": {"data.preload": preload}}
+    config = config_in(folder, out)
+    # Small steps are quick: without a delay the signal might come when the run is over.
+    config["neural_network"]["num_epochs"] = 400
+    epoch, batch = interrupted(config, out, NUM_BATCHES + 1, **options)
+    assert logged(out)[-1][:2] == (epoch, batch)
+    resumed_to = max(epoch, 4)
+    config["neural_network"]["num_epochs"] = resumed_to
+    result = rayrml.run(config, resume=True, quiet=True, **options)
+    assert result.metrics["epoch"] == resumed_to
+    assert_whole_logs(out, resumed_to)
+    whole = straight[num_workers, preload]
+    if resumed_to > 4:
+        whole = folder / f"long_{num_workers}_{preload}"
+        rayrml.run(config_in(folder, whole, num_epochs=resumed_to), quiet=True, **options)
+    assert_same_weights(out, whole, resumed_to, 0.0 if num_workers == 1 else 1e-6)
+    assert logged(out) == logged(whole) or num_workers > 1
+    assert not list((out / "model").glob("interrupted*"))
+
+
+def test_other_workers_go_on_after_the_last_whole_epoch(straight, folder):
+    out = folder / "other_workers"
+    config = config_in(folder, out)
+    config["neural_network"]["num_epochs"] = 400
+    epoch, _ = interrupted(config, out, NUM_BATCHES + 1, overrides={"data.preload": True})
+    config["neural_network"]["num_epochs"] = epoch
+    rayrml.run(config, num_workers=2, resume=True, overrides={"data.preload": True}, quiet=True)
+    assert_whole_logs(out, epoch)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_command_with_a_checkpoint_and_leaves_no_process(folder, tmp_path, number):
+    config = config_in(folder, tmp_path / "out")
+    config["neural_network"]["num_epochs"] = 10_000
+    command = [sys.executable, "-m", "rayrml", str(write_config(tmp_path / "config.json", config))]
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        for line in run.stdout:
+            if "Train Epoch [    2/" in line:
+                break
+        processes = psutil.Process(run.pid).children(recursive=True)
+        began = time.monotonic()
+        run.send_signal(number)
+        out, err = run.communicate(timeout=60)
+        seconds = time.monotonic() - began
+    assert (run.returncode, err) == (130, "rayrml: interrupted\n")
+    told = re.search(r"Interrupted after batch (\d+) of epoch (\d+)\. `--resume` goes on from there", out)
+    state = checkpoints.load(tmp_path / "out" / "model" / "interrupted.pt")
+    assert (state.unfinished["batch"], state.epoch + 1) == tuple(map(int, told.groups()))
+    assert seconds < 15
+    _, alive = psutil.wait_procs(processes, timeout=15)
+    assert not alive
+
+
+def test_a_second_signal_ends_the_command_at_once(folder, tmp_path):
+    # Steps of many seconds: a batch of everything, again and again, is one search of this optimizer.
+    config = config_in(folder, tmp_path / "out")
+    config["neural_network"]["optimizer"] = {"type": "Hessian", "max_iterations": 10**6, "max_func_eval": 10**6}
+    config["neural_network"]["optimizer"] |= {"absolute_tolerance": 1e-300, "relative_tolerance": 1e-300}
+    config["neural_network"]["data"] |= {"transforms": [], "preload": True}
+    command = [sys.executable, "-m", "rayrml", str(write_config(tmp_path / "config.json", config))]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        for line in run.stdout:
+            if "into memory" in line:
+                break
+        time.sleep(3)
+        processes = psutil.Process(run.pid).children(recursive=True)
+        began = time.monotonic()
+        run.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        run.send_signal(signal.SIGTERM)
+        _, err = run.communicate(timeout=60)
+        seconds = time.monotonic() - began
+    assert run.returncode == 130
+    assert err.endswith("rayrml: interrupted\n")
+    assert "Traceback" not in err
+    assert seconds < 8
+    _, alive = psutil.wait_procs(processes, timeout=15)
+    assert not alive
