@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import ray
 
@@ -78,7 +78,8 @@ def connected(config: Ray, *, verbose: bool = False) -> Iterator[Allocation]:
     ours = not ray.is_initialized()
     address = config.address or os.environ.get("RAY_ADDRESS")
     if ours:
-        _initialize(address, verbose)
+        with _loopback(address):
+            _initialize(address, verbose)
     try:
         taken = allocate(config, ray.cluster_resources(), _num_nodes(), attached=address is not None)
         yield dataclasses.replace(taken, verbose=verbose)
@@ -186,6 +187,24 @@ def _initialize(address: str | None, verbose: bool) -> None:
         raise ClusterError(f"cannot start or reach {place}. {reason}{_token_hint(address)}") from None
 
 
+@contextlib.contextmanager
+def _loopback(address: str | None) -> Iterator[None]:
+    """Let a private Ray listen to this machine alone, as Ray does by itself on other systems than Linux."""
+    constants: Any = sys.modules.get("ray._private.ray_constants")
+    before = (os.environ.get(_CLUSTERS), getattr(constants, "ENABLE_RAY_CLUSTER", None))
+    if address is None and before[0] is None:
+        os.environ[_CLUSTERS] = "0"
+        if before[1] is not None:
+            constants.ENABLE_RAY_CLUSTER = False  # Ray read the variable when it was imported
+    try:
+        yield
+    finally:
+        if before[0] is None:
+            os.environ.pop(_CLUSTERS, None)
+        if before[1] is not None:
+            constants.ENABLE_RAY_CLUSTER = before[1]
+
+
 def _token_hint(address: str | None) -> str:
     if address and os.environ.get("RAY_AUTH_MODE") is None:
         return ". If the cluster uses token authentication: export RAY_AUTH_MODE=token"
@@ -202,4 +221,5 @@ def quiet() -> None:
         data.DataContext.get_current().enable_progress_bars = False
 
 
+_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _QUIET = {"RAY_DATA_LOG_LEVEL": "ERROR", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}

@@ -1,5 +1,6 @@
 """Runs that are told to end: they finish a step, keep what they have, and go on later as if nothing had been."""
 
+import contextlib
 import os
 import re
 import signal
@@ -90,6 +91,16 @@ def test_other_workers_go_on_after_the_last_whole_epoch(straight, folder):
     assert_whole_logs(out, epoch)
 
 
+def _addresses(processes):
+    """What these processes listen on."""
+    found = set()
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            connections = process.net_connections(kind="inet")
+            found |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+    return found
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_command_with_a_checkpoint_and_leaves_no_process(folder, tmp_path, number):
     config = config_in(folder, tmp_path / "out")
@@ -103,6 +114,7 @@ def test_a_signal_ends_the_command_with_a_checkpoint_and_leaves_no_process(folde
             if "Train Epoch [    2/" in line:
                 break
         processes = psutil.Process(run.pid).children(recursive=True)
+        assert _addresses([psutil.Process(run.pid), *processes]) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
         began = time.monotonic()
         run.send_signal(number)
         out, err = run.communicate(timeout=60)

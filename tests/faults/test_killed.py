@@ -1,0 +1,170 @@
+"""Processes that are killed: of workers, which are started again, and of the driver, which the user starts again."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+
+import rayrml
+from rayrml import checkpoints
+from tests.conftest import write_config
+from tests.faults.runs import (
+    CLASSES,
+    NUM_BATCHES,
+    NUM_TEST,
+    NUM_TRAINING,
+    assert_same_weights,
+    assert_whole_logs,
+    config_in,
+    logged,
+    training_workers,
+    when,
+)
+
+pytestmark = [pytest.mark.faults, pytest.mark.ray]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, write_digits):
+    path = tmp_path_factory.mktemp("killed")
+    write_digits(path / "training", "training", CLASSES, NUM_TRAINING // 3)
+    write_digits(path / "testing", "testing", CLASSES, NUM_TEST // 3)
+    return path
+
+
+def on_train_workers(num_workers):
+    """Settings with which also one worker is a process of Ray Train."""
+    return {"ray.num_workers": num_workers, "ray.resources_per_worker": {"CPU": 0.3}, "data.preload": True}
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_run_whose_worker_is_killed_ends_as_if_it_had_not_been(ray_cluster, folder, num_workers):
+    hurt, whole = folder / f"hurt_{num_workers}", folder / f"whole_{num_workers}"
+    settings = on_train_workers(num_workers)
+    num_epochs = 60
+    killed = []
+
+    def kill():
+        victim = training_workers()[-1]
+        os.kill(victim.pid, signal.SIGKILL)
+        killed.append(victim.pid)
+
+    watch = when(lambda: len(logged(hurt)) > 2 * NUM_BATCHES, kill)
+    rayrml.run(config_in(folder, hurt, num_epochs=num_epochs), overrides=settings, quiet=True)
+    watch.join()
+    assert killed
+    rayrml.run(config_in(folder, whole, num_epochs=num_epochs), overrides=settings, quiet=True)
+    assert_whole_logs(hurt, num_epochs)
+    assert_same_weights(hurt, whole, num_epochs, 0.0 if num_workers == 1 else 1e-6)
+    if num_workers == 1:
+        assert logged(hurt) == logged(whole)
+
+
+def test_workers_that_are_lost_too_often_end_the_run_with_a_reason(ray_cluster, folder):
+    out = folder / "too_often"
+    settings = on_train_workers(1) | {"ray.max_failures": 0}
+    when(lambda: len(logged(out)) > 2, lambda: os.kill(training_workers()[-1].pid, signal.SIGKILL))
+    with pytest.raises(rayrml.ClusterError, match="worker 0 failed, and starting again did not help") as caught:
+        rayrml.run(config_in(folder, out, num_epochs=400), overrides=settings, quiet=True)
+    assert caught.value.exit_code == 4
+
+
+def test_a_driver_that_is_killed_goes_on_where_it_was(ray_cluster, folder, tmp_path):
+    """Three times within training, wherever it may be then; in the end all is as if it had run through."""
+    config = config_in(folder, tmp_path / "out", num_epochs=40)
+    config["neural_network"]["data"]["preload"] = True
+    command = [sys.executable, "-m", "rayrml", str(write_config(tmp_path / "config.json", config)), "--resume"]
+    draw = random.Random(0)
+    for _ in range(3):
+        _killed_after(command, tmp_path, draw.uniform(0, 0.4))
+    done = subprocess.run(command, cwd=tmp_path, env=_alone(), capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_whole_logs(tmp_path / "out", 40)
+    whole = tmp_path / "whole"
+    rayrml.run(config_in(folder, whole, num_epochs=40), overrides={"data.preload": True}, quiet=True)
+    assert_same_weights(tmp_path / "out", whole, 40)
+    assert logged(tmp_path / "out") == logged(whole)
+
+
+def _killed_after(command, cwd, seconds):
+    """Start the command, and kill it some time after its first batch; nothing that it announced may be lost."""
+    with subprocess.Popen(command, cwd=cwd, env=_alone(), stdout=subprocess.PIPE, text=True) as run:
+        lines = []
+        reader = threading.Thread(target=lambda: lines.extend(run.stdout), daemon=True)
+        reader.start()
+        deadline = time.monotonic() + 120
+        while not any("Train Epoch" in line for line in list(lines)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(seconds)
+        processes = psutil.Process(run.pid).children(recursive=True)
+        run.kill()
+        reader.join(timeout=30)
+    announced = [int(epoch) for epoch in re.findall(r"Eval  Epoch \[ *(\d+)/", "".join(lines))]
+    kept = checkpoints.newest(cwd / "out" / "model")
+    assert max(announced, default=0) <= max((checkpoints.load(path).epoch for path in kept), default=0)
+    # Ray's agents take longer to notice; they hold no data.
+    working = [p for p in processes if "Agent" not in _name(p)]
+    _, alive = psutil.wait_procs(working, timeout=30)
+    assert not alive
+
+
+def _name(process):
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def _alone():
+    return {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+
+
+_SAVING = """
+import sys, torch
+from pathlib import Path
+from rayrml.checkpoints import Checkpoint, Writer
+folder = Path(sys.argv[1])
+writer = Writer(lambda path: print(path.stem, flush=True))
+network = {"dense.weight": torch.zeros(int(sys.argv[2]))}
+print("ready", flush=True)
+for epoch in range(1, 10_000):
+    network["dense.weight"] += 1
+    writer.save(Checkpoint(epoch, network, [], (1,)), folder / f"model_checkpoint_{epoch}.pt", folder / "last_epoch.pt")
+"""
+
+
+def test_a_process_that_is_killed_while_it_saves_leaves_whole_checkpoints(tmp_path):
+    """At twenty random moments; what it said to be saved is there, and all that is there can be loaded."""
+    draw = random.Random(0)
+    for round in range(20):
+        folder = tmp_path / str(round)
+        folder.mkdir()
+        command = [sys.executable, "-c", _SAVING, str(folder), str(draw.choice([1_000, 300_000]))]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(draw.uniform(0.0, 0.15))
+            process.kill()
+            announced = [line.strip() for line in process.stdout]
+        for path in folder.glob("*.pt"):
+            state = checkpoints.load(path)
+            assert (state.network["dense.weight"] == state.epoch).all()
+        assert all((folder / f"{name}.pt").exists() for name in announced)
+        if announced[:-1]:
+            # The state is written after the checkpoint, before the next one.
+            assert checkpoints.load(folder / "last_epoch.pt").epoch >= int(announced[-2].rpartition("_")[2])
+
+
+def test_a_log_line_that_was_cut_off_is_written_again(ray_cluster, folder, tmp_path):
+    out = tmp_path / "out"
+    rayrml.run(config_in(folder, out, num_epochs=2), quiet=True)
+    log = out / "out_train.txt"
+    log.write_text(log.read_text() + "3 1 0.5 0.")
+    rayrml.run(config_in(folder, out, num_epochs=3), resume=True, quiet=True)
+    assert_whole_logs(out, 3)
