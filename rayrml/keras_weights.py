@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import os
 import re
 import zipfile
@@ -20,6 +19,7 @@ from rayrml import graph as graphs
 from rayrml.checkpoints import LoadReport
 from rayrml.errors import DataError, Problem
 from rayrml.graph import Graph, KerasPath
+from rayrml.json_values import decode
 from rayrml.layers.layer import Layer, Weight
 from rayrml.network import Network
 
@@ -106,7 +106,7 @@ def _read(path: Path, graph: Graph, place: str) -> tuple[list[_Stored], bool]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                graph = graphs.read(json.loads(archive.read("config.json")), str(path))
+                graph = graphs.read(decode(archive.read("config.json"), f"{path}: config.json"), str(path))
                 with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
                     return list(_keras_3_groups(file, graph, ())), False
         with h5py.File(path) as file:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rayrml.config import override, parse, read_json
+from rayrml.config import override, parse
+from rayrml.json_values import read_json
 
 if TYPE_CHECKING:
     from rayrml.plan import Plan

@@ -19,6 +19,7 @@ from typing import Any
 import pydantic
 
 from rayrml.errors import ConfigError, Problem
+from rayrml.json_values import shown
 
 Table = Mapping[str, Callable[..., Any]]
 
@@ -66,7 +67,7 @@ def find(table: Table, name: Any, path: str) -> str:
     rows = {row.casefold(): row for row in table}
     if isinstance(name, str) and name.casefold() in rows:
         return rows[name.casefold()]
-    raise ConfigError(Problem(path, f"unknown name {json.dumps(name, default=str)}. {suggestion(str(name), table)}"))
+    raise ConfigError(Problem(path, f"unknown name {shown(name)}. {suggestion(str(name), table)}"))
 
 
 def validate(model: type[pydantic.BaseModel], values: Mapping[str, Any], path: str, takes: str) -> dict[str, Any]:
@@ -157,7 +158,7 @@ def _message(item: Any, model: type[pydantic.BaseModel], loc: list[int | str], t
     )
     if item["type"] == "value_error":
         return message
-    return f"expected {message}, got {json.dumps(item['input'], default=str)}"
+    return f"expected {message}, got {shown(item['input'])}"
 
 
 def _owner(model: type[pydantic.BaseModel], loc: list[int | str]) -> type[pydantic.BaseModel] | None:

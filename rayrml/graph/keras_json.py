@@ -109,6 +109,8 @@ def _read_entry(item: Any, number: int, where: str, problems: list[Problem]) -> 
         problems.append(Problem(where, f"{entry}: {error}"))
     if _is_operation(item):
         _become_operation(entry)
+    elif class_name == INPUT and entry.calls:
+        problems.append(Problem(f"{where}.inbound_nodes", f"{entry}: an input takes nothing from other layers"))
     elif any(call.constants() for call in entry.calls):
         message = f"{entry}: a call with other arguments than tensors and 'training' cannot be honoured"
         problems.append(Problem(f"{where}.inbound_nodes", message))
