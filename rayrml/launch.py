@@ -46,7 +46,7 @@ def run(
         ClusterError: Ray cannot do what is asked for.
     """
     wanted = {**({} if num_workers is None else {"ray.num_workers": num_workers}), **(overrides or {})}
-    raw = config if isinstance(config, Mapping) else read_json(config)
+    raw = read_json(config) if isinstance(config, str | Path) else config
     parsed, mistakes = parse(override(raw, wanted))
     if parsed is None or mistakes:
         from rayrml.plan import prepare

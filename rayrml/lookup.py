@@ -23,6 +23,7 @@ from rayrml.json_values import shown
 
 Table = Mapping[str, Callable[..., Any]]
 
+_MOST_PROBLEMS = 50
 _STRICT = pydantic.ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
 
 
@@ -115,9 +116,15 @@ def problems(
     found: dict[str, list[str]] = {}
     for item in error.errors(include_url=False):
         loc = _json_location(item["loc"], values, item["type"])
-        where = ".".join([path, *map(str, loc)]) if path else ".".join(map(str, loc))
+        keys = [str(key) or "''" for key in loc]
+        where = ".".join([path, *keys] if path else keys)
         found.setdefault(where, []).append(_message(item, model, loc, takes))
-    return [Problem(where, " or ".join(dict.fromkeys(messages))) for where, messages in found.items()]
+    listed = [Problem(where, " or ".join(dict.fromkeys(messages))) for where, messages in found.items()]
+    if len(listed) <= _MOST_PROBLEMS:
+        return listed
+    # Long lists of which nothing is as it should be.
+    more = f"and {len(listed) - _MOST_PROBLEMS} more mistakes of this kind"
+    return [*listed[:_MOST_PROBLEMS], Problem(listed[_MOST_PROBLEMS].where, more)]
 
 
 def suggestion(name: str, allowed: Iterable[str], takes: str = "Expected one of") -> str:
@@ -135,19 +142,25 @@ def _json_location(loc: tuple[int | str, ...], values: Any, kind: str) -> list[i
     place: Any = values
     for i, part in enumerate(loc):
         last = i == len(loc) - 1
-        inside: Any = dict(enumerate(place)) if isinstance(place, list | tuple) else place
-        if isinstance(inside, Mapping) and part in inside:
-            place = inside[part]
+        if _holds(place, part):
+            place = place[part]
         elif not (last and kind == "missing"):
             continue
         kept.append(part)
     return kept
 
 
+def _holds(place: Any, part: int | str) -> bool:
+    if isinstance(place, list | tuple):
+        return isinstance(part, int) and part < len(place)
+    return isinstance(place, Mapping) and part in place
+
+
 def _message(item: Any, model: type[pydantic.BaseModel], loc: list[int | str], takes: str) -> str:
     if item["type"] == "extra_forbidden":
         owner = _owner(model, loc[:-1])
-        return f"unknown key. {suggestion(str(loc[-1]), owner.model_fields if owner else (), takes)}"
+        names = [field.alias or name for name, field in owner.model_fields.items()] if owner else []
+        return f"unknown key. {suggestion(str(loc[-1]), names, takes)}"
     if item["type"] == "missing":
         return "this key is missing and has no default"
     message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")

@@ -82,8 +82,8 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]
     Raises:
         ConfigError, DataError: every mistake that can be found.
     """
-    raw = config if isinstance(config, Mapping) else read_json(config)
-    stem = "run" if isinstance(config, Mapping) else Path(config).stem
+    raw = read_json(config) if isinstance(config, str | Path) else config
+    stem = Path(config).stem if isinstance(config, str | Path) else "run"
     parsed, mistakes = parse(override(raw, overrides))
     if parsed is None:
         raise ConfigError(*mistakes)

@@ -10,13 +10,13 @@ from typing import Any
 
 _NUMBERS = [
     0, 1, -1, 2, 3, 5, 7, 8, 31, 32, 64, 255, 1000, 65_536, 10**6, 2**31 - 1, 2**31, 2**32, 10**12, 2**62, 2**63 - 1,
-    2**63, 2**64, 10**30, -2, -(2**31), -(10**12), -(2**63) - 1, 10**400, 0.5, 1.5, -0.5, -0.0, 1e-300, 1e38, 1e39, 1e308,
+    2**63, 2**64, 10**30, -2, -(2**31), -(10**12), -(2**63) - 1, 10**400, 0.5, 1.5, -0.5, -0.0, 1e-300, 1e38, 1e308,
     float("inf"), float("-inf"), float("nan"),
 ]  # fmt: skip
 _STRINGS = [
-    "", " ", ".", "..", "/", "//", "~", "x", "0", "-1", "true", "null", "None", "same", "valid", "causal", "relu",
+    "", " ", ".", "..", "x", "0", "-1", "true", "null", "None", "same", "valid", "causal", "relu",
     "softmax", "channels_first", "layers", "\0", "a\0b", "\n", "\ud800", "\udcff", "\ufeff", "\U0001f600", "é" * 300,
-    "a" * 100_000, "a/b", "/" * 5000, "file://", "file:///\0", "s3://bucket/x", "http://[", "%00", "__class__",
+    "a" * 100_000, "a/b", "a/" * 5000, "file://", "file:///\0", "s3://bucket/x", "http://[", "%00", "__class__",
     "constructor", "forward",
 ]  # fmt: skip
 _MAKERS: list[Callable[[random.Random], Any]] = [
@@ -121,7 +121,9 @@ def _same_kind(r: random.Random, container: Any, key: Any, places: Any, corpus: 
     if isinstance(value, bool):
         container[key] = not value
     elif isinstance(value, int | float):
-        container[key] = r.choice([value + 1, value - 1, -value, value * 10, value * 1000, 0, value // 2, value * 10**9])
+        container[key] = r.choice(
+            [value + 1, value - 1, -value, value * 10, value * 1000, 0, value // 2, value * 10**9]
+        )
     elif isinstance(value, str):
         others = [v for c, k in places if isinstance(v := c[k], str)]
         container[key] = r.choice([value.upper(), value[:-1], value + "x", value * 2, f" {value}", *others])
