@@ -7,6 +7,7 @@ import io
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,10 +116,10 @@ def _read(path: Path, graph: Graph, place: str) -> tuple[list[_Stored], bool]:
             return list(_keras_2_groups(_member(file, "model_weights") if "model_weights" in file else file)), True
     except FileNotFoundError:
         raise DataError(Problem(place, f"no such file: '{path}'")) from None
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(
-            Problem(place, f"'{path}' is not a file of Keras's weights, or a damaged one. {error}")
-        ) from None
+    except (OSError, LookupError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        message = f"'{path}' is not a file of Keras's weights, or a damaged one. {reason}"
+        raise DataError(Problem(place, message)) from None
 
 
 def _keras_2_groups(file: h5py.Group) -> Iterator[_Stored]:
