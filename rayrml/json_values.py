@@ -27,12 +27,9 @@ def read_json(path: str | Path, where: str = "") -> Any:
         content = Path(path).read_bytes()
     except (OSError, ValueError) as error:  # of a path that cannot be one
         reason = getattr(error, "strerror", None) or error
-        what = (
-            Problem(where, f"cannot read '{path}'. {reason}")
-            if where
-            else Problem(str(path), f"cannot be read. {reason}")
-        )
-        raise DataError(what) from None
+        if where:
+            raise DataError(Problem(where, f"cannot read '{path}'. {reason}")) from None
+        raise DataError(Problem(str(path) or "''", f"cannot be read. {reason}")) from None
     return decode(content, str(path))
 
 

@@ -276,6 +276,9 @@ def _input_shape(layer: graphs.Layer, given: Sequence[int | None] | None, channe
     """
     if layer.declared_shape is not None:
         return held_shape(tuple(layer.declared_shape[1:]))
+    if given is not None and (not given or any(size is not None and size < 1 for size in given)):
+        message = f"expected an input of shape (C, *spatial), without 0, got {format_shape(tuple(given))}"
+        raise ConfigError(_located(layer, Problem("", message)))
     if given is not None:
         return held_shape(tuple(given)) if channels_first else tuple(given)
     message = "its shape is declared nowhere. Expected 'batch_input_shape' [null, height, width, channels]"
