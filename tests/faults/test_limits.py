@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import rayrml
-from rayrml.errors import ConfigError
+from rayrml import checkpoints
+from rayrml.errors import ConfigError, DataError
 from rayrml.memory import available_memory
 from rayrml.network import build_network
 from rayrml.plan import prepare
@@ -152,3 +153,32 @@ def test_a_shape_has_at_least_one_axis_and_no_axis_without_cells(target):
     assert found.startswith("layers.1.target_shape: Reshape 'row'")
     with pytest.raises(ConfigError, match=r"layers\.0: .*expected an input of shape"):
         build_network([layer("Dense", units=2)], ())
+
+
+@pytest.mark.parametrize(
+    ("class_name", "config"),
+    [
+        ("RandomUniform", {"minval": 1, "maxval": 0}),
+        ("RandomUniform", {"minval": -1e308, "maxval": 1e308}),
+        ("TruncatedNormal", {"stddev": -1}),
+        ("VarianceScaling", {"scale": -1}),
+        ("Constant", {"value": 1e308}),
+    ],
+)
+def test_initial_weights_that_cannot_be_drawn_are_refused_with_their_place(class_name, config):
+    initializer = {"class_name": class_name, "config": config}
+    (found,) = mistakes(network(layer("Dense", units=2, kernel_initializer=initializer)))
+    assert found.startswith("layers.1.kernel_initializer")
+
+
+@pytest.mark.parametrize(("ends", "what"), [("input_layers", "inputs"), ("output_layers", "outputs")])
+def test_a_model_has_inputs_and_outputs(ends, what):
+    model = {"class_name": "Functional", "config": {"layers": network(layer("Flatten")), ends: [[]]}}
+    assert mistakes(model) == [f"layers: the model has no {what}. Expected at least one"]
+
+
+def test_a_damaged_checkpoint_says_what_is_wrong_in_it(tmp_path):
+    saved = {"epoch": "3", "layers": [], "input_shape": (4,), "history": {}, "network": {"w": torch.zeros(1)}}
+    torch.save(saved, tmp_path / "a.pt")
+    with pytest.raises(DataError, match=r"a\.pt' is a damaged checkpoint: what it holds as epoch, history is not"):
+        checkpoints.load(tmp_path / "a.pt")
