@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import pickle
 import threading
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,6 +17,16 @@ from torch import nn
 from rayrml.errors import ConfigError, DataError, Problem
 
 _FORMAT = 1
+_KINDS = {
+    "epoch": int,
+    "input_shape": tuple,
+    "classes": tuple,
+    "optimizer": Mapping,
+    "scheduler": Mapping,
+    "stopping": Mapping,
+    "history": list,
+    "run_id": str,
+}
 
 
 @dataclasses.dataclass
@@ -199,7 +208,8 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
         raise DataError(Problem(place, f"no such file: '{path}'")) from None
     except OSError as error:
         raise DataError(Problem(place, f"cannot read '{path}'. {error.strerror or error}")) from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:
+        # From UnpicklingError to AssertionError: it depends on the byte that is wrong.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(Problem(place, f"'{path}' is no checkpoint, or a damaged one. {reason}")) from None
     if not isinstance(content, Mapping):
@@ -212,6 +222,9 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
     if missing:
         raise DataError(Problem(place, f"'{path}' is no checkpoint of rayrml: it has no {', '.join(sorted(missing))}"))
     fields = {name: value for name, value in content.items() if name in names}
+    wrong = [name for name, kinds in _KINDS.items() if name in fields and not isinstance(fields[name], kinds)]
+    if wrong:
+        raise DataError(Problem(place, f"'{path}' is a damaged checkpoint: what it holds as {', '.join(wrong)} is not"))
     fields["network"] = _tensors(fields["network"], path, place)
     return Checkpoint(**fields)
 

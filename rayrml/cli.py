@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import rayrml
-from rayrml.config import override, read_json
+from rayrml.config import override
 from rayrml.errors import ConfigError, Problem, RayrmlError
+from rayrml.json_values import read_json
 
 _VERBS = ("run", "check", "export-weights")
 _INTERRUPTED, _OUT_OF_MEMORY, _BUG = 130, 5, 1

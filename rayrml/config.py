@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlparse
 
@@ -25,7 +24,8 @@ from pydantic import (
     PositiveInt,
 )
 
-from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.errors import ConfigError, Problem
+from rayrml.json_values import refused
 from rayrml.lookup import problems
 
 
@@ -232,31 +232,15 @@ class Config(Section):
     schema_: str | None = Field(default=None, alias="$schema", description="for editors; not used by rayrml")
 
 
-def read_json(path: str | Path, where: str = "") -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        DataError: the file cannot be read.
-        ConfigError: it is not JSON; names the line and the column.
-    """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        place = f"{path}, line {error.lineno}, column {error.colno}"
-        raise ConfigError(Problem(place, f"not valid JSON. {error.msg}")) from None
-    except UnicodeDecodeError:
-        raise ConfigError(Problem(str(path), "not valid JSON. Expected UTF-8 text")) from None
-    except RecursionError:
-        raise ConfigError(Problem(str(path), "not usable JSON. It is nested too deeply")) from None
-    except OSError as error:
-        raise DataError(Problem(where or str(path), f"cannot read '{path}'. {error.strerror}")) from None
-
-
 def override(raw: Any, overrides: Mapping[str, Any]) -> Any:
     """A copy of the file's object in which each dotted key has the value given.
 
     Keys are counted from `neural_network`, but for those that begin with `ray.` or `neural_network.`.
+
+    Raises:
+        ConfigError: the file's object is no JSON, or a key's place is no object.
     """
+    _refuse(raw)
     raw = json.loads(json.dumps(raw))
     for key, value in overrides.items():
         parts = key.split(".")
@@ -273,15 +257,22 @@ def override(raw: Any, overrides: Mapping[str, Any]) -> Any:
     return raw
 
 
+def _refuse(raw: Any) -> None:
+    if found := refused(raw):
+        raise ConfigError(*found)
+
+
 def parse(raw: Any) -> tuple[Config | None, list[Problem]]:
     """The configuration in a file's object, with every mistake found.
 
     With mistakes, the configuration is what is left when the faulty values are taken out, so that the rest can be
     checked too; None if too little is left.
     """
-    found: list[Problem] = []
+    found = refused(raw)
     if not isinstance(raw, Mapping):
-        return None, [Problem("", "expected an object with the key 'neural_network'")]
+        return None, [Problem("configuration", "expected an object with the key 'neural_network'")]
+    if found:
+        return None, found
     values = dict(raw)
     # What spans several keys is only checked once each of them is right, so mistakes can come to light in rounds.
     for _round in range(4):

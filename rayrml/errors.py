@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from typing import ClassVar
+
+_MOST_CHARACTERS = 2000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -14,7 +17,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.message}" if self.where else self.message
+        return _line(f"{self.where}: {self.message}" if self.where else self.message)
 
 
 class RayrmlError(Exception):
@@ -57,3 +60,17 @@ class DivergenceError(RayrmlError):
     """The training loss is not a finite number any more."""
 
     exit_code = 6
+
+
+def _line(text: str) -> str:
+    """`text` as one line that a terminal can show: what a file or its name holds may be anything, and of any length."""
+    if len(text) > _MOST_CHARACTERS:
+        half = _MOST_CHARACTERS // 2
+        text = f"{text[:half]} ... {text[-half:]}"
+    return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def _printable(character: str) -> str:
+    """Itself, but for line ends, other control characters and halves of surrogate pairs."""
+    control = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+    return repr(character)[1:-1] if control else character

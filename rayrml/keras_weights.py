@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from rayrml import graph as graphs
 from rayrml.checkpoints import LoadReport
 from rayrml.errors import DataError, Problem
 from rayrml.graph import Graph, KerasPath
+from rayrml.json_values import decode
 from rayrml.layers.layer import Layer, Weight
 from rayrml.network import Network
 
@@ -106,7 +107,7 @@ def _read(path: Path, graph: Graph, place: str) -> tuple[list[_Stored], bool]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                graph = graphs.read(json.loads(archive.read("config.json")), str(path))
+                graph = graphs.read(decode(archive.read("config.json"), f"{path}: config.json"), str(path))
                 with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
                     return list(_keras_3_groups(file, graph, ())), False
         with h5py.File(path) as file:
@@ -115,10 +116,10 @@ def _read(path: Path, graph: Graph, place: str) -> tuple[list[_Stored], bool]:
             return list(_keras_2_groups(_member(file, "model_weights") if "model_weights" in file else file)), True
     except FileNotFoundError:
         raise DataError(Problem(place, f"no such file: '{path}'")) from None
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(
-            Problem(place, f"'{path}' is not a file of Keras's weights, or a damaged one. {error}")
-        ) from None
+    except (OSError, LookupError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        message = f"'{path}' is not a file of Keras's weights, or a damaged one. {reason}"
+        raise DataError(Problem(place, message)) from None
 
 
 def _keras_2_groups(file: h5py.Group) -> Iterator[_Stored]:

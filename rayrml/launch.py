@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rayrml.config import override, parse, read_json
+from rayrml.config import override, parse
 from rayrml.interrupts import Interrupts
+from rayrml.json_values import read_json
 
 if TYPE_CHECKING:
     from rayrml.plan import Plan
@@ -48,7 +49,7 @@ def run(
         KeyboardInterrupt: SIGINT or SIGTERM came; what training had come to is in `checkpoints.save`.
     """
     wanted = {**({} if num_workers is None else {"ray.num_workers": num_workers}), **(overrides or {})}
-    raw = config if isinstance(config, Mapping) else read_json(config)
+    raw = read_json(config) if isinstance(config, str | Path) else config
     parsed, mistakes = parse(override(raw, wanted))
     if parsed is None or mistakes:
         from rayrml.plan import prepare

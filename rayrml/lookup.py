@@ -19,9 +19,11 @@ from typing import Any
 import pydantic
 
 from rayrml.errors import ConfigError, Problem
+from rayrml.json_values import shown
 
 Table = Mapping[str, Callable[..., Any]]
 
+_MOST_PROBLEMS = 50
 _STRICT = pydantic.ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
 
 
@@ -66,7 +68,7 @@ def find(table: Table, name: Any, path: str) -> str:
     rows = {row.casefold(): row for row in table}
     if isinstance(name, str) and name.casefold() in rows:
         return rows[name.casefold()]
-    raise ConfigError(Problem(path, f"unknown name {json.dumps(name, default=str)}. {suggestion(str(name), table)}"))
+    raise ConfigError(Problem(path, f"unknown name {shown(name)}. {suggestion(str(name), table)}"))
 
 
 def validate(model: type[pydantic.BaseModel], values: Mapping[str, Any], path: str, takes: str) -> dict[str, Any]:
@@ -114,9 +116,15 @@ def problems(
     found: dict[str, list[str]] = {}
     for item in error.errors(include_url=False):
         loc = _json_location(item["loc"], values, item["type"])
-        where = ".".join([path, *map(str, loc)]) if path else ".".join(map(str, loc))
+        keys = [str(key) or "''" for key in loc]
+        where = ".".join([path, *keys] if path else keys)
         found.setdefault(where, []).append(_message(item, model, loc, takes))
-    return [Problem(where, " or ".join(dict.fromkeys(messages))) for where, messages in found.items()]
+    listed = [Problem(where, " or ".join(dict.fromkeys(messages))) for where, messages in found.items()]
+    if len(listed) <= _MOST_PROBLEMS:
+        return listed
+    # Long lists of which nothing is as it should be.
+    more = f"and {len(listed) - _MOST_PROBLEMS} more mistakes of this kind"
+    return [*listed[:_MOST_PROBLEMS], Problem(listed[_MOST_PROBLEMS].where, more)]
 
 
 def suggestion(name: str, allowed: Iterable[str], takes: str = "Expected one of") -> str:
@@ -134,19 +142,25 @@ def _json_location(loc: tuple[int | str, ...], values: Any, kind: str) -> list[i
     place: Any = values
     for i, part in enumerate(loc):
         last = i == len(loc) - 1
-        inside: Any = dict(enumerate(place)) if isinstance(place, list | tuple) else place
-        if isinstance(inside, Mapping) and part in inside:
-            place = inside[part]
+        if _holds(place, part):
+            place = place[part]
         elif not (last and kind == "missing"):
             continue
         kept.append(part)
     return kept
 
 
+def _holds(place: Any, part: int | str) -> bool:
+    if isinstance(place, list | tuple):
+        return isinstance(part, int) and part < len(place)
+    return isinstance(place, Mapping) and part in place
+
+
 def _message(item: Any, model: type[pydantic.BaseModel], loc: list[int | str], takes: str) -> str:
     if item["type"] == "extra_forbidden":
         owner = _owner(model, loc[:-1])
-        return f"unknown key. {suggestion(str(loc[-1]), owner.model_fields if owner else (), takes)}"
+        names = [field.alias or name for name, field in owner.model_fields.items()] if owner else []
+        return f"unknown key. {suggestion(str(loc[-1]), names, takes)}"
     if item["type"] == "missing":
         return "this key is missing and has no default"
     message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
@@ -157,7 +171,7 @@ def _message(item: Any, model: type[pydantic.BaseModel], loc: list[int | str], t
     )
     if item["type"] == "value_error":
         return message
-    return f"expected {message}, got {json.dumps(item['input'], default=str)}"
+    return f"expected {message}, got {shown(item['input'])}"
 
 
 def _owner(model: type[pydantic.BaseModel], loc: list[int | str]) -> type[pydantic.BaseModel] | None:

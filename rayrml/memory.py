@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -13,7 +15,7 @@ _CONTAINER = Path("/sys/fs/cgroup")
 
 
 def available_memory() -> int:
-    """Bytes that this process can still take: of the machine, or of its container if that has less."""
+    """Bytes that this process can still take: of the machine, or of its container or its own limit if that has less."""
     free = int(psutil.virtual_memory().available)
     with contextlib.suppress(OSError, ValueError):  # no container, or "max": no limit
         limit = int((_CONTAINER / "memory.max").read_text())
@@ -22,7 +24,27 @@ def available_memory() -> int:
         # What files have left in memory makes room when it is needed.
         files = sum(int(count) for name, count in lines if name in ("active_file", "inactive_file"))
         free = min(free, limit - used + files)
-    return max(free, 0)
+    return max(int(min(free, *_own_limits())), 0)
+
+
+def _own_limits() -> Iterator[float]:
+    """What is left of the limits that were set for this process (`ulimit -v`, `-d`); infinity where there is none."""
+    try:
+        import resource
+    except ImportError:  # of systems that are no Unix
+        return
+    for kind, taken in ((resource.RLIMIT_AS, "VmSize:"), (resource.RLIMIT_DATA, "VmData:")):
+        limit, _ = resource.getrlimit(kind)
+        yield math.inf if limit == resource.RLIM_INFINITY else limit - _status(taken)
+
+
+def _status(name: str) -> int:
+    """Bytes that the system counts for this process under `name`; 0 where it does not tell."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def keep_freed_memory() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,11 +13,15 @@ from rayrml import graph as graphs
 from rayrml import layers as tables
 from rayrml.errors import ConfigError, Problem
 from rayrml.graph import Graph
+from rayrml.json_values import read_json
 from rayrml.layers.activations import linear, relu
 from rayrml.layers.convolution import Convolution
-from rayrml.layers.layer import Layer, format_shape
+from rayrml.layers.layer import BYTES_OF_FLOAT, Layer, expect_countable, format_shape
 from rayrml.layers.layout import Shape, held_shape, keras_shape, to_held, to_keras
 from rayrml.layers.pooling import MaxPooling
+from rayrml.memory import available_memory, human_bytes
+
+_OUTPUT = "its output for one sample,"
 
 
 class Row(NamedTuple):
@@ -56,8 +59,6 @@ class Network(torch.nn.Module):
         self.name = graph.name
         self.graph = graph
         self._names = _module_names(modules)
-        # A layer may have the name of one of torch's own methods; only this way in takes every name.
-        self._modules.update({self._names[name]: module for name, module in modules.items()})
         self.channels_first = any(module.channels_first for module in modules.values())
         self.shapes = tuple(map(keras_shape, shapes) if self.channels_first else shapes)
         self.input_shapes = tuple(self.shapes[i] for i in graph.inputs)
@@ -68,6 +69,9 @@ class Network(torch.nn.Module):
             for name, module in modules.items()
             for attribute, penalty in module.penalties.items()
         ]
+        # A layer may have the name of an attribute or of one of torch's own methods. Only this way in takes every name,
+        # and only when all attributes are there.
+        self._modules.update({self._names[name]: module for name, module in modules.items()})
 
     @property
     def num_parameters(self) -> int:
@@ -116,6 +120,28 @@ class Network(torch.nn.Module):
                 return f"the network takes inputs of shape {wanted}, channels first, got {format_shape(tuple(given))}"
         return None
 
+    def outputs_of(self, *shapes: Sequence[int | None]) -> tuple[Shape, ...]:
+        """The shapes of the outputs for inputs of `shapes` (C, *spatial), which fit. Nothing is computed.
+
+        Raises:
+            ConfigError: a layer cannot take what the layers before it make of such inputs.
+        """
+        modules = self.layers()
+        given = dict(zip(self.graph.inputs, shapes, strict=True))
+        found: list[Shape] = []
+        for i, node in enumerate(self.graph.nodes):
+            if i in given:
+                found.append(held_shape(given[i]) if self.channels_first else tuple(given[i]))
+                continue
+            layer, inputs = self.graph.layers[node.layer], [found[j] for j in node.inputs]
+            try:
+                found.append(modules[layer.name].result_shape(*inputs))
+                expect_countable(found[-1], _OUTPUT)
+            except ConfigError as error:
+                raise ConfigError(*(_located(layer, p, inputs) for p in error.problems)) from None
+        outputs = [found[i] for i in self.graph.outputs]
+        return tuple(map(keras_shape, outputs) if self.channels_first else outputs)
+
     def penalty(self) -> torch.Tensor | None:
         """The sum of the regularizers of all weights that are trained, a scalar; None if there are none."""
         modules: dict[str, Any] = self._modules
@@ -159,9 +185,10 @@ def build_network(
 
     Raises:
         ConfigError: everything that is wrong with the JSON, each with its place.
+        DataError: the file cannot be read.
     """
     if isinstance(layers, str | Path):
-        return build(graphs.read(_parse(Path(layers)), str(layers)), input_shape)
+        return build(graphs.read(read_json(layers), str(layers)), input_shape)
     return build(graphs.read(layers), input_shape)
 
 
@@ -169,7 +196,8 @@ def build(graph: Graph, input_shape: Sequence[int | None] | None = None) -> Netw
     """The network of a graph, with initial weights.
 
     Raises:
-        ConfigError: unknown layers, keys that they do not take, and inputs that do not fit.
+        ConfigError: unknown layers, keys that they do not take, inputs that do not fit, and weights that fit into no
+            memory.
     """
     choices = _choose(graph)
     channels_first = any(choice.channels_first for choice in choices.values())
@@ -186,20 +214,35 @@ def build(graph: Graph, input_shape: Sequence[int | None] | None = None) -> Netw
             if layer.name not in modules:
                 modules[layer.name] = tables.build(choices[layer.name], *given)
             shapes.append(modules[layer.name].result_shape(*given))
+            expect_countable(shapes[-1], _OUTPUT)
         except ConfigError as error:
             raise ConfigError(*(_located(layer, p, given) for p in error.problems)) from None
+    _initialize(graph, modules, choices)
     _fix_modes(graph, modules)
     _defer_relu(graph, modules)
     return Network(graph, modules, shapes)
 
 
-def _parse(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(Problem(str(path), f"cannot be read: {error.strerror}")) from None
-    except ValueError as error:
-        raise ConfigError(Problem(str(path), f"is not JSON: {error}")) from None
+def _initialize(graph: Graph, modules: dict[str, Layer], choices: Mapping[str, tables.Choice]) -> None:
+    """Give all weights memory and values, if this process can have as much.
+
+    Raises:
+        ConfigError: it cannot, or the JSON asks for values that there are not.
+    """
+    places = {layer.name: layer for layer in graph.layers}
+    sizes = {name: BYTES_OF_FLOAT * sum(w.numel() for w in _weights(module)) for name, module in modules.items()}
+    largest = max(sizes, key=sizes.__getitem__, default="")
+    # While a layer is drawn, its weights are there twice: as Keras and as torch has them.
+    needed, free = sum(sizes.values()) + sizes.get(largest, 0), available_memory()
+    if needed > free:
+        has = f"{human_bytes(sizes[largest])} of the {human_bytes(needed)} that the network's initial weights need"
+        message = f"its weights take {has}, but {human_bytes(free)} are free. Expected smaller layers"
+        raise ConfigError(_located(places[largest], Problem("", message)))
+    for name, module in modules.items():
+        try:
+            tables.initialize(module, choices[name])
+        except ConfigError as error:
+            raise ConfigError(*(_located(places[name], p) for p in error.problems)) from None
 
 
 def _choose(graph: Graph) -> dict[str, tables.Choice]:
@@ -233,6 +276,9 @@ def _input_shape(layer: graphs.Layer, given: Sequence[int | None] | None, channe
     """
     if layer.declared_shape is not None:
         return held_shape(tuple(layer.declared_shape[1:]))
+    if given is not None and (not given or any(size is not None and size < 1 for size in given)):
+        message = f"expected an input of shape (C, *spatial), without 0, got {format_shape(tuple(given))}"
+        raise ConfigError(_located(layer, Problem("", message)))
     if given is not None:
         return held_shape(tuple(given)) if channels_first else tuple(given)
     message = "its shape is declared nowhere. Expected 'batch_input_shape' [null, height, width, channels]"
@@ -283,12 +329,14 @@ def _steps(graph: Graph, names: Mapping[str, str]) -> tuple[_Step, ...]:
 
 
 def _module_names(layers: Iterable[str]) -> dict[str, str]:
-    """Each layer's name as torch can take it: without the dots that separate the names of modules."""
+    """Each layer's name as torch can take it: without the dots that separate names, and none that torch itself sets."""
     names: dict[str, str] = {}
+    taken = set(vars(torch.nn.Module()))
     for layer in layers:
         name = layer.replace(".", "_")
-        while name in names.values():
+        while name in taken:
             name += "_"
+        taken.add(name)
         names[layer] = name
     return names
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import time
 from collections.abc import Mapping
@@ -13,11 +12,12 @@ import torch
 
 from rayrml import checkpoints, graph
 from rayrml.checkpoints import LoadReport
-from rayrml.config import Config, override, parse, read_json
+from rayrml.config import Config, override, parse
 from rayrml.data.pipeline import Source
 from rayrml.datasets import DATA, Datasets, DatasetsPreparation, Expectations
 from rayrml.errors import ConfigError
 from rayrml.findings import Findings
+from rayrml.json_values import read_json
 from rayrml.keras_weights import load_weights
 from rayrml.lookup import Choice, choose
 from rayrml.losses import LOSSES, Loss, pde
@@ -82,8 +82,8 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]
     Raises:
         ConfigError, DataError: every mistake that can be found.
     """
-    raw = config if isinstance(config, Mapping) else read_json(config)
-    stem = "run" if isinstance(config, Mapping) else Path(config).stem
+    raw = read_json(config) if isinstance(config, str | Path) else config
+    stem = Path(config).stem if isinstance(config, str | Path) else "run"
     parsed, mistakes = parse(override(raw, overrides))
     if parsed is None:
         raise ConfigError(*mistakes)
@@ -239,7 +239,9 @@ class _Preparation:
         """Targets must fit the network's output, and class indices be indices of it."""
         if choice is None:
             return
-        output, target = _output_shape(network, datasets.shape), datasets.target_shape
+        output, target = self._output_shape(network, datasets.shape), datasets.target_shape
+        if output is None:
+            return
         loss: Loss = choice.build()
         sources = (datasets.training, datasets.test)
         if target is None or not (datasets.training or datasets.test_targets):
@@ -256,6 +258,14 @@ class _Preparation:
         if misfit is not None:
             self.findings.add("neural_network.loss", misfit)
 
+    def _output_shape(self, network: Network, shape: tuple[int, ...]) -> tuple[int | None, ...] | None:
+        """The output's shape for inputs of this shape; None if there is none."""
+        if network.check_input(shape) is not None:
+            return network.output_shapes[0]
+        with self.findings.gathering():
+            return network.outputs_of(shape)[0]
+        return None
+
     def _wrong_number_of_classes(self, network: Network, datasets: Datasets, loss: Loss, channels: int | None) -> bool:
         """Note it if the network does not tell as many classes apart as there are."""
         classes = datasets.classes
@@ -266,14 +276,3 @@ class _Preparation:
         message = f"the network's last layer '{last.name}' gives {channels} values a sample, "
         self.findings.add("neural_network.layers", f"{message}but there are {len(classes)} classes: {shown}")
         return True
-
-
-def _output_shape(network: Network, shape: tuple[int, ...]) -> tuple[int | None, ...]:
-    """The output's shape for inputs of this shape; nothing is computed, and nothing if the network declares it."""
-    declared = network.output_shapes[0]
-    if None not in declared or network.check_input(shape) is not None:
-        return tuple(declared)
-    with torch.inference_mode():
-        output = copy.deepcopy(network).eval().to("meta")(torch.empty(1, *shape, device="meta"))
-    first = output[0] if isinstance(output, tuple) else output
-    return tuple(first.shape[1:])

@@ -6,7 +6,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "rayrml"
 LEVELS = [
     ["errors"],
-    ["lookup", "floats"],
+    ["json_values", "floats", "memory"],
+    ["lookup"],
     [
         "config",
         "graph",
@@ -18,7 +19,6 @@ LEVELS = [
         "workers",
         "early_stopping",
         "findings",
-        "memory",
         "interrupts",
     ],
     ["gradients"],
@@ -42,7 +42,7 @@ ROOMS_OF_LIBRARY = {
     "matplotlib": {"plots"},
     "torchvision": set(),
 }
-WITHOUT_TORCH = {"interrupts", "errors", "lookup", "config", "launch", "cli", "__init__", "__main__"}
+WITHOUT_TORCH = {"interrupts", "errors", "json_values", "lookup", "config", "launch", "cli", "__init__", "__main__"}
 
 
 def modules():

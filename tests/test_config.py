@@ -1,10 +1,9 @@
 import json
-import os
 
 import pytest
 
 from rayrml import config
-from rayrml.errors import ConfigError, DataError
+from rayrml.errors import ConfigError
 
 
 def full(**data):
@@ -104,28 +103,3 @@ def test_overrides_leave_the_given_object_alone():
 def test_an_override_below_a_value_is_refused():
     with pytest.raises(ConfigError, match=r"neural_network\.layers: is no object"):
         config.override(full(), {"layers.x": 1})
-
-
-def test_a_syntax_error_names_line_and_column(tmp_path):
-    path = tmp_path / "c.json"
-    path.write_text('{\n  "neural_network": {,}\n}')
-    with pytest.raises(ConfigError, match=r"c\.json, line 2, column 22: not valid JSON"):
-        config.read_json(path)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"no\.json.*No such file"):
-        config.read_json(tmp_path / "no.json")
-
-
-def test_a_byte_order_mark_does_no_harm(tmp_path):
-    path = tmp_path / "c.json"
-    path.write_bytes(b"\xef\xbb\xbf{}")
-    assert config.read_json(path) == {}
-
-
-def test_endless_nesting_is_refused(tmp_path):
-    path = tmp_path / "c.json"
-    path.write_text("[" * 100_000)
-    with pytest.raises(ConfigError, match="nested too deeply"):
-        config.read_json(os.fspath(path))

@@ -8,7 +8,7 @@ import weakref
 import pytest
 import torch
 
-from rayrml.errors import ConfigError
+from rayrml.errors import ConfigError, DataError
 from rayrml.network import build_network
 from tests.keras_reference import assert_same, keras
 
@@ -124,7 +124,7 @@ def test_a_json_file_is_read_by_its_path(tmp_path):
     path = tmp_path / "net.json"
     path.write_text(json.dumps(MNIST))
     assert build_network(str(path)).num_parameters == 34_826
-    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"cannot be read\. No such file"):
         build_network(tmp_path / "absent.json")
 
 
@@ -341,3 +341,14 @@ def test_nested_shared_and_reused_models_compute_what_keras_computes():
     model = keras.Model([x, y], [L.Subtract()([head(a), head(c)]), b])
     network = assert_same(model)
     assert network.num_parameters == model.count_params()
+
+
+def test_the_outputs_of_inputs_of_open_size_follow_from_the_samples():
+    layers = [
+        {"class_name": "InputLayer", "config": {"name": "in", "batch_input_shape": [None, None, None, 3]}},
+        {"class_name": "Conv2D", "config": {"filters": 4, "kernel_size": 3, "strides": 2}},
+    ]
+    network = build_network(layers)
+    assert network.outputs_of((3, 9, 8)) == ((4, 4, 3),) == (network(torch.rand(2, 3, 9, 8)).shape[1:],)
+    with pytest.raises(ConfigError, match=r"layers\.1: Conv2D .*a window of \(3, 3\) does not fit"):
+        network.outputs_of((3, 2, 2))

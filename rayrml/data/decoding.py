@@ -16,7 +16,7 @@ import numpy as np
 from rayrml.data.discovery import Place, Samples
 from rayrml.data.readers import Read, Reader
 from rayrml.data.slicers import Slicer
-from rayrml.errors import ConfigError, DataError
+from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.lookup import Choice
 
 RESIZE_HINT = 'The transform {"resize": [height, width]} gives all images one size'
@@ -105,11 +105,15 @@ class Decoding:
 def sample(read: Read, place: Place, decoding: Decoding) -> np.ndarray:
     """The sample (C, *spatial) at `place` in an open file, as it is before it is prepared."""
     found = read(place.name)
-    if place.slicer < 0:
+    try:
+        if place.slicer >= 0:
+            slicer = decoding.slicers[place.slicer]
+            return slicer.grid(spatial_shape(found.shape, slicer)).read(found, place.number)
         array = np.asarray(found)
         return array[None] if decoding.adds_channel else array
-    slicer = decoding.slicers[place.slicer]
-    return slicer.grid(spatial_shape(found.shape, slicer)).read(found, place.number)
+    except (OSError, RuntimeError, ValueError, MemoryError) as error:  # the libraries', of damage inside of a file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(Problem(place.address, f"cannot be read. {reason}")) from None
 
 
 def spatial_shape(shape: Sequence[int], slicer: Slicer) -> tuple[int, ...]:

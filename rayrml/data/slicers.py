@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
 import operator
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.json_values import shown
 from rayrml.lookup import arguments_model, validate
 
 PaddingMode = Literal["zeros", "neighbors"]
@@ -288,7 +288,7 @@ def slicer(
         message = f"swaps the two axes of a 2-D sample, but this sample is {num_kept}-D"
         found.append(Problem("transpose", f"{message}. Expected false, or two sizes above 1"))
     if name is not None and (name in ("", ".", "..") or "/" in name or "\0" in name):
-        message = f"{json.dumps(name)} cannot be a part of a dataset's name. Expected a name without '/'"
+        message = f"{shown(name)} cannot be a part of a dataset's name. Expected a name without '/'"
         found.append(Problem("name", message))
     if found:
         raise ConfigError(*found)
@@ -303,7 +303,7 @@ def parse(section: Any, path: str) -> tuple[Slicer, ...]:
     """
     if not isinstance(section, list):
         raise ConfigError(
-            Problem(path, f'expected a list of objects such as {{"sizes": [64, 64]}}, got {_short(section)}')
+            Problem(path, f'expected a list of objects such as {{"sizes": [64, 64]}}, got {shown(section)}')
         )
     found: list[Problem] = []
     slicers: dict[int, Slicer] = {}
@@ -320,7 +320,7 @@ def parse(section: Any, path: str) -> tuple[Slicer, ...]:
 
 def _one(entry: Any, k: int, path: str) -> Slicer:
     if not isinstance(entry, Mapping):
-        raise ConfigError(Problem(path, f'expected an object such as {{"sizes": [64, 64]}}, got {_short(entry)}'))
+        raise ConfigError(Problem(path, f'expected an object such as {{"sizes": [64, 64]}}, got {shown(entry)}'))
     arguments = validate(arguments_model(slicer), entry, path, "a slicer takes")
     try:
         cut = slicer(**arguments)
@@ -369,8 +369,3 @@ def _disagreeing(slicers: Mapping[int, Slicer], path: str) -> list[Problem]:
             shape = f"{list(expected.sample_shape)} as from {path}[{first}]"
             found.append(Problem(f"{path}[{k}].sizes", f"{message}. Expected {shape}"))
     return found
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}..."

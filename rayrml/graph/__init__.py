@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from rayrml.errors import ConfigError, Problem
+from rayrml.errors import ConfigError
 from rayrml.graph.flattening import flatten
 from rayrml.graph.keras_json import INPUT, read_model
 from rayrml.graph.nodes import Graph, KerasPath, Layer, Node
+from rayrml.json_values import refused
 
 __all__ = ["INPUT", "Graph", "KerasPath", "Layer", "Node", "read"]
 
@@ -18,7 +19,9 @@ def read(layers: dict[str, Any] | list[Any], path: str = "layers") -> Graph:
     Raises:
         ConfigError: everything that is wrong with the structure, each with its place below `path`.
     """
-    problems: list[Problem] = []
+    problems = refused(layers, path)
+    if problems:
+        raise ConfigError(*problems)
     model = read_model(layers, path, problems)
     if problems:
         raise ConfigError(*problems)

@@ -19,6 +19,8 @@ def flatten(model: Model) -> Graph:
     """
     flattener = _Flattener(model)
     outputs = flattener.call(model, None, None)
+    if not outputs:
+        raise ConfigError(Problem(model.where, "the model has no outputs. Expected at least one"))
     first_nodes = {node.layer: i for i, node in reversed(list(enumerate(flattener.nodes)))}
     inputs = [first_nodes[flattener.numbers[id(model.entries[name])]] for name in model.inputs]
     return _needed(

@@ -109,6 +109,8 @@ def _read_entry(item: Any, number: int, where: str, problems: list[Problem]) -> 
         problems.append(Problem(where, f"{entry}: {error}"))
     if _is_operation(item):
         _become_operation(entry)
+    elif class_name == INPUT and entry.calls:
+        problems.append(Problem(f"{where}.inbound_nodes", f"{entry}: an input takes nothing from other layers"))
     elif any(call.constants() for call in entry.calls):
         message = f"{entry}: a call with other arguments than tensors and 'training' cannot be honoured"
         problems.append(Problem(f"{where}.inbound_nodes", message))
@@ -150,16 +152,15 @@ def _read_ends(model: Model, config: Mapping[str, Any]) -> None:
     """Find the inputs and outputs of the model: as it names them, or every InputLayer and every tensor left unused.
 
     Raises:
-        ValueError: they are not [layer, call, tensor], or lists of that.
+        ValueError: they are not [layer, call, tensor], or lists of that, or there is no input.
     """
     if config.get("input_layers"):
         model.inputs = [ref.layer for ref in listed(config["input_layers"])]
     else:
         model.inputs = [entry.name for entry in model.entries.values() if entry.class_name == INPUT]
-    if config.get("output_layers"):
-        model.outputs = listed(config["output_layers"])
-        return
-    model.outputs = list(_unused(model))
+    model.outputs = listed(config["output_layers"]) if config.get("output_layers") else list(_unused(model))
+    if not model.inputs:
+        raise ValueError("the model has no inputs. Expected at least one")
 
 
 def _unused(model: Model) -> Iterator[Reference]:

@@ -11,6 +11,7 @@ import torch
 
 from rayrml import lookup
 from rayrml.errors import ConfigError, Problem
+from rayrml.floats import channels_last
 from rayrml.layers import (
     activations,
     convolution,
@@ -89,17 +90,25 @@ def choose(class_name: str, config: Mapping[str, Any], keras_version: str = "2")
 
 
 def build(choice: Choice, *shapes: Shape) -> Layer:
-    """The layer for inputs of `shapes`, with initial weights.
+    """The layer for inputs of `shapes`; its weights have shapes, but no memory before they are initialized.
 
     Raises:
         ConfigError: the layer cannot take such inputs.
     """
     layer = choice.row.build(*(map(keras_shape, shapes) if choice.channels_first else shapes))
-    for weight in layer.weights:
-        _initialize(layer, weight, choice.weight_options)
     if choice.channels_first:
         layer.take_channels_first()
     return layer
+
+
+def initialize(layer: Layer, choice: Choice) -> None:
+    """Give the layer's weights their initial values, drawn from torch's global generator.
+
+    Raises:
+        ConfigError: the JSON asks for values that there are not.
+    """
+    for weight in layer.weights:
+        _initialize(layer, weight, choice.weight_options)
 
 
 def expect_inputs(choice: Choice, number: int) -> None:
@@ -119,8 +128,10 @@ def _initialize(layer: Layer, weight: Weight, options: Mapping[str, Any]) -> Non
     """Draw the weight's initial value, and note its penalty, as the JSON's `options` say."""
     key = f"{weight.option}_initializer"
     value = initializers.draw(options.get(key) or weight.initializer, weight.shape, key)
-    with torch.no_grad():
-        getattr(layer, weight.attribute).copy_(weight.to_torch(value))
+    # A kernel whose channels lie together in memory makes torch compute images and volumes so too, whatever the input's
+    # layout: a third to two thirds of the time, on CPUs and GPUs.
+    held = torch.empty(weight.held, memory_format=channels_last(len(weight.held))).copy_(weight.to_torch(value))
+    setattr(layer, weight.attribute, torch.nn.Parameter(held) if weight.trainable else held)
     key = f"{weight.option}_regularizer"
     if (penalty := regularizers.penalty(options.get(key), key)) is not None:
         layer.penalties[weight.attribute] = penalty

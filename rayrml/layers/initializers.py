@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import pydantic
 import torch
 
 from rayrml import lookup
 from rayrml.errors import ConfigError, Problem
+from rayrml.json_values import shown
 
 Shape = tuple[int, ...]
 Mode = Literal["fan_in", "fan_out", "fan_avg"]
+Deviation = Annotated[float, pydantic.Field(ge=0)]
 Distribution = Literal["uniform", "normal", "truncated_normal", "untruncated_normal"]
 
 # A normal distribution that is cut at two standard deviations keeps this share of its own.
@@ -38,19 +41,25 @@ def random_uniform(shape: Shape, *, minval: float = -0.05, maxval: float = 0.05)
     return torch.empty(shape).uniform_(minval, maxval)
 
 
-def random_normal(shape: Shape, *, mean: float = 0.0, stddev: float = 0.05) -> torch.Tensor:
+def random_normal(shape: Shape, *, mean: float = 0.0, stddev: Deviation = 0.05) -> torch.Tensor:
     """Normal with the given mean and standard deviation."""
     return torch.empty(shape).normal_(mean, stddev)
 
 
-def truncated_normal(shape: Shape, *, mean: float = 0.0, stddev: float = 0.05) -> torch.Tensor:
+def truncated_normal(shape: Shape, *, mean: float = 0.0, stddev: Deviation = 0.05) -> torch.Tensor:
     """Normal, drawn again where it is more than two standard deviations off."""
+    if stddev == 0:
+        return constant(shape, value=mean)
     low, high = mean - 2 * stddev, mean + 2 * stddev
     return torch.nn.init.trunc_normal_(torch.empty(shape), mean, stddev, low, high)
 
 
 def variance_scaling(
-    shape: Shape, *, scale: float = 1.0, mode: Mode = "fan_in", distribution: Distribution = "truncated_normal"
+    shape: Shape,
+    *,
+    scale: Annotated[float, pydantic.Field(gt=0)] = 1.0,
+    mode: Mode = "fan_in",
+    distribution: Distribution = "truncated_normal",
 ) -> torch.Tensor:
     """Variance `scale` divided by the number of a unit's inputs, outputs, or their mean. Source: arXiv 1502.01852."""
     fan_in, fan_out = _fans(shape)
@@ -119,7 +128,16 @@ def draw(option: Any, shape: Shape, path: str) -> torch.Tensor:
     # A seed of TensorFlow's generator means nothing to torch's; the axes are Keras 3's, None for the usual fans.
     kept = {k: v for k, v in arguments.items() if not (k in ("seed", "dtype") or (k.endswith("_axes") and v is None))}
     builder = INITIALIZERS[row]
-    return builder(shape, **lookup.validate(lookup.arguments_model(builder), kept, path, f"{row} takes"))
+    checked = lookup.validate(lookup.arguments_model(builder), kept, path, f"{row} takes")
+    try:
+        return builder(shape, **checked)
+    except (
+        RuntimeError,
+        ValueError,
+        ArithmeticError,
+    ) as error:  # limits that are no limits, or no floats
+        reason = str(error).splitlines()[0]
+        raise ConfigError(Problem(path, f"{row} cannot draw weights with {shown(checked)}. {reason}")) from None
 
 
 def class_and_config(option: Any) -> tuple[Any, dict[str, Any]]:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Annotated
 
 import pydantic
 import torch
 
 from rayrml.errors import ConfigError, Problem
-from rayrml.floats import channels_last
 from rayrml.layers.layout import Shape, held_shape, keras_shape, to_held, to_keras
 from rayrml.layers.regularizers import Penalty
+from rayrml.memory import human_bytes
 
 Positive = Annotated[int, pydantic.Field(ge=1)]
 Axes = int | Annotated[tuple[int, ...], pydantic.Field(min_length=1)]
 Rate = Annotated[float, pydantic.Field(ge=0, le=1)]
 
-# A kernel whose channels lie together in memory makes torch compute images and volumes so too, whatever the input's
-# layout: a third to two thirds of the time, on CPUs and GPUs.
+BYTES_OF_FLOAT = 4
+_MOST_NUMBERS = 2**40
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Layer(torch.nn.Module):
     """A Keras layer on channels-first tensors.
 
     A subclass takes the shapes of its inputs by position and the JSON's keys by keyword; it registers its weights with
-    `add_weight` in Keras's order and leaves their values to `rayrml.layers.build`.
+    `add_weight` in Keras's order and leaves their memory and their values to `rayrml.layers.initialize`.
     """
 
     def __init__(self) -> None:
@@ -98,7 +99,10 @@ class Layer(torch.nn.Module):
     ) -> None:
         """Register the tensor `attribute`, which Keras calls `name` and shapes `shape`; a buffer if not trainable.
 
-        The attribute is None if the weight is not `present`.
+        The attribute is None if the weight is not `present`. Until it is initialized it has a shape, but no memory.
+
+        Raises:
+            ConfigError: it is larger than any machine's memory.
         """
         if not present:
             self.register_parameter(attribute, None)
@@ -107,7 +111,8 @@ class Layer(torch.nn.Module):
         held = held or tuple(shape[axis] for axis in axes)
         weight = Weight(name, attribute, shape, axes, held, option or name, initializer, trainable)
         self.weights = (*self.weights, weight)
-        tensor = torch.empty(held, memory_format=channels_last(len(held)))
+        expect_countable(held, f"its {name}")
+        tensor = torch.empty(held, device="meta")
         if trainable:
             self.register_parameter(attribute, torch.nn.Parameter(tensor))
         else:
@@ -133,6 +138,18 @@ def _inputs_to_keras(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tu
 
 def _output_to_held(_: torch.nn.Module, __: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
     return to_held(output)
+
+
+def expect_countable(shape: Shape, what: str) -> None:
+    """Check that no machine is needed that does not exist: torch itself ends where sizes have more than 63 bits.
+
+    Raises:
+        ConfigError: a tensor of `shape`, named by `what`, has too many numbers; sizes that are not known count as 1.
+    """
+    count = math.prod(size for size in shape if size is not None)
+    if count > _MOST_NUMBERS:
+        size = human_bytes(count * BYTES_OF_FLOAT)
+        raise ConfigError(Problem("", f"{what} of shape {format_shape(shape)} would take {size} of memory"))
 
 
 def known(size: int | None) -> int:

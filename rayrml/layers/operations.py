@@ -27,6 +27,20 @@ class Operation(Elementwise):
             raise ConfigError(Problem("", f"expected inputs of as many axes, got {found}"))
         self.function = function
         self.operands = operands or (None,) * len(shapes)
+        self._check(len(shapes))
+
+    def _check(self, num_tensors: int) -> None:
+        """Raise ConfigError if the function does not take such operands."""
+        numbers = _NUM_OPERANDS.get(self.function, (1,))
+        if self.operands.count(None) != num_tensors or len(self.operands) not in numbers:
+            wanted = f"expected {' or '.join(map(str, numbers))} operands, null for each input"
+            message = f"{wanted}, got {num_tensors} inputs and {list(self.operands)}"
+            raise ConfigError(Problem("operands", message))
+        try:
+            self.merge((torch.ones(1),) * num_tensors)
+        except (TypeError, ValueError, RuntimeError):
+            message = f"cannot be computed of {num_tensors} inputs in {list(self.operands)}"
+            raise ConfigError(Problem("operands", message)) from None
 
     def merge(self, xs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """The function of the tensors and the constants, in their order."""
@@ -56,6 +70,13 @@ def _tensors(x: torch.Tensor | float, y: torch.Tensor | float) -> tuple[torch.Te
     first, second = (torch.as_tensor(z, dtype=like.dtype, device=like.device) for z in (x, y))
     return first, second
 
+
+# How many operands each function takes; all others one.
+_NUM_OPERANDS: dict[Callable[..., Any], tuple[int, ...]] = {
+    **dict.fromkeys((operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, maximum, minimum), (2,)),
+    F.leaky_relu: (1, 2),
+    torch.clamp: (3,),
+}
 
 # What TensorFlow and Keras 3 call each function.
 _FUNCTIONS: dict[Callable[..., Any], tuple[str, ...]] = {

@@ -35,7 +35,7 @@ class Reshape(Layer):
     def __init__(self, shape: Shape, *, target_shape: tuple[int, ...]):
         super().__init__()
         self.target = target_shape
-        if sum(size == -1 for size in target_shape) > 1 or any(size < -1 for size in target_shape):
+        if not target_shape or target_shape.count(-1) > 1 or any(size < 1 and size != -1 for size in target_shape):
             message = f"expected sizes, and -1 at most once, got {list(target_shape)}"
             raise ConfigError(Problem("target_shape", message))
         # Then no number changes its channel, and the positions alone are reshaped.

@@ -30,7 +30,7 @@ SPATIAL = {0: (), 1: (6,), 2: (6, 5), 3: (6, 5, 4)}
 NAMES = sorted(layers.TABLE)
 
 
-def _sample(name: str) -> tuple[dict, list[tuple[int, ...]]]:
+def sample(name: str) -> tuple[dict, list[tuple[int, ...]]]:
     """Arguments for a row, and shapes of inputs that it takes."""
     builder = layers.TABLE[name]
     parameters = [p for p in inspect.signature(builder).parameters.values() if p.kind is p.KEYWORD_ONLY]
@@ -45,7 +45,7 @@ def _sample(name: str) -> tuple[dict, list[tuple[int, ...]]]:
 
 
 def _network(name: str, sizes_known: bool = True):
-    config, shapes = _sample(name)
+    config, shapes = sample(name)
     if not sizes_known:
         shapes = [(shape[0], *(None for _ in shape[1:])) for shape in shapes]
     entries = [
@@ -58,7 +58,7 @@ def _network(name: str, sizes_known: bool = True):
 
 
 def _inputs(name: str) -> list[torch.Tensor]:
-    return [torch.rand(3, *shape) + 0.5 for shape in _sample(name)[1]]
+    return [torch.rand(3, *shape) + 0.5 for shape in sample(name)[1]]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, PositiveFloat
 
 from rayrml.data.initial_conditions import initial_condition
 from rayrml.data.readers.reader import Part, Read, Reader
+
+_Number = Annotated[int, Field(ge=1, le=1_000_000)]  # each has a name and a place in memory
 
 
 def _ordered(value: tuple[float, float]) -> tuple[float, float]:
@@ -22,9 +24,9 @@ def _ordered(value: tuple[float, float]) -> tuple[float, float]:
 
 def pde(
     *,
-    domain_size: Annotated[int, Field(ge=2)],
-    num_examples: PositiveInt | None = None,
-    num_test_examples: PositiveInt | None = None,
+    domain_size: Annotated[int, Field(ge=2, le=10_000_000)],
+    num_examples: _Number | None = None,
+    num_test_examples: _Number | None = None,
     bc_frequency: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_ordered)] = (1.0, 1.0),
     bc_type: Literal["random_uniform", "fixed_uniform"] = "random_uniform",
 ) -> Reader:

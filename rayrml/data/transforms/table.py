@@ -7,12 +7,12 @@ A row's fields are its JSON. One that has a single field, and no default for it,
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from rayrml.data.transforms import adjustments, flipping, mixing, sizing, trivial_augment, turning, values
 from rayrml.errors import ConfigError, Problem
+from rayrml.json_values import shown
 from rayrml.lookup import Choice, arguments_model, find, validate
 
 TRANSFORMS = {
@@ -44,7 +44,7 @@ def parse(section: Any, path: str) -> tuple[Placed, ...]:
         ConfigError: every mistake in the list, each with its JSON path below `path`.
     """
     if not isinstance(section, list):
-        raise ConfigError(Problem(path, f"expected a list of objects with one key each, got {_short(section)}"))
+        raise ConfigError(Problem(path, f"expected a list of objects with one key each, got {shown(section)}"))
     found: list[Problem] = []
     chosen: list[Placed] = []
     for number, entry in enumerate(section):
@@ -67,23 +67,23 @@ def bare_field(builder: Callable[..., Any]) -> str | None:
 def _placed(entry: Any, path: str) -> Placed:
     if not isinstance(entry, Mapping) or len(entry) != 1:
         expected = 'expected an object with one key, such as {"random_horizontal_flip": 0.5}'
-        raise ConfigError(Problem(path, f"{expected}, got {_short(entry)}"))
+        raise ConfigError(Problem(path, f"{expected}, got {shown(entry)}"))
     ((key, value),) = entry.items()
     name = find(TRANSFORMS, key, path)
     where, builder = f"{path}.{name}", TRANSFORMS[name]
     model, bare = arguments_model(builder), bare_field(builder)
     if bare is None and not isinstance(value, Mapping):
         keys = ", ".join(f"'{k}'" for k in model.model_fields)
-        raise ConfigError(Problem(where, f"expected an object with the keys {keys}, got {_short(value)}"))
+        raise ConfigError(Problem(where, f"expected an object with the keys {keys}, got {shown(value)}"))
     try:
         arguments = validate(model, value if bare is None else {bare: value}, where, f"{name} takes")
     except ConfigError as error:
         # A bare value's field is nothing that the user has written.
-        shown = [
+        places = [
             (p.where if bare is None else p.where.replace(f"{where}.{bare}", where, 1), p.message)
             for p in error.problems
         ]
-        raise ConfigError(*(Problem(*place) for place in shown)) from None
+        raise ConfigError(*(Problem(*place) for place in places)) from None
     return Placed(name, builder, arguments, where)
 
 
@@ -93,8 +93,3 @@ def _misplaced(chosen: list[Placed]) -> list[Problem]:
     first = names.index("normalize") if "normalize" in names else len(names)
     message = "works on pixels in [0, 1]. Expected before 'normalize', not after it"
     return [Problem(c.where, message) for c in chosen[first:] if TRANSFORMS[c.name].reads_pixels]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}..."

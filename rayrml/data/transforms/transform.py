@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from rayrml.data.image_ops import IMAGES, ImageOperation, Resampling, Shape
+from rayrml.json_values import shown
 
 
 def _size(value: Any) -> Any:
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise ValueError(f"expected [height, width] in pixels, got {json.dumps(value, default=str)}")
+        raise ValueError(f"expected [height, width] in pixels, got {shown(value)}")
     return tuple(value)
 
 
 def _sizes(value: Any) -> Any:
     if not isinstance(value, list | tuple) or not 1 <= len(value) <= 3:
         expected = "expected one number for each spatial axis, such as [height, width] for images"
-        raise ValueError(f"{expected}, got {json.dumps(value, default=str)}")
+        raise ValueError(f"{expected}, got {shown(value)}")
     return tuple(value)
 
 
 def _interval(value: Any) -> Any:
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise ValueError(f"expected [lowest, highest], got {json.dumps(value, default=str)}")
+        raise ValueError(f"expected [lowest, highest], got {shown(value)}")
     return tuple(value)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -14,12 +13,13 @@ from rayrml.data.image_ops import Resampling, Shape
 from rayrml.data.transforms.sampling import maps_of, shifted, warp
 from rayrml.data.transforms.transform import Transform, per_sample
 from rayrml.errors import ConfigError, Problem
+from rayrml.json_values import shown
 
 
 def _axes(value: Any) -> Any:
     if not isinstance(value, list | tuple) or len(value) != 2 or value[0] == value[1]:
         message = "expected two different axes, such as [0, 1], or [-2, -1] for the last two"
-        raise ValueError(f"{message}, got {json.dumps(value, default=str)}")
+        raise ValueError(f"{message}, got {shown(value)}")
     return tuple(value)
 
 

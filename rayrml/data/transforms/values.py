@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from typing import Annotated, ClassVar
 
 import torch
@@ -16,11 +15,12 @@ from rayrml.data.transforms.sampling import random_boxes, rectangles
 from rayrml.data.transforms.transform import AreaShares, Interval, Probability, Transform, per_sample
 from rayrml.errors import ConfigError, Problem
 from rayrml.floats import to_floats
+from rayrml.json_values import shown
 
 
 def _positive(value: float | tuple[float, ...]) -> float | tuple[float, ...]:
     if min(value if isinstance(value, tuple) else (value,), default=0) <= 0:
-        raise ValueError(f"expected numbers above 0, got {json.dumps(value)}")
+        raise ValueError(f"expected numbers above 0, got {shown(value)}")
     return value
 
 

@@ -1,0 +1,110 @@
+"""JSON as files and programs give it: read, and free of what no configuration means and no library takes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rayrml.errors import ConfigError, DataError, Problem
+
+# Models in models in models need four levels each. Python, and the libraries that read JSON, end at several hundred.
+_MOST_LEVELS = 100
+_MOST_DIGITS = 4000
+_INTEGERS = range(-(2**63), 2**63)
+
+
+def read_json(path: str | Path, where: str = "") -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        DataError: the file cannot be read; `where` is the JSON path that names it.
+        ConfigError: it is not JSON; names the line and the column.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # of a path that cannot be one
+        reason = getattr(error, "strerror", None) or error
+        if where:
+            raise DataError(Problem(where, f"cannot read '{path}'. {reason}")) from None
+        raise DataError(Problem(str(path) or "''", f"cannot be read. {reason}")) from None
+    return decode(content, str(path))
+
+
+def decode(content: bytes, place: str) -> Any:
+    """What JSON text in UTF-8 says; a byte order mark does no harm.
+
+    Raises:
+        ConfigError: it is not JSON; names the line and the column in `place`.
+    """
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        position = f"{place}, line {error.lineno}, column {error.colno}"
+        raise ConfigError(Problem(position, f"not valid JSON. {error.msg}")) from None
+    except UnicodeDecodeError:
+        raise ConfigError(Problem(place, "not valid JSON. Expected UTF-8 text")) from None
+    except RecursionError:
+        raise ConfigError(Problem(place, "not usable JSON. It is nested too deeply")) from None
+    except ValueError:
+        raise ConfigError(Problem(place, "not usable JSON. It has a number of thousands of digits")) from None
+
+
+def refused(value: Any, where: str = "") -> list[Problem]:
+    """What in a value is no JSON, or means nothing to a configuration; each with its JSON path below `where`."""
+    return [Problem(path or "configuration", message) for path, message in _complaints(value, where)]
+
+
+def shown(value: Any, most: int = 80) -> str:
+    """A value as JSON, for messages: as much of it as can be read."""
+    if isinstance(value, int) and abs(value) >> 128:
+        return "an integer of hundreds of digits" if value > 0 else "a negative integer of hundreds of digits"
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _complaints(value: Any, where: str) -> Iterator[tuple[str, str]]:
+    # No recursion: how deep the value is, is what is to be found out.
+    pending: list[tuple[Any, str, int]] = [(value, where, 0)]
+    while pending:
+        place, path, level = pending.pop()
+        if isinstance(place, Mapping | list | tuple):
+            if level == _MOST_LEVELS:
+                yield path, f"is nested too deeply. Expected at most {_MOST_LEVELS} lists and objects in one another"
+                return
+            items = place.items() if isinstance(place, Mapping) else enumerate(place)
+            inside = [(child, f"{path}.{key}" if path else str(key), level + 1) for key, child in items]
+            if isinstance(place, Mapping):
+                yield from ((path, message) for key in place if (message := _of_key(key)))
+            pending += reversed(inside)
+        elif message := _of_scalar(place):
+            yield path, message
+
+
+def _of_key(key: Any) -> str | None:
+    return _of_text(key) if isinstance(key, str) else f"{key!r} is no key. Expected a string"
+
+
+def _of_scalar(value: Any) -> str | None:
+    if value is None or isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        return _of_text(value)
+    if isinstance(value, int):
+        return None if value in _INTEGERS else f"{shown(value)} is too large. Expected an integer of 64 bits"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{value} is no number to compute with. Expected a finite one"
+    return f"{value!r} is no JSON. Expected a number, a string, true, false, null, a list or an object"
+
+
+def _of_text(text: str) -> str | None:
+    """What keeps a string from being the name of a file, a layer or a dataset."""
+    if "\0" in text:
+        return f"{shown(text)} has the character of code 0 in it. Expected text"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return f"{shown(text)} has half of a surrogate pair in it. Expected text"
+    return None
