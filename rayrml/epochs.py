@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import operator
 import time
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from rayrml.lr_schedulers import Schedule
 from rayrml.predictions import PredictionSink
 from rayrml.run_log import BatchesTrained, BatchRow, Emit, EpochDone, Evaluated, Message, Phase, Saved, Started
 from rayrml.steps import EvaluationStep, Trained, TrainingStep, as_target, autocast_dtype, metric_of
-from rayrml.workers import Workers, global_batch_sizes
+from rayrml.workers import Workers
 
 _SECONDS_BETWEEN_REPORTS = 0.25
 
@@ -115,15 +116,13 @@ class Worker:
         # Random numbers follow from the epoch alone, so that a resumed run draws what an uninterrupted one would.
         torch.manual_seed(mix_seed(self.job.seed, epoch, self.workers.rank))
         self.network.train()
-        sizes = global_batch_sizes(len(feed.source.samples), self.job.batch_size)
-        mine = self.workers.batch_sizes(len(feed.source.samples), self.job.batch_size)
         generator = torch.Generator().manual_seed(mix_seed(self.job.seed, TRANSFORMS, epoch, self.workers.rank))
         before = time.perf_counter()
-        for number, (size, batch) in enumerate(zip(sizes, feed.batches(mine, epoch), strict=True), 1):
+        for number, (batch, size) in enumerate(feed.global_batches(self.job.batch_size, epoch), 1):
             images, target = self._prepared(batch, self.job.transforms, generator)
             waited = time.perf_counter() - before
             trained = step(images, images if target is None else target, size)
-            reporter.add(epoch, number, trained, waited)
+            reporter.add(epoch, number, trained, waited, num_samples=size)
             before = time.perf_counter()
         return reporter.finish_epoch()
 
@@ -144,9 +143,8 @@ class Worker:
         metric = metric_of(self.loss) if compares else None
         # The loss may have something to say about outputs even where there is nothing to compare them with.
         step = EvaluationStep(self.network, self.loss, metric, workers=self.workers, autocast=self.autocast)
-        sizes = self.workers.batch_sizes(len(feed.source.samples), self.job.test_batch_size)
         sink = self._begin_output(epoch)
-        for batch in feed.batches(sizes, None):
+        for batch in feed.batches(self.job.test_batch_size, None):
             if not len(batch.positions):
                 continue
             images, target = self._prepared(batch, self.evaluation_transforms, None)
@@ -160,7 +158,8 @@ class Worker:
             self.outputs.finish()
         seconds = time.perf_counter() - started
         name = metric.name if metric is not None else ""
-        self.emit(Evaluated(epoch, len(sizes), loss if compares else None, name, value, seconds))
+        num_batches = feed.num_batches(self.job.test_batch_size)
+        self.emit(Evaluated(epoch, num_batches, loss if compares else None, name, value, seconds))
         if sink is not None:
             for path in self.job.destination(epoch).paths:
                 self.emit(Saved("predictions", path))
@@ -246,10 +245,12 @@ class _Reporter:
         self._sent = 0.0
         self._epoch_began = 0.0
         self._losses: list[float] = []
+        self._sizes: list[int] = []
         self._steps: list[tuple[int, int, float, Trained, float]] = []
 
-    def add(self, epoch: int, batch: int, trained: Trained, waited: float) -> None:
+    def add(self, epoch: int, batch: int, trained: Trained, waited: float, *, num_samples: int) -> None:
         seconds = time.perf_counter() - self._started
+        self._sizes.append(num_samples)
         self._steps.append((epoch, batch, seconds, trained, waited))
         if seconds - self._sent >= _SECONDS_BETWEEN_REPORTS:
             self.flush()
@@ -276,11 +277,12 @@ class _Reporter:
                 )
 
     def finish_epoch(self) -> dict[str, float]:
-        """The epoch's mean loss over its batches, and its seconds."""
+        """The epoch's mean loss over its samples, each as the network was when it came, and its seconds."""
         self.flush()
         now = time.perf_counter() - self._started
-        figures = {"train_loss": sum(self._losses) / len(self._losses), "seconds": now - self._epoch_began}
-        self._losses, self._epoch_began = [], now
+        mean = sum(map(operator.mul, self._losses, self._sizes)) / sum(self._sizes)
+        figures = {"train_loss": mean, "seconds": now - self._epoch_began}
+        self._losses, self._sizes, self._epoch_began = [], [], now
         return figures
 
 

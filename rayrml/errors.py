@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from typing import ClassVar
+
+MOST_NAMED = 10  # of files that have the same fault
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -14,7 +17,15 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.message}" if self.where else self.message
+        return printable(f"{self.where}: {self.message}" if self.where else self.message)
+
+
+def printable(text: str) -> str:
+    """`text` as one line that every terminal and file takes: names of files may hold any byte."""
+    if text.isprintable():
+        return text
+    shown = (c if c.isprintable() or unicodedata.category(c) == "Zs" else ascii(c)[1:-1] for c in text)
+    return "".join(shown)
 
 
 class RayrmlError(Exception):

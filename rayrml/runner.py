@@ -18,7 +18,7 @@ from rayrml.errors import ConfigError, Problem
 from rayrml.inference import InferenceJob
 from rayrml.jobs import Job, destination
 from rayrml.plan import Plan, prepare
-from rayrml.run_log import RunLog, Saved, log_path
+from rayrml.run_log import RunLog, Saved, Skipped, log_path
 from rayrml.workers import global_batch_sizes
 
 
@@ -197,18 +197,21 @@ def _predict(plan: Plan, allocation: Allocation, log: RunLog) -> int:
         batch_size=nn.data.test_batch_size,
         destination=wanted,
         precision=nn.precision,
+        skip=nn.data.skips,
     )
     started = time.monotonic()
     shown = started
 
-    def progress(done: int) -> None:
+    def progress(done: int, *, finished: bool = False) -> None:
         nonlocal shown
         now = time.monotonic()
-        if done == len(job.source.samples) or now - shown >= 1:
+        if finished or done == len(job.source.samples) or now - shown >= 1:
             shown = now
             log.line(f"Inference : {done} of {len(job.source.samples)} samples ({inference.rate(started, done)})")
 
-    count = inference.predict(job, allocation, progress)
+    count = inference.predict(job, allocation, progress, skipped=lambda bad: log.receive(Skipped(bad)))
+    if log.skipped:
+        progress(count, finished=True)
     for path in wanted.paths:
         log.receive(Saved("predictions", path))
     return count
