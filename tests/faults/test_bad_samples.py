@@ -104,7 +104,7 @@ def weights_of(run, epoch=2):
 
 def images_of(folder):
     read = READERS["images"](grayscale=True).decode
-    files = sorted((folder).rglob("*.jpg"))
+    files = sorted(folder.rglob("*.jpg"))
     labels = torch.tensor([CLASSES.index(f.parent.name) for f in files])
     return (
         [str(f.relative_to(folder)) for f in files],
