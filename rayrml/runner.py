@@ -34,6 +34,7 @@ class RunResult:
         predictions: paths of the HDF5 files, oldest first.
         logs: paths of the text logs.
         classes: class names in the order of the network's outputs.
+        skipped: how many samples could not be used and were left out, by dataset.
     """
 
     metrics: dict[str, float]
@@ -42,6 +43,7 @@ class RunResult:
     predictions: list[str]
     logs: list[str]
     classes: tuple[str, ...]
+    skipped: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def check(config: str | Path | Mapping[str, Any], *, overrides: Mapping[str, Any] | None = None) -> Plan:
@@ -89,7 +91,13 @@ def execute(plan: Plan, allocation: Allocation, *, resume: bool = False, quiet: 
     logs = [str(log_path(nn.outfile, kind)) for kind in ("train", "test")] if nn.outfile else []
     saved = log.saved
     return RunResult(
-        metrics, log.history, saved.get("checkpoint", []), saved.get("predictions", []), logs, plan.classes
+        metrics,
+        log.history,
+        saved.get("checkpoint", []),
+        saved.get("predictions", []),
+        logs,
+        plan.classes,
+        {name: len(numbers) for name, numbers in log.skipped.items()},
     )
 
 

@@ -125,6 +125,7 @@ def test_a_run_that_skips_evaluates_and_predicts_exactly_the_good_samples(runs, 
     network.load_state_dict(weights_of(runs[key]))
     with torch.inference_mode():
         output = network(images / 255)
+    assert result.skipped == {"training": 9, "test": 9}
     assert result.metrics["test_loss"] == pytest.approx(functional.nll_loss(output, labels).item(), abs=1e-6)
     assert result.metrics["accuracy"] == (output.argmax(1) == labels).double().mean().item()
     found = datasets_of(out / "predictions" / "output_2.h5")

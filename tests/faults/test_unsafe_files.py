@@ -5,9 +5,11 @@ import io
 import json
 import os
 import struct
+import tempfile
 import tracemalloc
 import zipfile
 import zlib
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -172,6 +174,32 @@ def test_links_in_circles_are_files_that_cannot_be_read(tmp_path):
     assert {"a/self.jpg", "b/self.jpg"} <= set(names)
     assert len(names) < 10
     refused("cannot be read", IMAGES.decode, str(tmp_path / "a" / "self.jpg"))
+
+
+def test_checkpoints_are_no_bombs(tmp_path):
+    torch.save({"x": torch.zeros(1000)}, tmp_path / "whole.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "whole.pt") as whole,
+        zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for info in whole.infolist():
+            bomb.writestr(info.filename, whole.read(info))
+            bomb.infolist()[-1].file_size = 10**13
+    refused("It is said to hold 10 TB", checkpoints.load, tmp_path / "a.pt")
+
+
+def test_a_file_that_nobody_may_read_is_named():
+    own = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.jpg"
+        path.touch(0o000)
+        Path(folder).chmod(0o755)
+        try:
+            if own == 0:  # who may read everything
+                os.seteuid(65534)
+            refused(r"a\.jpg: cannot be read\. Permission denied", IMAGES.decode, str(path))
+        finally:
+            os.seteuid(own)
 
 
 @pytest.fixture
