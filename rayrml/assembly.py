@@ -35,9 +35,18 @@ class SliceAssembly:
     Where slices overlap, a cell is the mean of what they say; a cell that none covers is NaN, and the attribute
     `uncovered` counts those. Sums are kept in a second file, in double precision: they do not depend on the order in
     which slices come, and the mean of equal values is that value. Memory holds some slices and chunks, never an array.
+
+    Args:
+        path: the file.
+        parts: what the slices are slices of.
+        precision: floats of the file.
+        partial: slices may be missing when the file is closed, as if the slicer had not cut them.
     """
 
-    def __init__(self, path: str | Path, parts: Sequence[Slices], precision: Precision = "single"):
+    def __init__(
+        self, path: str | Path, parts: Sequence[Slices], precision: Precision = "single", *, partial: bool = False
+    ):
+        self._partial = partial
         self.path = Path(path)
         self._parts = sorted(parts, key=lambda part: part.first)
         self._firsts = [part.first for part in self._parts]
@@ -84,7 +93,12 @@ class SliceAssembly:
             ValueError: slices are missing; the file is not finished.
             DataError: the file cannot be written.
         """
-        if any(self._num_missing):
+        if self._partial and self._num_channels is not None:
+            with self._writing():
+                for number in np.flatnonzero(self._num_missing).tolist():
+                    self._dataset(number)  # also for a part of which there is no slice at all
+                    self._finish(number)
+        elif any(self._num_missing):
             total = sum(len(part.grid) for part in self._parts)
             raise ValueError(f"{self.path}: {sum(self._num_missing)} of {total} slices were never written")
         with self._writing():
@@ -140,9 +154,22 @@ class SliceAssembly:
         """Take the means of a part whose slices are all there; other parts' sums may use the room of its own then."""
         self._leave()
         part = self._parts[number]
+        missing = self._missing(number)
         if part.grid.overlaps:
-            self._average(part)
+            self._average(part, missing)
             del self._sums_file()[_link(part.name)]
+        elif missing:
+            cells = sum(math.prod(cut.stop - cut.start for cut in region) for region in missing)
+            dataset: Any = self._final.hdf5[_link(part.name)]
+            dataset.attrs["uncovered"] = part.grid.num_uncovered + cells
+
+    def _missing(self, number: int) -> list[tuple[slice, ...]]:
+        """The regions of the slices of a part that were never written."""
+        if not self._num_missing[number]:
+            return []
+        grid = self._parts[number].grid
+        seen = np.unpackbits(np.frombuffer(self._seen[number], np.uint8), count=len(grid), bitorder="little")
+        return [grid.region(i) for i in np.flatnonzero(seen == 0).tolist()]
 
     def _sums_file(self) -> h5py.File:
         if self._sums is None:
@@ -165,17 +192,20 @@ class SliceAssembly:
             dataset.attrs["uncovered"] = part.grid.num_uncovered
         return dataset
 
-    def _average(self, part: Slices) -> None:
+    def _average(self, part: Slices, missing: Sequence[tuple[slice, ...]]) -> None:
         """Divide a part's sums by the number of slices that each cell is covered by, chunk by chunk."""
         sums: Any = self._sums_file()[_link(part.name)]
         means = self._create(part, self._final.hdf5)
         covered = [part.grid.covered(axis) for axis in range(len(part.grid.shape))]
+        num_covered = 0
         for chunk in means.iter_chunks():
             sides = np.ix_(*(count[cut] for count, cut in zip(covered, chunk, strict=False)))
-            coverage = functools.reduce(np.multiply, sides)
+            coverage = np.array(functools.reduce(np.multiply, sides))
+            num_covered += _uncover(coverage, chunk, missing)
             if coverage.any():
                 with np.errstate(invalid="ignore"):
                     means[chunk] = _rounded(sums[chunk] / coverage[..., None], self._dtype)
+        means.attrs["uncovered"] = math.prod(part.grid.shape) - num_covered
         means.flush()
 
     def _discard_sums(self) -> None:
@@ -246,6 +276,15 @@ class _Disposable(io.FileIO):
     def truncate(self, size: int | None = None, /) -> int:
         """Set the file's length."""
         return super().truncate(size) if not self.discarded else size or 0
+
+
+def _uncover(coverage: np.ndarray, chunk: Sequence[slice], missing: Sequence[tuple[slice, ...]]) -> int:
+    """Take slices that are `missing` off the coverage of a chunk; how many of its cells are covered then."""
+    for region in missing:
+        pairs = list(zip(region, chunk, strict=False))
+        place = tuple(slice(max(own.start - c.start, 0), max(own.stop - c.start, 0)) for own, c in pairs)
+        coverage[place] -= 1
+    return int(np.count_nonzero(coverage))
 
 
 def _check(parts: Sequence[Slices]) -> None:

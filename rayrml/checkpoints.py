@@ -7,6 +7,7 @@ import dataclasses
 import os
 import threading
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rayrml import archives
 from rayrml.errors import ConfigError, DataError, Problem
 
 _FORMAT = 1
@@ -201,6 +203,7 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
     """
     place = where or str(path)
     try:
+        _check_sizes(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch finds strange in a foreign file is said below
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -208,6 +211,8 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
         raise DataError(Problem(place, f"no such file: '{path}'")) from None
     except OSError as error:
         raise DataError(Problem(place, f"cannot read '{path}'. {error.strerror or error}")) from None
+    except DataError as error:
+        raise DataError(*(Problem(place, str(p)) for p in error.problems)) from None
     except Exception as error:
         # From UnpicklingError to AssertionError: it depends on the byte that is wrong.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -253,6 +258,14 @@ def load_into(network: nn.Module, state: Mapping[str, torch.Tensor], path: str |
         skipped=_layers(name for name in state if name not in own),
         initial=_layers(name for name in own if name not in state),
     )
+
+
+def _check_sizes(path: str | Path) -> None:
+    """Raise DataError if a part of the file takes more memory than there is, or says so."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                archives.check_size(info, f"{path}: {info.filename}")
 
 
 def _layers(names: Any) -> tuple[str, ...]:

@@ -80,6 +80,11 @@ class Data(Section):
     batch_size: PositiveInt = Field(default=64, description="samples of a training batch, over all workers")
     test_batch_size: PositiveInt = Field(default=64, description="samples of an evaluation batch, over all workers")
     preload: bool = Field(default=False, description="decode once and keep the samples in memory")
+    on_bad_sample: Annotated[Literal["error", "skip"], AnyCase] = Field(
+        default="error",
+        description="samples that cannot be read, or have another shape than the first one, end the run, or are named "
+        "once and left out (but no more than half of them)",
+    )
     grayscale: bool = Field(default=False, description="read images with one channel")
     input_grayscale: bool | None = Field(default=None, description="`grayscale` of the inputs alone")
     target_grayscale: bool | None = Field(default=None, description="`grayscale` of the targets alone")
@@ -132,6 +137,11 @@ class Data(Section):
     def tests(self) -> bool:
         """Whether there are samples to evaluate or to predict."""
         return self.test_input_path is not None or self.num_test_examples is not None
+
+    @property
+    def skips(self) -> bool:
+        """Whether samples that cannot be used are left out."""
+        return self.on_bad_sample == "skip"
 
     def one_channel(self, side: Literal["input", "target"]) -> bool:
         """Whether the images of inputs or targets are read in shades of gray."""

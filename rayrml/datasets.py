@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 
+from rayrml.archives import check_memory
 from rayrml.config import Data
 from rayrml.data import contents
-from rayrml.data.decoding import RESIZE_HINT, Decoding, stored_type
-from rayrml.data.discovery import Samples, label_by_folder, pair
+from rayrml.data.bad_samples import TOO_MANY
+from rayrml.data.decoding import RESIZE_HINT, Decoding, check_cells, stored_type
+from rayrml.data.discovery import Place, Samples, label_by_folder, pair
 from rayrml.data.image_ops import ImageOperations
+from rayrml.data.naming import check_names
 from rayrml.data.pipeline import Side, Source
 from rayrml.data.readers import READERS, Part, Reader
 from rayrml.data.slicers import Slicer
 from rayrml.data.slicers import parse as parse_slicers
 from rayrml.data.transforms import Placed, Transforms, parse, split
+from rayrml.errors import MOST_NAMED, DataError, Problem
 from rayrml.findings import Findings
 from rayrml.lookup import Choice, choose
 
@@ -246,38 +251,57 @@ class DatasetsPreparation:
                 tag = self.data.training_tag if part == "training" else self.data.test_tag
                 files = label_by_folder(location.files, tag, where, classes)
                 location = dataclasses.replace(location, files=files)
-            inputs = contents.arrays(location, reader, where)
+            sides = [(location, reader), *self._target_files(location.files, part)]
+            if self.data.skips:
+                found = contents.readable(sides)
+                sides = [(found, reader) for found, (_, reader) in zip(found, sides, strict=True)]
+            inputs = contents.arrays(sides[0][0], reader, where)
             if self.labelled_by_files and reader.labels is not None:
                 labels = reader.labels(location.files.path(0), getattr(self.data, f"{prefix}target_path"))
                 inputs = contents.labelled(inputs, labels, classes, where)
-            targets = self._targets(location, inputs, part)
-            return self._sliced(inputs, targets, f"{DATA}.{prefix}target_path")
+            samples = self._sliced(inputs, self._targets(inputs, sides[1:], part), f"{DATA}.{prefix}target_path")
+            self._check_names(samples[0], part, where)
+            return samples
         return None
 
-    def _targets(self, location: contents.Location, inputs: Samples, part: Part) -> Samples | None:
-        """The targets' arrays in the order of the inputs, None if they are not read from files of their own."""
-        if self.target_reader is None:
-            return None
+    def _target_files(self, inputs: Samples, part: Part) -> list[tuple[contents.Location, Reader]]:
+        """The files of the targets in the order of the inputs', with their reader; none if they have no files."""
         prefix = "" if part == "training" else "test_"
         path, where = getattr(self.data, f"{prefix}target_path"), f"{DATA}.{prefix}target_path"
-        if path is None:
-            return inputs if self._inputs_are_targets else None
+        if self.target_reader is None or path is None:
+            return []
         reader: Reader = self.target_reader.build()
         found = contents.locate(path, reader, part, where)
-        _, files = pair(location.files, found.files, where)
-        return contents.pair_arrays(
-            inputs, contents.arrays(dataclasses.replace(found, files=files), reader, where), where
-        )
+        _, files = pair(inputs, found.files, where)
+        return [(dataclasses.replace(found, files=files), reader)]
+
+    def _targets(
+        self, inputs: Samples, found: Sequence[tuple[contents.Location, Reader]], part: Part
+    ) -> Samples | None:
+        """The targets' arrays in the order of the inputs, None if they are not read from files of their own."""
+        where = f"{DATA}.{'' if part == 'training' else 'test_'}target_path"
+        for location, reader in found:
+            return contents.pair_arrays(inputs, contents.arrays(location, reader, where), where)
+        return inputs if self._inputs_are_targets else None
 
     def _sliced(self, inputs: Samples, targets: Samples | None, where: str) -> tuple[Samples, Samples | None]:
         if not self.slicers or self.input_reader is None:
             return inputs, targets
-        cut = contents.slices(inputs, self.input_reader, self.slicers)
+        skip = self.data.skips
+        grids = contents.grids(inputs, self.input_reader, self.slicers, skip=skip)
         if targets is None or self.target_reader is None:
-            return cut, None
-        cut_targets = contents.slices(targets, self.target_reader.build(), self.slicers)
-        contents.check_alike(cut, cut_targets, where)
-        return cut, cut_targets
+            return contents.slices(inputs, grids, self.slicers), None
+        theirs = contents.grids(targets, self.target_reader.build(), self.slicers, skip=skip)
+        grids = contents.pair_grids(grids, theirs, targets, where, skip=skip)
+        return contents.slices(inputs, grids, self.slicers), contents.slices(targets, grids, self.slicers)
+
+    def _check_names(self, inputs: Samples, part: Part, where: str) -> None:
+        """Raise DataError if predictions cannot be written under the names of the samples; a file system's can be."""
+        if part == "test" and inputs.places is not None:
+            if self.data.test_output_path:
+                check_names(inputs.names, where)
+            if self.data.hdf5_outfile:
+                check_names([part.name for part in inputs.slices], where)
 
     def _source(self, name: str, found: tuple[Samples, Samples | None], transforms: Transforms) -> Source | None:
         """The samples with the shapes of the first of them, which all others must have."""
@@ -292,13 +316,34 @@ class DatasetsPreparation:
             return Source(side, self._side(targets, self.target_reader, transforms.target, ranks.output_rank), name)
         return None
 
+    def _first(self, samples: Samples, reader: Reader) -> tuple[Place, tuple[int, ...], np.dtype]:
+        """The sample that all others must be like, its shape and its type: the first, or the first that can be read.
+
+        Raises:
+            DataError: there is none among the first half; nobody wants to wait for the rest.
+        """
+        problems: list[DataError] = []
+        while 2 * len(problems) <= len(samples):
+            place = samples.place(len(problems))
+            try:
+                with reader.open(place.path) as read:
+                    first = read(place.name)
+                    # Arrays are looked at, not read: they can be larger than memory.
+                    shape, dtype = tuple(first.shape), np.dtype(first.dtype)
+                check_cells(shape, place)
+                if not samples.slices:
+                    check_memory(math.prod(shape) * dtype.itemsize, place.address)
+                return place, shape, dtype
+            except DataError as error:
+                problems.append(error)
+                if not self.data.skips or len(problems) == len(samples):
+                    break
+        more = [Problem("", TOO_MANY)] if self.data.skips else []
+        raise DataError(*(p for error in problems[:MOST_NAMED] for p in error.problems), *more)
+
     def _side(self, samples: Samples, reader: Choice, operations: ImageOperations, rank: int | None) -> Side:
         built: Reader = reader.build()
-        place = samples.place(0)
-        with built.open(place.path) as read:
-            first = read(place.name)
-            # Arrays are looked at, not read: they can be larger than memory.
-            shape, dtype = tuple(first.shape), np.dtype(first.dtype)
+        place, shape, dtype = self._first(samples, built)
         if samples.slices:
             shape = (shape[0] if len(shape) > len(self.slicers[0].sizes) else 1, *self.slicers[0].sample_shape)
         adds_channel = not samples.slices and not built.pixels and rank == len(shape) + 1

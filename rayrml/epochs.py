@@ -20,7 +20,7 @@ from rayrml.predictions import PredictionSink
 from rayrml.reporting import Reporter
 from rayrml.run_log import Emit, EpochDone, Evaluated, Interrupted, Message, Phase, Saved, Started
 from rayrml.steps import EvaluationStep, TrainingStep, as_target, autocast_dtype, metric_of
-from rayrml.workers import Workers, global_batch_sizes
+from rayrml.workers import Workers
 
 
 class Worker:
@@ -125,17 +125,14 @@ class Worker:
         """Train an epoch from `begin` on; where it was left if this worker or another was asked to stop."""
         epoch = begin.epoch
         self.network.train()
-        sizes = global_batch_sizes(len(feed.source.samples), self.job.batch_size)[begin.batch :]
-        mine = self.workers.batch_sizes(len(feed.source.samples), self.job.batch_size)
-        batches = feed.batches(mine[begin.batch :], epoch, sum(mine[: begin.batch]))
         generator = self._random_numbers(begin)
         reporter.begin_epoch(step.optimizer.param_groups[0]["lr"], begin.losses)
         before = time.perf_counter()
-        for number, (size, batch) in enumerate(zip(sizes, batches, strict=True), begin.batch + 1):
+        for number, batch, size in feed.global_batches(self.job.batch_size, epoch, begin.batch):
             images, target = self._prepared(batch, self.job.transforms, generator)
             waited = time.perf_counter() - before
             trained = step(images, images if target is None else target, size, stop=self.asked_to_stop())
-            reporter.add(epoch, number, trained, waited)
+            reporter.add(epoch, number, trained, waited, num_samples=size)
             if trained.stop:
                 reporter.flush()
                 return Progress(epoch, number, reporter.losses, _states(generator, self.device))
@@ -175,9 +172,8 @@ class Worker:
         metric = metric_of(self.loss) if compares else None
         # The loss may have something to say about outputs even where there is nothing to compare them with.
         step = EvaluationStep(self.network, self.loss, metric, workers=self.workers, autocast=self.autocast)
-        sizes = self.workers.batch_sizes(len(feed.source.samples), self.job.test_batch_size)
         sink = self._begin_output(epoch)
-        for batch in feed.batches(sizes, None):
+        for batch in feed.batches(self.job.test_batch_size, None):
             if not len(batch.positions):
                 continue
             images, target = self._prepared(batch, self.evaluation_transforms, None)
@@ -191,7 +187,8 @@ class Worker:
             self.outputs.finish()
         seconds = time.perf_counter() - started
         name = metric.name if metric is not None else ""
-        self.emit(Evaluated(epoch, len(sizes), loss if compares else None, name, value, seconds))
+        num_batches = feed.num_batches(self.job.test_batch_size)
+        self.emit(Evaluated(epoch, num_batches, loss if compares else None, name, value, seconds))
         if sink is not None:
             for path in self.job.destination(epoch).paths:
                 self.emit(Saved("predictions", path))

@@ -6,6 +6,7 @@ import dataclasses
 import unicodedata
 from typing import ClassVar
 
+MOST_NAMED = 10  # of files that have the same fault
 _MOST_CHARACTERS = 2000
 
 
@@ -17,7 +18,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return _line(f"{self.where}: {self.message}" if self.where else self.message)
+        return printable(f"{self.where}: {self.message}" if self.where else self.message)
 
 
 class RayrmlError(Exception):
@@ -62,7 +63,7 @@ class DivergenceError(RayrmlError):
     exit_code = 6
 
 
-def _line(text: str) -> str:
+def printable(text: str) -> str:
     """`text` as one line that a terminal can show: what a file or its name holds may be anything, and of any length."""
     if len(text) > _MOST_CHARACTERS:
         half = _MOST_CHARACTERS // 2

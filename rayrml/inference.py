@@ -15,6 +15,7 @@ import ray.data
 import torch
 
 from rayrml.cluster import Allocation
+from rayrml.data.bad_samples import BadSamples, bad_samples, reasons_of
 from rayrml.data.decoding import Decoder
 from rayrml.data.pipeline import Source, block_size, blocks, chunks, decode, tasks_of
 from rayrml.data.shards import as_numbers
@@ -39,6 +40,7 @@ class InferenceJob:
         batch_size: samples of a batch, over all actors.
         destination: the files to write, which can be none.
         precision: `float32`, `bf16` or `auto`.
+        skip: samples that cannot be read are left out, and are no error.
     """
 
     network: Network
@@ -48,37 +50,49 @@ class InferenceJob:
     batch_size: int
     destination: Destination
     precision: str
+    skip: bool = False
 
 
-def predict(job: InferenceJob, allocation: Allocation, progress: Callable[[int], None]) -> int:
+def predict(
+    job: InferenceJob,
+    allocation: Allocation,
+    progress: Callable[[int], None],
+    *,
+    skipped: Callable[[BadSamples], None] = lambda bad: None,
+) -> int:
     """Write one dataset for each sample of the job, and give their number.
 
     Args:
         job: what to predict.
         allocation: how many actors there are, and what each has.
         progress: called with the number of samples predicted so far.
+        skipped: called with the samples that were left out, if there are some.
 
     Raises:
-        DataError: samples that cannot be read, all of them named; the others are in the file none the less.
+        DataError: samples that cannot be read and are not to be skipped, or are too many; the others are in the file
+            none the less.
     """
     files = job.destination.open()
-    errors: list[str] = []
+    reasons: dict[int, str] = {}
     done = 0
     with contextlib.ExitStack() as stack:
         stack.callback(files.discard)  # does nothing once the files are closed
         for block in _results(job, allocation):
             good = [i for i, error in enumerate(block["error"]) if not error]
-            errors += [str(e) for e in block["error"] if e]
+            reasons |= reasons_of(block["place"], block["error"])
             if good:
                 files.write(block["place"][good], block["output"][good])
             done += len(good)
             progress(done)
         if done:
-            files.close(complete=not errors)
-    if errors:
-        first = [Problem("", e) for e in errors[:10]]
-        count = f"{len(errors)} of {len(job.source.samples)} samples have no prediction; the other {done} have"
-        raise DataError(*first, Problem("", count))
+            files.close(complete=job.skip or not reasons)
+    bad = bad_samples("inference", job.source.samples, reasons)
+    if reasons and not job.skip:
+        count = f"{len(reasons)} of {len(job.source.samples)} samples have no prediction; the other {done} have"
+        raise DataError(*bad.error().problems[:-1], Problem("", count))
+    bad.refuse_too_many()
+    if len(bad):
+        skipped(bad)
     return done
 
 

@@ -128,4 +128,5 @@ def destination(source: Source, data: Data, epoch: int, classes: tuple[str, ...]
         precision=data.hdf5_precision,
         slices=source.samples.slices,
         classes=classes,
+        partial=data.skips,
     )

@@ -48,13 +48,13 @@ class Progress:
     Attributes:
         epoch: the one that is next, or under way.
         batch: batches of it that are done.
-        losses: of these batches.
+        losses: of these batches, with their numbers of samples.
         random: the states of this worker's random numbers after them, None if none are done.
     """
 
     epoch: int = 1
     batch: int = 0
-    losses: Sequence[float] = ()
+    losses: Sequence[tuple[float, int]] = ()
     random: Sequence[torch.Tensor] | None = None
 
 

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import torch
 
+from rayrml import archives, hdf5_files
 from rayrml import graph as graphs
 from rayrml.checkpoints import LoadReport
 from rayrml.errors import DataError, Problem
@@ -107,19 +108,28 @@ def _read(path: Path, graph: Graph, place: str) -> tuple[list[_Stored], bool]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                graph = graphs.read(decode(archive.read("config.json"), f"{path}: config.json"), str(path))
-                with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+                graph = graphs.read(decode(_unpacked(archive, "config.json", path), f"{path}: config.json"), str(path))
+                content = io.BytesIO(_unpacked(archive, "model.weights.h5", path))
+                with hdf5_files.opened(content) as file:
                     return list(_keras_3_groups(file, graph, ())), False
-        with h5py.File(path) as file:
+        with hdf5_files.opened(path) as file:
             if any(name in file for name in _CONTAINERS) and "layer_names" not in file.attrs:
                 return list(_keras_3_groups(file, graph, ())), False
             return list(_keras_2_groups(_member(file, "model_weights") if "model_weights" in file else file)), True
     except FileNotFoundError:
         raise DataError(Problem(place, f"no such file: '{path}'")) from None
+    except DataError as error:
+        raise DataError(*(Problem(place, str(p)) for p in error.problems)) from None
     except (OSError, LookupError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"'{path}' is not a file of Keras's weights, or a damaged one. {reason}"
         raise DataError(Problem(place, message)) from None
+
+
+def _unpacked(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+    """A member of an archive in memory; nothing is unpacked to a folder."""
+    archives.check_size(archive.getinfo(name), f"{path}: {name}")
+    return archive.read(name)
 
 
 def _keras_2_groups(file: h5py.Group) -> Iterator[_Stored]:
@@ -128,21 +138,22 @@ def _keras_2_groups(file: h5py.Group) -> Iterator[_Stored]:
         group = _member(file, layer)
         names = _attribute(group, "weight_names")
         if names:
-            yield _Stored((layer,), tuple(names), tuple(np.asarray(group[name]) for name in names))
+            yield _Stored((layer,), tuple(names), tuple(_values(group, name) for name in names))
 
 
 def _keras_3_groups(file: h5py.Group, graph: Graph, path: KerasPath) -> Iterator[_Stored]:
     """The layers with weights. Groups go by class; newer files tell the layer's name, in older ones `graph` does."""
     container = next((_member(file, name) for name in _CONTAINERS if name in file), None)
     groups = {} if container is None else {str(name): _member(container, str(name)) for name in container}
-    names: dict[str, Any] = {key: group["vars"].attrs.get("name") for key, group in groups.items() if "vars" in group}
+    variables = {key: _member(group, "vars") for key, group in groups.items() if "vars" in group}
+    names: dict[str, Any] = {key: group.attrs.get("name") for key, group in variables.items()}
     if not any(names.values()):
         names = _names_by_class(groups, graph, path)
     for key, group in groups.items():
         here = (*path, names.get(key) or key)
-        values = _member(group, "vars") if "vars" in group else {}
-        if len(values):
-            yield _Stored(here, (), tuple(np.asarray(values[number]) for number in sorted(values, key=int)))
+        values = variables.get(key)
+        if values is not None and len(values):
+            yield _Stored(here, (), tuple(_values(values, n) for n in sorted(values, key=int)))
         yield from _keras_3_groups(group, graph, here)
 
 
@@ -269,7 +280,14 @@ def _set_attribute(group: h5py.Group, name: str, items: Sequence[str]) -> None:
 
 
 def _member(group: h5py.Group, name: str) -> h5py.Group:
-    member = group[name]
+    member = hdf5_files.member(group, name, group.file.filename)
     if not isinstance(member, h5py.Group):
-        raise KeyError(f"'{name}' is not a group")
+        raise KeyError(f"it has no group '{name}'")
     return member
+
+
+def _values(group: h5py.Group, name: str) -> np.ndarray:
+    dataset = hdf5_files.member(group, name, group.file.filename)
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "biuf":
+        raise KeyError(f"it has no numbers '{name}'")
+    return hdf5_files.values(dataset, f"{group.file.filename}: {name}")

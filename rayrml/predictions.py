@@ -44,6 +44,7 @@ class Destination:
         precision: floats of that file.
         slices: which samples are slices of one array.
         classes: class names in the order of the network's outputs.
+        partial: samples may be left out.
     """
 
     names: Sequence[str]
@@ -52,6 +53,7 @@ class Destination:
     precision: Literal["single", "half"] = "single"
     slices: tuple[Slices, ...] = ()
     classes: tuple[str, ...] = ()
+    partial: bool = False
 
     @property
     def paths(self) -> list[str]:
@@ -72,7 +74,12 @@ class PredictionFiles:
         self._assembly: SliceAssembly | None = None
         if destination.assembly_path is not None:
             try:
-                self._assembly = SliceAssembly(destination.assembly_path, destination.slices, destination.precision)
+                self._assembly = SliceAssembly(
+                    destination.assembly_path,
+                    destination.slices,
+                    destination.precision,
+                    partial=destination.partial,
+                )
             except DataError:
                 self.discard()
                 raise

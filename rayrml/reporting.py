@@ -21,7 +21,7 @@ class Reporter:
     Losses stay on the device until then: reading one makes the CPU wait for the GPU.
 
     Attributes:
-        losses: of the epoch's batches that were sent on.
+        losses: of the epoch's batches that were sent on, with their numbers of samples.
     """
 
     def __init__(self, emit: Emit):
@@ -29,19 +29,21 @@ class Reporter:
         self._started = time.perf_counter()
         self._sent = 0.0
         self._epoch_began = 0.0
-        self.losses: list[float] = []
+        self.losses: list[tuple[float, int]] = []
         self._rate = 0.0
         self._steps: list[tuple[int, int, float, Trained, float]] = []
+        self._sizes: list[int] = []
 
-    def begin_epoch(self, rate: float, losses: Sequence[float] = ()) -> None:
+    def begin_epoch(self, rate: float, losses: Sequence[tuple[float, int]] = ()) -> None:
         """Steps from now on belong to an epoch of which the `losses` of some batches are known already."""
         self._rate = rate
         self.losses = list(losses)
         self._epoch_began = time.perf_counter() - self._started
 
-    def add(self, epoch: int, batch: int, trained: Trained, waited: float) -> None:
-        """Take a step that waited so many seconds for its batch."""
+    def add(self, epoch: int, batch: int, trained: Trained, waited: float, *, num_samples: int) -> None:
+        """Take a step that waited so many seconds for its global batch of so many samples."""
         seconds = time.perf_counter() - self._started
+        self._sizes.append(num_samples)
         self._steps.append((epoch, batch, seconds, trained, waited))
         if seconds - self._sent >= _SECONDS_BETWEEN_REPORTS:
             self.flush()
@@ -58,8 +60,9 @@ class Reporter:
             BatchRow(epoch, batch, seconds, loss, norm, waited, trained.compute_seconds, trained.reduce_seconds)
             for (epoch, batch, seconds, trained, waited), (loss, norm) in zip(self._steps, values, strict=True)
         ]
+        self.losses += zip((row.loss for row in rows), self._sizes, strict=True)
         self._steps.clear()
-        self.losses += [row.loss for row in rows]
+        self._sizes.clear()
         self._emit(BatchesTrained(rows))
         for row in rows:
             if not math.isfinite(row.loss):
@@ -69,7 +72,8 @@ class Reporter:
                 )
 
     def finish_epoch(self) -> dict[str, float]:
-        """The epoch's mean loss over its batches, and its seconds."""
+        """The epoch's mean loss over its samples, each as the network was when it came, and its seconds."""
         self.flush()
         seconds = time.perf_counter() - self._started - self._epoch_began
-        return {"train_loss": sum(self.losses) / len(self.losses), "seconds": seconds}
+        mean = sum(loss * size for loss, size in self.losses) / sum(size for _, size in self.losses)
+        return {"train_loss": mean, "seconds": seconds}

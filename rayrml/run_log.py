@@ -16,7 +16,8 @@ from typing import IO, Any, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from rayrml.errors import DataError, Problem
+from rayrml.data.bad_samples import BadSamples
+from rayrml.errors import DataError, Problem, printable
 
 _SECONDS_BETWEEN_LINES = 0.5
 
@@ -67,6 +68,19 @@ class Phase:
     """Something that takes a while before or between batches."""
 
     text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """Bad samples that are left out; those that were named before are not named again.
+
+    Attributes:
+        bad: which they are.
+        num_batches: batches of a pass over the others, None if they stay as many.
+    """
+
+    bad: BadSamples
+    num_batches: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +146,7 @@ class Failed:
     error: Exception
 
 
-Message = Started | Phase | BatchesTrained | Evaluated | EpochDone | Saved | Interrupted | Failed
+Message = Started | Phase | Skipped | BatchesTrained | Evaluated | EpochDone | Saved | Interrupted | Failed
 
 
 class RunLog:
@@ -144,6 +158,7 @@ class RunLog:
         saved: paths of the files that the run wrote, by kind.
         trains: whether training has begun.
         interrupted: where the workers have ended early, None if they have not.
+        skipped: numbers of the samples that were left out, by dataset.
     """
 
     def __init__(
@@ -160,6 +175,7 @@ class RunLog:
         self.quiet = quiet
         self.history: list[dict[str, float]] = []
         self.saved: dict[str, list[str]] = {}
+        self.skipped: dict[str, set[int]] = {}
         self._lock = threading.RLock()
         self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True, markup=False, emoji=False)
         self._bar: Progress | None = None
@@ -182,7 +198,7 @@ class RunLog:
     def line(self, text: str) -> None:
         """Print one line with the time of day."""
         if not self.quiet:
-            self._console.print(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {text}".rstrip())
+            self._console.print(printable(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {text}".rstrip()))
 
     def receive(self, message: Message) -> None:
         """Show and write down what a worker says.
@@ -199,13 +215,14 @@ class RunLog:
                 self._rewind(message)
             case Phase(text):
                 self.line(text)
+            case Skipped(bad, num_batches):
+                self._skip(bad, num_batches)
             case BatchesTrained(rows):
-                for row in rows:
-                    self._batch(row)
-                _flush(self._train_file)
+                self._batches(rows)
             case Evaluated():
                 self._evaluation(message)
             case EpochDone(figures):
+                self._end_bar()  # the last batches may have been left out
                 self.history.append(figures)
             case Saved(kind, path):
                 self._file(kind, path)
@@ -220,6 +237,23 @@ class RunLog:
         for file in (self._train_file, self._test_file):
             if file:
                 file.close()
+
+    def _skip(self, bad: BadSamples, num_batches: int | None) -> None:
+        known = self.skipped.setdefault(bad.name, set())
+        new = bad.without(known)
+        known |= new.numbers
+        if len(new):
+            for line in new.lines():
+                self.line(line)
+            in_batches = "" if num_batches is None else f", in {num_batches} batches per epoch"
+            self.line(f"Skipping them: {bad.num_samples - len(known)} {bad.name} samples are used{in_batches}")
+        if num_batches is not None and bad.name == "training":
+            self.num_batches = num_batches
+
+    def _batches(self, rows: Iterable[BatchRow]) -> None:
+        for row in rows:
+            self._batch(row)
+        _flush(self._train_file)
 
     def _batch(self, row: BatchRow) -> None:
         if row.batch == 1:

@@ -19,7 +19,7 @@ from rayrml.inference import InferenceJob
 from rayrml.interrupts import Interrupts
 from rayrml.jobs import Job, destination
 from rayrml.plan import Plan, prepare
-from rayrml.run_log import Interrupted, RunLog, Saved, displayed, log_path
+from rayrml.run_log import Interrupted, RunLog, Saved, Skipped, displayed, log_path
 from rayrml.workers import global_batch_sizes
 
 
@@ -35,6 +35,7 @@ class RunResult:
         predictions: paths of the HDF5 files, oldest first.
         logs: paths of the text logs.
         classes: class names in the order of the network's outputs.
+        skipped: how many samples could not be used and were left out, by dataset.
     """
 
     metrics: dict[str, float]
@@ -43,6 +44,7 @@ class RunResult:
     predictions: list[str]
     logs: list[str]
     classes: tuple[str, ...]
+    skipped: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def check(config: str | Path | Mapping[str, Any], *, overrides: Mapping[str, Any] | None = None) -> Plan:
@@ -92,7 +94,13 @@ def execute(
     logs = [str(log_path(nn.outfile, kind)) for kind in ("train", "test")] if nn.outfile else []
     saved = log.saved
     return RunResult(
-        metrics, log.history, saved.get("checkpoint", []), saved.get("predictions", []), logs, plan.classes
+        metrics,
+        log.history,
+        saved.get("checkpoint", []),
+        saved.get("predictions", []),
+        logs,
+        plan.classes,
+        {name: len(numbers) for name, numbers in log.skipped.items()},
     )
 
 
@@ -224,18 +232,21 @@ def _predict(plan: Plan, allocation: Allocation, log: RunLog) -> int:
         batch_size=nn.data.test_batch_size,
         destination=wanted,
         precision=nn.precision,
+        skip=nn.data.skips,
     )
     started = time.monotonic()
     shown = started
 
-    def progress(done: int) -> None:
+    def progress(done: int, *, finished: bool = False) -> None:
         nonlocal shown
         now = time.monotonic()
-        if done == len(job.source.samples) or now - shown >= 1:
+        if finished or done == len(job.source.samples) or now - shown >= 1:
             shown = now
             log.line(f"Inference : {done} of {len(job.source.samples)} samples ({inference.rate(started, done)})")
 
-    count = inference.predict(job, allocation, progress)
+    count = inference.predict(job, allocation, progress, skipped=lambda bad: log.receive(Skipped(bad)))
+    if log.skipped:
+        progress(count, finished=True)
     for path in wanted.paths:
         log.receive(Saved("predictions", path))
     return count

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.distributed
 
@@ -65,6 +66,14 @@ class Workers:
         ends = [min(end, num_samples) for end in range(0, num_samples + batch_size, batch_size)]
         dealt = [self.share(end) for end in ends]
         return [after - before for before, after in itertools.pairwise(dealt)]
+
+    def parts(self, used: np.ndarray, batch_size: int) -> list[int]:
+        """This worker's part of each global batch of the samples that are `used` (n,), of those dealt out in turn.
+
+        It is `batch_sizes` where all are used. Else parts of a batch can differ by more, but add up in the same way.
+        """
+        mine = np.flatnonzero(used) % self.size == self.rank
+        return np.add.reduceat(mine, range(0, len(mine), batch_size), dtype=int).tolist() if len(mine) else []
 
 
 class _Done:

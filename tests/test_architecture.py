@@ -21,8 +21,10 @@ LEVELS = [
         "findings",
         "interrupts",
     ],
-    ["gradients"],
-    ["network", "steps", "checkpoints", "cluster", "run_log", "data"],
+    ["gradients", "archives"],
+    ["hdf5_files"],
+    ["network", "steps", "checkpoints", "cluster", "data"],
+    ["run_log"],
     ["assembly"],
     ["keras_weights", "predictions", "dot", "datasets"],
     ["jobs", "inference", "plan"],
@@ -38,7 +40,7 @@ LEVELS = [
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 ROOMS_OF_LIBRARY = {
     "ray": {"cluster", "data/pipeline", "jobs", "training", "inference", "predictions"},
-    "h5py": {"keras_weights", "predictions", "assembly", "data/readers/arrays"},
+    "h5py": {"hdf5_files", "keras_weights", "predictions", "assembly", "data/readers/arrays"},
     "matplotlib": {"plots"},
     "torchvision": set(),
 }

@@ -245,22 +245,6 @@ def test_broken_images_are_named_and_the_others_are_predicted(runs, tmp_path, di
     assert sorted(datasets_of(tmp_path / "out" / "output_1.h5")) == [f"good_{n}.jpg" for n in range(5)]
 
 
-@pytest.mark.parametrize(("num_workers", "preload"), [(1, True), (1, False), (2, True)])
-def test_training_stops_at_broken_images_and_names_them(ray_cluster, tmp_path, write_digits, num_workers, preload):
-    write_digits(tmp_path / "training", "training", CLASSES, 4)
-    bad = [tmp_path / "training" / "4" / f"bad_{n}.jpg" for n in range(2)]
-    for path in bad:
-        path.write_bytes(b"no image")
-    config = config_in(tmp_path, tmp_path / "out")
-    config["neural_network"]["data"].pop("test_input_path")
-    config["neural_network"]["data"].pop("test_output_path")
-    with pytest.raises(rayrml.DataError) as caught:
-        rayrml.run(config, num_workers=num_workers, overrides={"data.preload": preload}, quiet=True)
-    named = [path.name for path in bad if str(path) in str(caught.value)]
-    assert named == (["bad_0.jpg", "bad_1.jpg"] if preload else named)
-    assert named
-
-
 def test_a_loss_that_is_not_finite_ends_the_run(ray_cluster, folder, tmp_path):
     config = config_in(folder, tmp_path)
     config["neural_network"]["optimizer"]["learning_rate"] = 1e30

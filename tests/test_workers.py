@@ -1,3 +1,4 @@
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,18 @@ def test_a_worker_uses_its_share_of_the_samples(num_samples, batch_size, num_wor
     for rank in range(num_workers):
         worker = Workers(rank, num_workers)
         assert sum(worker.batch_sizes(num_samples, batch_size)) == len(range(num_samples)[rank::num_workers])
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=200), NUM, st.integers(1, 9))
+def test_parts_of_the_samples_that_are_used_fill_every_global_batch(used, batch_size, num_workers):
+    used = np.array(used)
+    workers = [Workers(rank, num_workers) for rank in range(num_workers)]
+    parts = [worker.parts(used, batch_size) for worker in workers]
+    if used.any():
+        assert [sum(sizes) for sizes in zip(*parts, strict=True)] == global_batch_sizes(int(used.sum()), batch_size)
+    assert [sum(sizes) for sizes in parts] == [used[rank::num_workers].sum() for rank in range(num_workers)]
+    everything = np.ones(len(used), bool)
+    assert [w.parts(everything, batch_size) for w in workers] == [w.batch_sizes(len(used), batch_size) for w in workers]
 
 
 @given(NUM, NUM)

@@ -12,9 +12,11 @@ import numpy as np
 from rayrml.data.decoding import spatial_shape
 from rayrml.data.discovery import Place, Samples, Slices, find_samples, some
 from rayrml.data.readers import Part, Reader
-from rayrml.data.slicers import Slicer
-from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.data.slicers import Grid, Slicer
+from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem
 from rayrml.lookup import suggestion
+
+Grids = tuple[Grid, ...]  # of one array, a grid for each slicer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,10 +26,12 @@ class Location:
     Attributes:
         files: the files there.
         inside: group or dataset in the one file, "" for everything in all of them.
+        arrays: the names of the arrays in each file, None if nobody has looked.
     """
 
     files: Samples
     inside: str = ""
+    arrays: tuple[Sequence[str], ...] | None = None
 
 
 def locate(path: str, reader: Reader, part: Part, where: str) -> Location:
@@ -58,6 +62,36 @@ def generated(reader: Reader, part: Part) -> Samples:
     return Samples("", shown, places=[Place("", name) for name in names])
 
 
+def readable(sides: Sequence[tuple[Location, Reader]]) -> list[Location]:
+    """The same locations of inputs and targets without the files that cannot be opened, each with its partner.
+
+    Raises:
+        DataError: none can.
+    """
+    looked: list[list[Sequence[str]]] = []
+    bad: dict[int, str] = {}
+    for location, reader in sides:
+        files = location.files
+        looked.append([()] * len(files))
+        for i in range(len(files) if reader.contents is not None else 0):
+            try:
+                looked[-1][i] = reader.contents(files.path(i)) if reader.contents is not None else ()
+            except DataError as error:
+                bad.setdefault(i, str(error))
+    good = [i for i in range(len(sides[0][0].files)) if i not in bad]
+    if not good:
+        raise DataError(*list(bad.values())[:MOST_NAMED])
+    reasons = [bad.values(), *[()] * (len(sides) - 1)]
+    return [
+        dataclasses.replace(
+            location,
+            files=location.files.only(good, why) if bad else location.files,
+            arrays=None if reader.contents is None else tuple(names[i] for i in good),
+        )
+        for (location, reader), names, why in zip(sides, looked, reasons, strict=True)
+    ]
+
+
 def arrays(location: Location, reader: Reader, where: str) -> Samples:
     """The arrays in the files, each with the label of its file; the files themselves where each is one array.
 
@@ -69,7 +103,7 @@ def arrays(location: Location, reader: Reader, where: str) -> Samples:
     files = location.files
     if reader.contents is None:
         return files
-    found = [list(reader.contents(files.path(i))) for i in range(len(files))]
+    found = [list(names) for names in location.arrays or (reader.contents(files.path(i)) for i in range(len(files)))]
     if location.inside:
         found = [_below(location, found[0], where)]
     if all(names == [""] for names in found):
@@ -137,48 +171,89 @@ def pair_arrays(inputs: Samples, targets: Samples, where: str) -> Samples:
     )
 
 
-def slices(samples: Samples, reader: Reader, slicers: Sequence[Slicer]) -> Samples:
+def grids(samples: Samples, reader: Reader, slicers: Sequence[Slicer], *, skip: bool) -> list[Grids | str]:
+    """How the slicers cut each array; with `skip`, what is wrong with those that they cannot cut.
+
+    Raises:
+        DataError: an array that a slicer cannot cut.
+    """
+    found: list[Grids | str] = []
+    for i in range(len(samples)):
+        try:
+            found.append(_grids(samples.place(i), reader, slicers))
+        except DataError as error:
+            if not skip:
+                raise
+            found.append(str(error))
+    return found
+
+
+def _grids(place: Place, reader: Reader, slicers: Sequence[Slicer]) -> Grids:
+    with reader.open(place.path) as read:
+        shape = tuple(read(place.name).shape)
+    try:
+        return tuple(slicer.grid(spatial_shape(shape, slicer)) for slicer in slicers)
+    except (ConfigError, DataError) as error:
+        raise DataError(*(Problem(place.address, p.message) for p in error.problems)) from None
+
+
+def slices(samples: Samples, grids: Sequence[Grids | str], slicers: Sequence[Slicer]) -> Samples:
     """The slices of all arrays, array by array and slicer by slicer, each with the label of its array.
 
     A slice goes by its bounds along each axis, `0:64,64:128`; with the name of its slicer before them where there are
-    several, and of its array where there are several.
+    several, and of its array where there are several. Arrays that have no grids are left out.
 
     Raises:
-        DataError, ConfigError: an array that a slicer cannot cut.
+        DataError: there are no slices.
     """
     names: list[str] = []
     places: list[Place] = []
     groups: list[Slices] = []
     owners: list[int] = []
-    for i in range(len(samples)):
+    for i, own in enumerate(grids):
         place = samples.place(i)
-        with reader.open(place.path) as read:
-            shape = tuple(read(place.name).shape)
-        for number, slicer in enumerate(slicers):
+        for number, (slicer, grid) in enumerate(zip(slicers, own, strict=True) if not isinstance(own, str) else ()):
             prefix = [samples.name(i)] * (len(samples) > 1) + [slicer.name] * (len(slicers) > 1)
-            try:
-                grid = slicer.grid(spatial_shape(shape, slicer))
-            except (ConfigError, DataError) as error:
-                raise DataError(*(Problem(place.address, p.message) for p in error.problems)) from None
             together = "/".join([samples.name(i)] * (len(samples) > 1) + [slicer.name])
             groups.append(Slices(together, len(names), grid))
             names += ["/".join([*prefix, grid.name(k)]) for k in range(len(grid))]
             places += [Place(place.path, place.name, number, k) for k in range(len(grid))]
             owners += [i] * len(grid)
+    unreadable = [own for own in grids if isinstance(own, str)]
     if not names:
-        raise DataError(Problem("neural_network.data.slicers", "cut no samples out of the data"))
+        message = "cut no samples out of the data"
+        raise DataError(*unreadable[:MOST_NAMED], Problem("neural_network.data.slicers", message))
     labels = None if samples.labels is None else samples.labels[owners]
-    return dataclasses.replace(samples, names=names, places=places, labels=labels, slices=tuple(groups))
+    return dataclasses.replace(
+        samples,
+        names=names,
+        places=places,
+        labels=labels,
+        slices=tuple(groups),
+        unreadable=(*samples.unreadable, *unreadable),
+    )
 
 
-def check_alike(inputs: Samples, targets: Samples, where: str) -> None:
-    """Raise DataError unless inputs and targets are cut into the same slices."""
-    for own, other in zip(inputs.slices, targets.slices, strict=True):
-        if own.grid.shape != other.grid.shape:
-            message = (
-                f"'{targets.path(other.first)}' is {_size(other.grid.shape)}, but its input {_size(own.grid.shape)}"
-            )
-            raise DataError(Problem(where, message))
+def pair_grids(
+    inputs: Sequence[Grids | str], targets: Sequence[Grids | str], samples: Samples, where: str, *, skip: bool
+) -> list[Grids | str]:
+    """The inputs' grids; with `skip`, what is wrong with those whose targets cannot be cut into the same slices.
+
+    Raises:
+        DataError: inputs and targets are cut otherwise; `samples` are the targets.
+    """
+    paired: list[Grids | str] = []
+    for i, (own, other) in enumerate(zip(inputs, targets, strict=True)):
+        if isinstance(own, str) or isinstance(other, str):
+            paired.append(own if isinstance(own, str) else other)
+        elif own[0].shape == other[0].shape:
+            paired.append(own)
+        else:
+            message = f"'{samples.path(i)}' is {_size(other[0].shape)}, but its input {_size(own[0].shape)}"
+            if not skip:
+                raise DataError(Problem(where, message))
+            paired.append(str(Problem(where, message)))
+    return paired
 
 
 def _below(location: Location, names: Sequence[str], where: str) -> list[str]:

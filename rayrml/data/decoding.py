@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from rayrml.archives import check_memory
 from rayrml.data.discovery import Place, Samples
 from rayrml.data.readers import Read, Reader
 from rayrml.data.slicers import Slicer
@@ -70,14 +72,14 @@ class Decoding:
         """The sample at `place`. Raises DataError if there is none, or one of another shape or type."""
         reader: Reader = self.reader.build()
         with reader.open(place.path) as read:
-            return self._finished(sample(read, place, self), place)
+            return self.finished(sample(read, place, self), place)
 
     def _fill_whole(self, read: Callable[[str], np.ndarray], place: Place, row: np.ndarray) -> str:
         """What `_fill_one` does, for files of one array: small images come by the ten thousand."""
         try:
             array = read(place.path)
             if self.prepare is not None or self.adds_channel or array.shape != self.shape or array.dtype != self.dtype:
-                array = self._finished(array[None] if self.adds_channel else array, place)
+                array = self.finished(array[None] if self.adds_channel else array, place)
             row[...] = array
         except (DataError, ConfigError) as error:
             return str(error)
@@ -85,21 +87,27 @@ class Decoding:
 
     def _fill_one(self, read: Read, place: Place, row: np.ndarray) -> str:
         try:
-            row[...] = self._finished(sample(read, place, self), place)
+            row[...] = self.finished(sample(read, place, self), place)
         except (DataError, ConfigError) as error:
             return str(error)
         return ""
 
-    def _finished(self, array: np.ndarray, place: Place) -> np.ndarray:
+    def finished(self, array: np.ndarray, place: Place) -> np.ndarray:
         """What is kept of an array that was read. Raises DataError if it has another shape or type than the first."""
+        check_cells(array.shape, place)
         if self.prepare is not None:
             array = self.prepare(array)
-        if array.shape != self.shape:
-            hint = f". {RESIZE_HINT}" if len(self.shape) == 3 else ""
-            raise DataError(f"{place.address}: is {size(array.shape)}, but {self.first} is {size(self.shape)}{hint}")
+        self.check_shape(array.shape, place)
         if not np.can_cast(stored_type(array.dtype), self.dtype):
-            raise DataError(f"{place.address}: holds {array.dtype}, but {self.first} {self.dtype}")
+            raise DataError(Problem(place.address, f"holds {array.dtype}, but {self.first} {self.dtype}"))
         return array
+
+    def check_shape(self, shape: Sequence[int], place: Place) -> None:
+        """Raise DataError unless the sample at `place`, which has that shape, is like the first."""
+        if tuple(shape) != self.shape:
+            hint = f". {RESIZE_HINT}" if len(self.shape) == 3 else ""
+            message = f"is {size(shape)}, but {self.first} is {size(self.shape)}{hint}"
+            raise DataError(Problem(place.address, message))
 
 
 def sample(read: Read, place: Place, decoding: Decoding) -> np.ndarray:
@@ -109,11 +117,20 @@ def sample(read: Read, place: Place, decoding: Decoding) -> np.ndarray:
         if place.slicer >= 0:
             slicer = decoding.slicers[place.slicer]
             return slicer.grid(spatial_shape(found.shape, slicer)).read(found, place.number)
+        if decoding.prepare is None:
+            decoding.check_shape((1, *found.shape) if decoding.adds_channel else found.shape, place)
+        check_memory(math.prod(found.shape) * found.dtype.itemsize, place.address)
         array = np.asarray(found)
         return array[None] if decoding.adds_channel else array
     except (OSError, RuntimeError, ValueError, MemoryError) as error:  # the libraries', of damage inside of a file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(Problem(place.address, f"cannot be read. {reason}")) from None
+
+
+def check_cells(shape: Sequence[int], place: Place) -> None:
+    """Raise DataError if an array of that shape has no values."""
+    if 0 in shape:
+        raise DataError(Problem(place.address, f"has no values: its shape is {list(shape)}"))
 
 
 def spatial_shape(shape: Sequence[int], slicer: Slicer) -> tuple[int, ...]:

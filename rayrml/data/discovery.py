@@ -29,6 +29,7 @@ class Samples:
         places: where each sample lies, where that is not the file of its name.
         slices: which of the samples are slices of one array.
         folders: all folders below `root` that were searched, relative to it.
+        unreadable: what is wrong with files and arrays beside them that turned out to be none, and are passed over.
     """
 
     root: str
@@ -39,6 +40,7 @@ class Samples:
     places: Sequence[Place] | None = None
     slices: tuple[Slices, ...] = ()
     folders: Sequence[str] = ()
+    unreadable: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -54,6 +56,16 @@ class Samples:
     def path(self, index: int) -> str:
         """Absolute path of the file that holds the sample at `index`."""
         return self.place(index).path
+
+    def only(self, indices: Sequence[int], reasons: Iterable[str] = ()) -> Samples:
+        """The samples at `indices`; `reasons` say why others are unreadable."""
+        return dataclasses.replace(
+            self,
+            names=[self.names[i] for i in indices],
+            labels=None if self.labels is None else self.labels[list(indices)],
+            places=None if self.places is None else [self.places[i] for i in indices],
+            unreadable=(*self.unreadable, *reasons),
+        )
 
 
 class Place(NamedTuple):
@@ -184,9 +196,12 @@ def _scan(root: str, extensions: frozenset[str], names: list[str], ignored: Coun
                 name = entry.name
                 if name[0] == ".":
                     continue
-                if entry.is_dir():
+                if _is_folder(entry):
                     if not (entry.is_symlink() and _leads_back(root, prefix + name)):
                         pending.append(f"{prefix}{name}/")
+                    continue
+                if not (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
+                    ignored["pipe or device"] += 1
                     continue
                 if name.endswith(usual):
                     found.append(prefix + name)
@@ -199,6 +214,13 @@ def _scan(root: str, extensions: frozenset[str], names: list[str], ignored: Coun
         found.sort()  # sorted runs are soon sorted together
         names += found
     return folders
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link that leads to itself: whoever reads it is told so
 
 
 def _leads_back(root: str, below: str) -> bool:

@@ -50,19 +50,33 @@ class ResidentShard:
     """Samples that stay in memory as one tensor, on the device that computes with them.
 
     An epoch is a permutation and one gather a batch: nothing is decoded, copied between processes or looked at twice.
+
+    Args:
+        inputs: (n, C, *spatial).
+        targets: (n,) or (n, C, *spatial), None where there are no targets.
+        positions: (n,) numbers of the samples.
+        seed: what the orders follow from, with the epoch.
+        used: (n,) which of the samples come in batches, None for all.
     """
 
     def __init__(
-        self, inputs: torch.Tensor, targets: torch.Tensor | None, positions: np.ndarray, *, seed: Sequence[int] = ()
+        self,
+        inputs: torch.Tensor,
+        targets: torch.Tensor | None,
+        positions: np.ndarray,
+        *,
+        seed: Sequence[int] = (),
+        used: np.ndarray | None = None,
     ):
         self.inputs = inputs
         self.targets = targets
         self.positions = positions
         self.seed = seed
+        self.rows = torch.arange(len(inputs)) if used is None else torch.from_numpy(np.flatnonzero(used))
 
     def batches(self, sizes: Sequence[int], epoch: int | None, skip: int = 0) -> Iterator[Batch]:
         """Batches in the order of `epoch`, which follows from the seed and the epoch alone."""
-        order = torch.arange(len(self.inputs)) if epoch is None else self._order(epoch)
+        order = self.rows if epoch is None else self.rows[self._order(epoch)]
         picked = order.to(self.inputs.device)
         numbers = self.positions[order.numpy()]
         start = skip
@@ -79,7 +93,7 @@ class ResidentShard:
 
     def _order(self, epoch: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(mix_seed(*self.seed, epoch))
-        return torch.randperm(len(self.inputs), generator=generator)
+        return torch.randperm(len(self.rows), generator=generator)
 
 
 class StreamedShard:
@@ -89,7 +103,8 @@ class StreamedShard:
     samples for any number of workers.
 
     Args:
-        read: positions -> blocks of consecutive samples: inputs and, where there are some, targets.
+        read: positions -> blocks of consecutive samples: inputs, targets where there are some, and (n,) which samples
+            can be used; a batch goes without the others.
         num_samples: samples of all workers.
         workers: who shares them.
         seed: what the orders follow from, with the epoch.
@@ -122,11 +137,12 @@ class StreamedShard:
         blocks = blocks or Ahead(self.read(mine))
         try:
             start = 0
-            for number, (size, (inputs, *targets)) in enumerate(zip(sizes, cut(blocks, sizes), strict=True), 1):
+            for number, (size, (*arrays, good)) in enumerate(zip(sizes, cut(blocks, sizes), strict=True), 1):
                 if epoch is not None and 2 * number >= len(sizes):
                     self._begin(epoch + 1)
-                target = torch.from_numpy(targets[0]) if targets else None
-                yield Batch(torch.from_numpy(inputs), target, mine[start : start + size])
+                arrays.append(mine[start : start + size])
+                input, *target, positions = arrays if good.all() else [array[good] for array in arrays]
+                yield Batch(torch.from_numpy(input), torch.from_numpy(target[0]) if target else None, positions)
                 start += size
         finally:
             blocks.close()

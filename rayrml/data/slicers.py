@@ -205,6 +205,10 @@ class Grid:
         upright = output.swapaxes(1, 2) if self.slicer.transpose else output
         return tuple(region), np.moveaxis(upright, 0, -1)[tuple(crop)]
 
+    def region(self, i: int) -> tuple[slice, ...]:
+        """Where in the array slice `i` lies, without what is beyond the array."""
+        return tuple(axis.inside(start)[0] for axis, start in zip(self._axes, self._starts(i), strict=True))
+
     def covered(self, axis: int) -> np.ndarray:
         """How many slices cover each cell along an axis (n,); what covers a cell is the product over its axes."""
         return self._axes[axis].covered()

@@ -61,7 +61,7 @@ class RayrmlLoop:
         )
         cpu = torch.device("cpu")
         self.worker = Worker(job, workers, cpu, emit=self.log.receive, outputs=Outputs())
-        self.feed = Feed(job.training, shard, cpu)
+        self.feed = Feed(job.training, shard, cpu, workers, np.ones(len(images), bool))
         worker = self.worker
         self.step = worker.training_step(worker.trainee)
         self.reporter = Reporter(worker.emit)

@@ -7,6 +7,7 @@ of all are those of the first tenth and nine times those of the second.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -159,7 +160,7 @@ def _first_batch(folder: Path) -> dict[str, Any]:
     _start()
     started = time.perf_counter()
     feed = _preloaded(folder, grayscale=True)
-    next(iter(feed.batches([128], 1)))
+    next(iter(feed.batches(128, 1)))
     return {"seconds": time.perf_counter() - started, "samples": len(feed.source.samples)}
 
 
@@ -188,7 +189,7 @@ def _memory(folder: Path) -> dict[str, Any]:
     thread = threading.Thread(target=watch)
     thread.start()
     feed = _preloaded(folder, small_network(64))
-    for batch in feed.batches([64] * 20, 1):
+    for batch in itertools.islice(feed.batches(64, 1), 20):
         batch.input.sum()
     done.set()
     thread.join()

@@ -90,19 +90,22 @@ def slicers(*settings):
     return parse(list(settings), "slicers")
 
 
+def sliced(samples, cut):
+    return contents.slices(samples, contents.grids(samples, NUMPY, cut, skip=False), cut)
+
+
 def test_slices_go_by_their_bounds_their_slicer_and_their_array(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((4, 6)))
-    one = contents.slices(arrays(tmp_path / "a.npy", NUMPY), NUMPY, slicers({"sizes": [2, 3]}))
+    one = sliced(arrays(tmp_path / "a.npy", NUMPY), slicers({"sizes": [2, 3]}))
     assert list(one.names) == ["0:2,0:3", "0:2,3:6", "2:4,0:3", "2:4,3:6"]
-    two = contents.slices(
+    two = sliced(
         arrays(tmp_path / "a.npy", NUMPY),
-        NUMPY,
         slicers({"sizes": [4, 1], "name": "x"}, {"sizes": [1, 4], "name": "y"}),
     )
     assert two.names[0] == "x/0:4,0:1"
     assert [(group.name, group.first, len(group.grid)) for group in two.slices] == [("x", 0, 6), ("y", 6, 8)]
     np.save(tmp_path / "b.npy", np.zeros((1, 2, 3)))
-    several = contents.slices(arrays(tmp_path, NUMPY), NUMPY, slicers({"sizes": [2, 3]}))
+    several = sliced(arrays(tmp_path, NUMPY), slicers({"sizes": [2, 3]}))
     assert several.names[-1] == "b.npy/0:2,0:3"
     assert [group.name for group in several.slices] == ["a.npy/slicer_0", "b.npy/slicer_0"]
 
@@ -110,7 +113,7 @@ def test_slices_go_by_their_bounds_their_slicer_and_their_array(tmp_path):
 def test_an_array_that_cannot_be_sliced_is_named(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((4, 6, 7, 8)))
     with pytest.raises(DataError, match=r"a\.npy"):
-        contents.slices(arrays(tmp_path, NUMPY), NUMPY, slicers({"sizes": [2, 3]}))
+        sliced(arrays(tmp_path, NUMPY), slicers({"sizes": [2, 3]}))
 
 
 def test_places_survive_being_packed():
@@ -166,7 +169,7 @@ def test_slices_are_decoded_from_their_arrays(tmp_path):
     array = np.arange(24.0).reshape(4, 6)
     np.save(tmp_path / "a.npy", array)
     cut = slicers({"sizes": [2, 4]})
-    samples = contents.slices(arrays(tmp_path, NUMPY), NUMPY, cut)
+    samples = sliced(arrays(tmp_path, NUMPY), cut)
     block = decoded(samples, decoding("numpy", (1, 2, 4), slicers=cut))
     np.testing.assert_array_equal(block["input"][0, 0], array[:2, :4])
     np.testing.assert_array_equal(block["input"][3, 0], [[16, 17, 0, 0], [22, 23, 0, 0]])

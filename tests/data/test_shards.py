@@ -18,7 +18,7 @@ def resident(num_samples, rank, size, seed=0):
 def streamed(num_samples, rank, size, seed=0):
     def read(indices):
         for part in np.array_split(indices, 3):
-            yield part.astype(np.uint8)[:, None], part
+            yield part.astype(np.uint8)[:, None], part, np.ones(len(part), bool)
 
     return StreamedShard(read, num_samples, workers=Workers(rank, size), seed=(seed,))
 
@@ -89,7 +89,8 @@ def test_the_next_epoch_is_begun_before_the_one_before_it_is_over_and_comes_in_i
     def read(indices):
         begun.append(len(begun) + 1)
         for start in range(0, len(indices), 4):
-            yield (indices[start : start + 4].astype(np.float32)[:, None],)
+            rows = indices[start : start + 4].astype(np.float32)[:, None]
+            yield rows, np.ones(len(rows), bool)
 
     def values(shard, epoch):
         return [batch.input[:, 0].tolist() for batch in shard.batches([3] * 7, epoch)]

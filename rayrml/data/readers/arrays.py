@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from rayrml import archives, hdf5_files
 from rayrml.data.readers.reader import Read, Reader
 from rayrml.errors import DataError, Problem
 
@@ -30,7 +33,7 @@ def hdf5() -> Reader:
 def _open_numpy(path: str) -> Iterator[Read]:
     with contextlib.ExitStack() as stack:
         with _explaining(path):
-            file = stack.enter_context(Path(path).open("rb"))
+            file = stack.enter_context(_file(path).open("rb"))
             packed = file.read(2) == b"PK"
             file.seek(0)
             # A map of the file: what is not looked at is not read.
@@ -40,10 +43,30 @@ def _open_numpy(path: str) -> Iterator[Read]:
             if not packed:
                 _forget(opened)
                 return _checked(opened, path)
-            with _explaining(path):
+            with _explaining(f"{path}: {name}"):
+                _check_member(opened.zip, name, f"{path}: {name}")
                 return _checked(opened[name], f"{path}: {name}")
 
         yield read
+
+
+def _file(path: str) -> Path:
+    """The path of what is a file: of a pipe nobody knows when it ends."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise DataError(Problem(path, "cannot be read. It is no file"))
+    return Path(path)
+
+
+def _check_member(archive: zipfile.ZipFile, name: str, place: str) -> None:
+    """Raise DataError if an array takes more memory than there is, or says so."""
+    info = archive.NameToInfo.get(f"{name}.npy") or archive.getinfo(name)
+    archives.check_size(info, place)
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(member)
+    if not dtype.hasobject and math.prod(shape) * dtype.itemsize > info.file_size:
+        raise DataError(Problem(place, f"cannot be read. It holds less than its shape {list(shape)} announces"))
 
 
 def _forget(array: np.memmap) -> None:
@@ -55,21 +78,27 @@ def _forget(array: np.memmap) -> None:
 def _contents_of_numpy(path: str) -> Sequence[str]:
     if not path.lower().endswith(".npz"):
         return [""]
-    with _explaining(path), zipfile.ZipFile(path) as archive:
-        return [name.removesuffix(".npy") for name in archive.namelist()]
+    with _explaining(path), zipfile.ZipFile(_file(path)) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(Problem(path, f"holds several arrays of the name '{twice[0]}'"))
+    return names
 
 
 @contextlib.contextmanager
 def _open_hdf5(path: str) -> Iterator[Read]:
-    with _explaining(path):
-        file = h5py.File(path, "r", locking=False)
-    with file:
+    with contextlib.ExitStack() as stack:
+        with _explaining(path):
+            file = stack.enter_context(hdf5_files.opened(_file(path)))
 
         def read(name: str) -> Any:
-            found = file.get(name)
-            if not isinstance(found, h5py.Dataset):
-                raise DataError(Problem(path, f"has no dataset '{name}'"))
-            return _checked(found, f"{path}: {name}")
+            with _explaining(path):
+                found = hdf5_files.member(file, name, path)
+                if not isinstance(found, h5py.Dataset):
+                    raise DataError(Problem(path, f"has no dataset '{name}'"))
+                hdf5_files.check(found, f"{path}: {name}")
+                return _checked(found, f"{path}: {name}")
 
         yield read
 
@@ -82,7 +111,7 @@ def _contents_of_hdf5(path: str) -> Sequence[str]:
         if isinstance(found, h5py.Dataset) and found.shape is not None and found.dtype.kind in _NUMBERS:
             names.append(name)
 
-    with _explaining(path), h5py.File(path, "r", locking=False) as file:
+    with _explaining(path), hdf5_files.opened(_file(path)) as file:
         file.visititems(visit)  # does not follow links, neither inside the file nor out of it
     return names
 

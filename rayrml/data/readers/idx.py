@@ -13,9 +13,11 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
+from rayrml.archives import check_memory
 from rayrml.data.readers.reader import Part, Read, Reader
 from rayrml.errors import DataError, Problem
 
@@ -87,23 +89,35 @@ def _labels_beside(path: str, folder: str | None) -> str:
 def _load(path: str) -> np.ndarray:
     """The array in an IDX file, in the machine's byte order; read once in each process."""
     try:
-        content = Path(path).read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
+        with Path(path).open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            content = _content(gzip.GzipFile(fileobj=file) if packed else file, path)
+    except DataError:
+        raise
     except (OSError, EOFError, ValueError) as error:
         raise DataError(Problem(path, f"cannot be read. {getattr(error, 'strerror', None) or error}")) from None
     except Exception as error:  # zlib's own, of damaged files
         raise DataError(Problem(path, f"cannot be unpacked. {error}")) from None
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES:
+    return content
+
+
+def _content(file: IO[bytes] | gzip.GzipFile, path: str) -> np.ndarray:
+    """What `_load` gives. No more is read than the header announces: a small file can be unpacked to any size."""
+    start = file.read(4)
+    if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _TYPES:
         raise DataError(Problem(path, "is no IDX file"))
-    kind, axes = np.dtype(_TYPES[content[2]]), content[3]
-    start = 4 + 4 * axes
-    if len(content) < start:
+    kind, axes = np.dtype(_TYPES[start[2]]), start[3]
+    lengths = file.read(4 * axes)
+    if len(lengths) < 4 * axes:
         raise DataError(Problem(path, "is no IDX file: it ends in its header"))
-    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", axes, 4))
-    if len(content) - start != math.prod(shape) * kind.itemsize:
+    shape = tuple(int(n) for n in np.frombuffer(lengths, ">u4"))
+    size = math.prod(shape) * kind.itemsize
+    check_memory(size, path)
+    content = file.read(size + 1)
+    if len(content) != size:
         raise DataError(Problem(path, f"is cut short, or longer than its {shape} values"))
-    array = np.frombuffer(content, kind, offset=start).reshape(shape)
+    array = np.frombuffer(content, kind).reshape(shape)
     return array.astype(kind.newbyteorder("="), copy=False)
 
 

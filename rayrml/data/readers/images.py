@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from rayrml.data.readers.reader import Read, Reader
 from rayrml.errors import DataError, Problem
+from rayrml.memory import human_bytes
 
 
 def images(*, grayscale: bool = False) -> Reader:
@@ -44,11 +45,11 @@ def _decode_image(path: str, jpeg_colors: str, pillow_mode: str) -> np.ndarray:
 def _read(path: str) -> bytes:
     """The whole file, with three system calls if it is small: small images are read by the ten thousand."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, _HOW)
         try:
             content = os.read(descriptor, _SMALL_BYTES)
             if len(content) == _SMALL_BYTES:
-                content += os.read(descriptor, os.fstat(descriptor).st_size)
+                content += os.read(descriptor, _checked_size(path, os.fstat(descriptor).st_size))
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -56,6 +57,18 @@ def _read(path: str) -> bytes:
     if not content:
         raise DataError(Problem(path, "cannot be read. The file is empty"))
     return content
+
+
+def _checked_size(path: str, size: int) -> int:
+    if size > _MOST_BYTES:
+        raise DataError(Problem(path, f"cannot be read. It has {human_bytes(size)}. {_EXPECTED_LESS}"))
+    return size
+
+
+def _check_pixels(width: int, height: int) -> None:
+    """Raise ValueError, before memory is taken, if an image is one of the size of a decompression bomb."""
+    if width * height > _MOST_PIXELS:
+        raise ValueError(f"It is {width}x{height} pixels. {_EXPECTED_LESS}")
 
 
 def _decode_jpeg(content: bytes, colors: str) -> np.ndarray | None:
@@ -69,12 +82,31 @@ def _decode_jpeg(content: bytes, colors: str) -> np.ndarray | None:
         return None
 
 
+def _check_webp(content: bytes) -> None:
+    """Look at the size in a WebP file's header: its library takes the memory as soon as the file is opened.
+
+    Source: RFC 9649, sections 2.5 to 2.7.
+    """
+    kind, start = content[12:16], content[20:30]
+    if content[:4] != b"RIFF" or content[8:12] != b"WEBP" or len(start) < 10:
+        return
+    if kind == b"VP8X":
+        _check_pixels(1 + int.from_bytes(start[4:7], "little"), 1 + int.from_bytes(start[7:10], "little"))
+    elif kind == b"VP8L":
+        bits = int.from_bytes(start[1:5], "little")
+        _check_pixels(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
+    elif kind == b"VP8 ":
+        _check_pixels(*(int.from_bytes(start[i : i + 2], "little") & 0x3FFF for i in (6, 8)))
+
+
 def _decode_with_pillow(path: str, content: bytes, mode: str) -> np.ndarray:
     """The image (H, W) or (H, W, C). Raises DataError, whatever Pillow makes of a damaged file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata and unusual files, which do no harm to pixels
+            _check_webp(content)
             with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+                _check_pixels(*image.size)
                 return _to_bytes(ImageOps.exif_transpose(image), mode)
     except UnidentifiedImageError:
         raise DataError(Problem(path, f"cannot be read. {_NO_IMAGE}")) from None
@@ -98,7 +130,10 @@ _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 _NO_IMAGE = f"It is no image, or a damaged one. Expected {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
 _SMALL_BYTES = 2**16
 _EXIF_BYTES = 2**16  # metadata come first
-_MOST_PIXELS = 2 * 89_478_485  # more are what Pillow calls a decompression bomb
+_MOST_PIXELS = 99_999_999  # a few bytes can say that they are more, which takes gigabytes
+_MOST_BYTES = 10 * (_MOST_PIXELS + 1)  # what so many take in any format, and some more
+_EXPECTED_LESS = "Expected an image of less than 100 megapixels"
+_HOW = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # of a pipe nobody knows when it begins
 _EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 
 READERS = {"images": images}
