@@ -27,6 +27,7 @@ SECONDS = 5  # of the processor, for one case
 MEGABYTES = 1000  # that a case may take
 _SECONDS_HANGING = 60  # of the clock, where the machine is busy with other things
 _LONGEST_LINE = 3000
+_MOST_FINDINGS = 10
 _ROOT = Path(__file__).parent.parent.parent
 
 Case = Callable[[random.Random], Any]
@@ -41,7 +42,7 @@ def findings(kind: str, count: int, first: int = 0) -> list[str]:
     found: list[str] = []
     last = first + count
     with tempfile.TemporaryDirectory() as folder:
-        while first < last:
+        while first < last and len(found) < _MOST_FINDINGS:
             command = [sys.executable, "-m", "tests.faults.fuzzing", kind, str(first), str(last), folder]
             environment = {
                 **os.environ,
