@@ -147,7 +147,7 @@ def _reading(kind: str) -> Callable[[Path], None]:
 
     def read(path: Path) -> None:
         reader = READERS[kind]()
-        decoding = Decoding(choose(READERS, {"type": kind}, ""), (), np.dtype("f4"), "the first")
+        decoding = Decoding(choose(READERS, {"type": kind}, ""), (), np.dtype("f4"), "the first", np.asarray)
         names = reader.contents(str(path)) if reader.contents else [""]
         with reader.open(str(path)) as get:
             for name in names:
