@@ -27,9 +27,7 @@ def read_json(path: str | Path, where: str = "") -> Any:
         content = Path(path).read_bytes()
     except (OSError, ValueError) as error:  # of a path that cannot be one
         reason = getattr(error, "strerror", None) or error
-        if where:
-            raise DataError(Problem(where, f"cannot read '{path}'. {reason}")) from None
-        raise DataError(Problem(str(path) or "''", f"cannot be read. {reason}")) from None
+        raise DataError(Problem(where or str(path) or "''", f"cannot read '{path}'. {reason}")) from None
     return decode(content, str(path))
 
 

@@ -38,8 +38,15 @@ def locate(path: str, reader: Reader, part: Part, where: str) -> Location:
     """The files at `path`, a folder or a file; in an HDF5 file the path may go on to a group or a dataset.
 
     Raises:
-        DataError: there is nothing of the reader's kind.
+        DataError: there is nothing of the reader's kind, or the system does not let anybody look.
     """
+    try:
+        return _located(path, reader, part, where)
+    except OSError as error:  # a name that is too long, a folder that others may not enter
+        raise DataError(Problem(where, f"cannot read '{path}'. {error.strerror}")) from None
+
+
+def _located(path: str, reader: Reader, part: Part, where: str) -> Location:
     if reader.find is not None:
         try:
             files = reader.find(path, part)

@@ -182,6 +182,10 @@ def _wrong_references(model: Model) -> Iterator[Problem]:
             if ref.layer not in model.entries:
                 near = suggestion(ref.layer, model.entries)
                 yield Problem(f"{entry.where}.inbound_nodes", f"{entry}: no layer is named '{ref.layer}'. {near}")
+    for name in model.inputs:
+        if name in model.entries and model.entries[name].class_name != INPUT:
+            entry = model.entries[name]
+            yield Problem(entry.where, f"{entry} is named as an input of its model. Expected an InputLayer")
     for name in (*model.inputs, *(ref.layer for ref in model.outputs)):
         if name not in model.entries:
             near = suggestion(name, model.entries)

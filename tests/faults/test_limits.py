@@ -182,3 +182,17 @@ def test_a_damaged_checkpoint_says_what_is_wrong_in_it(tmp_path):
     torch.save(saved, tmp_path / "a.pt")
     with pytest.raises(DataError, match=r"a\.pt' is a damaged checkpoint: what it holds as epoch, history is not"):
         checkpoints.load(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("kind", ["images", "numpy", "hdf5", "mnist"])
+def test_a_path_that_the_system_refuses_is_a_problem_of_the_key_that_names_it(kind, tmp_path):
+    data = {"input_type": kind, "test_input_path": f"{tmp_path}/{'a' * 300}/x"}
+    with pytest.raises(DataError, match=r"^neural_network\.data\.test_input_path: .*File name too long"):
+        prepare({"neural_network": {"layers": network(layer("Flatten")), "data": data}}, {})
+
+
+def test_the_inputs_of_a_model_are_input_layers():
+    layers = [*network(layer("Flatten")), {"class_name": "Sequential", "name": "s", "config": network(layer("ReLU"))}]
+    for name, shown in (("row", "layers.1: Flatten 'row'"), ("s", "layers.2: Sequential 's'")):
+        model = {"class_name": "Functional", "config": {"layers": layers, "input_layers": [[name, 0, 0]]}}
+        assert mistakes(model) == [f"{shown} is named as an input of its model. Expected an InputLayer"]
