@@ -15,10 +15,7 @@ import rayrml
 from rayrml import checkpoints
 from tests.conftest import write_config
 from tests.faults.runs import (
-    CLASSES,
     NUM_BATCHES,
-    NUM_TEST,
-    NUM_TRAINING,
     assert_same_weights,
     assert_whole_logs,
     config_in,
@@ -27,14 +24,6 @@ from tests.faults.runs import (
 )
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, write_digits):
-    path = tmp_path_factory.mktemp("interrupted")
-    write_digits(path / "training", "training", CLASSES, NUM_TRAINING // 3)
-    write_digits(path / "testing", "testing", CLASSES, NUM_TEST // 3)
-    return path
 
 
 @pytest.fixture(scope="module")
