@@ -26,6 +26,7 @@ _KINDS = {
     "optimizer": Mapping,
     "scheduler": Mapping,
     "stopping": Mapping,
+    "unfinished": Mapping,
     "history": list,
     "run_id": str,
 }
