@@ -16,9 +16,9 @@ from rayrml.feeding import TEST, TRAINING, TRANSFORMS, Feed, Feeder
 from rayrml.jobs import Job, Outputs
 from rayrml.keeping import Keeper, Progress, Trainee
 from rayrml.lookup import Choice
+from rayrml.messages import Emit, EpochDone, Evaluated, Interrupted, Message, Phase, Saved, Started
 from rayrml.predictions import PredictionSink
 from rayrml.reporting import Reporter
-from rayrml.run_log import Emit, EpochDone, Evaluated, Interrupted, Message, Phase, Saved, Started
 from rayrml.steps import EvaluationStep, TrainingStep, as_target, autocast_dtype, metric_of
 from rayrml.workers import Workers
 

@@ -16,7 +16,7 @@ from rayrml.data.shards import Batch, ResidentShard, Shard, StreamedShard, as_nu
 from rayrml.errors import DataError, Problem
 from rayrml.jobs import Job
 from rayrml.memory import available_memory, human_bytes
-from rayrml.run_log import Emit, Phase, Skipped
+from rayrml.messages import Emit, Phase, Skipped
 from rayrml.workers import Workers, global_batch_sizes
 
 TRAINING, TEST, TRANSFORMS = 0, 1, 2  # kinds of random draws that must not coincide

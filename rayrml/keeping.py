@@ -17,8 +17,8 @@ from rayrml.early_stopping import EarlyStopping
 from rayrml.errors import DataError, DivergenceError
 from rayrml.jobs import Job
 from rayrml.lr_schedulers import Schedule
+from rayrml.messages import Emit, Message, Saved
 from rayrml.network import Network
-from rayrml.run_log import Emit, Message, Saved
 from rayrml.workers import Workers
 
 

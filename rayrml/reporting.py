@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from rayrml.errors import DivergenceError
-from rayrml.run_log import BatchesTrained, BatchRow, Emit
+from rayrml.messages import BatchesTrained, BatchRow, Emit
 from rayrml.steps import Trained
 
 _SECONDS_BETWEEN_REPORTS = 0.25

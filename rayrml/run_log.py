@@ -1,152 +1,37 @@
 """What a run says: sections and lines on the screen, and the files `<outfile>_train.txt` and `<outfile>_test.txt`.
 
-Everything is written by the driver; workers send the messages defined here.
+Everything is written by the driver; workers send it the messages of `messages`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rayrml.data.bad_samples import BadSamples
 from rayrml.errors import DataError, Problem, printable
+from rayrml.messages import (
+    BatchesTrained,
+    BatchRow,
+    EpochDone,
+    Evaluated,
+    Failed,
+    Interrupted,
+    Message,
+    Phase,
+    Saved,
+    Skipped,
+    Started,
+)
 
 _SECONDS_BETWEEN_LINES = 0.5
-
-
-class BatchRow(NamedTuple):
-    """One training step.
-
-    Attributes:
-        epoch: from 1.
-        batch: from 1.
-        seconds: since training began.
-        loss: mean over the global batch.
-        gradient_norm: of the global batch's gradient.
-        data: seconds spent on getting the batch.
-        compute: seconds in forward, backward and update.
-        reduce: seconds in which workers exchanged gradients.
-    """
-
-    epoch: int
-    batch: int
-    seconds: float
-    loss: float
-    gradient_norm: float
-    data: float
-    compute: float
-    reduce: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Started:
-    """Training begins with this epoch: the first, or the one after the last that was kept.
-
-    Attributes:
-        epoch: from 1.
-        batch: batches of it that are done.
-        resumed: whether the run was asked to go on where an earlier one ended.
-        history: the figures of the epochs before.
-    """
-
-    epoch: int
-    batch: int = 0
-    resumed: bool = False
-    history: tuple[dict[str, float], ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Phase:
-    """Something that takes a while before or between batches."""
-
-    text: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Skipped:
-    """Bad samples that are left out; those that were named before are not named again.
-
-    Attributes:
-        bad: which they are.
-        num_batches: batches of a pass over the others, None if they stay as many.
-    """
-
-    bad: BadSamples
-    num_batches: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class BatchesTrained:
-    """The steps since the last such message."""
-
-    rows: list[BatchRow]
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluated:
-    """One pass over the test samples.
-
-    Attributes:
-        epoch: epochs trained, 1 for evaluation alone.
-        num_batches: batches of the pass.
-        loss: mean over all samples, None if there are no targets.
-        metric: name of the metric, "" if there is none.
-        value: the metric over all samples, None if there is none.
-        seconds: duration of the pass.
-    """
-
-    epoch: int
-    num_batches: int
-    loss: float | None
-    metric: str
-    value: float | None
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class EpochDone:
-    """An epoch is over: `epoch`, `train_loss`, `learning_rate`, `seconds`, and what evaluation gave."""
-
-    figures: dict[str, float]
-
-
-@dataclasses.dataclass(frozen=True)
-class Saved:
-    """A file was finished."""
-
-    kind: str
-    path: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Interrupted:
-    """The workers have ended early, as they were asked to.
-
-    Attributes:
-        epoch: the one that was under way.
-        batch: batches of it that are done.
-    """
-
-    epoch: int
-    batch: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Failed:
-    """A worker met an error that starting again cannot cure."""
-
-    error: Exception
-
-
-Message = Started | Phase | Skipped | BatchesTrained | Evaluated | EpochDone | Saved | Interrupted | Failed
 
 
 class RunLog:
@@ -401,6 +286,3 @@ def _of(number: int, total: int) -> str:
     """`[ 1/20]`, `[  5/ 469]`: aligned over a run, in the predecessor's widths, which scripts look for."""
     width = max(len(str(total)), 2)
     return f"[{number:>{width}}/{total:>{width + (width > 2)}}]"
-
-
-Emit = Callable[[Message], None]

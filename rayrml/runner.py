@@ -18,8 +18,9 @@ from rayrml.errors import ConfigError, DivergenceError, Problem
 from rayrml.inference import InferenceJob
 from rayrml.interrupts import Interrupts
 from rayrml.jobs import Job, destination
+from rayrml.messages import Interrupted, Saved, Skipped
 from rayrml.plan import Plan, prepare
-from rayrml.run_log import Interrupted, RunLog, Saved, Skipped, displayed, log_path
+from rayrml.run_log import RunLog, displayed, log_path
 from rayrml.workers import global_batch_sizes
 
 

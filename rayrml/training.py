@@ -20,8 +20,9 @@ from rayrml.errors import ClusterError, RayrmlError
 from rayrml.interrupts import Interrupts
 from rayrml.jobs import Job, Outputs
 from rayrml.memory import keep_freed_memory
+from rayrml.messages import Failed, Message, Phase
 from rayrml.predictions import start_writer
-from rayrml.run_log import Failed, Message, Phase, RunLog
+from rayrml.run_log import RunLog
 from rayrml.workers import Workers
 
 _SECONDS_BETWEEN_QUESTIONS = 0.25

@@ -24,6 +24,7 @@ LEVELS = [
     ["gradients", "archives"],
     ["hdf5_files"],
     ["network", "steps", "checkpoints", "cluster", "data"],
+    ["messages"],
     ["run_log"],
     ["assembly"],
     ["keras_weights", "predictions", "dot", "datasets"],
