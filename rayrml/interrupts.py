@@ -21,6 +21,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.requested = False
+        self._ending = False
         self._orderly: Callable[[], bool] = lambda: False
         self._timer: threading.Timer | None = None
         self._before: dict[int, Any] = {}
@@ -43,7 +44,10 @@ class Interrupts:
         self._orderly = possible
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._ending:
+            return  # Ray is being shut down, which must not be broken off
         if self.requested or not self._orderly():
+            self._ending = True
             raise KeyboardInterrupt
         self.requested = True
         # An evaluation or a step may take longer than anybody waits.

@@ -139,6 +139,6 @@ def test_a_second_signal_ends_the_command_at_once(folder, tmp_path):
     assert run.returncode == 130
     assert err.endswith("rayrml: interrupted\n")
     assert "Traceback" not in err
-    assert seconds < 8
+    assert seconds < 15
     _, alive = psutil.wait_procs(processes, timeout=15)
     assert not alive
