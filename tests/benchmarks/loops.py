@@ -32,7 +32,7 @@ ALONE = Allocation(
 def planned(config: dict[str, Any]) -> tuple[Plan, Job]:
     """What a run prepares before it needs Ray."""
     plan = rayrml.check(config)
-    return plan, _job(plan, ALONE, None)
+    return plan, _job(plan, ALONE, ())
 
 
 class RayrmlLoop:
