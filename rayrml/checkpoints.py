@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
+import io
 import pickle
+import re
 import threading
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,9 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from rayrml import storage
 from rayrml.errors import ConfigError, DataError, Problem
 
 _FORMAT = 1
+_STATE = "last_epoch.pt"
+_NAME = re.compile(r"model_checkpoint_(\d+)\.pt")
 
 
 @dataclasses.dataclass
@@ -71,46 +74,78 @@ class LoadReport:
         ]
 
 
-def checkpoint_path(folder: str | Path, epoch: int) -> Path:
+def checkpoint_path(folder: str | Path, epoch: int) -> str:
     """Where the checkpoint of an epoch lies."""
-    return Path(folder) / f"model_checkpoint_{epoch}.pt"
+    return storage.join(folder, f"model_checkpoint_{epoch}.pt")
 
 
-def state_path(folder: str | Path) -> Path:
+def state_path(folder: str | Path) -> str:
     """Where the last finished epoch of a run that goes on is kept, whatever the interval of checkpoints is."""
-    return Path(folder) / "last_epoch.pt"
+    return storage.join(folder, _STATE)
 
 
-def newest(folder: str | Path) -> Path | None:
-    """The file of a folder that holds the most epochs, None if there is none that can be loaded."""
-    found: list[tuple[int, Path]] = []
-    for path in Path(folder).glob("*.pt"):
-        number = path.stem.removeprefix("model_checkpoint_")
-        if path == state_path(folder):
-            found.append((load(path).epoch, path))
-        elif number.isdecimal():
-            found.append((int(number), path))
-    return max(found)[1] if found else None
+def kept(folder: str | Path) -> dict[int, str]:
+    """The checkpoints in a folder by their epochs, in order; none if there is no such folder.
+
+    Raises:
+        DataError: the folder cannot be listed.
+    """
+    matches = (_NAME.fullmatch(name) for name in _files(folder))
+    numbers = sorted(int(match[1]) for match in matches if match)
+    return {number: checkpoint_path(folder, number) for number in numbers}
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint so that under its name there is a whole one or none.
+def is_interrupted(folder: str | Path) -> bool:
+    """Whether the last run in a folder did not come to its end."""
+    return _STATE in _files(folder)
+
+
+def newest(folder: str | Path) -> str | None:
+    """The file of a folder that holds the most epochs of its last run, None if there is none.
+
+    Raises:
+        DataError: the folder cannot be listed, or the file cannot be loaded.
+    """
+    numbers = {path: number for number, path in kept(folder).items()} | {state_path(folder): 0}
+    changed = {storage.join(folder, name): when for name, when in _files(folder).items()}
+    paths = [path for path in numbers if path in changed]
+    if not paths:
+        return None
+    last, longest = max(paths, key=lambda path: (changed[path], numbers[path])), max(paths, key=numbers.__getitem__)
+    asked = {last, longest, state_path(folder)} & set(paths)
+    if asked == {longest} and numbers[longest]:
+        return longest
+    # Copied files have no times to go by; but those of an earlier and longer run have another history.
+    found = {path: load(path) for path in asked}
+    same = [path for path in asked if _agree(found[path].history, found[last].history)]
+    return max(same or [last], key=lambda path: (numbers[path] or found[path].epoch, path))
+
+
+def save(path: str | Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint so that under its name there is a whole one or none, even if the machine fails.
 
     Raises:
         DataError: the file cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     fields = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint)}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"format": _FORMAT, **fields}, unfinished)
-        unfinished.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError when the disk is full
+        with storage.Unfinished(path, durable=True) as file:
+            try:
+                torch.save({"format": _FORMAT, **fields}, file)
+            except RuntimeError as error:  # torch's own writer does not say what went wrong
+                raise file.error or error from None
+            file.commit()
+    except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise DataError(Problem(str(path), f"cannot be written. {reason}")) from None
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+
+
+def remove(path: str) -> None:
+    """Remove a checkpoint, if it is there. Raises DataError if that fails."""
+    try:
+        storage.remove(path)
+    except OSError as error:
+        raise DataError(Problem(path, f"cannot be removed. {error.strerror}")) from None
 
 
 class Writer:
@@ -120,12 +155,12 @@ class Writer:
         saved: called with the path of each checkpoint that is on disk; in the thread.
     """
 
-    def __init__(self, saved: Callable[[Path], None]):
+    def __init__(self, saved: Callable[[str], None]):
         self._saved = saved
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
-    def save(self, checkpoint: Checkpoint, path: Path | None, state: Path | None) -> None:
+    def save(self, checkpoint: Checkpoint, path: str | None, state: str | None) -> None:
         """Begin to write the checkpoint as it is now to `path`, as one that stays, and to `state`, over the last one.
 
         Raises:
@@ -149,7 +184,7 @@ class Writer:
         if error is not None:
             raise error
 
-    def _write(self, checkpoint: Checkpoint, path: Path | None, state: Path | None) -> None:
+    def _write(self, checkpoint: Checkpoint, path: str | None, state: str | None) -> None:
         try:
             if path is not None:
                 save(path, checkpoint)
@@ -170,7 +205,8 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch finds strange in a foreign file is said below
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            file = io.BytesIO(storage.read(path)) if storage.is_uri(path) else path
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(Problem(place, f"no such file: '{path}'")) from None
     except OSError as error:
@@ -190,6 +226,14 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
     fields = {name: value for name, value in content.items() if name in names}
     fields["network"] = _tensors(fields["network"], path, place)
     return Checkpoint(**fields)
+
+
+def found(path: str) -> Checkpoint | None:
+    """The checkpoint in a file, None if there is no such file. Raises DataError as `load` does."""
+    try:
+        return load(path) if storage.exists(path) else None
+    except OSError as error:
+        raise DataError(Problem(path, f"cannot be read. {error.strerror}")) from None
 
 
 def load_into(network: nn.Module, state: Mapping[str, torch.Tensor], path: str | Path, where: str = "") -> LoadReport:
@@ -216,6 +260,18 @@ def load_into(network: nn.Module, state: Mapping[str, torch.Tensor], path: str |
         skipped=_layers(name for name in state if name not in own),
         initial=_layers(name for name in own if name not in state),
     )
+
+
+def _files(folder: str | Path) -> dict[str, float]:
+    try:
+        return storage.files(folder)
+    except OSError as error:
+        raise DataError(Problem(str(folder), f"cannot be listed. {error.strerror}")) from None
+
+
+def _agree(history: list[dict[str, float]], other: list[dict[str, float]]) -> bool:
+    """Whether one of the histories goes on where the other one ends."""
+    return all(mine == theirs for mine, theirs in zip(history, other, strict=False))
 
 
 def _layers(names: Any) -> tuple[str, ...]:

@@ -7,11 +7,9 @@ reading a configuration imports neither torch nor Ray.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote, urlparse
 
 import pydantic
 from pydantic import (
@@ -25,21 +23,9 @@ from pydantic import (
     PositiveInt,
 )
 
+from rayrml import storage
 from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.lookup import problems
-
-
-def _absolute(path: str) -> str:
-    """`path` as an absolute local path: workers do not share the driver's current directory."""
-    uri = urlparse(path)
-    if uri.scheme == "file":
-        return unquote(uri.path)
-    if len(uri.scheme) > 1:  # one letter is a drive of Windows
-        raise ValueError(f"{uri.scheme}:// is not supported. Expected a local path or a file:// URI")
-    # normpath would also drop the slash at the end; '' is no path at all.
-    if not path:
-        raise ValueError("expected a path, got an empty string")
-    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 (keeps symbolic links)
 
 
 def _lower(value: Any) -> Any:
@@ -52,7 +38,7 @@ def _known_application(value: Any) -> Any:
     return value
 
 
-PathString = Annotated[str, AfterValidator(_absolute)]
+PathString = Annotated[str, AfterValidator(storage.absolute)]
 AnyCase = BeforeValidator(_lower)
 
 
@@ -240,7 +226,7 @@ def read_json(path: str | Path, where: str = "") -> Any:
         ConfigError: it is not JSON; names the line and the column.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return json.loads(storage.read(_readable(str(path))).decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         place = f"{path}, line {error.lineno}, column {error.colno}"
         raise ConfigError(Problem(place, f"not valid JSON. {error.msg}")) from None
@@ -250,6 +236,13 @@ def read_json(path: str | Path, where: str = "") -> Any:
         raise ConfigError(Problem(str(path), "not usable JSON. It is nested too deeply")) from None
     except OSError as error:
         raise DataError(Problem(where or str(path), f"cannot read '{path}'. {error.strerror}")) from None
+
+
+def _readable(path: str) -> str:
+    try:
+        return storage.absolute(path) if storage.is_uri(path) else path
+    except ValueError as error:
+        raise ConfigError(Problem(path.partition("?")[0], str(error))) from None
 
 
 def override(raw: Any, overrides: Mapping[str, Any]) -> Any:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from pathlib import Path
 
 import torch
 
-from rayrml import checkpoints
+from rayrml import checkpoints, storage
 from rayrml.checkpoints import Checkpoint
 from rayrml.data.shards import Batch, mix_seed
 from rayrml.data.transforms import BatchTransforms
@@ -37,7 +36,7 @@ class Worker:
         self.device = device
         self.emit: Emit = emit if workers.rank == 0 else _say_nothing
         self.outputs = outputs
-        self.writer = checkpoints.Writer(lambda path: self.emit(Saved("checkpoint", str(path))))
+        self.writer = checkpoints.Writer(lambda path: self.emit(Saved("checkpoint", path)))
         self.network = job.network.to(device)
         if job.compile:
             self.network.compile()
@@ -192,8 +191,7 @@ class Worker:
     def _debug(self, epoch: int) -> None:
         interval = self.job.debug_interval
         if self.job.debug is not None and interval is not None and epoch % interval == 0 and self.workers.rank == 0:
-            path = Path(self.job.debug)
-            write_dot(self.network, path.with_stem(f"{path.stem}_{epoch}"), statistics=True)
+            write_dot(self.network, storage.marked(self.job.debug, f"_{epoch}"), statistics=True)
 
     def _save(self, epoch: int, optimizer: torch.optim.Optimizer, *, last: bool) -> None:
         job = self.job
@@ -213,13 +211,12 @@ class Worker:
             run_id=job.run_id,
         )
         path = checkpoints.checkpoint_path(job.save, epoch) if due and job.save is not None else None
-        self.writer.save(checkpoint, path, Path(job.state_path) if job.state_path else None)
+        self.writer.save(checkpoint, path, job.state_path)
 
     def _resume(self, optimizer: torch.optim.Optimizer) -> None:
         """Go on after the last epoch of this run, if workers were lost in it, else after that of an earlier one."""
-        job, state = self.job, None
-        if job.state_path and Path(job.state_path).exists():
-            state = checkpoints.load(job.state_path)
+        job = self.job
+        state = checkpoints.found(job.state_path) if job.state_path else None
         if (state is None or state.run_id != job.run_id) and job.resume_from is not None:
             state = checkpoints.load(job.resume_from)
         elif state is None or state.run_id != job.run_id:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +16,11 @@ import numpy as np
 import torch
 
 from rayrml import graph as graphs
+from rayrml import storage
 from rayrml.checkpoints import LoadReport
 from rayrml.errors import DataError, Problem
 from rayrml.graph import Graph, KerasPath
+from rayrml.hdf5_output import Hdf5Output
 from rayrml.layers.layer import Layer, Weight
 from rayrml.network import Network
 
@@ -58,7 +59,7 @@ def load_weights(network: Network, path: str | Path, where: str = "") -> LoadRep
         DataError: the file cannot be read, or holds weights of other shapes; `where` is the JSON path that names it.
     """
     place = where or str(path)
-    stored, whole_models = _read(Path(path), network.graph, place)
+    stored, whole_models = _read(path, network.graph, place)
     targets = _targets(network, whole_models)
     partners = _partners(stored, list(targets))
     matches: list[tuple[_Target, np.ndarray]] = []
@@ -89,27 +90,25 @@ def export_weights(network: Network, path: str | Path) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    output = Hdf5Output(path)
     try:
-        with h5py.File(unfinished, "w") as file:
-            _write(file, network)
-        unfinished.replace(path)
-    except OSError as error:
-        raise DataError(Problem(str(path), f"cannot be written. {error.strerror or error}")) from None
+        with output.explaining():
+            _write(output.hdf5, network)
+        output.close()
     finally:
-        unfinished.unlink(missing_ok=True)
+        output.discard()
 
 
-def _read(path: Path, graph: Graph, place: str) -> tuple[list[_Stored], bool]:
+def _read(path: str | Path, graph: Graph, place: str) -> tuple[list[_Stored], bool]:
     """The weights in a file, and whether it holds those of a nested model as one group, as Keras 2 does."""
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
+        local = storage.local_copy(path)
+        if zipfile.is_zipfile(local):
+            with zipfile.ZipFile(local) as archive:
                 graph = graphs.read(json.loads(archive.read("config.json")), str(path))
                 with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
                     return list(_keras_3_groups(file, graph, ())), False
-        with h5py.File(path) as file:
+        with h5py.File(local) as file:
             if any(name in file for name in _CONTAINERS) and "layer_names" not in file.attrs:
                 return list(_keras_3_groups(file, graph, ())), False
             return list(_keras_2_groups(_member(file, "model_weights") if "model_weights" in file else file)), True

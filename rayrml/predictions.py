@@ -16,7 +16,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayrml.assembly import SliceAssembly
 from rayrml.data.discovery import Slices
-from rayrml.errors import DataError, Problem
+from rayrml.errors import DataError
+from rayrml.hdf5_output import Hdf5Output
 
 _COMPACT_BYTES = 64_000  # HDF5 keeps data up to 64 KiB in a dataset's header: a third of the time and no gaps
 
@@ -107,16 +108,10 @@ class PredictionFile:
     """
 
     def __init__(self, path: str | Path, classes: Sequence[str] = ()):
-        self.path = Path(path)
-        self._unfinished = self.path.with_name(f".{self.path.name}.{os.getpid()}.unfinished")
+        self._output = Hdf5Output(path)
         self._spaces: dict[tuple[int, ...], h5py.h5s.SpaceID] = {}
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = h5py.File(self._unfinished, "w")
-        except OSError as error:
-            raise DataError(Problem(str(self.path), f"cannot be written. {error.strerror or error}")) from None
         if classes:
-            self._file.attrs["classes"] = np.array(classes, dtype=h5py.string_dtype())
+            self._output.hdf5.attrs["classes"] = np.array(classes, dtype=h5py.string_dtype())
         self._links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
         self._links.set_create_intermediate_group(True)
         self._links.set_char_encoding(h5py.h5t.CSET_UTF8)
@@ -132,25 +127,20 @@ class PredictionFile:
             self._spaces[shape] = h5py.h5s.create_simple(shape) if shape else h5py.h5s.create(h5py.h5s.SCALAR)
         space = self._spaces[shape]
         layout = self._compact if outputs[:1].nbytes <= _COMPACT_BYTES else self._contiguous
-        root = self._file.id
-        try:
+        root = self._output.hdf5.id
+        with self._output.explaining():
             for name, output in zip(names, outputs, strict=True):
                 dataset = h5py.h5d.create(root, os.fsencode(name), kind, space, layout, self._links)
                 dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.asarray(output))
-            self._file.flush()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise DataError(Problem(str(self.path), f"cannot be written. {error}")) from None
+            self._output.hdf5.flush()
 
     def close(self) -> None:
-        """Finish the file and give it its name."""
-        self._file.close()
-        self._unfinished.replace(self.path)
+        """Finish the file and put it in its place."""
+        self._output.close()
 
     def discard(self) -> None:
-        """Remove what was written."""
-        if self._file:
-            self._file.close()
-        self._unfinished.unlink(missing_ok=True)
+        """Remove the file, unless it has its place already."""
+        self._output.discard()
 
     @staticmethod
     def _creation(layout: int) -> h5py.h5p.PropDCID:

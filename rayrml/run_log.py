@@ -5,18 +5,20 @@ Everything is written by the driver; workers send the messages defined here.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from rayrml.errors import DataError, Problem
+from rayrml import storage
+from rayrml.log_files import LogFile, set_aside
 
 _SECONDS_BETWEEN_LINES = 0.5
 
@@ -127,6 +129,7 @@ class RunLog:
         history: the figures of each epoch: `epoch`, `train_loss`, `learning_rate`, `seconds` and, with test data,
             `test_loss` and the metric's name.
         saved: paths of the files that the run wrote, by kind.
+        kept: where the logs of an earlier run are now.
     """
 
     def __init__(
@@ -148,8 +151,10 @@ class RunLog:
         self._bar: Progress | None = None
         self._shown = 0.0
         self._since_shown = [0.0, 0.0, 0.0]
-        self._train_file = _open(outfile, "train", append=append)
-        self._test_file = _open(outfile, "test", append=append)
+        paths = [] if outfile is None else [log_path(outfile, kind) for kind in ("train", "test")]
+        self.kept = [] if append else set_aside(paths)
+        self._files = [LogFile(path, append=append) for path in paths]
+        self._train_file, self._test_file = self._files or (None, None)
         self._started = False
         self._seconds_before = 0.0
 
@@ -182,13 +187,11 @@ class RunLog:
             case Phase(text):
                 self.line(text)
             case BatchesTrained(rows):
-                for row in rows:
-                    self._batch(row)
-                _flush(self._train_file)
+                self._batches(rows)
             case Evaluated():
                 self._evaluation(message)
             case EpochDone(figures):
-                self.history.append(figures)
+                self._epoch(figures)
             case Saved(kind, path):
                 files = self.saved.setdefault(kind, [])
                 if path not in files:  # some are written anew after each epoch
@@ -200,9 +203,20 @@ class RunLog:
     def close(self) -> None:
         """Finish the progress bar and the files."""
         self._end_bar()
-        for file in (self._train_file, self._test_file):
-            if file:
-                file.close()
+        with contextlib.ExitStack() as stack:
+            for file in self._files:
+                stack.callback(file.close)
+
+    def _epoch(self, figures: dict[str, float]) -> None:
+        self.history.append(figures)
+        for file in self._files:
+            file.publish()
+
+    def _batches(self, rows: list[BatchRow]) -> None:
+        for row in rows:
+            self._batch(row)
+        if self._train_file:
+            self._train_file.flush()
 
     def _batch(self, row: BatchRow) -> None:
         if row.batch == 1:
@@ -255,8 +269,7 @@ class RunLog:
             self.line(f"{why}Going on with epoch {epoch}")
         self._started = True
         self.history = list(started.history)
-        lines = _keep(self._train_file, epoch)
-        _keep(self._test_file, epoch)
+        lines, *_ = [file.keep(epoch) for file in self._files] or [[]]
         self._seconds_before = float(lines[-1].split()[2]) if lines else 0.0
 
     @property
@@ -301,38 +314,9 @@ def table(rows: Iterable[Iterable[Any]], headings: Iterable[str]) -> list[str]:
     ]
 
 
-def log_path(outfile: str, kind: str) -> Path:
+def log_path(outfile: str, kind: str) -> str:
     """`out_x.txt` -> `out_x_train.txt`."""
-    path = Path(outfile)
-    return path.with_name(f"{path.stem}_{kind}{path.suffix}")
-
-
-def _open(outfile: str | None, kind: str, *, append: bool) -> IO[str] | None:
-    if outfile is None:
-        return None
-    path = log_path(outfile, kind)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("r+" if append and path.exists() else "w+", encoding="utf-8")
-    except OSError as error:
-        raise DataError(Problem("neural_network.outfile", f"cannot write '{path}'. {error.strerror}")) from None
-
-
-def _keep(file: IO[str] | None, before: int) -> list[str]:
-    """Drop the lines of a log from epoch `before` on, and give the others."""
-    if file is None:
-        return []
-    file.seek(0)
-    lines = [line for line in file if int(line.split()[0]) < before]
-    file.seek(0)
-    file.writelines(lines)
-    file.truncate()
-    return lines
-
-
-def _flush(file: IO[str] | None) -> None:
-    if file:
-        file.flush()
+    return storage.marked(outfile, f"_{kind}")
 
 
 def _of(number: int, total: int) -> str:

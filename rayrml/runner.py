@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rayrml import checkpoints, inference, sections, training
+from rayrml import checkpoints, earlier, inference, sections, storage, training
 from rayrml.cluster import Allocation
 from rayrml.dot import write_dot
 from rayrml.errors import ConfigError, Problem
@@ -75,6 +75,8 @@ def execute(plan: Plan, allocation: Allocation, *, resume: bool = False, quiet: 
     try:
         sections.devices(log, allocation)
         sections.plan(log, plan, allocation.most_workers)
+        for line in earlier.lines(plan, log.kept, resumed=resume_from is not None):
+            log.line(line)
         log.line("")
         if plan.is_inference:
             metrics: dict[str, float] = {"num_predictions": _predict(plan, allocation, log)}
@@ -86,14 +88,14 @@ def execute(plan: Plan, allocation: Allocation, *, resume: bool = False, quiet: 
         log.line("All done (return value = 0).")
     finally:
         log.close()
-    logs = [str(log_path(nn.outfile, kind)) for kind in ("train", "test")] if nn.outfile else []
+    logs = [log_path(nn.outfile, kind) for kind in ("train", "test")] if nn.outfile else []
     saved = log.saved
     return RunResult(
         metrics, log.history, saved.get("checkpoint", []), saved.get("predictions", []), logs, plan.classes
     )
 
 
-def _resume_from(plan: Plan) -> Path | None:
+def _resume_from(plan: Plan) -> str | None:
     folder = _state_folder(plan)
     if folder is None:
         raise ConfigError(Problem("neural_network.checkpoints.save", "is missing. A run goes on from what is in there"))
@@ -104,14 +106,14 @@ def _state_folder(plan: Plan) -> str | None:
     return plan.config.ray.storage_path or plan.config.neural_network.checkpoints.save
 
 
-def _train(plan: Plan, allocation: Allocation, log: RunLog, resume_from: Path | None) -> None:
+def _train(plan: Plan, allocation: Allocation, log: RunLog, resume_from: str | None) -> None:
     job = _job(plan, allocation, resume_from)
     if job.debug is not None:
-        write_dot(plan.network, Path(job.debug))
+        write_dot(plan.network, job.debug)
         log.receive(Saved("graph", job.debug))
     with _storage(plan, allocation) as storage:
         folder = _state_folder(plan) or storage
-        job = dataclasses.replace(job, state_path=str(checkpoints.state_path(folder)) if plan.training else None)
+        job = dataclasses.replace(job, state_path=checkpoints.state_path(folder) if plan.training else None)
         if allocation.in_driver:
             training.run_in_driver(job, log, allocation)
         else:
@@ -121,10 +123,10 @@ def _train(plan: Plan, allocation: Allocation, log: RunLog, resume_from: Path | 
             )
         if job.state_path is not None:
             # The run's last checkpoint holds the same.
-            Path(job.state_path).unlink(missing_ok=True)
+            checkpoints.remove(job.state_path)
 
 
-def _job(plan: Plan, allocation: Allocation, resume_from: Path | None) -> Job:
+def _job(plan: Plan, allocation: Allocation, resume_from: str | None) -> Job:
     nn = plan.config.neural_network
     if plan.loss is None:
         raise RuntimeError("training and evaluation need a loss")
@@ -154,7 +156,7 @@ def _job(plan: Plan, allocation: Allocation, resume_from: Path | None) -> Job:
         save=nn.checkpoints.save if plan.training else None,
         interval=nn.checkpoints.interval,
         state_path=None,
-        resume_from=None if resume_from is None else str(resume_from),
+        resume_from=resume_from,
         data=nn.data,
         run_id=uuid.uuid4().hex,
         decode_cpus=allocation.decode_cpus,
@@ -163,7 +165,7 @@ def _job(plan: Plan, allocation: Allocation, resume_from: Path | None) -> Job:
 
 def _debug_path(plan: Plan) -> str:
     outfile = plan.config.neural_network.outfile
-    return str((Path(outfile).parent if outfile else Path.cwd()) / f"{plan.network.name}.dot")
+    return storage.join(storage.parent(outfile) if outfile else Path.cwd(), f"{plan.network.name}.dot")
 
 
 @contextlib.contextmanager
@@ -177,7 +179,7 @@ def _storage(plan: Plan, allocation: Allocation) -> Iterator[str]:
     if folder is None:
         message = f"is missing. Expected a folder that all {allocation.num_nodes} machines share"
         raise ConfigError(Problem("ray.storage_path", message))
-    if (Path(folder) / plan.name).exists():
+    if storage.exists(storage.join(folder, plan.name)):
         raise ConfigError(Problem("ray.run_name", f"'{plan.name}' has run before: it is in '{folder}'"))
     yield folder
 

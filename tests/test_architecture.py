@@ -6,7 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "rayrml"
 LEVELS = [
     ["errors"],
-    ["lookup", "floats"],
+    ["lookup", "floats", "storage"],
     [
         "config",
         "graph",
@@ -19,6 +19,8 @@ LEVELS = [
         "early_stopping",
         "findings",
         "memory",
+        "hdf5_output",
+        "log_files",
     ],
     ["gradients"],
     ["network", "steps", "checkpoints", "cluster", "run_log", "data"],
@@ -27,7 +29,7 @@ LEVELS = [
     ["jobs", "inference", "plan"],
     ["feeding"],
     ["epochs"],
-    ["training", "sections"],
+    ["training", "sections", "earlier"],
     ["runner"],
     ["launch"],
     ["__init__"],
@@ -37,7 +39,8 @@ LEVELS = [
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 ROOMS_OF_LIBRARY = {
     "ray": {"cluster", "data/pipeline", "jobs", "training", "inference", "predictions"},
-    "h5py": {"keras_weights", "predictions", "assembly", "data/readers/arrays"},
+    "h5py": {"keras_weights", "predictions", "assembly", "hdf5_output", "data/readers/arrays"},
+    "pyarrow": {"storage/remote", "storage/cache"},
     "matplotlib": {"plots"},
     "torchvision": set(),
 }
@@ -100,7 +103,7 @@ def test_the_command_line_starts_without_torch():
 
 def test_decoding_tasks_start_without_torch():
     for name, _, tree in modules():
-        if name.startswith("data/readers/") or name in (
+        if name.startswith(("data/readers/", "storage/")) or name in (
             "data/ahead",
             "data/contents",
             "data/decoding",

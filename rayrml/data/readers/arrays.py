@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from rayrml import storage
 from rayrml.data.readers.reader import Read, Reader
 from rayrml.errors import DataError, Problem
 
@@ -30,11 +31,12 @@ def hdf5() -> Reader:
 def _open_numpy(path: str) -> Iterator[Read]:
     with contextlib.ExitStack() as stack:
         with _explaining(path):
-            file = stack.enter_context(Path(path).open("rb"))
+            local = storage.local_copy(path)
+            file = stack.enter_context(Path(local).open("rb"))
             packed = file.read(2) == b"PK"
             file.seek(0)
             # A map of the file: what is not looked at is not read.
-            opened: Any = np.load(file if packed else path, None if packed else "r", allow_pickle=False)
+            opened: Any = np.load(file if packed else local, None if packed else "r", allow_pickle=False)
 
         def read(name: str) -> Any:
             if not packed:
@@ -53,16 +55,16 @@ def _forget(array: np.memmap) -> None:
 
 
 def _contents_of_numpy(path: str) -> Sequence[str]:
-    if not path.lower().endswith(".npz"):
+    if storage.suffix(path) != ".npz":
         return [""]
-    with _explaining(path), zipfile.ZipFile(path) as archive:
+    with _explaining(path), zipfile.ZipFile(storage.local_copy(path)) as archive:
         return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
 @contextlib.contextmanager
 def _open_hdf5(path: str) -> Iterator[Read]:
     with _explaining(path):
-        file = h5py.File(path, "r", locking=False)
+        file = h5py.File(storage.local_copy(path), "r", locking=False)
     with file:
 
         def read(name: str) -> Any:
@@ -82,7 +84,7 @@ def _contents_of_hdf5(path: str) -> Sequence[str]:
         if isinstance(found, h5py.Dataset) and found.shape is not None and found.dtype.kind in _NUMBERS:
             names.append(name)
 
-    with _explaining(path), h5py.File(path, "r", locking=False) as file:
+    with _explaining(path), h5py.File(storage.local_copy(path), "r", locking=False) as file:
         file.visititems(visit)  # does not follow links, neither inside the file nor out of it
     return names
 

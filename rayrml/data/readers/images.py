@@ -12,6 +12,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from rayrml import storage
 from rayrml.data.readers.reader import Read, Reader
 from rayrml.errors import DataError, Problem
 
@@ -44,13 +45,16 @@ def _decode_image(path: str, jpeg_colors: str, pillow_mode: str) -> np.ndarray:
 def _read(path: str) -> bytes:
     """The whole file, with three system calls if it is small: small images are read by the ten thousand."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            content = os.read(descriptor, _SMALL_BYTES)
-            if len(content) == _SMALL_BYTES:
-                content += os.read(descriptor, os.fstat(descriptor).st_size)
-        finally:
-            os.close(descriptor)
+        if storage.is_uri(path):
+            content = storage.read(path)
+        else:
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                content = os.read(descriptor, _SMALL_BYTES)
+                if len(content) == _SMALL_BYTES:
+                    content += os.read(descriptor, os.fstat(descriptor).st_size)
+            finally:
+                os.close(descriptor)
     except OSError as error:
         raise DataError(Problem(path, f"cannot be read. {error.strerror}")) from None
     if not content:

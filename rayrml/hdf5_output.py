@@ -1,0 +1,61 @@
+"""HDF5 files that are being written: under a temporary name until they are whole, and disposable at any time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from rayrml import storage
+from rayrml.errors import DataError, Problem
+
+
+class Hdf5Output:
+    """A new HDF5 file in the place of another one, which stays until this one is whole, whatever becomes of the disk.
+
+    Attributes:
+        path: where it will be.
+        hdf5: its content.
+    """
+
+    def __init__(self, path: str | Path, **cache: Any):
+        """Open the file, with h5py's settings of its cache. Raises DataError if it cannot be made."""
+        self.path = str(path)
+        self._file: storage.Unfinished | None = None
+        with self.explaining():
+            self._file = storage.Unfinished(path)
+            try:
+                self.hdf5 = h5py.File(self._file, "w", **cache)
+            except BaseException:
+                self._file.discard()
+                raise
+
+    @contextlib.contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Trouble with the file as DataError; h5py tells of it by several kinds of exceptions."""
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError) as error:
+            cause = (self._file and self._file.error) or error
+            reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else cause
+            raise DataError(Problem(self.path, f"cannot be written. {reason}")) from None
+
+    def close(self) -> None:
+        """Finish the file and put it in its place. Raises DataError if that fails; it can still be discarded then."""
+        if self._file is None or not self.hdf5:
+            return
+        with self.explaining():
+            self.hdf5.flush()
+            self._file.hold_errors()
+            self.hdf5.close()
+            self._file.commit()
+
+    def discard(self) -> None:
+        """Remove the file, unless it has its place already."""
+        if self._file is not None:
+            self._file.pretend()
+            self.hdf5.close()
+            self._file.discard()
