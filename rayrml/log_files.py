@@ -22,7 +22,7 @@ class LogFile:
         """Open the file, empty unless it is to `append`. Raises DataError if it cannot be written."""
         self.path = path
         self._pending: list[str] = []
-        self._published = ""
+        self._published: str | None = None
         with self._explaining():
             if storage.is_uri(path):
                 self._descriptor, place = tempfile.mkstemp()

@@ -50,13 +50,14 @@ def _copied(uri: str, path: str, size: int) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.fstat(descriptor).st_size != size:
-                remote.download(uri, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_SH)
+            if os.fstat(descriptor).st_size != size:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if os.fstat(descriptor).st_size != size:  # nor did another process fetch it meanwhile
+                    remote.download(uri, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
         except BaseException as error:
-            os.ftruncate(descriptor, 0)
-            _release(path, descriptor)
+            _release(path, descriptor)  # with a wrong size it is no copy for anybody else
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 reason = f"{error.strerror}: '{tempfile.gettempdir()}' has no room for {size} bytes"
                 raise OSError(error.errno, reason, uri) from None

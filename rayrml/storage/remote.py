@@ -83,7 +83,10 @@ def listed(uri: str, *, recursive: bool) -> tuple[str, list[fs.FileInfo]]:
     """The path of a folder as its store has it, and what is below it; nothing if there is no such folder."""
 
     def question(system: fs.FileSystem, path: str) -> tuple[str, list[fs.FileInfo]]:
-        return path, system.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive))
+        try:
+            return path, system.get_file_info(fs.FileSelector(path, recursive=recursive))
+        except FileNotFoundError:  # which a missing bucket is not, for pyarrow
+            return path, []
 
     return ask(uri, question)
 
