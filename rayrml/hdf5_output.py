@@ -24,20 +24,28 @@ class Hdf5Output:
     def __init__(self, path: str | Path, **cache: Any):
         """Open the file, with h5py's settings of its cache. Raises DataError if it cannot be made."""
         self.path = str(path)
+        self.hdf5: Any = None
         self._file: storage.Unfinished | None = None
-        with self.explaining():
-            self._file = storage.Unfinished(path)
-            try:
+        try:
+            with self.explaining():
+                self._file = storage.Unfinished(path)
+                # HDF5 cannot close a file any more after it could not write to it.
+                self._file.hold_errors()
                 self.hdf5 = h5py.File(self._file, "w", **cache)
-            except BaseException:
-                self._file.discard()
-                raise
+        except BaseException:
+            self.discard()
+            raise
 
     @contextlib.contextmanager
     def explaining(self) -> Iterator[None]:
-        """Trouble with the file as DataError; h5py tells of it by several kinds of exceptions."""
+        """Trouble with the file as DataError, at the end of the block at the latest.
+
+        h5py tells of it by several kinds of exceptions.
+        """
         try:
             yield
+            if self._file is not None and self._file.error is not None:
+                raise self._file.error
         except (OSError, RuntimeError, ValueError) as error:
             cause = (self._file and self._file.error) or error
             reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else cause
@@ -45,17 +53,15 @@ class Hdf5Output:
 
     def close(self) -> None:
         """Finish the file and put it in its place. Raises DataError if that fails; it can still be discarded then."""
-        if self._file is None or not self.hdf5:
-            return
-        with self.explaining():
-            self.hdf5.flush()
-            self._file.hold_errors()
-            self.hdf5.close()
-            self._file.commit()
+        if self._file is not None and self.hdf5:
+            with self.explaining():
+                self.hdf5.close()
+                self._file.commit()
 
     def discard(self) -> None:
         """Remove the file, unless it has its place already."""
         if self._file is not None:
             self._file.pretend()
-            self.hdf5.close()
+            if self.hdf5 is not None:
+                self.hdf5.close()
             self._file.discard()

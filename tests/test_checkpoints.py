@@ -1,4 +1,3 @@
-import os
 import pickle
 
 import pytest
@@ -30,7 +29,7 @@ def test_what_was_saved_can_be_loaded(tmp_path):
     assert loaded.layers == [{"class_name": "Dense"}]
     assert all(torch.equal(loaded.network[k], v) for k, v in net.state_dict().items())
     assert torch.equal(loaded.optimizer["state"][0]["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"])
-    assert os.listdir(tmp_path / "model") == ["model_checkpoint_7.pt"]
+    assert [p.name for p in (tmp_path / "model").iterdir()] == ["model_checkpoint_7.pt"]
 
 
 def test_layers_match_by_name_and_the_rest_is_reported():

@@ -27,8 +27,8 @@ class Unfinished(io.FileIO):
     belongs into an object store lies in the folder for temporary files. Such files of processes that are dead are
     removed by the next one that writes the file.
 
-    Once it is discarded, it pretends to be written: HDF5 must write what it holds before it closes a file, and crashes
-    the process if it cannot.
+    Once it is discarded, it pretends to be written, and if it is to hold errors, also once it cannot be: HDF5 must
+    write what it holds before it closes a file, and crashes the process if it cannot.
 
     Attributes:
         target: where it will be.
@@ -82,7 +82,7 @@ class Unfinished(io.FileIO):
         self._discarded = True
 
     def hold_errors(self) -> None:
-        """From now on, tell what goes wrong not before the file is to be committed."""
+        """From now on, tell what goes wrong by `error` alone, and when the file is to be committed."""
         self._holding = True
 
     def commit(self) -> None:

@@ -91,7 +91,7 @@ class Disturbance:
             def handle_any(self):
                 disturbance.answer(self, store.port)
 
-            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any
 
             def log_message(self, *arguments):
                 pass

@@ -5,10 +5,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import torch
 
 import rayrml
 from rayrml import checkpoints, storage
@@ -68,7 +71,8 @@ def test_the_address_may_come_from_the_environment(store):
 def test_local_files_need_no_pyarrow(tmp_path):
     code = (
         "import sys; from rayrml import storage; import rayrml.data.decoding, rayrml.config\n"
-        f"storage.write({str(tmp_path / 'x')!r}, b''); storage.files({str(tmp_path)!r}); print('pyarrow' in sys.modules)"
+        f"storage.write({str(tmp_path / 'x')!r}, b''); storage.files({str(tmp_path)!r})\n"
+        "print('pyarrow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
@@ -134,7 +138,7 @@ def test_arrays_are_read_from_copies_that_go_with_the_process(store):
     code = f"from rayrml import storage; print(storage.local_copy({uri!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == copy
-    assert os.path.exists(copy), "another process that ends must not take the copy along"
+    assert Path(copy).exists(), "another process that ends must not take the copy along"
 
 
 def test_checkpoints_are_kept_and_found(store):
@@ -142,7 +146,7 @@ def test_checkpoints_are_kept_and_found(store):
     assert checkpoints.newest(folder) is None
     for epoch in (9, 10):
         path = checkpoints.checkpoint_path(folder, epoch)
-        checkpoints.save(path, checkpoints.Checkpoint(epoch, {"w": _ones()}, [], (1,)))
+        checkpoints.save(path, checkpoints.Checkpoint(epoch, {"w": torch.ones(3)}, [], (1,)))
     assert store.names("model") == ["model/model_checkpoint_10.pt", "model/model_checkpoint_9.pt"]
     assert checkpoints.load(checkpoints.newest(folder)).epoch == 10
     assert not _left_in_temporary_folder("model_checkpoint")
@@ -150,16 +154,8 @@ def test_checkpoints_are_kept_and_found(store):
         checkpoints.load(store.uri("model/model_checkpoint_11.pt"))
 
 
-def _ones():
-    import torch
-
-    return torch.ones(3)
-
-
 def _left_in_temporary_folder(name):
-    import tempfile
-
-    return [n for n in os.listdir(tempfile.gettempdir()) if n.startswith(f".{name}") and f".{os.getpid()}-" in n]
+    return list(Path(tempfile.gettempdir()).glob(f".{name}*.{os.getpid()}-*"))
 
 
 def test_a_log_is_there_after_each_epoch_and_goes_on_later(store):
@@ -218,7 +214,7 @@ def test_what_is_denied_is_not_tried_again(store, disturbance, method):
     store.write("denied/x.txt", b"content")
     uri = store.uri("denied/x.txt", disturbance.port)
     disturbance.how, disturbance.left, disturbance.methods = 403, 1000, {method}
-    with pytest.raises(PermissionError, match="Access is denied .*Expected credentials that allow it"):
+    with pytest.raises(PermissionError, match=r"Access is denied .*Expected credentials that allow it"):
         storage.write(uri, b"x") if method == "PUT" else storage.read(uri)
     assert len([request for request in disturbance.requests if request[0] == method]) == 1
     disturbance.requests.clear()
