@@ -158,8 +158,9 @@ def quiet() -> None:
         os.environ.setdefault(name, value)
     for name in ("ray", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if (data := sys.modules.get("ray.data")) is not None:  # it is slow to import, and reads the variables when it is
-        data.DataContext.get_current().enable_progress_bars = False
+    # It is slow to import, and reads the variables when it is; another thread may just be importing it.
+    if (context := getattr(sys.modules.get("ray.data"), "DataContext", None)) is not None:
+        context.get_current().enable_progress_bars = False
 
 
 _QUIET = {"RAY_DATA_LOG_LEVEL": "ERROR", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}

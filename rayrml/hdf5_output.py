@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import h5py
 
 from rayrml import storage
 from rayrml.errors import DataError, Problem
+
+_open: set[Hdf5Output] = set()
 
 
 class Hdf5Output:
@@ -32,6 +35,7 @@ class Hdf5Output:
                 # HDF5 cannot close a file any more after it could not write to it.
                 self._file.hold_errors()
                 self.hdf5 = h5py.File(self._file, "w", **cache)
+                _open.add(self)
         except BaseException:
             self.discard()
             raise
@@ -57,6 +61,7 @@ class Hdf5Output:
             with self.explaining():
                 self.hdf5.close()
                 self._file.commit()
+            _open.discard(self)
 
     def discard(self) -> None:
         """Remove the file, unless it has its place already."""
@@ -65,3 +70,11 @@ class Hdf5Output:
             if self.hdf5 is not None:
                 self.hdf5.close()
             self._file.discard()
+            _open.discard(self)
+
+
+@atexit.register
+def _discard_all() -> None:
+    """HDF5 would close the files when Python is not there any more, by which they are written."""
+    for output in list(_open):
+        output.discard()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -79,26 +80,41 @@ class PredictionFiles:
                 raise
 
     def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
-        """Add the rows of `outputs` (n, ...), which belong to the samples at `indices` (n,)."""
-        if self._file is not None:
-            self._file.write([self._names[int(i)] for i in indices], outputs)
-        if self._assembly is not None:
-            self._assembly.write(indices, outputs)
+        """Add the rows of `outputs` (n, ...), which belong to the samples at `indices` (n,).
+
+        Raises:
+            DataError: they cannot be written; nothing is left of what was.
+        """
+        with self._whole():
+            if self._file is not None:
+                self._file.write([self._names[int(i)] for i in indices], outputs)
+            if self._assembly is not None:
+                self._assembly.write(indices, outputs)
 
     def close(self, *, complete: bool = True) -> None:
         """Finish the files and give them their names; what slices are put together in only if all are there."""
-        if self._file is not None:
-            self._file.close()
-        if self._assembly is not None and complete:
-            self._assembly.close()
-        elif self._assembly is not None:
-            self._assembly.discard()
+        with self._whole():
+            if self._file is not None:
+                self._file.close()
+            if self._assembly is not None and complete:
+                self._assembly.close()
+            elif self._assembly is not None:
+                self._assembly.discard()
 
     def discard(self) -> None:
         """Remove what was written; does nothing to files that are closed."""
         for file in (self._file, self._assembly):
             if file is not None:
                 file.discard()
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Discard the files if one of them cannot be written."""
+        try:
+            yield
+        except DataError:
+            self.discard()
+            raise
 
 
 class PredictionFile:
