@@ -49,7 +49,11 @@ class Samples:
 
     def place(self, index: int) -> Place:
         """Where the sample at `index` lies."""
-        return self.places[int(index)] if self.places is not None else Place(storage.join(self.root, self.name(index)))
+        if self.places is not None:
+            return self.places[int(index)]
+        if storage.is_uri(self.root):
+            return Place(storage.join(self.root, self.name(index)))
+        return Place(f"{self.root}/{self.name(index)}")
 
     def path(self, index: int) -> str:
         """Absolute path of the file that holds the sample at `index`."""

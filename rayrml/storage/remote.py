@@ -119,7 +119,8 @@ def upload(source: str, uri: str) -> None:
     """Put a file of this machine in the place of another one, which appears as a whole."""
 
     def question(system: fs.FileSystem, path: str) -> None:
-        system.create_dir(path.rpartition("/")[0]) if system.type_name in ("hdfs", "viewfs") else None
+        if system.type_name == "hdfs":  # whose folders are real
+            system.create_dir(path.rpartition("/")[0])
         with open(source, "rb") as file, system.open_output_stream(path) as stream:  # noqa: PTH123 (a string)
             while piece := file.read(_PIECE_BYTES):
                 stream.write(piece)
@@ -152,6 +153,7 @@ def _system(bucket: str, options: str) -> tuple[fs.FileSystem, str]:
     if isinstance(system, fs.S3FileSystem):
         _, (settings, *_) = system.__reduce__()
         settings |= {"connect_timeout": _CONNECT_SECONDS, "request_timeout": _ANSWER_SECONDS}
+        settings |= {"allow_delayed_open": True}  # a small file is one request
         # Trying again is done here, where it is counted and told.
         system = fs.S3FileSystem(**settings, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1))
     return system, root.rstrip("/")
