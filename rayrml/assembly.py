@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import bisect
-import contextlib
 import functools
-import io
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +16,7 @@ import numpy as np
 
 from rayrml.data.discovery import Slices
 from rayrml.data.slicers import Grid
-from rayrml.errors import DataError, Problem
+from rayrml.hdf5_output import Hdf5Output
 
 Precision = Literal["single", "half"]
 
@@ -47,7 +45,7 @@ class SliceAssembly:
         self, path: str | Path, parts: Sequence[Slices], precision: Precision = "single", *, partial: bool = False
     ):
         self._partial = partial
-        self.path = Path(path)
+        self.path = str(path)
         self._parts = sorted(parts, key=lambda part: part.first)
         self._firsts = [part.first for part in self._parts]
         _check(self._parts)
@@ -57,10 +55,8 @@ class SliceAssembly:
         self._num_channels: int | None = None
         self._begun: set[int] = set()
         self._current: tuple[int, Any] | None = None
-        self._sums: _TemporaryFile | None = None
-        with self._writing():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._final = _TemporaryFile(self._beside("unfinished"))
+        self._sums: Hdf5Output | None = None
+        self._final = Hdf5Output(path)
 
     def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
         """Add the network's `outputs` (n, K, *sample_shape) for the samples of the numbers `indices` (n,).
@@ -79,7 +75,7 @@ class SliceAssembly:
             byte, bit = divmod(i, 8)
             if self._seen[number][byte] >> bit & 1:
                 raise ValueError(f"slice {i} of '{self._parts[number].name}' is written a second time")
-            with self._writing():
+            with self._final.explaining():
                 self._add(number, region, values)
                 self._seen[number][byte] |= 1 << bit
                 self._num_missing[number] -= 1
@@ -94,17 +90,15 @@ class SliceAssembly:
             DataError: the file cannot be written.
         """
         if self._partial and self._num_channels is not None:
-            with self._writing():
+            with self._final.explaining():
                 for number in np.flatnonzero(self._num_missing).tolist():
                     self._dataset(number)  # also for a part of which there is no slice at all
                     self._finish(number)
         elif any(self._num_missing):
             total = sum(len(part.grid) for part in self._parts)
             raise ValueError(f"{self.path}: {sum(self._num_missing)} of {total} slices were never written")
-        with self._writing():
-            self._final.close()
-            self._discard_sums()
-            self._final.path.replace(self.path)
+        self._final.close()
+        self._discard_sums()
 
     def discard(self) -> None:
         """Remove what was written."""
@@ -174,7 +168,7 @@ class SliceAssembly:
     def _sums_file(self) -> h5py.File:
         if self._sums is None:
             cache = {"rdcc_nbytes": _CACHE_BYTES, "rdcc_nslots": _CACHE_SLOTS}
-            self._sums = _TemporaryFile(self._beside("sums"), **cache)
+            self._sums = Hdf5Output(self.path, **cache)
         return self._sums.hdf5
 
     def _create(self, part: Slices, file: h5py.File) -> h5py.Dataset:
@@ -212,70 +206,6 @@ class SliceAssembly:
         if self._sums is not None:
             self._sums.discard()
             self._sums = None
-
-    def _beside(self, ending: str) -> Path:
-        return self.path.with_name(f".{self.path.name}.{os.getpid()}.{ending}")
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Trouble with the file as DataError; h5py tells of it by several kinds of exceptions."""
-        try:
-            yield
-        except (OSError, RuntimeError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise DataError(Problem(str(self.path), f"cannot be written. {reason}")) from None
-
-
-class _TemporaryFile:
-    """A new HDF5 file that can be thrown away at any time, on a full disk too.
-
-    Attributes:
-        path: where it is.
-        hdf5: its content.
-    """
-
-    def __init__(self, path: Path, **cache: Any):
-        self.path = path
-        self._raw = _Disposable(path)
-        self.hdf5 = h5py.File(self._raw, "w", **cache)
-
-    def close(self) -> None:
-        """Write all that is not on disk yet."""
-        self.hdf5.close()
-        self._raw.close()
-
-    def discard(self) -> None:
-        """Remove it."""
-        self._raw.discarded = True
-        self.hdf5.close()
-        with contextlib.suppress(OSError):
-            self._raw.close()
-        self.path.unlink(missing_ok=True)
-
-
-class _Disposable(io.FileIO):
-    """A new file that pretends to be written once it is discarded.
-
-    HDF5 must write what it holds before it closes a file, and crashes the process if it cannot.
-
-    Attributes:
-        discarded: whether writing does nothing from now on.
-    """
-
-    def __init__(self, path: Path):
-        super().__init__(path, "w+")
-        self.discarded = False
-
-    def write(self, content: Any, /) -> int:
-        """Write all of `content`, in as many steps as the system takes."""
-        rest = memoryview(content).cast("B")
-        while len(rest) and not self.discarded:
-            rest = rest[super().write(rest) :]
-        return len(content)
-
-    def truncate(self, size: int | None = None, /) -> int:
-        """Set the file's length."""
-        return super().truncate(size) if not self.discarded else size or 0
 
 
 def _uncover(coverage: np.ndarray, chunk: Sequence[slice], missing: Sequence[tuple[slice, ...]]) -> int:

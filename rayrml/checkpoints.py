@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
+import io
+import re
 import threading
 import warnings
 import zipfile
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rayrml import archives
+from rayrml import archives, storage
 from rayrml.errors import ConfigError, DataError, Problem
 
 _FORMAT = 1
@@ -30,6 +30,8 @@ _KINDS = {
     "history": list,
     "run_id": str,
 }
+_STATE, _INTERRUPTED = "last_epoch.pt", "interrupted.pt"
+_NAME = re.compile(r"model_checkpoint_(\d+)\.pt")
 
 
 @dataclasses.dataclass
@@ -86,58 +88,87 @@ class LoadReport:
         ]
 
 
-def checkpoint_path(folder: str | Path, epoch: int) -> Path:
+def checkpoint_path(folder: str | Path, epoch: int) -> str:
     """Where the checkpoint of an epoch lies."""
-    return Path(folder) / f"model_checkpoint_{epoch}.pt"
+    return storage.join(folder, f"model_checkpoint_{epoch}.pt")
 
 
-def state_path(folder: str | Path) -> Path:
+def state_path(folder: str | Path) -> str:
     """Where the last finished epoch of a run that goes on is kept, whatever the interval of checkpoints is."""
-    return Path(folder) / "last_epoch.pt"
+    return storage.join(folder, _STATE)
 
 
-def interrupted_path(folder: str | Path) -> Path:
+def interrupted_path(folder: str | Path) -> str:
     """Where a run that was interrupted within an epoch is kept."""
-    return Path(folder) / "interrupted.pt"
+    return storage.join(folder, _INTERRUPTED)
 
 
-def newest(folder: str | Path) -> list[Path]:
-    """The files of a folder that a run can go on from, the best first: of part of an epoch, then of whole epochs.
+def kept(folder: str | Path) -> dict[int, str]:
+    """The checkpoints in a folder by their epochs, in order; none if there is no such folder.
 
-    A run that did not come to its end leaves a state, which is what to go on from, even if an earlier run in the same
-    folder came further.
+    Raises:
+        DataError: the folder cannot be listed.
     """
-    state, interrupted = state_path(folder), interrupted_path(folder)
-    whole = {path: load(path).epoch for path in (state,) if path.exists()} or {
-        path: int(number)
-        for path in Path(folder).glob("model_checkpoint_*.pt")
-        if (number := path.stem.removeprefix("model_checkpoint_")).isdecimal()
-    }
-    best = sorted(whole, key=lambda path: whole[path])[-1:]
-    furthest = whole[best[0]] if best else 0
-    if interrupted.exists() and load(interrupted).epoch >= furthest:
-        return [interrupted, *best]
-    return best
+    matches = (_NAME.fullmatch(name) for name in _files(folder))
+    numbers = sorted(int(match[1]) for match in matches if match)
+    return {number: checkpoint_path(folder, number) for number in numbers}
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint so that under its name there is a whole one or none.
+def is_interrupted(folder: str | Path) -> bool:
+    """Whether the last run in a folder did not come to its end."""
+    return not _files(folder).keys().isdisjoint((_STATE, _INTERRUPTED))
+
+
+def newest(folder: str | Path) -> list[str]:
+    """The files that the last run in a folder can go on from, the best first: of part of an epoch, of whole epochs.
+
+    Raises:
+        DataError: the folder cannot be listed, or a file cannot be loaded.
+    """
+    states = [state_path(folder), interrupted_path(folder)]
+    numbers = {path: number for number, path in kept(folder).items()} | dict.fromkeys(states, 0)
+    changed = {storage.join(folder, name): when for name, when in _files(folder).items()}
+    paths = [path for path in numbers if path in changed]
+    if not paths:
+        return []
+    last, longest = max(paths, key=lambda path: (changed[path], numbers[path])), max(paths, key=numbers.__getitem__)
+    asked = {last, longest, *states} & set(paths)
+    if asked == {longest} and numbers[longest]:
+        return [longest]
+    # Copied files have no times to go by; but those of an earlier and longer run have another history.
+    found = {path: load(path) for path in asked}
+    epochs = {path: numbers[path] or found[path].epoch for path in asked}
+    same = [path for path in asked if _agree(found[path].history, found[last].history)] or [last]
+    whole = sorted((path for path in same if not found[path].unfinished), key=lambda path: (epochs[path], path))[-1:]
+    furthest = epochs[whole[0]] if whole else 0
+    return [path for path in same if found[path].unfinished and epochs[path] >= furthest] + whole
+
+
+def save(path: str | Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint so that under its name there is a whole one or none, even if the machine fails.
 
     Raises:
         DataError: the file cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     fields = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint)}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"format": _FORMAT, **fields}, unfinished)
-        unfinished.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError when the disk is full
+        with storage.Unfinished(path, durable=True) as file:
+            try:
+                torch.save({"format": _FORMAT, **fields}, file)
+            except RuntimeError as error:  # torch's own writer does not say what went wrong
+                raise file.error or error from None
+            file.commit()
+    except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise DataError(Problem(str(path), f"cannot be written. {reason}")) from None
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+
+
+def remove(path: str) -> None:
+    """Remove a checkpoint, if it is there. Raises DataError if that fails."""
+    try:
+        storage.remove(path)
+    except OSError as error:
+        raise DataError(Problem(path, f"cannot be removed. {error.strerror}")) from None
 
 
 class Writer:
@@ -147,7 +178,7 @@ class Writer:
         saved: called with the path of each checkpoint that is on disk; in the thread.
     """
 
-    def __init__(self, saved: Callable[[Path], None]):
+    def __init__(self, saved: Callable[[str], None]):
         self._saved = saved
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -155,8 +186,8 @@ class Writer:
     def save(
         self,
         checkpoint: Checkpoint,
-        path: Path | None,
-        state: Path | None,
+        path: str | None,
+        state: str | None,
         then: Callable[[], None] = lambda: None,
     ) -> None:
         """Begin to write the checkpoint as it is now to `path`, as one that stays, and to `state`, over the last one.
@@ -184,7 +215,7 @@ class Writer:
         if error is not None:
             raise error
 
-    def _write(self, checkpoint: Checkpoint, path: Path | None, state: Path | None, then: Callable[[], None]) -> None:
+    def _write(self, checkpoint: Checkpoint, path: str | None, state: str | None, then: Callable[[], None]) -> None:
         try:
             if path is not None:
                 save(path, checkpoint)
@@ -204,10 +235,10 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
     """
     place = where or str(path)
     try:
-        _check_sizes(path)
+        file = _opened(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch finds strange in a foreign file is said below
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(Problem(place, f"no such file: '{path}'")) from None
     except OSError as error:
@@ -233,6 +264,14 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
         raise DataError(Problem(place, f"'{path}' is a damaged checkpoint: what it holds as {', '.join(wrong)} is not"))
     fields["network"] = _tensors(fields["network"], path, place)
     return Checkpoint(**fields)
+
+
+def found(path: str) -> Checkpoint | None:
+    """The checkpoint in a file, None if there is no such file. Raises DataError as `load` does."""
+    try:
+        return load(path) if storage.exists(path) else None
+    except OSError as error:
+        raise DataError(Problem(path, f"cannot be read. {error.strerror}")) from None
 
 
 def load_into(network: nn.Module, state: Mapping[str, torch.Tensor], path: str | Path, where: str = "") -> LoadReport:
@@ -261,12 +300,32 @@ def load_into(network: nn.Module, state: Mapping[str, torch.Tensor], path: str |
     )
 
 
-def _check_sizes(path: str | Path) -> None:
-    """Raise DataError if a part of the file takes more memory than there is, or says so."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
+def _opened(path: str | Path) -> Path | io.BytesIO:
+    """A checkpoint's file, or its content if it is no file of this machine.
+
+    Raises:
+        DataError: a part of it takes more memory than there is, or says so.
+    """
+    content = io.BytesIO(storage.read(path)) if storage.is_uri(path) else Path(path)
+    if zipfile.is_zipfile(content):
+        with zipfile.ZipFile(content) as archive:
             for info in archive.infolist():
                 archives.check_size(info, f"{path}: {info.filename}")
+    if isinstance(content, io.BytesIO):
+        content.seek(0)
+    return content
+
+
+def _files(folder: str | Path) -> dict[str, float]:
+    try:
+        return storage.files(folder)
+    except OSError as error:
+        raise DataError(Problem(str(folder), f"cannot be listed. {error.strerror}")) from None
+
+
+def _agree(history: list[dict[str, float]], other: list[dict[str, float]]) -> bool:
+    """Whether one of the histories goes on where the other one ends."""
+    return all(mine == theirs for mine, theirs in zip(history, other, strict=False))
 
 
 def _layers(names: Any) -> tuple[str, ...]:

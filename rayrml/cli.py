@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
 import rayrml
@@ -28,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(_as_verb(sys.argv[1:] if arguments is None else list(arguments)))
     # Called with arguments, this is not the only thing that the process does.
     options.may_leave = arguments is None
+    if options.may_leave:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _end_at_once)
     try:
         _VERB_FUNCTIONS[options.verb](options)
     except (Exception, KeyboardInterrupt) as error:
@@ -51,6 +56,11 @@ def _report(error: BaseException) -> int:
     traceback.print_exception(error)
     _complain(f"this is a bug in rayrml, not in your configuration. {type(error).__name__}: {error}")
     return _BUG
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    """What a signal does before a run begins and when it is over: nothing is under way, and nobody is to wait."""
+    os._exit(_INTERRUPTED)
 
 
 def _leave(error: BaseException) -> None:

@@ -31,6 +31,7 @@ class Allocation:
         resources_per_worker: Ray's logical resources of a worker.
         decode_cpus: logical CPUs of a task that decodes; there is always room for one beside the workers.
         num_nodes: machines of the cluster.
+        private: whether it is a Ray of this machine that was started for the run.
         verbose: whether Ray's own messages are wanted.
         placement_strategy: how workers are laid out over nodes.
         accelerator_type: the GPUs' type, None for any.
@@ -42,6 +43,7 @@ class Allocation:
     resources_per_worker: Mapping[str, float]
     decode_cpus: float
     num_nodes: int
+    private: bool = False
     verbose: bool = False
     placement_strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
     accelerator_type: str | None = None
@@ -82,7 +84,7 @@ def connected(config: Ray, *, verbose: bool = False) -> Iterator[Allocation]:
             _initialize(address, verbose)
     try:
         taken = allocate(config, ray.cluster_resources(), _num_nodes(), attached=address is not None)
-        yield dataclasses.replace(taken, verbose=verbose)
+        yield dataclasses.replace(taken, private=ours and address is None, verbose=verbose)
     finally:
         if ours:
             ray.shutdown()

@@ -7,10 +7,8 @@ reading a configuration imports neither torch nor Ray.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote, urlparse
 
 import pydantic
 from pydantic import (
@@ -24,22 +22,10 @@ from pydantic import (
     PositiveInt,
 )
 
+from rayrml import storage
 from rayrml.errors import ConfigError, Problem
 from rayrml.json_values import refused
 from rayrml.lookup import problems
-
-
-def _absolute(path: str) -> str:
-    """`path` as an absolute local path: workers do not share the driver's current directory."""
-    uri = urlparse(path)
-    if uri.scheme == "file":
-        return unquote(uri.path)
-    if len(uri.scheme) > 1:  # one letter is a drive of Windows
-        raise ValueError(f"{uri.scheme}:// is not supported. Expected a local path or a file:// URI")
-    # normpath would also drop the slash at the end; '' is no path at all.
-    if not path:
-        raise ValueError("expected a path, got an empty string")
-    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 (keeps symbolic links)
 
 
 def _lower(value: Any) -> Any:
@@ -52,7 +38,7 @@ def _known_application(value: Any) -> Any:
     return value
 
 
-PathString = Annotated[str, AfterValidator(_absolute)]
+PathString = Annotated[str, AfterValidator(storage.absolute)]
 AnyCase = BeforeValidator(_lower)
 
 

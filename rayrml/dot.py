@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rayrml import storage
 from rayrml.errors import DataError, Problem
 from rayrml.network import Network
 
 
-def write_dot(network: Network, path: Path, *, statistics: bool = False) -> None:
+def write_dot(network: Network, path: str | Path, *, statistics: bool = False) -> None:
     """Write one box for each call of a layer and one arrow for each tensor.
 
     With `statistics`, a box also shows mean and deviation of its layer's weights and gradients.
@@ -23,8 +24,7 @@ def write_dot(network: Network, path: Path, *, statistics: bool = False) -> None
         lines.append(f"  n{number} [label={_quoted(chr(10).join(label))}];")
         lines += [f"  n{source} -> n{number};" for source in node.inputs]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join([*lines, "}", ""]), encoding="utf-8")
+        storage.write(path, "\n".join([*lines, "}", ""]).encode())
     except OSError as error:
         raise DataError(Problem(str(path), f"cannot be written. {error.strerror}")) from None
 

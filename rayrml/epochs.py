@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
+from rayrml import storage
 from rayrml.data.shards import Batch, mix_seed
 from rayrml.data.transforms import BatchTransforms
 from rayrml.dot import write_dot
@@ -221,8 +221,7 @@ class Worker:
     def _debug(self, epoch: int) -> None:
         interval = self.job.debug_interval
         if self.job.debug is not None and interval is not None and epoch % interval == 0 and self.workers.rank == 0:
-            path = Path(self.job.debug)
-            write_dot(self.network, path.with_stem(f"{path.stem}_{epoch}"), statistics=True)
+            write_dot(self.network, storage.marked(self.job.debug, f"_{epoch}"), statistics=True)
 
 
 def _states(generator: torch.Generator, device: torch.device) -> list[torch.Tensor]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -27,25 +28,41 @@ class Interrupts:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        self._listen()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def during_run(self) -> Iterator[None]:
+        """Listen anew, because Ray has set a handler of its own; and when that is left, not any more.
+
+        Ray is being shut down then, which must not be broken off.
+        """
+        self._listen()
+        try:
+            yield
+        finally:
+            self._ending = True
+            if self._timer is not None:
+                self._timer.cancel()
 
     def end_in_order(self, possible: Callable[[], bool]) -> None:
         """Let the first signal ask for an orderly end whenever that is `possible`, instead of raising at once."""
         self._orderly = possible
 
+    def _listen(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                self._before.setdefault(number, signal.signal(number, self._handle))
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._ending:
-            return  # Ray is being shut down, which must not be broken off
+            return
         if self.requested or not self._orderly():
             self._ending = True
             raise KeyboardInterrupt

@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 
+from rayrml import storage
 from rayrml.config import Data, Stopping
 from rayrml.data.pipeline import Source
 from rayrml.data.transforms import BatchTransforms
@@ -123,7 +124,7 @@ def destination(source: Source, data: Data, epoch: int, classes: tuple[str, ...]
     folder = data.test_output_path
     return Destination(
         names=source.samples.names,
-        path=None if folder is None else f"{folder}/output_{epoch}.h5",
+        path=None if folder is None else storage.join(folder, f"output_{epoch}.h5"),
         assembly_path=data.hdf5_outfile,
         precision=data.hdf5_precision,
         slices=source.samples.slices,

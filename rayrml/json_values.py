@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rayrml import storage
 from rayrml.errors import ConfigError, DataError, Problem
 
 # Models in models in models need four levels each. Python, and the libraries that read JSON, end at several hundred.
@@ -24,11 +25,18 @@ def read_json(path: str | Path, where: str = "") -> Any:
         ConfigError: it is not JSON; names the line and the column.
     """
     try:
-        content = Path(path).read_bytes()
+        content = storage.read(_readable(path))
     except (OSError, ValueError) as error:  # of a path that cannot be one
         reason = getattr(error, "strerror", None) or error
         raise DataError(Problem(where or str(path) or "''", f"cannot read '{path}'. {reason}")) from None
     return decode(content, str(path))
+
+
+def _readable(path: str | Path) -> str | Path:
+    try:
+        return storage.absolute(str(path)) if storage.is_uri(path) else path
+    except ValueError as error:
+        raise ConfigError(Problem(str(path).partition("?")[0], str(error))) from None
 
 
 def decode(content: bytes, place: str) -> Any:

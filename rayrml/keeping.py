@@ -6,12 +6,11 @@ import contextlib
 import dataclasses
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from rayrml import checkpoints
+from rayrml import checkpoints, storage
 from rayrml.checkpoints import Checkpoint
 from rayrml.early_stopping import EarlyStopping
 from rayrml.errors import DataError, DivergenceError
@@ -73,14 +72,13 @@ class Keeper:
         self._job = job
         self._workers = workers
         self.announcer = Announcer(emit)
-        self._writer = checkpoints.Writer(lambda path: self.announcer(Saved("checkpoint", str(path))))
+        self._writer = checkpoints.Writer(lambda path: self.announcer(Saved("checkpoint", path)))
 
     def resume(self, trainee: Trainee) -> Progress:
         """Put the run's last state into `trainee`: this run's if workers were lost in it, else an earlier one's."""
-        job, state, path = self._job, None, ""
-        if job.state_path and Path(job.state_path).exists():
-            state, path = checkpoints.load(job.state_path), job.state_path
-        if state is None or state.run_id != job.run_id:
+        path = self._job.state_path or ""
+        state = checkpoints.found(path) if path else None
+        if state is None or state.run_id != self._job.run_id:
             state, path = self._earlier()
         if state is None:
             return Progress()
@@ -110,8 +108,7 @@ class Keeper:
             return
         _refuse_infinite(trainee.network, epoch)
         path = checkpoints.checkpoint_path(job.save, epoch) if due and job.save is not None else None
-        state = Path(job.state_path) if job.state_path else None
-        self._writer.save(self._checkpoint(trainee, epoch), path, state, then=self._written)
+        self._writer.save(self._checkpoint(trainee, epoch), path, job.state_path, then=self._written)
 
     def save_unfinished(self, trainee: Trainee, progress: Progress) -> None:
         """Write what a part of an epoch has come to, for a run that is interrupted; all workers must call it."""
@@ -126,7 +123,7 @@ class Keeper:
             "random": random,
             "layout": self._layout(),
         }
-        self._writer.save(checkpoint, None, checkpoints.interrupted_path(Path(job.state_path).parent))
+        self._writer.save(checkpoint, None, checkpoints.interrupted_path(storage.parent(job.state_path)))
         self._writer.wait()
 
     def finish(self) -> None:
@@ -144,7 +141,7 @@ class Keeper:
     def _written(self) -> None:
         if self._job.state_path:
             # What it had of this epoch is outdated.
-            checkpoints.interrupted_path(Path(self._job.state_path).parent).unlink(missing_ok=True)
+            checkpoints.remove(checkpoints.interrupted_path(storage.parent(self._job.state_path)))
         self.announcer.release()
 
     def _earlier(self) -> tuple[Checkpoint | None, str]:

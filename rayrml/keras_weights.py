@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
 import re
 import zipfile
 import zlib
@@ -16,11 +15,12 @@ import h5py
 import numpy as np
 import torch
 
-from rayrml import archives, hdf5_files
+from rayrml import archives, hdf5_files, storage
 from rayrml import graph as graphs
 from rayrml.checkpoints import LoadReport
 from rayrml.errors import DataError, Problem
 from rayrml.graph import Graph, KerasPath
+from rayrml.hdf5_output import Hdf5Output
 from rayrml.json_values import decode
 from rayrml.layers.layer import Layer, Weight
 from rayrml.network import Network
@@ -60,7 +60,7 @@ def load_weights(network: Network, path: str | Path, where: str = "") -> LoadRep
         DataError: the file cannot be read, or holds weights of other shapes; `where` is the JSON path that names it.
     """
     place = where or str(path)
-    stored, whole_models = _read(Path(path), network.graph, place)
+    stored, whole_models = _read(path, network.graph, place)
     targets = _targets(network, whole_models)
     partners = _partners(stored, list(targets))
     matches: list[tuple[_Target, np.ndarray]] = []
@@ -91,28 +91,26 @@ def export_weights(network: Network, path: str | Path) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    output = Hdf5Output(path)
     try:
-        with h5py.File(unfinished, "w") as file:
-            _write(file, network)
-        unfinished.replace(path)
-    except OSError as error:
-        raise DataError(Problem(str(path), f"cannot be written. {error.strerror or error}")) from None
+        with output.explaining():
+            _write(output.hdf5, network)
+        output.close()
     finally:
-        unfinished.unlink(missing_ok=True)
+        output.discard()
 
 
-def _read(path: Path, graph: Graph, place: str) -> tuple[list[_Stored], bool]:
+def _read(path: str | Path, graph: Graph, place: str) -> tuple[list[_Stored], bool]:
     """The weights in a file, and whether it holds those of a nested model as one group, as Keras 2 does."""
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
+        local = storage.local_copy(path)
+        if zipfile.is_zipfile(local):
+            with zipfile.ZipFile(local) as archive:
                 graph = graphs.read(decode(_unpacked(archive, "config.json", path), f"{path}: config.json"), str(path))
                 content = io.BytesIO(_unpacked(archive, "model.weights.h5", path))
                 with hdf5_files.opened(content) as file:
                     return list(_keras_3_groups(file, graph, ())), False
-        with hdf5_files.opened(path) as file:
+        with hdf5_files.opened(local) as file:
             if any(name in file for name in _CONTAINERS) and "layer_names" not in file.attrs:
                 return list(_keras_3_groups(file, graph, ())), False
             return list(_keras_2_groups(_member(file, "model_weights") if "model_weights" in file else file)), True
@@ -126,7 +124,7 @@ def _read(path: Path, graph: Graph, place: str) -> tuple[list[_Stored], bool]:
         raise DataError(Problem(place, message)) from None
 
 
-def _unpacked(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+def _unpacked(archive: zipfile.ZipFile, name: str, path: str | Path) -> bytes:
     """A member of an archive in memory; nothing is unpacked to a folder."""
     archives.check_size(archive.getinfo(name), f"{path}: {name}")
     return archive.read(name)

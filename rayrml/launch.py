@@ -61,8 +61,8 @@ def run(
     if not verbose:
         cluster.quiet()  # before anything of Ray is imported that reads it then
     preparing = _Preparing(config, wanted, on_mistake)
-    # Ray has a handler of its own for signals, which it sets when it starts.
-    with Interrupts(), cluster.connected(parsed.ray, verbose=verbose) as allocation, Interrupts() as interrupts:
+    connected = cluster.connected(parsed.ray, verbose=verbose)
+    with Interrupts() as interrupts, connected as allocation, interrupts.during_run():
         plan = preparing.result()
         from rayrml.runner import execute
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from rayrml import checkpoints, graph
+from rayrml import checkpoints, graph, storage
 from rayrml.checkpoints import LoadReport
 from rayrml.config import Config, override, parse
 from rayrml.data.pipeline import Source
@@ -176,7 +176,7 @@ class _Preparation:
 
     def _checkpoint(self) -> checkpoints.Checkpoint | None:
         path = self.nn.checkpoints.load
-        if path is None or Path(path).suffix in KERAS_FILES:
+        if path is None or storage.suffix(path) in KERAS_FILES:
             return None
         with self.findings.gathering():
             return checkpoints.load(path, "neural_network.checkpoints.load")
@@ -187,7 +187,7 @@ class _Preparation:
         with self.findings.gathering():
             if checkpoint is not None and path is not None:
                 return checkpoints.load_into(network, checkpoint.network, path, where)
-            if path is not None and Path(path).suffix in KERAS_FILES:
+            if path is not None and storage.suffix(path) in KERAS_FILES:
                 return load_weights(network, path, where)
         return None
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -16,9 +17,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayrml.assembly import SliceAssembly
 from rayrml.data.discovery import Slices
-from rayrml.errors import DataError, Problem
+from rayrml.errors import DataError
+from rayrml.hdf5_output import Hdf5Output
 
 _COMPACT_BYTES = 64_000  # HDF5 keeps data up to 64 KiB in a dataset's header: a third of the time and no gaps
+_PAGE_BYTES, _BUFFER_BYTES = 2**16, 2**25
 
 
 class PredictionSink(Protocol):
@@ -85,26 +88,41 @@ class PredictionFiles:
                 raise
 
     def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
-        """Add the rows of `outputs` (n, ...), which belong to the samples at `indices` (n,)."""
-        if self._file is not None:
-            self._file.write([self._names[int(i)] for i in indices], outputs)
-        if self._assembly is not None:
-            self._assembly.write(indices, outputs)
+        """Add the rows of `outputs` (n, ...), which belong to the samples at `indices` (n,).
+
+        Raises:
+            DataError: they cannot be written; nothing is left of what was.
+        """
+        with self._whole():
+            if self._file is not None:
+                self._file.write([self._names[int(i)] for i in indices], outputs)
+            if self._assembly is not None:
+                self._assembly.write(indices, outputs)
 
     def close(self, *, complete: bool = True) -> None:
         """Finish the files and give them their names; what slices are put together in only if all are there."""
-        if self._file is not None:
-            self._file.close()
-        if self._assembly is not None and complete:
-            self._assembly.close()
-        elif self._assembly is not None:
-            self._assembly.discard()
+        with self._whole():
+            if self._file is not None:
+                self._file.close()
+            if self._assembly is not None and complete:
+                self._assembly.close()
+            elif self._assembly is not None:
+                self._assembly.discard()
 
     def discard(self) -> None:
         """Remove what was written; does nothing to files that are closed."""
         for file in (self._file, self._assembly):
             if file is not None:
                 file.discard()
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Discard the files if one of them cannot be written."""
+        try:
+            yield
+        except DataError:
+            self.discard()
+            raise
 
 
 class PredictionFile:
@@ -114,16 +132,11 @@ class PredictionFile:
     """
 
     def __init__(self, path: str | Path, classes: Sequence[str] = ()):
-        self.path = Path(path)
-        self._unfinished = self.path.with_name(f".{self.path.name}.{os.getpid()}.unfinished")
+        # Headers go to the file by the page: a million of them, one by one, are a million calls.
+        self._output = Hdf5Output(path, fs_strategy="page", fs_page_size=_PAGE_BYTES, page_buf_size=_BUFFER_BYTES)
         self._spaces: dict[tuple[int, ...], h5py.h5s.SpaceID] = {}
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = h5py.File(self._unfinished, "w")
-        except OSError as error:
-            raise DataError(Problem(str(self.path), f"cannot be written. {error.strerror or error}")) from None
         if classes:
-            self._file.attrs["classes"] = np.array(classes, dtype=h5py.string_dtype())
+            self._output.hdf5.attrs["classes"] = np.array(classes, dtype=h5py.string_dtype())
         self._links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
         self._links.set_create_intermediate_group(True)
         self._links.set_char_encoding(h5py.h5t.CSET_UTF8)
@@ -131,7 +144,7 @@ class PredictionFile:
         self._contiguous = self._creation(h5py.h5d.CONTIGUOUS)
 
     def write(self, names: Sequence[str], outputs: np.ndarray) -> None:
-        """Add a dataset for each of `names` with its row of `outputs` (n, ...); on disk when this returns."""
+        """Add a dataset for each of `names` with its row of `outputs` (n, ...)."""
         outputs = np.ascontiguousarray(outputs)
         kind = h5py.h5t.py_create(outputs.dtype)
         shape = outputs.shape[1:]
@@ -139,25 +152,19 @@ class PredictionFile:
             self._spaces[shape] = h5py.h5s.create_simple(shape) if shape else h5py.h5s.create(h5py.h5s.SCALAR)
         space = self._spaces[shape]
         layout = self._compact if outputs[:1].nbytes <= _COMPACT_BYTES else self._contiguous
-        root = self._file.id
-        try:
+        root = self._output.hdf5.id
+        with self._output.explaining():
             for name, output in zip(names, outputs, strict=True):
                 dataset = h5py.h5d.create(root, os.fsencode(name), kind, space, layout, self._links)
                 dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.asarray(output))
-            self._file.flush()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise DataError(Problem(str(self.path), f"cannot be written. {error}")) from None
 
     def close(self) -> None:
-        """Finish the file and give it its name."""
-        self._file.close()
-        self._unfinished.replace(self.path)
+        """Finish the file and put it in its place."""
+        self._output.close()
 
     def discard(self) -> None:
-        """Remove what was written."""
-        if self._file:
-            self._file.close()
-        self._unfinished.unlink(missing_ok=True)
+        """Remove the file, unless it has its place already."""
+        self._output.discard()
 
     @staticmethod
     def _creation(layout: int) -> h5py.h5p.PropDCID:

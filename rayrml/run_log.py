@@ -5,18 +5,21 @@ Everything is written by the driver; workers send it the messages of `messages`.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from rayrml import storage
 from rayrml.data.bad_samples import BadSamples
-from rayrml.errors import DataError, Problem, printable
+from rayrml.errors import printable
+from rayrml.log_files import LogFile, set_aside
 from rayrml.messages import (
     BatchesTrained,
     BatchRow,
@@ -44,6 +47,7 @@ class RunLog:
         trains: whether training has begun.
         interrupted: where the workers have ended early, None if they have not.
         skipped: numbers of the samples that were left out, by dataset.
+        kept: where the logs of an earlier run are now.
     """
 
     def __init__(
@@ -66,8 +70,10 @@ class RunLog:
         self._bar: Progress | None = None
         self._shown = 0.0
         self._since_shown = [0.0, 0.0, 0.0]
-        self._train_file = _open(outfile, "train", append=append)
-        self._test_file = _open(outfile, "test", append=append)
+        paths = [] if outfile is None else [log_path(outfile, kind) for kind in ("train", "test")]
+        self.kept = [] if append else set_aside(paths)
+        self._files = [LogFile(path, append=append) for path in paths]
+        self._train_file, self._test_file = self._files or (None, None)
         self.trains = False
         self.interrupted: Interrupted | None = None
         self._seconds_before = 0.0
@@ -108,7 +114,7 @@ class RunLog:
                 self._evaluation(message)
             case EpochDone(figures):
                 self._end_bar()  # the last batches may have been left out
-                self.history.append(figures)
+                self._epoch(figures)
             case Saved(kind, path):
                 self._file(kind, path)
             case Interrupted():
@@ -119,9 +125,14 @@ class RunLog:
     def close(self) -> None:
         """Finish the progress bar and the files."""
         self._end_bar()
-        for file in (self._train_file, self._test_file):
-            if file:
-                file.close()
+        with contextlib.ExitStack() as stack:
+            for file in self._files:
+                stack.callback(file.close)
+
+    def _epoch(self, figures: dict[str, float]) -> None:
+        self.history.append(figures)
+        for file in self._files:
+            file.publish()
 
     def _skip(self, bad: BadSamples, num_batches: int | None) -> None:
         known = self.skipped.setdefault(bad.name, set())
@@ -138,7 +149,8 @@ class RunLog:
     def _batches(self, rows: Iterable[BatchRow]) -> None:
         for row in rows:
             self._batch(row)
-        _flush(self._train_file)
+        if self._train_file:
+            self._train_file.flush()
 
     def _batch(self, row: BatchRow) -> None:
         if row.batch == 1:
@@ -197,8 +209,10 @@ class RunLog:
             self.line(f"{why}Going on with epoch {started.epoch}{batch}")
         self.trains = True
         self.history = list(started.history)
-        lines = _keep(self._train_file, 5, (started.epoch, started.batch))
-        _keep(self._test_file, 1, (started.epoch - 1,))
+        until = (started.epoch, started.batch)
+        lines = self._train_file.keep(until, num_fields=5) if self._train_file else []
+        if self._test_file:
+            self._test_file.keep((started.epoch - 1,), num_fields=1)
         self._seconds_before = float(lines[-1].split()[2]) if lines else 0.0
 
     @property
@@ -243,43 +257,9 @@ def table(rows: Iterable[Iterable[Any]], headings: Iterable[str]) -> list[str]:
     ]
 
 
-def log_path(outfile: str, kind: str) -> Path:
+def log_path(outfile: str, kind: str) -> str:
     """`out_x.txt` -> `out_x_train.txt`."""
-    path = Path(outfile)
-    return path.with_name(f"{path.stem}_{kind}{path.suffix}")
-
-
-def _open(outfile: str | None, kind: str, *, append: bool) -> IO[str] | None:
-    if outfile is None:
-        return None
-    path = log_path(outfile, kind)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("r+" if append and path.exists() else "w+", encoding="utf-8")
-    except OSError as error:
-        raise DataError(Problem("neural_network.outfile", f"cannot write '{path}'. {error.strerror}")) from None
-
-
-def _keep(file: IO[str] | None, num_fields: int, until: tuple[int, ...]) -> list[str]:
-    """Drop the lines of a log that come after `until`, their first numbers, and give the others.
-
-    A line that was cut off when its process was killed is dropped, too.
-    """
-    if file is None:
-        return []
-    file.seek(0)
-    whole = [line for line in file if line.endswith("\n") and len(line.split()) >= num_fields]
-    lines = [line for line in whole if tuple(map(int, line.split()[: len(until)])) <= until]
-    file.seek(0)
-    file.writelines(lines)
-    file.truncate()
-    file.flush()
-    return lines
-
-
-def _flush(file: IO[str] | None) -> None:
-    if file:
-        file.flush()
+    return storage.marked(outfile, f"_{kind}")
 
 
 def _of(number: int, total: int) -> str:

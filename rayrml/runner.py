@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rayrml import checkpoints, inference, sections, training
+from rayrml import checkpoints, earlier, inference, sections, storage, training
 from rayrml.cluster import Allocation
 from rayrml.dot import write_dot
 from rayrml.errors import ConfigError, DivergenceError, Problem
@@ -81,6 +81,8 @@ def execute(
     try:
         sections.devices(log, allocation)
         sections.plan(log, plan, allocation.most_workers)
+        for line in earlier.lines(plan, log.kept, resumed=bool(resume_from)):
+            log.line(line)
         log.line("")
         if plan.is_inference:
             metrics: dict[str, float] = {"num_predictions": _predict(plan, allocation, log)}
@@ -92,7 +94,7 @@ def execute(
         log.line("All done (return value = 0).")
     finally:
         log.close()
-    logs = [str(log_path(nn.outfile, kind)) for kind in ("train", "test")] if nn.outfile else []
+    logs = [log_path(nn.outfile, kind) for kind in ("train", "test")] if nn.outfile else []
     saved = log.saved
     return RunResult(
         metrics,
@@ -109,7 +111,7 @@ def _resume_from(plan: Plan) -> tuple[str, ...]:
     folder = _state_folder(plan)
     if folder is None:
         raise ConfigError(Problem("neural_network.checkpoints.save", "is missing. A run goes on from what is in there"))
-    return tuple(map(str, checkpoints.newest(folder)))
+    return tuple(checkpoints.newest(folder))
 
 
 def _state_folder(plan: Plan) -> str | None:
@@ -121,11 +123,11 @@ def _train(
 ) -> None:
     job = _job(plan, allocation, resume_from)
     if job.debug is not None:
-        write_dot(plan.network, Path(job.debug))
+        write_dot(plan.network, job.debug)
         log.receive(Saved("graph", job.debug))
-    with _storage(plan, allocation) as storage:
-        folder = _state_folder(plan) or storage
-        job = dataclasses.replace(job, state_path=str(checkpoints.state_path(folder)) if plan.training else None)
+    with _ray_folder(plan, allocation) as ray_folder:
+        folder = _state_folder(plan) or ray_folder
+        job = dataclasses.replace(job, state_path=checkpoints.state_path(folder) if plan.training else None)
         interrupts.end_in_order(lambda: log.trains)
         try:
             if allocation.in_driver:
@@ -134,7 +136,7 @@ def _train(
                 log.line(f"Starting {sections.workers(allocation)}")
                 retries = plan.config.ray.max_failures
                 training.run_on_workers(
-                    job, log, allocation, interrupts, storage=storage, name=plan.name, max_failures=retries
+                    job, log, allocation, interrupts, storage=ray_folder, name=plan.name, max_failures=retries
                 )
         except DivergenceError as error:
             raise DivergenceError(*error.problems, _last_kept(log, resume_from)) from None
@@ -143,8 +145,8 @@ def _train(
         raise KeyboardInterrupt
     if job.state_path is not None:
         # The run's last checkpoint holds the same.
-        for path in (job.state_path, checkpoints.interrupted_path(Path(job.state_path).parent)):
-            Path(path).unlink(missing_ok=True)
+        for path in (job.state_path, checkpoints.interrupted_path(storage.parent(job.state_path))):
+            checkpoints.remove(path)
 
 
 def _last_kept(log: RunLog, resume_from: tuple[str, ...]) -> str:
@@ -199,11 +201,11 @@ def _job(plan: Plan, allocation: Allocation, resume_from: tuple[str, ...]) -> Jo
 
 def _debug_path(plan: Plan) -> str:
     outfile = plan.config.neural_network.outfile
-    return str((Path(outfile).parent if outfile else Path.cwd()) / f"{plan.network.name}.dot")
+    return storage.join(storage.parent(outfile) if outfile else Path.cwd(), f"{plan.network.name}.dot")
 
 
 @contextlib.contextmanager
-def _storage(plan: Plan, allocation: Allocation) -> Iterator[str]:
+def _ray_folder(plan: Plan, allocation: Allocation) -> Iterator[str]:
     """Where Ray keeps its own notes on the run: on one machine they are of no use after it."""
     if allocation.num_nodes == 1:
         with tempfile.TemporaryDirectory(prefix="rayrml-", ignore_cleanup_errors=True) as folder:
@@ -213,7 +215,7 @@ def _storage(plan: Plan, allocation: Allocation) -> Iterator[str]:
     if folder is None:
         message = f"is missing. Expected a folder that all {allocation.num_nodes} machines share"
         raise ConfigError(Problem("ray.storage_path", message))
-    if (Path(folder) / plan.name).exists():
+    if storage.exists(storage.join(folder, plan.name)):
         raise ConfigError(Problem("ray.run_name", f"'{plan.name}' has run before: it is in '{folder}'"))
     yield folder
 

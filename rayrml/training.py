@@ -22,6 +22,7 @@ from rayrml.jobs import Job, Outputs
 from rayrml.memory import keep_freed_memory
 from rayrml.messages import Failed, Message, Phase
 from rayrml.predictions import start_writer
+from rayrml.rendezvous import OneMachine
 from rayrml.run_log import RunLog
 from rayrml.workers import Workers
 
@@ -74,6 +75,7 @@ def run_on_workers(
         train_loop_config=_parcel(job, mailbox, allocation),
         scaling_config=_scaling(allocation),
         run_config=run,
+        torch_config=OneMachine(folder=storage) if allocation.private else None,
     )
     fit = _Background(trainer.fit)
     shortage = Shortage(allocation, log.line)

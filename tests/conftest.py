@@ -12,6 +12,8 @@ import simplejpeg
 
 # Keras is the reference that networks are compared with; it reads the variable when it is first imported.
 os.environ.setdefault("KERAS_BACKEND", "torch")
+# Of an object store on this machine, which asks for none in particular; nothing in a test may reach another one.
+os.environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true"}
 
 ROOT = Path(__file__).parent.parent
 

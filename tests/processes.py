@@ -17,7 +17,7 @@ def on_workers(work, *sizes, timeout=120):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([getattr(work, "func", work).__module__, "torch._dynamo"])
     queue = context.Queue()
-    ports = {size: _free_port() for size in sizes}
+    ports = {size: free_port() for size in sizes}
     processes = [context.Process(target=_work, args=(work, rank, ports, queue)) for rank in range(max(sizes))]
     for process in processes:
         process.start()
@@ -39,7 +39,7 @@ def _work(work, rank, ports, queue):
     queue.put((rank, results))
 
 
-def _free_port():
+def free_port():
     """A port of this machine that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

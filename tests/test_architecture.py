@@ -6,7 +6,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "rayrml"
 LEVELS = [
     ["errors"],
-    ["json_values", "floats", "memory"],
+    ["storage", "floats", "memory"],
+    ["json_values"],
     ["lookup"],
     [
         "config",
@@ -20,6 +21,8 @@ LEVELS = [
         "early_stopping",
         "findings",
         "interrupts",
+        "hdf5_output",
+        "log_files",
     ],
     ["gradients", "archives"],
     ["hdf5_files"],
@@ -31,7 +34,8 @@ LEVELS = [
     ["jobs", "inference", "plan"],
     ["feeding", "keeping", "reporting"],
     ["epochs"],
-    ["training", "sections"],
+    ["rendezvous", "sections", "earlier"],
+    ["training"],
     ["runner"],
     ["launch"],
     ["__init__"],
@@ -40,8 +44,9 @@ LEVELS = [
 ]
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 ROOMS_OF_LIBRARY = {
-    "ray": {"cluster", "data/pipeline", "jobs", "training", "inference", "predictions"},
-    "h5py": {"hdf5_files", "keras_weights", "predictions", "assembly", "data/readers/arrays"},
+    "ray": {"cluster", "data/pipeline", "jobs", "training", "rendezvous", "inference", "predictions"},
+    "h5py": {"hdf5_files", "hdf5_output", "keras_weights", "predictions", "assembly", "data/readers/arrays"},
+    "pyarrow": {"storage/remote", "storage/cache"},
     "matplotlib": {"plots"},
     "torchvision": set(),
 }
@@ -104,7 +109,7 @@ def test_the_command_line_starts_without_torch():
 
 def test_decoding_tasks_start_without_torch():
     for name, _, tree in modules():
-        if name.startswith("data/readers/") or name in (
+        if name.startswith(("data/readers/", "storage/")) or name in (
             "data/ahead",
             "data/contents",
             "data/decoding",

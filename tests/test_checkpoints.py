@@ -24,12 +24,12 @@ def test_what_was_saved_can_be_loaded(tmp_path):
     )
     checkpoints.save(path, saved)
     loaded = checkpoints.load(path)
-    assert path.name == "model_checkpoint_7.pt"
+    assert path == str(tmp_path / "model" / "model_checkpoint_7.pt")
     assert (loaded.epoch, loaded.classes, loaded.input_shape) == (7, ("cat", "dog"), (1, None))
     assert loaded.layers == [{"class_name": "Dense"}]
     assert all(torch.equal(loaded.network[k], v) for k, v in net.state_dict().items())
     assert torch.equal(loaded.optimizer["state"][0]["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"])
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert [p.name for p in (tmp_path / "model").iterdir()] == ["model_checkpoint_7.pt"]
 
 
 def test_layers_match_by_name_and_the_rest_is_reported():

@@ -64,10 +64,27 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
     assert data.test_output_path == "/out put"
 
 
-def test_other_uris_are_refused():
-    assert mistakes(full(test_input_path="s3://bucket/x")) == [
-        "neural_network.data.test_input_path: s3:// is not supported. Expected a local path or a file:// URI"
-    ]
+def test_uris_of_object_stores_are_left_as_they_are():
+    uri = "s3://bucket/my%20digits?endpoint_override=localhost:9000&scheme=http"
+    data = config.parse(full(test_input_path=uri))[0].neural_network.data
+    assert data.test_input_path == uri
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("s4://bucket/x", "s4:// is not supported. Expected a local path, or a URI with one of file://, s3://, gs://"),
+        ("s3:bucket/x", "names no bucket. Expected s3://bucket/folder"),
+        ("s3:///x", "names no bucket. Expected s3://bucket/folder"),
+        ("s3://bucket/x#1", "a '#' in a URI is written as %23"),
+        ("s3://me:hidden@bucket/x", "a path must not hold a secret"),
+        ("abfss://box@account.dfs.core.windows.net/x?sas_token=hidden", "a path must not hold a secret"),
+    ],
+)
+def test_a_mistaken_uri_is_refused_with_what_is_expected(path, complaint):
+    (found,) = mistakes(full(test_input_path=path))
+    assert found.startswith(f"neural_network.data.test_input_path: {complaint}")
+    assert "hidden" not in found
 
 
 def test_testing_tag_is_another_name_of_test_tag():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
+from rayrml import storage
 from rayrml.data.decoding import spatial_shape
 from rayrml.data.discovery import Place, Samples, Slices, find_samples, some
 from rayrml.data.readers import Part, Reader
@@ -52,14 +52,23 @@ def _located(path: str, reader: Reader, part: Part, where: str) -> Location:
             files = reader.find(path, part)
         except DataError as error:
             raise DataError(*(Problem(where, str(p)) for p in error.problems)) from None
-        root = Path(files[0]).parent
-        return Location(Samples(str(root), [str(Path(f).relative_to(root)) for f in files]))
-    if reader.contents is not None and not Path(path).exists():
-        for parent in Path(path).parents:
-            if parent.suffix.lower() in reader.extensions and parent.is_file():
-                inside = str(Path(path).relative_to(parent))
-                return Location(find_samples(str(parent), reader.extensions, where), inside)
+        root = storage.parent(files[0])
+        return Location(Samples(root, [storage.split(f)[1] for f in files]))
+    if reader.contents is not None and (found := _file_above(path, reader.extensions)) is not None:
+        file, inside = found
+        return Location(find_samples(file, reader.extensions, where), inside)
     return Location(find_samples(path, reader.extensions, where))
+
+
+def _file_above(path: str, extensions: Collection[str]) -> tuple[str, str] | None:
+    """The file in which a path that does not exist goes on, and how; None if there is none."""
+    above, inside = storage.split(path.rstrip("/"))
+    while inside and storage.split(above)[1]:
+        if storage.suffix(above) in extensions and storage.is_file(above) and not storage.exists(path):
+            return above, inside
+        above, name = storage.split(above)
+        inside = f"{name}/{inside}"
+    return None
 
 
 def generated(reader: Reader, part: Part) -> Samples:

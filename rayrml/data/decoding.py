@@ -6,14 +6,17 @@ Tasks must start fast, so nothing in here imports torch, torchvision or Ray.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from rayrml import storage
 from rayrml.archives import check_memory
 from rayrml.data.discovery import Place, Samples
 from rayrml.data.readers import Read, Reader
@@ -22,6 +25,7 @@ from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.lookup import Choice
 
 RESIZE_HINT = 'The transform {"resize": [height, width]} gives all images one size'
+_REQUESTS = 16  # at a time, of a task
 _SEPARATOR = "\0"  # the one byte that no path has, nor a name in a file
 
 
@@ -54,7 +58,12 @@ class Decoding:
         """
         reader: Reader = self.reader.build()
         if reader.read is not None:
-            return [self._fill_whole(reader.read, place, row) for place, row in zip(places, rows, strict=True)]
+            fill = functools.partial(self._fill_whole, reader.read)
+            if any(storage.is_uri(place.path) for place in places[:1]):
+                # What takes time is the way to the store and back.
+                with ThreadPoolExecutor(_REQUESTS) as threads:
+                    return list(threads.map(fill, places, rows))
+            return list(map(fill, places, rows))
         errors: list[str] = []
         for path, group in itertools.groupby(places, key=lambda place: place.path):
             together = list(group)
@@ -179,6 +188,8 @@ def packed(samples: Samples, indices: np.ndarray) -> bytes:
     """
     if samples.places is None:
         root, names = samples.root, samples.names
+        if storage.is_uri(root):
+            return os.fsencode(_SEPARATOR.join([storage.join(root, samples.name(i)) for i in indices.tolist()]))
         return os.fsencode(_SEPARATOR.join([f"{root}/{names[i]}" for i in indices.tolist()]))
     fields = (str(field) for i in indices for field in samples.place(i))
     # No path is empty, so that an empty one tells both forms apart.

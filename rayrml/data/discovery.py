@@ -6,11 +6,11 @@ import dataclasses
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from rayrml import storage
 from rayrml.data.slicers import Grid
 from rayrml.errors import DataError, Problem
 
@@ -51,7 +51,11 @@ class Samples:
 
     def place(self, index: int) -> Place:
         """Where the sample at `index` lies."""
-        return self.places[int(index)] if self.places is not None else Place(f"{self.root}/{self.name(index)}")
+        if self.places is not None:
+            return self.places[int(index)]
+        if storage.is_uri(self.root):
+            return Place(storage.join(self.root, self.name(index)))
+        return Place(f"{self.root}/{self.name(index)}")
 
     def path(self, index: int) -> str:
         """Absolute path of the file that holds the sample at `index`."""
@@ -111,14 +115,16 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
     Raises:
         DataError: there is no such folder, it cannot be read, or it holds no such file.
     """
-    if Path(path).is_file():
-        return Samples(str(Path(path).parent), [Path(path).name])
-    if not Path(path).is_dir():
-        raise DataError(Problem(where, f"no such folder or file: '{path}'"))
     names: list[str] = []
     ignored: Counter[str] = Counter()
     try:
-        folders = _scan(path, frozenset(extensions), names, ignored)
+        if storage.is_file(path):
+            folder, name = storage.split(path)
+            return Samples(folder, [name])
+        if not storage.is_folder(path):
+            raise DataError(Problem(where, f"no such folder or file: '{path}'"))
+        scan = _scan_store if storage.is_uri(path) else _scan
+        folders = scan(path, frozenset(extensions), names, ignored)
     except OSError as error:
         raise DataError(Problem(where, f"cannot list '{error.filename}'. {error.strerror}")) from None
     if not names:
@@ -203,14 +209,8 @@ def _scan(root: str, extensions: frozenset[str], names: list[str], ignored: Coun
                 if not (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
                     ignored["pipe or device"] += 1
                     continue
-                if name.endswith(usual):
+                if name.endswith(usual) or _belongs(name, extensions, ignored):
                     found.append(prefix + name)
-                    continue
-                extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 (a million splits)
-                if extension in extensions:
-                    found.append(prefix + name)
-                else:
-                    ignored[extension or "no ending"] += 1
         found.sort()  # sorted runs are soon sorted together
         names += found
     return folders
@@ -221,6 +221,25 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False  # a link that leads to itself: whoever reads it is told so
+
+
+def _scan_store(root: str, extensions: frozenset[str], names: list[str], ignored: Counter[str]) -> list[str]:
+    """What `_scan` does, in an object store, which lists everything below a folder at once."""
+    files, folders = storage.walk(root)
+    names += [path for path in files if not _is_hidden(path) and _belongs(path, extensions, ignored)]
+    return ["", *(folder for folder in folders if not _is_hidden(folder))]
+
+
+def _is_hidden(path: str) -> bool:
+    return path.startswith(".") or "/." in path
+
+
+def _belongs(name: str, extensions: frozenset[str], ignored: Counter[str]) -> bool:
+    """Whether a file has one of the extensions, in whatever case; it is counted if it has not."""
+    extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 (a million splits)
+    if extension not in extensions:
+        ignored[extension or "no ending"] += 1
+    return extension in extensions
 
 
 def _leads_back(root: str, below: str) -> bool:
@@ -234,7 +253,8 @@ def _class_of_folder(root: str, folders: Iterable[str], tag: str | None) -> dict
     """The class of each of `folders`, '' where its path gives none."""
     if tag is None:
         return {f: f.rpartition("/")[2] for f in folders}
-    return {f: _under_tag(f"{root}/{f}".split("/"), tag) for f in folders}
+    above = storage.decoded(root)
+    return {f: _under_tag(f"{above}/{f}".split("/"), tag) for f in folders}
 
 
 def _under_tag(parts: list[str], tag: str) -> str:

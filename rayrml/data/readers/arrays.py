@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from rayrml import archives, hdf5_files
+from rayrml import archives, hdf5_files, storage
 from rayrml.data.readers.reader import Read, Reader
 from rayrml.errors import DataError, Problem
 
@@ -33,11 +33,12 @@ def hdf5() -> Reader:
 def _open_numpy(path: str) -> Iterator[Read]:
     with contextlib.ExitStack() as stack:
         with _explaining(path):
-            file = stack.enter_context(_file(path).open("rb"))
+            local = _file(path)
+            file = stack.enter_context(local.open("rb"))
             packed = file.read(2) == b"PK"
             file.seek(0)
             # A map of the file: what is not looked at is not read.
-            opened: Any = np.load(file if packed else path, None if packed else "r", allow_pickle=False)
+            opened: Any = np.load(file if packed else local, None if packed else "r", allow_pickle=False)
 
         def read(name: str) -> Any:
             if not packed:
@@ -51,10 +52,11 @@ def _open_numpy(path: str) -> Iterator[Read]:
 
 
 def _file(path: str) -> Path:
-    """The path of what is a file: of a pipe nobody knows when it ends."""
-    if Path(path).exists() and not Path(path).is_file():
+    """The path of what is a file of this machine: of a pipe nobody knows when it ends."""
+    local = Path(storage.local_copy(path))
+    if local.exists() and not local.is_file():
         raise DataError(Problem(path, "cannot be read. It is no file"))
-    return Path(path)
+    return local
 
 
 def _check_member(archive: zipfile.ZipFile, name: str, place: str) -> None:
@@ -76,7 +78,7 @@ def _forget(array: np.memmap) -> None:
 
 
 def _contents_of_numpy(path: str) -> Sequence[str]:
-    if not path.lower().endswith(".npz"):
+    if storage.suffix(path) != ".npz":
         return [""]
     with _explaining(path), zipfile.ZipFile(_file(path)) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]

@@ -17,6 +17,7 @@ from typing import IO
 
 import numpy as np
 
+from rayrml import storage
 from rayrml.archives import check_memory
 from rayrml.data.readers.reader import Part, Read, Reader
 from rayrml.errors import DataError, Problem
@@ -51,23 +52,29 @@ def _images(path: str) -> np.ndarray:
 
 def _find(path: str, part: Part) -> Sequence[str]:
     """The one file of images at `path`: the file itself, or the one in the folder that belongs to `part`."""
-    if Path(path).is_file():
+    if storage.is_file(path):
         return [path]
-    if not Path(path).is_dir():
+    if not storage.is_folder(path):
         raise DataError(Problem(path, "no such folder or file"))
-    found = sorted(str(p) for p in Path(path).rglob("*") if p.is_file() and _IMAGES.search(p.name))
+    found = sorted(p for p in _files_below(path) if _IMAGES.search(storage.split(p)[1]))
     # The same file may lie there packed and unpacked.
     unpacked = [p for p in found if not (p.endswith(".gz") and p.removesuffix(".gz") in found)]
-    own = [p for p in unpacked if _PARTS[part].match(Path(p).name)] or unpacked
+    own = [p for p in unpacked if _PARTS[part].match(storage.split(p)[1])] or unpacked
     if len(own) != 1:
-        names = ", ".join(Path(p).name for p in own) or "none"
+        names = ", ".join(storage.split(p)[1] for p in own) or "none"
         raise DataError(Problem(path, f"expected one IDX file of {part} images here, found {names}"))
     return own
 
 
+def _files_below(path: str) -> list[str]:
+    if storage.is_uri(path):
+        return [storage.join(path, name) for name in storage.walk(path)[0]]
+    return [str(p) for p in Path(path).rglob("*") if p.is_file()]
+
+
 def _labels(path: str, labels_path: str | None) -> np.ndarray:
     """(N,) int64 labels of the images in the file at `path`."""
-    place = labels_path if labels_path and not Path(labels_path).is_dir() else _labels_beside(path, labels_path)
+    place = labels_path if labels_path and not storage.is_folder(labels_path) else _labels_beside(path, labels_path)
     labels = _load(place)
     count = len(_images(path))
     if labels.shape != (count,):
@@ -76,12 +83,12 @@ def _labels(path: str, labels_path: str | None) -> np.ndarray:
 
 
 def _labels_beside(path: str, folder: str | None) -> str:
-    own = Path(path)
-    name = own.name.replace("images", "labels").replace("idx3", "idx1")
+    above, own = storage.split(path)
+    name = own.replace("images", "labels").replace("idx3", "idx1")
     for candidate in (name, name.removesuffix(".gz"), f"{name}.gz"):
-        place = Path(folder or own.parent) / candidate
-        if place.is_file() and place != own:
-            return str(place)
+        place = storage.join(folder or above, candidate)
+        if storage.is_file(place) and place != path:
+            return place
     raise DataError(Problem(path, f"has no file of labels beside it. Expected '{name}'"))
 
 
@@ -89,7 +96,7 @@ def _labels_beside(path: str, folder: str | None) -> str:
 def _load(path: str) -> np.ndarray:
     """The array in an IDX file, in the machine's byte order; read once in each process."""
     try:
-        with Path(path).open("rb") as file:
+        with Path(storage.local_copy(path)).open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
             content = _content(gzip.GzipFile(fileobj=file) if packed else file, path)

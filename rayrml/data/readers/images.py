@@ -12,6 +12,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from rayrml import storage
 from rayrml.data.readers.reader import Read, Reader
 from rayrml.errors import DataError, Problem
 from rayrml.memory import human_bytes
@@ -43,20 +44,26 @@ def _decode_image(path: str, jpeg_colors: str, pillow_mode: str) -> np.ndarray:
 
 
 def _read(path: str) -> bytes:
-    """The whole file, with three system calls if it is small: small images are read by the ten thousand."""
+    """The whole file."""
     try:
-        descriptor = os.open(path, _HOW)
-        try:
-            content = os.read(descriptor, _SMALL_BYTES)
-            if len(content) == _SMALL_BYTES:
-                content += os.read(descriptor, _checked_size(path, os.fstat(descriptor).st_size))
-        finally:
-            os.close(descriptor)
+        content = storage.read(path) if storage.is_uri(path) else _read_local(path)
     except OSError as error:
         raise DataError(Problem(path, f"cannot be read. {error.strerror}")) from None
     if not content:
         raise DataError(Problem(path, "cannot be read. The file is empty"))
     return content
+
+
+def _read_local(path: str) -> bytes:
+    """The whole file, with three system calls if it is small: small images are read by the ten thousand."""
+    descriptor = os.open(path, _HOW)
+    try:
+        content = os.read(descriptor, _SMALL_BYTES)
+        if len(content) == _SMALL_BYTES:
+            content += os.read(descriptor, _checked_size(path, os.fstat(descriptor).st_size))
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def _checked_size(path: str, size: int) -> int:

@@ -1,0 +1,134 @@
+"""The text files in which a run writes down its figures: they grow by whole lines, and those before are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+
+from rayrml import storage
+from rayrml.errors import DataError, Problem
+
+
+class LogFile:
+    """A file of lines that begin with an epoch. One in an object store is kept here and put there as a whole."""
+
+    def __init__(self, path: str, *, append: bool):
+        """Open the file, empty unless it is to `append`. Raises DataError if it cannot be written."""
+        self.path = path
+        self._pending: list[str] = []
+        self._published: str | None = None
+        with self._explaining():
+            if storage.is_uri(path):
+                self._descriptor, place = tempfile.mkstemp()
+                os.remove(place)  # noqa: PTH107 (goes with the process)
+                if append and storage.exists(path):
+                    os.write(self._descriptor, storage.read(path))
+                self.publish()
+            else:
+                os.makedirs(storage.parent(path), exist_ok=True)  # noqa: PTH103 (a string)
+                self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | (0 if append else os.O_TRUNC), 0o666)
+        self._end = os.lseek(self._descriptor, 0, os.SEEK_END)
+
+    def write(self, line: str) -> None:
+        """Add a line, which is in the file after the next `flush`."""
+        self._pending.append(line)
+
+    def flush(self) -> None:
+        """Write what was added. Raises DataError if it cannot be; the file then ends with the last whole line."""
+        content = "".join(self._pending).encode()
+        self._pending.clear()
+        if content:
+            with self._explaining():
+                self._replace_from(self._end, content)
+
+    def publish(self) -> None:
+        """Put the file into its object store, if it belongs there and is not there as it is now."""
+        if storage.is_uri(self.path) and (content := self._content()) != self._published:
+            with self._explaining():
+                storage.write(self.path, content.encode())
+            self._published = content
+
+    def keep(self, until: tuple[int, ...], *, num_fields: int) -> list[str]:
+        """Drop the lines that come after `until`, their first numbers, and what is no line of so many fields.
+
+        Gives the others. A line that was cut off when its process was killed is dropped, too.
+        """
+        lines = self._content().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n") and len(line.split()) >= num_fields]
+        kept = [line for line in whole if (place := _place(line, len(until))) and place <= until]
+        if kept != lines:
+            with self._explaining():
+                self._replace_from(0, "".join(kept).encode())
+        return kept
+
+    def close(self) -> None:
+        """Write what is left, and end. Raises DataError if it cannot be written."""
+        if self._descriptor >= 0:
+            try:
+                self.flush()
+                self.publish()
+            finally:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+    def _content(self) -> str:
+        with self._explaining():
+            return os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0).decode(errors="replace")
+
+    def _replace_from(self, start: int, content: bytes) -> None:
+        rest, place = content, start
+        try:
+            while rest:
+                written = os.pwrite(self._descriptor, rest, place)
+                rest, place = rest[written:], place + written
+        except OSError:
+            # No half lines.
+            place = start + content.rfind(b"\n", 0, place - start) + 1
+            raise
+        finally:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, place)
+            self._end = place
+
+    def _explaining(self) -> contextlib.AbstractContextManager[None]:
+        return _explaining(self.path)
+
+
+def set_aside(paths: Sequence[str]) -> list[str]:
+    """Give the files among `paths` that hold something new names of the same number, `out_train.1.txt`; tells these.
+
+    Raises:
+        DataError: a file cannot be renamed.
+    """
+    filled = [path for path in paths if _holds_something(path)]
+    for number in itertools.count(1) if filled else ():
+        kept = {path: storage.marked(path, f".{number}") for path in filled}
+        if not any(storage.exists(storage.marked(path, f".{number}")) for path in paths):
+            for path, other in kept.items():
+                with _explaining(path):
+                    storage.move(path, other)
+            return list(kept.values())
+    return []
+
+
+def _place(line: str, count: int) -> tuple[int, ...] | None:
+    """The first numbers of a line, None if it does not begin with so many."""
+    fields = line.split()[:count]
+    return tuple(map(int, fields)) if all(field.isdecimal() for field in fields) else None
+
+
+def _holds_something(path: str) -> bool:
+    with _explaining(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return bool(storage.read(path))
+    return False
+
+
+@contextlib.contextmanager
+def _explaining(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(Problem(path, f"cannot be written. {error.strerror}")) from None

@@ -1,0 +1,64 @@
+"""How training workers of a private Ray find each other: by a file, and over the loopback interface.
+
+torch's own meeting point, a server on the first worker, listens on all of a machine's interfaces.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import torch.distributed
+from ray.train.torch import TorchConfig
+
+_VARIABLES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+_LOOPBACK = {"linux": "lo", "darwin": "lo0"}
+
+
+@dataclasses.dataclass
+class OneMachine(TorchConfig):
+    """Ray Train's settings of torch for workers that all run on this machine.
+
+    Attributes:
+        folder: where they meet, which goes with the run.
+    """
+
+    folder: str = ""
+
+    @property
+    def backend_cls(self) -> Any:
+        """What prepares the workers."""
+        return _ByFile
+
+
+class _ByFile(TorchConfig().backend_cls):
+    def on_start(self, worker_group: Any, backend_config: Any) -> None:
+        # A new file each time: workers that were started again must not meet those of before.
+        path = Path(backend_config.folder) / f"workers-{uuid.uuid4().hex}"
+        backend = "nccl" if worker_group.get_resources_per_worker().get("GPU", 0) else "gloo"
+        ready = [
+            worker_group.execute_single_async(
+                rank, _join, path.as_uri(), rank, len(worker_group), backend, backend_config.timeout_s
+            )
+            for rank in range(len(worker_group))
+        ]
+        ray.get(ready)
+
+
+def _join(url: str, rank: int, size: int, backend: str, seconds: float) -> None:
+    for name in _VARIABLES:
+        if sys.platform in _LOOPBACK:
+            os.environ.setdefault(name, _LOOPBACK[sys.platform])
+    context = ray.train.get_context()
+    places = {"RANK": rank, "WORLD_SIZE": size}
+    places |= {"LOCAL_RANK": context.get_local_rank(), "LOCAL_WORLD_SIZE": context.get_local_world_size()}
+    os.environ |= {name: str(number) for name, number in places.items()}
+    timeout = datetime.timedelta(seconds=seconds)
+    torch.distributed.init_process_group(backend, init_method=url, rank=rank, world_size=size, timeout=timeout)

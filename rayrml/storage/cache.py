@@ -1,0 +1,97 @@
+"""Files of object stores that are read in pieces: copies on this machine, one for all of its processes.
+
+A copy is locked by each process that uses it. The system takes the locks of a dead process away, so that whoever comes
+next can tell which copies nobody needs any more, and removes them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import tempfile
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from pyarrow import fs
+
+from rayrml.storage import remote
+from rayrml.storage.paths import suffix
+
+_MOST_HELD = 64
+_held: OrderedDict[str, int] = OrderedDict()  # descriptors of the copies in use, by their paths
+_using = threading.RLock()
+
+
+def fetched(uri: str) -> str:
+    """The path of a copy, which stays at least until this process has asked for many others."""
+    information = remote.information(uri)
+    if information.type != fs.FileType.File:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
+    version = f"{uri}\0{information.size}\0{information.mtime_ns}"
+    name = hashlib.sha256(version.encode("utf-8", "surrogateescape")).hexdigest()[:32] + suffix(uri)
+    with _using:
+        path = str(_folder() / name)
+        if path in _held:
+            _held.move_to_end(path)
+        else:
+            _held[path] = _copied(uri, path, information.size)
+            while len(_held) > _MOST_HELD:
+                _release(*_held.popitem(last=False))
+    return path
+
+
+def _copied(uri: str, path: str, size: int) -> int:
+    """A locked descriptor of the copy, which another process may have made."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            if os.fstat(descriptor).st_size != size:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if os.fstat(descriptor).st_size != size:  # nor did another process fetch it meanwhile
+                    remote.download(uri, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+        except BaseException as error:
+            _release(path, descriptor)  # with a wrong size it is no copy for anybody else
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                reason = f"{error.strerror}: '{tempfile.gettempdir()}' has no room for {size} bytes"
+                raise OSError(error.errno, reason, uri) from None
+            raise
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)  # somebody removed it between opening and locking
+
+
+def _folder() -> Path:
+    """This user's folder of copies; when it is first asked for, without those that nobody uses."""
+    folder = Path(tempfile.gettempdir()) / f"rayrml-files-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(errno.EACCES, f"'{folder}' belongs to somebody else", str(folder))
+    if not _held:
+        for path in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                _release(str(path), os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    return folder
+
+
+def _release(path: str, descriptor: int) -> None:
+    """Give a copy back, and remove it if no other process uses it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        Path(path).unlink(missing_ok=True)
+    except BlockingIOError:
+        pass  # another process does
+    finally:
+        os.close(descriptor)
+
+
+@atexit.register
+def _release_all() -> None:
+    while _held:
+        _release(*_held.popitem())

@@ -1,0 +1,83 @@
+"""What is done with files and folders, wherever they lie. Local ones take the system's own calls."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+from rayrml.storage.paths import is_uri
+
+Anywhere = str | os.PathLike[str]
+
+
+def exists(path: Anywhere) -> bool:
+    """Whether there is a file or folder."""
+    return _kind(path) is not None if is_uri(path) else os.path.exists(path)  # noqa: PTH110
+
+
+def is_file(path: Anywhere) -> bool:
+    """Whether there is a file."""
+    return _kind(path) == "file" if is_uri(path) else os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Anywhere) -> bool:
+    """Whether there is a folder; a bucket without anything in it is one."""
+    return _kind(path) == "folder" if is_uri(path) else os.path.isdir(path)  # noqa: PTH112
+
+
+def read(path: Anywhere) -> bytes:
+    """The content of a file."""
+    return remote().read(os.fspath(path)) if is_uri(path) else Path(path).read_bytes()
+
+
+def files(folder: Anywhere) -> dict[str, float]:
+    """The names of the files in a folder, sorted, and when each was changed; none if there is no such folder."""
+    if is_uri(folder):
+        base, found = remote().listed(os.fspath(folder), recursive=False)
+        changed = {info.path[len(base) + 1 :]: info.mtime_ns / 1e9 for info in found if remote().is_file(info)}
+        return dict(sorted(changed.items()))
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        return {e.name: e.stat().st_mtime for e in sorted(entries, key=lambda e: e.name) if e.is_file()}
+    return {}
+
+
+def walk(folder: str) -> tuple[list[str], list[str]]:
+    """The files and the folders below a folder in an object store, relative to it."""
+    base, found = remote().listed(folder, recursive=True)
+    files, folders = [], []
+    for info in found:
+        (files if remote().is_file(info) else folders).append(info.path[len(base) + 1 :])
+    return files, folders
+
+
+def remove(path: Anywhere) -> None:
+    """Remove a file, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        remote().remove(os.fspath(path)) if is_uri(path) else os.remove(path)  # noqa: PTH107
+
+
+def move(source: str, target: str) -> None:
+    """Give a file another name in its folder."""
+    remote().move(source, target) if is_uri(source) else os.replace(source, target)  # noqa: PTH105
+
+
+def local_copy(path: Anywhere) -> str:
+    """The path of a file of this machine with the same content: the file itself, unless it must be fetched first."""
+    if not is_uri(path):
+        return os.fspath(path)
+    from rayrml.storage.cache import fetched
+
+    return fetched(os.fspath(path))
+
+
+def remote() -> Any:
+    """The module for object stores, which is slow to import."""
+    from rayrml.storage import remote
+
+    return remote
+
+
+def _kind(uri: Anywhere) -> str | None:
+    return remote().kind(os.fspath(uri))

@@ -1,0 +1,192 @@
+"""Object stores by pyarrow's file systems: what to do again when they are busy, and how to say what they say."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+import pyarrow
+from pyarrow import fs
+
+from rayrml.errors import ConfigError, Problem
+
+T = TypeVar("T")
+
+_ATTEMPTS = 7
+_FIRST_DELAY = 0.25  # seconds; the last one is 8, and all together are 16 at the most
+_CONNECT_SECONDS, _ANSWER_SECONDS = 10, 60
+_PIECE_BYTES = 2**23
+_TRANSIENT = re.compile(
+    r"NETWORK_CONNECTION|SLOW_?DOWN|SERVICE_UNAVAILABLE|UNAVAILABLE|INTERNAL_FAILURE|THROTTL|REQUEST_TIMEOUT"
+    r"|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|time[d ]*out|connection reset|HTTP status (408|429|5\d\d)",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"ACCESS_DENIED|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|SIGNATURE_DOES_NOT_MATCH|EXPIRED_?TOKEN|UNRECOGNIZED_CLIENT"
+    r"|PERMISSION_DENIED|UNAUTHENTICATED|HTTP status (401|403)",
+    re.IGNORECASE,
+)
+_NO_BUCKET = re.compile(r"NO_SUCH_BUCKET|bucket does not exist", re.IGNORECASE)
+_log = logging.getLogger("rayrml.storage")
+_told: set[str] = set()
+_telling = threading.Lock()
+
+
+def ask(uri: str, question: Callable[[fs.FileSystem, str], T]) -> T:
+    """What `question(file system, path)` answers for a URI, asked again while the store is busy or out of reach.
+
+    Raises:
+        ConfigError: the URI is not one that pyarrow can use.
+        FileNotFoundError, PermissionError, OSError: what the store says; `strerror` is one line.
+    """
+    attempt = 1
+    while True:
+        try:
+            return question(*_located(uri))
+        except pyarrow.ArrowInvalid as error:
+            raise ConfigError(Problem(uri, f"is no usable URI. {_line(error)}")) from None
+        except pyarrow.ArrowNotImplementedError as error:
+            raise ConfigError(Problem(uri, f"this installation of pyarrow cannot use it. {_line(error)}")) from None
+        except OSError as error:
+            if attempt == _ATTEMPTS or not _TRANSIENT.search(str(error)):
+                raise _explained(error, uri, attempt) from None
+            _tell(uri, error)
+        time.sleep(_FIRST_DELAY * 2 ** (attempt - 1) * random.uniform(0.5, 1))
+        attempt += 1
+
+
+def kind(uri: str) -> str | None:
+    """Whether there is a "file" or a "folder", None if there is neither."""
+    return {fs.FileType.File: "file", fs.FileType.Directory: "folder"}.get(information(uri).type)
+
+
+def information(uri: str) -> fs.FileInfo:
+    """Of which kind and size a file is, and when it was changed."""
+    return ask(uri, lambda system, path: system.get_file_info(path))
+
+
+def is_file(info: fs.FileInfo) -> bool:
+    """Whether an entry of a listing is a file."""
+    return info.type == fs.FileType.File
+
+
+def listed(uri: str, *, recursive: bool) -> tuple[str, list[fs.FileInfo]]:
+    """The path of a folder as its store has it, and what is below it; nothing if there is no such folder."""
+
+    def question(system: fs.FileSystem, path: str) -> tuple[str, list[fs.FileInfo]]:
+        try:
+            return path, system.get_file_info(fs.FileSelector(path, recursive=recursive))
+        except FileNotFoundError:  # which a missing bucket is not, for pyarrow
+            return path, []
+
+    return ask(uri, question)
+
+
+def read(uri: str) -> bytes:
+    """The content of a file."""
+
+    def question(system: fs.FileSystem, path: str) -> bytes:
+        with system.open_input_file(path) as file:
+            return file.read()
+
+    return ask(uri, question)
+
+
+def download(uri: str, descriptor: int) -> None:
+    """Write the content of a file to an open one of this machine."""
+
+    def question(system: fs.FileSystem, path: str) -> None:
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        with system.open_input_stream(path) as file:
+            while piece := memoryview(file.read(_PIECE_BYTES)):
+                while piece:
+                    piece = piece[os.write(descriptor, piece) :]
+
+    ask(uri, question)
+
+
+def upload(source: str, uri: str) -> None:
+    """Put a file of this machine in the place of another one, which appears as a whole."""
+
+    def question(system: fs.FileSystem, path: str) -> None:
+        if system.type_name == "hdfs":  # whose folders are real
+            system.create_dir(path.rpartition("/")[0])
+        with open(source, "rb") as file, system.open_output_stream(path) as stream:  # noqa: PTH123 (a string)
+            while piece := file.read(_PIECE_BYTES):
+                stream.write(piece)
+
+    ask(uri, question)
+
+
+def remove(uri: str) -> None:
+    """Remove a file."""
+    ask(uri, lambda system, path: system.delete_file(path))
+
+
+def move(source: str, target: str) -> None:
+    """Give a file another name in its store."""
+    _, path = _located(target)
+    ask(source, lambda system, old: system.move(old, path))
+
+
+def _located(uri: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a URI, and the path in it."""
+    parts = urlsplit(uri)
+    system, root = _system(f"{parts.scheme}://{parts.netloc}", parts.query)
+    return system, (root + unquote(parts.path, errors="surrogateescape")).rstrip("/")
+
+
+@functools.lru_cache(maxsize=64)
+def _system(bucket: str, options: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a bucket, and how paths in the bucket begin."""
+    system, root = fs.FileSystem.from_uri(f"{bucket}?{options}" if options else bucket)
+    if isinstance(system, fs.S3FileSystem):
+        _, (settings, *_) = system.__reduce__()
+        settings |= {"connect_timeout": _CONNECT_SECONDS, "request_timeout": _ANSWER_SECONDS}
+        settings |= {"allow_delayed_open": True}  # a small file is one request
+        # Trying again is done here, where it is counted and told.
+        system = fs.S3FileSystem(**settings, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1))
+    return system, root.rstrip("/")
+
+
+def _explained(error: OSError, uri: str, attempts: int) -> OSError:
+    """The error with a number and a reason like the system's own."""
+    text = str(error)
+    if _NO_BUCKET.search(text):
+        return FileNotFoundError(errno.ENOENT, f"There is no bucket '{urlsplit(uri).netloc}'", uri)
+    if _DENIED.search(text):
+        return PermissionError(
+            errno.EACCES, f"Access is denied ({_line(error)}). Expected credentials that allow it", uri
+        )
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
+    if error.strerror and "Detail:" not in error.strerror:  # of this machine's files
+        return error
+    after = f" (after {attempts} attempts)" if attempts > 1 else ""
+    return OSError(errno.EIO, f"{_line(error)}{after}", uri)
+
+
+def _line(error: BaseException) -> str:
+    """What pyarrow says, in one line and without the numbers that only the store's owner understands."""
+    text = " ".join(str(error).split())
+    return re.sub(r" \(Request ID: [^)]*\)|; Details: .*| Detail: .*", "", text).rstrip(". ")
+
+
+def _tell(uri: str, error: OSError) -> None:
+    """Say once in this process, for each bucket, that something had to be tried again."""
+    bucket = f"{urlsplit(uri).scheme}://{urlsplit(uri).netloc}"
+    with _telling:
+        if bucket in _told:
+            return
+        _told.add(bucket)
+    _log.warning("rayrml: %s is busy or out of reach, trying again: %s", bucket, _line(error))

@@ -1,0 +1,121 @@
+"""Clusters of several nodes on this machine, started as users start them: by `ray start`."""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import psutil
+
+from tests.processes import free_port
+
+
+class Cluster:
+    """A head and nodes, each with a raylet of its own, behind one token; ended and removed by `close`.
+
+    Attributes:
+        address: where drivers find it.
+        environment: what drivers need to be let in.
+    """
+
+    def __init__(self, **resources):
+        self._port = free_port()
+        self.address = f"127.0.0.1:{self._port}"
+        # Paths of sockets are limited to 107 characters.
+        self._folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+        self.environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+        self.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        # A node that does not answer for so long is dead. Ray's own values are ten times as many.
+        self.environment |= {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
+        self._nodes = []
+        self.head = self._start(["--head", f"--port={self._port}", "--include-dashboard=false"], resources)
+
+    def add(self, **resources):
+        """Start another node; with `CPU` and whatever else it is to have."""
+        return self._start([f"--address={self.address}"], resources)
+
+    def kill(self, node):
+        """End a node without notice: its raylet, and with it all that runs there."""
+        (raylet,) = [p for p in psutil.Process(node.pid).children() if "raylet" in p.name()]
+        os.kill(raylet.pid, signal.SIGKILL)
+        node.wait(timeout=60)
+        self._nodes.remove(node)
+
+    def close(self):
+        """End all nodes, the head last."""
+        for node in reversed(self._nodes):
+            node.terminate()
+            try:
+                node.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                for process in [*psutil.Process(node.pid).children(recursive=True), node]:
+                    process.kill()
+        self._nodes.clear()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self, options, resources):
+        own = {name: count for name, count in resources.items() if name != "CPU"}
+        command = [
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block"),
+            *options,
+            *("--node-ip-address=127.0.0.1", f"--temp-dir={self._folder}", "--object-store-memory=100000000"),
+            *(f"--num-cpus={resources['CPU']}", f"--resources={json.dumps(own)}", "--disable-usage-stats"),
+            *("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"),
+        ]
+        node = subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self._nodes.append(node)
+        lines = []
+        for line in node.stdout:
+            lines.append(line)
+            if "--block" in line:
+                break
+        else:
+            raise RuntimeError("a node did not start:\n" + "".join(lines))
+        threading.Thread(target=node.stdout.read, daemon=True).start()  # or it waits for somebody to read
+        return node
+
+
+class Command:
+    """A command that runs beside the test, and the lines that it has written so far."""
+
+    def __init__(self, arguments, **options):
+        self.process = subprocess.Popen(
+            arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+        )
+        self.lines = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def wait_for(self, text, seconds, after=0):
+        """The number of the first line with `text` behind line `after`; fails if it does not come."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for number in range(after, len(self.lines)):
+                if text in self.lines[number]:
+                    return number
+            assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.text}"
+            time.sleep(0.1)
+        raise AssertionError(f"no '{text}' within {seconds} seconds:\n{self.text}")
+
+    def wait(self, seconds):
+        """The exit code."""
+        code = self.process.wait(timeout=seconds)
+        self._reader.join(timeout=10)
+        return code
+
+    @property
+    def text(self):
+        """All that was written."""
+        return "".join(self.lines)
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.append(line)

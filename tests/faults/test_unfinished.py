@@ -1,0 +1,82 @@
+"""Files that are being written: what is left of them by processes that are killed, and what is not touched."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rayrml import storage
+
+pytestmark = pytest.mark.faults
+
+WRITE = """
+import sys, time
+from rayrml import storage
+file = storage.Unfinished(sys.argv[1])
+file.write(b"half")
+print("writing", flush=True)
+time.sleep(600)
+"""
+
+
+def unfinished(folder):
+    return [name for name in (p.name for p in folder.iterdir()) if name.endswith(".unfinished")]
+
+
+@pytest.fixture
+def writer(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", WRITE, tmp_path / "o.h5"], stdout=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_what_a_killed_process_left_goes_with_the_next_that_writes_the_file(tmp_path, writer):
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    (tmp_path / ".other.h5.host.1-0.unfinished").write_bytes(b"")
+    assert len(unfinished(tmp_path)) == 2
+    storage.write(tmp_path / "o.h5", b"whole")
+    assert unfinished(tmp_path) == [".other.h5.host.1-0.unfinished"]
+    assert (tmp_path / "o.h5").read_bytes() == b"whole"
+
+
+def test_what_another_process_writes_is_left_alone(tmp_path, writer):
+    storage.write(tmp_path / "o.h5", b"whole")
+    assert len(unfinished(tmp_path)) == 1
+    with storage.Unfinished(tmp_path / "o.h5") as own:
+        storage.write(tmp_path / "o.h5", b"again")
+        assert Path(own.path).exists()
+
+
+def test_what_another_machine_writes_is_left_alone_for_a_day(tmp_path):
+    path = tmp_path / ".o.h5.another-machine.7-0.unfinished"
+    path.write_bytes(b"")
+    storage.write(tmp_path / "o.h5", b"whole")
+    assert path.exists()
+    os.utime(path, (time.time() - 100_000,) * 2)
+    storage.write(tmp_path / "o.h5", b"whole")
+    assert not path.exists()
+
+
+def test_a_file_that_cannot_take_its_place_leaves_nothing(tmp_path):
+    (tmp_path / "o.h5").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        storage.write(tmp_path / "o.h5", b"whole")
+    assert [p.name for p in tmp_path.iterdir()] == ["o.h5"]
+
+
+def test_a_process_that_ends_takes_its_unfinished_files_along(tmp_path):
+    code = (
+        "import sys, numpy; from rayrml.predictions import PredictionFile\n"
+        "file = PredictionFile(sys.argv[1]); file.write(['a'], numpy.zeros((1, 3)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "o.h5"], check=False)
+    assert done.returncode == 0
+    assert not unfinished(tmp_path)
