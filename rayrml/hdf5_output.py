@@ -24,8 +24,8 @@ class Hdf5Output:
         hdf5: its content.
     """
 
-    def __init__(self, path: str | Path, **settings: Any):
-        """Open the file, with h5py's settings of it. Raises DataError if it cannot be made."""
+    def __init__(self, path: str | Path, **cache: Any):
+        """Open the file, with h5py's settings of its cache. Raises DataError if it cannot be made."""
         self.path = str(path)
         self.hdf5: Any = None
         self._file: storage.Unfinished | None = None
@@ -34,7 +34,7 @@ class Hdf5Output:
                 self._file = storage.Unfinished(path)
                 # HDF5 cannot close a file any more after it could not write to it.
                 self._file.hold_errors()
-                self.hdf5 = h5py.File(self._file, "w", **settings)
+                self.hdf5 = h5py.File(self._file, "w", **cache)
                 _open.add(self)
         except BaseException:
             self.discard()

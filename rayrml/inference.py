@@ -17,7 +17,7 @@ import torch
 from rayrml.cluster import Allocation
 from rayrml.data.bad_samples import BadSamples, bad_samples, reasons_of
 from rayrml.data.decoding import Decoder
-from rayrml.data.pipeline import Source, block_size, blocks, chunks, decode, tasks_of
+from rayrml.data.pipeline import Source, block_size, blocks, bounded, chunks, decode, tasks_of
 from rayrml.data.shards import as_numbers
 from rayrml.data.transforms import BatchTransforms
 from rayrml.errors import DataError, Problem
@@ -123,8 +123,7 @@ def _dataset(job: InferenceJob, allocation: Allocation, tasks: list[dict[str, An
         compute=ray.data.ActorPoolStrategy(size=actors),
         **resources,
     )
-    data.set_name(job.source.name)
-    return data
+    return bounded(data, job.source.name)
 
 
 class Forward:

@@ -21,7 +21,6 @@ from rayrml.errors import DataError
 from rayrml.hdf5_output import Hdf5Output
 
 _COMPACT_BYTES = 64_000  # HDF5 keeps data up to 64 KiB in a dataset's header: a third of the time and no gaps
-_PAGE_BYTES, _BUFFER_BYTES = 2**16, 2**25
 
 
 class PredictionSink(Protocol):
@@ -132,14 +131,12 @@ class PredictionFile:
     """
 
     def __init__(self, path: str | Path, classes: Sequence[str] = ()):
-        # Headers go to the file by the page: a million of them, one by one, are a million calls.
-        self._output = Hdf5Output(path, fs_strategy="page", fs_page_size=_PAGE_BYTES, page_buf_size=_BUFFER_BYTES)
+        self._output = Hdf5Output(path)
         self._spaces: dict[tuple[int, ...], h5py.h5s.SpaceID] = {}
         if classes:
             self._output.hdf5.attrs["classes"] = np.array(classes, dtype=h5py.string_dtype())
-        self._links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
-        self._links.set_create_intermediate_group(True)
-        self._links.set_char_encoding(h5py.h5t.CSET_UTF8)
+        # A group with a name that is not ASCII is kept by hashes, and the slower, the larger it is.
+        self._ascii, self._utf8 = _links(h5py.h5t.CSET_ASCII), _links(h5py.h5t.CSET_UTF8)
         self._compact = self._creation(h5py.h5d.COMPACT)
         self._contiguous = self._creation(h5py.h5d.CONTIGUOUS)
 
@@ -155,7 +152,8 @@ class PredictionFile:
         root = self._output.hdf5.id
         with self._output.explaining():
             for name, output in zip(names, outputs, strict=True):
-                dataset = h5py.h5d.create(root, os.fsencode(name), kind, space, layout, self._links)
+                links = self._ascii if name.isascii() else self._utf8
+                dataset = h5py.h5d.create(root, os.fsencode(name), kind, space, layout, links)
                 dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.asarray(output))
 
     def close(self) -> None:
@@ -172,6 +170,14 @@ class PredictionFile:
         properties.set_layout(layout)
         properties.set_obj_track_times(False)
         return properties
+
+
+def _links(encoding: int) -> h5py.h5p.PropLCID:
+    """How datasets are named: groups on the way to them are made."""
+    properties = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    properties.set_create_intermediate_group(True)
+    properties.set_char_encoding(encoding)
+    return properties
 
 
 class RemotePredictions:

@@ -25,6 +25,7 @@ _FIRST_SAMPLES = 16  # as many tell how long the others will take
 _tasks_ran = threading.Event()
 _CHUNK_BYTES = 16 * 2**20  # a block: small enough for the object store, large enough to be worth a task
 _MOST_BLOCKS = 16  # of a task
+_BLOCKS_OF_STORE = 8  # some are written while others are read
 _SECONDS_BETWEEN_LIMITS = 0.05
 
 
@@ -125,14 +126,21 @@ def dataset(
     tasks = chunks(source, indices, smallest_chunk, at_once=at_once)
     decoder: Any = Decoder(source.decodings, block_size(source, smallest_chunk))
     decoded = tasks_of(tasks).map_batches(decoder, batch_size=None, num_cpus=decode_cpus)
-    decoded.set_name(source.name)
-    options = decoded.context.execution_options
-    options.preserve_order = not at_once
-    # Tasks that are far ahead of their reader fill the memory of the machine otherwise.
+    decoded.context.execution_options.preserve_order = not at_once
+    return bounded(decoded, source.name)
+
+
+def bounded(data: ray.data.Dataset, name: str) -> ray.data.Dataset:
+    """The same dataset with its name on the dashboard, and tasks that do not get far ahead of their reader.
+
+    Otherwise they fill the memory of the machine.
+    """
+    data.set_name(name)
     memory = (2 * _num_cpus() + 4) * _CHUNK_BYTES
-    options.resource_limits = ray.data.ExecutionResources.for_limits(object_store_memory=memory)
-    decoded.context.target_max_block_size = _CHUNK_BYTES  # or blocks are put together until they have 128 MB
-    return decoded
+    limits = ray.data.ExecutionResources.for_limits(object_store_memory=memory)
+    data.context.execution_options.resource_limits = limits
+    data.context.target_max_block_size = _CHUNK_BYTES  # or blocks are put together until they have 128 MB
+    return data
 
 
 def tasks_of(chunks: list[dict[str, Any]]) -> ray.data.Dataset:
@@ -218,8 +226,18 @@ def chunks(source: Source, indices: np.ndarray, smallest: int = 1, *, at_once: b
 
 
 def block_size(source: Source, smallest: int = 1) -> int:
-    """The most samples of a block: as many as the object store can do with, but at least `smallest`."""
-    return max(_CHUNK_BYTES // source.bytes_per_sample, smallest)
+    """The most samples of a block: at least `smallest`, unless so many are too much for an object store.
+
+    What does not fit in there goes over the disk, which takes seconds for a block.
+    """
+    most = _store_bytes() // _BLOCKS_OF_STORE // source.bytes_per_sample
+    return max(min(max(_CHUNK_BYTES // source.bytes_per_sample, smallest), most), 1)
+
+
+def _store_bytes() -> int:
+    """Bytes of the object store of the machine that has the least of it."""
+    found = [node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"]]
+    return int(min((size for size in found if size), default=_CHUNK_BYTES * _BLOCKS_OF_STORE))
 
 
 def _task(source: Source, indices: np.ndarray, first: int) -> dict[str, Any]:
