@@ -77,7 +77,8 @@ class Worker:
 
     def _run_epochs(self, training: Feed, test: Feed | None, trainee: Trainee) -> None:
         begin = self.progress
-        self.emit(Started(begin.epoch, begin.batch, bool(self.job.resume_from), tuple(trainee.history)))
+        resumed = bool(self.job.resume_from)
+        self.emit(Started(begin.epoch, begin.batch, resumed, tuple(trainee.history), self.workers.size))
         try:
             self._run_each(self.training_step(trainee), training, test, trainee)
         except BaseException:

@@ -21,6 +21,7 @@ class BatchRow(NamedTuple):
         data: seconds spent on getting the batch.
         compute: seconds in forward, backward and update.
         reduce: seconds in which workers exchanged gradients.
+        num_samples: of the global batch.
     """
 
     epoch: int
@@ -31,6 +32,7 @@ class BatchRow(NamedTuple):
     data: float
     compute: float
     reduce: float
+    num_samples: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +44,14 @@ class Started:
         batch: batches of it that are done.
         resumed: whether the run was asked to go on where an earlier one ended.
         history: the figures of the epochs before.
+        num_workers: who train.
     """
 
     epoch: int
     batch: int = 0
     resumed: bool = False
     history: tuple[dict[str, float], ...] = ()
+    num_workers: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,9 +76,15 @@ class Skipped:
 
 @dataclasses.dataclass(frozen=True)
 class BatchesTrained:
-    """The steps since the last such message."""
+    """The steps since the last such message.
+
+    Attributes:
+        rows: one for each.
+        gpu_bytes: the most memory of the first worker's GPU that was taken so far, 0 without a GPU.
+    """
 
     rows: list[BatchRow]
+    gpu_bytes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

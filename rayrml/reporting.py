@@ -57,13 +57,15 @@ class Reporter:
         norms = torch.linalg.vector_norm(torch.stack([t.lengths for t in trained]), dim=1)
         values = torch.stack([torch.stack([t.loss for t in trained]), norms]).T.tolist()
         rows = [
-            BatchRow(epoch, batch, seconds, loss, norm, waited, trained.compute_seconds, trained.reduce_seconds)
-            for (epoch, batch, seconds, trained, waited), (loss, norm) in zip(self._steps, values, strict=True)
+            BatchRow(epoch, batch, seconds, loss, norm, waited, t.compute_seconds, t.reduce_seconds, size)
+            for (epoch, batch, seconds, t, waited), size, (loss, norm) in zip(
+                self._steps, self._sizes, values, strict=True
+            )
         ]
         self.losses += zip((row.loss for row in rows), self._sizes, strict=True)
         self._steps.clear()
         self._sizes.clear()
-        self._emit(BatchesTrained(rows))
+        self._emit(BatchesTrained(rows, torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0))
         for row in rows:
             if not math.isfinite(row.loss):
                 raise DivergenceError(

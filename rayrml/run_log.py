@@ -23,6 +23,7 @@ from rayrml.log_files import LogFile, set_aside
 from rayrml.messages import (
     BatchesTrained,
     BatchRow,
+    Emit,
     EpochDone,
     Evaluated,
     Failed,
@@ -39,6 +40,14 @@ _SECONDS_BETWEEN_LINES = 0.5
 
 class RunLog:
     """The screen and the log files of one run.
+
+    Args:
+        outfile: what the log files are named after, None for none.
+        num_epochs: of the run.
+        num_batches: of an epoch.
+        append: go on with the files.
+        quiet: show nothing on the screen.
+        also: gets all messages, too.
 
     Attributes:
         history: the figures of each epoch: `epoch`, `train_loss`, `learning_rate`, `seconds` and, with test data,
@@ -58,10 +67,12 @@ class RunLog:
         num_batches: int = 0,
         append: bool = False,
         quiet: bool = False,
+        also: Emit = lambda message: None,
     ):
         self.num_epochs = num_epochs
         self.num_batches = num_batches
         self.quiet = quiet
+        self._also = also
         self.history: list[dict[str, float]] = []
         self.saved: dict[str, list[str]] = {}
         self.skipped: dict[str, set[int]] = {}
@@ -75,6 +86,7 @@ class RunLog:
         self._files = [LogFile(path, append=append) for path in paths]
         self._train_file, self._test_file = self._files or (None, None)
         self.trains = False
+        self._num_workers = 0
         self.interrupted: Interrupted | None = None
         self._seconds_before = 0.0
 
@@ -99,6 +111,7 @@ class RunLog:
         """
         with self._lock:  # checkpoints are announced from the thread that writes them
             self._take(message)
+            self._also(message)
 
     def _take(self, message: Message) -> None:
         match message:
@@ -108,8 +121,8 @@ class RunLog:
                 self.line(text)
             case Skipped(bad, num_batches):
                 self._skip(bad, num_batches)
-            case BatchesTrained(rows):
-                self._batches(rows)
+            case BatchesTrained():
+                self._batches(message.rows)
             case Evaluated():
                 self._evaluation(message)
             case EpochDone(figures):
@@ -204,10 +217,12 @@ class RunLog:
         """Forget what was written of an epoch and later ones: they are done anew from the last one that was kept."""
         if self.trains or started.resumed:
             self._end_bar()
-            why = "" if started.resumed and not self.trains else "A worker was lost: "
+            grown = started.num_workers > self._num_workers
+            why = "" if not self.trains else "Workers were added: " if grown else "A worker was lost: "
             batch = f", batch {started.batch + 1}" if started.batch else ""
             self.line(f"{why}Going on with epoch {started.epoch}{batch}")
         self.trains = True
+        self._num_workers = started.num_workers
         self.history = list(started.history)
         until = (started.epoch, started.batch)
         lines = self._train_file.keep(until, num_fields=5) if self._train_file else []
