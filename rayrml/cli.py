@@ -17,7 +17,7 @@ from rayrml.config import override
 from rayrml.errors import ConfigError, Problem, RayrmlError
 from rayrml.json_values import read_json
 
-_VERBS = ("run", "check", "export-weights")
+_VERBS = ("run", "check", "submit", "export-weights")
 _INTERRUPTED, _OUT_OF_MEMORY, _BUG = 130, 5, 1
 
 
@@ -34,10 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _end_at_once)
     try:
-        _VERB_FUNCTIONS[options.verb](options)
+        return _VERB_FUNCTIONS[options.verb](options) or 0
     except (Exception, KeyboardInterrupt) as error:
         return _report(error)
-    return 0
 
 
 def _report(error: BaseException) -> int:
@@ -93,6 +92,21 @@ def _check(options: argparse.Namespace) -> None:
     sections.check(RunLog(quiet=options.quiet), check(_source(options, raw), overrides=overrides))
 
 
+def _submit(options: argparse.Namespace) -> int:
+    raw, overrides = _configuration(options)
+    overrides.pop("ray.address", None)  # which is where the job is sent to
+    from rayrml.submission import submit
+
+    words = [f"--{name}" for name in ("resume", "quiet", "verbose") if getattr(options, name)]
+    return submit(
+        _source(options, raw),
+        address=options.address,
+        overrides=overrides,
+        options=tuple(words),
+        follow=not options.no_wait,
+    )
+
+
 def _export_weights(options: argparse.Namespace) -> None:
     from rayrml import checkpoints
     from rayrml.keras_weights import export_weights
@@ -106,7 +120,7 @@ def _export_weights(options: argparse.Namespace) -> None:
     export_weights(network, options.file)
 
 
-_VERB_FUNCTIONS = {"run": _run, "check": _check, "export-weights": _export_weights}
+_VERB_FUNCTIONS = {"run": _run, "check": _check, "submit": _submit, "export-weights": _export_weights}
 
 
 def _configuration(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
@@ -178,9 +192,12 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     run = verbs.add_parser("run", help="train, evaluate or predict as a configuration says", allow_abbrev=False)
     check = verbs.add_parser("check", help="do all of `run` that needs no Ray, and show it", allow_abbrev=False)
-    for verb in (run, check):
+    submit = verbs.add_parser("submit", help="run a configuration as a job of a cluster", allow_abbrev=False)
+    for verb in (run, check, submit):
         _add_options(verb)
-    run.add_argument("--resume", action="store_true", help="go on after the last epoch that was kept")
+    for verb in (run, submit):
+        verb.add_argument("--resume", action="store_true", help="go on with what was kept of an earlier run")
+    submit.add_argument("--no-wait", action="store_true", help="do not wait for the job's end")
     export = verbs.add_parser(
         "export-weights", help="write a checkpoint's weights as an HDF5 file for Keras", allow_abbrev=False
     )

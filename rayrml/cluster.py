@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import logging
 import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import ray
@@ -31,6 +32,7 @@ class Allocation:
         resources_per_worker: Ray's logical resources of a worker.
         decode_cpus: logical CPUs of a task that decodes; there is always room for one beside the workers.
         num_nodes: machines of the cluster.
+        one_machine: whether it has one machine, and will have no other.
         private: whether it is a Ray of this machine that was started for the run.
         verbose: whether Ray's own messages are wanted.
         placement_strategy: how workers are laid out over nodes.
@@ -43,6 +45,7 @@ class Allocation:
     resources_per_worker: Mapping[str, float]
     decode_cpus: float
     num_nodes: int
+    one_machine: bool = True
     private: bool = False
     verbose: bool = False
     placement_strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
@@ -73,8 +76,7 @@ def connected(config: Ray, *, verbose: bool = False) -> Iterator[Allocation]:
     Raises:
         ClusterError: no cluster at the address, or it has not what the configuration asks for.
     """
-    # A worker that imports torch on a busy machine is slow, not lost.
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
+    _set_patience(config.num_workers)
     if not verbose:
         quiet()
     ours = not ray.is_initialized()
@@ -83,11 +85,24 @@ def connected(config: Ray, *, verbose: bool = False) -> Iterator[Allocation]:
         with _loopback(address):
             _initialize(address, verbose)
     try:
-        taken = allocate(config, ray.cluster_resources(), _num_nodes(), attached=address is not None)
+        if not verbose:
+            _hide_raylets()
+        attached = address is not None
+        taken = allocate(config, _nodes(), attached=attached, limit=_limit() if attached else None)
         yield dataclasses.replace(taken, private=ours and address is None, verbose=verbose)
     finally:
         if ours:
             ray.shutdown()
+
+
+def _set_patience(num_workers: int | tuple[int, int] | None) -> None:
+    """How long Ray waits for room for the workers that it wants before it looks again what there is.
+
+    When a node is lost, the first look still sees it: an elastic run would wait in vain for as many workers as before.
+    One that must have all its workers has no reason to ask anew.
+    """
+    if os.environ.get(_PATIENCE, "") in ("", *_PATIENCES.values()):  # no other one is wished for
+        os.environ[_PATIENCE] = _PATIENCES[isinstance(num_workers, tuple)]
 
 
 class Shortage:
@@ -118,16 +133,25 @@ class Shortage:
         return f"the cluster has {_listed({name: resources.get(name, 0.0) for name in self._needed})}"
 
 
-def allocate(config: Ray, resources: Mapping[str, float], num_nodes: int, *, attached: bool) -> Allocation:
-    """The part of a cluster with these `resources` that a run takes.
+def allocate(
+    config: Ray,
+    nodes: Sequence[Mapping[str, float]],
+    *,
+    attached: bool,
+    limit: Mapping[str, float] | None = None,
+) -> Allocation:
+    """The part of a cluster that a run takes, whose `nodes` have these resources, and which may grow to the `limit`.
 
     Workers together never take all CPUs: tasks that decode would wait for them for ever, and they for the tasks.
 
     Raises:
         ConfigError: `resources_per_worker` leaves no CPU for decoding.
-        ClusterError: the cluster has no CPU, or not the GPUs asked for.
+        ClusterError: the cluster has no CPU, or can never have what is asked for.
     """
-    cpus, gpus = resources.get("CPU", 0.0), int(resources.get("GPU", 0))
+    num_nodes = len(nodes)
+    if limit is not None and not any(node.get("CPU", 0.0) for node in nodes):
+        nodes = [limit]  # nodes come when something is asked for
+    cpus, gpus = sum(node.get("CPU", 0.0) for node in nodes), int(sum(node.get("GPU", 0.0) for node in nodes))
     if cpus <= 0:
         raise ClusterError("the cluster has no CPU for tasks. Expected one at least (`ray start --num-cpus`)")
     use_gpu = gpus > 0 if config.use_gpu == "auto" else config.use_gpu
@@ -136,8 +160,10 @@ def allocate(config: Ray, resources: Mapping[str, float], num_nodes: int, *, att
     num_workers = config.num_workers or (max(gpus, 1) if use_gpu else 1)
     in_driver = num_workers == 1 and num_nodes == 1 and not attached and not config.resources_per_worker
     most = num_workers if isinstance(num_workers, int) else num_workers[1]
-    share, decode = _cpu_shares(cpus, most, config.resources_per_worker or {}, fixed=not attached)
+    share, decode = _cpu_shares(nodes, most, config.resources_per_worker or {}, fixed=not attached)
     wanted = {"CPU": share, **({"GPU": 1} if use_gpu else {}), **(config.resources_per_worker or {})}
+    if limit is not None:
+        _refuse_impossible(num_workers if isinstance(num_workers, int) else num_workers[0], wanted, nodes, limit)
     return Allocation(
         num_workers=num_workers,
         in_driver=in_driver,
@@ -145,15 +171,30 @@ def allocate(config: Ray, resources: Mapping[str, float], num_nodes: int, *, att
         resources_per_worker=wanted,
         decode_cpus=min(1.0, cpus) if in_driver else decode,
         num_nodes=num_nodes,
+        one_machine=num_nodes == 1 and (not attached or (limit is None and isinstance(num_workers, int))),
         placement_strategy=config.placement_strategy,
         accelerator_type=config.accelerator_type,
     )
 
 
-def _cpu_shares(cpus: float, workers: int, wanted: Mapping[str, float], *, fixed: bool) -> tuple[float, float]:
+def _refuse_impossible(
+    workers: int, wanted: Mapping[str, float], nodes: Sequence[Mapping[str, float]], limit: Mapping[str, float]
+) -> None:
+    """Raise ClusterError if even all nodes that may come have not what the workers need."""
+    needed = {name: count * workers for name, count in wanted.items()}
+    most = {name: max(limit.get(name, 0.0), sum(node.get(name, 0.0) for node in nodes)) for name in needed}
+    if any(most[name] < count for name, count in needed.items()):
+        message = f"{workers} workers need {_listed(needed)}, but the cluster can have {_listed(most)} at most"
+        raise ClusterError(Problem("ray.num_workers", message))
+
+
+def _cpu_shares(
+    nodes: Sequence[Mapping[str, float]], workers: int, wanted: Mapping[str, float], *, fixed: bool
+) -> tuple[float, float]:
     """Logical CPUs of a worker and of a decoding task, such that one task runs beside all workers."""
+    cpus = sum(node.get("CPU", 0.0) for node in nodes)
     if "CPU" in wanted:
-        left = cpus - wanted["CPU"] * workers
+        left = max(_left_of(node, workers, wanted) for node in nodes)
         if left < 0.1 and fixed:
             message = (
                 f"{workers} workers of {wanted['CPU']:g} CPUs leave none of {cpus:g} for decoding. "
@@ -165,12 +206,26 @@ def _cpu_shares(cpus: float, workers: int, wanted: Mapping[str, float], *, fixed
     return max(share, 0.001), 1.0 if share == 1.0 else 0.5
 
 
+def _left_of(node: Mapping[str, float], workers: int, wanted: Mapping[str, float]) -> float:
+    """The CPUs of a node beside as many workers as find room there."""
+    room = min((node.get(name, 0.0) / count for name, count in wanted.items() if count), default=workers)
+    return node.get("CPU", 0.0) - wanted["CPU"] * min(math.floor(room + 1e-9), workers)
+
+
 def _listed(resources: Mapping[str, float]) -> str:
     return " and ".join(f"{count:g} {name}" for name, count in resources.items())
 
 
-def _num_nodes() -> int:
-    return sum(1 for node in ray.nodes() if node["Alive"])
+def _limit() -> dict[str, float] | None:
+    """What the cluster can have at most, None if it does not grow by itself, or does not say."""
+    with contextlib.suppress(ImportError, AttributeError):  # another Ray may be built otherwise
+        state: Any = importlib.import_module("ray._private.state").state
+        return state.get_max_resources_from_cluster_config()
+    return None
+
+
+def _nodes() -> list[Mapping[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _initialize(address: str | None, verbose: bool) -> None:
@@ -213,6 +268,13 @@ def _token_hint(address: str | None) -> str:
     return ""
 
 
+def _hide_raylets() -> None:
+    """Do not let Ray print the last lines of a raylet's log whenever a machine is lost."""
+    with contextlib.suppress(ImportError):
+        worker: Any = importlib.import_module("ray._private.worker")
+        worker.print_to_stdstream = lambda *arguments, **options: None
+
+
 def quiet() -> None:
     """Turn Ray's own messages in this process, and in those that it starts, down to errors."""
     for name, value in _QUIET.items():
@@ -224,5 +286,7 @@ def quiet() -> None:
         context.get_current().enable_progress_bars = False
 
 
+_PATIENCE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+_PATIENCES = {True: "15", False: "600"}  # seconds, by whether the run is elastic
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _QUIET = {"RAY_DATA_LOG_LEVEL": "ERROR", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}

@@ -43,22 +43,18 @@ class _ByFile(TorchConfig().backend_cls):
         # A new file each time: workers that were started again must not meet those of before.
         path = Path(backend_config.folder) / f"workers-{uuid.uuid4().hex}"
         backend = "nccl" if worker_group.get_resources_per_worker().get("GPU", 0) else "gloo"
-        ready = [
-            worker_group.execute_single_async(
-                rank, _join, path.as_uri(), rank, len(worker_group), backend, backend_config.timeout_s
-            )
-            for rank in range(len(worker_group))
-        ]
-        ray.get(ready)
+        size, seconds = len(worker_group), backend_config.timeout_s
+        asked = {"url": path.as_uri(), "size": size, "backend": backend, "seconds": seconds}
+        ray.get([worker_group.execute_single_async(rank, _join, number=rank, **asked) for rank in range(size)])
 
 
-def _join(url: str, rank: int, size: int, backend: str, seconds: float) -> None:
+def _join(*, number: int, url: str, size: int, backend: str, seconds: float) -> None:
     for name in _VARIABLES:
         if sys.platform in _LOOPBACK:
             os.environ.setdefault(name, _LOOPBACK[sys.platform])
     context = ray.train.get_context()
-    places = {"RANK": rank, "WORLD_SIZE": size}
+    places = {"RANK": number, "WORLD_SIZE": size}
     places |= {"LOCAL_RANK": context.get_local_rank(), "LOCAL_WORLD_SIZE": context.get_local_world_size()}
     os.environ |= {name: str(number) for name, number in places.items()}
     timeout = datetime.timedelta(seconds=seconds)
-    torch.distributed.init_process_group(backend, init_method=url, rank=rank, world_size=size, timeout=timeout)
+    torch.distributed.init_process_group(backend, init_method=url, rank=number, world_size=size, timeout=timeout)

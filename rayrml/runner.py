@@ -15,12 +15,14 @@ from rayrml import checkpoints, earlier, inference, sections, storage, training
 from rayrml.cluster import Allocation
 from rayrml.dot import write_dot
 from rayrml.errors import ConfigError, DivergenceError, Problem
+from rayrml.gauges import Gauges
 from rayrml.inference import InferenceJob
 from rayrml.interrupts import Interrupts
 from rayrml.jobs import Job, destination
 from rayrml.messages import Interrupted, Saved, Skipped
 from rayrml.plan import Plan, prepare
 from rayrml.run_log import RunLog, displayed, log_path
+from rayrml.sharing import refuse_unshared
 from rayrml.workers import global_batch_sizes
 
 
@@ -74,16 +76,16 @@ def execute(
     if plan.training and allocation.most_workers > len(plan.training.samples):
         message = f"{allocation.most_workers} workers are more than the {len(plan.training.samples)} training samples"
         raise ConfigError(Problem("ray.num_workers", message))
-    num_batches = len(global_batch_sizes(len(plan.training.samples), nn.data.batch_size)) if plan.training else 0
-    num_epochs = nn.num_epochs if plan.training else 1
     resume_from = _resume_from(plan) if resume else ()
-    log = RunLog(nn.outfile, num_epochs=num_epochs, num_batches=num_batches, append=bool(resume_from), quiet=quiet)
+    log = _log(plan, append=bool(resume_from), quiet=quiet)
     try:
         sections.devices(log, allocation)
         sections.plan(log, plan, allocation.most_workers)
         for line in earlier.lines(plan, log.kept, resumed=bool(resume_from)):
             log.line(line)
         log.line("")
+        if not allocation.one_machine:
+            refuse_unshared(source for source in (plan.training, plan.test) if source is not None)
         if plan.is_inference:
             metrics: dict[str, float] = {"num_predictions": _predict(plan, allocation, log)}
         else:
@@ -107,6 +109,18 @@ def execute(
     )
 
 
+def _log(plan: Plan, *, append: bool, quiet: bool) -> RunLog:
+    nn, training = plan.config.neural_network, plan.training
+    return RunLog(
+        nn.outfile,
+        num_epochs=nn.num_epochs if training else 1,
+        num_batches=len(global_batch_sizes(len(training.samples), nn.data.batch_size)) if training else 0,
+        append=append,
+        quiet=quiet,
+        also=Gauges(plan.name).receive,
+    )
+
+
 def _resume_from(plan: Plan) -> tuple[str, ...]:
     folder = _state_folder(plan)
     if folder is None:
@@ -125,7 +139,7 @@ def _train(
     if job.debug is not None:
         write_dot(plan.network, job.debug)
         log.receive(Saved("graph", job.debug))
-    with _ray_folder(plan, allocation) as ray_folder:
+    with _ray_folder(plan, allocation, resumed=bool(resume_from)) as ray_folder:
         folder = _state_folder(plan) or ray_folder
         job = dataclasses.replace(job, state_path=checkpoints.state_path(folder) if plan.training else None)
         interrupts.end_in_order(lambda: log.trains)
@@ -205,17 +219,17 @@ def _debug_path(plan: Plan) -> str:
 
 
 @contextlib.contextmanager
-def _ray_folder(plan: Plan, allocation: Allocation) -> Iterator[str]:
+def _ray_folder(plan: Plan, allocation: Allocation, *, resumed: bool) -> Iterator[str]:
     """Where Ray keeps its own notes on the run: on one machine they are of no use after it."""
-    if allocation.num_nodes == 1:
+    if allocation.one_machine:
         with tempfile.TemporaryDirectory(prefix="rayrml-", ignore_cleanup_errors=True) as folder:
             yield folder
         return
     folder = _state_folder(plan)
     if folder is None:
-        message = f"is missing. Expected a folder that all {allocation.num_nodes} machines share"
+        message = "is missing. Expected a folder that all machines share"
         raise ConfigError(Problem("ray.storage_path", message))
-    if storage.exists(storage.join(folder, plan.name)):
+    if not resumed and storage.exists(storage.join(folder, plan.name)):
         raise ConfigError(Problem("ray.run_name", f"'{plan.name}' has run before: it is in '{folder}'"))
     yield folder
 

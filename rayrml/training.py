@@ -13,6 +13,7 @@ import ray.exceptions
 import ray.train
 import torch
 from ray.train.torch import TorchTrainer, get_device
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayrml.cluster import Allocation, Shortage, quiet
 from rayrml.epochs import Worker
@@ -27,6 +28,7 @@ from rayrml.run_log import RunLog
 from rayrml.workers import Workers
 
 _SECONDS_BETWEEN_QUESTIONS = 0.25
+_SECONDS_BETWEEN_RESIZES = 30.0  # at the least: all workers start anew, which takes about as long
 
 
 def warm_up() -> None:
@@ -63,7 +65,8 @@ def run_on_workers(
         ClusterError: workers were lost more than `max_failures` times.
     """
     actor: Any = ray.remote(_Mailbox)
-    mailbox = actor.options(num_cpus=0).remote()
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    mailbox = actor.options(num_cpus=0, scheduling_strategy=here).remote()  # goes with the driver, not with a worker
     run = ray.train.RunConfig(
         name=name,
         storage_path=storage,
@@ -108,6 +111,7 @@ def _scaling(allocation: Allocation) -> ray.train.ScalingConfig:
         resources_per_worker=dict(allocation.resources_per_worker),
         placement_strategy=allocation.placement_strategy,
         accelerator_type=allocation.accelerator_type,
+        elastic_resize_monitor_interval_s=_SECONDS_BETWEEN_RESIZES,
     )
 
 
@@ -127,6 +131,8 @@ def _worker_loop(config: dict[str, Any]) -> None:
         mailbox.put.remote(message)
 
     try:
+        if workers.rank == 0:
+            emit(Phase(f"Training on {workers.size} worker{'s' if workers.size > 1 else ''}"))
         job: Job = ray.get(config["job"])
         asked = _Wish(mailbox)
         Worker(job, workers, get_device(), emit=emit, outputs=Outputs(config["writer"]), asked_to_stop=asked).run()

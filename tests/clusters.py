@@ -1,5 +1,6 @@
 """Clusters of several nodes on this machine, started as users start them: by `ray start`."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -21,12 +22,16 @@ class Cluster:
 
     Attributes:
         address: where drivers find it.
+        dashboard: where jobs are sent to.
+        metrics: what Prometheus reads of the head and of the drivers there.
         environment: what drivers need to be let in.
     """
 
     def __init__(self, **resources):
-        self._port = free_port()
-        self.address = f"127.0.0.1:{self._port}"
+        port, dashboard, metrics = (free_port() for _ in range(3))
+        self.address = f"127.0.0.1:{port}"
+        self.dashboard = f"http://127.0.0.1:{dashboard}"
+        self.metrics = f"http://127.0.0.1:{metrics}/metrics"
         # Paths of sockets are limited to 107 characters.
         self._folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
         self.environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
@@ -34,7 +39,9 @@ class Cluster:
         # A node that does not answer for so long is dead. Ray's own values are ten times as many.
         self.environment |= {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
         self._nodes = []
-        self.head = self._start(["--head", f"--port={self._port}", "--include-dashboard=false"], resources)
+        self._commands = []
+        ports = [f"--port={port}", f"--dashboard-port={dashboard}", f"--metrics-export-port={metrics}"]
+        self.head = self._start(["--head", *ports], resources)
 
     def add(self, **resources):
         """Start another node; with `CPU` and whatever else it is to have."""
@@ -45,26 +52,37 @@ class Cluster:
         (raylet,) = [p for p in psutil.Process(node.pid).children() if "raylet" in p.name()]
         os.kill(raylet.pid, signal.SIGKILL)
         node.wait(timeout=60)
-        self._nodes.remove(node)
+
+    def run(self, arguments, cwd):
+        """A command that is let in; it ends with the cluster at the latest."""
+        command = Command(arguments, env=self.environment, cwd=cwd)
+        self._commands.append(command)
+        return command
 
     def close(self):
-        """End all nodes, the head last."""
-        for node in reversed(self._nodes):
-            node.terminate()
-            try:
-                node.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                for process in [*psutil.Process(node.pid).children(recursive=True), node]:
-                    process.kill()
-        self._nodes.clear()
+        """End everything at once."""
+        for process in (*(command.process for command in self._commands), *self._nodes):
+            if process.poll() is None:
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        child.kill()
+                process.kill()
+                process.wait(timeout=30)
+            if process.stdout is not None:
+                process.stdout.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self, options, resources):
+        folder = f"{self._folder}/{len(self._nodes)}"
         own = {name: count for name, count in resources.items() if name != "CPU"}
         command = [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block"),
             *options,
-            *("--node-ip-address=127.0.0.1", f"--temp-dir={self._folder}", "--object-store-memory=100000000"),
+            *(
+                "--node-ip-address=127.0.0.1",
+                f"--temp-dir={folder}",
+                "--object-store-memory=100000000",
+            ),
             *(f"--num-cpus={resources['CPU']}", f"--resources={json.dumps(own)}", "--disable-usage-stats"),
             *("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"),
         ]
@@ -79,8 +97,15 @@ class Cluster:
                 break
         else:
             raise RuntimeError("a node did not start:\n" + "".join(lines))
-        threading.Thread(target=node.stdout.read, daemon=True).start()  # or it waits for somebody to read
+        threading.Thread(target=_drain, args=[node.stdout], daemon=True).start()
         return node
+
+
+def _drain(pipe):
+    """Read what somebody writes, who would wait for it otherwise."""
+    with contextlib.suppress(ValueError):  # it was closed
+        for _line in pipe:
+            pass
 
 
 class Command:
@@ -117,5 +142,6 @@ class Command:
         return "".join(self.lines)
 
     def _read(self):
-        for line in self.process.stdout:
-            self.lines.append(line)
+        with contextlib.suppress(ValueError):  # it was closed
+            for line in self.process.stdout:
+                self.lines.append(line)

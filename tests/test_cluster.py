@@ -7,8 +7,8 @@ from rayrml.config import Ray
 from rayrml.errors import ClusterError, ConfigError
 
 
-def taken(resources, nodes=1, attached=False, **settings):
-    return allocate(Ray(**settings), resources, nodes, attached=attached)
+def taken(resources, nodes=1, attached=False, limit=None, **settings):
+    return allocate(Ray(**settings), [resources] * nodes, attached=attached, limit=limit)
 
 
 @given(st.integers(1, 64), st.integers(1, 64), st.booleans())
@@ -43,6 +43,29 @@ def test_workers_that_would_starve_decoding_are_refused_with_the_largest_share()
     with pytest.raises(ConfigError, match=r"ray\.resources_per_worker\.CPU: 2 workers of 1 CPUs leave none of 2"):
         taken({"CPU": 2}, num_workers=2, resources_per_worker={"CPU": 1.0})
     assert taken({"CPU": 2}, num_workers=2, resources_per_worker={"CPU": 0.9}).decode_cpus == pytest.approx(0.2)
+
+
+def test_a_task_that_decodes_finds_room_on_one_of_the_nodes():
+    workers = {"num_workers": 2, "resources_per_worker": {"CPU": 0.7, "place": 1}}
+    assert taken({"CPU": 1, "place": 1}, nodes=2, attached=True, **workers).decode_cpus == pytest.approx(0.3)
+    assert taken({"CPU": 2, "place": 1}, nodes=2, attached=True, **workers).decode_cpus == 1.0
+    assert taken({"CPU": 2, "place": 2}, nodes=2, attached=True, **workers).decode_cpus == pytest.approx(0.6)
+
+
+def test_a_cluster_that_can_grow_need_not_have_anything_yet():
+    limit = {"CPU": 32, "GPU": 4}
+    found = taken({"CPU": 0}, attached=True, limit=limit, num_workers=(1, 4))
+    assert (found.use_gpu, found.resources_per_worker, found.decode_cpus) == (True, {"CPU": 1.0, "GPU": 1}, 1.0)
+    assert not taken({"CPU": 0}, attached=True, limit=limit, use_gpu=False).use_gpu
+
+
+def test_what_a_cluster_can_never_have_is_refused_with_both_numbers():
+    limit = {"CPU": 32, "GPU": 4}
+    message = r"ray\.num_workers: 8 workers need 8 CPU and 8 GPU, but the cluster can have 32 CPU and 4 GPU at most"
+    with pytest.raises(ClusterError, match=message):
+        taken({"CPU": 0}, attached=True, limit=limit, num_workers=8)
+    assert taken({"CPU": 0}, attached=True, limit=limit, num_workers=(4, 8)).least_workers == 4
+    assert taken({"CPU": 2}, attached=True, num_workers=8, use_gpu=True).num_workers == 8
 
 
 def test_a_cluster_without_cpus_is_refused():

@@ -7,7 +7,7 @@ import pytest
 
 import rayrml
 from rayrml import checkpoints
-from tests.clusters import Cluster, Command
+from tests.clusters import Cluster
 from tests.conftest import write_config
 from tests.faults.runs import NUM_BATCHES, config_in, logged
 
@@ -48,7 +48,7 @@ def convex_in(folder, out, num_epochs):
 def started(cluster, config, path, num_workers):
     config["ray"] = {"num_workers": num_workers, "resources_per_worker": WORKER, "run_name": path.stem}
     command = [sys.executable, "-m", "rayrml", str(write_config(path, config)), "--address", cluster.address]
-    return Command(command, env=cluster.environment, cwd=path.parent)
+    return cluster.run(command, path.parent)
 
 
 def assert_as_if_nothing_had_been(folder, out, num_epochs):
@@ -69,16 +69,16 @@ def test_an_elastic_run_goes_on_without_a_node_and_takes_it_back(ray_cluster, fo
     other = cluster.add(**NODE)
     out = tmp_path / "out"
     run = started(cluster, convex_in(folder, out, 10**6), tmp_path / "elastic.json", [1, 2])
-    run.wait_for("Training on 2 workers", 120)
-    run.wait_for("Train Epoch [      2", 120)
+    run.wait_for("Training on 2 workers", 300)
+    run.wait_for("Train Epoch [      2", 300)
     cluster.kill(other)
-    alone = run.wait_for("Training on 1 worker", 240)
-    run.wait_for("Train Epoch", 60, after=alone)
+    alone = run.wait_for("Training on 1 worker", 300)
+    run.wait_for("Train Epoch", 300, after=alone)
     cluster.add(**NODE)
-    together = run.wait_for("Training on 2 workers", 240, after=alone)
-    run.wait_for("Train Epoch", 60, after=together)
+    together = run.wait_for("Training on 2 workers", 300, after=alone)
+    run.wait_for("Train Epoch", 300, after=together)
     run.process.send_signal(signal.SIGTERM)
-    assert run.wait(60) == 130
+    assert run.wait(90) == 130
     assert_as_if_nothing_had_been(folder, out, checkpoints.load(out / "model" / "last_epoch.pt").epoch)
 
 
@@ -86,13 +86,13 @@ def test_a_run_of_two_workers_waits_for_the_node_and_says_for_what(ray_cluster, 
     other = cluster.add(**NODE)
     out = tmp_path / "out"
     run = started(cluster, convex_in(folder, out, 10**6), tmp_path / "fixed.json", 2)
-    run.wait_for("Train Epoch [      2", 120)
+    run.wait_for("Train Epoch [      2", 300)
     cluster.kill(other)
-    said = run.wait_for("Waiting for nodes: 2 workers need 0.8 CPU and 2 place, the cluster has 1 CPU and 1 place", 240)
+    said = run.wait_for("Waiting for nodes: 2 workers need 0.8 CPU and 2 place, the cluster has 1 CPU and 1 place", 300)
     cluster.add(**NODE)
-    run.wait_for("The nodes are there", 60, after=said)
-    again = run.wait_for("Going on with epoch", 240, after=said)
-    run.wait_for("Train Epoch", 60, after=again)
+    run.wait_for("The nodes are there", 300, after=said)
+    again = run.wait_for("Going on with epoch", 300, after=said)
+    run.wait_for("Train Epoch", 300, after=again)
     run.process.send_signal(signal.SIGTERM)
-    assert run.wait(60) == 130
+    assert run.wait(90) == 130
     assert_as_if_nothing_had_been(folder, out, checkpoints.load(out / "model" / "last_epoch.pt").epoch)

@@ -1,0 +1,63 @@
+"""Whether the machines of a cluster see the same files: told before a run begins, not in its middle."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import ray
+import ray.exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from rayrml import storage
+from rayrml.data.discovery import Samples
+from rayrml.data.pipeline import Source
+from rayrml.errors import DataError, Problem
+
+_PATIENCE = 60.0  # seconds for an answer of all machines; who is too busy to answer is not asked again
+
+
+def refuse_unshared(sources: Iterable[Source]) -> None:
+    """Raise DataError if a machine that may decode samples does not have their files."""
+    paths = {path for source in sources for side in source.sides.values() for path in _some_files(side.samples)}
+    found = {address: missing for address, missing in _missing(sorted(paths)).items() if missing}
+    if not found:
+        return
+    shown = {path: sorted(a for a, missing in found.items() if path in missing) for path in sorted(paths)}
+    message = "machines without it: {}. Expected a folder that all machines share, or an object store (s3://...)"
+    raise DataError(*(Problem(path, message.format(", ".join(where))) for path, where in shown.items() if where))
+
+
+def _some_files(samples: Samples) -> list[str]:
+    """The first and the last file: whoever has these has the others."""
+    if not samples.root and samples.places is None:
+        return []
+    paths = [samples.path(i) for i in (0, len(samples) - 1)]
+    return [path for path in paths if path and not storage.is_uri(path)]
+
+
+def _missing(paths: list[str]) -> dict[str, list[str]]:
+    """Which of the files each machine lacks, by its address."""
+    if not paths:
+        return {}
+    task: Any = ray.remote(_absent)
+    asked = {
+        node["NodeManagerAddress"]: task.options(
+            num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(paths)
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("CPU", 0.0)
+    }
+    ready, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=_PATIENCE)
+    answers: dict[str, list[str]] = {}
+    for address, answer in asked.items():
+        if answer in ready:
+            with contextlib.suppress(ray.exceptions.RayError):  # a machine that has just gone
+                answers[address] = ray.get(answer)
+    return answers
+
+
+def _absent(paths: list[str]) -> list[str]:
+    return [path for path in paths if not os.path.exists(path)]  # noqa: PTH110 (strings)

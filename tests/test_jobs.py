@@ -1,0 +1,202 @@
+"""Runs on a cluster of two nodes: as jobs, from Python, from inside of tasks, and what Prometheus gets of them."""
+
+import re
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.request
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from rayrml import checkpoints
+from rayrml.data.readers import READERS
+from rayrml.network import build_network
+from tests.clusters import Cluster
+from tests.conftest import dense_network, write_config, write_jpeg
+from tests.faults.runs import NUM_BATCHES, NUM_TEST, assert_whole_logs, config_in
+
+pytestmark = [pytest.mark.faults, pytest.mark.ray]
+
+WORKERS = {"num_workers": 2, "resources_per_worker": {"CPU": 0.4}}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    cluster = Cluster(CPU=1)
+    cluster.add(CPU=1)
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, write_digits):
+    path = tmp_path_factory.mktemp("jobs")
+    write_digits(path / "training", "training", (1, 4, 7), 20)
+    write_digits(path / "testing", "testing", (1, 4, 7), 4)
+    return path
+
+
+def submitted(cluster, path, *options, address=None):
+    command = [sys.executable, "-m", "rayrml", "submit", path.name, "--address", address or cluster.dashboard]
+    return cluster.run([*command, *options], path.parent)
+
+
+def relative_config(folder, num_epochs):
+    """A configuration whose paths are meant as seen from its folder, with a network in a file beside it."""
+    write_config(folder / "network.json", dense_network(3))
+    config = config_in(folder, folder / "out", num_epochs=num_epochs)
+    nn = config["neural_network"]
+    nn |= {"layers": "network.json", "outfile": "out/out.txt", "checkpoints": {"save": "out/model", "interval": 1}}
+    nn["data"]["preload"] = True
+    nn["data"] |= {"input_path": "training", "test_input_path": "./testing", "test_output_path": "out/predictions"}
+    return config | {"ray": WORKERS}
+
+
+def scraped(cluster):
+    """The gauges of runs as Prometheus gets them: name and labels, and the value."""
+    with urllib.request.urlopen(cluster.metrics, timeout=10) as answer:
+        text = answer.read().decode()
+    return dict(re.findall(r"^(ray_rayrml_\w+\{[^}]*\}) (\S+)$", text, re.MULTILINE))
+
+
+def test_a_job_is_sent_followed_and_measured(cluster, folder):
+    config = relative_config(folder, num_epochs=20)
+    job = submitted(cluster, write_config(folder / "sent.json", config))
+    job.wait_for("Train Epoch [ 5/20]", 300)
+    found = {}
+    deadline = time.monotonic() + 60
+    while not any("test_metric" in name for name in found) and time.monotonic() < deadline:
+        found |= scraped(cluster)
+        time.sleep(1)
+    assert job.wait(300) == 0, job.text
+    assert_whole_logs(folder / "out", 20)
+    assert "\r" not in job.text and "\x1b" not in job.text
+    assert job.text.count("All done (return value = 0).") == 1
+    with h5py.File(folder / "out" / "predictions" / "output_20.h5") as file:
+        assert sum(len(group) for group in file.values()) == NUM_TEST
+    names = {re.match(r"ray_rayrml_(\w+)\{", name)[1] for name in found}
+    assert names >= {"epoch", "train_loss", "samples_per_second", "data_wait_share", "workers", "test_metric"}
+    assert all('run="sent-' in name for name in found)
+    (workers,) = [value for name, value in found.items() if "_workers{" in name]
+    assert float(workers) == 2
+
+
+def test_a_job_ends_with_the_commands_own_exit_code(cluster, folder):
+    config = relative_config(folder, num_epochs=1)
+    config["neural_network"]["data"]["input_path"] = "nowhere"
+    job = submitted(cluster, write_config(folder / "wrong.json", config))
+    assert job.wait(120) == 3
+    assert "nowhere" in job.text
+    config["neural_network"]["optimizer"]["type"] = "Adm"
+    job = submitted(cluster, write_config(folder / "wrong.json", config))
+    assert job.wait(120) == 2
+    assert "Adam" in job.text
+
+
+def test_a_job_that_is_stopped_keeps_what_it_has(cluster, folder):
+    config = relative_config(folder, num_epochs=10_000)
+    config["neural_network"]["checkpoints"]["save"] = "stopped"
+    job = submitted(cluster, write_config(folder / "stopped.json", config))
+    job.wait_for("Train Epoch [    2/", 300)
+    (name,) = re.findall(r"^Job (\S+) at", job.text, re.MULTILINE)
+    stop = [sys.executable, "-m", "ray.scripts.scripts", "job", "stop", f"--address={cluster.dashboard}", name]
+    subprocess.run(stop, env=cluster.environment, check=True, timeout=120, capture_output=True)
+    assert job.wait(60) == 130, job.text
+    told = re.search(r"Interrupted after batch (\d+) of epoch (\d+)", job.text)
+    state = checkpoints.load(folder / "stopped" / "interrupted.pt")
+    assert (state.unfinished["batch"], state.epoch + 1) == tuple(map(int, told.groups()))
+    assert state.unfinished["batch"] <= NUM_BATCHES
+
+
+def test_without_the_token_one_sentence_says_what_to_do(cluster, folder):
+    path = write_config(folder / "refused.json", relative_config(folder, num_epochs=1))
+    environment = {k: v for k, v in cluster.environment.items() if not k.startswith("RAY_AUTH")} | {"HOME": str(folder)}
+    for command in (["submit", "--address", cluster.dashboard], ["run", "--address", cluster.address]):
+        told = subprocess.run(
+            [sys.executable, "-m", "rayrml", command[0], path.name, *command[1:]],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=180,
+        )
+        assert told.returncode == 4, told.stderr
+        # Ray's own library may have written of each attempt before.
+        (line,) = [line for line in told.stderr.splitlines() if line.startswith("rayrml:")]
+        assert "export RAY_AUTH_MODE=token" in line
+
+
+def test_runs_go_side_by_side_from_python_and_from_inside_a_task(cluster, folder):
+    config = relative_config(folder, num_epochs=2)
+    config["neural_network"]["data"].pop("test_output_path")
+    config["ray"] = {"num_workers": 1, "resources_per_worker": {"CPU": 0.2}}
+    write_config(folder / "python.json", config)
+    program = """
+        import os, sys
+        import ray, rayrml
+
+        address, folder = sys.argv[1:]
+        os.chdir(folder)
+        ray.init(address=address, log_to_driver=False)
+
+        @ray.remote(num_cpus=0)
+        def run(number):
+            os.chdir(folder)
+            own = {"outfile": f"{folder}/task_{number}.txt", "checkpoints.save": f"{folder}/task_{number}"}
+            return rayrml.run("python.json", overrides=own, quiet=True).metrics
+
+        tasks = [run.remote(number) for number in range(2)]
+        own = rayrml.run("python.json", quiet=True).metrics
+        for found in [own, *ray.get(tasks)]:
+            print("FOUND", found["epoch"], found["train_loss"])
+        assert ray.is_initialized()
+    """
+    command = cluster.run([sys.executable, "-c", textwrap.dedent(program), cluster.address, str(folder)], folder)
+    assert command.wait(400) == 0, command.text
+    found = re.findall(r"FOUND (\d+) (\S+)", command.text)
+    assert [epoch for epoch, _ in found] == ["2"] * 3
+    # One network, one seed, the same samples: whoever runs it.
+    assert len({loss[:7] for _, loss in found}) == 1
+
+
+def test_a_hundred_thousand_images_have_one_prediction_each(cluster, folder, tmp_path, digits):
+    """Of two machines; each image's prediction is that of its content, under its name."""
+    images, _ = digits["testing"]
+    kinds = [write_jpeg(tmp_path / "kinds" / f"{n}.jpg", images[n]) for n in range(50)]
+    for group in range(100):
+        (tmp_path / "images" / f"{group:02}").mkdir(parents=True)
+        for n in range(1_000):
+            (tmp_path / "images" / f"{group:02}" / f"{n:03}.jpg").hardlink_to(kinds[n % 50])
+    torch.manual_seed(0)
+    network = build_network(dense_network(3))
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    config = {
+        "neural_network": {
+            "layers": dense_network(3),
+            "checkpoints": {"load": "weights.pt"},
+            "data": {
+                "input_type": "images",
+                "test_input_path": "images",
+                "test_output_path": "predictions",
+                "test_batch_size": 512,
+                "grayscale": True,
+            },
+        },
+        "ray": WORKERS,
+    }
+    job = submitted(cluster, write_config(tmp_path / "many.json", config))
+    assert job.wait(600) == 0, job.text
+    read = READERS["images"](grayscale=True).decode
+    with torch.inference_mode():
+        expected = network.eval()(torch.from_numpy(np.stack([read(str(path)) for path in kinds])) / 255).numpy()
+    with h5py.File(tmp_path / "predictions" / "output_1.h5") as file:
+        assert sorted(file) == [f"{group:02}" for group in range(100)]
+        for group in file.values():
+            names = sorted(group)
+            assert names == [f"{n:03}.jpg" for n in range(1_000)]
+            found = np.stack([group[name][()] for name in names])
+            assert np.allclose(found.reshape(20, 50, 3), expected, atol=1e-4)
