@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,18 @@ Anywhere = str | os.PathLike[str]
 
 
 def exists(path: Anywhere) -> bool:
-    """Whether there is a file or folder."""
-    return _kind(path) is not None if is_uri(path) else os.path.exists(path)  # noqa: PTH110
+    """Whether there is a file or folder. Raises OSError if the system does not let anybody look."""
+    return _kind(path) is not None
 
 
 def is_file(path: Anywhere) -> bool:
-    """Whether there is a file."""
-    return _kind(path) == "file" if is_uri(path) else os.path.isfile(path)  # noqa: PTH113
+    """Whether there is a file. Raises OSError if the system does not let anybody look."""
+    return _kind(path) == "file"
 
 
 def is_folder(path: Anywhere) -> bool:
-    """Whether there is a folder; a bucket without anything in it is one."""
-    return _kind(path) == "folder" if is_uri(path) else os.path.isdir(path)  # noqa: PTH112
+    """Whether there is a folder; a bucket without anything in it is one. Raises OSError as `exists` does."""
+    return _kind(path) == "folder"
 
 
 def read(path: Anywhere) -> bytes:
@@ -79,5 +80,11 @@ def remote() -> Any:
     return remote
 
 
-def _kind(uri: Anywhere) -> str | None:
-    return remote().kind(os.fspath(uri))
+def _kind(path: Anywhere) -> str | None:
+    if is_uri(path):
+        return remote().kind(os.fspath(path))
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 (a string)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "other"
