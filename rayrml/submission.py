@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import shlex
 import shutil
@@ -24,6 +25,7 @@ from rayrml.json_values import read_json
 DASHBOARD = "http://127.0.0.1:8265"
 # Who stops a job waits three seconds until it kills it; a step, a checkpoint and the end of Ray may take more.
 _VARIABLES = {"PYTHONUNBUFFERED": "1", "RAY_JOB_STOP_WAIT_TIME_S": "20"}
+_LOGGERS = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 _ENDED = {JobStatus.STOPPED: 130, JobStatus.FAILED: 1, JobStatus.SUCCEEDED: 0}
 
 
@@ -58,6 +60,8 @@ def submit(
     parsed, mistakes = parse(override(raw, overrides or {}))
     if parsed is None or mistakes:
         raise ConfigError(*mistakes)
+    for logger in _LOGGERS:  # of what Ray's client does
+        logging.getLogger(logger).setLevel(logging.ERROR)
     place = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DASHBOARD
     client = _client(place)
     name = Path(config).name if isinstance(config, str | Path) else "run.json"

@@ -17,15 +17,18 @@ dashboard_port=${DASHBOARD_PORT:-8270}
 metrics_port=${METRICS_PORT:-8280}
 ray_folder=$(mktemp -d /tmp/ray-XXXXXX)
 node_processes=()
+nodes_started=0
 export DASHBOARD="http://127.0.0.1:$dashboard_port"
 export METRICS="http://127.0.0.1:$metrics_port/metrics"
 
 # Each runs in the background, as the first of a group of processes of its own.
 _start() {
-    setsid ray start --block --node-ip-address=127.0.0.1 --temp-dir="$ray_folder/${#node_processes[@]}" --disable-usage-stats \
+    setsid ray start --block --node-ip-address=127.0.0.1 --temp-dir="$ray_folder/$nodes_started" --disable-usage-stats \
         --object-store-memory=200000000 --min-worker-port=0 --max-worker-port=0 "$@" \
         >> "$ray_folder/nodes.log" 2>&1 &
     node_processes+=("$!")
+    disown "$!" # or bash tells of its end
+    nodes_started=$((nodes_started + 1))
 }
 
 start_head() {

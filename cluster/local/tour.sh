@@ -62,4 +62,4 @@ with h5py.File("mnist_predictions/output_1.h5") as file:
 END
 
 say "What Prometheus got while it trained"
-cut -c 1-150 metrics.txt
+sed -E 's/\{.*run="([^"]*)".*\}/ of \1:/' metrics.txt
