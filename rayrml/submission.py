@@ -60,8 +60,6 @@ def submit(
     parsed, mistakes = parse(override(raw, overrides or {}))
     if parsed is None or mistakes:
         raise ConfigError(*mistakes)
-    for logger in _LOGGERS:  # of what Ray's client does
-        logging.getLogger(logger).setLevel(logging.ERROR)
     place = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DASHBOARD
     client = _client(place)
     name = Path(config).name if isinstance(config, str | Path) else "run.json"
@@ -102,6 +100,8 @@ def pack(config: Config, folder: Path, name: str) -> None:
 
 
 def _client(address: str) -> JobSubmissionClient:
+    for logger in _LOGGERS:  # of what the client does
+        logging.getLogger(logger).setLevel(logging.ERROR)
     try:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
