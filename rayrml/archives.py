@@ -24,9 +24,9 @@ def check_size(info: zipfile.ZipInfo, place: str) -> None:
 
 def check_memory(size: int, place: str) -> None:
     """Raise DataError if there are not `size` bytes of memory; `place` names what needs them."""
-    if size > _SMALL and size > available_memory():
-        free = human_bytes(available_memory())
-        raise DataError(Problem(place, f"cannot be read. It needs {human_bytes(size)} of memory, but there are {free}"))
+    if size > _SMALL and size > (free := available_memory()):
+        needed = f"It needs {human_bytes(size)} of memory, but there are {human_bytes(free)}"
+        raise DataError(Problem(place, f"cannot be read. {needed}"))
 
 
 _SMALL = 2**26  # is always there, and asking takes longer than to read it

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayrml.config import Ray
 from rayrml.errors import ClusterError, ConfigError, Problem
@@ -103,6 +104,11 @@ def _set_patience(num_workers: int | tuple[int, int] | None) -> None:
     """
     if os.environ.get(_PATIENCE, "") in ("", *_PATIENCES.values()):  # no other one is wished for
         os.environ[_PATIENCE] = _PATIENCES[isinstance(num_workers, tuple)]
+
+
+def on_node(node_id: str | None = None) -> NodeAffinitySchedulingStrategy:
+    """Where an actor or a task runs that belongs to the machine of that id, this process's own if it is None."""
+    return NodeAffinitySchedulingStrategy(node_id or ray.get_runtime_context().get_node_id(), soft=False)
 
 
 class Shortage:

@@ -28,7 +28,7 @@ _MEANINGS = {
 
 
 class Gauges:
-    """The gauges of one run. All are set anew with each message about batches: Ray forgets those that are not.
+    """The gauges of one run. All are set anew with each message: Ray forgets those that are not.
 
     Args:
         run: its name.
@@ -63,6 +63,8 @@ class Gauges:
                         self._set(name, figures[key])
             case _:
                 pass
+        for name, (current, tags) in self._values.items():
+            self._gauges[name].set(current, tags=tags)
 
     def _batches(self, message: BatchesTrained) -> None:
         rows = message.rows
@@ -80,12 +82,9 @@ class Gauges:
         self._before = last.seconds
         if message.gpu_bytes:
             self._set("gpu_memory_bytes", message.gpu_bytes)
-        for name, (value, tags) in self._values.items():
-            self._gauges[name].set(value, tags=tags)
 
     def _set(self, name: str, value: float, **more: str) -> None:
         tags = {"run": self._run, **more}
         if name not in self._gauges:
             self._gauges[name] = Gauge(f"rayrml_{name}", description=_MEANINGS[name], tag_keys=tuple(tags))
         self._values[name] = (value, tags)
-        self._gauges[name].set(value, tags=tags)

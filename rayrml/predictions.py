@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 import ray
 from ray.actor import ActorHandle
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayrml.assembly import SliceAssembly
+from rayrml.cluster import on_node
 from rayrml.data.discovery import Slices
 from rayrml.errors import DataError
 from rayrml.hdf5_output import Hdf5Output
@@ -224,8 +224,7 @@ class _Writer:
         self._files = None
 
 
-def start_writer(node_id: str) -> ActorHandle:
-    """An actor on the node of that id, with methods `begin`, `write` and `finish`."""
-    here = NodeAffinitySchedulingStrategy(node_id, soft=False)
+def start_writer() -> ActorHandle:
+    """An actor on this process's node, with methods `begin`, `write` and `finish`."""
     writer: Any = ray.remote(_Writer)
-    return writer.options(num_cpus=0, scheduling_strategy=here).remote()
+    return writer.options(num_cpus=0, scheduling_strategy=on_node()).remote()

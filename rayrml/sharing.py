@@ -9,9 +9,9 @@ from typing import Any
 
 import ray
 import ray.exceptions
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayrml import storage
+from rayrml.cluster import on_node
 from rayrml.data.discovery import Samples
 from rayrml.data.pipeline import Source
 from rayrml.errors import DataError, Problem
@@ -44,9 +44,7 @@ def _missing(paths: list[str]) -> dict[str, list[str]]:
         return {}
     task: Any = ray.remote(_absent)
     asked = {
-        node["NodeManagerAddress"]: task.options(
-            num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(paths)
+        node["NodeManagerAddress"]: task.options(num_cpus=0, scheduling_strategy=on_node(node["NodeID"])).remote(paths)
         for node in ray.nodes()
         if node["Alive"] and node["Resources"].get("CPU", 0.0)
     }

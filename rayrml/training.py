@@ -13,9 +13,8 @@ import ray.exceptions
 import ray.train
 import torch
 from ray.train.torch import TorchTrainer, get_device
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from rayrml.cluster import Allocation, Shortage, quiet
+from rayrml.cluster import Allocation, Shortage, on_node, quiet
 from rayrml.epochs import Worker
 from rayrml.errors import ClusterError, RayrmlError
 from rayrml.interrupts import Interrupts
@@ -65,8 +64,8 @@ def run_on_workers(
         ClusterError: workers were lost more than `max_failures` times.
     """
     actor: Any = ray.remote(_Mailbox)
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    mailbox = actor.options(num_cpus=0, scheduling_strategy=here).remote()  # goes with the driver, not with a worker
+    # It goes with the driver, not with a worker.
+    mailbox = actor.options(num_cpus=0, scheduling_strategy=on_node()).remote()
     run = ray.train.RunConfig(
         name=name,
         storage_path=storage,
@@ -100,7 +99,7 @@ def run_on_workers(
 
 def _parcel(job: Job, mailbox: Any, allocation: Allocation) -> dict[str, Any]:
     """What workers are sent."""
-    writer = start_writer(ray.get_runtime_context().get_node_id()) if job.predicts else None
+    writer = start_writer() if job.predicts else None
     return {"job": ray.put(job), "mailbox": mailbox, "writer": writer, "verbose": allocation.verbose}
 
 

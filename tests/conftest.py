@@ -16,6 +16,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true"}
 
 ROOT = Path(__file__).parent.parent
+BATCH = 8  # of `training_config`
 
 
 @pytest.fixture(scope="session")
@@ -80,3 +81,28 @@ def write_config(path: Path, config: dict) -> Path:
     """Write a configuration file."""
     path.write_text(json.dumps(config))
     return path
+
+
+def training_config(folder: Path, out: Path, **data: object) -> dict:
+    """Two epochs on the images below a folder, with everything that a run writes in `out`; `data` is added."""
+    return {
+        "neural_network": {
+            "outfile": str(out / "out.txt"),
+            "num_epochs": 2,
+            "layers": dense_network(3),
+            "checkpoints": {"save": str(out / "model")},
+            "data": {
+                "input_type": "images",
+                "target_type": "labels",
+                "input_path": str(folder / "training"),
+                "test_input_path": str(folder / "testing"),
+                "test_output_path": str(out / "predictions"),
+                "batch_size": BATCH,
+                "test_batch_size": 4,
+                "grayscale": True,
+                **data,
+            },
+            "optimizer": {"type": "SGD", "learning_rate": 0.1, "momentum": 0.5},
+            "loss": {"function": "NLL"},
+        }
+    }

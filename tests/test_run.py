@@ -13,12 +13,12 @@ from rayrml import checkpoints
 from rayrml.data.readers import READERS
 from rayrml.data.shards import mix_seed
 from rayrml.network import build_network
-from tests.conftest import dense_network, write_jpeg
+from tests.conftest import BATCH, dense_network, training_config, write_jpeg
 
 pytestmark = pytest.mark.ray
 
 CLASSES = (1, 4, 7)
-NUM_TRAINING, NUM_TEST, BATCH = 3 * 11, 3 * 5, 8
+NUM_TRAINING, NUM_TEST = 3 * 11, 3 * 5
 
 
 @pytest.fixture(scope="session")
@@ -29,29 +29,6 @@ def folder(tmp_path_factory, write_digits):
     return path
 
 
-def config_in(folder, out):
-    return {
-        "neural_network": {
-            "outfile": str(out / "out.txt"),
-            "num_epochs": 2,
-            "layers": dense_network(3),
-            "checkpoints": {"save": str(out / "model")},
-            "data": {
-                "input_type": "images",
-                "target_type": "labels",
-                "input_path": str(folder / "training"),
-                "test_input_path": str(folder / "testing"),
-                "test_output_path": str(out / "predictions"),
-                "batch_size": BATCH,
-                "test_batch_size": 4,
-                "grayscale": True,
-            },
-            "optimizer": {"type": "SGD", "learning_rate": 0.1, "momentum": 0.5},
-            "loss": {"function": "NLL"},
-        }
-    }
-
-
 @pytest.fixture(scope="session")
 def runs(ray_cluster, folder):
     """The same training, streamed by one, two and three workers and preloaded by one and two: result and folder."""
@@ -60,7 +37,7 @@ def runs(ray_cluster, folder):
         out = folder / f"run_{num_workers}_{preload}"
         out.mkdir()
         overrides = {"data.preload": preload}
-        result = rayrml.run(config_in(folder, out), num_workers=num_workers, overrides=overrides, quiet=True)
+        result = rayrml.run(training_config(folder, out), num_workers=num_workers, overrides=overrides, quiet=True)
         results[num_workers, preload] = (result, out)
     return results
 
@@ -183,7 +160,7 @@ def test_a_ray_that_was_there_is_left_alone(runs, ray_cluster):
 
 def test_evaluation_alone_gives_what_training_gave(runs, folder, tmp_path):
     trained, _ = runs[1, False]
-    config = config_in(folder, tmp_path)
+    config = training_config(folder, tmp_path)
     nn = config["neural_network"]
     nn["data"].pop("input_path")
     nn.pop("optimizer")
@@ -246,7 +223,7 @@ def test_broken_images_are_named_and_the_others_are_predicted(runs, tmp_path, di
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(ray_cluster, folder, tmp_path):
-    config = config_in(folder, tmp_path)
+    config = training_config(folder, tmp_path)
     config["neural_network"]["optimizer"]["learning_rate"] = 1e30
     with pytest.raises(rayrml.errors.DivergenceError, match=r"the loss is (nan|inf) in epoch \d, batch \d"):
         rayrml.run(config, overrides={"data.preload": True, "num_epochs": 30}, quiet=True)
@@ -254,7 +231,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(ray_cluster, folder, tmp_path):
 
 def test_more_workers_than_samples_are_refused(ray_cluster, tmp_path, write_digits):
     write_digits(tmp_path / "training", "training", CLASSES, 1)
-    config = config_in(tmp_path, tmp_path / "out")
+    config = training_config(tmp_path, tmp_path / "out")
     config["neural_network"]["data"] |= {"test_input_path": str(tmp_path / "training")}
     with pytest.raises(rayrml.ConfigError, match=r"ray\.num_workers: 4 workers are more than the 3 training samples"):
         rayrml.run(config, num_workers=4, quiet=True)
@@ -263,7 +240,7 @@ def test_more_workers_than_samples_are_refused(ray_cluster, tmp_path, write_digi
 def resumable(folder, out, **settings):
     """A configuration whose network draws random numbers in training."""
     out.mkdir(exist_ok=True)
-    config = config_in(folder, out)
+    config = training_config(folder, out)
     nn = config["neural_network"]
     nn["layers"] = [*dense_network(3)[:3], {"class_name": "Dropout", "config": {"rate": 0.5}}, *dense_network(3)[3:]]
     nn["optimizer"] = {"type": "Adam"}
@@ -293,8 +270,8 @@ def test_several_workers_go_on_where_one_ended(runs, folder, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(runs[1, False][1], out)
     overrides = {"num_epochs": 3, "data.test_output_path": str(out / "predictions")}
-    resumed = rayrml.run(config_in(folder, out), num_workers=2, overrides=overrides, resume=True, quiet=True)
-    straight = rayrml.run(config_in(folder, tmp_path), overrides={"num_epochs": 3}, quiet=True)
+    resumed = rayrml.run(training_config(folder, out), num_workers=2, overrides=overrides, resume=True, quiet=True)
+    straight = rayrml.run(training_config(folder, tmp_path), overrides={"num_epochs": 3}, quiet=True)
     one, other = (checkpoints.load(r.checkpoints[-1]).network for r in (straight, resumed))
     assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
     assert len(resumed.history) == 3
@@ -303,7 +280,7 @@ def test_several_workers_go_on_where_one_ended(runs, folder, tmp_path):
 def test_a_finished_run_has_nothing_left_to_do(runs, folder, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(runs[1, False][1], out)
-    resumed = rayrml.run(config_in(folder, out), resume=True, quiet=True)
+    resumed = rayrml.run(training_config(folder, out), resume=True, quiet=True)
     assert resumed.checkpoints == []
     assert resumed.metrics == runs[1, False][0].metrics
 
@@ -342,7 +319,7 @@ def test_learning_rates_follow_their_schedule_also_after_a_resume(ray_cluster, f
 
 
 def test_the_second_order_optimizer_trains_convolutions(ray_cluster, folder, tmp_path):
-    config = config_in(folder, tmp_path)
+    config = training_config(folder, tmp_path)
     config["neural_network"]["optimizer"] = {"type": "Hessian", "max_iterations": 20}
     config["neural_network"]["data"] |= {"batch_size": NUM_TRAINING, "preload": True}
     result = rayrml.run(config, quiet=True)
@@ -351,14 +328,14 @@ def test_the_second_order_optimizer_trains_convolutions(ray_cluster, folder, tmp
 
 @pytest.mark.parametrize("setting", [{"precision": "bf16"}, {"gradient_clip": 0.1}])
 def test_other_arithmetic_learns_as_well(ray_cluster, folder, tmp_path, setting):
-    result = rayrml.run(config_in(folder, tmp_path), overrides={"data.preload": True, **setting}, quiet=True)
+    result = rayrml.run(training_config(folder, tmp_path), overrides={"data.preload": True, **setting}, quiet=True)
     assert result.history[1]["train_loss"] < result.history[0]["train_loss"]
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
 @pytest.mark.filterwarnings("default")
 def test_a_compiled_network_learns_what_it_learns_otherwise(runs, folder, tmp_path):
-    result = rayrml.run(config_in(folder, tmp_path), overrides={"compile": True}, quiet=True)
+    result = rayrml.run(training_config(folder, tmp_path), overrides={"compile": True}, quiet=True)
     alone, compiled = weights_of(runs[1, False]), checkpoints.load(result.checkpoints[-1]).network
     assert all(torch.allclose(compiled[name], alone[name], atol=1e-4) for name in alone)
 
@@ -395,7 +372,7 @@ SMALL_RUN = [
 def test_200_digits_of_two_classes_are_learned_as_the_predecessor_learned_them(ray_cluster, tmp_path, write_digits):
     write_digits(tmp_path / "training", "training", (0, 1), 100)
     write_digits(tmp_path / "testing", "testing", (0, 1), 10)
-    config = config_in(tmp_path, tmp_path)
+    config = training_config(tmp_path, tmp_path)
     nn = config["neural_network"]
     nn["layers"] = SMALL_RUN
     nn["num_epochs"] = 10

@@ -15,7 +15,7 @@ import rayrml
 from rayrml import checkpoints
 from rayrml.data.readers import READERS
 from rayrml.network import build_network
-from tests.conftest import dense_network, write_jpeg
+from tests.conftest import dense_network, training_config, write_jpeg
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray]
 
@@ -55,30 +55,6 @@ def spoiled(tmp_path_factory, write_digits, digits):
     return folder
 
 
-def config_in(folder, out, **data):
-    return {
-        "neural_network": {
-            "outfile": str(out / "out.txt"),
-            "num_epochs": 2,
-            "layers": dense_network(3),
-            "checkpoints": {"save": str(out / "model")},
-            "data": {
-                "input_type": "images",
-                "target_type": "labels",
-                "input_path": str(folder / "training"),
-                "test_input_path": str(folder / "testing"),
-                "test_output_path": str(out / "predictions"),
-                "batch_size": 8,
-                "test_batch_size": 4,
-                "grayscale": True,
-                **data,
-            },
-            "optimizer": {"type": "SGD", "learning_rate": 0.1, "momentum": 0.5},
-            "loss": {"function": "NLL"},
-        }
-    }
-
-
 @pytest.fixture(scope="session")
 def runs(ray_cluster, spoiled):
     """The same training on spoiled folders, by one and two workers, preloaded and streamed: result and folder."""
@@ -86,7 +62,7 @@ def runs(ray_cluster, spoiled):
     for num_workers, preload in RUNS:
         out = spoiled / f"run_{num_workers}_{preload}"
         out.mkdir()
-        config = config_in(spoiled, out, on_bad_sample="skip", preload=preload)
+        config = training_config(spoiled, out, on_bad_sample="skip", preload=preload)
         results[num_workers, preload] = (rayrml.run(config, num_workers=num_workers, quiet=True), out)
     return results
 
@@ -163,7 +139,7 @@ def test_preloaded_samples_without_the_bad_ones_train_as_a_folder_without_them(r
         for num_workers in (1, 2) if folder == spoiled else (1,):
             out = tmp_path / str(len(weights))
             out.mkdir()
-            config = config_in(folder, out, on_bad_sample="skip", **settings)
+            config = training_config(folder, out, on_bad_sample="skip", **settings)
             rayrml.run(config, num_workers=num_workers, quiet=True)
             weights.append(weights_of((None, out)))
     for name, tensor in weights[-1].items():
@@ -172,7 +148,7 @@ def test_preloaded_samples_without_the_bad_ones_train_as_a_folder_without_them(r
 
 @pytest.mark.parametrize("preload", [True, False])
 def test_what_is_skipped_is_named_once_in_the_log(ray_cluster, spoiled, tmp_path, capsys, preload):
-    config = config_in(spoiled, tmp_path, on_bad_sample="skip", preload=preload)
+    config = training_config(spoiled, tmp_path, on_bad_sample="skip", preload=preload)
     rayrml.run(config)
     log = capsys.readouterr().out
     for part, count in (("training", 42), ("testing", 24)):
@@ -194,7 +170,7 @@ def test_a_run_that_does_not_skip_ends_with_all_of_them_named(
     write_digits(tmp_path / "training", "training", (1, 4, 7), 11)
     for number in range(12):
         (tmp_path / "training" / "4" / f"bad_{number:02}.jpg").write_bytes(b"no image")
-    config = config_in(tmp_path, tmp_path, preload=preload)
+    config = training_config(tmp_path, tmp_path, preload=preload)
     for key in ("test_input_path", "test_output_path"):
         config["neural_network"]["data"].pop(key)
     with pytest.raises(rayrml.DataError) as caught:
@@ -211,7 +187,7 @@ def test_more_bad_samples_than_good_ones_are_an_error_in_any_case(ray_cluster, t
         write_jpeg(tmp_path / "training" / CLASSES[number % 3] / f"{number}.jpg", images[number])
         (tmp_path / "training" / CLASSES[number % 3] / f"bad_{number}.jpg").write_bytes(b"")
     (tmp_path / "training" / "1" / "bad_5.jpg").write_bytes(b"")
-    config = config_in(tmp_path, tmp_path, preload=preload, on_bad_sample="skip", batch_size=2)
+    config = training_config(tmp_path, tmp_path, preload=preload, on_bad_sample="skip", batch_size=2)
     for key in ("test_input_path", "test_output_path"):
         config["neural_network"]["data"].pop(key)
     with pytest.raises(rayrml.DataError, match=r"6 of 11 training samples cannot be used\nmore than half"):
@@ -227,7 +203,7 @@ def test_inference_skips_bad_samples_and_reads_any_name(ray_cluster, runs, tmp_p
         os.rename(os.fsencode(path), os.fsencode(tmp_path / "in") + b"/" + name)  # noqa: PTH104
     (tmp_path / "in" / os.fsdecode(b"bad\xff.jpg")).write_bytes(b"no image")
     (tmp_path / "in" / "0.jpg").write_bytes(b"no image")
-    config = config_in(tmp_path, tmp_path, on_bad_sample="skip", test_input_path=str(tmp_path / "in"))
+    config = training_config(tmp_path, tmp_path, on_bad_sample="skip", test_input_path=str(tmp_path / "in"))
     nn = config["neural_network"]
     nn["checkpoints"] = {"load": runs[1, True][0].checkpoints[0]}
     for key in ("input_path", "target_type"):
