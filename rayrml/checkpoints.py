@@ -28,6 +28,8 @@ _KINDS = {
     "stopping": Mapping,
     "unfinished": Mapping,
     "history": list,
+    "rows": list,
+    "seconds": float,
     "run_id": str,
 }
 _STATE, _INTERRUPTED = "last_epoch.pt", "interrupted.pt"
@@ -48,6 +50,8 @@ class Checkpoint:
         scheduler: the learning rate schedule's state.
         stopping: the state of early stopping.
         history: the figures of all epochs so far.
+        rows: the figures of the last steps, as far as they may be missing in the log.
+        seconds: of training so far.
         run_id: which run wrote it.
         unfinished: how far the epoch after that was when the run was interrupted: `batch`, the number of batches, their
             `losses`, the `random` states of each worker, and the `layout` that all this is good for. Else empty.
@@ -62,6 +66,8 @@ class Checkpoint:
     scheduler: dict[str, Any] = dataclasses.field(default_factory=dict)
     stopping: dict[str, Any] = dataclasses.field(default_factory=dict)
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    rows: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
     run_id: str = ""
     unfinished: dict[str, Any] = dataclasses.field(default_factory=dict)
 

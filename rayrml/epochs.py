@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import torch
 
@@ -16,7 +15,7 @@ from rayrml.feeding import TEST, TRAINING, TRANSFORMS, Feed, Feeder
 from rayrml.jobs import Job, Outputs
 from rayrml.keeping import Keeper, Progress, Trainee
 from rayrml.lookup import Choice
-from rayrml.messages import Emit, EpochDone, Evaluated, Interrupted, Message, Phase, Saved, Started
+from rayrml.messages import Driver, Emit, EpochDone, Evaluated, Interrupted, Phase, Saved, Started
 from rayrml.predictions import PredictionSink
 from rayrml.reporting import Reporter
 from rayrml.steps import EvaluationStep, TrainingStep, as_target, autocast_dtype, metric_of
@@ -32,16 +31,15 @@ class Worker:
         workers: Workers,
         device: torch.device,
         *,
-        emit: Emit,
+        driver: Driver,
         outputs: Outputs,
-        asked_to_stop: Callable[[], bool] = lambda: False,
     ):
         self.job = job
         self.workers = workers
         self.device = device
         self.outputs = outputs
-        self.asked_to_stop = asked_to_stop
-        self.keeper = Keeper(job, workers, emit if workers.rank == 0 else _say_nothing)
+        self.driver = driver
+        self.keeper = Keeper(job, workers, driver)
         self.emit: Emit = self.keeper.announcer
         self.network = job.network.to(device)
         if job.compile:
@@ -78,7 +76,18 @@ class Worker:
     def _run_epochs(self, training: Feed, test: Feed | None, trainee: Trainee) -> None:
         begin = self.progress
         resumed = bool(self.job.resume_from)
-        self.emit(Started(begin.epoch, begin.batch, resumed, tuple(trainee.history), self.workers.size))
+        self.emit(
+            Started(
+                begin.epoch,
+                begin.batch,
+                resumed=resumed,
+                history=tuple(trainee.history),
+                rows=tuple(begin.rows),
+                seconds=trainee.seconds,
+                checkpoint=begin.checkpoint,
+                num_workers=self.workers.size,
+            )
+        )
         try:
             self._run_each(self.training_step(trainee), training, test, trainee)
         except BaseException:
@@ -89,13 +98,14 @@ class Worker:
         self.keeper.finish()
 
     def _run_each(self, step: TrainingStep, training: Feed, test: Feed | None, trainee: Trainee) -> None:
-        reporter = Reporter(self.emit)
+        reporter = Reporter(self.emit, trainee.seconds)
         begin = self.progress
         for epoch in range(begin.epoch, self.job.num_epochs + 1):
             rate = float(trainee.optimizer.param_groups[0]["lr"])
             if trainee.schedule is not None and trainee.schedule.verbose:
                 self.emit(Phase(f"Learning rate in epoch {epoch}: {rate:g}"))
             stopped = self.train(step, training, begin if epoch == begin.epoch else Progress(epoch), reporter)
+            trainee.seconds = reporter.seconds
             if self.workers.size > 1:
                 self._average_statistics()
             if stopped is not None:
@@ -132,7 +142,7 @@ class Worker:
         for number, batch, size in feed.global_batches(self.job.batch_size, epoch, begin.batch):
             images, target = self._prepared(batch, self.job.transforms, generator)
             waited = time.perf_counter() - before
-            trained = step(images, images if target is None else target, size, stop=self.asked_to_stop())
+            trained = step(images, images if target is None else target, size, stop=self.driver.asked_to_stop())
             reporter.add(epoch, number, trained, waited, num_samples=size)
             if trained.stop:
                 reporter.flush()
@@ -217,7 +227,7 @@ class Worker:
         optimizer = choice.build([p for p in self.network.parameters() if p.requires_grad])
         schedule = None if job.schedule is None else job.schedule.build(optimizer, job.num_epochs)
         stopping = job.stopping and EarlyStopping(job.stopping.patience, job.stopping.metric, job.stopping.min_delta)
-        return Trainee(self.network, optimizer, schedule, stopping, [])
+        return Trainee(self.network, optimizer, schedule, stopping)
 
     def _debug(self, epoch: int) -> None:
         interval = self.job.debug_interval
@@ -229,7 +239,3 @@ def _states(generator: torch.Generator, device: torch.device) -> list[torch.Tens
     """The states of the random numbers of the transforms, of the CPU and, if it computes, of the GPU."""
     of_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
     return [generator.get_state(), torch.get_rng_state(), *of_device]
-
-
-def _say_nothing(message: Message) -> None:
-    pass

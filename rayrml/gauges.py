@@ -44,7 +44,7 @@ class Gauges:
         """Show what a worker says."""
         match message:
             case Started():
-                self._before = 0.0
+                self._before = message.seconds
                 self._set("workers", message.num_workers)
             case BatchesTrained():
                 self._batches(message)

@@ -16,7 +16,7 @@ from rayrml.early_stopping import EarlyStopping
 from rayrml.errors import DataError, DivergenceError
 from rayrml.jobs import Job
 from rayrml.lr_schedulers import Schedule
-from rayrml.messages import Emit, Message, Saved
+from rayrml.messages import BatchRow, Driver, Emit, Message, Saved
 from rayrml.network import Network
 from rayrml.workers import Workers
 
@@ -31,13 +31,15 @@ class Trainee:
         schedule: of the optimizer's learning rate, None for a constant one.
         stopping: what ends the run early, None for nothing.
         history: the figures of all epochs so far.
+        seconds: of training so far.
     """
 
     network: Network
     optimizer: torch.optim.Optimizer
     schedule: Schedule | None
     stopping: EarlyStopping | None
-    history: list[dict[str, float]]
+    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
 
 
 @dataclasses.dataclass
@@ -49,12 +51,16 @@ class Progress:
         batch: batches of it that are done.
         losses: of these batches, with their numbers of samples.
         random: the states of this worker's random numbers after them, None if none are done.
+        rows: the figures of the last steps, as far as they may be missing in the log.
+        checkpoint: path of the checkpoint of the epoch before, None if there is none.
     """
 
     epoch: int = 1
     batch: int = 0
     losses: Sequence[tuple[float, int]] = ()
     random: Sequence[torch.Tensor] | None = None
+    rows: Sequence[BatchRow] = ()
+    checkpoint: str | None = None
 
 
 class Keeper:
@@ -65,13 +71,14 @@ class Keeper:
     Args:
         job: says what is kept, and where.
         workers: who works on it.
-        emit: where messages go.
+        driver: the first worker's messages go there.
     """
 
-    def __init__(self, job: Job, workers: Workers, emit: Emit):
+    def __init__(self, job: Job, workers: Workers, driver: Driver):
         self._job = job
         self._workers = workers
-        self.announcer = Announcer(emit)
+        self._driver = driver
+        self.announcer = Announcer(driver.emit if workers.rank == 0 else _say_nothing)
         self._writer = checkpoints.Writer(lambda path: self.announcer(Saved("checkpoint", path)))
 
     def resume(self, trainee: Trainee) -> Progress:
@@ -89,10 +96,12 @@ class Keeper:
         if trainee.stopping is not None and state.stopping:
             trainee.stopping.load_state_dict(state.stopping)
         trainee.history[:] = state.history
-        part = state.unfinished
-        if not part:
-            return Progress(state.epoch + 1)
-        return Progress(state.epoch + 1, part["batch"], part["losses"], part["random"][self._workers.rank])
+        trainee.seconds = state.seconds
+        progress = Progress(state.epoch + 1, rows=_rows(state), checkpoint=self._kept(state.epoch))
+        if part := state.unfinished:
+            progress.batch, progress.losses = part["batch"], part["losses"]
+            progress.random = part["random"][self._workers.rank]
+        return progress
 
     def save(self, trainee: Trainee, epoch: int, *, last: bool) -> None:
         """Begin to write what an epoch has come to, and announce it when that is done.
@@ -152,6 +161,10 @@ class Keeper:
                 return state, path
         return None, ""
 
+    def _kept(self, epoch: int) -> str | None:
+        path = None if self._job.save is None else checkpoints.checkpoint_path(self._job.save, epoch)
+        return path if path and storage.exists(path) else None
+
     def _layout(self) -> list[int]:
         """What decides which samples are in which batch of which worker."""
         job = self._job
@@ -169,6 +182,8 @@ class Keeper:
             scheduler=trainee.schedule.state_dict() if trainee.schedule else {},
             stopping=trainee.stopping.state_dict() if trainee.stopping else {},
             history=trainee.history,
+            rows=[tuple(row) for row in self._driver.unwritten()],
+            seconds=trainee.seconds,
             run_id=self._job.run_id,
         )
 
@@ -202,6 +217,17 @@ class Announcer:
             waiting, self._waiting = self._waiting, []
             for message in waiting:
                 self._emit(message)
+
+
+def _say_nothing(message: Message) -> None:
+    pass
+
+
+def _rows(state: Checkpoint) -> list[BatchRow]:
+    try:
+        return [BatchRow(*row) for row in state.rows]
+    except TypeError:
+        raise DataError("the state to go on from is damaged: what it holds as rows is not") from None
 
 
 def _refuse_infinite(network: torch.nn.Module, epoch: int) -> None:

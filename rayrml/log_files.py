@@ -51,10 +51,11 @@ class LogFile:
                 storage.write(self.path, content.encode())
             self._published = content
 
-    def keep(self, until: tuple[int, ...], *, num_fields: int) -> list[str]:
+    def keep(self, until: tuple[int, ...], *, num_fields: int) -> tuple[int, ...]:
         """Drop the lines that come after `until`, their first numbers, and what is no line of so many fields.
 
-        Gives the others. A line that was cut off when its process was killed is dropped, too.
+        Gives the first numbers of the last of the others, () if there are none. A line that was cut off when its
+        process was killed is dropped, too.
         """
         lines = self._content().splitlines(keepends=True)
         whole = [line for line in lines if line.endswith("\n") and len(line.split()) >= num_fields]
@@ -62,7 +63,7 @@ class LogFile:
         if kept != lines:
             with self._explaining():
                 self._replace_from(0, "".join(kept).encode())
-        return kept
+        return (_place(kept[-1], len(until)) or ()) if kept else ()
 
     def close(self) -> None:
         """Write what is left, and end. Raises DataError if it cannot be written."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 from rayrml.data.bad_samples import BadSamples
 
@@ -15,7 +15,7 @@ class BatchRow(NamedTuple):
     Attributes:
         epoch: from 1.
         batch: from 1.
-        seconds: since training began.
+        seconds: of training until then, with what runs before it took that this one goes on from.
         loss: mean over the global batch.
         gradient_norm: of the global batch's gradient.
         data: seconds spent on getting the batch.
@@ -44,6 +44,9 @@ class Started:
         batch: batches of it that are done.
         resumed: whether the run was asked to go on where an earlier one ended.
         history: the figures of the epochs before.
+        rows: the last steps before, if it is not known whether the driver has written them down.
+        seconds: of training until then.
+        checkpoint: path of the checkpoint of the epoch before, None if there is none.
         num_workers: who train.
     """
 
@@ -51,6 +54,9 @@ class Started:
     batch: int = 0
     resumed: bool = False
     history: tuple[dict[str, float], ...] = ()
+    rows: tuple[BatchRow, ...] = ()
+    seconds: float = 0.0
+    checkpoint: str | None = None
     num_workers: int = 1
 
 
@@ -108,9 +114,12 @@ class Evaluated:
     seconds: float
 
 
+OF_TRAINING = ("epoch", "train_loss", "learning_rate", "seconds")
+
+
 @dataclasses.dataclass(frozen=True)
 class EpochDone:
-    """An epoch is over: `epoch`, `train_loss`, `learning_rate`, `seconds`, and what evaluation gave."""
+    """An epoch is over: the figures `OF_TRAINING`, and what evaluation gave."""
 
     figures: dict[str, float]
 
@@ -146,3 +155,19 @@ class Failed:
 Message = Started | Phase | Skipped | BatchesTrained | Evaluated | EpochDone | Saved | Interrupted | Failed
 
 Emit = Callable[[Message], None]
+
+
+class Driver(Protocol):
+    """The driver, as a worker sees it."""
+
+    def emit(self, message: Message) -> None:
+        """Tell it something."""
+        ...
+
+    def asked_to_stop(self) -> bool:
+        """Whether it wishes the workers to stop."""
+        ...
+
+    def unwritten(self) -> Sequence[BatchRow]:
+        """The rows that it was told, and that would be lost with it or on the way to it."""
+        ...

@@ -24,9 +24,10 @@ class Reporter:
         losses: of the epoch's batches that were sent on, with their numbers of samples.
     """
 
-    def __init__(self, emit: Emit):
+    def __init__(self, emit: Emit, seconds: float = 0.0):
+        """Begin to count at so many `seconds` of training."""
         self._emit = emit
-        self._started = time.perf_counter()
+        self._started = time.perf_counter() - seconds
         self._sent = 0.0
         self._epoch_began = 0.0
         self.losses: list[tuple[float, int]] = []
@@ -34,15 +35,20 @@ class Reporter:
         self._steps: list[tuple[int, int, float, Trained, float]] = []
         self._sizes: list[int] = []
 
+    @property
+    def seconds(self) -> float:
+        """Of training until now."""
+        return time.perf_counter() - self._started
+
     def begin_epoch(self, rate: float, losses: Sequence[tuple[float, int]] = ()) -> None:
         """Steps from now on belong to an epoch of which the `losses` of some batches are known already."""
         self._rate = rate
         self.losses = list(losses)
-        self._epoch_began = time.perf_counter() - self._started
+        self._epoch_began = self.seconds
 
     def add(self, epoch: int, batch: int, trained: Trained, waited: float, *, num_samples: int) -> None:
         """Take a step that waited so many seconds for its global batch of so many samples."""
-        seconds = time.perf_counter() - self._started
+        seconds = self.seconds
         self._sizes.append(num_samples)
         self._steps.append((epoch, batch, seconds, trained, waited))
         if seconds - self._sent >= _SECONDS_BETWEEN_REPORTS:
@@ -76,6 +82,6 @@ class Reporter:
     def finish_epoch(self) -> dict[str, float]:
         """The epoch's mean loss over its samples, each as the network was when it came, and its seconds."""
         self.flush()
-        seconds = time.perf_counter() - self._started - self._epoch_began
+        seconds = self.seconds - self._epoch_began
         mean = sum(loss * size for loss, size in self.losses) / sum(size for _, size in self.losses)
         return {"train_loss": mean, "seconds": seconds}

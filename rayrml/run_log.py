@@ -21,6 +21,7 @@ from rayrml.data.bad_samples import BadSamples
 from rayrml.errors import printable
 from rayrml.log_files import LogFile, set_aside
 from rayrml.messages import (
+    OF_TRAINING,
     BatchesTrained,
     BatchRow,
     Emit,
@@ -88,7 +89,6 @@ class RunLog:
         self.trains = False
         self._num_workers = 0
         self.interrupted: Interrupted | None = None
-        self._seconds_before = 0.0
 
     def section(self, title: str, rows: Mapping[str, Any]) -> None:
         """Print a heading and a line for each of the rows that has a value."""
@@ -144,6 +144,7 @@ class RunLog:
 
     def _epoch(self, figures: dict[str, float]) -> None:
         self.history.append(figures)
+        self._write_tests([figures])
         for file in self._files:
             file.publish()
 
@@ -170,10 +171,7 @@ class RunLog:
             self._since_shown = [0.0, 0.0, 0.0]
         for i, seconds in enumerate((row.data, row.compute, row.reduce)):
             self._since_shown[i] += seconds
-        if self._train_file:
-            seconds = self._seconds_before + row.seconds
-            line = f"{row.epoch} {row.batch} {seconds:.6f} {row.loss:.8f} {row.gradient_norm:.8f}\n"
-            self._train_file.write(line)
+        self._write(row)
         last = row.batch == self.num_batches
         now = time.monotonic()
         if self._on_terminal:
@@ -201,20 +199,32 @@ class RunLog:
 
     def _evaluation(self, done: Evaluated) -> None:
         text = f"Eval  Epoch {_of(done.epoch, self.num_epochs)} : Batch {_of(done.num_batches, done.num_batches)}"
-        figures = {}
         if done.loss is not None:
-            figures["test_loss"] = done.loss
             text += f" (Loss: {done.loss:.4f})"
         if done.value is not None:
-            figures[done.metric] = done.value
             text += f" | {done.metric.capitalize()}: {done.value:.3f}"
         self.line(text)
-        if self._test_file and figures:
-            self._test_file.write(" ".join([str(done.epoch), *(f"{f:.8f}" for f in figures.values())]) + "\n")
-            self._test_file.flush()
+
+    def _write(self, row: BatchRow) -> None:
+        if self._train_file:
+            line = f"{row.epoch} {row.batch} {row.seconds:.6f} {row.loss:.8f} {row.gradient_norm:.8f}\n"
+            self._train_file.write(line)
+
+    def _write_tests(self, history: Iterable[dict[str, float]]) -> None:
+        if self._test_file is None:
+            return
+        for figures in history:
+            if tests := [f"{value:.8f}" for name, value in figures.items() if name not in OF_TRAINING]:
+                self._test_file.write(" ".join([str(figures["epoch"]), *tests]) + "\n")
+        self._test_file.flush()
 
     def _rewind(self, started: Started) -> None:
-        """Forget what was written of an epoch and later ones: they are done anew from the last one that was kept."""
+        """Let the files hold what came before this, neither more nor less.
+
+        Later lines are done anew; the last ones before may have been lost on the way from a worker.
+        """
+        if self.trains and started.checkpoint and started.checkpoint not in self.saved.get("checkpoint", ()):
+            self._file("checkpoint", started.checkpoint)
         if self.trains or started.resumed:
             self._end_bar()
             grown = started.num_workers > self._num_workers
@@ -224,11 +234,15 @@ class RunLog:
         self.trains = True
         self._num_workers = started.num_workers
         self.history = list(started.history)
-        until = (started.epoch, started.batch)
-        lines = self._train_file.keep(until, num_fields=5) if self._train_file else []
+        if self._train_file:
+            last = self._train_file.keep((started.epoch, started.batch), num_fields=5)
+            for row in started.rows:
+                if last < (row.epoch, row.batch):
+                    self._write(row)
+            self._train_file.flush()
         if self._test_file:
-            self._test_file.keep((started.epoch - 1,), num_fields=1)
-        self._seconds_before = float(lines[-1].split()[2]) if lines else 0.0
+            last = self._test_file.keep((started.epoch - 1,), num_fields=1)
+            self._write_tests(figures for figures in started.history if last < (figures["epoch"],))
 
     @property
     def _on_terminal(self) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
@@ -19,14 +18,14 @@ from rayrml.epochs import Worker
 from rayrml.errors import ClusterError, RayrmlError
 from rayrml.interrupts import Interrupts
 from rayrml.jobs import Job, Outputs
+from rayrml.mailbox import Connection, Mailbox
 from rayrml.memory import keep_freed_memory
-from rayrml.messages import Failed, Message, Phase
+from rayrml.messages import BatchRow, Failed, Phase
 from rayrml.predictions import start_writer
 from rayrml.rendezvous import OneMachine
 from rayrml.run_log import RunLog
 from rayrml.workers import Workers
 
-_SECONDS_BETWEEN_QUESTIONS = 0.25
 _SECONDS_BETWEEN_RESIZES = 30.0  # at the least: all workers start anew, which takes about as long
 
 
@@ -41,8 +40,7 @@ def run_in_driver(job: Job, log: RunLog, allocation: Allocation, interrupts: Int
 
     def loop(config: dict[str, Any]) -> None:
         keep_freed_memory()
-        asked = lambda: interrupts.requested  # noqa: E731
-        Worker(job, Workers(), device, emit=log.receive, outputs=Outputs(), asked_to_stop=asked).run()
+        Worker(job, Workers(), device, driver=_Here(log, interrupts), outputs=Outputs()).run()
 
     TorchTrainer(loop, train_loop_config={}, scaling_config=ray.train.ScalingConfig(num_workers=0)).fit()
 
@@ -63,7 +61,7 @@ def run_on_workers(
         RayrmlError: what a worker found wrong.
         ClusterError: workers were lost more than `max_failures` times.
     """
-    actor: Any = ray.remote(_Mailbox)
+    actor: Any = ray.remote(Mailbox)
     # It goes with the driver, not with a worker.
     mailbox = actor.options(num_cpus=0, scheduling_strategy=on_node()).remote()
     run = ray.train.RunConfig(
@@ -126,63 +124,31 @@ def _worker_loop(config: dict[str, Any]) -> None:
     # Ray gives a process one thread; a training worker has its part of the machine.
     torch.set_num_threads(max((os.cpu_count() or 1) // context.get_local_world_size(), 1))
 
-    def emit(message: Message) -> None:
-        mailbox.put.remote(message)
-
+    driver = Connection(mailbox)
     try:
         if workers.rank == 0:
-            emit(Phase(f"Training on {workers.size} worker{'s' if workers.size > 1 else ''}"))
+            driver.emit(Phase(f"Training on {workers.size} worker{'s' if workers.size > 1 else ''}"))
         job: Job = ray.get(config["job"])
-        asked = _Wish(mailbox)
-        Worker(job, workers, get_device(), emit=emit, outputs=Outputs(config["writer"]), asked_to_stop=asked).run()
+        Worker(job, workers, get_device(), driver=driver, outputs=Outputs(config["writer"])).run()
     except (RayrmlError, torch.OutOfMemoryError) as error:
-        ray.get(mailbox.put.remote(Failed(error)))
+        driver.emit(Failed(error))
+        driver.settle()
         raise
-    ray.get(mailbox.put.remote(Phase("")))  # what was sent before has arrived when this has
+    driver.settle()
 
 
-class _Mailbox:
-    """The actor through which workers speak to the driver."""
+class _Here:
+    """The driver, to a worker in its own process: what it is told is written down at once."""
 
-    def __init__(self) -> None:
-        self._messages: list[Message] = []
-        self._wish = False
-        self._stopped = False
+    def __init__(self, log: RunLog, interrupts: Interrupts):
+        self.emit = log.receive
+        self._interrupts = interrupts
 
-    def put(self, message: Message) -> None:
-        if message != Phase(""):
-            self._messages.append(message)
+    def asked_to_stop(self) -> bool:
+        return self._interrupts.requested
 
-    def take(self, wish: bool = False) -> list[Message]:
-        self._wish = wish
-        messages, self._messages = self._messages, []
-        return messages
-
-    def wish(self) -> bool:
-        return self._wish
-
-    def stop(self) -> None:
-        self._stopped = True
-
-    def stopped(self) -> bool:
-        return self._stopped
-
-
-class _Wish:
-    """Whether the driver wishes the workers to stop, as it was a moment ago: asking again and again costs nothing."""
-
-    def __init__(self, mailbox: Any):
-        self._mailbox = mailbox
-        self._asked = time.monotonic()
-        self._answer = mailbox.wish.remote()
-        self._wish = False
-
-    def __call__(self) -> bool:
-        now = time.monotonic()
-        if not self._wish and now - self._asked >= _SECONDS_BETWEEN_QUESTIONS:
-            self._wish = bool(ray.get(self._answer))
-            self._asked, self._answer = now, self._mailbox.wish.remote()
-        return self._wish
+    def unwritten(self) -> Sequence[BatchRow]:
+        return ()
 
 
 class _Background:

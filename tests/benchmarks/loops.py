@@ -60,7 +60,7 @@ class RayrmlLoop:
             quiet=True,
         )
         cpu = torch.device("cpu")
-        self.worker = Worker(job, workers, cpu, emit=self.log.receive, outputs=Outputs())
+        self.worker = Worker(job, workers, cpu, driver=_Driver(self.log), outputs=Outputs())
         self.feed = Feed(job.training, shard, cpu, workers, np.ones(len(images), bool))
         worker = self.worker
         self.step = worker.training_step(worker.trainee)
@@ -75,6 +75,19 @@ class RayrmlLoop:
         self.worker.train(self.step, self.feed, Progress(self.epoch), self.reporter)
         self.loss = self.reporter.finish_epoch()["train_loss"]
         return time.perf_counter() - started
+
+
+class _Driver:
+    """Who takes what the loop has to say, and never wants it to stop."""
+
+    def __init__(self, log: RunLog):
+        self.emit = log.receive
+
+    def asked_to_stop(self) -> bool:
+        return False
+
+    def unwritten(self) -> tuple[()]:
+        return ()
 
 
 class HandWrittenLoop:
