@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from rayrml import nodes
 from rayrml.config import Ray
 from rayrml.errors import ClusterError, ConfigError, Problem
+from rayrml.nodes import Capacity, capacity_of
 
 _SECONDS_BETWEEN_LOOKS = 5.0
 
@@ -89,7 +90,9 @@ def connected(config: Ray, *, verbose: bool = False) -> Iterator[Allocation]:
         if not verbose:
             _hide_raylets()
         attached = address is not None
-        taken = allocate(config, _nodes(), attached=attached, limit=_limit() if attached else None)
+        if attached:
+            nodes.keep_services_on_head()
+        taken = allocate(config, nodes.resources(), attached=attached, limit=nodes.limit() if attached else None)
         yield dataclasses.replace(taken, private=ours and address is None, verbose=verbose)
     finally:
         if ours:
@@ -104,11 +107,6 @@ def _set_patience(num_workers: int | tuple[int, int] | None) -> None:
     """
     if os.environ.get(_PATIENCE, "") in ("", *_PATIENCES.values()):  # no other one is wished for
         os.environ[_PATIENCE] = _PATIENCES[isinstance(num_workers, tuple)]
-
-
-def on_node(node_id: str | None = None) -> NodeAffinitySchedulingStrategy:
-    """Where an actor or a task runs that belongs to the machine of that id, this process's own if it is None."""
-    return NodeAffinitySchedulingStrategy(node_id or ray.get_runtime_context().get_node_id(), soft=False)
 
 
 class Shortage:
@@ -141,12 +139,12 @@ class Shortage:
 
 def allocate(
     config: Ray,
-    nodes: Sequence[Mapping[str, float]],
+    there: Sequence[Mapping[str, float]],
     *,
     attached: bool,
-    limit: Mapping[str, float] | None = None,
+    limit: Capacity | None = None,
 ) -> Allocation:
-    """The part of a cluster that a run takes, whose `nodes` have these resources, and which may grow to the `limit`.
+    """The part of a cluster that a run takes, `there` being the resources of its nodes; it may grow to the `limit`.
 
     Workers together never take all CPUs: tasks that decode would wait for them for ever, and they for the tasks.
 
@@ -154,10 +152,10 @@ def allocate(
         ConfigError: `resources_per_worker` leaves no CPU for decoding.
         ClusterError: the cluster has no CPU, or can never have what is asked for.
     """
-    num_nodes = len(nodes)
-    if limit is not None and not any(node.get("CPU", 0.0) for node in nodes):
-        nodes = [limit]  # nodes come when something is asked for
-    cpus, gpus = sum(node.get("CPU", 0.0) for node in nodes), int(sum(node.get("GPU", 0.0) for node in nodes))
+    num_nodes = len(there)
+    now = capacity_of(there)
+    planned = _planned(config, now, limit) if attached else now
+    cpus, gpus = planned.total.get("CPU", 0.0), int(planned.total.get("GPU", 0.0))
     if cpus <= 0:
         raise ClusterError("the cluster has no CPU for tasks. Expected one at least (`ray start --num-cpus`)")
     use_gpu = gpus > 0 if config.use_gpu == "auto" else config.use_gpu
@@ -166,10 +164,15 @@ def allocate(
     num_workers = config.num_workers or (max(gpus, 1) if use_gpu else 1)
     in_driver = num_workers == 1 and num_nodes == 1 and not attached and not config.resources_per_worker
     most = num_workers if isinstance(num_workers, int) else num_workers[1]
-    share, decode = _cpu_shares(nodes, most, config.resources_per_worker or {}, fixed=not attached)
+    share, decode = _cpu_shares(planned, most, config.resources_per_worker or {}, fixed=not attached)
     wanted = {"CPU": share, **({"GPU": 1} if use_gpu else {}), **(config.resources_per_worker or {})}
-    if limit is not None:
-        _refuse_impossible(num_workers if isinstance(num_workers, int) else num_workers[0], wanted, nodes, limit)
+    least = num_workers if isinstance(num_workers, int) else num_workers[0]
+    needed = {name: count * least for name, count in wanted.items()}
+    if limit is not None and not planned.suffices(needed):
+        can_have = _listed({name: planned.total.get(name, 0.0) for name in needed})
+        message = f"{least} workers need {_listed(needed)}, but the cluster can have {can_have} at most"
+        raise ClusterError(Problem("ray.num_workers", message))
+    may_grow = limit is not None or num_workers != least or not now.suffices(needed)
     return Allocation(
         num_workers=num_workers,
         in_driver=in_driver,
@@ -177,30 +180,30 @@ def allocate(
         resources_per_worker=wanted,
         decode_cpus=min(1.0, cpus) if in_driver else decode,
         num_nodes=num_nodes,
-        one_machine=num_nodes == 1 and (not attached or (limit is None and isinstance(num_workers, int))),
+        one_machine=num_nodes == 1 and not (attached and may_grow),
         placement_strategy=config.placement_strategy,
         accelerator_type=config.accelerator_type,
     )
 
 
-def _refuse_impossible(
-    workers: int, wanted: Mapping[str, float], nodes: Sequence[Mapping[str, float]], limit: Mapping[str, float]
-) -> None:
-    """Raise ClusterError if even all nodes that may come have not what the workers need."""
-    needed = {name: count * workers for name, count in wanted.items()}
-    most = {name: max(limit.get(name, 0.0), sum(node.get(name, 0.0) for node in nodes)) for name in needed}
-    if any(most[name] < count for name, count in needed.items()):
-        message = f"{workers} workers need {_listed(needed)}, but the cluster can have {_listed(most)} at most"
-        raise ClusterError(Problem("ray.num_workers", message))
+def _planned(config: Ray, now: Capacity, limit: Capacity | None) -> Capacity:
+    """What to plan with: what is there now, or all that may come, if that is more."""
+    if limit is not None:
+        total = {name: max(count, now.total.get(name, 0.0)) for name, count in limit.total.items()}
+        return now if now.suffices(total) else Capacity(total, [*now.nodes, *limit.nodes])
+    if now.total.get("CPU", 0.0):
+        return now
+    # Some clusters do not say what they can have. Workers and tasks that ask for little find room on any node.
+    workers = config.num_workers or 1
+    count = float(workers if isinstance(workers, int) else workers[1])
+    return capacity_of([{"CPU": count, "GPU": count if config.use_gpu is True else 0.0}])
 
 
-def _cpu_shares(
-    nodes: Sequence[Mapping[str, float]], workers: int, wanted: Mapping[str, float], *, fixed: bool
-) -> tuple[float, float]:
+def _cpu_shares(planned: Capacity, workers: int, wanted: Mapping[str, float], *, fixed: bool) -> tuple[float, float]:
     """Logical CPUs of a worker and of a decoding task, such that one task runs beside all workers."""
-    cpus = sum(node.get("CPU", 0.0) for node in nodes)
+    cpus = planned.total["CPU"]
     if "CPU" in wanted:
-        left = max(_left_of(node, workers, wanted) for node in nodes)
+        left = max(_left_of(node, workers, wanted) for node in planned.nodes)
         if left < 0.1 and fixed:
             message = (
                 f"{workers} workers of {wanted['CPU']:g} CPUs leave none of {cpus:g} for decoding. "
@@ -220,18 +223,6 @@ def _left_of(node: Mapping[str, float], workers: int, wanted: Mapping[str, float
 
 def _listed(resources: Mapping[str, float]) -> str:
     return " and ".join(f"{count:g} {name}" for name, count in resources.items())
-
-
-def _limit() -> dict[str, float] | None:
-    """What the cluster can have at most, None if it does not grow by itself, or does not say."""
-    with contextlib.suppress(ImportError, AttributeError):  # another Ray may be built otherwise
-        state: Any = importlib.import_module("ray._private.state").state
-        return state.get_max_resources_from_cluster_config()
-    return None
-
-
-def _nodes() -> list[Mapping[str, float]]:
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _initialize(address: str | None, verbose: bool) -> None:

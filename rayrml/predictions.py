@@ -15,10 +15,10 @@ import ray
 from ray.actor import ActorHandle
 
 from rayrml.assembly import SliceAssembly
-from rayrml.cluster import on_node
 from rayrml.data.discovery import Slices
 from rayrml.errors import DataError
 from rayrml.hdf5_output import Hdf5Output
+from rayrml.nodes import on_node
 
 _COMPACT_BYTES = 64_000  # HDF5 keeps data up to 64 KiB in a dataset's header: a third of the time and no gaps
 

@@ -11,10 +11,10 @@ import ray
 import ray.exceptions
 
 from rayrml import storage
-from rayrml.cluster import on_node
 from rayrml.data.discovery import Samples
 from rayrml.data.pipeline import Source
 from rayrml.errors import DataError, Problem
+from rayrml.nodes import on_node
 
 _PATIENCE = 60.0  # seconds for an answer of all machines; who is too busy to answer is not asked again
 
@@ -22,12 +22,10 @@ _PATIENCE = 60.0  # seconds for an answer of all machines; who is too busy to an
 def refuse_unshared(sources: Iterable[Source]) -> None:
     """Raise DataError if a machine that may decode samples does not have their files."""
     paths = {path for source in sources for side in source.sides.values() for path in _some_files(side.samples)}
-    found = {address: missing for address, missing in _missing(sorted(paths)).items() if missing}
-    if not found:
-        return
-    shown = {path: sorted(a for a, missing in found.items() if path in missing) for path in sorted(paths)}
+    missing = _missing(sorted(paths))
     message = "machines without it: {}. Expected a folder that all machines share, or an object store (s3://...)"
-    raise DataError(*(Problem(path, message.format(", ".join(where))) for path, where in shown.items() if where))
+    if missing:
+        raise DataError(*(Problem(path, message.format(", ".join(sorted(missing[path])))) for path in sorted(missing)))
 
 
 def _some_files(samples: Samples) -> list[str]:
@@ -38,23 +36,21 @@ def _some_files(samples: Samples) -> list[str]:
     return [path for path in paths if path and not storage.is_uri(path)]
 
 
-def _missing(paths: list[str]) -> dict[str, list[str]]:
-    """Which of the files each machine lacks, by its address."""
-    if not paths:
-        return {}
+def _missing(paths: list[str]) -> dict[str, set[str]]:
+    """The addresses of the machines that lack a file, for each of the files that some lack."""
     task: Any = ray.remote(_absent)
     asked = {
-        node["NodeManagerAddress"]: task.options(num_cpus=0, scheduling_strategy=on_node(node["NodeID"])).remote(paths)
+        task.options(num_cpus=0, scheduling_strategy=on_node(node["NodeID"])).remote(paths): node["NodeManagerAddress"]
         for node in ray.nodes()
-        if node["Alive"] and node["Resources"].get("CPU", 0.0)
+        if paths and node["Alive"] and node["Resources"].get("CPU", 0.0)
     }
-    ready, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=_PATIENCE)
-    answers: dict[str, list[str]] = {}
-    for address, answer in asked.items():
-        if answer in ready:
-            with contextlib.suppress(ray.exceptions.RayError):  # a machine that has just gone
-                answers[address] = ray.get(answer)
-    return answers
+    missing: dict[str, set[str]] = {}
+    ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_PATIENCE) if asked else ([], [])
+    for answer in ready:
+        with contextlib.suppress(ray.exceptions.RayError):  # a machine that has just gone
+            for path in ray.get(answer):
+                missing.setdefault(path, set()).add(asked[answer])
+    return missing
 
 
 def _absent(paths: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ import ray.train
 import torch
 from ray.train.torch import TorchTrainer, get_device
 
-from rayrml.cluster import Allocation, Shortage, on_node, quiet
+from rayrml.cluster import Allocation, Shortage, quiet
 from rayrml.epochs import Worker
 from rayrml.errors import ClusterError, RayrmlError
 from rayrml.interrupts import Interrupts
@@ -21,6 +21,7 @@ from rayrml.jobs import Job, Outputs
 from rayrml.mailbox import Connection, Mailbox
 from rayrml.memory import keep_freed_memory
 from rayrml.messages import BatchRow, Failed, Phase
+from rayrml.nodes import on_node
 from rayrml.predictions import start_writer
 from rayrml.rendezvous import OneMachine
 from rayrml.run_log import RunLog

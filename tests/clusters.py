@@ -11,14 +11,21 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 
 import psutil
 
 from tests.processes import free_port
 
+_WITHOUT = 'mount -t tmpfs tmpfs "$0" && exec "$@"'
+_HEAD = "f" * 51 + "00000"  # Ray's stand-in for a cloud knows the head by this name
+
 
 class Cluster:
     """A head and nodes, each with a raylet of its own, behind one token; ended and removed by `close`.
+
+    With `grows_by`, the resources of a node, and `most`, their number, Ray's autoscaler starts nodes when something
+    asks for them, and ends those that nothing uses.
 
     Attributes:
         address: where drivers find it.
@@ -27,7 +34,7 @@ class Cluster:
         environment: what drivers need to be let in.
     """
 
-    def __init__(self, **resources):
+    def __init__(self, *, grows_by=None, most=0, **resources):
         port, dashboard, metrics = (free_port() for _ in range(3))
         self.address = f"127.0.0.1:{port}"
         self.dashboard = f"http://127.0.0.1:{dashboard}"
@@ -41,11 +48,18 @@ class Cluster:
         self._nodes = []
         self._commands = []
         ports = [f"--port={port}", f"--dashboard-port={dashboard}", f"--metrics-export-port={metrics}"]
-        self.head = self._start(["--head", *ports], resources)
+        if grows_by:
+            ports.append(f"--autoscaling-config={self._autoscaling(grows_by, most)}")
+            self.environment |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+            # The head alone must have the head's name; nodes are given theirs.
+            names = {"RAY_CLOUD_INSTANCE_ID": _HEAD, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": _HEAD}
+            self.environment |= {"RAY_enable_autoscaler_v2": "1"}
+        self.head = self._start(["--head", *ports], resources, names=names if grows_by else None)
 
-    def add(self, **resources):
-        """Start another node; with `CPU` and whatever else it is to have."""
-        return self._start([f"--address={self.address}"], resources)
+    def add(self, *, without=None, **resources):
+        """Start another node; with `CPU` and whatever else it is to have, and `without` what is in that folder."""
+        prefix = [] if without is None else ["unshare", "--mount", "sh", "-c", _WITHOUT, str(without)]
+        return self._start([f"--address={self.address}"], resources, prefix=prefix)
 
     def kill(self, node):
         """End a node without notice: its raylet, and with it all that runs there."""
@@ -72,10 +86,41 @@ class Cluster:
                 process.stdout.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _start(self, options, resources):
+    def _autoscaling(self, grows_by, most):
+        """The file for Ray's autoscaler and its stand-in for a cloud."""
+        provider = {
+            "type": "external",
+            # Ray's own stand-in for a cloud, whose default configuration is missing in its wheel.
+            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+            "disable_node_updaters": True,
+            "gcs_address": self.address,
+            "head_node_id": _HEAD,
+            "launch_multiple": True,
+        }
+        node = {"resources": grows_by, "node_config": {}, "min_workers": 0, "max_workers": most}
+        head = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
+        config = {
+            "cluster_name": "growing",
+            "max_workers": most,
+            "idle_timeout_minutes": 0.1,
+            "upscaling_speed": 1.0,
+            "provider": provider,
+            "available_node_types": {"node": node, "ray.head.default": head},
+            "head_node_type": "ray.head.default",
+            **{f"{who}setup_commands": [] for who in ("", "head_", "worker_")},
+            **{f"{who}_start_ray_commands": [] for who in ("head", "worker")},
+            **{key: [] for key in ("initialization_commands", "cluster_synced_files")},
+            **{key: {} for key in ("auth", "docker", "file_mounts")},
+        }
+        path = f"{self._folder}/autoscaling.json"
+        Path(path).write_text(json.dumps(config))
+        return path
+
+    def _start(self, options, resources, *, prefix=(), names=None):
         folder = f"{self._folder}/{len(self._nodes)}"
         own = {name: count for name, count in resources.items() if name != "CPU"}
         command = [
+            *prefix,
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block"),
             *options,
             *(
@@ -87,7 +132,7 @@ class Cluster:
             *("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"),
         ]
         node = subprocess.Popen(
-            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, env=self.environment | (names or {}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         self._nodes.append(node)
         lines = []

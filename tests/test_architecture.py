@@ -25,7 +25,7 @@ LEVELS = [
         "log_files",
     ],
     ["gradients", "archives"],
-    ["hdf5_files"],
+    ["hdf5_files", "nodes"],
     ["network", "steps", "checkpoints", "cluster", "data"],
     ["messages"],
     ["run_log", "gauges"],
@@ -46,6 +46,7 @@ LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 ROOMS_OF_LIBRARY = {
     "ray": {
         "cluster",
+        "nodes",
         "data/pipeline",
         "jobs",
         "training",
@@ -117,6 +118,17 @@ def test_the_command_line_starts_without_torch():
         for imported in imports(tree)
         if imported.split(".")[0] in ("torch", "ray")
     ]
+
+
+def test_only_what_workers_run_looks_at_cuda():
+    """The driver may be on a machine without a GPU, or must not take memory of one that it has."""
+    looking = {
+        name
+        for name, _, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node).startswith(("torch.cuda", "torch.accelerator"))
+    }
+    assert looking <= {"steps", "feeding", "epochs", "reporting"}
 
 
 def test_decoding_tasks_start_without_torch():

@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 from rayrml.cluster import allocate
 from rayrml.config import Ray
 from rayrml.errors import ClusterError, ConfigError
+from rayrml.nodes import Capacity, capacity_of, limit_of
 
 
 def taken(resources, nodes=1, attached=False, limit=None, **settings):
-    return allocate(Ray(**settings), [resources] * nodes, attached=attached, limit=limit)
+    return allocate(Ray(**settings), [resources] * nodes, attached=attached, limit=limit and capacity_of([limit]))
 
 
 @given(st.integers(1, 64), st.integers(1, 64), st.booleans())
@@ -57,6 +58,40 @@ def test_a_cluster_that_can_grow_need_not_have_anything_yet():
     found = taken({"CPU": 0}, attached=True, limit=limit, num_workers=(1, 4))
     assert (found.use_gpu, found.resources_per_worker, found.decode_cpus) == (True, {"CPU": 1.0, "GPU": 1}, 1.0)
     assert not taken({"CPU": 0}, attached=True, limit=limit, use_gpu=False).use_gpu
+
+
+def test_workers_are_planned_for_what_the_cluster_will_be():
+    """With shares of the one CPU that is there now they would all stay on it."""
+    found = taken({"CPU": 1}, attached=True, limit={"CPU": 4}, num_workers=(1, 4))
+    assert (found.resources_per_worker, found.decode_cpus, found.one_machine) == ({"CPU": 0.5}, 0.5, False)
+
+
+def test_a_task_that_decodes_finds_room_on_a_node_that_may_come():
+    limit = Capacity({"CPU": 2}, [{"CPU": 1}])
+    found = allocate(
+        Ray(num_workers=(1, 2), resources_per_worker={"CPU": 0.7}), [{"CPU": 0}], attached=True, limit=limit
+    )
+    assert found.decode_cpus == pytest.approx(0.3)
+
+
+def test_an_empty_cluster_that_does_not_say_what_may_come_is_waited_for():
+    found = taken({"CPU": 0}, attached=True, use_gpu=True, num_workers=(1, 4))
+    assert (found.resources_per_worker, found.decode_cpus, found.one_machine) == ({"CPU": 0.5, "GPU": 1}, 0.5, False)
+    assert not taken({"CPU": 4}, attached=True, use_gpu=True, num_workers=2).one_machine
+    assert taken({"CPU": 4}, attached=True, num_workers=2).one_machine
+
+
+def test_the_most_that_a_cluster_can_have_is_read_from_its_launchers_file():
+    types = {
+        "head": {"resources": {"CPU": 0}, "max_workers": 9},
+        "small": {"resources": {"CPU": 8}, "max_workers": 5},
+        "large": {"resources": {"CPU": 16, "GPU": 1}, "max_workers": 2},
+    }
+    config = {"head_node_type": "head", "available_node_types": types}
+    assert limit_of(config | {"max_workers": 4}).total == {"CPU": 2 * 16 + 2 * 8, "GPU": 2}
+    assert limit_of(config | {"max_workers": 20}).total == {"CPU": 2 * 16 + 5 * 8, "GPU": 2}
+    assert limit_of(config | {"max_workers": 1}).total == {"CPU": 16, "GPU": 1}
+    assert limit_of({"available_node_types": types | {"unknown": {}}}) is None
 
 
 def test_what_a_cluster_can_never_have_is_refused_with_both_numbers():

@@ -130,6 +130,19 @@ def test_without_the_token_one_sentence_says_what_to_do(cluster, folder):
         assert "export RAY_AUTH_MODE=token" in line
 
 
+def test_machines_that_lack_the_data_are_named_before_the_run_begins(cluster, folder):
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("mounting is not permitted here")
+    node = cluster.add(CPU=1, without=folder / "training")
+    job = submitted(cluster, write_config(folder / "lacking.json", relative_config(folder, num_epochs=1)))
+    code = job.wait(120)
+    cluster.kill(node)
+    assert code == 3, job.text
+    told = re.findall(r"(\S+): machines without it: (\S+)\. Expected a folder that all machines share", job.text)
+    assert {path.split("/training/")[0] for path, _ in told} == {str(folder)}
+    assert all(re.fullmatch(r"[\d.]+", address) for _, address in told)
+
+
 def test_runs_go_side_by_side_from_python_and_from_inside_a_task(cluster, folder):
     config = relative_config(folder, num_epochs=2)
     config["neural_network"]["data"].pop("test_output_path")
