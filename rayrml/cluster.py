@@ -89,7 +89,7 @@ def connected(config: Ray, *, verbose: bool = False) -> Iterator[Allocation]:
     try:
         if not verbose:
             _hide_raylets()
-        attached = address is not None
+        attached = address is not None or not (ours or _started_here())
         if attached:
             nodes.keep_services_on_head()
         taken = allocate(config, nodes.resources(), attached=attached, limit=nodes.limit() if attached else None)
@@ -97,6 +97,12 @@ def connected(config: Ray, *, verbose: bool = False) -> Iterator[Allocation]:
     finally:
         if ours:
             ray.shutdown()
+
+
+def _started_here() -> bool:
+    """Whether the Ray that this process is connected to is one that it has started itself."""
+    worker: Any = sys.modules.get("ray._private.worker")
+    return bool(getattr(getattr(worker, "_global_node", None), "head", True))
 
 
 def _set_patience(num_workers: int | tuple[int, int] | None) -> None:

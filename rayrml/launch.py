@@ -56,8 +56,10 @@ def run(
 
         prepare(config, wanted)  # tells these mistakes together with all others
         raise RuntimeError("a configuration was refused and then accepted")
-    from rayrml import cluster
+    from rayrml import client, cluster
 
+    if client.applies(parsed.ray.address):
+        return client.run(parsed, run, resume=resume, quiet=quiet, verbose=verbose)
     if not verbose:
         cluster.quiet()  # before anything of Ray is imported that reads it then
     preparing = _Preparing(config, wanted, on_mistake)

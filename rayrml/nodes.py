@@ -93,7 +93,7 @@ def keep_services_on_head() -> None:
     from being given back.
     """
     task: Any = ray.remote(_start_services)
-    for head in _heads():
+    for head in heads():
         task.options(num_cpus=0, scheduling_strategy=on_node(head)).remote()
 
 
@@ -103,20 +103,21 @@ def _start_services() -> None:
             getattr(importlib.import_module(f"ray.data._internal.{module}"), function)()
 
 
-def _heads() -> list[str]:
+def heads() -> list[str]:
+    """The ids of the nodes that Ray's own services run on: one."""
     return [node["NodeID"] for node in ray.nodes() if node["Alive"] and _HEAD in node["Resources"]]
 
 
 def _autoscaling_config() -> Mapping[str, Any] | None:
     """What Ray's autoscaler on the head works by, None if there is none."""
-    heads = _heads()
+    head_ids = heads()
     context = ray.get_runtime_context()
     port = context.gcs_address.rpartition(":")[2]
-    if context.get_node_id() in heads:
+    if context.get_node_id() in head_ids:
         return _read_config(port)
     task: Any = ray.remote(_read_config)
     with contextlib.suppress(ray.exceptions.RayError):  # it is busy, or cannot be reached
-        for head in heads:
+        for head in head_ids:
             return ray.get(task.options(num_cpus=0, scheduling_strategy=on_node(head)).remote(port), timeout=_PATIENCE)
     return None
 

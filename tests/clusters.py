@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.processes import free_port
+from tests.processes import free_ports
 
 _WITHOUT = 'mount -t tmpfs tmpfs "$0" && exec "$@"'
 _HEAD = "f" * 51 + "00000"  # Ray's stand-in for a cloud knows the head by this name
@@ -29,14 +29,16 @@ class Cluster:
 
     Attributes:
         address: where drivers find it.
+        client: where drivers outside of the cluster find it.
         dashboard: where jobs are sent to.
         metrics: what Prometheus reads of the head and of the drivers there.
         environment: what drivers need to be let in.
     """
 
     def __init__(self, *, grows_by=None, most=0, **resources):
-        port, dashboard, metrics = (free_port() for _ in range(3))
+        port, dashboard, metrics, client = free_ports(4)
         self.address = f"127.0.0.1:{port}"
+        self.client = f"ray://127.0.0.1:{client}"
         self.dashboard = f"http://127.0.0.1:{dashboard}"
         self.metrics = f"http://127.0.0.1:{metrics}/metrics"
         # Paths of sockets are limited to 107 characters.
@@ -47,7 +49,12 @@ class Cluster:
         self.environment |= {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
         self._nodes = []
         self._commands = []
-        ports = [f"--port={port}", f"--dashboard-port={dashboard}", f"--metrics-export-port={metrics}"]
+        ports = [
+            f"--port={port}",
+            f"--ray-client-server-port={client}",
+            f"--dashboard-port={dashboard}",
+            f"--metrics-export-port={metrics}",
+        ]
         if grows_by:
             ports.append(f"--autoscaling-config={self._autoscaling(grows_by, most)}")
             self.environment |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}

@@ -1,5 +1,6 @@
 """Processes of this machine that are the workers of one run."""
 
+import contextlib
 import multiprocessing
 import socket
 
@@ -17,7 +18,7 @@ def on_workers(work, *sizes, timeout=120):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([getattr(work, "func", work).__module__, "torch._dynamo"])
     queue = context.Queue()
-    ports = {size: free_port() for size in sizes}
+    ports = dict(zip(sizes, free_ports(len(sizes)), strict=True))
     processes = [context.Process(target=_work, args=(work, rank, ports, queue)) for rank in range(max(sizes))]
     for process in processes:
         process.start()
@@ -39,8 +40,10 @@ def _work(work, rank, ports, queue):
     queue.put((rank, results))
 
 
-def free_port():
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+def free_ports(count):
+    """Ports that nobody listens at, each another one."""
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in held]

@@ -176,6 +176,28 @@ def test_runs_go_side_by_side_from_python_and_from_inside_a_task(cluster, folder
     assert len({loss[:7] for _, loss in found}) == 1
 
 
+def test_a_run_through_rays_client_is_carried_out_on_the_cluster_and_shown_here(cluster, folder):
+    config = relative_config(folder, num_epochs=2)
+    write_config(folder / "client.json", config)
+    program = """
+        import sys
+        import ray, rayrml
+
+        ray.init(sys.argv[1], log_to_driver=False)
+        print("FOUND", len(rayrml.run("client.json").history))
+        try:
+            rayrml.run("client.json", overrides={"data.input_path": "nowhere"})
+        except rayrml.DataError as error:
+            print("REFUSED", error)
+    """
+    command = cluster.run([sys.executable, "-c", textwrap.dedent(program), cluster.client], folder)
+    assert command.wait(300) == 0, command.text
+    assert "FOUND 2" in command.text
+    assert re.search(r"REFUSED .*nowhere", command.text)
+    assert command.text.count("All done (return value = 0).") == 1
+    assert command.text.count("Eval  Epoch [ 2/ 2]") == 1
+
+
 def test_a_hundred_thousand_images_have_one_prediction_each(cluster, folder, tmp_path, digits):
     """Of two machines; each image's prediction is that of its content, under its name."""
     images, _ = digits["testing"]

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from pyarrow import fs
 
-from tests.processes import free_port
+from tests.processes import free_ports
 
 _ERROR = "<?xml version='1.0'?><Error><Code>{}</Code><Message>{}</Message></Error>"
 _CODES = {503: "SlowDown", 500: "InternalError", 403: "AccessDenied"}
@@ -52,7 +52,7 @@ class Store:
 @contextlib.contextmanager
 def served():
     """A store in a process of its own."""
-    port = free_port()
+    (port,) = free_ports(1)
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
