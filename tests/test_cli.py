@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from rayrml import checkpoints, cli
+from rayrml.commands import VERBS
 from tests.conftest import ROOT, dense_network, write_config
 
 
@@ -130,7 +131,7 @@ def test_a_bug_is_reported_as_one(config, capsys, monkeypatch):
     def fail(options):
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setitem(cli._VERB_FUNCTIONS, "check", fail)
+    monkeypatch.setattr(VERBS["check"], "do", fail)
     code, _, err = answer(capsys, "check", str(config))
     assert code == 1
     assert err.splitlines()[-1].startswith("rayrml: this is a bug in rayrml")

@@ -1,0 +1,19 @@
+"""The verbs of the command line, a module each: its options, and what it does with them.
+
+The modules import nothing slow before their verb is asked for.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from rayrml.commands import check, export_weights, run, submit
+
+__all__ = ["VERBS"]
+
+VERBS: dict[str, ModuleType] = {
+    "run": run,
+    "check": check,
+    "submit": submit,
+    "export-weights": export_weights,
+}

@@ -1,0 +1,81 @@
+"""The options of the verbs that take a configuration."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import Any
+
+from rayrml.config import override
+from rayrml.errors import ConfigError, Problem
+from rayrml.json_values import read_json
+
+
+def add_options(verb: argparse.ArgumentParser) -> None:
+    """The configuration, what beats it, and how much is printed."""
+    file = verb.add_mutually_exclusive_group()
+    file.add_argument("file", nargs="?", metavar="FILE", help="the configuration, a JSON file")
+    file.add_argument("--config", metavar="FILE", help="the same")
+    verb.add_argument("--num-workers", type=_num_workers, metavar="N", help="workers; MIN,MAX for elastic training")
+    verb.add_argument("--use-gpu", action=argparse.BooleanOptionalAction, help="a GPU for each worker")
+    verb.add_argument("--address", help="a running Ray cluster; else RAY_ADDRESS; else a private local Ray")
+    verb.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="set any key, for example data.batch_size=64"
+    )
+    verb.add_argument("--app", help="the application, if the configuration does not name it")
+    output = verb.add_mutually_exclusive_group()
+    output.add_argument("--quiet", action="store_true", help="print errors only")
+    output.add_argument("--verbose", action="store_true", help="print Ray's own messages too")
+
+
+def add_resume(verb: argparse.ArgumentParser) -> None:
+    """Whether the verb goes on with an earlier run."""
+    verb.add_argument("--resume", action="store_true", help="go on with what was kept of an earlier run")
+
+
+def configuration(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """The configuration, and the values that beat its own.
+
+    The first is the file's path, after which a run is named, unless it could be read only once (a pipe).
+
+    Raises:
+        ConfigError: mistakes of syntax in either; they are found before anything slow is imported.
+        DataError: the file cannot be read.
+    """
+    path = options.config or options.file
+    if path is None:
+        raise ConfigError("no configuration is given. Expected `rayrml --config FILE`")
+    raw = read_json(path)
+    overrides = dict(_assignment(text) for text in options.set)
+    for key, value in (
+        ("ray.num_workers", options.num_workers),
+        ("ray.use_gpu", options.use_gpu),
+        ("ray.address", options.address),
+        ("app", options.app),
+    ):
+        if value is not None:
+            overrides[key] = value
+    override(raw, overrides)
+    return path if os.path.isfile(path) else raw, overrides  # noqa: PTH113 (a string)
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """`data.batch_size=64` as key and value; what is not JSON is a string."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(Problem("--set", f"expected KEY=VALUE, got '{text}'"))
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def _num_workers(text: str) -> Any:
+    """A number, or two of them: `4`, `1,4`, `[1, 4]`."""
+    parts = text.strip("[] ").split(",")
+    try:
+        numbers = [int(p) for p in parts]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number or MIN,MAX, got '{text}'") from None
+    return numbers[0] if len(numbers) == 1 else numbers

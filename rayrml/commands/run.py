@@ -1,0 +1,30 @@
+"""`rayrml run`: train, evaluate or predict as a configuration says."""
+
+from __future__ import annotations
+
+import argparse
+
+from rayrml.commands.configuration import add_options, add_resume, configuration
+
+HELP = "train, evaluate or predict as a configuration says"
+
+
+def add(verb: argparse.ArgumentParser) -> None:
+    """The verb's options."""
+    add_options(verb)
+    add_resume(verb)
+
+
+def do(options: argparse.Namespace) -> None:
+    """Carry out the run. Raises what `rayrml.run` raises."""
+    config, overrides = configuration(options)
+    from rayrml.launch import run
+
+    run(
+        config,
+        overrides=overrides,
+        resume=options.resume,
+        quiet=options.quiet,
+        verbose=options.verbose,
+        on_mistake=options.leave,
+    )

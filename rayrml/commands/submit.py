@@ -1,0 +1,32 @@
+"""`rayrml submit`: run a configuration as a job of a cluster."""
+
+from __future__ import annotations
+
+import argparse
+
+from rayrml.commands.configuration import add_options, add_resume, configuration
+
+HELP = "run a configuration as a job of a cluster"
+
+
+def add(verb: argparse.ArgumentParser) -> None:
+    """The verb's options."""
+    add_options(verb)
+    add_resume(verb)
+    verb.add_argument("--no-wait", action="store_true", help="do not wait for the job's end")
+
+
+def do(options: argparse.Namespace) -> int:
+    """Send the job, follow it, and give its exit code. Raises what `submit` raises."""
+    config, overrides = configuration(options)
+    overrides.pop("ray.address", None)  # which is where the job is sent to
+    from rayrml.submission import submit
+
+    words = [f"--{name}" for name in ("resume", "quiet", "verbose") if getattr(options, name)]
+    return submit(
+        config,
+        address=options.address,
+        overrides=overrides,
+        options=tuple(words),
+        follow=not options.no_wait,
+    )
