@@ -84,7 +84,7 @@ def connected(config: Ray, *, verbose: bool = False) -> Iterator[Allocation]:
     ours = not ray.is_initialized()
     address = config.address or os.environ.get("RAY_ADDRESS")
     if ours:
-        with _loopback(address):
+        with _loopback(address), contextlib.nullcontext() if verbose or address is None else _unheard():
             _initialize(address, verbose)
     try:
         if not verbose:
@@ -245,6 +245,30 @@ def _initialize(address: str | None, verbose: bool) -> None:
         place = f"the cluster at {address}" if address else "a private local Ray"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ClusterError(f"cannot start or reach {place}. {reason}{_token_hint(address)}") from None
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Hide what Ray's library writes to the process's standard error of each attempt to connect; Python's is shown."""
+    heard = os.dup(2)
+    python, nowhere = sys.stderr, os.open(os.devnull, os.O_WRONLY)
+    try:
+        with os.fdopen(os.dup(heard), "w", buffering=1) as kept:
+            if _is_standard_error(python):
+                sys.stderr = kept
+            os.dup2(nowhere, 2)
+            yield
+    finally:
+        os.dup2(heard, 2)
+        sys.stderr = python
+        os.close(heard)
+        os.close(nowhere)
+
+
+def _is_standard_error(stream: Any) -> bool:
+    with contextlib.suppress(OSError, AttributeError, ValueError):  # no file at all, as in a notebook
+        return stream.fileno() == 2
+    return False
 
 
 @contextlib.contextmanager

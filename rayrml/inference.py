@@ -107,20 +107,31 @@ def _results(job: InferenceJob, allocation: Allocation) -> Iterator[dict[str, np
             places = np.arange(decoded.first, decoded.first + len(decoded.inputs))
             yield {"place": places, "output": forward(decoded.inputs), "error": decoded.errors}
         return
-    yield from blocks(_dataset(job, allocation, chunks(job.source, indices, batch), batch))
+    tasks = chunks(job.source, indices, batch, num_actors=allocation.most_workers)
+    yield from blocks(_dataset(job, allocation, tasks, apart=allocation.use_gpu))
 
 
-def _dataset(job: InferenceJob, allocation: Allocation, tasks: list[dict[str, Any]], batch: int) -> ray.data.Dataset:
-    """The lazy dataset of `_results`, made by actors."""
+def _dataset(
+    job: InferenceJob, allocation: Allocation, tasks: list[dict[str, Any]], *, apart: bool
+) -> ray.data.Dataset:
+    """The lazy dataset of `_results`, made by as many actors as there are tasks and room for.
+
+    Actors decode what they compute. A GPU would wait for that: tasks decode for it, `apart`.
+    """
     resources: dict[str, Any] = {"num_cpus": min(allocation.resources_per_worker.get("CPU", 1), 1)}
     if allocation.use_gpu:
         resources["num_gpus"] = 1
-    actors = min(allocation.most_workers, len(tasks))
-    data = tasks_of(tasks).map_batches(
+    batch = -(-job.batch_size // allocation.most_workers)
+    least, most = (min(count, len(tasks)) for count in (allocation.least_workers, allocation.most_workers))
+    data = tasks_of(tasks)
+    decoder: Any = Decoder(job.source.decodings, block_size(job.source, batch))
+    if apart:
+        data = data.map_batches(decoder, batch_size=None, num_cpus=allocation.decode_cpus)
+    data = data.map_batches(
         Predictor,
-        fn_constructor_args=(ray.put(job), batch, actors),
+        fn_constructor_args=(ray.put(job), batch, most, None if apart else decoder),
         batch_size=None,
-        compute=ray.data.ActorPoolStrategy(size=actors),
+        compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most),
         **resources,
     )
     return bounded(data, job.source.name)
@@ -151,18 +162,18 @@ class Forward:
 
 
 class Predictor:
-    """An actor that holds the network and turns lists of files into outputs."""
+    """An actor that holds the network and turns samples into outputs, which it decodes if it is given a decoder."""
 
-    def __init__(self, reference: ray.ObjectRef, batch_size: int, num_actors: int):
+    def __init__(self, reference: ray.ObjectRef, batch_size: int, num_actors: int, decoder: Decoder | None):
         job: InferenceJob = ray.get(reference)
         # Ray gives a process one thread; an actor has its part of the machine.
         torch.set_num_threads(max((os.cpu_count() or 1) // num_actors, 1))
-        self.decoder = Decoder(job.source.decodings, block_size(job.source, batch_size))
+        self.decoder = decoder
         self.forward = Forward(job, batch_size, "cuda" if ray.get_gpu_ids() else "cpu")
 
     def __call__(self, block: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
-        """Rows `place`, `output` and `error` for the chunk of files in `block`, part by part."""
-        for part in self.decoder(block):
+        """Rows `place`, `output` and `error` for the samples in `block`, part by part."""
+        for part in self.decoder(block) if self.decoder else (block,):
             yield {"place": part["place"], "output": self.forward(part["input"]), "error": part["error"]}
 
 

@@ -9,9 +9,14 @@ import torch
 from torch.nn import functional
 
 import rayrml
-from rayrml import checkpoints
+from rayrml import checkpoints, inference
+from rayrml.cluster import allocate
+from rayrml.config import Ray
+from rayrml.data.pipeline import blocks, chunks
 from rayrml.data.readers import READERS
 from rayrml.data.shards import mix_seed
+from rayrml.inference import InferenceJob
+from rayrml.jobs import destination
 from rayrml.network import build_network
 from tests.conftest import BATCH, dense_network, training_config, write_jpeg
 
@@ -194,7 +199,7 @@ def datasets_of(path):
     return found
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize("num_workers", [1, 2, (1, 2)])
 def test_inference_gives_each_image_the_prediction_that_evaluation_gave(runs, folder, tmp_path, num_workers):
     trained, _ = runs[1, False]
     config = inference_config(folder / "testing", tmp_path / "out", trained.checkpoints[1])
@@ -203,6 +208,23 @@ def test_inference_gives_each_image_the_prediction_that_evaluation_gave(runs, fo
     assert result.metrics == {"num_predictions": NUM_TEST}
     assert expected.keys() == found.keys()
     assert all(np.allclose(found[name], expected[name], atol=1e-5) for name in expected)
+
+
+def test_tasks_decode_for_actors_as_actors_do_for_themselves(runs, folder, tmp_path):
+    plan = rayrml.check(inference_config(folder / "testing", tmp_path / "out", runs[1, False][0].checkpoints[1]))
+    transforms = plan.datasets.transforms.batched.evaluation()
+    wanted = destination(plan.test, plan.config.neural_network.data, 1, plan.classes)
+    job = InferenceJob(plan.network, plan.test, transforms, plan.loss, 4, wanted, "auto")
+    allocation = allocate(Ray(num_workers=2), [{"CPU": 1}], attached=False)
+    tasks = chunks(plan.test, np.arange(NUM_TEST), 2)
+    found = []
+    for apart in (False, True):
+        rows = {}
+        for block in blocks(inference._dataset(job, allocation, tasks, apart=apart)):
+            assert not any(block["error"])
+            rows |= zip(block["place"].tolist(), block["output"], strict=True)
+        found.append(np.stack([rows[place] for place in range(NUM_TEST)]))
+    assert np.allclose(*found, atol=1e-6)
 
 
 def test_broken_images_are_named_and_the_others_are_predicted(runs, tmp_path, digits):

@@ -202,8 +202,10 @@ def blocks(data: ray.data.Dataset, ahead: int = 2) -> Iterator[dict[str, np.ndar
     )
 
 
-def chunks(source: Source, indices: np.ndarray, smallest: int = 1, *, at_once: bool = False) -> list[dict[str, Any]]:
-    """The samples of each task, at least `smallest`.
+def chunks(
+    source: Source, indices: np.ndarray, smallest: int = 1, *, at_once: bool = False, num_actors: int = 1
+) -> list[dict[str, Any]]:
+    """The samples of each task, at least `smallest`; enough tasks for all CPUs, and for `num_actors`.
 
     Each is `first`, the place of the first of them among `indices`, and where those of each side lie.
     """
@@ -213,7 +215,7 @@ def chunks(source: Source, indices: np.ndarray, smallest: int = 1, *, at_once: b
         size = short = max(min(-(-len(indices) // _num_cpus()), _MOST_BLOCKS * most), smallest)
     else:
         # The first tasks are short: somebody waits for them.
-        size = min(_chunk_size(len(indices), smallest), most)
+        size = min(_chunk_size(len(indices), smallest, num_actors), most)
         short = max(size // 4, smallest)
     sizes = itertools.chain(itertools.repeat(short, 2 * _num_cpus()), itertools.repeat(size))
     tasks: list[dict[str, Any]] = []
@@ -244,9 +246,9 @@ def _task(source: Source, indices: np.ndarray, first: int) -> dict[str, Any]:
     return {"first": first} | {name: packed(side.samples, indices) for name, side in source.sides.items()}
 
 
-def _chunk_size(count: int, smallest: int) -> int:
-    """Samples of each task of `count` in all: several tasks for each CPU."""
-    return max(-(-count // (4 * _num_cpus())), smallest)
+def _chunk_size(count: int, smallest: int, num_actors: int = 1) -> int:
+    """Samples of each task of `count` in all: several tasks for each CPU, and each actor that may come."""
+    return max(-(-count // (4 * max(_num_cpus(), num_actors))), smallest)
 
 
 def _decoded(block: dict[str, np.ndarray], offset: int) -> Decoded:
@@ -254,4 +256,4 @@ def _decoded(block: dict[str, np.ndarray], offset: int) -> Decoded:
 
 
 def _num_cpus() -> int:
-    return int(ray.cluster_resources().get("CPU", 1))
+    return max(int(ray.cluster_resources().get("CPU", 1)), 1)
