@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from rayrml.history import cost
+
 
 class EarlyStopping:
     """Counts epochs in which a figure did not improve; all workers see the same figures, so all decide alike.
@@ -25,7 +27,7 @@ class EarlyStopping:
 
     def update(self, figures: Mapping[str, float]) -> bool:
         """Whether the run should end after an epoch with these figures."""
-        figure = figures[self.metric] if self.metric.endswith("loss") else -figures[self.metric]
+        figure = cost(figures, self.metric)
         if figure < self.best - self.min_delta:
             self.best, self.waited = figure, 0
         else:

@@ -19,7 +19,7 @@ _MEANINGS = {
     "data_wait_share": "Share of the time that is spent on waiting for samples, 0 to 1",
     "exchange_share": "Share of the time in which workers wait for each other's gradients, 0 to 1",
     "gpu_memory_bytes": "The most memory of a GPU that the first worker had so far",
-    "learning_rate": "Learning rate of the last epoch",
+    "learning_rate": "Learning rate of the last batch",
     "epoch_train_loss": "Mean loss of the last epoch",
     "epoch_seconds": "Duration of the last epoch",
     "test_loss": "Mean loss over the test samples",
@@ -55,7 +55,6 @@ class Gauges:
                     self._set("test_metric", value, metric=metric)
             case EpochDone(figures):
                 for name, key in (
-                    ("learning_rate", "learning_rate"),
                     ("epoch_train_loss", "train_loss"),
                     ("epoch_seconds", "seconds"),
                 ):
@@ -75,6 +74,7 @@ class Gauges:
         self._set("batch", last.batch)
         self._set("train_loss", last.loss)
         self._set("gradient_norm", last.gradient_norm)
+        self._set("learning_rate", message.learning_rate)
         self._set("data_wait_share", data / total)
         self._set("exchange_share", exchange / total)
         if last.seconds > self._before:

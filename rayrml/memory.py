@@ -27,6 +27,11 @@ def available_memory() -> int:
     return max(int(min(free, *_own_limits())), 0)
 
 
+def own_memory() -> int:
+    """Bytes of the machine's memory that this process has."""
+    return psutil.Process().memory_info().rss
+
+
 def _own_limits() -> Iterator[float]:
     """What is left of the limits that were set for this process (`ulimit -v`, `-d`); infinity where there is none."""
     try:

@@ -87,10 +87,14 @@ class BatchesTrained:
     Attributes:
         rows: one for each.
         gpu_bytes: the most memory of the first worker's GPU that was taken so far, 0 without a GPU.
+        memory: bytes of the machine's memory that the first worker has.
+        learning_rate: of these steps.
     """
 
     rows: list[BatchRow]
     gpu_bytes: int = 0
+    memory: int = 0
+    learning_rate: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from rayrml.errors import DivergenceError
+from rayrml.memory import own_memory
 from rayrml.messages import BatchesTrained, BatchRow, Emit
 from rayrml.steps import Trained
 
@@ -71,7 +72,8 @@ class Reporter:
         self.losses += zip((row.loss for row in rows), self._sizes, strict=True)
         self._steps.clear()
         self._sizes.clear()
-        self._emit(BatchesTrained(rows, torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0))
+        gpu_bytes = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
+        self._emit(BatchesTrained(rows, gpu_bytes, own_memory(), self._rate))
         for row in rows:
             if not math.isfinite(row.loss):
                 raise DivergenceError(

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rayrml import storage
 from rayrml.data.bad_samples import BadSamples
 from rayrml.errors import printable
+from rayrml.history import best, cost, judged_by
+from rayrml.live_line import LiveLine
 from rayrml.log_files import LogFile, set_aside
 from rayrml.messages import (
     OF_TRAINING,
@@ -79,7 +80,7 @@ class RunLog:
         self.skipped: dict[str, set[int]] = {}
         self._lock = threading.RLock()
         self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True, markup=False, emoji=False)
-        self._bar: Progress | None = None
+        self._live = LiveLine(self._console, num_epochs) if self._console.is_terminal and not quiet else None
         self._shown = 0.0
         self._since_shown = [0.0, 0.0, 0.0]
         paths = [] if outfile is None else [log_path(outfile, kind) for kind in ("train", "test")]
@@ -122,11 +123,11 @@ class RunLog:
             case Skipped(bad, num_batches):
                 self._skip(bad, num_batches)
             case BatchesTrained():
-                self._batches(message.rows)
+                self._batches(message)
             case Evaluated():
                 self._evaluation(message)
             case EpochDone(figures):
-                self._end_bar()  # the last batches may have been left out
+                self._end_live()  # the last batches may have been left out
                 self._epoch(figures)
             case Saved(kind, path):
                 self._file(kind, path)
@@ -137,7 +138,7 @@ class RunLog:
 
     def close(self) -> None:
         """Finish the progress bar and the files."""
-        self._end_bar()
+        self._end_live()
         with contextlib.ExitStack() as stack:
             for file in self._files:
                 stack.callback(file.close)
@@ -160,9 +161,11 @@ class RunLog:
         if num_batches is not None and bad.name == "training":
             self.num_batches = num_batches
 
-    def _batches(self, rows: Iterable[BatchRow]) -> None:
-        for row in rows:
+    def _batches(self, message: BatchesTrained) -> None:
+        for row in message.rows:
             self._batch(row)
+        if self._live and message.rows[-1].batch < self.num_batches:
+            self._live.show(message, self.num_batches)
         if self._train_file:
             self._train_file.flush()
 
@@ -174,11 +177,9 @@ class RunLog:
         self._write(row)
         last = row.batch == self.num_batches
         now = time.monotonic()
-        if self._on_terminal:
-            self._advance(row)
         if last or row.batch == 1 or now - self._shown >= _SECONDS_BETWEEN_LINES:
-            if last or not self._on_terminal:
-                self._end_bar()
+            if last or not self._live:
+                self._end_live()
                 self.line(self._batch_line(row))
             self._shown, self._since_shown = now, [0.0, 0.0, 0.0]
 
@@ -203,7 +204,25 @@ class RunLog:
             text += f" (Loss: {done.loss:.4f})"
         if done.value is not None:
             text += f" | {done.metric.capitalize()}: {done.value:.3f}"
+        if self._live and self.trains:
+            text += self._compared(done)
         self.line(text)
+
+    def _compared(self, done: Evaluated) -> str:
+        """How the evaluation compares with those before; for people, not for programs that read the log."""
+        tests = {"test_loss": done.loss, done.metric: done.value}
+        figures = {name: value for name, value in tests.items() if value is not None}
+        if not figures or not self._live:
+            return ""
+        name = judged_by(figures)
+        self._live.evaluated(f"{name.replace('_', ' ')} {figures[name]:.4g}")
+        before = [figures_before for figures_before in self.history if name in figures_before]
+        if not before:
+            return ""
+        top = best(before)
+        if cost(figures, name) < cost(top, name):
+            return "  (the best so far)"
+        return f"  (the best: {top[name]:.3f} in epoch {top['epoch']})"
 
     def _write(self, row: BatchRow) -> None:
         if self._train_file:
@@ -226,11 +245,13 @@ class RunLog:
         if self.trains and started.checkpoint and started.checkpoint not in self.saved.get("checkpoint", ()):
             self._file("checkpoint", started.checkpoint)
         if self.trains or started.resumed:
-            self._end_bar()
+            self._end_live()
             grown = started.num_workers > self._num_workers
             why = "" if not self.trains else "Workers were added: " if grown else "A worker was lost: "
             batch = f", batch {started.batch + 1}" if started.batch else ""
             self.line(f"{why}Going on with epoch {started.epoch}{batch}")
+        if self._live:
+            self._live.begin()
         self.trains = True
         self._num_workers = started.num_workers
         self.history = list(started.history)
@@ -244,27 +265,9 @@ class RunLog:
             last = self._test_file.keep((started.epoch - 1,), num_fields=1)
             self._write_tests(figures for figures in started.history if last < (figures["epoch"],))
 
-    @property
-    def _on_terminal(self) -> bool:
-        return self._console.is_terminal and not self.quiet
-
-    def _advance(self, row: BatchRow) -> None:
-        """Move the live line, which is there only while an epoch runs."""
-        bar = self._bar or self._begin_bar(row.epoch)
-        now = f"{_of(row.batch, self.num_batches)} loss {row.loss:.4f} |g| {row.gradient_norm:.4f}"
-        bar.update(bar.task_ids[0], completed=row.batch, now=now)
-
-    def _begin_bar(self, epoch: int) -> Progress:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[now]}"), TimeElapsedColumn())
-        self._bar = Progress(*columns, console=self._console, transient=True)
-        self._bar.add_task(f"Train Epoch {_of(epoch, self.num_epochs)}", total=self.num_batches, now="")
-        self._bar.start()
-        return self._bar
-
-    def _end_bar(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+    def _end_live(self) -> None:
+        if self._live:
+            self._live.end()
 
 
 def displayed(path: str | Path) -> str:

@@ -31,7 +31,8 @@ def nodes(cluster):
     """
     watch = cluster.run([sys.executable, "-c", program, cluster.address], "/tmp")
     watch.wait_for("0", 60)
-    return lambda: int(watch.lines[-1])
+    # Ray may say something in between.
+    return lambda: int([line for line in watch.lines if line.strip().isdecimal()][-1])
 
 
 def run(cluster, path):
