@@ -141,7 +141,9 @@ class Feeder:
             # Files are listed by class: without this a worker would hold some classes only.
             np.random.default_rng(mix_seed(*seed)).shuffle(order)
         mine = order[self.workers.rank :: self.workers.size]
+        started = time.perf_counter()
         (inputs, *targets), bad = self._resident(source, mine)
+        self.emit(Phase(f"They are there after {time.perf_counter() - started:.1f} seconds"))
         used = ~np.isin(order, list(bad.numbers))
         shard = ResidentShard(
             inputs,

@@ -6,10 +6,12 @@ the right form.
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rayrml.config import override, parse
 from rayrml.interrupts import Interrupts
@@ -52,23 +54,42 @@ def run(
     raw = read_json(config) if isinstance(config, str | Path) else config
     parsed, mistakes = parse(override(raw, wanted))
     if parsed is None or mistakes:
-        from rayrml.plan import prepare
-
-        prepare(config, wanted)  # tells these mistakes together with all others
-        raise RuntimeError("a configuration was refused and then accepted")
+        _refuse(config, wanted)
     from rayrml import client, cluster
 
     if client.applies(parsed.ray.address):
         return client.run(parsed, run, resume=resume, quiet=quiet, verbose=verbose)
     if not verbose:
         cluster.quiet()  # before anything of Ray is imported that reads it then
+    say = _say_nothing if quiet else _say
+    say(f"Connecting to the cluster at {parsed.ray.address}" if parsed.ray.address else "Starting Ray")
+    started = time.monotonic()
     preparing = _Preparing(config, wanted, on_mistake)
     connected = cluster.connected(parsed.ray, verbose=verbose)
     with Interrupts() as interrupts, connected as allocation, interrupts.during_run():
         plan = preparing.result()
+        say(f"Ray, the network and the lists of the data are there after {time.monotonic() - started:.1f} seconds")
         from rayrml.runner import execute
 
         return execute(plan, allocation, interrupts, resume=resume, quiet=quiet)
+
+
+def _refuse(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -> NoReturn:
+    """Raise ConfigError with all mistakes of a configuration that has some."""
+    from rayrml.plan import prepare
+
+    prepare(config, overrides)
+    raise RuntimeError("a configuration was refused and then accepted")
+
+
+def _say(text: str) -> None:
+    """Print a line as the run's log does, which is not there yet."""
+    sys.stdout.write(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {text}\n")
+    sys.stdout.flush()
+
+
+def _say_nothing(text: str) -> None:
+    pass
 
 
 class _Preparing:

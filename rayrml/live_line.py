@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -55,15 +56,12 @@ class LiveLine:
         ]
         head = f"Epoch {last.epoch}/{self._num_epochs}"
         batch = f"{last.batch}/{num_batches}"
-        room = self._console.width - len(head) - len(batch) - _BAR - 4
-        bar = self._bar or self._begin(num_batches)
-        bar.update(
-            bar.task_ids[0],
-            completed=last.batch,
-            total=num_batches,
-            description=head,
-            facts=f"{batch}{fitting(facts, room)}",
-        )
+        room = self._console.width - len(head) - len(batch) - _BAR - 2
+        shown = {"completed": last.batch, "total": num_batches, "description": head}
+        shown["facts"] = f"{batch}{fitting(facts, room)}"
+        if self._bar is None:
+            self._bar = _bar(self._console, shown)
+        self._bar.update(self._bar.task_ids[0], **shown)
 
     def end(self) -> None:
         """Take the line away."""
@@ -71,12 +69,13 @@ class LiveLine:
             self._bar.stop()
             self._bar = None
 
-    def _begin(self, num_batches: int) -> Progress:
-        columns = (TextColumn("{task.description}"), BarColumn(_BAR), TextColumn("{task.fields[facts]}"))
-        self._bar = Progress(*columns, console=self._console, transient=True)
-        self._bar.add_task("", total=num_batches, facts="")
-        self._bar.start()
-        return self._bar
+
+def _bar(console: Console, shown: dict[str, Any]) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(_BAR), TextColumn("{task.fields[facts]}"))
+    bar = Progress(*columns, console=console, transient=True)
+    bar.add_task(**shown)
+    bar.start()
+    return bar
 
 
 def fitting(facts: Sequence[str], width: int) -> str:

@@ -116,38 +116,52 @@ def _alone():
 
 
 _SAVING = """
-import sys, torch
+import os, sys, torch
 from pathlib import Path
 from rayrml.checkpoints import Checkpoint, Writer
-folder = Path(sys.argv[1])
-writer = Writer(lambda path: print(path.stem, flush=True))
-network = {"dense.weight": torch.zeros(int(sys.argv[2]))}
-print("ready", flush=True)
-for epoch in range(1, 10_000):
-    network["dense.weight"] += 1
-    writer.save(Checkpoint(epoch, network, [], (1,)), folder / f"model_checkpoint_{epoch}.pt", folder / "last_epoch.pt")
+for line in sys.stdin:
+    if pid := os.fork():
+        os.waitpid(pid, 0)
+        print("ended", flush=True)
+        continue
+    folder, size = line.split()
+    print(os.getpid(), flush=True)
+    writer = Writer(lambda path: print(path.stem, flush=True))
+    network = {"dense.weight": torch.zeros(int(size))}
+    for epoch in range(1, 10_000):
+        network["dense.weight"] += 1
+        path = Path(folder)
+        writer.save(Checkpoint(epoch, network, [], (1,)), path / f"model_checkpoint_{epoch}.pt", path / "last_epoch.pt")
 """
 
 
 def test_a_process_that_is_killed_while_it_saves_leaves_whole_checkpoints(tmp_path):
     """At twenty random moments; what it said to be saved is there, and all that is there can be loaded."""
     draw = random.Random(0)
-    for round in range(20):
-        folder = tmp_path / str(round)
-        folder.mkdir()
-        command = [sys.executable, "-c", _SAVING, str(folder), str(draw.choice([1_000, 300_000]))]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout.readline() == "ready\n"
+    command = [sys.executable, "-c", _SAVING]
+    # Torch takes seconds to import: those that are killed are children of a process that has done so.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        for round in range(20):
+            folder = tmp_path / str(round)
+            folder.mkdir()
+            process.stdin.write(f"{folder} {draw.choice([1_000, 300_000])}\n")
+            process.stdin.flush()
+            saving = int(process.stdout.readline())
             time.sleep(draw.uniform(0.0, 0.15))
-            process.kill()
-            announced = [line.strip() for line in process.stdout]
-        for path in folder.glob("*.pt"):
-            state = checkpoints.load(path)
-            assert (state.network["dense.weight"] == state.epoch).all()
-        assert all((folder / f"{name}.pt").exists() for name in announced)
-        if announced[:-1]:
-            # The state is written after the checkpoint, before the next one.
-            assert checkpoints.load(folder / "last_epoch.pt").epoch >= int(announced[-2].rpartition("_")[2])
+            os.kill(saving, signal.SIGKILL)
+            announced = [line.strip() for line in iter(process.stdout.readline, "ended\n")]
+            _assert_whole(folder, announced)
+        process.stdin.close()
+
+
+def _assert_whole(folder, announced):
+    for path in folder.glob("*.pt"):
+        state = checkpoints.load(path)
+        assert (state.network["dense.weight"] == state.epoch).all()
+    assert all((folder / f"{name}.pt").exists() for name in announced)
+    if announced[:-1]:
+        # The state is written after the checkpoint, before the next one.
+        assert checkpoints.load(folder / "last_epoch.pt").epoch >= int(announced[-2].rpartition("_")[2])
 
 
 def test_a_log_line_that_was_cut_off_is_written_again(ray_cluster, folder, tmp_path):
