@@ -1,12 +1,15 @@
 """The command as it is typed: what it answers, what it exits with, and how early it notices mistakes."""
 
+import contextlib
 import json
 import os
+import pty
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 import psutil
@@ -179,6 +182,36 @@ def test_an_interrupted_run_ends_without_a_traceback_and_goes_on_later(config, t
     out = _output([*command, f"num_epochs={done + 1}", "--resume"], tmp_path)
     assert f"Going on with epoch {done + 1}" in out
     assert sorted(p.name for p in (tmp_path / "model").iterdir()) == [f"model_checkpoint_{done + 1}.pt"]
+
+
+@pytest.mark.ray
+def test_a_terminal_gets_a_live_line_that_is_gone_at_the_end(config, tmp_path):
+    command = [sys.executable, "-m", "rayrml", str(config), "--set", "num_epochs=8", "--set", "data.batch_size=1"]
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"TERM": "xterm", "NO_COLOR": "1"}
+    shown = _on_terminal(command, tmp_path, environment, columns=100)
+    assert re.search(r"Epoch \d+/8 .* loss \d\.\d{4}  .*left  .*samples/s", shown)
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown), "colours"
+    end = shown[shown.rindex("All done") :]
+    assert "Epoch" not in end
+    # The line's last appearance is wiped out.
+    last = shown[shown.rindex("samples/s") :]
+    assert "\x1b[2K" in last
+    assert "\x1b[?25h" in last, "the cursor is back"
+
+
+def _on_terminal(command, folder, environment, *, columns):
+    """What a command writes to a terminal of so many columns."""
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (40, columns))
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    written = b""
+    with contextlib.suppress(OSError):  # the end, on Linux
+        while content := os.read(master, 65536):
+            written += content
+    os.close(master)
+    assert process.wait(timeout=60) == 0, written.decode()
+    return written.decode()
 
 
 def _output(command, folder):
