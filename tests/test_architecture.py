@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).parent.parent / "rayrml"
 LEVELS = [
     ["errors"],
     ["storage", "floats", "memory"],
-    ["json_values"],
+    ["json_values", "json_lines"],
     ["lookup"],
     [
         "config",
