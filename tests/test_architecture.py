@@ -33,7 +33,7 @@ LEVELS = [
     ["key_tables"],
     ["keras_weights", "predictions", "dot", "datasets", "schema"],
     ["jobs", "inference", "plan"],
-    ["feeding", "keeping", "reporting", "mailbox"],
+    ["feeding", "keeping", "reporting", "mailbox", "inspection"],
     ["epochs"],
     ["rendezvous", "sections", "earlier", "sharing", "client"],
     ["training"],

@@ -69,7 +69,7 @@ def test_check_shows_layers_and_classes(config, capsys):
     _, out, _ = answer(capsys, "check", str(config))
     assert re.search(r"dense +Dense +\(2,\) +434\n", out)
     assert re.search(r"Total parameters +: 696\n", out)
-    assert re.search(r"Class \(training\) +Samples\n.* 3 +8\n.* 5 +8\n", out)
+    assert re.search(r"Class +Samples \(training\) +Samples \(test\)\n.* 3 +8 +4\n.* 5 +8 +4\n", out)
 
 
 def test_check_shows_all_mistakes_and_no_traceback(config, capsys):
