@@ -12,13 +12,17 @@ _MOST_CHARACTERS = 2000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: where it is (a JSON path, a file, a layer) and what is wrong and expected there."""
+    """One mistake: where it is (a JSON path, a file, a layer) and what is wrong and expected there.
+
+    `line` is the file and the line in which that stands, such as `config.json:12`, "" where there is none.
+    """
 
     where: str
     message: str
+    line: str = ""
 
     def __str__(self) -> str:
-        return printable(f"{self.where}: {self.message}" if self.where else self.message)
+        return printable(": ".join(part for part in (self.line, self.where, self.message) if part))
 
 
 class RayrmlError(Exception):

@@ -13,7 +13,7 @@ import functools
 import inspect
 import json
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import pydantic
@@ -59,7 +59,7 @@ def choose(table: Table, section: Mapping[str, Any], path: str, key: str = "type
     return Choice(name, table[name], validate(arguments_model(table[name]), arguments, path, f"{name} takes"))
 
 
-def find(table: Table, name: Any, path: str) -> str:
+def find(table: Collection[str], name: Any, path: str) -> str:
     """The table's own spelling of `name`, matched without regard to case.
 
     Raises:

@@ -126,6 +126,15 @@ class Network(torch.nn.Module):
         Raises:
             ConfigError: a layer cannot take what the layers before it make of such inputs.
         """
+        found = self.shapes_of(*shapes)
+        return tuple(found[i] for i in self.graph.outputs)
+
+    def shapes_of(self, *shapes: Sequence[int | None]) -> tuple[Shape, ...]:
+        """The shapes of all nodes' tensors for inputs of `shapes` (C, *spatial), which fit. Nothing is computed.
+
+        Raises:
+            ConfigError: a layer cannot take what the layers before it make of such inputs.
+        """
         modules = self.layers()
         given = dict(zip(self.graph.inputs, shapes, strict=True))
         found: list[Shape] = []
@@ -139,8 +148,7 @@ class Network(torch.nn.Module):
                 expect_countable(found[-1], _OUTPUT)
             except ConfigError as error:
                 raise ConfigError(*(_located(layer, p, inputs) for p in error.problems)) from None
-        outputs = [found[i] for i in self.graph.outputs]
-        return tuple(map(keras_shape, outputs) if self.channels_first else outputs)
+        return tuple(map(keras_shape, found) if self.channels_first else found)
 
     def penalty(self) -> torch.Tensor | None:
         """The sum of the regularizers of all weights that are trained, a scalar; None if there are none."""

@@ -15,8 +15,9 @@ from rayrml.checkpoints import LoadReport
 from rayrml.config import Config, override, parse
 from rayrml.data.pipeline import Source
 from rayrml.datasets import DATA, Datasets, DatasetsPreparation, Expectations
-from rayrml.errors import ConfigError
+from rayrml.errors import ConfigError, DataError
 from rayrml.findings import Findings
+from rayrml.json_lines import located
 from rayrml.json_values import read_json
 from rayrml.keras_weights import load_weights
 from rayrml.lookup import Choice, choose
@@ -80,10 +81,19 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]
     """Everything that a run needs, checked as a whole before any of it is used.
 
     Raises:
-        ConfigError, DataError: every mistake that can be found.
+        ConfigError, DataError: every mistake that can be found, with its line if the configuration is a file.
     """
     raw = read_json(config) if isinstance(config, str | Path) else config
     stem = Path(config).stem if isinstance(config, str | Path) else "run"
+    try:
+        return _prepared(raw, overrides, stem)
+    except (ConfigError, DataError) as error:
+        if isinstance(config, Mapping):
+            raise
+        raise type(error)(*located(error.problems, config, overrides)) from None
+
+
+def _prepared(raw: Mapping[str, Any], overrides: Mapping[str, Any], stem: str) -> Plan:
     parsed, mistakes = parse(override(raw, overrides))
     if parsed is None:
         raise ConfigError(*mistakes)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from rayrml import inspection
 from rayrml.cluster import Allocation
 from rayrml.data.discovery import Samples
 from rayrml.data.pipeline import Source
@@ -68,19 +67,19 @@ def plan(log: RunLog, plan: Plan, num_workers: int) -> None:
 
 
 def check(log: RunLog, checked: Plan) -> None:
-    """Print a plan with a line for each layer and each class."""
+    """Print a plan with a line for each layer and each class, the sizes of images, and the memory that is needed."""
     asked = checked.config.ray.num_workers
-    plan(log, checked, asked[1] if isinstance(asked, tuple) else asked or 1)
+    most, least = (asked[1], asked[0]) if isinstance(asked, tuple) else (asked or 1, asked or 1)
+    plan(log, checked, most)
     log.line("")
     rows = [(r.name, r.class_name, r.output_shape, f"{r.num_parameters:,}") for r in checked.network.summary()]
     for line in table(rows, ("Layer", "Class", "Output shape", "Parameters")):
         log.line(line)
-    for source in (checked.training, checked.test):
-        if source is not None and source.samples.labels is not None:
-            log.line("")
-            counts = np.bincount(source.samples.labels, minlength=len(checked.classes)).tolist()
-            for line in table(zip(checked.classes, counts, strict=True), (f"Class ({source.name})", "Samples")):
-                log.line(line)
+    for part in (inspection.classes(checked), inspection.image_sizes(checked), inspection.memory(checked, least)):
+        for number, line in enumerate(part):
+            if number == 0:
+                log.line("")
+            log.line(line)
     log.line("")
     log.line("The configuration is right.")
 

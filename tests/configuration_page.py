@@ -1,27 +1,28 @@
 """The page of the configuration, made from the code; `python -m tests.configuration_page` writes it anew."""
 
 import inspect
-import json
 import re
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from pydantic import AliasChoices, BaseModel
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from rayrml import layers
-from rayrml.config import Config, PathString, Section
+from rayrml.config import Config, PathString
 from rayrml.data.readers import READERS
 from rayrml.data.slicers import slicer
 from rayrml.data.transforms import TRANSFORMS
 from rayrml.data.transforms.table import bare_field
+from rayrml.key_tables import allowed, default, section_of, sections, spellings
 from rayrml.layers.activations import FUNCTIONS
-from rayrml.lookup import Table, arguments_model, function
+from rayrml.lookup import Table, arguments_model
 from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS
 from rayrml.metrics import METRICS
 from rayrml.optimizers import OPTIMIZERS
+from rayrml.tables import meaning
 from tests.conftest import ROOT
 
 PAGE = ROOT / "examples" / "CONFIGURATION.md"
@@ -56,6 +57,8 @@ how it learns. An optional object beside it, `ray`, says where the training take
 - Names (of optimizers, losses, data types and so on) are matched without regard to case.
 - Any key can be set on the command line: `rayrml config.json --set num_epochs=5 --set ray.num_workers=4`. Keys count
   from `neural_network`, but for those that begin with `ray.`.
+- `rayrml schema` prints this page as a JSON Schema, with which editors complete and check a configuration whose first
+  key is `"$schema": "<path of the schema>"`. `rayrml schema --keys optimizer` prints a part of it as text.
 - `rayrml check FILE` tells all mistakes at once, each with its place, and trains nothing. An unknown key is a mistake.
 - A key that is not *required* may be left out; one that has no default may also be `null`.
 
@@ -145,23 +148,6 @@ def section(heading: str, text: str, table: str) -> str:
     return "\n".join(part for part in (f"## {heading}\n", text, f"{table}\n") if part)
 
 
-def sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
-    """The JSON path and the model of each section below `model`, in their order."""
-    for key, field in model.model_fields.items():
-        inner = section_of(field.annotation)
-        if inner is not None:
-            where = f"{path}.{key}".lstrip(".")
-            yield where, inner
-            yield from sections(inner, where)
-
-
-def section_of(annotation: Any) -> type[Section] | None:
-    """The section's model in an annotation such as `Stopping | None`, None if there is none."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    return next(filter(None, map(section_of, typing.get_args(annotation))), None)
-
-
 def model_table(model: type[BaseModel], path: str) -> str:
     """A table with a row for each key of a section."""
     schemas = model.model_json_schema()["properties"]
@@ -172,22 +158,6 @@ def model_table(model: type[BaseModel], path: str) -> str:
         shown = f"`{key}`" + "".join(f", also `{other}`" for other in others)
         rows.append((shown, values, default(field), linked(f"{path}.{key}".lstrip("."), field)))
     return table(("key", "values", "default", "meaning"), rows)
-
-
-def spellings(name: str, field: FieldInfo) -> list[str]:
-    """All JSON keys of a field, the usual one first."""
-    alias = field.validation_alias
-    return [str(c) for c in alias.choices] if isinstance(alias, AliasChoices) else [str(alias or name)]
-
-
-def default(field: FieldInfo) -> str:
-    """A field's default, in words where it is no plain value."""
-    if field.is_required():
-        return "required"
-    value = field.get_default(call_default_factory=True)
-    if isinstance(value, BaseModel):
-        return "its keys' defaults"
-    return "none" if value is None else f"`{as_json(value)}`"
 
 
 def linked(path: str, field: FieldInfo) -> str:
@@ -205,63 +175,6 @@ def link(text: str, heading: str) -> str:
 def anchor(heading: str) -> str:
     """What code hosts make of a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-
-
-def allowed(schema: Mapping[str, Any]) -> str:
-    """The values that a JSON Schema allows, in words; null is not mentioned."""
-    words = list(dict.fromkeys(alternatives(schema)))
-    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
-
-
-def alternatives(schema: Mapping[str, Any]) -> list[str]:
-    """Each kind of value that a JSON Schema allows, in words."""
-    if "anyOf" in schema:
-        return [words for choice in schema["anyOf"] for words in alternatives(choice)]
-    if "enum" in schema or "const" in schema:
-        return [f"`{as_json(value)}`" for value in schema.get("enum", [schema.get("const")])]
-    if "$ref" in schema:
-        return ["object"]
-    kind = schema.get("type", "any value")
-    if kind == "array":
-        return [list_of(schema)]
-    if kind == "object" and isinstance(schema.get("additionalProperties"), Mapping):
-        return [f"object of {plural(allowed(schema['additionalProperties']))}"]
-    return {"boolean": ["`true`", "`false`"], "null": []}.get(kind, [f"{kind}{interval(schema)}"])
-
-
-def list_of(schema: Mapping[str, Any]) -> str:
-    """A list with what it holds: `list of 2 numbers from 0 to 1`."""
-    items = list(dict.fromkeys(allowed(item) for item in schema.get("prefixItems", [schema.get("items")]) if item))
-    if len(items) != 1:
-        return f"list: {', '.join(items)}" if items else "list"
-    size = f"{schema['maxItems']} " if "maxItems" in schema else ""
-    return f"list of {size}{plural(items[0])}"
-
-
-def plural(words: str) -> str:
-    """`number > 0` as `numbers > 0`."""
-    return re.sub(r"\b(number|integer|string|list|object)\b", r"\1s", words, count=1)
-
-
-def interval(schema: Mapping[str, Any]) -> str:
-    """The range of a number: ` > 0`, ` from 0 to 1`."""
-    signs = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
-    limits = [f"{sign} {as_json(schema[key])}" for key, sign in signs.items() if key in schema]
-    if "minimum" in schema and "maximum" in schema:
-        return f" from {as_json(schema['minimum'])} to {as_json(schema['maximum'])}"
-    return f" {' and '.join(limits)}" if limits else ""
-
-
-def as_json(value: Any) -> str:
-    """A value as JSON, its numbers no longer than can be read."""
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(as_json, value))}]"
-    return f"{value:.5g}" if isinstance(value, float) else json.dumps(value)
-
-
-def meaning(row: Callable[..., Any]) -> str:
-    """The first line of a row's docstring."""
-    return (inspect.getdoc(function(row)) or "").split("\n")[0]
 
 
 def keys(row: Callable[..., Any]) -> str:

@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).parent.parent / "rayrml"
 LEVELS = [
     ["errors"],
     ["storage", "floats", "memory"],
-    ["json_values"],
+    ["json_values", "json_lines"],
     ["lookup"],
     [
         "config",
@@ -30,10 +30,11 @@ LEVELS = [
     ["live_line", "history"],
     ["early_stopping"],
     ["run_log", "gauges"],
-    ["assembly"],
-    ["keras_weights", "predictions", "dot", "datasets"],
+    ["assembly", "tables"],
+    ["key_tables"],
+    ["keras_weights", "predictions", "dot", "datasets", "schema"],
     ["jobs", "inference", "plan"],
-    ["feeding", "keeping", "reporting", "mailbox"],
+    ["feeding", "keeping", "reporting", "mailbox", "inspection"],
     ["epochs"],
     ["rendezvous", "sections", "earlier", "sharing", "client"],
     ["training"],

@@ -72,7 +72,7 @@ def test_check_shows_layers_and_classes(config, capsys):
     _, out, _ = answer(capsys, "check", str(config))
     assert re.search(r"dense +Dense +\(2,\) +434\n", out)
     assert re.search(r"Total parameters +: 696\n", out)
-    assert re.search(r"Class \(training\) +Samples\n.* 3 +8\n.* 5 +8\n", out)
+    assert re.search(r"Class +Samples \(training\) +Samples \(test\)\n.* 3 +8 +4\n.* 5 +8 +4\n", out)
 
 
 def test_check_shows_all_mistakes_and_no_traceback(config, capsys):
@@ -267,3 +267,22 @@ def test_a_mistake_ends_the_command_and_the_ray_that_was_starting(tmp_path):
     while rays() - before and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not rays() - before
+
+
+def test_the_schema_is_json(capsys):
+    code, out, err = answer(capsys, "schema")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["properties"].keys() == {"neural_network", "ray", "$schema"}
+
+
+def test_keys_and_lists_are_printed_as_tables(capsys):
+    assert answer(capsys, "schema", "--keys", "ray")[1].splitlines()[2].split()[:3] == ["key", "type", "default"]
+    assert re.search(r"^Adam +Adam, with L2", answer(capsys, "list", "Optimizers")[1], re.MULTILINE)
+    assert "optimizers" in answer(capsys, "list")[1]
+
+
+@pytest.mark.parametrize("arguments", [["list", "layer"], ["schema", "--keys", "optimiser"]])
+def test_a_list_that_there_is_not_is_one_line(capsys, arguments):
+    code, out, err = answer(capsys, *arguments)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "Did you mean" in err

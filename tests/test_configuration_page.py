@@ -12,13 +12,14 @@ from rayrml.data.slicers import parse as parse_slicers
 from rayrml.data.transforms import TRANSFORMS
 from rayrml.data.transforms.table import bare_field
 from rayrml.data.transforms.table import parse as parse_transforms
+from rayrml.key_tables import sections, spellings
 from rayrml.layers import TABLE
 from rayrml.layers.activations import FUNCTIONS
 from rayrml.lookup import arguments_model, choose
 from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS, choose_schedule
 from rayrml.optimizers import OPTIMIZERS
-from tests.configuration_page import PAGE, allowed, anchor, as_json, escaped, metric_of, page, sections, spellings
+from tests.configuration_page import PAGE, anchor, escaped, metric_of, page
 
 TEXT = page()
 PARTS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE))
@@ -103,32 +104,6 @@ def test_the_examples_are_right():
     assert choose_schedule(scheduler["lr_scheduler"], "lr_scheduler").name == "Warmup, Cosine"
     assert len(parse_slicers(slicers["slicers"], "slicers")) == 1
     assert len(parse_transforms(transforms["transforms"], "transforms")) == 3
-
-
-@pytest.mark.parametrize(
-    ("schema", "words"),
-    [
-        ({"type": "number", "exclusiveMinimum": 0}, "number > 0"),
-        ({"type": "number", "minimum": 0, "maximum": 1}, "number from 0 to 1"),
-        ({"type": "number", "minimum": 0, "exclusiveMaximum": 1}, "number >= 0 and < 1"),
-        ({"enum": ["a", "b", "c"], "type": "string"}, '`"a"`, `"b"` or `"c"`'),
-        ({"anyOf": [{"type": "boolean"}, {"const": "auto"}]}, '`true`, `false` or `"auto"`'),
-        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "integer"),
-        ({"type": "array", "items": {}}, "list"),
-        ({"type": "array", "items": {"type": "number", "minimum": 0}}, "list of numbers >= 0"),
-        ({"type": "array", "maxItems": 2, "prefixItems": [{"type": "integer"}] * 2}, "list of 2 integers"),
-        ({"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}]}, "list: integer, string"),
-        ({"type": "object", "additionalProperties": {"type": "number"}}, "object of numbers"),
-        ({"$ref": "#/$defs/Data"}, "object"),
-        ({}, "any value"),
-    ],
-)
-def test_schemas_are_said_in_words(schema, words):
-    assert allowed(schema) == words
-
-
-def test_numbers_are_short():
-    assert as_json([1.0, 4 / 3, 1e-8, 64, None, True]) == "[1, 1.3333, 1e-08, 64, null, true]"
 
 
 def test_cells_keep_to_their_table():

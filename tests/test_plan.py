@@ -79,6 +79,25 @@ def test_mistakes_of_all_sections_are_shown_at_once(right):
         assert part in found, part
 
 
+def test_mistakes_in_a_file_are_shown_with_their_lines(right, tmp_path):
+    config = changed(right, optimizer__learnig_rate=1, data__input_path="/nowhere", outfile=4)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config, indent=4))
+    lines = path.read_text().splitlines()
+    with pytest.raises(ConfigError) as caught:
+        prepare(path, {"loss.functoin": "NLL"})
+    found = {p.where: p.line for p in caught.value.problems}
+    assert found.pop("neural_network.loss.functoin") == ""  # is not in the file
+    assert found == {
+        where: f"{path}:{1 + next(i for i, line in enumerate(lines) if key in line)}"
+        for where, key in (
+            ("neural_network.outfile", '"outfile"'),
+            ("neural_network.optimizer.learnig_rate", '"learnig_rate"'),
+            ("neural_network.data.input_path", "/nowhere"),
+        )
+    }
+
+
 def test_a_run_without_data_has_nothing_to_do(right):
     assert mistakes(changed(right, data__input_path=None, data__test_input_path=None)) == [
         "neural_network.data: there is nothing to do. Expected input_path, test_input_path, or both"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from rayrml.commands import check, export_weights, run, submit
+from rayrml.commands import check, export_weights, listing, run, schema, submit
 
 __all__ = ["VERBS"]
 
@@ -16,4 +16,6 @@ VERBS: dict[str, ModuleType] = {
     "check": check,
     "submit": submit,
     "export-weights": export_weights,
+    "schema": schema,
+    "list": listing,
 }

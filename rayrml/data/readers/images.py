@@ -43,6 +43,17 @@ def _decode_image(path: str, jpeg_colors: str, pillow_mode: str) -> np.ndarray:
     return image.transpose(2, 0, 1)
 
 
+def image_size(path: str) -> tuple[int, int]:
+    """Height and width of the upright image in a file, whose pixels are not decoded. Raises DataError."""
+    content = _read(path)
+    with _explaining(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _check_webp(content)
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
+            return (image.width, image.height) if turned else (image.height, image.width)
+
+
 def _read(path: str) -> bytes:
     """The whole file."""
     try:
@@ -108,13 +119,19 @@ def _check_webp(content: bytes) -> None:
 
 def _decode_with_pillow(path: str, content: bytes, mode: str) -> np.ndarray:
     """The image (H, W) or (H, W, C). Raises DataError, whatever Pillow makes of a damaged file."""
+    with _explaining(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about metadata and unusual files, which do no harm to pixels
+        _check_webp(content)
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            _check_pixels(*image.size)
+            return _to_bytes(ImageOps.exif_transpose(image), mode)
+
+
+@contextlib.contextmanager
+def _explaining(path: str) -> Iterator[None]:
+    """Turn what Pillow makes of a damaged file into a DataError that names it."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about metadata and unusual files, which do no harm to pixels
-            _check_webp(content)
-            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-                _check_pixels(*image.size)
-                return _to_bytes(ImageOps.exif_transpose(image), mode)
+        yield
     except UnidentifiedImageError:
         raise DataError(Problem(path, f"cannot be read. {_NO_IMAGE}")) from None
     except Exception as error:
@@ -135,6 +152,7 @@ def _to_bytes(image: Image.Image, mode: str) -> np.ndarray:
 
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 _NO_IMAGE = f"It is no image, or a damaged one. Expected {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # of Exif: the values that swap height and width
 _SMALL_BYTES = 2**16
 _EXIF_BYTES = 2**16  # metadata come first
 _MOST_PIXELS = 99_999_999  # a few bytes can say that they are more, which takes gigabytes
