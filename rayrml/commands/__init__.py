@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from rayrml.commands import check, export_weights, run, submit
+from rayrml.commands import check, export_weights, plot, run, submit
 
 __all__ = ["VERBS"]
 
@@ -15,5 +15,6 @@ VERBS: dict[str, ModuleType] = {
     "run": run,
     "check": check,
     "submit": submit,
+    "plot": plot,
     "export-weights": export_weights,
 }
