@@ -53,7 +53,7 @@ def _record(plan: Plan) -> list[str]:
     except OSError as error:
         raise DataError(Problem(str(error.filename), f"cannot be looked at. {error.strerror}")) from None
     found = [storage.join(folder, *name.split("/")) for name in (*FILES, *PLOTS) if name in there]
-    return _counted(found, "files on its course", folder)
+    return _counted(found, "other files", folder)
 
 
 def _predictions(plan: Plan) -> list[str]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from rayrml.plots import ClassSample, ImageSample
 
-_MOST_SAMPLES, _MOST_ROWS = 25, 6  # of classes, and of images with their targets
+_MOST_SAMPLES, _MOST_ROWS = 25, 4  # of classes, and of images with their targets
 _MOST_BYTES = 2**26  # of decoded samples
 _SECONDS = 1.0  # in which samples are predicted: a large network shows fewer of them
 

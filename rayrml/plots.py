@@ -30,7 +30,7 @@ _MOST_MARKED = 40  # epochs of a curve whose points are shown
 _MOST_NUMBERED = 30  # classes of a matrix whose cells hold numbers
 _MOST_NAMED = 60  # classes of a matrix with all of their names
 _SPREAD = 50.0  # of a loss from which on its axis is a logarithmic one
-_LONGEST_NAME = 22
+_LONGEST_NAME, _LONGEST_IN_GRID = 22, 15  # characters
 
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it keeps its list of fonts is of no interest
 
@@ -97,7 +97,8 @@ def learning_rate(history: Sequence[Figures]) -> Figure | None:
         return None
     figure, axes = _curves("Learning rate")
     _line(axes, history, "learning_rate", label="learning rate", color=BLUE)
-    _logarithmic_if_wide(axes)
+    if not _logarithmic_if_wide(axes):
+        axes.set_ylim(bottom=0)
     return figure
 
 
@@ -151,13 +152,16 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
 
 def class_samples(samples: Sequence[ClassSample]) -> Figure:
     """A grid of samples, each with the predicted class, and the true one where that is another."""
-    columns = min(5, max(len(samples), 1))
+    columns = 5
     rows = -(-len(samples) // columns)
-    figure = Figure(figsize=(10, 2.35 * rows + 0.6), dpi=_DPI, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
+    height = 2.35 * rows + 0.6  # inches
+    # Laid out by hand: an engine that looks at so many axes takes as long as all else.
+    figure = Figure(figsize=(10, height), dpi=_DPI)
+    margins = {"left": 0.01, "right": 0.99, "bottom": 0.1 / height, "top": 1 - 0.85 / height}
+    grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={**margins, "wspace": 0.06, "hspace": 0.25})
     wrong = sum(sample.true != sample.predicted for sample in samples)
     title = f"Predictions for {len(samples)} test samples: {wrong or 'none'} wrong"
-    figure.suptitle(title, fontweight="bold")
+    figure.suptitle(title, fontweight="bold", y=1 - 0.1 / height, va="top")
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, sample in zip(grid.flat, samples, strict=False):
@@ -168,7 +172,7 @@ def class_samples(samples: Sequence[ClassSample]) -> Figure:
         axes.set_yticks([])
         for spine in axes.spines.values():
             spine.set(color=BLUE if right else ORANGE, linewidth=1.5 if right else 4)
-        predicted, true = _short(sample.predicted), _short(sample.true)
+        predicted, true = (_short(name, _LONGEST_IN_GRID) for name in (sample.predicted, sample.true))
         text = predicted if right else f"✗ {predicted}\ntrue: {true}"
         weight = "normal" if right else "bold"
         axes.set_title(text, color=BLUE if right else ORANGE, fontsize=10, fontweight=weight, parse_math=False)
@@ -241,11 +245,13 @@ def _mark(axes: Axes, history: Sequence[Figures], name: str, choose: Callable[..
     axes.plot([epoch], [value], "o", markersize=11, markerfacecolor="none", markeredgecolor="#000000", label=label)
 
 
-def _logarithmic_if_wide(axes: Axes) -> None:
+def _logarithmic_if_wide(axes: Axes) -> bool:
     values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines] or [np.ones(1)])
     values = values[np.isfinite(values)]
-    if len(values) and values.min() > 0 and values.max() > _SPREAD * values.min():
+    wide = bool(len(values) and values.min() > 0 and values.max() > _SPREAD * values.min())
+    if wide:
         axes.set_yscale("log")
+    return wide
 
 
 def _number_cells(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
@@ -259,9 +265,9 @@ def _number_cells(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=font)
 
 
-def _short(name: str) -> str:
+def _short(name: str, longest: int = _LONGEST_NAME) -> str:
     plain = printable(name)
-    return plain if len(plain) <= _LONGEST_NAME else f"{plain[: _LONGEST_NAME - 1]}…"
+    return plain if len(plain) <= longest else f"{plain[: longest - 1].rstrip()}…"
 
 
 def _plain(text: str) -> str:
