@@ -17,7 +17,7 @@ from rayrml.losses import Loss
 from rayrml.metrics import predicted_classes
 from rayrml.network import build_network
 from rayrml.plan import Plan
-from rayrml.record import Record, write
+from rayrml.record import Record, class_names, write
 from rayrml.steps import EvaluationStep, as_target
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _confusion_matrix(plan: Plan, record: Record) -> Figure | None:
     counts = record.confusion
     if counts is None or not counts.sum():
         return None
-    return plots.confusion_matrix(counts, plan.classes or [str(number) for number in range(len(counts))])
+    return plots.confusion_matrix(counts, class_names(plan.classes, len(counts)))
 
 
 def _predictions(plan: Plan, record: Record) -> Figure | None:

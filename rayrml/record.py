@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -107,6 +108,11 @@ class Record:
         write(storage.join(self.folder or "", name), content)
 
 
+def class_names(classes: Sequence[str], count: int) -> list[str]:
+    """A name for each of so many outputs: their numbers where the classes' names are not known."""
+    return [*classes[:count], *(str(number) for number in range(len(classes), count))]
+
+
 def write(path: str, content: bytes) -> None:
     """Put a file in its place. Raises DataError if that fails."""
     try:
@@ -118,14 +124,15 @@ def write(path: str, content: bytes) -> None:
 def remove(path: str) -> None:
     """Remove a file, if it is there. Raises DataError if that fails."""
     try:
-        storage.remove(path)
+        with contextlib.suppress(NotADirectoryError):
+            storage.remove(path)
     except OSError as error:
         raise DataError(Problem(path, f"cannot be removed. {error.strerror}")) from None
 
 
 def _per_class(counts: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
-    found = confusion(torch.from_numpy(counts).double())
-    names = classes or [str(number) for number in range(len(counts))]
+    found = confusion(torch.from_numpy(counts.astype(np.float64)))  # what Ray brings cannot be written to
+    names = class_names(classes, len(counts))
     rows = zip(counts.sum(1).tolist(), found.recall, found.precision, found.f1, strict=True)
     return {
         name: dict(zip(("samples", "recall", "precision", "f1"), row, strict=True))

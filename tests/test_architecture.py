@@ -66,7 +66,19 @@ ROOMS_OF_LIBRARY = {
     "matplotlib": {"plots"},
     "torchvision": set(),
 }
-WITHOUT_TORCH = {"interrupts", "errors", "json_values", "lookup", "config", "launch", "cli", "__init__", "__main__"}
+WITHOUT_TORCH = {
+    "history",
+    "plots",
+    "interrupts",
+    "errors",
+    "json_values",
+    "lookup",
+    "config",
+    "launch",
+    "cli",
+    "__init__",
+    "__main__",
+}
 
 
 def modules():

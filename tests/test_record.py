@@ -19,6 +19,8 @@ def figures(epoch, loss=0.5):
 
 
 def evaluated(epoch, counts=COUNTS):
+    counts = counts.copy()
+    counts.setflags(write=False)  # as Ray brings them
     return Evaluated(epoch, 1, 0.5, "accuracy", 0.5, 0.1, counts)
 
 
@@ -67,6 +69,13 @@ def test_metrics_are_of_the_last_and_the_best_epoch_and_of_each_class(tmp_path):
         "cat": {"samples": 8, "recall": 0.75, "precision": 0.6, "f1": pytest.approx(2 / 3)},
         "dog": {"samples": 4, "recall": 0, "precision": 0, "f1": 0},
     }
+
+
+def test_outputs_without_a_name_go_by_their_numbers(tmp_path):
+    record = Record(str(tmp_path), ("cat",))
+    record.receive(evaluated(1))
+    record.receive(EpochDone(figures(1)))
+    assert list(record.metrics()["classes"]) == ["cat", "1"]
 
 
 def test_classes_have_no_figures_if_the_last_epoch_was_evaluated_unseen(tmp_path):
