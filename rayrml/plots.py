@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -29,6 +30,7 @@ _DPI = 120
 _MOST_MARKED = 40  # epochs of a curve whose points are shown
 _MOST_NUMBERED = 30  # classes of a matrix whose cells hold numbers
 _MOST_NAMED = 60  # classes of a matrix with all of their names
+_LONGEST_ROW = 55  # characters of the names of all classes side by side
 _SPREAD = 50.0  # of a loss from which on its axis is a logarithmic one
 _LONGEST_NAME, _LONGEST_IN_GRID = 22, 15  # characters
 
@@ -131,13 +133,14 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     size = len(counts)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = min(max(5.0 + 0.27 * size, 6.5), 13.0)
-    figure = Figure(figsize=(side + 1.5, side), dpi=1200 / max(side + 1.5, 10), layout="constrained")
+    figure = Figure(figsize=(side + 1.5, side), dpi=1200 / (side + 1.5), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    # The root lets the few mistakes among many classes be seen.
+    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     step = 1 if size <= _MOST_NAMED else -(-size // _MOST_NAMED)
     names = [_short(name) for name in classes[::step]]
-    rotation = 0 if max(map(len, names)) <= 2 and size <= _MOST_NUMBERED else 90
+    rotation = 0 if max(map(len, names)) * len(names) <= _LONGEST_ROW else 90
     font = 10 if size <= 20 else 8 if size <= 40 else 6
     axes.set_xticks(range(0, size, step), names, rotation=rotation, fontsize=font, parse_math=False)
     axes.set_yticks(range(0, size, step), names, fontsize=font, parse_math=False)
@@ -260,8 +263,8 @@ def _number_cells(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
     for row, column in np.argwhere(counts > 0):
         share = shares[row, column]
         text = f"{counts[row, column]}\n{100 * share:.0f}%" if size <= 15 else str(counts[row, column])
-        color = "white" if share > 0.5 else "black"
-        font = 9 if size <= 12 else 7 if size <= 20 else 5.5
+        color = "white" if share > 0.3 else "black"
+        font = 10 if size <= 12 else 7
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=font)
 
 
