@@ -143,6 +143,10 @@ class Checkpoints(Section):
         default=1, description="epochs from one checkpoint to the next; the last epoch has one"
     )
     load: PathString | None = Field(default=None, description="checkpoint or Keras weights to start from")
+    plots: bool = Field(default=True, description="draw the run's curves and predictions when it is over, in `save`")
+    tensorboard: bool = Field(
+        default=False, description="write event files for TensorBoard into `save`; needs the package tensorboard"
+    )
 
 
 class Stopping(Section):

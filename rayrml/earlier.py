@@ -8,6 +8,7 @@ from pathlib import Path
 from rayrml import checkpoints, storage
 from rayrml.errors import DataError, Problem
 from rayrml.plan import Plan
+from rayrml.record import FILES, PLOTS
 from rayrml.run_log import displayed
 
 
@@ -25,7 +26,7 @@ def lines(plan: Plan, kept_logs: Sequence[str], *, resumed: bool) -> list[str]:
     folder = plan.config.ray.storage_path or plan.config.neural_network.checkpoints.save
     if plan.training and folder and checkpoints.is_interrupted(folder):
         said.append(f"The earlier run in {displayed(folder)} did not come to its end: --resume would go on with it")
-    replaced = [*_checkpoints(plan), *_predictions(plan)]
+    replaced = [*_checkpoints(plan), *_record(plan), *_predictions(plan)]
     if replaced:
         said.append(f"Replacing files of an earlier run: {', '.join(replaced)}")
     return said
@@ -40,6 +41,19 @@ def _checkpoints(plan: Plan) -> list[str]:
         path for epoch, path in found.items() if epoch == last or (epoch < last and not epoch % section.interval)
     ]
     return _counted(written, "checkpoints", section.save)
+
+
+def _record(plan: Plan) -> list[str]:
+    """What a run leaves beside its checkpoints; all of it goes when another one begins there."""
+    folder = plan.config.neural_network.checkpoints.save
+    if not plan.training or folder is None:
+        return []
+    try:
+        there = {*storage.files(folder), *(f"plots/{name}" for name in storage.files(storage.join(folder, "plots")))}
+    except OSError as error:
+        raise DataError(Problem(str(error.filename), f"cannot be looked at. {error.strerror}")) from None
+    found = [storage.join(folder, *name.split("/")) for name in (*FILES, *PLOTS) if name in there]
+    return _counted(found, "other files", folder)
 
 
 def _predictions(plan: Plan) -> list[str]:

@@ -199,7 +199,8 @@ class Worker:
         seconds = time.perf_counter() - started
         name = metric.name if metric is not None else ""
         num_batches = feed.num_batches(self.job.test_batch_size)
-        self.emit(Evaluated(epoch, num_batches, loss if compares else None, name, value, seconds))
+        confusion = None if step.confusion is None else step.confusion.long().cpu().numpy()
+        self.emit(Evaluated(epoch, num_batches, loss if compares else None, name, value, seconds, confusion))
         if sink is not None:
             for path in self.job.destination(epoch).paths:
                 self.emit(Saved("predictions", path))

@@ -1,18 +1,58 @@
-"""The figures of a run's epochs: by which one epochs are compared, and which epoch is the best."""
+"""The figures of a run's epochs as a table: the file `history.csv`, and how it, or a run's logs, are read again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+import dataclasses
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
-from rayrml.messages import OF_TRAINING
+from rayrml import storage
+from rayrml.errors import DataError, Problem
+
+FILE = "history.csv"
+COLUMNS = ("epoch", "train_loss", "learning_rate", "seconds", "test_loss")  # and the metric, by its name
 
 Figures = Mapping[str, float]
 
 
-def judged_by(figures: Figures) -> str:
-    """The figure by which epochs are compared: the metric, else the loss over the test samples, else in training."""
-    metrics = [name for name in figures if name not in (*OF_TRAINING, "test_loss")]
-    return metrics[0] if metrics else "test_loss" if "test_loss" in figures else "train_loss"
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is known of a run's epochs.
+
+    Attributes:
+        name: what it is called beside others.
+        history: the figures of each epoch.
+    """
+
+    name: str
+    history: Sequence[Figures]
+
+
+def to_csv(history: Sequence[Figures]) -> bytes:
+    """A row for each epoch, with the figures in full precision; a cell is empty where an epoch has no such figure."""
+    columns = [*COLUMNS, *filter(None, [metric_name(history)])]
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(columns)
+    rows.writerows([figures.get(name, "") for name in columns] for figures in history)
+    return text.getvalue().encode()
+
+
+def from_csv(content: bytes, where: str) -> list[dict[str, float]]:
+    """The figures of each epoch in what `to_csv` made. Raises DataError if it is something else."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(content.decode()), strict=True))
+        history = [{name: float(cell) for name, cell in row.items() if cell} for row in rows]
+        return [{**figures, "epoch": int(figures["epoch"])} for figures in history]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, csv.Error):
+        raise DataError(Problem(where, f"is no history of a run. Expected the columns {', '.join(COLUMNS)}")) from None
+
+
+def metric_name(history: Sequence[Figures]) -> str | None:
+    """The name of the metric among the figures, None if there is none."""
+    return next((name for figures in history for name in figures if name not in COLUMNS), None)
 
 
 def cost(figures: Figures, name: str) -> float:
@@ -20,7 +60,88 @@ def cost(figures: Figures, name: str) -> float:
     return figures[name] if name.endswith("loss") else -figures[name]
 
 
-def best(history: Sequence[Figures]) -> Figures:
-    """The figures of the best epoch, the first of several that are as good."""
-    name = judged_by(history[-1])
-    return min((figures for figures in history if name in figures), key=lambda figures: cost(figures, name))
+def best(history: Sequence[Figures]) -> Figures | None:
+    """The epoch with the most of the metric, or else the least loss; the first of several, None if there is none."""
+    for name in filter(None, (metric_name(history), "test_loss", "train_loss")):
+        known = [figures for figures in history if name in figures and math.isfinite(figures[name])]
+        if known:
+            return min(known, key=lambda figures: cost(figures, name))
+    return None
+
+
+def read(runs: Sequence[str]) -> list[Run]:
+    """The epochs of the runs that left their files in these folders, or that have logs of these names.
+
+    Raises:
+        DataError: there are none, or they cannot be read; for all of the runs.
+    """
+    problems: list[Problem] = []
+    histories: list[list[dict[str, float]]] = []
+    for run in runs:
+        try:
+            histories.append(_history(run))
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(*problems)
+    return [Run(name, history) for name, history in zip(_names(runs), histories, strict=True)]
+
+
+def _history(run: str) -> list[dict[str, float]]:
+    try:
+        file = storage.join(run, FILE)
+        history = from_csv(storage.read(file), file) if storage.is_file(file) else _from_logs(*_logs(run))
+    except (OSError, ValueError) as error:  # ValueError: a URI that nobody knows, a null byte
+        raise DataError(Problem(run, f"cannot be read. {getattr(error, 'strerror', None) or error}")) from None
+    if not history:
+        raise DataError(Problem(run, "holds no finished epoch yet. Expected at least one"))
+    return history
+
+
+def _logs(run: str) -> tuple[str, str]:
+    """The texts of a run's logs, which are named after `run` or after `run` with an ending."""
+    for base in (run, f"{run}.txt"):
+        training, test = storage.marked(base, "_train"), storage.marked(base, "_test")
+        if storage.is_file(training) or storage.is_file(test):
+            return _text(training), _text(test)
+    expected = f"Expected a folder with the file {FILE}, or a name with which logs begin (out_x for out_x_train.txt)"
+    raise DataError(Problem(run, f"is no run. {expected}"))
+
+
+def _names(runs: Sequence[str]) -> list[str]:
+    """The ends of the paths, as long as it takes to tell them apart."""
+    parts = [[part for part in storage.decoded(run).split("/") if part] or [run] for run in runs]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(each[-depth:]) for each in parts]
+        if len(set(names)) == len(names):
+            return names
+    return list(runs)
+
+
+def _text(path: str) -> str:
+    return storage.read(path).decode(errors="replace") if storage.is_file(path) else ""
+
+
+def _from_logs(training: str, test: str) -> list[dict[str, float]]:
+    """The figures of each epoch in the lines of both logs: the mean loss of its batches, and what its test gave."""
+    losses: dict[int, list[float]] = {}
+    history: dict[int, dict[str, float]] = {}
+    for epoch, (_, _, loss, *_) in _lines(training, 5):
+        losses.setdefault(epoch, []).append(loss)
+    for epoch, values in losses.items():
+        history[epoch] = {"epoch": epoch, "train_loss": sum(values) / len(values)}
+    for epoch, (loss, *metric) in _lines(test, 2):
+        history.setdefault(epoch, {"epoch": epoch})["test_loss"] = loss
+        history[epoch] |= {"metric": metric[0]} if metric else {}
+    return [history[epoch] for epoch in sorted(history)]
+
+
+def _lines(text: str, num_fields: int) -> Iterator[tuple[int, list[float]]]:
+    """The epoch and the numbers of each line that has so many fields; a log may end within a line."""
+    for line in text.splitlines():
+        epoch, *fields = line.split() or [""]
+        if epoch.isdecimal() and len(fields) >= num_fields - 1:
+            try:
+                yield int(epoch), [float(field) for field in fields]
+            except ValueError:
+                continue

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from rayrml.data.bad_samples import BadSamples
 
 
@@ -108,6 +110,8 @@ class Evaluated:
         metric: name of the metric, "" if there is none.
         value: the metric over all samples, None if there is none.
         seconds: duration of the pass.
+        confusion: (classes, classes) int64, how often each true class (row) was taken for which (column); None where
+            samples have not one label each. An array, because who passes it on need not know torch.
     """
 
     epoch: int
@@ -116,6 +120,7 @@ class Evaluated:
     metric: str
     value: float | None
     seconds: float
+    confusion: np.ndarray | None = None
 
 
 OF_TRAINING = ("epoch", "train_loss", "learning_rate", "seconds")

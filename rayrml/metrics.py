@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 import torch
 
+MOST_CLASSES = 1000  # of which it is counted how often each is taken for which: there are as many pairs squared
+
 
 @dataclasses.dataclass(frozen=True)
 class Confusion:
@@ -47,6 +49,29 @@ class Metric:
     report: Callable[[torch.Tensor], Confusion] | None = None
 
 
+class Pairs:
+    """Counts how often each class was taken for which, batch by batch, where a sample has one label.
+
+    Attributes:
+        counts: (classes * classes,) float64, to be added up over workers; None as long as nothing was counted.
+    """
+
+    def __init__(self, ignore_index: int | None = None):
+        self._ignore_index = ignore_index
+        self.counts: torch.Tensor | None = None
+
+    def add(self, output: torch.Tensor, target: torch.Tensor) -> None:
+        """Count a batch (N, C) with labels (N,); others, such as masks and shares of classes, are not counted."""
+        size = max(output.shape[1], 2)
+        if output.ndim != 2 or target.ndim != 1 or target.is_floating_point() or size > MOST_CLASSES:
+            return
+        if self.counts is None:
+            self.counts = torch.zeros(size * size, dtype=torch.float64, device=output.device)
+        # Losses pass over labels of classes that there are not: those of PyTorch over -100.
+        counts = _kept(target, self._ignore_index) & (target >= 0) & (target < size)
+        _add_pairs(self.counts, output, target, counts)
+
+
 def accuracy(*, ignore_index: int | None = None) -> Metric:
     """Share of samples (or pixels) whose predicted class is the true one.
 
@@ -67,11 +92,23 @@ def jaccard(*, ignore_index: int | None = None) -> Metric:
 
 def f1(*, ignore_index: int | None = None) -> Metric:
     """Mean over classes of the harmonic mean of precision and recall; its `report` is the confusion matrix."""
-    return Metric("f1", functools.partial(_pairs, ignore_index=ignore_index), _mean_f1, _confusion)
+    return Metric("f1", functools.partial(_pairs, ignore_index=ignore_index), _mean_f1, confusion)
 
 
-def _classes(output: torch.Tensor) -> torch.Tensor:
-    """Predicted classes (N, *spatial)."""
+def confusion(counts: torch.Tensor) -> Confusion:
+    """What counts of pairs of classes, (classes, classes) or as one vector, say of each class."""
+    matrix = _matrix(counts).cpu()
+    both, predicted, true = matrix.diagonal(), matrix.sum(0), matrix.sum(1)
+    return Confusion(
+        counts=matrix.long().tolist(),
+        precision=(both / predicted.clamp(min=1)).tolist(),
+        recall=(both / true.clamp(min=1)).tolist(),
+        f1=(2 * both / (predicted + true).clamp(min=1)).tolist(),
+    )
+
+
+def predicted_classes(output: torch.Tensor) -> torch.Tensor:
+    """The classes (N, *spatial) that an output (N, C, *spatial) speaks for."""
     return output.argmax(1) if output.shape[1] > 1 else (output[:, 0] > 0.5).long()
 
 
@@ -80,7 +117,7 @@ def _kept(target: torch.Tensor, ignore_index: int | None) -> torch.Tensor:
 
 
 def _hits_and_count(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
-    hits = (output > 0.5) == (target > 0.5) if target.is_floating_point() else _classes(output) == target
+    hits = (output > 0.5) == (target > 0.5) if target.is_floating_point() else predicted_classes(output) == target
     if ignore_index is None:
         return torch.stack([hits.sum(), hits.new_full((), hits.numel(), dtype=torch.int64)]).double()
     counts = _kept(target, ignore_index)
@@ -93,15 +130,18 @@ def _share(sums: torch.Tensor) -> float:
 
 def _tally(index: torch.Tensor, counts: torch.Tensor, size: int) -> torch.Tensor:
     """How many of each index below `size` count: float64 (size,)."""
+    return _add_to(torch.zeros(size, dtype=torch.float64, device=index.device), index, counts)
+
+
+def _add_to(tally: torch.Tensor, index: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     # Not bincount, which makes the CPU wait for the GPU.
-    tally = torch.zeros(size, dtype=torch.float64, device=index.device)
     return tally.index_add_(0, index.flatten(), counts.flatten().double())
 
 
 def _regions(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
     """Pixels of each class that are predicted and true, that are predicted, that are true: (3 * classes,)."""
     size = max(output.shape[1], 2)
-    predicted, counts = _classes(output), _kept(target, ignore_index)
+    predicted, counts = predicted_classes(output), _kept(target, ignore_index)
     truth = torch.where(counts, target, 0)
     both = counts & (predicted == truth)
     tallies = torch.stack([_tally(truth, both, size), _tally(predicted, counts, size), _tally(truth, counts, size)])
@@ -112,8 +152,12 @@ def _regions(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | 
 def _pairs(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
     """How often each class was taken for which: (classes * classes,), rows are true classes."""
     size = max(output.shape[1], 2)
-    counts = _kept(target, ignore_index)
-    return _tally(torch.where(counts, target, 0) * size + _classes(output), counts, size * size)
+    tally = torch.zeros(size * size, dtype=torch.float64, device=output.device)
+    return _add_pairs(tally, output, target, _kept(target, ignore_index))
+
+
+def _add_pairs(tally: torch.Tensor, output: torch.Tensor, target: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    return _add_to(tally, torch.where(counts, target, 0) * max(output.shape[1], 2) + predicted_classes(output), counts)
 
 
 def _dice(sums: torch.Tensor) -> float:
@@ -135,17 +179,6 @@ def _mean_of_occurring(part: torch.Tensor, whole: torch.Tensor) -> float:
     """Mean of part / whole over the classes that were predicted or true; 1 if there was nothing to be found."""
     occurring = whole > 0
     return float((part[occurring] / whole[occurring]).mean()) if occurring.any() else 1.0
-
-
-def _confusion(sums: torch.Tensor) -> Confusion:
-    matrix = _matrix(sums).cpu()
-    both, predicted, true = matrix.diagonal(), matrix.sum(0), matrix.sum(1)
-    return Confusion(
-        counts=matrix.long().tolist(),
-        precision=(both / predicted.clamp(min=1)).tolist(),
-        recall=(both / true.clamp(min=1)).tolist(),
-        f1=(2 * both / (predicted + true).clamp(min=1)).tolist(),
-    )
 
 
 def _matrix(sums: torch.Tensor) -> torch.Tensor:

@@ -52,6 +52,12 @@ def resources() -> list[Mapping[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
+def accelerators() -> list[str]:
+    """The types of GPUs and the like that there are, as Ray names them."""
+    begin = "accelerator_type:"
+    return sorted({name.removeprefix(begin) for node in resources() for name in node if name.startswith(begin)})
+
+
 def limit() -> Capacity | None:
     """What the cluster can have at most, None if it does not grow by itself, or does not say."""
     with contextlib.suppress(ImportError, AttributeError):  # another Ray may be built otherwise

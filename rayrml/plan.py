@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from rayrml import checkpoints, graph, storage
+from rayrml import checkpoints, event_files, graph, storage
 from rayrml.checkpoints import LoadReport
 from rayrml.config import Config, override, parse
 from rayrml.data.pipeline import Source
@@ -165,9 +165,21 @@ class _Preparation:
             self.findings.add("neural_network", "the section 'loss' is missing")
         if data.trains and nn.optimizer is None:
             self.findings.add("neural_network", "the section 'optimizer' is missing")
+        self._event_files()
         if nn.app == "pde" and nn.loss is not None and str(nn.loss.get("function")).casefold() not in _EQUATIONS:
             equations = ", ".join(pde.LOSSES)
             self.findings.add("neural_network.app", f"'pde' learns from an equation. Expected a loss of {equations}")
+
+    def _event_files(self) -> None:
+        """Event files need a package that not everybody has, and a folder that it can write to."""
+        section, where = self.nn.checkpoints, "neural_network.checkpoints.tensorboard"
+        if not section.tensorboard:
+            return
+        if not event_files.available():
+            message = "the package tensorboard is not installed. Expected `pip install 'rayrml[tensorboard]'` before"
+            self.findings.add(where, message)
+        if section.save is None or storage.is_uri(section.save):
+            self.findings.add(where, "event files are written into checkpoints.save. Expected a folder of this machine")
 
     def _optimizer(self) -> tuple[Choice | None, ScheduleChoice | None]:
         if self.nn.optimizer is None:

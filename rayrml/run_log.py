@@ -18,7 +18,7 @@ from rich.console import Console
 from rayrml import storage
 from rayrml.data.bad_samples import BadSamples
 from rayrml.errors import printable
-from rayrml.history import best, cost, judged_by
+from rayrml.history import best, cost
 from rayrml.live_line import LiveLine
 from rayrml.log_files import LogFile, set_aside
 from rayrml.messages import (
@@ -214,12 +214,11 @@ class RunLog:
         figures = {name: value for name, value in tests.items() if value is not None}
         if not figures or not self._live:
             return ""
-        name = judged_by(figures)
+        name = done.metric if done.metric in figures else "test_loss"
         self._live.evaluated(f"{name.replace('_', ' ')} {figures[name]:.4g}")
-        before = [figures_before for figures_before in self.history if name in figures_before]
-        if not before:
+        top = best([before for before in self.history if name in before])
+        if top is None:
             return ""
-        top = best(before)
         if cost(figures, name) < cost(top, name):
             return "  (the best so far)"
         return f"  (the best: {top[name]:.3f} in epoch {top['epoch']})"

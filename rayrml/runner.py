@@ -11,16 +11,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rayrml import checkpoints, earlier, inference, sections, storage, training
+from rayrml import checkpoints, earlier, inference, pictures, provenance, sections, storage, training
 from rayrml.cluster import Allocation
 from rayrml.dot import write_dot
 from rayrml.errors import ConfigError, DivergenceError, Problem
+from rayrml.event_files import EventFiles
 from rayrml.gauges import Gauges
 from rayrml.inference import InferenceJob
 from rayrml.interrupts import Interrupts
 from rayrml.jobs import Job, destination
-from rayrml.messages import Interrupted, Saved, Skipped
+from rayrml.messages import Emit, Interrupted, Message, Saved, Skipped
 from rayrml.plan import Plan, prepare
+from rayrml.record import Record
 from rayrml.run_log import RunLog, displayed, log_path
 from rayrml.sharing import refuse_unshared
 from rayrml.workers import global_batch_sizes
@@ -77,8 +79,10 @@ def execute(
         message = f"{allocation.most_workers} workers are more than the {len(plan.training.samples)} training samples"
         raise ConfigError(Problem("ray.num_workers", message))
     resume_from = _resume_from(plan) if resume else ()
-    log = _log(plan, append=bool(resume_from), quiet=quiet)
-    try:
+    record = Record(nn.checkpoints.save if plan.training else None, plan.classes)
+    with contextlib.ExitStack() as ending:
+        log = _log(plan, _receivers(plan, record, ending), append=bool(resume_from), quiet=quiet)
+        ending.callback(log.close)
         sections.devices(log, allocation)
         sections.plan(log, plan, allocation.most_workers)
         for line in earlier.lines(plan, log.kept, resumed=bool(resume_from)):
@@ -91,11 +95,10 @@ def execute(
         else:
             if resume and not resume_from:
                 log.line("There is nothing to go on from: beginning with epoch 1")
-            _train(plan, allocation, log, resume_from=resume_from, interrupts=interrupts)
+            _train(plan, allocation, log, record=record, resume_from=resume_from, interrupts=interrupts)
+            _finish(plan, log, record)
             metrics = dict(log.history[-1]) if log.history else {}
         log.line("All done (return value = 0).")
-    finally:
-        log.close()
     logs = [log_path(nn.outfile, kind) for kind in ("train", "test")] if nn.outfile else []
     saved = log.saved
     return RunResult(
@@ -109,7 +112,24 @@ def execute(
     )
 
 
-def _log(plan: Plan, *, append: bool, quiet: bool) -> RunLog:
+def _receivers(plan: Plan, record: Record, ending: contextlib.ExitStack) -> Emit:
+    """What else gets the workers' messages: gauges, the run's record and, if they are wanted, event files."""
+    receivers = [Gauges(plan.name).receive, record.receive]
+    ending.callback(record.flush)
+    section = plan.config.neural_network.checkpoints
+    if section.tensorboard and section.save is not None and plan.training:
+        events = EventFiles(storage.join(section.save, "tensorboard", plan.name))
+        ending.callback(events.close)
+        receivers.append(events.receive)
+
+    def receive(message: Message) -> None:
+        for receiver in receivers:
+            receiver(message)
+
+    return receive
+
+
+def _log(plan: Plan, also: Emit, *, append: bool, quiet: bool) -> RunLog:
     nn, training = plan.config.neural_network, plan.training
     return RunLog(
         nn.outfile,
@@ -117,7 +137,7 @@ def _log(plan: Plan, *, append: bool, quiet: bool) -> RunLog:
         num_batches=len(global_batch_sizes(len(training.samples), nn.data.batch_size)) if training else 0,
         append=append,
         quiet=quiet,
-        also=Gauges(plan.name).receive,
+        also=also,
     )
 
 
@@ -133,13 +153,21 @@ def _state_folder(plan: Plan) -> str | None:
 
 
 def _train(
-    plan: Plan, allocation: Allocation, log: RunLog, *, resume_from: tuple[str, ...], interrupts: Interrupts
+    plan: Plan,
+    allocation: Allocation,
+    log: RunLog,
+    *,
+    record: Record,
+    resume_from: tuple[str, ...],
+    interrupts: Interrupts,
 ) -> None:
+    resumed = bool(resume_from)
+    record.begin(provenance.resolved(plan, allocation), provenance.environment(plan, allocation), resumed=resumed)
     job = _job(plan, allocation, resume_from)
     if job.debug is not None:
         write_dot(plan.network, job.debug)
         log.receive(Saved("graph", job.debug))
-    with _ray_folder(plan, allocation, resumed=bool(resume_from)) as ray_folder:
+    with _ray_folder(plan, allocation, resumed=resumed) as ray_folder:
         folder = _state_folder(plan) or ray_folder
         job = dataclasses.replace(job, state_path=checkpoints.state_path(folder) if plan.training else None)
         interrupts.end_in_order(lambda: log.trains)
@@ -161,6 +189,14 @@ def _train(
         # The run's last checkpoint holds the same.
         for path in (job.state_path, checkpoints.interrupted_path(storage.parent(job.state_path))):
             checkpoints.remove(path)
+
+
+def _finish(plan: Plan, log: RunLog, record: Record) -> None:
+    """Write and draw what a training has come to."""
+    record.finish()
+    wanted = plan.config.neural_network.checkpoints.plots and record.folder is not None and record.history
+    if wanted and pictures.make(plan, record, log.line):
+        log.receive(Saved("plots", storage.join(record.folder or "", "plots")))
 
 
 def _last_kept(log: RunLog, resume_from: tuple[str, ...]) -> str:

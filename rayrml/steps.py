@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from rayrml.errors import ConfigError, Problem
 from rayrml.floats import to_input
 from rayrml.gradients import BUCKET_BYTES, Compression, SharedGradient
 from rayrml.losses import Loss
-from rayrml.metrics import METRICS, Metric
+from rayrml.metrics import METRICS, Metric, Pairs
 from rayrml.optimizers import needs_closure
 from rayrml.workers import Workers
 
@@ -232,6 +233,8 @@ class EvaluationStep:
 
     Attributes:
         totals: the metric's sums over all workers, for its `value` and `report`; set by `result`.
+        confusion: (classes, classes) how often each true class was taken for which by all workers; set by `result`,
+            and None where samples have not one label each.
     """
 
     def __init__(
@@ -255,7 +258,9 @@ class EvaluationStep:
         self._loss: torch.Tensor | float = 0.0
         self._weight: torch.Tensor | float = 0.0
         self._sums: torch.Tensor | None = None
+        self._pairs = Pairs(None if self.loss is None else self.loss.ignore_index)
         self.totals: torch.Tensor | None = None
+        self.confusion: torch.Tensor | None = None
 
     @torch.inference_mode()
     def __call__(self, batch: torch.Tensor, target: torch.Tensor | None) -> torch.Tensor:
@@ -279,16 +284,28 @@ class EvaluationStep:
             scores = output if loss.probabilities is None else loss.probabilities(output)
             sums = self.metric.sums(scores, target)
             self._sums = sums if self._sums is None else self._sums + sums
+            self._pairs.add(scores, target)
 
     def result(self, device: torch.device) -> tuple[float, float | None]:
         """Mean loss and metric (None without one) over all samples of all workers; every worker must call it."""
-        sizes = self.workers.gather(0 if self._sums is None else self._sums.numel())
-        sums = torch.zeros(max(sizes), dtype=torch.float64, device=device) if self._sums is None else self._sums
-        all_sums = torch.cat([torch.as_tensor([self._loss, self._weight], dtype=torch.float64, device=device), sums])
-        self.workers.sum(all_sums)
-        loss, weight = all_sums[:2].tolist()
-        self.totals = all_sums[2:]
+        mean = torch.as_tensor([self._loss, self._weight], dtype=torch.float64, device=device)
+        own = [mean, self._sums, self._pairs.counts]
+        # Of workers without samples nobody knows how many sums they would have.
+        sizes = [max(each) for each in zip(*self.workers.gather([_numel(part) for part in own]), strict=True)]
+        all_sums = self.workers.sum(torch.cat([_filled(*part, device) for part in zip(own, sizes, strict=True)]))
+        mean, self.totals, pairs = all_sums.split(sizes)
+        loss, weight = mean.tolist()
+        if sizes[-1]:
+            self.confusion = pairs.view(math.isqrt(sizes[-1]), -1)
         return loss / (weight or 1.0), None if self.metric is None else self.metric.value(self.totals)
+
+
+def _numel(sums: torch.Tensor | None) -> int:
+    return 0 if sums is None else sums.numel()
+
+
+def _filled(sums: torch.Tensor | None, size: int, device: torch.device) -> torch.Tensor:
+    return torch.zeros(size, dtype=torch.float64, device=device) if sums is None else sums
 
 
 def _lengths(gradients: list[torch.Tensor]) -> torch.Tensor:

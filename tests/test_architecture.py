@@ -22,21 +22,21 @@ LEVELS = [
         "interrupts",
         "hdf5_output",
         "log_files",
+        "history",
     ],
-    ["gradients", "archives"],
+    ["gradients", "archives", "plots"],
     ["hdf5_files", "nodes"],
     ["network", "steps", "checkpoints", "cluster", "data"],
     ["messages"],
-    ["live_line", "history"],
-    ["early_stopping"],
-    ["run_log", "gauges"],
+    ["live_line", "early_stopping"],
+    ["run_log", "gauges", "record", "event_files"],
     ["assembly", "tables"],
     ["key_tables"],
     ["keras_weights", "predictions", "dot", "datasets", "schema"],
     ["jobs", "inference", "plan"],
     ["feeding", "keeping", "reporting", "mailbox", "inspection"],
     ["epochs"],
-    ["rendezvous", "sections", "earlier", "sharing", "client"],
+    ["rendezvous", "sections", "earlier", "sharing", "client", "provenance", "pictures"],
     ["training"],
     ["runner"],
     ["launch", "submission"],
@@ -67,7 +67,19 @@ ROOMS_OF_LIBRARY = {
     "matplotlib": {"plots"},
     "torchvision": set(),
 }
-WITHOUT_TORCH = {"interrupts", "errors", "json_values", "lookup", "config", "launch", "cli", "__init__", "__main__"}
+WITHOUT_TORCH = {
+    "history",
+    "plots",
+    "interrupts",
+    "errors",
+    "json_values",
+    "lookup",
+    "config",
+    "launch",
+    "cli",
+    "__init__",
+    "__main__",
+}
 
 
 def modules():

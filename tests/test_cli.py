@@ -15,7 +15,7 @@ import time
 import psutil
 import pytest
 
-from rayrml import checkpoints, cli
+from rayrml import checkpoints, cli, history
 from rayrml.commands import VERBS
 from tests.conftest import ROOT, dense_network, write_config
 
@@ -181,7 +181,9 @@ def test_an_interrupted_run_ends_without_a_traceback_and_goes_on_later(config, t
     done = checkpoints.load(tmp_path / "model" / "last_epoch.pt").epoch
     out = _output([*command, f"num_epochs={done + 1}", "--resume"], tmp_path)
     assert f"Going on with epoch {done + 1}" in out
-    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == [f"model_checkpoint_{done + 1}.pt"]
+    assert [p.name for p in (tmp_path / "model").glob("*.pt")] == [f"model_checkpoint_{done + 1}.pt"]
+    (read,) = history.read([str(tmp_path / "model")])
+    assert [figures["epoch"] for figures in read.history] == list(range(1, done + 2))
 
 
 @pytest.mark.ray

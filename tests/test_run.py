@@ -1,5 +1,6 @@
 """Runs from end to end on the session's Ray, which has one CPU for one, two and three workers."""
 
+import json
 import shutil
 
 import h5py
@@ -9,7 +10,7 @@ import torch
 from torch.nn import functional
 
 import rayrml
-from rayrml import checkpoints, inference
+from rayrml import checkpoints, history, inference
 from rayrml.cluster import allocate
 from rayrml.config import Ray
 from rayrml.data.pipeline import blocks, chunks
@@ -149,13 +150,49 @@ def test_nothing_unfinished_is_left(runs, key):
     _, out = runs[key]
     names = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
     assert names == [
+        "model/classes.json",
+        "model/config.resolved.json",
+        "model/environment.json",
+        "model/history.csv",
+        "model/metrics.json",
         "model/model_checkpoint_1.pt",
         "model/model_checkpoint_2.pt",
+        *(f"model/plots/{name}.png" for name in ("confusion_matrix", "learning_rate", "loss", "metric", "predictions")),
         "out_test.txt",
         "out_train.txt",
         "predictions/output_1.h5",
         "predictions/output_2.h5",
     ]
+
+
+@pytest.mark.parametrize("key", ALL)
+def test_the_figures_of_each_class_are_those_of_the_predictions_for_any_number_of_workers(runs, key):
+    result, out = runs[key]
+    found = datasets_of(out / "predictions" / "output_2.h5")
+    pairs = [(name.split("/")[0], result.classes[output.argmax()]) for name, output in found.items()]
+    metrics = json.loads((out / "model" / "metrics.json").read_text())
+    assert (metrics["final"], list(metrics["classes"])) == (result.history[-1], ["1", "4", "7"])
+    for name, figures in metrics["classes"].items():
+        right = sum(true == predicted == name for true, predicted in pairs)
+        assert figures["samples"] == NUM_TEST // 3
+        assert figures["recall"] == pytest.approx(right / figures["samples"])
+        assert figures["precision"] == pytest.approx(right / max(sum(p == name for _, p in pairs), 1))
+
+
+@pytest.mark.parametrize("key", ALL)
+def test_the_history_has_a_row_for_each_epoch(runs, key):
+    result, out = runs[key]
+    (read,) = history.read([str(out / "model")])
+    assert read.history == result.history
+
+
+def test_the_resolved_configuration_trains_the_same_again(runs, tmp_path):
+    _, out = runs[1, False]
+    overrides = {"checkpoints.save": str(tmp_path), "checkpoints.plots": False, "data.test_output_path": None}
+    again = rayrml.run(out / "model" / "config.resolved.json", overrides={**overrides, "outfile": None}, quiet=True)
+    weights, expected = checkpoints.load(again.checkpoints[1]).network, weights_of(runs[1, False])
+    assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
+    assert not (tmp_path / "plots").exists()
 
 
 def test_a_ray_that_was_there_is_left_alone(runs, ray_cluster):

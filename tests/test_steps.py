@@ -145,6 +145,42 @@ def test_evaluation_leaves_its_totals_for_the_report():
     assert metric.report(step.totals).counts == [[1, 1], [0, 0]]
 
 
+def evaluated(workers):
+    """The confusion matrix of 11 samples of which each worker has a part, the last of three none."""
+    images, labels = samples(11)
+    mine = torch.arange(11) % 2 == workers.rank if workers.size > 1 else torch.ones(11, dtype=torch.bool)
+    step = EvaluationStep(network().eval(), LOSSES["NLL"](), METRICS["accuracy"](), workers=workers)
+    for image, label in zip(images[mine].split(3), labels[mine].split(3), strict=True):
+        if len(label):
+            step(image, label)
+    step.result(torch.device("cpu"))
+    return step.confusion.long().tolist()
+
+
+def test_the_confusion_matrix_is_that_of_all_samples_for_any_number_of_workers():
+    images, labels = samples(11)
+    predicted = network().eval()(images / 255).argmax(1)
+    expected = [[int(((labels == t) & (predicted == p)).sum()) for p in range(4)] for t in range(4)]
+    assert evaluated(Workers()) == expected
+    for size, found in on_workers(evaluated, 2, 3).items():
+        assert found == [expected] * size
+
+
+def test_masks_and_shares_of_classes_have_no_confusion_matrix():
+    step = EvaluationStep(nn.Identity(), LOSSES["CrossEntropy"](), METRICS["accuracy"]())
+    step(torch.eye(2)[:, :, None], torch.tensor([[0], [0]]))
+    step.result(torch.device("cpu"))
+    assert step.confusion is None
+
+
+def test_labels_that_do_not_count_are_in_no_confusion_matrix():
+    loss = LOSSES["NLL"](ignore_index=7)
+    step = EvaluationStep(nn.Identity(), loss, metric_of(loss))
+    step(torch.eye(3).log().clamp(min=-9), torch.tensor([0, 7, 1]))
+    step.result(torch.device("cpu"))
+    assert step.confusion.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
+
+
 @pytest.mark.parametrize("target", [torch.ones(3, 1, 5, 4), None], ids=["evaluation", "prediction"])
 def test_outputs_of_evaluation_have_the_values_that_the_problem_prescribes(target):
     step = EvaluationStep(nn.Identity(), LOSSES["Poisson2D_PDE"](), None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from rayrml.commands import check, export_weights, listing, run, schema, submit
+from rayrml.commands import check, export_weights, listing, plot, run, schema, submit
 
 __all__ = ["VERBS"]
 
@@ -15,6 +15,7 @@ VERBS: dict[str, ModuleType] = {
     "run": run,
     "check": check,
     "submit": submit,
+    "plot": plot,
     "export-weights": export_weights,
     "schema": schema,
     "list": listing,

@@ -145,15 +145,16 @@ def configuration(tmp_path, disk, write_digits, **outputs):
 
 @pytest.mark.ray
 @pytest.mark.parametrize(
-    ("output", "file"),
+    ("output", "file", "first"),
     [
-        ("checkpoints", "model/model_checkpoint_1.pt"),
-        ("logs", "out_train.txt"),
-        ("predictions", "predictions/output_1.h5"),
+        # What is written first, and fails, is the configuration: before anything is trained.
+        ("checkpoints", "model/model_checkpoint_1.pt", "model/config.resolved.json"),
+        ("logs", "out_train.txt", "out_train.txt"),
+        ("predictions", "predictions/output_1.h5", "predictions/output_1.h5"),
     ],
 )
 def test_a_run_ends_with_one_line_when_the_disk_is_full(
-    ray_cluster, tmp_path, disk, write_digits, capsys, output, file
+    ray_cluster, tmp_path, disk, write_digits, capsys, output, file, first
 ):
     (disk / file).parent.mkdir(exist_ok=True)
     (disk / file).write_bytes(b"1 1 of before\n")
@@ -161,7 +162,7 @@ def test_a_run_ends_with_one_line_when_the_disk_is_full(
     path = write_config(tmp_path / "c.json", configuration(tmp_path, disk, write_digits, **{output: True}))
     assert cli.main(["run", str(path)]) == 3
     printed = capsys.readouterr()
-    assert printed.err == f"rayrml: {disk / file}: cannot be written. No space left on device\n"
+    assert printed.err == f"rayrml: {disk / first}: cannot be written. No space left on device\n"
     before = disk / ("out_train.1.txt" if output == "logs" else file)
     assert before.read_bytes() == b"1 1 of before\n"
     assert not [p for p in disk.rglob("*") if p.name.endswith(".unfinished")]
@@ -175,7 +176,8 @@ def test_a_second_run_says_what_it_replaces_and_keeps_the_logs(ray_cluster, tmp_
     rayrml.run(config)
     said = capsys.readouterr().out
     assert f"Keeping the logs of an earlier run: {tmp_path}/out_train.1.txt, {tmp_path}/out_test.1.txt\n" in said
-    replaced = f"2 checkpoints in {tmp_path}/model, 2 prediction files in {tmp_path}/predictions"
+    others = f"10 other files in {tmp_path}/model"
+    replaced = f"2 checkpoints in {tmp_path}/model, {others}, 2 prediction files in {tmp_path}/predictions"
     assert f"Replacing files of an earlier run: {replaced}\n" in said
     assert (tmp_path / "out_train.1.txt").read_text() == logs
     with h5py.File(first.predictions[-1]) as file:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import rayrml
-from rayrml import checkpoints, storage
+from rayrml import checkpoints, history, storage
 from rayrml.data import contents
 from rayrml.data.discovery import find_samples, label_by_folder
 from rayrml.data.readers import READERS
@@ -263,10 +263,15 @@ def test_a_run_whose_files_are_all_in_a_store_goes_on_from_there(ray_cluster, st
             store.write(f"run/{path.relative_to(tmp_path)}", path.read_bytes())
     store.write("run/network.json", json.dumps(dense_network(3)).encode())
     first = rayrml.run(configuration(store, 1), quiet=True)
-    assert store.names("run/model") == ["run/model/model_checkpoint_1.pt"]
+    left = ["classes.json", "config.resolved.json", "environment.json", "history.csv", "metrics.json"]
+    pictures = ["confusion_matrix.png", "learning_rate.png", "loss.png", "metric.png", "predictions.png"]
+    expected = [*left, "model_checkpoint_1.pt", *(f"plots/{name}" for name in pictures)]
+    assert store.names("run/model") == [f"run/model/{name}" for name in expected]
     second = rayrml.run(configuration(store, 2), num_workers=2, resume=True, quiet=True)
     assert [figures["epoch"] for figures in second.history] == [1, 2]
     assert second.history[0] == first.history[0]
+    (read,) = history.read([store.uri("run/model")])
+    assert read.history == second.history
     lines = store.read("run/out_train.txt").decode().splitlines()
     assert [line.split()[:2] for line in lines] == [[e, str(b)] for e in "12" for b in range(1, 5)]
     assert store.names("run/predictions") == ["run/predictions/output_1.h5", "run/predictions/output_2.h5"]

@@ -1,0 +1,63 @@
+"""`rayrml plot`: draw the curves of runs, and compare them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rayrml.errors import printable
+
+if TYPE_CHECKING:
+    from rayrml.history import Run
+
+HELP = "draw loss and metric of runs, and compare them"
+_KINDS = (".png", ".svg", ".pdf")
+
+
+def add(verb: argparse.ArgumentParser) -> None:
+    """The verb's options."""
+    verb.add_argument("runs", nargs="+", metavar="RUN", help="the folder checkpoints.save of a run, or its outfile")
+    verb.add_argument(
+        "--output", type=_picture, default="runs.png", metavar="FILE.png", help="the file to write: runs.png"
+    )
+
+
+def do(options: argparse.Namespace) -> None:
+    """Draw the runs, and print a line for each. Raises DataError for what is no run, and for files."""
+    from rayrml import history, plots, storage
+    from rayrml.errors import DataError, Problem
+    from rayrml.run_log import displayed, table
+
+    runs = history.read(options.runs)
+    content, _ = plots.rendered(plots.comparison(runs), Path(options.output).suffix[1:].lower())
+    try:
+        storage.write(options.output, content)
+    except OSError as error:
+        raise DataError(Problem(options.output, f"cannot be written. {error.strerror}")) from None
+    for line in table(map(_row, runs), ("Run", "Epochs", "Best epoch", "Best metric", "Last loss")):
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"Saved plot: {displayed(options.output)}\n")
+
+
+def _row(run: Run) -> tuple[str, str, str, str, str]:
+    """A run's name, its epochs, the best of them with its metric, and its last loss: that of the test if it has one."""
+    from rayrml import history
+
+    best, metric, last = history.best(run.history), history.metric_name(run.history), run.history[-1]
+    value = best.get(metric) if best and metric else None
+    loss = last.get("test_loss", last.get("train_loss"))
+    return (
+        printable(run.name),
+        str(len(run.history)),
+        f"{best['epoch']:g}" if best else "-",
+        f"{metric} {value:.4f}" if value is not None else "-",
+        f"{loss:.4f}" if loss is not None else "-",
+    )
+
+
+def _picture(path: str) -> str:
+    if Path(path).suffix.lower() not in _KINDS:
+        raise argparse.ArgumentTypeError(f"expected a file that ends with one of {', '.join(_KINDS)}, got '{path}'")
+    return path
