@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from rayrml.commands import check, export_weights, run, submit
+from rayrml.commands import check, check_install, export, export_weights, predict, run, submit
 
 __all__ = ["VERBS"]
 
 VERBS: dict[str, ModuleType] = {
     "run": run,
     "check": check,
+    "predict": predict,
     "submit": submit,
+    "export": export,
     "export-weights": export_weights,
+    "check-install": check_install,
 }
