@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from rayrml.errors import ClusterError, ConfigError, DataError
 
 if TYPE_CHECKING:
+    from rayrml.exporting import export
     from rayrml.keras_weights import export_weights, load_weights
     from rayrml.launch import run
     from rayrml.network import Network, build_network
     from rayrml.plan import Plan
+    from rayrml.predicting import Predictions, predict
     from rayrml.runner import RunResult, check
 
 __version__ = "0.1.0"
@@ -22,12 +24,15 @@ __all__ = [
     "DataError",
     "Network",
     "Plan",
+    "Predictions",
     "RunResult",
     "__version__",
     "build_network",
     "check",
+    "export",
     "export_weights",
     "load_weights",
+    "predict",
     "run",
 ]
 
@@ -35,11 +40,14 @@ __all__ = [
 _HOMES = {
     "Network": "rayrml.network",
     "Plan": "rayrml.plan",
+    "Predictions": "rayrml.predicting",
     "RunResult": "rayrml.runner",
     "build_network": "rayrml.network",
     "check": "rayrml.runner",
+    "export": "rayrml.exporting",
     "export_weights": "rayrml.keras_weights",
     "load_weights": "rayrml.keras_weights",
+    "predict": "rayrml.predicting",
     "run": "rayrml.launch",
 }
 

@@ -31,6 +31,8 @@ _KINDS = {
     "rows": list,
     "seconds": float,
     "run_id": str,
+    "data": Mapping,
+    "loss": Mapping,
 }
 _STATE, _INTERRUPTED = "last_epoch.pt", "interrupted.pt"
 _NAME = re.compile(r"model_checkpoint_(\d+)\.pt")
@@ -55,6 +57,8 @@ class Checkpoint:
         run_id: which run wrote it.
         unfinished: how far the epoch after that was when the run was interrupted: `batch`, the number of batches, their
             `losses`, the `random` states of each worker, and the `layout` that all this is good for. Else empty.
+        data: how inputs become samples, as keys of the section of that name; {} if that is not known.
+        loss: the section of that name, which may prescribe values of outputs; {} if that is not known.
     """
 
     epoch: int
@@ -70,6 +74,8 @@ class Checkpoint:
     seconds: float = 0.0
     run_id: str = ""
     unfinished: dict[str, Any] = dataclasses.field(default_factory=dict)
+    data: dict[str, Any] = dataclasses.field(default_factory=dict)
+    loss: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,6 +276,21 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
         raise DataError(Problem(place, f"'{path}' is a damaged checkpoint: what it holds as {', '.join(wrong)} is not"))
     fields["network"] = _tensors(fields["network"], path, place)
     return Checkpoint(**fields)
+
+
+def whole(path: str | Path) -> Checkpoint:
+    """The checkpoint in a file that holds its network, too.
+
+    Raises:
+        ConfigError: the file holds weights alone.
+        DataError: there is no such file, or it is no checkpoint.
+    """
+    checkpoint = load(path)
+    if checkpoint.layers is None:
+        raise ConfigError(Problem(str(path), "holds no network, only weights. Expected one saved by rayrml"))
+    if not isinstance(checkpoint.layers, Mapping | list):  # a string would be another file's path
+        raise DataError(Problem(str(path), "is a damaged checkpoint: what it holds as layers is not"))
+    return checkpoint
 
 
 def found(path: str) -> Checkpoint | None:

@@ -58,7 +58,9 @@ class Data(Section):
         default=None, description="folder of the training inputs, searched recursively, or one file"
     )
     target_path: PathString | None = Field(default=None, description="folder or file of the training targets")
-    test_input_path: PathString | None = Field(default=None, description="folder or file of the test inputs")
+    test_input_path: PathString | Annotated[list[PathString], Field(min_length=1)] | None = Field(
+        default=None, description="folder or file of the test inputs, or a list of them"
+    )
     test_target_path: PathString | None = Field(default=None, description="folder or file of the test targets")
     test_output_path: PathString | None = Field(
         default=None, description="folder for the predictions `output_<epoch>.h5`"
@@ -128,6 +130,18 @@ class Data(Section):
     def skips(self) -> bool:
         """Whether samples that cannot be used are left out."""
         return self.on_bad_sample == "skip"
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The keys that say how inputs become samples, wherever they lie; {} if nothing is read."""
+        if self.inputs in (None, "pde"):
+            return {}
+        return {
+            "input_type": self.inputs,
+            "grayscale": self.one_channel("input"),
+            "input_transforms": self.transforms or self.input_transforms,
+            "slicers": self.slicers,
+        }
 
     def one_channel(self, side: Literal["input", "target"]) -> bool:
         """Whether the images of inputs or targets are read in shades of gray."""

@@ -185,6 +185,8 @@ class Keeper:
             rows=[tuple(row) for row in self._driver.unwritten()],
             seconds=trainee.seconds,
             run_id=self._job.run_id,
+            data=self._job.data.reading,
+            loss={"function": self._job.loss.name, **self._job.loss.arguments},
         )
 
 

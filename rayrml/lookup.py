@@ -114,10 +114,16 @@ def problems(
 ) -> list[Problem]:
     """Complaints of pydantic as one `Problem` for each place, with what is expected there."""
     found: dict[str, list[str]] = {}
-    for item in error.errors(include_url=False):
+    judged: set[str] = set()
+    # A value that is of the right kind for one of several, and wrong, is not of the wrong kind for the others.
+    for item in sorted(error.errors(include_url=False), key=lambda item: item["type"] != "value_error"):
         loc = _json_location(item["loc"], values, item["type"])
         keys = [str(key) or "''" for key in loc]
         where = ".".join([path, *keys] if path else keys)
+        if item["type"] == "value_error":
+            judged.add(where)
+        elif where in judged:
+            continue
         found.setdefault(where, []).append(_message(item, model, loc, takes))
     listed = [Problem(where, " or ".join(dict.fromkeys(messages))) for where, messages in found.items()]
     if len(listed) <= _MOST_PROBLEMS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,9 +14,10 @@ import numpy as np
 import ray
 from ray.actor import ActorHandle
 
+from rayrml import hdf5_files, storage
 from rayrml.assembly import SliceAssembly
 from rayrml.data.discovery import Slices
-from rayrml.errors import DataError
+from rayrml.errors import DataError, Problem
 from rayrml.hdf5_output import Hdf5Output
 from rayrml.nodes import on_node
 
@@ -170,6 +171,27 @@ class PredictionFile:
         properties.set_layout(layout)
         properties.set_obj_track_times(False)
         return properties
+
+
+def outputs(path: str | Path) -> Generator[tuple[str, np.ndarray], None, None]:
+    """The name of each sample of a file of predictions, in the file's order, and its output.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with hdf5_files.opened(storage.local_copy(path)) as file:
+            yield from _datasets(file, "")
+    except OSError as error:
+        raise DataError(Problem(str(path), f"cannot be read. {error.strerror or error}")) from None
+
+
+def _datasets(group: h5py.Group, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
+    for name, member in group.items():
+        if isinstance(member, h5py.Group):
+            yield from _datasets(member, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", member[()]
 
 
 def _links(encoding: int) -> h5py.h5p.PropLCID:

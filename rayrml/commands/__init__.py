@@ -7,16 +7,30 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from rayrml.commands import check, export_weights, listing, plot, run, schema, submit
+from rayrml.commands import (
+    check,
+    check_install,
+    export,
+    export_weights,
+    listing,
+    plot,
+    predict,
+    run,
+    schema,
+    submit,
+)
 
 __all__ = ["VERBS"]
 
 VERBS: dict[str, ModuleType] = {
     "run": run,
     "check": check,
+    "predict": predict,
     "submit": submit,
     "plot": plot,
+    "export": export,
     "export-weights": export_weights,
     "schema": schema,
     "list": listing,
+    "check-install": check_install,
 }

@@ -17,13 +17,18 @@ def add_options(verb: argparse.ArgumentParser) -> None:
     file = verb.add_mutually_exclusive_group()
     file.add_argument("file", nargs="?", metavar="FILE", help="the configuration, a JSON file")
     file.add_argument("--config", metavar="FILE", help="the same")
+    verb.add_argument("--app", help="the application, if the configuration does not name it")
+    add_settings(verb)
+
+
+def add_settings(verb: argparse.ArgumentParser) -> None:
+    """What beats a configuration, and how much is printed."""
     verb.add_argument("--num-workers", type=_num_workers, metavar="N", help="workers; MIN,MAX for elastic training")
     verb.add_argument("--use-gpu", action=argparse.BooleanOptionalAction, help="a GPU for each worker")
     verb.add_argument("--address", help="a running Ray cluster; else RAY_ADDRESS; else a private local Ray")
     verb.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="set any key, for example data.batch_size=64"
     )
-    verb.add_argument("--app", help="the application, if the configuration does not name it")
     output = verb.add_mutually_exclusive_group()
     output.add_argument("--quiet", action="store_true", help="print errors only")
     output.add_argument("--verbose", action="store_true", help="print Ray's own messages too")
@@ -47,17 +52,22 @@ def configuration(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     if path is None:
         raise ConfigError("no configuration is given. Expected `rayrml --config FILE`")
     raw = read_json(path)
+    overrides = settings(options) | ({} if options.app is None else {"app": options.app})
+    override(raw, overrides)
+    return path if os.path.isfile(path) else raw, overrides  # noqa: PTH113 (a string)
+
+
+def settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The values of dotted keys that `add_settings` lets a command line give. Raises ConfigError for what is none."""
     overrides = dict(_assignment(text) for text in options.set)
     for key, value in (
         ("ray.num_workers", options.num_workers),
         ("ray.use_gpu", options.use_gpu),
         ("ray.address", options.address),
-        ("app", options.app),
     ):
         if value is not None:
             overrides[key] = value
-    override(raw, overrides)
-    return path if os.path.isfile(path) else raw, overrides  # noqa: PTH113 (a string)
+    return overrides
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from rayrml.errors import ConfigError, Problem
-
 HELP = "write a checkpoint's weights as an HDF5 file for Keras"
 
 
@@ -17,13 +15,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> None:
     """Write the file. Raises ConfigError if the checkpoint holds no network, DataError for files."""
-    from rayrml import checkpoints
+    from rayrml.exporting import network_of
     from rayrml.keras_weights import export_weights
-    from rayrml.network import build_network
 
-    checkpoint = checkpoints.load(options.checkpoint)
-    if checkpoint.layers is None:
-        raise ConfigError(Problem(options.checkpoint, "holds no network, only weights. Expected one saved by rayrml"))
-    network = build_network(checkpoint.layers, checkpoint.input_shape)
-    checkpoints.load_into(network, checkpoint.network, options.checkpoint)
-    export_weights(network, options.file)
+    export_weights(network_of(options.checkpoint), options.file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
@@ -34,12 +35,17 @@ class Location:
     arrays: tuple[Sequence[str], ...] | None = None
 
 
-def locate(path: str, reader: Reader, part: Part, where: str) -> Location:
+def locate(path: str | Sequence[str], reader: Reader, part: Part, where: str) -> Location:
     """The files at `path`, a folder or a file; in an HDF5 file the path may go on to a group or a dataset.
+
+    The files at several paths go by their names below the folder that holds them all; each is there once.
 
     Raises:
         DataError: there is nothing of the reader's kind, or the system does not let anybody look.
     """
+    if not isinstance(path, str):
+        found = [locate(single, reader, part, where) for single in path]
+        return found[0] if len(found) == 1 else Location(_together(found, path, where))
     try:
         return _located(path, reader, part, where)
     except OSError as error:  # a name that is too long, a folder that others may not enter
@@ -58,6 +64,22 @@ def _located(path: str, reader: Reader, part: Part, where: str) -> Location:
         file, inside = found
         return Location(find_samples(file, reader.extensions, where), inside)
     return Location(find_samples(path, reader.extensions, where))
+
+
+def _together(locations: Sequence[Location], paths: Sequence[str], where: str) -> Samples:
+    """The files of several locations as those of one folder.
+
+    Raises:
+        DataError: locations that are no files of this machine, or parts of a file.
+    """
+    for location, path in zip(locations, paths, strict=True):
+        if location.inside or storage.is_uri(path):
+            message = f"'{path}' cannot be one of several. Expected files and folders of this machine, or it alone"
+            raise DataError(Problem(where, message))
+    root = os.path.commonpath([location.files.root for location in locations])
+    files = [location.files.path(i) for location in locations for i in range(len(location.files))]
+    ignored = sum((Counter(location.files.ignored) for location in locations), Counter())
+    return Samples(root, [os.path.relpath(file, root) for file in dict.fromkeys(files)], ignored=dict(ignored))
 
 
 def _file_above(path: str, extensions: Collection[str]) -> tuple[str, str] | None:

@@ -1,0 +1,23 @@
+"""`rayrml export`: write a checkpoint's network for other programs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+HELP = "write a checkpoint's network for other programs: .pt2, .onnx, .h5"
+
+
+def add(verb: argparse.ArgumentParser) -> None:
+    """The verb's options."""
+    verb.add_argument("checkpoint", metavar="CHECKPOINT", help="a file model_checkpoint_<epoch>.pt")
+    verb.add_argument("file", metavar="FILE", help="the file to write: .pt2 (torch.export), .onnx, .h5 (Keras)")
+
+
+def do(options: argparse.Namespace) -> None:
+    """Write the file and say how well it agrees. Raises what `rayrml.export` raises."""
+    from rayrml.exporting import export
+    from rayrml.run_log import displayed
+
+    worst = export(options.checkpoint, options.file)
+    sys.stdout.write(f"Saved network: {displayed(options.file)} (its outputs differ by {worst:.1g} at most)\n")

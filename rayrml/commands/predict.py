@@ -1,0 +1,32 @@
+"""`rayrml predict`: predict files with a checkpoint, without a configuration."""
+
+from __future__ import annotations
+
+import argparse
+
+from rayrml.commands.configuration import add_settings, settings
+
+HELP = "predict files with a checkpoint, without a configuration"
+
+
+def add(verb: argparse.ArgumentParser) -> None:
+    """The verb's options."""
+    verb.add_argument("inputs", nargs="+", metavar="INPUT", help="images, arrays, or folders of them")
+    verb.add_argument("--checkpoint", required=True, metavar="FILE", help="a file model_checkpoint_<epoch>.pt")
+    verb.add_argument("--output", metavar="DIR", help="folder for the predictions; else ./predictions")
+    add_settings(verb)
+
+
+def do(options: argparse.Namespace) -> None:
+    """Write the predictions and show the first classes. Raises what `rayrml.predict` raises."""
+    overrides = settings(options)
+    from rayrml.predicting import predict
+
+    predict(
+        options.checkpoint,
+        options.inputs,
+        options.output,
+        overrides=overrides,
+        quiet=options.quiet,
+        verbose=options.verbose,
+    )

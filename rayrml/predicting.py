@@ -1,0 +1,143 @@
+"""Prediction with a checkpoint and nothing else: it knows its network, and how inputs become samples."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rayrml import checkpoints, storage
+from rayrml.checkpoints import Checkpoint
+from rayrml.classification import Classified, Classifier, classifier, write
+from rayrml.config import override
+from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.launch import run
+from rayrml.predictions import outputs
+from rayrml.run_log import RunLog, displayed, table
+
+OUTPUT = "predictions"  # folder for the files, if none is named
+TABLE, ASSEMBLED = "predictions.csv", "assembled.h5"
+MOST_SHOWN = 20  # rows on the screen
+_READING = ("input_type", "grayscale", "input_transforms", "slicers")
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """What `predict` found and wrote.
+
+    Attributes:
+        count: samples that have a prediction.
+        files: paths of the HDF5 files: one dataset for each sample, then, for networks that take slices, what they were
+            put together to.
+        table: path of the table of classes, None for networks that tell none apart.
+        rows: its rows.
+        skipped: samples that could not be read and were left out.
+    """
+
+    count: int
+    files: tuple[str, ...]
+    table: str | None
+    rows: tuple[Classified, ...]
+    skipped: int
+
+
+def predict(
+    checkpoint: str | Path,
+    inputs: str | Path | Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    quiet: bool = False,
+    verbose: bool = False,
+) -> Predictions:
+    """Predict as a configuration without targets would, with what a checkpoint knows of its training.
+
+    The samples' outputs are in `output_1.h5`, and for networks that tell classes apart `predictions.csv` has the most
+    probable classes. Probabilities are right whether the network ends with softmax, log-softmax, a sigmoid or none of
+    them; see `classification.classifier`.
+
+    Args:
+        checkpoint: a file `model_checkpoint_<epoch>.pt`.
+        inputs: a file or a folder, or several.
+        output: folder for the files; else `predictions`.
+        overrides: values for dotted keys of the configuration, such as `{"data.grayscale": True}`.
+        quiet: print nothing.
+        verbose: let Ray print what it likes to.
+
+    Raises:
+        ConfigError: the checkpoint does not know enough, or an override is wrong.
+        DataError: files that are missing, cannot be read or cannot be written.
+        ClusterError: Ray cannot do what is asked for.
+    """
+    paths = [str(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    folder = storage.absolute(str(OUTPUT if output is None else output))
+    kept = checkpoints.whole(checkpoint)
+    config = override(_configuration(kept, str(checkpoint), paths, overrides or {}), overrides or {})
+    nn = config["neural_network"]
+    nn["data"].setdefault("test_output_path", folder)
+    if nn["data"].get("slicers"):
+        nn["data"].setdefault("hdf5_outfile", storage.join(folder, ASSEMBLED))
+    result = run(config, quiet=quiet, verbose=verbose)
+    log = RunLog(quiet=quiet)
+    path = storage.join(nn["data"]["test_output_path"], TABLE)
+    rows = _classify(result.predictions[0], classifier(nn["layers"], nn.get("loss"), result.classes), path, log)
+    _show(rows, log)
+    return Predictions(
+        count=int(result.metrics["num_predictions"]),
+        files=tuple(result.predictions),
+        table=path if rows else None,
+        rows=rows,
+        skipped=sum(result.skipped.values()),
+    )
+
+
+def _configuration(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration that a checkpoint and the paths of inputs stand for.
+
+    Raises:
+        ConfigError: the checkpoint does not say how inputs become samples, and neither do the `overrides`.
+    """
+    # Other keys could name files that nobody has asked to be read or written.
+    data = {key: kept.data[key] for key in _READING if key in kept.data}
+    if not data and not any("data." in key for key in overrides):
+        message = (
+            "does not say how its inputs are read (it is of an older version, or they were computed). Expected "
+            "`--set data.input_type=images`, and so on for what differs from the defaults, `--set data.grayscale=true`"
+        )
+        raise ConfigError(Problem(path, message))
+    data = {"input_type": "images", **data, "test_input_path": list(inputs)}
+    loss = {"loss": dict(kept.loss)} if kept.loss else {}
+    return {"neural_network": {"layers": kept.layers, "checkpoints": {"load": path}, "data": data, **loss}}
+
+
+def _classify(file: str, classes: Classifier, path: str, log: RunLog) -> tuple[Classified, ...]:
+    """Write the table of the classes that outputs stand for, and give its rows; () if they stand for none."""
+    with contextlib.closing(outputs(file)) as found:
+        first = next(found, None)
+        if first is None or not classes.applies(first[1].shape):
+            return ()
+        if _exists(path):
+            log.line(f"Replacing a file of an earlier run: {displayed(path)}")
+        return tuple(write(path, (classes.classified(*pair) for pair in itertools.chain([first], found))))
+
+
+def _exists(path: str) -> bool:
+    try:
+        return storage.exists(path)
+    except OSError as error:
+        raise DataError(Problem(path, f"cannot be looked at. {error.strerror}")) from None
+
+
+def _show(rows: Sequence[Classified], log: RunLog) -> None:
+    """Print the first of the rows, and how many more there are."""
+    if not rows:
+        return  # the line with the HDF5 file's name is there already
+    shown = [(row.path, row.classes[0], f"{row.probabilities[0]:.3f}") for row in rows[:MOST_SHOWN]]
+    log.line("")
+    for line in table(shown, ("Path", "Class", "Probability")):
+        log.line(line)
+    if len(rows) > MOST_SHOWN:
+        log.line(f"and {len(rows) - MOST_SHOWN} more")
