@@ -187,11 +187,14 @@ def test_an_interrupted_run_ends_without_a_traceback_and_goes_on_later(config, t
 
 
 @pytest.mark.ray
-def test_a_terminal_gets_a_live_line_that_is_gone_at_the_end(config, tmp_path):
-    command = [sys.executable, "-m", "rayrml", str(config), "--set", "num_epochs=8", "--set", "data.batch_size=1"]
+def test_a_terminal_gets_a_live_line_that_is_gone_at_the_end(config, tmp_path, write_digits):
+    # An epoch must take longer than a quarter of a second, which is how often the line is written.
+    write_digits(tmp_path / "many", "training", (3, 5), 500)
+    many = ["--set", f"data.input_path={tmp_path / 'many'}", "--set", "data.batch_size=1", "--set", "num_epochs=3"]
+    command = [sys.executable, "-m", "rayrml", str(config), *many]
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"TERM": "xterm", "NO_COLOR": "1"}
     shown = _on_terminal(command, tmp_path, environment, columns=100)
-    assert re.search(r"Epoch \d+/8 .* loss \d\.\d{4}  .*left  .*samples/s", shown)
+    assert re.search(r"Epoch \d/3 .* loss \d\.\d{4}  .*left  .*samples/s", shown)
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown), "colours"
     end = shown[shown.rindex("All done") :]
     assert "Epoch" not in end
