@@ -35,6 +35,11 @@ start_head() {
     _start --head --port="$ray_port" --num-cpus="${1:-1}" \
         --dashboard-host=127.0.0.1 --dashboard-port="$dashboard_port" --metrics-export-port="$metrics_port"
     until curl --silent --fail --output /dev/null -H "Authorization: Bearer $RAY_AUTH_TOKEN" "$DASHBOARD/api/version"; do
+        if ! kill -0 "${node_processes[0]}" 2> /dev/null; then
+            echo "The head did not start:" >&2
+            cat "$ray_folder/nodes.log" >&2
+            return 1
+        fi
         sleep 1
     done
     echo "The head is up, with the dashboard at $DASHBOARD"
