@@ -10,6 +10,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from rayrml.json_values import read_json
 DASHBOARD = "http://127.0.0.1:8265"
 # Who stops a job waits three seconds until it kills it; a step, a checkpoint and the end of Ray may take more.
 _VARIABLES = {"PYTHONUNBUFFERED": "1", "RAY_JOB_STOP_WAIT_TIME_S": "20"}
+_PATIENCE = 60.0  # seconds until a cluster takes a job
 _LOGGERS = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 _ENDED = {JobStatus.STOPPED: 130, JobStatus.FAILED: 1, JobStatus.SUCCEEDED: 0}
 
@@ -65,7 +67,8 @@ def submit(
     name = Path(config).name if isinstance(config, str | Path) else "run.json"
     with tempfile.TemporaryDirectory(prefix="rayrml-job-") as folder:
         pack(parsed, Path(folder), name)
-        job = client.submit_job(
+        job = _sent(
+            client,
             entrypoint=shlex.join(["rayrml", "run", name, *options]),
             runtime_env={"working_dir": folder, "env_vars": _VARIABLES},
             metadata={"name": Path(name).stem},
@@ -110,6 +113,22 @@ def _client(address: str) -> JobSubmissionClient:
         if "uthentic" in str(error) or "401" in str(error):
             hint = ". The cluster asks for a token: export RAY_AUTH_MODE=token, with the token in ~/.ray/auth_token"
         raise ClusterError(f"cannot reach the jobs of the cluster at {address}. {reason}{hint}") from None
+
+
+def _sent(client: JobSubmissionClient, **job: Any) -> str:
+    """The name of a job that is sent; a cluster that has just started needs a moment until it takes one.
+
+    Raises:
+        ClusterError: the cluster does not take it.
+    """
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return client.submit_job(**job)
+        except RuntimeError as error:
+            if "try again later" not in str(error) or time.monotonic() > end:
+                raise ClusterError(f"the cluster does not take the job. {str(error).splitlines()[0]}") from None
+        time.sleep(1)
 
 
 async def _follow(client: JobSubmissionClient, job: str) -> None:
