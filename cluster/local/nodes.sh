@@ -24,7 +24,8 @@ export METRICS="http://127.0.0.1:$metrics_port/metrics"
 # Each runs in the background, as the first of a group of processes of its own.
 _start() {
     setsid ray start --block --node-ip-address=127.0.0.1 --temp-dir="$ray_folder/$nodes_started" --disable-usage-stats \
-        --object-store-memory=200000000 --min-worker-port=0 --max-worker-port=0 "$@" \
+        --object-store-memory=200000000 --min-worker-port=0 --max-worker-port=0 \
+        --dashboard-agent-listen-port=0 "$@" \
         >> "$ray_folder/nodes.log" 2>&1 &
     node_processes+=("$!")
     disown "$!" # or bash tells of its end
@@ -46,7 +47,7 @@ start_head() {
 }
 
 start_node() {
-    _start --address="127.0.0.1:$ray_port" --num-cpus="${1:-1}" --dashboard-agent-listen-port=0
+    _start --address="127.0.0.1:$ray_port" --num-cpus="${1:-1}"
     echo "Node $((${#node_processes[@]} - 1)) is starting"
 }
 
