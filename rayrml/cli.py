@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.leave:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _end_at_once)
+        atexit.register(_ignore_signals)  # the last of all that is done at the end
     try:
         return VERBS[options.verb].do(options) or 0
     except (Exception, KeyboardInterrupt) as error:
@@ -56,6 +58,12 @@ def _report(error: BaseException) -> int:
 def _end_at_once(number: int, frame: FrameType | None) -> None:
     """What a signal does before a run begins and when it is over: nothing is under way, and nobody is to wait."""
     os._exit(_INTERRUPTED)
+
+
+def _ignore_signals() -> None:
+    """Let no signal change the exit code of a process that is over: Python gives its handlers up before it ends."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _leave(error: BaseException) -> None:

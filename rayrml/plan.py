@@ -88,7 +88,7 @@ def prepare(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]
     try:
         return _prepared(raw, overrides, stem)
     except (ConfigError, DataError) as error:
-        if isinstance(config, Mapping):
+        if not isinstance(config, str | Path):
             raise
         raise type(error)(*located(error.problems, config, overrides)) from None
 
