@@ -67,12 +67,9 @@ def submit(
     name = Path(config).name if isinstance(config, str | Path) else "run.json"
     with tempfile.TemporaryDirectory(prefix="rayrml-job-") as folder:
         pack(parsed, Path(folder), name)
-        job = _sent(
-            client,
-            entrypoint=shlex.join(["rayrml", "run", name, *options]),
-            runtime_env={"working_dir": folder, "env_vars": _VARIABLES},
-            metadata={"name": Path(name).stem},
-        )
+        command = shlex.join(["rayrml", "run", name, *options])
+        environment = {"working_dir": folder, "env_vars": _VARIABLES}
+        job = _sent(client, entrypoint=command, runtime_env=environment, metadata={"name": Path(name).stem})
     say(f"Job {job} at {place}")
     if not follow:
         return 0
