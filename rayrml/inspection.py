@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ def image_sizes(plan: Plan) -> Iterator[str]:
             sizes = _sizes(side)
             if len(sizes):
                 changed = sizes.min(0).tolist() != sizes.max(0).tolist() or tuple(sizes[0]) != side.shape[1:]
-                rows.append((name, *_extremes(sizes), str(len(sizes)), _times(side.shape[1:]) if changed else "no"))
+                rows.append((name, *_extremes(sizes), str(len(sizes)), times(side.shape[1:]) if changed else "no"))
                 if not _fits(side, sizes, transforms.input if kind == "input" else transforms.target):
                     warnings.append(f"Warning: {name} have different sizes. {RESIZE_HINT}")
     if rows:
@@ -87,10 +87,11 @@ def _fits(side: Side, sizes: np.ndarray, operations: ImageOperations) -> bool:
 
 
 def _extremes(sizes: np.ndarray) -> tuple[str, str]:
-    return _times(sizes.min(0).tolist()), _times(sizes.max(0).tolist())
+    return times(sizes.min(0).tolist()), times(sizes.max(0).tolist())
 
 
-def _times(size: tuple[int, ...] | list[int]) -> str:
+def times(size: Sequence[int]) -> str:
+    """Sizes as people write them: `28 x 28`."""
     return " x ".join(map(str, size))
 
 

@@ -95,7 +95,7 @@ class LogFile:
             self._end = place
 
     def _explaining(self) -> contextlib.AbstractContextManager[None]:
-        return _explaining(self.path)
+        return explaining(self.path)
 
 
 def set_aside(paths: Sequence[str]) -> list[str]:
@@ -109,7 +109,7 @@ def set_aside(paths: Sequence[str]) -> list[str]:
         kept = {path: storage.marked(path, f".{number}") for path in filled}
         if not any(storage.exists(storage.marked(path, f".{number}")) for path in paths):
             for path, other in kept.items():
-                with _explaining(path):
+                with explaining(path):
                     storage.move(path, other)
             return list(kept.values())
     return []
@@ -122,13 +122,14 @@ def _place(line: str, count: int) -> tuple[int, ...] | None:
 
 
 def _holds_something(path: str) -> bool:
-    with _explaining(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    with explaining(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return bool(storage.read(path))
     return False
 
 
 @contextlib.contextmanager
-def _explaining(path: str) -> Iterator[None]:
+def explaining(path: str) -> Iterator[None]:
+    """Trouble with writing the file as DataError."""
     try:
         yield
     except OSError as error:

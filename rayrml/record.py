@@ -14,6 +14,7 @@ import torch
 
 from rayrml import history, storage
 from rayrml.errors import DataError, Problem
+from rayrml.log_files import explaining
 from rayrml.messages import EpochDone, Evaluated, Message, Started
 from rayrml.metrics import confusion
 
@@ -115,10 +116,8 @@ def class_names(classes: Sequence[str], count: int) -> list[str]:
 
 def write(path: str, content: bytes) -> None:
     """Put a file in its place. Raises DataError if that fails."""
-    try:
+    with explaining(path):
         storage.write(path, content)
-    except OSError as error:
-        raise DataError(Problem(path, f"cannot be written. {error.strerror}")) from None
 
 
 def remove(path: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from rayrml import inspection
@@ -96,7 +95,7 @@ def _data(log: RunLog, plan: Plan, source: Source, num_workers: int) -> None:
             "Type": data.inputs,
             "Location": displayed(_location(samples)) if samples.root else None,
             **{
-                f"Slicer '{part.name}'": f"{len(part.grid)} slices of {_times(part.grid.shape)}"
+                f"Slicer '{part.name}'": f"{len(part.grid)} slices of {inspection.times(part.grid.shape)}"
                 for part in samples.slices
             },
             "Number of samples": len(samples),
@@ -127,10 +126,6 @@ def _memory(source: Source, num_workers: int) -> str:
     size = source.bytes_per_sample * len(source.samples)
     each = f" ({human_bytes(size // num_workers)} in each worker)" if num_workers > 1 else ""
     return human_bytes(size) + each
-
-
-def _times(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))
 
 
 def _location(samples: Samples) -> str:

@@ -27,15 +27,13 @@ def add(verb: argparse.ArgumentParser) -> None:
 def do(options: argparse.Namespace) -> None:
     """Draw the runs, and print a line for each. Raises DataError for what is no run, and for files."""
     from rayrml import history, plots, storage
-    from rayrml.errors import DataError, Problem
+    from rayrml.log_files import explaining
     from rayrml.run_log import displayed, table
 
     runs = history.read(options.runs)
     content, _ = plots.rendered(plots.comparison(runs), Path(options.output).suffix[1:].lower())
-    try:
+    with explaining(options.output):
         storage.write(options.output, content)
-    except OSError as error:
-        raise DataError(Problem(options.output, f"cannot be written. {error.strerror}")) from None
     for line in table(map(_row, runs), ("Run", "Epochs", "Best epoch", "Best metric", "Last loss")):
         sys.stdout.write(f"{line}\n")
     sys.stdout.write(f"Saved plot: {displayed(options.output)}\n")
