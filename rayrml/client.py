@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _SECONDS_BETWEEN_LOOKS = 0.25
 _PATIENCE = 30.0  # seconds for an orderly end
+_TRIES = 3  # to be let in: the process that Ray starts for each client now and then ends at once on a crowded head
 
 
 def run(config: Config, carry_out: Callable[..., RunResult], **options: Any) -> RunResult:
@@ -78,15 +79,24 @@ def applies(address: str | None) -> bool:
 def _connected(address: str | None) -> Any:
     ours = not ray.is_initialized()
     if ours:
-        try:
-            ray.init(address=address or os.environ.get("RAY_ADDRESS"), log_to_driver=False)
-        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-            raise ClusterError(f"cannot reach the cluster at {address}. {str(error).strip().splitlines()[0]}") from None
+        _connect(address or os.environ.get("RAY_ADDRESS") or "")
     try:
         yield
     finally:
         if ours:
             ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            ray.init(address=address, log_to_driver=False)
+        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+            if isinstance(error, ConnectionAbortedError) and tries_left:
+                continue
+            raise ClusterError(f"cannot reach the cluster at {address}. {str(error).strip().splitlines()[0]}") from None
+        else:
+            return
 
 
 def _show(screen: Any) -> None:

@@ -80,6 +80,11 @@ class Cluster:
         self._commands.append(command)
         return command
 
+    def logs(self, pattern):
+        """What Ray itself has written to such files, for the message of a test that fails."""
+        files = sorted(Path(self._folder).glob(f"*/session_*/logs/{pattern}"))
+        return "".join(f"== {file.name}\n{file.read_text(errors='replace')[-4000:]}\n" for file in files)
+
     def close(self):
         """End everything at once."""
         for process in (*(command.process for command in self._commands), *self._nodes):
