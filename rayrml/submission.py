@@ -27,7 +27,11 @@ DASHBOARD = "http://127.0.0.1:8265"
 # Who stops a job waits three seconds until it kills it; a step, a checkpoint and the end of Ray may take more.
 _VARIABLES = {"PYTHONUNBUFFERED": "1", "RAY_JOB_STOP_WAIT_TIME_S": "20"}
 _PATIENCE = 60.0  # seconds until a cluster takes a job
-_LOGGERS = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
+_LOGGERS = (
+    "ray._private.runtime_env.packaging",
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+)
 _ENDED = {JobStatus.STOPPED: 130, JobStatus.FAILED: 1, JobStatus.SUCCEEDED: 0}
 
 

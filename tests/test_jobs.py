@@ -74,6 +74,7 @@ def test_a_job_is_sent_followed_and_measured(cluster, folder):
         time.sleep(1)
     assert job.wait(300) == 0, job.text
     assert_whole_logs(folder / "out", 20)
+    assert job.lines[0].startswith("Job ")
     assert "\r" not in job.text and "\x1b" not in job.text
     assert job.text.count("All done (return value = 0).") == 1
     with h5py.File(folder / "out" / "predictions" / "output_20.h5") as file:
