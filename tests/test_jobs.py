@@ -204,6 +204,16 @@ def test_a_run_through_rays_client_is_carried_out_on_the_cluster_and_shown_here(
     assert command.text.count("Eval  Epoch [ 2/ 2]") == 1
 
 
+def test_an_installation_is_checked_as_a_job_on_all_machines(cluster, tmp_path):
+    job = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", cluster.dashboard, "--"]
+    check = [sys.executable, "-m", "rayrml", "check-install", "--folder", str(tmp_path), "--num-workers", "2"]
+    command = cluster.run([*job, *check], tmp_path)
+    assert command.wait(300) == 0, command.text
+    assert len(re.findall(r"\* Machine .*\(for Ray: 1 CPU, 0 GPU\)", command.text)) == 2
+    assert "rayrml works here." in command.text
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_hundred_thousand_images_have_one_prediction_each(cluster, folder, tmp_path, digits):
     """Of two machines; each image's prediction is that of its content, under its name."""
     images, _ = digits["testing"]
