@@ -14,8 +14,9 @@ import ray
 import ray.exceptions
 
 from rayrml import storage
+from rayrml.cluster import unreachable
 from rayrml.config import Config
-from rayrml.errors import ClusterError, RayrmlError
+from rayrml.errors import RayrmlError
 from rayrml.json_values import read_json
 from rayrml.nodes import heads, on_node
 
@@ -76,12 +77,12 @@ def applies(address: str | None) -> bool:
 
 @contextlib.contextmanager
 def _connected(address: str | None) -> Any:
-    ours = not ray.is_initialized()
+    ours, address = not ray.is_initialized(), address or os.environ.get("RAY_ADDRESS")
     if ours:
         try:
-            ray.init(address=address or os.environ.get("RAY_ADDRESS"), log_to_driver=False)
+            ray.init(address=address, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-            raise ClusterError(f"cannot reach the cluster at {address}. {str(error).strip().splitlines()[0]}") from None
+            raise unreachable(address, error) from None
     try:
         yield
     finally:
