@@ -75,7 +75,7 @@ class SliceAssembly:
             byte, bit = divmod(i, 8)
             if self._seen[number][byte] >> bit & 1:
                 raise ValueError(f"slice {i} of '{self._parts[number].name}' is written a second time")
-            with self._final.explaining():
+            with self._final.writing():
                 self._add(number, region, values)
                 self._seen[number][byte] |= 1 << bit
                 self._num_missing[number] -= 1
@@ -90,7 +90,7 @@ class SliceAssembly:
             DataError: the file cannot be written.
         """
         if self._partial and self._num_channels is not None:
-            with self._final.explaining():
+            with self._final.writing():
                 for number in np.flatnonzero(self._num_missing).tolist():
                     self._dataset(number)  # also for a part of which there is no slice at all
                     self._finish(number)

@@ -176,7 +176,7 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove a checkpoint, if it is there. Raises DataError if that fails."""
+    """Remove a checkpoint or a file beside one, if it is there. Raises DataError if that fails."""
     try:
         storage.remove(path)
     except OSError as error:

@@ -14,8 +14,9 @@ import ray
 import ray.exceptions
 
 from rayrml import storage
+from rayrml.cluster import unreachable
 from rayrml.config import Config
-from rayrml.errors import ClusterError, RayrmlError
+from rayrml.errors import RayrmlError
 from rayrml.json_values import read_json
 from rayrml.nodes import heads, on_node
 
@@ -77,9 +78,9 @@ def applies(address: str | None) -> bool:
 
 @contextlib.contextmanager
 def _connected(address: str | None) -> Any:
-    ours = not ray.is_initialized()
+    ours, address = not ray.is_initialized(), address or os.environ.get("RAY_ADDRESS")
     if ours:
-        _connect(address or os.environ.get("RAY_ADDRESS") or "")
+        _connect(address)
     try:
         yield
     finally:
@@ -87,14 +88,14 @@ def _connected(address: str | None) -> Any:
             ray.shutdown()
 
 
-def _connect(address: str) -> None:
+def _connect(address: str | None) -> None:
     for tries_left in reversed(range(_TRIES)):
         try:
             ray.init(address=address, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             if isinstance(error, ConnectionAbortedError) and tries_left:
                 continue
-            raise ClusterError(f"cannot reach the cluster at {address}. {str(error).strip().splitlines()[0]}") from None
+            raise unreachable(address, error) from None
         else:
             return
 

@@ -242,9 +242,14 @@ def _initialize(address: str | None, verbose: bool) -> None:
             runtime_env=None if verbose else {"env_vars": _QUIET},
         )
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        place = f"the cluster at {address}" if address else "a private local Ray"
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ClusterError(f"cannot start or reach {place}. {reason}{_token_hint(address)}") from None
+        raise unreachable(address, error) from None
+
+
+def unreachable(address: str | None, error: Exception) -> ClusterError:
+    """What to tell of a Ray that cannot be connected to, or started where there is no address."""
+    place = f"the cluster at {address}" if address else "a private local Ray"
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return ClusterError(f"cannot start or reach {place}. {reason}{_token_hint(address)}")
 
 
 @contextlib.contextmanager

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, NamedTuple
 
 import h5py
 import h5py.h5pl
@@ -20,6 +21,9 @@ from rayrml.archives import check_memory
 from rayrml.errors import DataError, Problem
 
 _MOST_LINKS = 16
+_MOST_VIEWS = 8  # of one another: HDF5 calls itself for each, and ends the process where that has no end
+_MOST_SOURCES = 100_000
+_MEMORY_BYTES = 2**16  # by which a file in memory would grow
 _OTHERS = "Other files are not read"
 # The filters that come with HDF5 and h5py, by their registered numbers.
 _FILTERS = {
@@ -33,13 +37,41 @@ _FILTERS = {
 }
 
 
+class _Reach(NamedTuple):
+    """What HDF5 reads for one dataset: how many views of one another, and how many datasets, with itself."""
+
+    views: int
+    datasets: int
+
+
 @contextlib.contextmanager
-def opened(file: str | Path | IO[bytes]) -> Iterator[h5py.File]:
+def opened(path: str | Path) -> Iterator[h5py.File]:
     """The file, open for reading. Raises what h5py raises of files that are none."""
-    while h5py.h5pl.size():  # where HDF5 looks for plugins: filters, also those of a group's own links
-        h5py.h5pl.remove(0)
-    with h5py.File(file, "r", **({} if hasattr(file, "read") else {"locking": False})) as found:
+    _forget_plugins()
+    with h5py.File(path, "r", locking=False) as found:
         yield found
+
+
+@contextlib.contextmanager
+def opened_in_memory(content: bytes, name: str) -> Iterator[h5py.File]:
+    """The file of that content, open for reading; it goes by `name`, which no other content has at the same time.
+
+    HDF5 gets a copy of its own. It must not read by a Python object: what that does not fill stays as the memory was,
+    and whatever Python does meanwhile, such as closing datasets that nobody needs, HDF5 does not expect.
+    """
+    _forget_plugins()
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_fapl_core(_MEMORY_BYTES, False)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    access.set_file_image(content)
+    with h5py.File(h5py.h5f.open(os.fsencode(name), h5py.h5f.ACC_RDONLY, fapl=access)) as found:
+        yield found
+
+
+def _forget_plugins() -> None:
+    """Empty the list of folders where HDF5 looks for plugins: filters, also those of a group's own links."""
+    while h5py.h5pl.size():
+        h5py.h5pl.remove(0)
 
 
 def member(group: h5py.Group, name: str, place: str) -> h5py.Group | h5py.Dataset | None:
@@ -74,13 +106,20 @@ def _walk(group: h5py.Group, name: str, place: str, links: list[int]) -> h5py.Gr
 
 
 def check(dataset: h5py.Dataset, place: str) -> None:
-    """Raise DataError unless all values lie in the dataset's file, packed as HDF5 itself packs; `place` names it."""
-    _check(dataset, place, set())
+    """Raise DataError unless all values lie in the dataset's file, packed as HDF5 itself packs; `place` names it.
+
+    Until this was called, not even the shape of a virtual dataset is to be asked for: HDF5 may look for it in others.
+    """
+    _check(dataset, place, (), {})
 
 
-def _check(dataset: h5py.Dataset, place: str, seen: set[str]) -> None:
+def _check(
+    dataset: h5py.Dataset, place: str, views: tuple[h5py.Dataset, ...], known: dict[h5py.Dataset, _Reach]
+) -> _Reach:
+    """Check a dataset that is read for the sake of `views`, one for the other; gives what is read for its own sake."""
     creation: Any = dataset.id.get_create_plist()
-    if creation.get_layout() != h5py.h5d.VIRTUAL and creation.get_external_count():
+    virtual = creation.get_layout() == h5py.h5d.VIRTUAL
+    if not virtual and creation.get_external_count():
         outside = creation.get_external(0)[0]
         shown = outside.decode(errors="backslashreplace") if isinstance(outside, bytes) else outside
         raise DataError(Problem(place, f"has its values in '{shown}'. {_OTHERS}"))
@@ -90,21 +129,48 @@ def _check(dataset: h5py.Dataset, place: str, seen: set[str]) -> None:
             shown = f"'{label.decode(errors='backslashreplace')}', " if label else ""
             message = f"is packed by the filter {shown}number {number}, which is not known"
             raise DataError(Problem(place, f"{message}. Expected gzip, lzf, szip or none"))
-    if dataset.is_virtual:
-        _check_sources(dataset, place, seen)
+    if not virtual:
+        return _Reach(0, 1)
+    if dataset in views:
+        raise DataError(Problem(place, "is a virtual dataset that leads to itself"))
+    if dataset not in known and len(views) < _MOST_VIEWS:
+        known[dataset] = _sources(dataset, place, (*views, dataset), known)
+    if len(views) + (known[dataset].views if dataset in known else 1) > _MOST_VIEWS:
+        raise DataError(Problem(place, f"is a virtual dataset of virtual ones, more than {_MOST_VIEWS} of one another"))
+    return known[dataset]
 
 
-def _check_sources(dataset: h5py.Dataset, place: str, seen: set[str]) -> None:
-    for source in dataset.virtual_sources():
-        if source.file_name != ".":
-            raise DataError(Problem(place, f"has its values in '{source.file_name}'. {_OTHERS}"))
-        if source.dset_name in seen:
-            continue
-        seen.add(source.dset_name)
-        found = member(dataset.file, source.dset_name, place)
-        if not isinstance(found, h5py.Dataset):
-            raise DataError(Problem(place, f"has its values in '{source.dset_name}', which is not there"))
-        _check(found, place, seen)
+def _sources(
+    dataset: h5py.Dataset, place: str, views: tuple[h5py.Dataset, ...], known: dict[h5py.Dataset, _Reach]
+) -> _Reach:
+    """Check the sources of a virtual dataset, the last of `views`."""
+    creation: Any = dataset.id.get_create_plist()
+    reaches: dict[str, _Reach] = {}
+    deepest, count = 0, 1
+    for i in range(creation.get_virtual_count()):
+        file, name = creation.get_virtual_filename(i), creation.get_virtual_dsetname(i)
+        if file != ".":
+            raise DataError(Problem(place, f"has its values in '{file}'. {_OTHERS}"))
+        if name not in reaches:
+            reaches[name] = _check(_source(dataset, name, place), place, views, known)
+        deepest, count = max(deepest, reaches[name].views), count + reaches[name].datasets
+        if count > _MOST_SOURCES:
+            raise DataError(Problem(place, f"is a virtual dataset of more than {_MOST_SOURCES} others"))
+    return _Reach(deepest + 1, count)
+
+
+def _source(dataset: h5py.Dataset, name: str, place: str) -> h5py.Dataset:
+    if "%" in name:  # HDF5 would read other names into it
+        raise DataError(Problem(place, f"has its values in '{name}', a pattern of names. Patterns are not read"))
+    found = member(dataset.file, name, place)
+    if not isinstance(found, h5py.Dataset):
+        raise DataError(Problem(place, f"has its values in '{name}', which is not there"))
+    return found
+
+
+def has_shape(dataset: h5py.Dataset) -> bool:
+    """Whether a dataset is an array of any size, which HDF5's empty ones are not; it need not be checked before."""
+    return dataset.is_virtual or dataset.shape is not None
 
 
 def values(dataset: h5py.Dataset, place: str) -> np.ndarray:

@@ -73,7 +73,7 @@ def _sizes(side: Side) -> np.ndarray:
     if side.decoding.reader.name != "images" or storage.is_uri(samples.root):
         return np.empty((0, 2), int)
     found: list[tuple[int, int]] = []
-    for index in np.unique(np.linspace(0, len(samples) - 1, min(len(samples), _MOST_FILES)).astype(int)):
+    for index in samples.spread(_MOST_FILES):
         try:
             found.append(image_size(samples.path(index)))
         except DataError:

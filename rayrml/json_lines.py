@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rayrml import storage
@@ -75,19 +75,55 @@ def located(problems: Iterable[Problem], path: str | Path, replaced: Iterable[st
 
     What the command line has set, the dotted keys `replaced`, has none, nor has what is wrong elsewhere.
     """
-    try:
-        lines = lines_of(storage.read(path).decode("utf-8-sig"))
-    except (OSError, ValueError):  # it was there a moment ago
-        return list(problems)
+    lines = _lines_of_file(path)
     known = [key if key.split(".")[0] in ("neural_network", "ray") else f"neural_network.{key}" for key in replaced]
     return [_located(problem, str(path), lines, known) for problem in problems]
 
 
-def _located(problem: Problem, path: str, lines: dict[str, int], replaced: Iterable[str]) -> Problem:
-    place = re.sub(r"\[(\d+)\]", r".\1", problem.where)
-    place = f"neural_network.{place}" if place.split(".")[0] == "layers" else place
-    if any(place == key or place.startswith(f"{key}.") for key in replaced):
+def located_in_network(problems: Iterable[Problem], path: str | Path) -> list[Problem]:
+    """The problems of a network that a file holds, with their lines and JSON paths in it, as `located` does it.
+
+    They are those whose places begin with `layers`, which stands for what the file holds; others stay as they are.
+    """
+    listed = list(problems)
+    inside = [re.match(r"layers(\W|$)", problem.where) is not None for problem in listed]
+    lines = _lines_of_file(path) if any(inside) else {}
+    return [
+        _located_in_network(problem, str(path), lines) if here else problem
+        for problem, here in zip(listed, inside, strict=True)
+    ]
+
+
+def _lines_of_file(path: str | Path) -> dict[str, int]:
+    try:
+        return lines_of(storage.read(path).decode("utf-8-sig"))
+    except (OSError, ValueError):  # it was there a moment ago
+        return {}
+
+
+def _located(problem: Problem, path: str, lines: Mapping[str, int], replaced: Iterable[str]) -> Problem:
+    place = _dotted(problem.where)
+    if problem.line or any(place == key or place.startswith(f"{key}.") for key in replaced):
         return problem
+    line = _line(place, lines)
+    return problem if line is None else dataclasses.replace(problem, line=f"{path}:{line}")
+
+
+def _located_in_network(problem: Problem, path: str, lines: Mapping[str, int]) -> Problem:
+    """The file's line, or the file where none is known; a list of layers without more is still called `layers`."""
+    if problem.where == "layers":
+        return dataclasses.replace(problem, where=path)
+    line = _line(_dotted(problem.where.removeprefix("layers")).removeprefix("."), lines)
+    where = problem.where.removeprefix("layers.")
+    return dataclasses.replace(problem, where=where, line=path if line is None else f"{path}:{line}")
+
+
+def _dotted(place: str) -> str:
+    return re.sub(r"\[(\d+)\]", r".\1", place)
+
+
+def _line(place: str, lines: Mapping[str, int]) -> int | None:
+    """The line of a place, or of the nearest one around it that is in the file."""
     while place not in lines and "." in place:
         place = place.rpartition(".")[0]
-    return dataclasses.replace(problem, line=f"{path}:{lines[place]}") if place in lines else problem
+    return lines.get(place)

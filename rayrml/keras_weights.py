@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import re
 import zipfile
 import zlib
@@ -93,7 +92,7 @@ def export_weights(network: Network, path: str | Path) -> None:
     """
     output = Hdf5Output(path)
     try:
-        with output.explaining():
+        with output.writing():
             _write(output.hdf5, network)
         output.close()
     finally:
@@ -107,8 +106,8 @@ def _read(path: str | Path, graph: Graph, place: str) -> tuple[list[_Stored], bo
         if zipfile.is_zipfile(local):
             with zipfile.ZipFile(local) as archive:
                 graph = graphs.read(decode(_unpacked(archive, "config.json", path), f"{path}: config.json"), str(path))
-                content = io.BytesIO(_unpacked(archive, "model.weights.h5", path))
-                with hdf5_files.opened(content) as file:
+                content = _unpacked(archive, "model.weights.h5", path)
+                with hdf5_files.opened_in_memory(content, f"{path}: model.weights.h5") as file:
                     return list(_keras_3_groups(file, graph, ())), False
         with hdf5_files.opened(local) as file:
             if any(name in file for name in _CONTAINERS) and "layer_names" not in file.attrs:

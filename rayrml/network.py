@@ -13,6 +13,7 @@ from rayrml import graph as graphs
 from rayrml import layers as tables
 from rayrml.errors import ConfigError, Problem
 from rayrml.graph import Graph
+from rayrml.json_lines import located_in_network
 from rayrml.json_values import read_json
 from rayrml.layers.activations import linear, relu
 from rayrml.layers.convolution import Convolution
@@ -195,9 +196,13 @@ def build_network(
         ConfigError: everything that is wrong with the JSON, each with its place.
         DataError: the file cannot be read.
     """
-    if isinstance(layers, str | Path):
-        return build(graphs.read(read_json(layers), str(layers)), input_shape)
-    return build(graphs.read(layers), input_shape)
+    if not isinstance(layers, str | Path):
+        return build(graphs.read(layers), input_shape)
+    content = read_json(layers)
+    try:
+        return build(graphs.read(content), input_shape)
+    except ConfigError as error:
+        raise ConfigError(*located_in_network(error.problems, layers)) from None
 
 
 def build(graph: Graph, input_shape: Sequence[int | None] | None = None) -> Network:
@@ -271,7 +276,7 @@ def _choose(graph: Graph) -> dict[str, tables.Choice]:
 
 def _located(layer: graphs.Layer, problem: Problem, shapes: Sequence[Shape] = ()) -> Problem:
     """A layer's problem with the layer's place and name, and the shapes of its inputs where they are known."""
-    where = f"{layer.where}.{problem.where}" if problem.where else layer.where
+    where = f"{layer.where}.config.{problem.where}" if problem.where else layer.where
     on = f" on {' and '.join(map(format_shape, shapes))}" if shapes else ""
     return Problem(where, f"{layer.class_name} '{layer.name}'{on}: {problem.message}")
 

@@ -53,12 +53,10 @@ def samples(plan: Plan, network: torch.nn.Module) -> list[ClassSample] | list[Im
     if not (pairs or labels is not None):
         return []
     count = min(_MOST_ROWS if pairs else _MOST_SAMPLES, max(_MOST_BYTES // source.bytes_per_sample, 1))
-    # In the order of their names, and so of their classes: some of each.
-    indices = np.unique(np.linspace(0, len(source.samples) - 1, count).astype(int))
     step = EvaluationStep(network.eval(), loss, None)
     found: list[Any] = []
     end = time.monotonic() + _SECONDS
-    for index, arrays in _decoded(source, indices):
+    for index, arrays in _decoded(source, source.samples.spread(count)):
         if found and time.monotonic() > end:
             break
         inputs, target = _batch(plan, source, arrays)

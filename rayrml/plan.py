@@ -17,7 +17,7 @@ from rayrml.data.pipeline import Source
 from rayrml.datasets import DATA, Datasets, DatasetsPreparation, Expectations
 from rayrml.errors import ConfigError, DataError
 from rayrml.findings import Findings
-from rayrml.json_lines import located
+from rayrml.json_lines import located, located_in_network
 from rayrml.json_values import read_json
 from rayrml.keras_weights import load_weights
 from rayrml.lookup import Choice, choose
@@ -99,6 +99,9 @@ def _prepared(raw: Mapping[str, Any], overrides: Mapping[str, Any], stem: str) -
         raise ConfigError(*mistakes)
     findings = Findings(mistakes)
     plan = _Preparation(parsed, findings).plan(parsed.ray.run_name or f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+    layers = parsed.neural_network.layers
+    if isinstance(layers, str):
+        findings.mistakes = located_in_network(findings.mistakes, layers)
     findings.raise_if_any()
     if plan is None:
         raise RuntimeError("nothing was prepared, and nothing was found wrong")
@@ -220,8 +223,10 @@ class _Preparation:
         return None
 
     def _graph(self, layers: Any) -> graph.Graph | None:
+        """The network's graph; with a file of its own, its mistakes are at `layers`, which is what the file holds."""
+        place = "layers" if isinstance(self.nn.layers, str) else "neural_network.layers"
         with self.findings.gathering():
-            return None if layers is None else graph.read(layers, "layers")
+            return None if layers is None else graph.read(layers, place)
         return None
 
     def _network(self, read: graph.Graph, shape: tuple[int, ...] | None) -> Network | None:
@@ -293,8 +298,8 @@ class _Preparation:
         classes = datasets.classes
         if not classes or channels is None or loss.classes_of(channels) == len(classes):
             return False
-        *_, last = network.summary()
+        last = network.graph.layers[network.graph.nodes[-1].layer]
         shown = f"{', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}"
         message = f"the network's last layer '{last.name}' gives {channels} values a sample, "
-        self.findings.add("neural_network.layers", f"{message}but there are {len(classes)} classes: {shown}")
+        self.findings.add(last.where, f"{message}but there are {len(classes)} classes: {shown}")
         return True

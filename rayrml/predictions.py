@@ -135,7 +135,8 @@ class PredictionFile:
         self._output = Hdf5Output(path)
         self._spaces: dict[tuple[int, ...], h5py.h5s.SpaceID] = {}
         if classes:
-            self._output.hdf5.attrs["classes"] = np.array(classes, dtype=h5py.string_dtype())
+            with self._output.writing():
+                self._output.hdf5.attrs["classes"] = np.array(classes, dtype=h5py.string_dtype())
         # A group with a name that is not ASCII is kept by hashes, and the slower, the larger it is.
         self._ascii, self._utf8 = _links(h5py.h5t.CSET_ASCII), _links(h5py.h5t.CSET_UTF8)
         self._compact = self._creation(h5py.h5d.COMPACT)
@@ -143,7 +144,10 @@ class PredictionFile:
 
     def write(self, names: Sequence[str], outputs: np.ndarray) -> None:
         """Add a dataset for each of `names` with its row of `outputs` (n, ...)."""
-        outputs = np.ascontiguousarray(outputs)
+        with self._output.writing():
+            self._write(names, np.ascontiguousarray(outputs))
+
+    def _write(self, names: Sequence[str], outputs: np.ndarray) -> None:
         kind = h5py.h5t.py_create(outputs.dtype)
         shape = outputs.shape[1:]
         if shape not in self._spaces:
@@ -151,11 +155,10 @@ class PredictionFile:
         space = self._spaces[shape]
         layout = self._compact if outputs[:1].nbytes <= _COMPACT_BYTES else self._contiguous
         root = self._output.hdf5.id
-        with self._output.explaining():
-            for name, output in zip(names, outputs, strict=True):
-                links = self._ascii if name.isascii() else self._utf8
-                dataset = h5py.h5d.create(root, os.fsencode(name), kind, space, layout, links)
-                dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.asarray(output))
+        for name, output in zip(names, outputs, strict=True):
+            links = self._ascii if name.isascii() else self._utf8
+            dataset = h5py.h5d.create(root, os.fsencode(name), kind, space, layout, links)
+            dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.asarray(output))
 
     def close(self) -> None:
         """Finish the file and put it in its place."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import time
@@ -12,8 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rayrml import history, storage
-from rayrml.errors import DataError, Problem
+from rayrml import checkpoints, history, storage
 from rayrml.log_files import explaining
 from rayrml.messages import EpochDone, Evaluated, Message, Started
 from rayrml.metrics import confusion
@@ -63,7 +61,7 @@ class Record:
         if self._classes:
             self._write(CLASSES, _json(self._classes))
         for name in () if resumed else (METRICS, *PLOTS, *(() if self._classes else (CLASSES,))):
-            remove(storage.join(self.folder, *name.split("/")))
+            checkpoints.remove(storage.join(self.folder, *name.split("/")))
 
     def receive(self, message: Message) -> None:
         """Take what a worker says. Raises DataError if the history cannot be written."""
@@ -118,15 +116,6 @@ def write(path: str, content: bytes) -> None:
     """Put a file in its place. Raises DataError if that fails."""
     with explaining(path):
         storage.write(path, content)
-
-
-def remove(path: str) -> None:
-    """Remove a file, if it is there. Raises DataError if that fails."""
-    try:
-        with contextlib.suppress(NotADirectoryError):
-            storage.remove(path)
-    except OSError as error:
-        raise DataError(Problem(path, f"cannot be removed. {error.strerror}")) from None
 
 
 def _per_class(counts: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 from pathlib import Path
@@ -17,6 +18,12 @@ os.environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing
 
 ROOT = Path(__file__).parent.parent
 BATCH = 8  # of `training_config`
+
+
+@pytest.hookimpl(trylast=True)  # after pytest has set its own
+def pytest_configure():
+    """Show the stack of the thread that crashes, and no other: those of Ray fill what is kept of a log."""
+    faulthandler.enable(os.dup(2), all_threads=False)
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,4 @@
+import gc
 import json
 import resource
 from contextlib import contextmanager
@@ -8,10 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rayrml import storage
 from rayrml.assembly import SliceAssembly, chunk_shape
 from rayrml.data.discovery import Slices
 from rayrml.data.slicers import parse, slicer
 from rayrml.errors import DataError
+from rayrml.keras_weights import export_weights
+from rayrml.network import build_network
+from rayrml.predictions import PredictionFile
+from tests.conftest import dense_network
 from tests.data.test_slicers import cuts, numbers
 
 
@@ -294,3 +300,31 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path, stride, num_bytes)
         assembly.close()
     assembly.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_collected_while_hdf5_writes(tmp_path, monkeypatch):
+    collecting = []
+
+    class Watched(storage.Unfinished):
+        def write(self, content, /):
+            collecting.append(gc.isenabled())
+            return super().write(content)
+
+        def readinto(self, buffer, /):
+            collecting.append(gc.isenabled())
+            return super().readinto(buffer)
+
+    monkeypatch.setattr(storage, "Unfinished", Watched)
+    grid = slicer(sizes=(4, 4), strides=(2, 2)).grid((9, 11))
+    array = np.zeros((1, 9, 11), "f4")
+    assembly = SliceAssembly(tmp_path / "o.h5", parts_of([grid]))
+    assembly.write(np.arange(len(grid)), read_all(parts_of([grid]), array))
+    assembly.close()
+    SliceAssembly(tmp_path / "o.h5", parts_of([grid])).discard()
+    file = PredictionFile(tmp_path / "p.h5", ("a", "b"))
+    file.write(["x", "y"], np.zeros((2, 100_000), "f4"))
+    file.close()
+    export_weights(build_network(dense_network(2)), tmp_path / "w.h5")
+    assert collecting
+    assert not any(collecting)
+    assert gc.isenabled()

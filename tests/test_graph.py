@@ -159,11 +159,11 @@ def test_operations_of_tensorflow_keep_the_constants_of_their_call():
     [
         ([], "layers: there are no layers here"),
         ({"class_name": "Functional", "config": {}}, "layers: there are no layers here"),
-        ([_input("x", (0, 4))], "layers.0: InputLayer 'x': expected a shape such as [null, 28, 28, 1]"),
+        ([_input("x", (0, 4))], "layers[0]: InputLayer 'x': expected a shape such as [null, 28, 28, 1]"),
         (_model([_input("x")], ["x"], [["x", "0", 0]]), "layers: expected [layer, call, tensor], got ['x', '0', 0]"),
-        (["Dense"], "layers.0: expected a layer: an object with 'class_name' and 'config'"),
-        ([DENSE[0], DENSE[0]], "layers.1: the name 'a' is also that of layers.0"),
-        ([_input("x"), _layer("a", [("z", 0, 0)])], "layers.1.inbound_nodes: Dense 'a': no layer is named 'z'"),
+        (["Dense"], "layers[0]: expected a layer: an object with 'class_name' and 'config'"),
+        ([DENSE[0], DENSE[0]], "layers[1]: the name 'a' is also that of layers[0]"),
+        ([_input("x"), _layer("a", [("z", 0, 0)])], "layers[1].inbound_nodes: Dense 'a': no layer is named 'z'"),
         ([_input("in"), _layer("a", [("inn", 0, 0)])], "Did you mean 'in'?"),
         ([_input("x"), _layer("a", [("x", 3, 0)])], "InputLayer 'x' has no call number 3, which another layer takes"),
         (
@@ -183,7 +183,7 @@ def test_operations_of_tensorflow_keep_the_constants_of_their_call():
                 _layer("b", [("a", 0, 0)]),
                 _layer("c", [("b", 0, 0)]),
             ],
-            "layers.1: the layers form a cycle: a <- c <- b <- a. A network must be acyclic",
+            "layers[1]: the layers form a cycle: a <- c <- b <- a. A network must be acyclic",
         ),
     ],
 )

@@ -93,7 +93,7 @@ def test_each_line_is_that_of_the_value_in_a_text_with_one_value_a_line():
         ("neural_network.data.transforms[1].resize", ":8"),
         ("neural_network.data.transforms[1].resize[0]", ":8"),
         ("neural_network.data.input_path", ":4"),  # is missing
-        ("layers.1.config", ":3"),
+        ("neural_network.layers[1].config", ":3"),
         ("ray", ""),
         ("/a/file.png", ""),
         ("", ""),

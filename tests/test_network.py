@@ -140,11 +140,11 @@ def test_every_mistake_is_named_with_its_layer_and_place():
     with pytest.raises(ConfigError) as caught:
         build_network(layers, input_shape=(1, 8, 8))
     assert str(caught.value).splitlines() == [
-        "layers.0.filters: Conv2d 'a': this key is missing and has no default",
-        "layers.0.filtrs: Conv2d 'a': unknown key. Did you mean 'filters'?",
-        "layers.1: Conv3 'b': unknown name \"Conv3\". Did you mean 'Conv3D'?",
-        "layers.2.kernel_constraint: Dense 'c': this cannot be honoured. Expected null",
-        "layers.2.units: Dense 'c': expected a valid integer, got \"ten\"",
+        "layers[0].config.filters: Conv2d 'a': this key is missing and has no default",
+        "layers[0].config.filtrs: Conv2d 'a': unknown key. Did you mean 'filters'?",
+        "layers[1]: Conv3 'b': unknown name \"Conv3\". Did you mean 'Conv3D'?",
+        "layers[2].config.kernel_constraint: Dense 'c': this cannot be honoured. Expected null",
+        "layers[2].config.units: Dense 'c': expected a valid integer, got \"ten\"",
     ]
 
 
@@ -152,7 +152,7 @@ def test_an_input_that_does_not_fit_is_named_with_its_shape():
     layers = [{"class_name": "Conv2D", "config": {"name": "c", "filters": 4, "kernel_size": 9}}]
     with pytest.raises(ConfigError) as caught:
         build_network(layers, input_shape=(1, 8, 8))
-    expected = "layers.0: Conv2D 'c' on (1, 8, 8): a window of (9, 9) does not fit into an input of (8, 8)"
+    expected = "layers[0]: Conv2D 'c' on (1, 8, 8): a window of (9, 9) does not fit into an input of (8, 8)"
     assert str(caught.value) == expected
 
 
@@ -223,67 +223,67 @@ def test_a_layer_may_have_any_name(name):
         (
             {"class_name": "Conv2D", "config": {"filters": 3, "kernel_size": 3}},
             (4,),
-            "layers.0: Conv2D 'row' on (4): expected an input with 2 spatial axes and channels, got the shape (4)",
+            "layers[0]: Conv2D 'row' on (4): expected an input with 2 spatial axes and channels, got the shape (4)",
         ),
         (
             {"class_name": "Conv2D", "config": {"filters": 3, "kernel_size": [3, 3, 3]}},
             (4, 8, 8),
-            "layers.0.kernel_size: Conv2D 'row' on (4, 8, 8): expected 2 numbers of at least 1, got [3, 3, 3]",
+            "layers[0].config.kernel_size: Conv2D 'row' on (4, 8, 8): expected 2 numbers of at least 1, got [3, 3, 3]",
         ),
         (
             {"class_name": "Conv2D", "config": {"filters": 3, "kernel_size": 3, "padding": "sme"}},
             (4, 8, 8),
-            "layers.0.padding: Conv2D 'row' on (4, 8, 8): expected 'valid', 'same', numbers or pairs, got 'sme'",
+            "layers[0].config.padding: Conv2D 'row' on (4, 8, 8): expected 'valid', 'same', numbers or pairs",
         ),
         (
             {"class_name": "Conv2D", "config": {"filters": 3, "kernel_size": 3, "groups": 3}},
             (4, 8, 8),
-            "layers.0.groups: Conv2D 'row' on (4, 8, 8): 3 groups do not divide 4 input channels and 3 filters",
+            "layers[0].config.groups: Conv2D 'row' on (4, 8, 8): 3 groups do not divide 4 input channels and 3 filters",
         ),
         (
             {"class_name": "Dense", "config": {"units": 3, "activation": "rleu"}},
             (4,),
-            "layers.0.activation: Dense 'row' on (4): unknown name \"rleu\". Did you mean 'relu'?",
+            "layers[0].config.activation: Dense 'row' on (4): unknown name \"rleu\". Did you mean 'relu'?",
         ),
         (
             {"class_name": "Softmax", "config": {"axis": 3}},
             (4, 8),
-            "layers.0.axis: Softmax 'row' on (4, 8): axis 3 is not one of 1 to 2 (or -1 to -2)",
+            "layers[0].config.axis: Softmax 'row' on (4, 8): axis 3 is not one of 1 to 2 (or -1 to -2)",
         ),
         (
             {"class_name": "Reshape", "config": {"target_shape": [5, -1]}},
             (4, 8),
-            "layers.0.target_shape: Reshape 'row' on (4, 8): 32 numbers do not fit into [5, -1]",
+            "layers[0].config.target_shape: Reshape 'row' on (4, 8): 32 numbers do not fit into [5, -1]",
         ),
         (
             {"class_name": "Dense", "config": {"units": 3}},
             (None,),
-            "layers.0: Dense 'row' on (?): its weights depend on a size that is not known",
+            "layers[0]: Dense 'row' on (?): its weights depend on a size that is not known",
         ),
         (
             {"class_name": "Dense", "config": {"units": 3, "activity_regularizer": "l2"}},
             (4,),
-            "layers.0.activity_regularizer: Dense 'row': this cannot be honoured. Expected null",
+            "layers[0].config.activity_regularizer: Dense 'row': this cannot be honoured. Expected null",
         ),
         (
             {"class_name": "Conv2D", "config": {"filters": 3, "kernel_size": 3, "data_format": "channels"}},
             (4, 8, 8),
-            "layers.0.data_format: Conv2D 'row': expected 'channels_last' or 'channels_first', got 'channels'",
+            "layers[0].config.data_format: Conv2D 'row': expected 'channels_last' or 'channels_first', got 'channels'",
         ),
         (
             {"class_name": "Conv2DTranspose", "config": {"filters": 3, "kernel_size": 3, "output_padding": 1}},
             (4, 8, 8),
-            "layers.0.output_padding: Conv2DTranspose 'row' on (4, 8, 8): expected less than the strides [1, 1]",
+            "layers[0].config.output_padding: Conv2DTranspose 'row' on (4, 8, 8): expected less than the strides",
         ),
         (
             {"class_name": "Cropping1D", "config": {"cropping": 4}},
             (4, 8),
-            "layers.0.cropping: Cropping1D 'row' on (4, 8): nothing is left of an input of (8)",
+            "layers[0].config.cropping: Cropping1D 'row' on (4, 8): nothing is left of an input of (8)",
         ),
         (
             {"class_name": "Dense", "config": {"units": 3, "activation": {"class_name": "PReLU", "config": {}}}},
             (4,),
-            "layers.0.activation: Dense 'row' on (4): a layer with weights cannot be an activation",
+            "layers[0].config.activation: Dense 'row' on (4): a layer with weights cannot be an activation",
         ),
     ],
 )
@@ -350,5 +350,5 @@ def test_the_outputs_of_inputs_of_open_size_follow_from_the_samples():
     ]
     network = build_network(layers)
     assert network.outputs_of((3, 9, 8)) == ((4, 4, 3),) == (network(torch.rand(2, 3, 9, 8)).shape[1:],)
-    with pytest.raises(ConfigError, match=r"layers\.1: Conv2D .*a window of \(3, 3\) does not fit"):
+    with pytest.raises(ConfigError, match=r"layers\[1\]: Conv2D .*a window of \(3, 3\) does not fit"):
         network.outputs_of((3, 2, 2))

@@ -98,6 +98,93 @@ def test_mistakes_in_a_file_are_shown_with_their_lines(right, tmp_path):
     }
 
 
+def functional(layers):
+    """The layers as a functional model, each called on the one before."""
+    named = [{**item, "name": item["config"].setdefault("name", f"layer_{i}")} for i, item in enumerate(layers)]
+    calls = [[], *([[[item["name"], 0, 0, {}]]] for item in named)]
+    entries = [{**item, "inbound_nodes": call} for item, call in zip(named, calls, strict=False)]
+    ends = {"input_layers": [[named[0]["name"], 0, 0]], "output_layers": [[named[-1]["name"], 0, 0]]}
+    return {"class_name": "Functional", "config": {"name": "f", "layers": entries, **ends}}
+
+
+def sequential(layers):
+    return {"class_name": "Sequential", "config": {"name": "s", "layers": layers}}
+
+
+FORMS = {  # with the JSON path of the layer number 3 of `dense_network`
+    "list": (lambda layers: layers, "layers[3]"),
+    "Sequential": (sequential, "config.layers[3]"),
+    "Sequential of Keras 2.1": (lambda layers: {"class_name": "Sequential", "config": layers}, "config[3]"),
+    "Functional": (functional, "config.layers[3]"),
+    "nested": (
+        lambda layers: sequential([layers[0], {**sequential(layers[1:-1]), "name": "inner"}, layers[-1]]),
+        "config.layers[1].config.layers[2]",
+    ),
+    "nested in a list": (
+        lambda layers: [layers[0], functional(layers)],
+        "layers[1].config.layers[3]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("form", "place"), list(FORMS.values()), ids=list(FORMS))
+@pytest.mark.parametrize(
+    ("change", "key", "message"),
+    [
+        ({"filters": "many"}, ".config.filters", "expected a valid integer"),
+        ({"kernel_size": 99}, "", "a window of (99, 99) does not fit"),
+        ({"activation": "rleu"}, ".config.activation", "Did you mean 'relu'?"),
+    ],
+)
+def test_mistakes_in_a_network_are_shown_with_their_lines_in_its_own_file(
+    right, tmp_path, form, place, change, key, message
+):
+    layers = dense_network(2)
+    layers[3]["config"] |= change
+    network = form(layers)
+    (tmp_path / "net.json").write_text(json.dumps(network, indent=2))
+    (tmp_path / "config.json").write_text(json.dumps(changed(right, layers=str(tmp_path / "net.json")), indent=2))
+    (tmp_path / "whole.json").write_text(json.dumps(changed(right, layers=network), indent=2))
+    inline = f"neural_network.{place}" if place.startswith("layers[") else f"neural_network.layers.{place}"
+    for path, file, where in (("config.json", "net.json", place), ("whole.json", "whole.json", inline)):
+        with pytest.raises(ConfigError) as caught:
+            prepare(tmp_path / path, {})
+        (problem,) = caught.value.problems
+        assert (problem.where, message in problem.message) == (f"{where}{key}", True)
+        named, _, line = problem.line.rpartition(":")
+        assert named == str(tmp_path / file)
+        lines = (tmp_path / file).read_text().splitlines()
+        at = lines[int(line) - 1 :]
+        assert key.rpartition(".")[2] in at[0]
+        assert key or json.loads(_first_value(at))["config"]["kernel_size"] == 99
+    with pytest.raises(ConfigError) as caught:
+        build_network(tmp_path / "net.json")
+    assert str(caught.value).startswith(f"{tmp_path}/net.json:")
+
+
+def _first_value(lines):
+    """The JSON object that begins with the first line: up to the line that closes it."""
+    end = " " * (len(lines[0]) - len(lines[0].lstrip())) + "}"
+    return "\n".join([*lines[: next(i for i, line in enumerate(lines) if line.rstrip(",") == end)], "}"])
+
+
+def test_mistakes_in_the_structure_of_a_network_file_are_shown_in_it(right, tmp_path):
+    config = changed(right, layers=str(tmp_path / "net.json"), outfile=4)
+    for content, shown in (
+        ({}, "net.json: there are no layers here"),
+        (["Dense"], "net.json:1: layers[0]: expected a layer"),
+        ({"config": {"layers": [3]}}, "net.json:1: config.layers[0]: expected a layer"),
+        (dense_network(7), "net.json:1: layers[5]: the network's last layer 'dense' gives 7 values"),
+    ):
+        (tmp_path / "net.json").write_text(json.dumps(content))
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        with pytest.raises(ConfigError) as caught:
+            prepare(tmp_path / "config.json", {})
+        own, network, *_ = map(str, caught.value.problems)
+        assert own.startswith(f"{tmp_path}/config.json:1: neural_network.outfile: ")
+        assert network.startswith(f"{tmp_path}/{shown}")
+
+
 def test_a_run_without_data_has_nothing_to_do(right):
     assert mistakes(changed(right, data__input_path=None, data__test_input_path=None)) == [
         "neural_network.data: there is nothing to do. Expected input_path, test_input_path, or both"
@@ -135,7 +222,7 @@ def test_a_class_folder_without_images_is_named(right, folders):
 def test_a_network_that_does_not_fit_the_classes_is_refused_with_both_numbers(right):
     (message,) = mistakes(changed(right, layers=dense_network(10)))
     assert message == (
-        "neural_network.layers: the network's last layer 'dense' gives 10 values a sample, "
+        "neural_network.layers[5]: the network's last layer 'dense' gives 10 values a sample, "
         "but there are 2 classes: 3, 5"
     )
 

@@ -61,6 +61,10 @@ class Samples:
         """Absolute path of the file that holds the sample at `index`."""
         return self.place(index).path
 
+    def spread(self, most: int) -> np.ndarray:
+        """The indices of at most so many samples, evenly spread: in the order of names, and so some of each class."""
+        return np.unique(np.linspace(0, len(self) - 1, min(len(self), most)).astype(int))
+
     def only(self, indices: Sequence[int], reasons: Iterable[str] = ()) -> Samples:
         """The samples at `indices`; `reasons` say why others are unreadable."""
         return dataclasses.replace(

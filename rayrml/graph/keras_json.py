@@ -52,7 +52,7 @@ class Model:
 
 def read_model(layers: Any, where: str, problems: list[Problem]) -> Model:
     """The model that parsed JSON describes; what is wrong with it is appended to `problems`."""
-    config, items = _model_config(layers)
+    config, items, place = _model_config(layers)
     model = Model(str(config.get("name", "network")), where, keras_version=_keras_version(layers))
     if not isinstance(items, list) or not items:
         expected = "a list of layers, or Keras's JSON of a Sequential or functional model"
@@ -60,7 +60,7 @@ def read_model(layers: Any, where: str, problems: list[Problem]) -> Model:
         return model
     previous: Entry | None = None
     for i, item in enumerate(items):
-        entry = _read_entry(item, i, f"{where}.{i}", problems)
+        entry = _read_entry(item, i, f"{where}{place}[{i}]", problems)
         if entry is None:
             continue
         if entry.class_name != INPUT and not entry.calls:
@@ -77,10 +77,14 @@ def read_model(layers: Any, where: str, problems: list[Problem]) -> Model:
     return model
 
 
-def _model_config(layers: Any) -> tuple[Mapping[str, Any], Any]:
-    """The configuration of a model and its list of layers, wherever this version of Keras keeps them."""
-    config = layers.get("config", layers) if isinstance(layers, dict) else layers
-    return (config, config.get("layers")) if isinstance(config, dict) else ({}, config)
+def _model_config(layers: Any) -> tuple[Mapping[str, Any], Any, str]:
+    """The configuration of a model, its list of layers, and the JSON path of that in the model, with a dot before it.
+
+    Versions of Keras keep them in different places.
+    """
+    wrapped = isinstance(layers, dict) and "config" in layers
+    config, place = (layers["config"], ".config") if wrapped else (layers, "")
+    return (config, config.get("layers"), f"{place}.layers") if isinstance(config, dict) else ({}, config, place)
 
 
 def _keras_version(layers: Any) -> str:

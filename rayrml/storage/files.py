@@ -55,7 +55,7 @@ def walk(folder: str) -> tuple[list[str], list[str]]:
 
 def remove(path: Anywhere) -> None:
     """Remove a file, if it is there."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         remote().remove(os.fspath(path)) if is_uri(path) else os.remove(path)  # noqa: PTH107
 
 

@@ -33,7 +33,8 @@ class Unfinished(io.FileIO):
     Attributes:
         target: where it will be.
         path: where it is.
-        error: what went wrong when it was written, None if nothing did. Libraries do not always hand it on.
+        error: what went wrong when it was written, None if nothing did. Libraries do not always hand it on; of one that
+            must not be broken off in a call of Python's, that is a signal, too.
     """
 
     def __init__(self, target: str | os.PathLike[str], *, durable: bool = False):
@@ -43,7 +44,7 @@ class Unfinished(io.FileIO):
             OSError: it cannot be made.
         """
         self.target = os.fspath(target)
-        self.error: OSError | None = None
+        self.error: BaseException | None = None
         self._durable = durable
         self._discarded = self._holding = False
         name = Path(decoded(self.target)).name
@@ -61,12 +62,13 @@ class Unfinished(io.FileIO):
 
     def write(self, content: Any, /) -> int:
         """Write all of `content`, in as many steps as the system takes."""
-        rest = memoryview(content).cast("B")
-        count = len(rest)
+        count = 0
         try:
+            rest = memoryview(content).cast("B")
+            count = len(rest)
             while len(rest) and not self._discarded:
                 rest = rest[super().write(rest) :]
-        except OSError as error:
+        except BaseException as error:
             self.error = self.error or error
             if not self._holding:
                 raise

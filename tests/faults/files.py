@@ -102,6 +102,11 @@ def _arrays(folder: Path) -> list[File]:
             file.create_dataset("group/chunked", data=array, chunks=(1, 4, 5), compression="gzip", shuffle=True)
             file["group/soft"] = h5py.SoftLink("/plain")
             file.attrs["note"] = ["some", "words"]
+            if version == "latest":
+                for own, source in (("view", "plain"), ("second", "view")):
+                    layout = h5py.VirtualLayout(array.shape, array.dtype)
+                    layout[:] = h5py.VirtualSource(".", source, shape=array.shape)
+                    file.create_virtual_dataset(own, layout)
         made[name] = (folder / name).read_bytes()
     counts = {"old.h5": 3, "new.h5": 3}
     return [

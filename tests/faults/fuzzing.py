@@ -132,7 +132,7 @@ def _stop(*_: Any) -> None:
 
 
 if __name__ == "__main__":
-    faulthandler.enable()
+    faulthandler.enable(all_threads=False)
     kind, first, *rest = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         _run(kind, int(first), int(rest[0]) if rest else int(first) + 1, rest[1] if len(rest) > 1 else folder)

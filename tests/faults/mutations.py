@@ -143,7 +143,7 @@ def _other_type(r: random.Random, container: Any, key: Any, places: Any, corpus:
         ways += [{str(i): item for i, item in enumerate(items)}]
     else:
         ways += [str(value), len(str(value))]
-    if isinstance(value, int):
+    if isinstance(value, int) and abs(value) < 2**1000:
         ways.append(float(value))
     container[key] = r.choice(ways)
 

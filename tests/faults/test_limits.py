@@ -36,7 +36,7 @@ def test_weights_that_do_not_fit_into_the_memory_are_refused_before_anything_is_
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     units = 2 * available_memory() // 12
     (found,) = mistakes(network(layer("Dense", units=units)))
-    assert found.startswith("layers.1: Dense 'row': its weights take ")
+    assert found.startswith("layers[1]: Dense 'row': its weights take ")
     assert "that the network's initial weights need" in found and "are free" in found
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 10_000  # KB
 
@@ -55,7 +55,7 @@ def test_weights_that_do_not_fit_into_the_memory_are_refused_before_anything_is_
 )
 def test_sizes_that_no_machine_has_are_refused_with_the_memory_that_they_take(large):
     (found,) = mistakes(network(large))
-    assert found.startswith(f"layers.1: {large['class_name']} 'row' on (3, 8, 8): its ")
+    assert found.startswith(f"layers[1]: {large['class_name']} 'row' on (3, 8, 8): its ")
     assert found.endswith("TB of memory")
 
 
@@ -113,7 +113,7 @@ def test_an_input_takes_nothing_from_other_layers():
     entry = {"class_name": "InputLayer", "config": {"name": "in", "batch_input_shape": [None, 4]}}
     looped = {**entry, "name": "in", "inbound_nodes": [[["in", 0, 0, {}]]]}
     assert mistakes([looped]) == [
-        "layers.0.inbound_nodes: InputLayer 'in': an input takes nothing from other layers",
+        "layers[0].inbound_nodes: InputLayer 'in': an input takes nothing from other layers",
     ]
 
 
@@ -136,7 +136,7 @@ def test_operations_take_as_many_operands_as_they_have(function, inputs, operand
         "inbound_nodes": [[["in", 0, 0, {}]] * inputs],
     }
     (found,) = mistakes(network(row))
-    assert found.startswith("layers.1.operands: ") and "operands, null for each input, got" in found
+    assert found.startswith("layers[1].config.operands: ") and "operands, null for each input, got" in found
 
 
 @pytest.mark.parametrize("key", ["num_examples", "num_test_examples", "domain_size"])
@@ -150,8 +150,8 @@ def test_computed_samples_are_no_more_than_fit_into_memory(key):
 @pytest.mark.parametrize("target", [[], [0, 3], [-1, -1], [-2]])
 def test_a_shape_has_at_least_one_axis_and_no_axis_without_cells(target):
     (found,) = mistakes(network(layer("Reshape", target_shape=target), shape=(None, 1)))
-    assert found.startswith("layers.1.target_shape: Reshape 'row'")
-    with pytest.raises(ConfigError, match=r"layers\.0: .*expected an input of shape"):
+    assert found.startswith("layers[1].config.target_shape: Reshape 'row'")
+    with pytest.raises(ConfigError, match=r"layers\[0\]: .*expected an input of shape"):
         build_network([layer("Dense", units=2)], ())
 
 
@@ -168,7 +168,7 @@ def test_a_shape_has_at_least_one_axis_and_no_axis_without_cells(target):
 def test_initial_weights_that_cannot_be_drawn_are_refused_with_their_place(class_name, config):
     initializer = {"class_name": class_name, "config": config}
     (found,) = mistakes(network(layer("Dense", units=2, kernel_initializer=initializer)))
-    assert found.startswith("layers.1.kernel_initializer")
+    assert found.startswith("layers[1].config.kernel_initializer")
 
 
 @pytest.mark.parametrize(("ends", "what"), [("input_layers", "inputs"), ("output_layers", "outputs")])
@@ -193,6 +193,8 @@ def test_a_path_that_the_system_refuses_is_a_problem_of_the_key_that_names_it(ki
 
 def test_the_inputs_of_a_model_are_input_layers():
     layers = [*network(layer("Flatten")), {"class_name": "Sequential", "name": "s", "config": network(layer("ReLU"))}]
-    for name, shown in (("row", "layers.1: Flatten 'row'"), ("s", "layers.2: Sequential 's'")):
+    for name, shown in (("row", "[1]: Flatten 'row'"), ("s", "[2]: Sequential 's'")):
         model = {"class_name": "Functional", "config": {"layers": layers, "input_layers": [[name, 0, 0]]}}
-        assert mistakes(model) == [f"{shown} is named as an input of its model. Expected an InputLayer"]
+        assert mistakes(model) == [
+            f"layers.config.layers{shown} is named as an input of its model. Expected an InputLayer"
+        ]

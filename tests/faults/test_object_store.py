@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import rayrml
-from rayrml import checkpoints, history, storage
+from rayrml import checkpoints, hdf5_files, history, storage
 from rayrml.data import contents
 from rayrml.data.discovery import find_samples, label_by_folder
 from rayrml.data.readers import READERS
@@ -117,11 +117,10 @@ def test_an_option_that_no_store_has_is_a_mistake_of_the_configuration():
         storage.read("s3://box/x?nonsense=1")
 
 
-def test_arrays_are_read_from_copies_that_go_with_the_process(store):
-    content = io.BytesIO()
-    with h5py.File(content, "w") as file:
+def test_arrays_are_read_from_copies_that_go_with_the_process(store, tmp_path):
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
         file["ct/amplitude"] = np.arange(24.0).reshape(1, 4, 6)
-    uri = store.write("arrays/scan.h5", content.getvalue())
+    uri = store.write("arrays/scan.h5", (tmp_path / "scan.h5").read_bytes())
     np.save(array := io.BytesIO(), np.arange(6).reshape(1, 6))
     np.savez(archive := io.BytesIO(), a=np.zeros((1, 2)), b=np.ones((1, 2)))
     store.write("arrays/x.npy", array.getvalue())
@@ -180,7 +179,7 @@ def test_predictions_appear_when_they_are_whole(store):
     file.write(["a.jpg"], np.ones((1, 3)))
     assert not store.files.get_file_info("box/predictions/output_1.h5").is_file
     file.close()
-    with h5py.File(io.BytesIO(store.read("predictions/output_1.h5"))) as read:
+    with hdf5_files.opened_in_memory(store.read("predictions/output_1.h5"), "predictions") as read:
         assert read["a.jpg"][()].tolist() == [1, 1, 1]
     assert not _left_in_temporary_folder("output_1.h5")
 
@@ -282,8 +281,8 @@ def test_a_run_whose_files_are_all_in_a_store_goes_on_from_there(ray_cluster, st
     result = rayrml.run(config, quiet=True)
     assert result.metrics == {"num_predictions": 9}
     with (
-        h5py.File(io.BytesIO(store.read("run/inference/output_1.h5"))) as alone,
-        h5py.File(io.BytesIO(store.read("run/predictions/output_2.h5"))) as trained,
+        hdf5_files.opened_in_memory(store.read("run/inference/output_1.h5"), "alone") as alone,
+        hdf5_files.opened_in_memory(store.read("run/predictions/output_2.h5"), "trained") as trained,
     ):
         for digit in "147":
             for name in alone[digit]:

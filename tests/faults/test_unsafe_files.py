@@ -5,6 +5,8 @@ import io
 import json
 import os
 import struct
+import subprocess
+import sys
 import tempfile
 import tracemalloc
 import zipfile
@@ -211,9 +213,11 @@ def secret(tmp_path):
     return tmp_path / "elsewhere"
 
 
-def virtual(file, name, source):
-    layout = h5py.VirtualLayout((4,), "f8")
-    layout[:] = h5py.VirtualSource(*source, shape=(4,))
+def virtual(file, name, *sources):
+    """A virtual dataset of the sources' values, added in rows: (file, dataset) each."""
+    layout = h5py.VirtualLayout((4,) if len(sources) == 1 else (len(sources), 4), "f8")
+    for i, source in enumerate(sources):
+        layout[... if len(sources) == 1 else i] = h5py.VirtualSource(*source, shape=(4,))
     file.create_virtual_dataset(name, layout)
 
 
@@ -228,11 +232,9 @@ def test_hdf5_files_lead_to_no_other_files(tmp_path, secret):
         virtual(file, "virtual", (str(secret / "secret.h5"), "x"))
         virtual(file, "twice", (".", "virtual"))
         virtual(file, "linked", (".", "link"))
-        virtual(file, "circle", (".", "circle"))
     for name in ("link", "group/x", "soft", "raw", "virtual", "twice", "linked"):
         refused(r"secret\.(h5|raw)'. Other files are not read", HDF5.decode, path, name)
-    with HDF5.open(path) as read:
-        read("circle")  # without an error, and without an end that never comes
+    assert sorted(HDF5.contents(path)) == ["linked", "own", "raw", "twice", "virtual"]
     for inside in ("link", "group/x"):
         config = {"neural_network": {"layers": dense_network(3), "data": data_in(f"{path}/{inside}", tmp_path)}}
         with pytest.raises(DataError, match="no dataset or group"):
@@ -254,6 +256,53 @@ def test_links_and_views_inside_of_a_file_are_followed_unless_they_go_in_circles
     for name in ("soft/own", "softer", "view"):
         assert HDF5.decode(path, name).tolist() == [0, 1, 2, 3]
     refused("leads to itself", HDF5.decode, path, "round")
+
+
+VIEWS = """
+import sys
+import h5py
+from rayrml.data.readers import READERS
+from rayrml.errors import DataError
+path, *names = sys.argv[1:]
+reader = READERS["hdf5"]()
+assert set(names) - {"through"} <= set(reader.contents(path))  # of two names of one, it has one
+for name in names:
+    try:
+        print(name, reader.decode(path, name).tolist())
+    except DataError as error:
+        print(error)
+"""
+
+
+def test_virtual_datasets_that_have_no_end_are_refused_before_hdf5_looks_for_it(tmp_path):
+    path = str(tmp_path / "a.h5")
+    with h5py.File(path, "w") as file:
+        virtual(file, "itself", (".", "itself"))
+        virtual(file, "first", (".", "second"))
+        virtual(file, "second", (".", "first"))
+        virtual(file, "through", (".", "hard"))
+        file["hard"] = file["through"]
+        layout = h5py.VirtualLayout((4,), "f8", maxshape=(None,))
+        source = h5py.VirtualSource(".", "grows", shape=(4,), maxshape=(None,))
+        layout[: h5py.h5s.UNLIMITED] = source[: h5py.h5s.UNLIMITED]
+        file.create_virtual_dataset("grows", layout)
+        file["0"] = np.arange(4.0)
+        for i in range(1500):
+            virtual(file, str(i + 1), (".", str(i)))
+        file["wide0"] = np.arange(4.0)
+        for i in range(8):
+            virtual(file, f"wide{i + 1}", *[(".", f"wide{i}")] * 5)
+        file["pattern%%"] = np.arange(4.0)
+        virtual(file, "named", (".", "pattern%%"))
+    names = ["itself", "first", "through", "grows", "8", "9", "1500", "wide8", "named"]
+    ended = subprocess.run([sys.executable, "-c", VIEWS, path, *names], capture_output=True, text=True, check=True)
+    endless, found = "is a virtual dataset that leads to itself", ended.stdout.splitlines()
+    assert found[:4] == [f"{path}: {name}: {endless}" for name in names[:4]]
+    assert found[4] == "8 [0.0, 1.0, 2.0, 3.0]"
+    for line, name in zip(found[5:], ("9", "1500"), strict=False):
+        assert line == f"{path}: {name}: is a virtual dataset of virtual ones, more than 8 of one another"
+    assert found[7] == f"{path}: wide8: is a virtual dataset of more than 100000 others"
+    assert "Patterns are not read" in found[8]
 
 
 def test_unknown_filters_are_named_and_not_looked_for(tmp_path, monkeypatch):
@@ -286,18 +335,20 @@ def test_weights_lead_to_no_other_files(tmp_path, secret, network):
 
 
 def test_weights_are_no_bombs(tmp_path, network):
-    inner = io.BytesIO()
-    with h5py.File(inner, "w") as file:
+    with h5py.File(tmp_path / "inner.h5", "w") as file:
         file.create_dataset("layers/conv2d/vars/0", (2**20, 2**20), "f8", chunks=(64, 64))
+    inner = (tmp_path / "inner.h5").read_bytes()
     config = json.dumps({"class_name": "Sequential", "config": {"layers": dense_network(3)}})
     for name, claimed in (("model.weights.h5", None), ("model.weights.h5", 10**13)):
         with zipfile.ZipFile(tmp_path / "w.keras", "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("config.json", config)
             archive.writestr("../../escaped.h5", b"")
-            archive.writestr(name, inner.getvalue())
-            archive.infolist()[-1].file_size = claimed or len(inner.getvalue())
-        message = "It is said to hold 10 TB" if claimed else "It needs 8.8 TB of memory"
-        refused(message, load_weights, network, tmp_path / "w.keras", "load")
+            archive.writestr(name, inner)
+            archive.infolist()[-1].file_size = claimed or len(inner)
+        message = (
+            "cannot be read. It is said to hold 10 TB" if claimed else "0: cannot be read. It needs 8.8 TB of memory"
+        )
+        refused(rf"w\.keras: model\.weights\.h5: {message}", load_weights, network, tmp_path / "w.keras", "load")
     assert not list(tmp_path.parent.glob("**/escaped.h5"))
 
 

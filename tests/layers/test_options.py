@@ -181,5 +181,5 @@ def test_random_preprocessing_draws_for_each_sample(name):
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_its_key(class_name, config, key):
-    with pytest.raises(ConfigError, match=rf"layers\.0\.{key}: {class_name} 'row'"):
+    with pytest.raises(ConfigError, match=rf"layers\[0\]\.config\.{key}: {class_name} 'row'"):
         _row(class_name, (3, 4, 5), **config)

@@ -109,8 +109,8 @@ def _contents_of_hdf5(path: str) -> Sequence[str]:
     names: list[str] = []
 
     def visit(name: str, found: Any) -> None:
-        # Shapes of lengths 0 and text are notes on the data, not samples.
-        if isinstance(found, h5py.Dataset) and found.shape is not None and found.dtype.kind in _NUMBERS:
+        # What has no shape, and text, are notes on the data, not samples.
+        if isinstance(found, h5py.Dataset) and found.dtype.kind in _NUMBERS and hdf5_files.has_shape(found):
             names.append(name)
 
     with _explaining(path), hdf5_files.opened(_file(path)) as file:
