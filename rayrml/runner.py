@@ -63,9 +63,15 @@ def check(config: str | Path | Mapping[str, Any], *, overrides: Mapping[str, Any
 
 
 def execute(
-    plan: Plan, allocation: Allocation, interrupts: Interrupts, *, resume: bool = False, quiet: bool = False
+    plan: Plan,
+    allocation: Allocation,
+    interrupts: Interrupts,
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+    also: Emit = lambda message: None,
 ) -> RunResult:
-    """Do what a plan says with a part of the cluster that this process is connected to.
+    """Do what a plan says with a part of the cluster that this process is connected to; `also` gets all messages, too.
 
     Raises:
         ConfigError: the part does not suit the plan.
@@ -81,7 +87,7 @@ def execute(
     resume_from = _resume_from(plan) if resume else ()
     record = Record(nn.checkpoints.save if plan.training else None, plan.classes)
     with contextlib.ExitStack() as ending:
-        log = _log(plan, _receivers(plan, record, ending), append=bool(resume_from), quiet=quiet)
+        log = _log(plan, _receivers(plan, record, also, ending), append=bool(resume_from), quiet=quiet)
         ending.callback(log.close)
         sections.devices(log, allocation)
         sections.plan(log, plan, allocation.most_workers)
@@ -112,9 +118,9 @@ def execute(
     )
 
 
-def _receivers(plan: Plan, record: Record, ending: contextlib.ExitStack) -> Emit:
+def _receivers(plan: Plan, record: Record, also: Emit, ending: contextlib.ExitStack) -> Emit:
     """What else gets the workers' messages: gauges, the run's record and, if they are wanted, event files."""
-    receivers = [Gauges(plan.name).receive, record.receive]
+    receivers = [Gauges(plan.name).receive, record.receive, also]
     ending.callback(record.flush)
     section = plan.config.neural_network.checkpoints
     if section.tensorboard and section.save is not None and plan.training:
@@ -220,6 +226,7 @@ def _job(plan: Plan, allocation: Allocation, resume_from: tuple[str, ...]) -> Jo
         network=plan.network,
         layers=plan.layers,
         loss=plan.loss,
+        metric=nn.metric,
         optimizer=plan.optimizer,
         schedule=plan.schedule,
         training=plan.training,

@@ -78,7 +78,7 @@ def run_on_workers(
         run_config=run,
         torch_config=OneMachine(folder=storage) if allocation.private else None,
     )
-    fit = _Background(trainer.fit)
+    fit = Background(trainer.fit)
     shortage = Shortage(allocation, log.line)
     try:
         while fit.running:
@@ -152,7 +152,7 @@ class _Here:
         return ()
 
 
-class _Background:
+class Background:
     """A call in a thread of its own: the main thread stays free for signals and for what workers say."""
 
     def __init__(self, call: Callable[[], Any]):
