@@ -37,7 +37,7 @@ LEVELS = [
     ["classification"],
     ["feeding", "keeping", "reporting", "mailbox", "inspection"],
     ["epochs"],
-    ["rendezvous", "sections", "earlier", "sharing", "client", "provenance", "pictures"],
+    ["rendezvous", "sections", "earlier", "ending", "sharing", "client", "provenance", "pictures"],
     ["training"],
     ["runner"],
     ["launch", "submission"],
