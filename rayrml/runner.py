@@ -7,11 +7,11 @@ import dataclasses
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rayrml import checkpoints, earlier, ending, inference, pictures, provenance, sections, storage, training
+from rayrml import checkpoints, earlier, ending, inference, pictures, provenance, sections, storage, tracking, training
 from rayrml.cluster import Allocation
 from rayrml.dot import write_dot
 from rayrml.errors import ConfigError, DivergenceError, Problem
@@ -25,6 +25,7 @@ from rayrml.plan import Plan, prepare
 from rayrml.record import Record
 from rayrml.run_log import RunLog, displayed, log_path
 from rayrml.sharing import refuse_unshared
+from rayrml.tracking import Tracking
 from rayrml.workers import global_batch_sizes
 
 
@@ -73,13 +74,7 @@ def execute(
 ) -> RunResult:
     """Do what a plan says with a part of the cluster that this process is connected to.
 
-    Args:
-        plan: what to do.
-        allocation: the part of the cluster.
-        interrupts: what tells the run to end early.
-        resume: go on with what was kept.
-        quiet: print nothing.
-        command: what was typed, None if nothing was: what to type next is shown to people alone.
+    What to type next is shown to who typed the `command`.
 
     Raises:
         ConfigError: the part does not suit the plan.
@@ -95,8 +90,12 @@ def execute(
     resume_from = _resume_from(plan) if resume else ()
     record = Record(nn.checkpoints.save if plan.training else None, plan.classes)
     with contextlib.ExitStack() as stack:
-        log = _log(plan, _receivers(plan, record, stack), append=bool(resume_from), quiet=quiet)
+        trackers: list[Tracking] = []
+        log = _log(plan, _receivers(plan, record, stack, trackers), append=bool(resume_from), quiet=quiet)
         stack.callback(log.close)
+        trackers += _trackers(plan, allocation, log, resumed=bool(resume_from))
+        for tracker in trackers:
+            stack.callback(tracker.finish)
         _begin(plan, allocation, log, resumed=bool(resume_from))
         if not allocation.one_machine:
             refuse_unshared(source for source in (plan.training, plan.test) if source is not None)
@@ -107,7 +106,7 @@ def execute(
                 log.line("There is nothing to go on from: beginning with epoch 1")
             _train(plan, allocation, log, record=record, resume_from=resume_from, interrupts=interrupts)
             _end_if_interrupted(plan, log, command)
-            _finish(plan, log, record)
+            _finish(plan, log, record, trackers)
             metrics = dict(log.history[-1]) if log.history else {}
         ending.show(log, plan, record, command)
         log.line("All done (return value = 0).")
@@ -138,8 +137,8 @@ def _result(plan: Plan, log: RunLog, metrics: dict[str, float]) -> RunResult:
     )
 
 
-def _receivers(plan: Plan, record: Record, stack: contextlib.ExitStack) -> Emit:
-    """What else gets the workers' messages: gauges, the run's record and, if they are wanted, event files."""
+def _receivers(plan: Plan, record: Record, stack: contextlib.ExitStack, trackers: Sequence[Tracking]) -> Emit:
+    """What else gets the workers' messages: gauges, the run's record and, if they are wanted, files and servers."""
     receivers = [Gauges(plan.name).receive, record.receive]
     stack.callback(record.flush)
     section = plan.config.neural_network.checkpoints
@@ -149,10 +148,24 @@ def _receivers(plan: Plan, record: Record, stack: contextlib.ExitStack) -> Emit:
         receivers.append(events.receive)
 
     def receive(message: Message) -> None:
-        for receiver in receivers:
+        for receiver in (*receivers, *(tracker.receive for tracker in trackers)):
             receiver(message)
 
     return receive
+
+
+def _trackers(plan: Plan, allocation: Allocation, log: RunLog, *, resumed: bool) -> list[Tracking]:
+    section = plan.config.neural_network.checkpoints
+    folder = section.save
+    if folder is None or plan.training is None:
+        return []
+    config = provenance.resolved(plan, allocation)
+    begins = {}
+    if section.mlflow:
+        begins["mlflow"] = tracking.mlflow(plan.name, config)
+    if section.wandb:
+        begins["wandb"] = tracking.wandb(plan.name, config, folder)
+    return [Tracking(name, begin, folder=folder, resumed=resumed, say=log.line) for name, begin in begins.items()]
 
 
 def _log(plan: Plan, also: Emit, *, append: bool, quiet: bool) -> RunLog:
@@ -220,12 +233,14 @@ def _end_if_interrupted(plan: Plan, log: RunLog, command: tuple[str, ...] | None
         raise KeyboardInterrupt
 
 
-def _finish(plan: Plan, log: RunLog, record: Record) -> None:
+def _finish(plan: Plan, log: RunLog, record: Record, trackers: Sequence[Tracking]) -> None:
     """Write and draw what a training has come to."""
     record.finish()
     wanted = plan.config.neural_network.checkpoints.plots and record.folder is not None and record.history
     if wanted and pictures.make(plan, record, log.line):
         log.receive(Saved("plots", storage.join(record.folder or "", "plots")))
+    for tracker in trackers:
+        tracker.finish(pictures.files(record), complete=True)
 
 
 def _last_kept(log: RunLog, resume_from: tuple[str, ...]) -> str:

@@ -30,6 +30,7 @@ LEVELS = [
     ["messages"],
     ["live_line", "early_stopping"],
     ["run_log", "gauges", "record", "event_files"],
+    ["tracking"],
     ["assembly", "tables"],
     ["key_tables"],
     ["keras_weights", "predictions", "dot", "datasets", "schema"],
