@@ -16,6 +16,7 @@ from rayrml.commands import VERBS
 from rayrml.errors import RayrmlError
 
 _INTERRUPTED, _OUT_OF_MEMORY, _BUG = 130, 5, 1
+_OF_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # which Ray sets for the commands of its jobs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(_as_verb(sys.argv[1:] if arguments is None else list(arguments)))
     # Called with arguments, this is not the only thing that the process does.
     options.leave = _leave if arguments is None else None
+    options.typed = _typed(sys.argv) if arguments is None else None
     if options.leave:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _end_at_once)
@@ -35,6 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return VERBS[options.verb].do(options) or 0
     except (Exception, KeyboardInterrupt) as error:
         return _report(error)
+
+
+def _typed(arguments: Sequence[str]) -> tuple[str, ...] | None:
+    """The command as one would type it again; None in a job of a cluster, which nobody typed on that machine."""
+    if _OF_A_JOB in os.environ:
+        return None
+    program, *rest = arguments
+    module = os.path.basename(program) == "__main__.py"  # noqa: PTH119 (a string)
+    return (*(("python", "-m", "rayrml") if module else ("rayrml",)), *rest)
 
 
 def _report(error: BaseException) -> int:

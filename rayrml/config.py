@@ -161,6 +161,12 @@ class Checkpoints(Section):
     tensorboard: bool = Field(
         default=False, description="write event files for TensorBoard into `save`; needs the package tensorboard"
     )
+    mlflow: bool = Field(
+        default=False, description="send figures, configuration and plots to MLFLOW_TRACKING_URI; needs `mlflow`"
+    )
+    wandb: bool = Field(
+        default=False, description="send them to Weights & Biases, as WANDB_MODE and the like say; needs `wandb`"
+    )
 
 
 class Stopping(Section):

@@ -17,7 +17,7 @@ from rayrml.losses import Loss
 from rayrml.metrics import predicted_classes
 from rayrml.network import build_network
 from rayrml.plan import Plan
-from rayrml.record import Record, class_names, write
+from rayrml.record import CONFIG, Record, class_names, write
 from rayrml.steps import EvaluationStep, as_target
 
 if TYPE_CHECKING:
@@ -42,6 +42,14 @@ def make(plan: Plan, record: Record, say: Callable[[str], None]) -> bool:
     for problem in dict.fromkeys(problems):
         say(f"Not all plots could be made: {problem}")
     return made
+
+
+def files(record: Record) -> list[str]:
+    """The paths of the configuration and of the pictures of a run that are there."""
+    if record.folder is None:
+        return []
+    plots = storage.join(record.folder, "plots")
+    return [storage.join(record.folder, CONFIG), *(storage.join(plots, name) for name in sorted(storage.files(plots)))]
 
 
 def samples(plan: Plan, network: torch.nn.Module) -> list[ClassSample] | list[ImageSample]:
