@@ -221,7 +221,7 @@ def _curves(title: str) -> tuple[Figure, Axes]:
 def _label(axes: Axes, title: str) -> None:
     axes.set_xlabel("epoch")
     axes.set_title(title, loc="left", fontweight="bold")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.grid(color="#DDDDDD", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -39,6 +39,14 @@ def test_losses_of_several_magnitudes_have_a_logarithmic_axis():
     assert axes.get_yscale() == "log"
 
 
+def test_epochs_are_marked_at_round_numbers():
+    figure = plots.loss([{"epoch": e, "train_loss": 1.0 / e} for e in range(1, 21)])
+    figure.draw_without_rendering()
+    ticks = figure.axes[0].get_xticks()
+    assert {5, 10, 15, 20} <= set(ticks)
+    assert all(tick % 1 == 0 for tick in ticks)
+
+
 def test_the_metric_and_its_best_epoch():
     (axes,) = plots.metric(HISTORY).axes
     assert axes.get_title("left") == "Accuracy"
