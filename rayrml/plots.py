@@ -254,6 +254,7 @@ def _logarithmic_if_wide(axes: Axes) -> bool:
     wide = bool(len(values) and values.min() > 0 and values.max() > _SPREAD * values.min())
     if wide:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
     return wide
 
 

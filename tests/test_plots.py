@@ -37,6 +37,8 @@ def test_a_loss_without_a_test_is_one_curve():
 def test_losses_of_several_magnitudes_have_a_logarithmic_axis():
     (axes,) = plots.loss([{"epoch": e, "train_loss": 10.0**-e} for e in range(4)]).axes
     assert axes.get_yscale() == "log"
+    axes.figure.draw_without_rendering()
+    assert {"1", "0.1"} <= {label.get_text() for label in axes.get_yticklabels()}
 
 
 def test_epochs_are_marked_at_round_numbers():
