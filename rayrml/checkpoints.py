@@ -259,7 +259,10 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
         raise DataError(*(Problem(place, str(p)) for p in error.problems)) from None
     except Exception as error:
         # From UnpicklingError to AssertionError: it depends on the byte that is wrong.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # torch goes on with advice for programmers, to trust the file.
+        reason = str(error).splitlines()[0].partition(". ")[0] if str(error) else type(error).__name__
+        if "TorchScript" in reason:
+            reason = "It is a TorchScript archive. Expected tensors by the names of layers"
         raise DataError(Problem(place, f"'{path}' is no checkpoint, or a damaged one. {reason}")) from None
     if not isinstance(content, Mapping):
         raise DataError(Problem(place, f"'{path}' is no checkpoint"))

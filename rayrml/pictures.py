@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _MOST_SAMPLES, _MOST_ROWS = 25, 4  # of classes, and of images with their targets
 _MOST_BYTES = 2**26  # of decoded samples
-_SECONDS = 1.0  # in which samples are predicted: a large network shows fewer of them
+_SECONDS = 2.0  # in which samples are predicted: a large network shows fewer of them
 
 
 def make(plan: Plan, record: Record, say: Callable[[str], None]) -> bool:
