@@ -132,3 +132,12 @@ def test_a_torchscript_archive_is_named_as_one(tmp_path):
         torch.jit.script(torch.nn.Linear(3, 2)).save(path)
     with pytest.raises(DataError, match=r"It is a TorchScript archive\. Expected tensors by the names of layers$"):
         checkpoints.load(path)
+
+
+def test_a_folder_instead_of_a_file_in_it_is_told_with_the_file(tmp_path):
+    for epoch in (9, 10):
+        checkpoints.save(tmp_path / f"model_checkpoint_{epoch}.pt", Checkpoint(epoch, {}, None, ()))
+    with pytest.raises(
+        DataError, match=r"Is a directory. Expected a file in it, for example '.*model_checkpoint_10.pt'$"
+    ):
+        checkpoints.load(tmp_path)

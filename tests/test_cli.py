@@ -68,6 +68,24 @@ def test_without_a_verb_the_configuration_is_run(form, tmp_path, capsys):
     assert re.fullmatch(r"rayrml: .*none\.json: cannot read '.*none\.json'\. No such file or directory\n", err)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["chekc", "config.json"], "there is no verb and no file 'chekc'. Did you mean 'check'?"),
+        (["ceck"], "there is no verb and no file 'ceck'. Did you mean 'check'?"),
+        (["zzz", "--quiet"], "there is no verb and no file 'zzz'. Expected a configuration or one of run, "),
+        (["config.json", "--epochs", "3"], "unrecognized arguments: --epochs 3. `--set KEY=VALUE` sets any key"),
+        (["plot", "model", "--wide"], "unrecognized arguments: --wide. `rayrml plot --help` lists the options"),
+    ],
+)
+def test_a_mistyped_verb_or_option_is_told(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"rayrml: error: {message}")
+
+
 def test_check_shows_layers_and_classes(config, capsys):
     _, out, _ = answer(capsys, "check", str(config))
     assert re.search(r"dense +Dense +\(2,\) +434\n", out)
