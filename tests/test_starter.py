@@ -87,6 +87,17 @@ def test_a_file_that_is_there_is_kept(tmp_path, elsewhere, capsys):
     assert (elsewhere / "images.json").read_text() == "mine"
 
 
+def test_results_are_not_written_among_the_images(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(fill(tmp_path / "images"))
+    code, _, err = answer(capsys, ".")
+    assert code == 2
+    assert err.startswith("rayrml: .: is the current folder, or above it")
+    assert not list((tmp_path / "images").glob("*.json"))
+    fill(tmp_path / "apart" / "training")
+    monkeypatch.chdir(tmp_path / "apart")
+    assert answer(capsys, ".")[0] == 0
+
+
 def mistakes():
     return {
         "nowhere": (3, "cannot be read. No such file or directory"),

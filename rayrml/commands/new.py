@@ -37,6 +37,9 @@ def do(options: argparse.Namespace) -> None:
     if output.exists():
         raise ConfigError(Problem(str(output), "is there already. `--output FILE.json` names another file"))
     found = starter.look(folder)
+    if Path.cwd().is_relative_to(Path(found.training.root).resolve()):
+        message = "is the current folder, or above it: plots that a run writes would lie among the images. Expected "
+        raise ConfigError(Problem(str(folder), f"{message}to be called from another folder, after `cd ..` for example"))
     content = starter.text(starter.configuration(found, output.stem))
     with explaining(str(output)):
         storage.write(output, content.encode())
