@@ -74,7 +74,7 @@ AFTER = {
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory, ray_cluster):
+def clone(tmp_path_factory):
     """The examples, with few of the digits, and a folder of images."""
     folder = tmp_path_factory.mktemp("clone")
     mnist = ROOT / "examples" / "mnist"
@@ -96,10 +96,9 @@ def beginning(block, known):
 @pytest.mark.parametrize(
     "block", [block for _, block in RUN], ids=[f"{page.relative_to(ROOT)}:{b[:30]}" for page, b in RUN]
 )
-def test_the_commands_do_what_the_page_says(block, clone, ray_cluster):
-    """In the order of the pages: some go on with what others have made."""
-    address = ray_cluster.get_runtime_context().gcs_address
-    variables = {"PYTHONPATH": str(ROOT), "BENCHMARKS": str(clone / "measured"), "RAY_ADDRESS": address}
+def test_the_commands_do_what_the_page_says(block, clone):
+    """In the order of the pages: some go on with what others have made. Each command has a Ray of its own."""
+    variables = {"PYTHONPATH": str(ROOT), "BENCHMARKS": str(clone / "measured")}
     script = "\n".join([PRELUDE, BEFORE.get(beginning(block, BEFORE) or "", ""), block, "pwd > /dev/fd/3"])
     with (clone / "last_folder").open("w") as told:
         descriptor = told.fileno()
