@@ -254,12 +254,15 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
     except FileNotFoundError:
         raise DataError(Problem(place, f"no such file: '{path}'")) from None
     except OSError as error:
-        raise DataError(Problem(place, f"cannot read '{path}'. {error.strerror or error}")) from None
+        raise DataError(Problem(place, f"cannot read '{path}'. {error.strerror or error}{_hint(path)}")) from None
     except DataError as error:
         raise DataError(*(Problem(place, str(p)) for p in error.problems)) from None
     except Exception as error:
         # From UnpicklingError to AssertionError: it depends on the byte that is wrong.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # torch goes on with advice for programmers, to trust the file.
+        reason = str(error).splitlines()[0].partition(". ")[0] if str(error) else type(error).__name__
+        if "TorchScript" in reason:
+            reason = "It is a TorchScript archive. Expected tensors by the names of layers"
         raise DataError(Problem(place, f"'{path}' is no checkpoint, or a damaged one. {reason}")) from None
     if not isinstance(content, Mapping):
         raise DataError(Problem(place, f"'{path}' is no checkpoint"))
@@ -276,6 +279,12 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
         raise DataError(Problem(place, f"'{path}' is a damaged checkpoint: what it holds as {', '.join(wrong)} is not"))
     fields["network"] = _tensors(fields["network"], path, place)
     return Checkpoint(**fields)
+
+
+def _hint(path: str | Path) -> str:
+    """The last checkpoint of the folder that was given for one."""
+    names = list(kept(path).values()) if Path(path).is_dir() else []
+    return f". Expected a file in it, for example '{names[-1]}'" if names else ""
 
 
 def whole(path: str | Path) -> Checkpoint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import difflib
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from rayrml.commands import VERBS
 from rayrml.errors import RayrmlError
 
 _INTERRUPTED, _OUT_OF_MEMORY, _BUG = 130, 5, 1
+_OF_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # which Ray sets for the commands of its jobs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,9 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 a bug, 2 mistakes in the configuration, 3 data, 4 the cluster, 5 out of memory, 6 the loss is not finite,
     130 interrupted.
     """
-    options = _parser().parse_args(_as_verb(sys.argv[1:] if arguments is None else list(arguments)))
+    options = _options(_as_verb(sys.argv[1:] if arguments is None else list(arguments)))
     # Called with arguments, this is not the only thing that the process does.
     options.leave = _leave if arguments is None else None
+    options.typed = _typed(sys.argv) if arguments is None else None
     if options.leave:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _end_at_once)
@@ -35,6 +38,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return VERBS[options.verb].do(options) or 0
     except (Exception, KeyboardInterrupt) as error:
         return _report(error)
+
+
+def _typed(arguments: Sequence[str]) -> tuple[str, ...] | None:
+    """The command as one would type it again; None in a job of a cluster, which nobody typed on that machine."""
+    if _OF_A_JOB in os.environ:
+        return None
+    program, *rest = arguments
+    module = os.path.basename(program) == "__main__.py"  # noqa: PTH119 (a string)
+    return (*(("python", "-m", "rayrml") if module else ("rayrml",)), *rest)
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    """What the command line says; a process ends here whose command line says nothing that can be done."""
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    first = arguments[1] if len(arguments) > 1 else ""
+    if options.verb == "run" and getattr(options, "file", None) == first and _is_mistyped(first):
+        near = difflib.get_close_matches(first, VERBS, n=1)
+        expected = f"Did you mean '{near[0]}'?" if near else f"Expected a configuration or one of {', '.join(VERBS)}"
+        parser.error(f"there is no verb and no file '{first}'. {expected}")
+    if unknown:
+        more = " `--set KEY=VALUE` sets any key of the configuration." if hasattr(options, "set") else ""
+        parser.error(
+            f"unrecognized arguments: {' '.join(unknown)}.{more} `rayrml {options.verb} --help` lists the options"
+        )
+    return options
+
+
+def _is_mistyped(word: str) -> bool:
+    """Whether a word without a verb before it is meant to be one: no path looks like that."""
+    return word.replace("-", "").isalpha() and not os.path.exists(word)  # noqa: PTH110 (a string)
 
 
 def _report(error: BaseException) -> int:

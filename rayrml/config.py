@@ -62,6 +62,10 @@ class Data(Section):
         default=None, description="folder or file of the test inputs, or a list of them"
     )
     test_target_path: PathString | None = Field(default=None, description="folder or file of the test targets")
+    test_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="share of the images below `input_path`, of each class alike, that are kept for the test",
+    )
     test_output_path: PathString | None = Field(
         default=None, description="folder for the predictions `output_<epoch>.h5`"
     )
@@ -124,7 +128,7 @@ class Data(Section):
     @property
     def tests(self) -> bool:
         """Whether there are samples to evaluate or to predict."""
-        return self.test_input_path is not None or self.num_test_examples is not None
+        return (self.test_input_path, self.num_test_examples, self.test_share) != (None, None, None)
 
     @property
     def skips(self) -> bool:
@@ -160,6 +164,12 @@ class Checkpoints(Section):
     plots: bool = Field(default=True, description="draw the run's curves and predictions when it is over, in `save`")
     tensorboard: bool = Field(
         default=False, description="write event files for TensorBoard into `save`; needs the package tensorboard"
+    )
+    mlflow: bool = Field(
+        default=False, description="send figures, configuration and plots to MLFLOW_TRACKING_URI; needs `mlflow`"
+    )
+    wandb: bool = Field(
+        default=False, description="send them to Weights & Biases, as WANDB_MODE and the like say; needs `wandb`"
     )
 
 

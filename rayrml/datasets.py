@@ -14,7 +14,7 @@ from rayrml.config import Data
 from rayrml.data import contents
 from rayrml.data.bad_samples import TOO_MANY
 from rayrml.data.decoding import RESIZE_HINT, Decoding, check_cells, stored_type
-from rayrml.data.discovery import Place, Samples, label_by_folder, pair
+from rayrml.data.discovery import Place, Samples, label_by_folder, pair, part_of
 from rayrml.data.image_ops import ImageOperations
 from rayrml.data.naming import check_names
 from rayrml.data.pipeline import Side, Source
@@ -22,7 +22,7 @@ from rayrml.data.readers import READERS, Part, Reader
 from rayrml.data.slicers import Slicer
 from rayrml.data.slicers import parse as parse_slicers
 from rayrml.data.transforms import Placed, Transforms, parse, split
-from rayrml.errors import MOST_NAMED, DataError, Problem
+from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem
 from rayrml.findings import Findings
 from rayrml.lookup import Choice, choose
 
@@ -150,7 +150,7 @@ class DatasetsPreparation:
         data = self.data
         if self.targets_are_arrays:
             # Inputs are their own targets only where there is something to compare with them.
-            return bool(data.test_target_path or (not data.target_path and self.expectations.loss))
+            return bool(data.test_target_path or data.test_share or (not data.target_path and self.expectations.loss))
         return self.targets_are_labels
 
     def _target_shape(
@@ -178,6 +178,7 @@ class DatasetsPreparation:
             for key in ("test_output_path", "hdf5_outfile"):
                 if getattr(data, key):
                     add(f"{DATA}.{key}", "there is nothing to predict without test_input_path")
+        self._share(generates)
         for key in ("target_path", "test_target_path"):
             if getattr(data, key) and not self.targets_are_arrays and not self.labelled_by_files:
                 reason = "the class is the name of the folder" if data.targets else "there is no target_type"
@@ -187,6 +188,21 @@ class DatasetsPreparation:
         if data.target_transforms and not self.targets_are_arrays:
             add(f"{DATA}.target_transforms", "is of no use: targets are no images or arrays")
         self._types_and_keys(generates)
+
+    def _share(self, generates: bool) -> None:
+        """A share of the training samples, each of which must be a file, instead of test samples of their own."""
+        data, reader, where = self.data, self.input_reader, f"{DATA}.test_share"
+        if data.test_share is None:
+            return
+        for key in ("test_input_path", "test_target_path"):
+            if getattr(data, key):
+                self.findings.add(where, f"is of no use beside {key}. Expected one of the two")
+        if reader is not None and (generates or reader.read is None):
+            self.findings.add(
+                where, f"takes some of the files of a folder, which samples of type {data.inputs} are not"
+            )
+        elif data.input_path is None:
+            self.findings.add(where, "is a share of the images below input_path, which is missing")
 
     def _types_and_keys(self, generates: bool) -> None:
         """Keys that only some data types have."""
@@ -241,17 +257,17 @@ class DatasetsPreparation:
         if reader.generate is not None:
             samples = contents.generated(reader, part)
             return (samples, samples if self._inputs_are_targets else None) if len(samples) else None
-        prefix = "" if part == "training" else "test_"
+        prefix = self._prefix(part)
         path, where = getattr(self.data, f"{prefix}input_path"), f"{DATA}.{prefix}input_path"
         if path is None:
             return None
         with self.findings.gathering():
             location = contents.locate(path, reader, part, where)
             if self.targets_are_labels and not self.labelled_by_files:
-                tag = self.data.training_tag if part == "training" else self.data.test_tag
+                tag = self.data.test_tag if prefix else self.data.training_tag
                 files = label_by_folder(location.files, tag, where, classes)
                 location = dataclasses.replace(location, files=files)
-            sides = [(location, reader), *self._target_files(location.files, part)]
+            sides = self._parted([(location, reader), *self._target_files(location.files, part)], part)
             if self.data.skips:
                 found = contents.readable(sides)
                 sides = [(found, reader) for found, (_, reader) in zip(found, sides, strict=True)]
@@ -264,9 +280,27 @@ class DatasetsPreparation:
             return samples
         return None
 
+    def _prefix(self, part: Part) -> str:
+        """What the keys begin with that name the samples of a part: test samples may be some of `input_path`."""
+        return "" if part == "training" or self.data.test_share is not None else "test_"
+
+    def _parted(
+        self, sides: list[tuple[contents.Location, Reader]], part: Part
+    ) -> list[tuple[contents.Location, Reader]]:
+        """The files that belong to the part, where a share of them is kept for the test."""
+        share = self.data.test_share
+        if share is None:
+            return sides
+        indices = part_of(sides[0][0].files, share, test=part == "test")
+        if not indices:
+            raise ConfigError(
+                Problem(f"{DATA}.test_share", f"leaves no {part} sample: there is no class of two or more")
+            )
+        return [(dataclasses.replace(found, files=found.files.only(indices)), reader) for found, reader in sides]
+
     def _target_files(self, inputs: Samples, part: Part) -> list[tuple[contents.Location, Reader]]:
         """The files of the targets in the order of the inputs', with their reader; none if they have no files."""
-        prefix = "" if part == "training" else "test_"
+        prefix = self._prefix(part)
         path, where = getattr(self.data, f"{prefix}target_path"), f"{DATA}.{prefix}target_path"
         if self.target_reader is None or path is None:
             return []

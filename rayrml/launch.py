@@ -31,6 +31,7 @@ def run(
     quiet: bool = False,
     verbose: bool = False,
     on_mistake: Callable[[BaseException], None] | None = None,
+    command: tuple[str, ...] | None = None,
 ) -> RunResult:
     """Train, evaluate or predict as a configuration says.
 
@@ -42,6 +43,7 @@ def run(
         quiet: print nothing.
         verbose: let Ray print what it likes to.
         on_mistake: called at once with what is raised later, when Ray has started; in another thread.
+        command: the words that were typed for this, so that the run can end with what to type next.
 
     Raises:
         ConfigError: mistakes in the configuration or the network file; all of them.
@@ -51,8 +53,7 @@ def run(
         KeyboardInterrupt: SIGINT or SIGTERM came; what training had come to is in `checkpoints.save`.
     """
     wanted = {**({} if num_workers is None else {"ray.num_workers": num_workers}), **(overrides or {})}
-    raw = read_json(config) if isinstance(config, str | Path) else config
-    parsed, mistakes = parse(override(raw, wanted))
+    parsed, mistakes = parse(override(read_json(config) if isinstance(config, str | Path) else config, wanted))
     if parsed is None or mistakes:
         _refuse(config, wanted)
     from rayrml import client, cluster
@@ -63,15 +64,14 @@ def run(
         cluster.quiet()  # before anything of Ray is imported that reads it then
     say = _say_nothing if quiet else _say
     say(f"Connecting to the cluster at {parsed.ray.address}" if parsed.ray.address else "Starting Ray")
-    started = time.monotonic()
     preparing = _Preparing(config, wanted, on_mistake)
     connected = cluster.connected(parsed.ray, verbose=verbose)
     with Interrupts() as interrupts, connected as allocation, interrupts.during_run():
         plan = preparing.result()
-        say(f"Ray, the network and the lists of the data are there after {time.monotonic() - started:.1f} seconds")
+        say(f"Ray, the network and the lists of the data are there after {preparing.seconds:.1f} seconds")
         from rayrml.runner import execute
 
-        return execute(plan, allocation, interrupts, resume=resume, quiet=quiet)
+        return execute(plan, allocation, interrupts, resume=resume, quiet=quiet, command=command)
 
 
 def _refuse(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -> NoReturn:
@@ -104,6 +104,7 @@ class _Preparing:
         overrides: Mapping[str, Any],
         on_mistake: Callable[[BaseException], None] | None,
     ):
+        self._began = time.monotonic()
         self._config = config
         self._overrides = overrides
         self._on_mistake = on_mistake
@@ -111,6 +112,11 @@ class _Preparing:
         self._error: BaseException | None = None
         self._done = threading.Event()
         threading.Thread(target=self._prepare, daemon=True).start()
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._began
 
     def result(self) -> Plan:
         """The plan, when it is ready. Raises what its preparation raised."""

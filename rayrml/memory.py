@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of malloc.h
-_CONTAINER = Path("/sys/fs/cgroup")
+# Both are there on Linux alone.
+_CONTAINER, _STATUS = Path("/sys/fs/cgroup"), Path("/proc/self/status")
 
 
 def available_memory() -> int:
@@ -24,7 +25,7 @@ def available_memory() -> int:
         # What files have left in memory makes room when it is needed.
         files = sum(int(count) for name, count in lines if name in ("active_file", "inactive_file"))
         free = min(free, limit - used + files)
-    return max(int(min(free, *_own_limits())), 0)
+    return max(int(min([free, *_own_limits()])), 0)
 
 
 def own_memory() -> int:
@@ -46,7 +47,7 @@ def _own_limits() -> Iterator[float]:
 def _status(name: str) -> int:
     """Bytes that the system counts for this process under `name`; 0 where it does not tell."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in _STATUS.read_text().splitlines():
             if line.startswith(name):
                 return int(line.split()[1]) * 1024
     return 0

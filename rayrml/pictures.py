@@ -17,7 +17,7 @@ from rayrml.losses import Loss
 from rayrml.metrics import predicted_classes
 from rayrml.network import build_network
 from rayrml.plan import Plan
-from rayrml.record import Record, class_names, write
+from rayrml.record import CONFIG, Record, class_names, write
 from rayrml.steps import EvaluationStep, as_target
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _MOST_SAMPLES, _MOST_ROWS = 25, 4  # of classes, and of images with their targets
 _MOST_BYTES = 2**26  # of decoded samples
-_SECONDS = 1.0  # in which samples are predicted: a large network shows fewer of them
+_SECONDS = 2.0  # in which samples are predicted: a large network shows fewer of them
 
 
 def make(plan: Plan, record: Record, say: Callable[[str], None]) -> bool:
@@ -44,6 +44,14 @@ def make(plan: Plan, record: Record, say: Callable[[str], None]) -> bool:
     return made
 
 
+def files(record: Record) -> list[str]:
+    """The paths of the configuration and of the pictures of a run that are there."""
+    if record.folder is None:
+        return []
+    plots = storage.join(record.folder, "plots")
+    return [storage.join(record.folder, CONFIG), *(storage.join(plots, name) for name in sorted(storage.files(plots)))]
+
+
 def samples(plan: Plan, network: torch.nn.Module) -> list[ClassSample] | list[ImageSample]:
     """Some test samples with what the network, on the CPU, makes of them; none if they are no images with a target."""
     source, loss = plan.test, None if plan.loss is None else plan.loss.build()
@@ -53,20 +61,24 @@ def samples(plan: Plan, network: torch.nn.Module) -> list[ClassSample] | list[Im
     if not (pairs or labels is not None):
         return []
     count = min(_MOST_ROWS if pairs else _MOST_SAMPLES, max(_MOST_BYTES // source.bytes_per_sample, 1))
+    # Some of each class, also where the time is not enough for all: they are in the order of their names.
+    indices = source.samples.spread(count)
+    np.random.default_rng(0).shuffle(indices)
     step = EvaluationStep(network.eval(), loss, None)
-    found: list[Any] = []
+    found: dict[int, Any] = {}
     end = time.monotonic() + _SECONDS
-    for index, arrays in _decoded(source, source.samples.spread(count)):
+    for index, arrays in _decoded(source, indices):
         if found and time.monotonic() > end:
             break
         inputs, target = _batch(plan, source, arrays)
         output = step(inputs, None)
         scores = output if loss.probabilities is None else loss.probabilities(output)
         if pairs:
-            found += _image_sample(arrays["input"], as_target(target, loss), scores, loss)
+            if (sample := _image_sample(arrays["input"], as_target(target, loss), scores, loss)) is not None:
+                found[index] = sample
         elif labels is not None and output.ndim == 2:
-            found.append(_class_sample(plan, arrays["input"], int(labels[index]), int(predicted_classes(scores))))
-    return found
+            found[index] = _class_sample(plan, arrays["input"], int(labels[index]), int(predicted_classes(scores)))
+    return [found[index] for index in sorted(found)]
 
 
 def _pictures(plan: Plan, record: Record) -> Iterator[tuple[str, Callable[[], Figure | None]]]:
@@ -155,17 +167,17 @@ def _class_sample(plan: Plan, array: np.ndarray, true: int, predicted: int) -> C
     return ClassSample(_shown(array), names.get(true, str(true)), names.get(predicted, str(predicted)))
 
 
-def _image_sample(array: np.ndarray, target: torch.Tensor, scores: torch.Tensor, loss: Loss) -> list[ImageSample]:
-    """The sample as three images, none if its target or its prediction is no image."""
+def _image_sample(array: np.ndarray, target: torch.Tensor, scores: torch.Tensor, loss: Loss) -> ImageSample | None:
+    """The sample as three images, None if its target or its prediction is no image."""
     from rayrml.plots import ImageSample
 
     labels = loss.targets == "labels" or not target.is_floating_point()
     if scores.ndim < 4 or target.ndim != scores.ndim - labels:
-        return []
+        return None
     if not labels:
-        return [ImageSample(_shown(array), _plane(target[0].numpy()), _plane(scores[0].numpy()))]
+        return ImageSample(_shown(array), _plane(target[0].numpy()), _plane(scores[0].numpy()))
     true, predicted = (_plane(part.numpy()) for part in (target, predicted_classes(scores)))
-    return [ImageSample(_shown(array), true, predicted, loss.classes_of(scores.shape[1]))]
+    return ImageSample(_shown(array), true, predicted, loss.classes_of(scores.shape[1]))
 
 
 def _shown(array: np.ndarray) -> np.ndarray:

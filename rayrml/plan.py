@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from rayrml import checkpoints, event_files, graph, storage
+from rayrml import checkpoints, event_files, graph, storage, tracking
 from rayrml.checkpoints import LoadReport
 from rayrml.config import Config, override, parse
 from rayrml.data.pipeline import Source
@@ -170,6 +170,7 @@ class _Preparation:
         if data.trains and nn.optimizer is None:
             self.findings.add("neural_network", "the section 'optimizer' is missing")
         self._event_files()
+        self._trackers()
         if nn.app == "pde" and nn.loss is not None and str(nn.loss.get("function")).casefold() not in _EQUATIONS:
             equations = ", ".join(pde.LOSSES)
             self.findings.add("neural_network.app", f"'pde' learns from an equation. Expected a loss of {equations}")
@@ -184,6 +185,19 @@ class _Preparation:
             self.findings.add(where, message)
         if section.save is None or storage.is_uri(section.save):
             self.findings.add(where, "event files are written into checkpoints.save. Expected a folder of this machine")
+
+    def _trackers(self) -> None:
+        """Servers for figures need packages that not everybody has, and a folder that remembers the run's name."""
+        section = self.nn.checkpoints
+        for name in tracking.PACKAGES:
+            where = f"neural_network.checkpoints.{name}"
+            if not getattr(section, name):
+                continue
+            if not tracking.available(name):
+                message = f"the package {name} is not installed. Expected `pip install 'rayrml[{name}]'` before"
+                self.findings.add(where, message)
+            if section.save is None:
+                self.findings.add(where, "a run's name there is kept in checkpoints.save. Expected a folder")
 
     def _optimizer(self) -> tuple[Choice | None, ScheduleChoice | None]:
         if self.nn.optimizer is None:

@@ -221,7 +221,7 @@ def _curves(title: str) -> tuple[Figure, Axes]:
 def _label(axes: Axes, title: str) -> None:
     axes.set_xlabel("epoch")
     axes.set_title(title, loc="left", fontweight="bold")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.grid(color="#DDDDDD", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -254,6 +254,7 @@ def _logarithmic_if_wide(axes: Axes) -> bool:
     wide = bool(len(values) and values.min() > 0 and values.max() > _SPREAD * values.min())
     if wide:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
     return wide
 
 

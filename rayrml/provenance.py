@@ -8,6 +8,7 @@ from typing import Any
 
 import rayrml
 from rayrml.cluster import Allocation
+from rayrml.data import slicers, transforms
 from rayrml.nodes import accelerators
 from rayrml.plan import Plan
 
@@ -22,6 +23,10 @@ def resolved(plan: Plan, allocation: Allocation) -> dict[str, Any]:
     values = plan.config.model_dump(mode="json", by_alias=True, exclude={"schema_"})
     nn = values["neural_network"]
     del nn["layers"]
+    data = plan.config.neural_network.data
+    for key in ("transforms", "input_transforms", "target_transforms"):
+        nn["data"][key] = [transform.section for transform in transforms.parse(getattr(data, key), key)]
+    nn["data"]["slicers"] = [slicer.settings for slicer in slicers.parse(data.slicers, "slicers")]
     if plan.optimizer is not None:
         nn["optimizer"] = {"type": plan.optimizer.name, **plan.optimizer.settings}
         if plan.schedule is not None:

@@ -79,7 +79,9 @@ class RunLog:
         self.saved: dict[str, list[str]] = {}
         self.skipped: dict[str, set[int]] = {}
         self._lock = threading.RLock()
-        self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True, markup=False, emoji=False)
+        # A notebook gets plain lines, too: rich would make a paragraph of each of them.
+        plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "force_jupyter": False}
+        self._console = Console(file=sys.stdout, soft_wrap=True, **plain)
         self._live = LiveLine(self._console, num_epochs) if self._console.is_terminal and not quiet else None
         self._shown = 0.0
         self._since_shown = [0.0, 0.0, 0.0]

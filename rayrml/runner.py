@@ -7,11 +7,11 @@ import dataclasses
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rayrml import checkpoints, earlier, inference, pictures, provenance, sections, storage, training
+from rayrml import checkpoints, earlier, ending, inference, pictures, provenance, sections, storage, tracking, training
 from rayrml.cluster import Allocation
 from rayrml.dot import write_dot
 from rayrml.errors import ConfigError, DivergenceError, Problem
@@ -20,11 +20,12 @@ from rayrml.gauges import Gauges
 from rayrml.inference import InferenceJob
 from rayrml.interrupts import Interrupts
 from rayrml.jobs import Job, destination
-from rayrml.messages import Emit, Interrupted, Message, Saved, Skipped
+from rayrml.messages import Emit, Message, Saved, Skipped
 from rayrml.plan import Plan, prepare
 from rayrml.record import Record
 from rayrml.run_log import RunLog, displayed, log_path
 from rayrml.sharing import refuse_unshared
+from rayrml.tracking import Tracking
 from rayrml.workers import global_batch_sizes
 
 
@@ -70,8 +71,11 @@ def execute(
     resume: bool = False,
     quiet: bool = False,
     also: Emit = lambda message: None,
+    command: tuple[str, ...] | None = None,
 ) -> RunResult:
     """Do what a plan says with a part of the cluster that this process is connected to; `also` gets all messages, too.
+
+    What to type next is shown to who typed the `command`.
 
     Raises:
         ConfigError: the part does not suit the plan.
@@ -86,14 +90,14 @@ def execute(
         raise ConfigError(Problem("ray.num_workers", message))
     resume_from = _resume_from(plan) if resume else ()
     record = Record(nn.checkpoints.save if plan.training else None, plan.classes)
-    with contextlib.ExitStack() as ending:
-        log = _log(plan, _receivers(plan, record, also, ending), append=bool(resume_from), quiet=quiet)
-        ending.callback(log.close)
-        sections.devices(log, allocation)
-        sections.plan(log, plan, allocation.most_workers)
-        for line in earlier.lines(plan, log.kept, resumed=bool(resume_from)):
-            log.line(line)
-        log.line("")
+    with contextlib.ExitStack() as stack:
+        trackers: list[Tracking] = []
+        log = _log(plan, _receivers(plan, record, stack, trackers, also=also), append=bool(resume_from), quiet=quiet)
+        stack.callback(log.close)
+        trackers += _trackers(plan, allocation, log, resumed=bool(resume_from))
+        for tracker in trackers:
+            stack.callback(tracker.finish)
+        _begin(plan, allocation, log, resumed=bool(resume_from))
         if not allocation.one_machine:
             refuse_unshared(source for source in (plan.training, plan.test) if source is not None)
         if plan.is_inference:
@@ -102,10 +106,26 @@ def execute(
             if resume and not resume_from:
                 log.line("There is nothing to go on from: beginning with epoch 1")
             _train(plan, allocation, log, record=record, resume_from=resume_from, interrupts=interrupts)
-            _finish(plan, log, record)
+            _end_if_interrupted(plan, log, command)
+            _finish(plan, log, record, trackers)
             metrics = dict(log.history[-1]) if log.history else {}
+        ending.show(log, plan, record, command)
         log.line("All done (return value = 0).")
-    logs = [log_path(nn.outfile, kind) for kind in ("train", "test")] if nn.outfile else []
+        return _result(plan, log, metrics)
+
+
+def _begin(plan: Plan, allocation: Allocation, log: RunLog, *, resumed: bool) -> None:
+    """Print what is going to be done, and what becomes of an earlier run's files."""
+    sections.devices(log, allocation)
+    sections.plan(log, plan, allocation.most_workers)
+    for line in earlier.lines(plan, log.kept, resumed=resumed):
+        log.line(line)
+    log.line("")
+
+
+def _result(plan: Plan, log: RunLog, metrics: dict[str, float]) -> RunResult:
+    outfile = plan.config.neural_network.outfile
+    logs = [log_path(outfile, kind) for kind in ("train", "test")] if outfile else []
     saved = log.saved
     return RunResult(
         metrics,
@@ -118,21 +138,37 @@ def execute(
     )
 
 
-def _receivers(plan: Plan, record: Record, also: Emit, ending: contextlib.ExitStack) -> Emit:
-    """What else gets the workers' messages: gauges, the run's record and, if they are wanted, event files."""
+def _receivers(
+    plan: Plan, record: Record, stack: contextlib.ExitStack, trackers: Sequence[Tracking], *, also: Emit
+) -> Emit:
+    """What else gets the workers' messages: gauges, the run's record and, if they are wanted, files and servers."""
     receivers = [Gauges(plan.name).receive, record.receive, also]
-    ending.callback(record.flush)
+    stack.callback(record.flush)
     section = plan.config.neural_network.checkpoints
     if section.tensorboard and section.save is not None and plan.training:
         events = EventFiles(storage.join(section.save, "tensorboard", plan.name))
-        ending.callback(events.close)
+        stack.callback(events.close)
         receivers.append(events.receive)
 
     def receive(message: Message) -> None:
-        for receiver in receivers:
+        for receiver in (*receivers, *(tracker.receive for tracker in trackers)):
             receiver(message)
 
     return receive
+
+
+def _trackers(plan: Plan, allocation: Allocation, log: RunLog, *, resumed: bool) -> list[Tracking]:
+    section = plan.config.neural_network.checkpoints
+    folder = section.save
+    if folder is None or plan.training is None:
+        return []
+    config = provenance.resolved(plan, allocation)
+    begins = {}
+    if section.mlflow:
+        begins["mlflow"] = tracking.mlflow(plan.name, config)
+    if section.wandb:
+        begins["wandb"] = tracking.wandb(plan.name, config, folder)
+    return [Tracking(name, begin, folder=folder, resumed=resumed, say=log.line) for name, begin in begins.items()]
 
 
 def _log(plan: Plan, also: Emit, *, append: bool, quiet: bool) -> RunLog:
@@ -188,21 +224,26 @@ def _train(
                 )
         except DivergenceError as error:
             raise DivergenceError(*error.problems, _last_kept(log, resume_from)) from None
-    if log.interrupted is not None:
-        log.line(_interruption(log.interrupted, _state_folder(plan)))
-        raise KeyboardInterrupt
-    if job.state_path is not None:
+    if job.state_path is not None and log.interrupted is None:
         # The run's last checkpoint holds the same.
         for path in (job.state_path, checkpoints.interrupted_path(storage.parent(job.state_path))):
             checkpoints.remove(path)
 
 
-def _finish(plan: Plan, log: RunLog, record: Record) -> None:
+def _end_if_interrupted(plan: Plan, log: RunLog, command: tuple[str, ...] | None) -> None:
+    if log.interrupted is not None:
+        log.line(ending.interruption(log.interrupted, _state_folder(plan), command))
+        raise KeyboardInterrupt
+
+
+def _finish(plan: Plan, log: RunLog, record: Record, trackers: Sequence[Tracking]) -> None:
     """Write and draw what a training has come to."""
     record.finish()
     wanted = plan.config.neural_network.checkpoints.plots and record.folder is not None and record.history
     if wanted and pictures.make(plan, record, log.line):
         log.receive(Saved("plots", storage.join(record.folder or "", "plots")))
+    for tracker in trackers:
+        tracker.finish(pictures.files(record), complete=True)
 
 
 def _last_kept(log: RunLog, resume_from: tuple[str, ...]) -> str:
@@ -211,11 +252,6 @@ def _last_kept(log: RunLog, resume_from: tuple[str, ...]) -> str:
     return (
         f"the last checkpoint before that is {displayed(kept[-1])}" if kept else "no checkpoint was saved before that"
     )
-
-
-def _interruption(where: Interrupted, folder: str | None) -> str:
-    how = "`--resume` goes on from there" if folder else "Nothing is kept: there is no checkpoints.save"
-    return f"Interrupted after batch {where.batch} of epoch {where.epoch}. {how}"
 
 
 def _job(plan: Plan, allocation: Allocation, resume_from: tuple[str, ...]) -> Job:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rayrml.config import AnyCase, Config, Data, Section
-from rayrml.data.readers import READERS
+from rayrml.data.readers import READERS, Reader
 from rayrml.data.slicers import slicer
 from rayrml.data.transforms import TRANSFORMS
 from rayrml.data.transforms.table import bare_field
@@ -201,7 +201,12 @@ def _keys_by_type(side: str, name: str) -> Schema:
     return _rule(_of_type(side, name), {"required": required, "properties": keys, **color})
 
 
-_TRAINS, _TESTS = ("input_path", "num_examples"), ("test_input_path", "num_test_examples")
+def _whole_files(row: Callable[..., Reader]) -> bool:
+    """Whether each file of a data type is one sample."""
+    return not any(field.is_required() for field in arguments_model(row).model_fields.values()) and bool(row().read)
+
+
+_TRAINS, _TESTS = ("input_path", "num_examples"), ("test_input_path", "num_test_examples", "test_share")
 
 # What the models leave to the tables.
 _VALUES: dict[str, dict[str, Schema]] = {
@@ -227,6 +232,13 @@ _RULES: dict[str, list[Schema]] = {
         _rule(_given(*_TRAINS), _given("type", "target_type")),
         _rule(_given("test_output_path", "hdf5_outfile"), _given(*_TESTS)),
         _rule(_given("hdf5_outfile"), _filled("slicers")),
+        _rule(
+            _given("test_share"),
+            {
+                "allOf": [_given("input_path"), {"not": _given("test_input_path", "test_target_path")}],
+                "anyOf": [_of_type("input", name) for name, row in READERS.items() if _whole_files(row)],
+            },
+        ),
         _rule(_filled("transforms"), {"not": _filled("input_transforms", "target_transforms")}),
         _rule(_is("type", any_case([_LABELS])), _given("input_type")),
         {"not": {"required": ["test_tag", "testing_tag"]}},

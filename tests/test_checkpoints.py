@@ -1,4 +1,5 @@
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -121,3 +122,22 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error_of_the_next_call(tmp_pa
     writer.save(checkpoint, tmp_path / "model_checkpoint_2.pt", None)
     writer.wait()
     assert checkpoints.load(tmp_path / "model_checkpoint_2.pt").epoch == 1
+
+
+def test_a_torchscript_archive_is_named_as_one(tmp_path):
+    """The error's text does not advise to trust the file, as torch's does."""
+    path = tmp_path / "old.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch would rather have other archives
+        torch.jit.script(torch.nn.Linear(3, 2)).save(path)
+    with pytest.raises(DataError, match=r"It is a TorchScript archive\. Expected tensors by the names of layers$"):
+        checkpoints.load(path)
+
+
+def test_a_folder_instead_of_a_file_in_it_is_told_with_the_file(tmp_path):
+    for epoch in (9, 10):
+        checkpoints.save(tmp_path / f"model_checkpoint_{epoch}.pt", Checkpoint(epoch, {}, None, ()))
+    with pytest.raises(
+        DataError, match=r"Is a directory. Expected a file in it, for example '.*model_checkpoint_10.pt'$"
+    ):
+        checkpoints.load(tmp_path)

@@ -68,6 +68,24 @@ def test_without_a_verb_the_configuration_is_run(form, tmp_path, capsys):
     assert re.fullmatch(r"rayrml: .*none\.json: cannot read '.*none\.json'\. No such file or directory\n", err)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["chekc", "config.json"], "there is no verb and no file 'chekc'. Did you mean 'check'?"),
+        (["ceck"], "there is no verb and no file 'ceck'. Did you mean 'check'?"),
+        (["zzz", "--quiet"], "there is no verb and no file 'zzz'. Expected a configuration or one of run, "),
+        (["config.json", "--epochs", "3"], "unrecognized arguments: --epochs 3. `--set KEY=VALUE` sets any key"),
+        (["plot", "model", "--wide"], "unrecognized arguments: --wide. `rayrml plot --help` lists the options"),
+    ],
+)
+def test_a_mistyped_verb_or_option_is_told(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"rayrml: error: {message}")
+
+
 def test_check_shows_layers_and_classes(config, capsys):
     _, out, _ = answer(capsys, "check", str(config))
     assert re.search(r"dense +Dense +\(2,\) +434\n", out)
@@ -125,9 +143,23 @@ def test_help_and_syntax_errors_come_before_anything_slow_is_imported(tmp_path):
     assert imported("--help") == imported("check", str(tmp_path / "c.json")) == "[]"
 
 
-def test_importing_the_package_imports_nothing_slow():
-    code = "import rayrml, sys; print([m for m in ('torch', 'ray', 'pyarrow', 'pandas') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+def python(code):
+    """What a program writes whose warnings are errors."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+def test_importing_the_package_imports_nothing_but_the_standard_library():
+    """Not even numpy, which takes longer than all of it."""
+    code = (
+        "import sys; before = {name.partition('.')[0] for name in sys.modules}; import rayrml\n"
+        "print({name.partition('.')[0] for name in sys.modules} - before - sys.stdlib_module_names)"
+    )
+    assert python(code) == "{'rayrml'}\n"
+
+
+def test_no_public_name_warns_when_it_is_imported():
+    assert python("import rayrml\nfor name in rayrml.__all__: getattr(rayrml, name)") == ""
 
 
 def test_a_bug_is_reported_as_one(config, capsys, monkeypatch):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rayrml import cli, installation
+from rayrml.cluster import Allocation
 from rayrml.errors import RayrmlError
 from rayrml.predictions import PredictionFile
 
@@ -27,6 +28,32 @@ def test_all_steps_are_shown_and_nothing_is_left(ray_cluster, tmp_path, capsys):
 def test_a_folder_that_is_not_there_is_named_with_the_exit_code_of_data(ray_cluster, tmp_path, capsys):
     assert cli.main(["check-install", "--folder", str(tmp_path / "none")]) == 3
     assert re.search(r"rayrml: --folder: '.*none' cannot be written to\.", capsys.readouterr().err)
+
+
+MACHINES = Allocation(2, False, False, {"CPU": 1.0}, 0.5, 2, one_machine=False)
+
+
+def test_the_folder_that_machines_share_is_used_and_left_as_it_was(tmp_path):
+    (tmp_path / "mine.txt").write_text("")
+    with installation._place(str(tmp_path), MACHINES) as place:
+        assert place.parent == tmp_path
+        installation.write_images(place / "images")
+        assert len(list(place.rglob("*.jpg"))) == installation.NUM_IMAGES
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        (None, r"--folder: is missing: .*Expected a folder that they share"),
+        ("s3://bucket/folder", r"--folder: expected a folder of the file system, got 's3"),
+        (__file__, r"--folder: '.*test_installation\.py' cannot be written to\. Not a directory"),
+        ("/proc", r"--folder: '/proc' cannot be written to\. \w+"),
+    ],
+)
+def test_a_folder_that_machines_cannot_share_or_write_to_is_one_line(folder, message):
+    with pytest.raises(RayrmlError, match=message), installation._place(folder, MACHINES):
+        pass
 
 
 def test_a_client_of_a_cluster_is_told_to_be_a_job(capsys):

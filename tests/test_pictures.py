@@ -1,5 +1,7 @@
 """The pictures of a run, made of a network that gives the answers that the test wants."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,15 @@ def test_samples_of_all_classes_are_shown_with_what_they_are_taken_for(plan):
     assert {name: sum(sample.true == name for sample in shown) for name in "147"} == {"1": 9, "4": 8, "7": 8}
     assert {sample.image.shape for sample in shown} == {(28, 28)}
     assert max(sample.image.max() for sample in shown) <= 1
+
+
+def test_where_there_is_no_time_for_all_samples_some_of_several_classes_are_shown(plan, monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr(pictures.time, "monotonic", lambda: next(clock) * pictures._SECONDS / 5)
+    shown = [sample.true for sample in pictures.samples(plan, Always())]
+    assert 3 <= len(shown) < 8
+    assert len(set(shown)) > 1
+    assert shown == sorted(shown)
 
 
 def test_images_are_shown_with_their_targets(tmp_path):

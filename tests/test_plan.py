@@ -1,6 +1,7 @@
 import copy
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -292,6 +293,41 @@ def test_a_test_class_that_training_does_not_know_is_named(right, folders, write
     write_digits(folders / "testing" / "more", "testing", (8,), 1)
     (message,) = mistakes(right, DataError)
     assert message.startswith("neural_network.data.test_input_path: classes that training does not know")
+
+
+def names(source):
+    return [source.samples.name(i) for i in range(len(source.samples))]
+
+
+def test_a_share_of_each_class_is_kept_for_the_test(right):
+    plan = prepare(changed(right, data__test_input_path=None, data__test_share=0.34), {})
+    training, test = set(names(plan.training)), set(names(plan.test))
+    assert not training & test
+    assert sorted(training | test) == names(prepare(right, {}).training)
+    assert np.bincount(plan.test.samples.labels).tolist() == [2, 2]
+    again = prepare(changed(right, data__test_input_path=None, data__test_share=0.34), {})
+    assert names(again.test) == names(plan.test)
+
+
+def test_a_share_keeps_images_and_their_targets_together(folders):
+    config = painting(folders, test_share=0.25, target_path=str(folders / "training"))
+    plan = prepare(config, {})
+    assert plan.datasets.test_targets
+    for source in (plan.training, plan.test):
+        assert names(source) == [source.target.samples.name(i) for i in range(len(source.samples))]
+    assert (len(plan.training.samples), len(plan.test.samples)) == (9, 3)
+
+
+def test_a_share_is_of_use_only_where_there_are_no_test_samples(right):
+    assert mistakes(changed(right, data__test_share=0.2)) == [
+        "neural_network.data.test_share: is of no use beside test_input_path. Expected one of the two"
+    ]
+
+
+def test_a_share_of_classes_of_one_image_is_none(right, tmp_path, write_digits):
+    write_digits(tmp_path / "few", "training", (3, 5), 1)
+    few = changed(right, data__test_input_path=None, data__input_path=str(tmp_path / "few"), data__test_share=0.5)
+    assert mistakes(few) == ["neural_network.data.test_share: leaves no test sample: there is no class of two or more"]
 
 
 def test_nothing_is_trainable_is_a_mistake(right):

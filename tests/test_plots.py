@@ -37,6 +37,16 @@ def test_a_loss_without_a_test_is_one_curve():
 def test_losses_of_several_magnitudes_have_a_logarithmic_axis():
     (axes,) = plots.loss([{"epoch": e, "train_loss": 10.0**-e} for e in range(4)]).axes
     assert axes.get_yscale() == "log"
+    axes.figure.draw_without_rendering()
+    assert {"1", "0.1"} <= {label.get_text() for label in axes.get_yticklabels()}
+
+
+def test_epochs_are_marked_at_round_numbers():
+    figure = plots.loss([{"epoch": e, "train_loss": 1.0 / e} for e in range(1, 21)])
+    figure.draw_without_rendering()
+    ticks = figure.axes[0].get_xticks()
+    assert {5, 10, 15, 20} <= set(ticks)
+    assert all(tick % 1 == 0 for tick in ticks)
 
 
 def test_the_metric_and_its_best_epoch():

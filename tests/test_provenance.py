@@ -6,12 +6,15 @@ import pytest
 
 from rayrml import provenance
 from rayrml.cluster import Allocation
+from rayrml.data import slicers, transforms
+from rayrml.data.transforms.table import TRANSFORMS, bare_field
 from rayrml.lookup import arguments_model, choose
 from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS, choose_schedule
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.plan import prepare
 from tests.conftest import training_config
+from tests.data.test_transforms import VALUES
 
 ALLOCATION = Allocation(2, False, False, {"CPU": 1.0}, 0.5, 1)
 TABLES = {"type": OPTIMIZERS, "function": LOSSES}
@@ -41,6 +44,25 @@ def test_the_settings_of_every_scheduler_are_a_section_that_says_the_same(name):
     assert again.settings == chosen.settings
 
 
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_the_settings_of_every_transform_are_a_list_that_says_the_same(name):
+    row = TRANSFORMS[name]
+    bare = bare_field(row)
+    (chosen,) = transforms.parse([{name: VALUES[name]}], "transforms")
+    section = json.loads(json.dumps(chosen.section))
+    shown = section[name] if bare is None else {bare: section[name]}
+    assert shown.keys() == arguments_model(row).model_fields.keys()
+    (again,) = transforms.parse([section], "transforms")
+    assert (again.settings, again.build()) == (chosen.settings, chosen.build())
+
+
+def test_the_settings_of_a_slicer_are_an_object_that_says_the_same():
+    (cut,) = slicers.parse([{"name": "bricks", "sizes": [4, 4], "padding": [2, 2]}], "slicers")
+    section = json.loads(json.dumps(cut.settings))
+    assert section["strides"] == [4, 4]
+    assert slicers.parse([section], "slicers") == (cut,)
+
+
 @pytest.fixture
 def plan(tmp_path, write_digits, monkeypatch):
     for part in ("training", "testing"):
@@ -51,6 +73,7 @@ def plan(tmp_path, write_digits, monkeypatch):
     (tmp_path / "network.json").write_text(json.dumps(layers))
     config["neural_network"] |= {"layers": "network.json", "outfile": "out.txt"}
     config["neural_network"]["optimizer"]["lr_scheduler"] = {"type": "Cosine"}
+    config["neural_network"]["data"]["input_transforms"] = [{"normalize": {"mean": 0.25}}, {"random_zoom": 0.1}]
     return prepare(config, {"data.batch_size": 5})
 
 
@@ -59,6 +82,7 @@ def test_the_resolved_configuration_holds_everywhere_and_leaves_nothing_open(pla
     nn = found["neural_network"]
     assert (nn["outfile"], nn["data"]["batch_size"]) == (str(tmp_path / "out.txt"), 5)
     assert (nn["optimizer"]["nesterov"], nn["seed"], nn["data"]["on_bad_sample"]) == (False, 0, "error")
+    assert nn["data"]["input_transforms"] == [{"normalize": {"mean": 0.25, "std": 1.0}}, {"random_zoom": 0.1}]
     assert (found["ray"]["num_workers"], found["ray"]["use_gpu"]) == (2, False)
     (tmp_path / "network.json").unlink()
     again = prepare(found, {})

@@ -4,7 +4,10 @@ import json
 import re
 import subprocess
 
+from PIL import Image
+
 from rayrml.plan import prepare
+from tests import readme_plots
 from tests.conftest import ROOT, dense_network, write_jpeg
 from tests.readme import README, with_generated_parts
 
@@ -51,6 +54,19 @@ def test_ci_runs_the_test_command_of_the_readme():
     command = """pip install -q '.[test]' && pytest -m "not faults" && pytest -m faults"""
     assert f"<!-- test command -->\n```bash\n{command}\n```\n" in TEXT
     subprocess.run(["bash", "-n", ROOT / ".ci" / "run"], check=True)
+
+
+def test_a_result_is_within_the_first_lines():
+    assert "Accuracy: 0.926" in "".join(TEXT.splitlines()[:25])
+
+
+def test_the_plots_shown_are_there_and_small():
+    shown = re.findall(r'<img src="([^"]+)"', TEXT)
+    assert [ROOT / path for path in shown] == [readme_plots.FOLDER / f"{name}.png" for name in readme_plots.NAMES]
+    for path in shown:
+        with Image.open(ROOT / path) as image:
+            assert image.width > 1000
+        assert (ROOT / path).stat().st_size < readme_plots.MOST_BYTES
 
 
 def test_links_lead_to_files():

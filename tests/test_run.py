@@ -195,6 +195,21 @@ def test_the_resolved_configuration_trains_the_same_again(runs, tmp_path):
     assert not (tmp_path / "plots").exists()
 
 
+def test_transforms_are_the_same_in_the_resolved_configuration(folder, ray_cluster, tmp_path):
+    transforms = [{"random_erasing": {"probability": 0.5}}, {"random_resized_crop": {"size": [28, 28]}}]
+    config = training_config(folder, tmp_path / "first", transforms=transforms, test_output_path=None)
+    config["neural_network"]["checkpoints"]["plots"] = False
+    first = rayrml.run(config, quiet=True)
+    resolved = json.loads((tmp_path / "first" / "model" / "config.resolved.json").read_text())
+    written = resolved["neural_network"]["data"]["transforms"]
+    for shown, given in zip(written, transforms, strict=True):
+        ((name, settings),) = given.items()
+        assert shown[name].items() > settings.items()
+    again = rayrml.run(resolved, overrides={"checkpoints.save": str(tmp_path / "again")}, quiet=True)
+    weights, expected = (checkpoints.load(run.checkpoints[1]).network for run in (again, first))
+    assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
+
+
 def test_a_ray_that_was_there_is_left_alone(runs, ray_cluster):
     assert ray_cluster.is_initialized()
     assert ray_cluster.get(ray_cluster.put(1)) == 1

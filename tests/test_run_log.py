@@ -1,5 +1,6 @@
 """The log files of a run, and what workers say that is to be in them."""
 
+import builtins
 import time
 
 import pytest
@@ -99,3 +100,12 @@ def test_a_worker_knows_what_the_driver_may_not_have_written_down(ray_cluster):
     while not second.asked_to_stop() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert second.asked_to_stop()
+
+
+def test_a_notebook_gets_plain_lines(monkeypatch, capsys):
+    class ZMQInteractiveShell:
+        """What rich knows a notebook by."""
+
+    monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
+    RunLog().line("a line")
+    assert capsys.readouterr().out.endswith("a line\n")

@@ -195,6 +195,11 @@ BROKEN = [
     {"data.hdf5_outfile": "out.h5"},
     {"data.transforms": [{"resize": [28, 28]}], "data.input_transforms": [{"resize": [28, 28]}]},
     {"optimizer": {"type": "hessian"}, "gradient_clip": 1},
+    {"data.test_share": 0.5},
+    {"data.test_share": 0.5, "data.test_input_path": GONE, "data.input_path": GONE},
+    {"data.test_share": 1, "data.test_input_path": GONE},
+    {"base": "arrays", "data.test_share": 0.5},
+    {"base": "values", "data.test_share": 0.5},
 ]
 
 ODD = [
@@ -210,6 +215,7 @@ ODD = [
     {"data.on_bad_sample": "SKIP"},
     {"data.testing_tag": "testing"},
     {"data.test_tag": None},
+    {"data.test_share": 0.5, "data.test_input_path": GONE},
     {"data.slicers": [], "data.domain_size": None},
     {"precision": "Float32", "app": "DNN"},
     {"top.$schema": "https://example.org/schema.json"},

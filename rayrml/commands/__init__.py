@@ -13,6 +13,7 @@ from rayrml.commands import (
     export,
     export_weights,
     listing,
+    new,
     plot,
     predict,
     run,
@@ -24,6 +25,7 @@ __all__ = ["VERBS"]
 
 VERBS: dict[str, ModuleType] = {
     "run": run,
+    "new": new,
     "check": check,
     "predict": predict,
     "submit": submit,

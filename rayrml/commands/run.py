@@ -27,4 +27,6 @@ def do(options: argparse.Namespace) -> None:
         quiet=options.quiet,
         verbose=options.verbose,
         on_mistake=options.leave,
+        # What came through a pipe cannot be named again.
+        command=options.typed if isinstance(config, str) else None,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
@@ -166,6 +167,22 @@ def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequ
     folders = {folder: index[name] for folder, name in names_of.items()}
     labels = np.fromiter(map(folders.__getitem__, folder_of), np.int64, len(samples))
     return dataclasses.replace(samples, labels=labels, classes=tuple(known))
+
+
+def part_of(samples: Samples, share: float, *, test: bool) -> list[int]:
+    """The indices of the test samples, as many of each class as `share` says, or of all others, the training samples.
+
+    Which they are depends on their names alone. A class of two or more has some of both kinds.
+    """
+    labels = np.zeros(len(samples), np.int64) if samples.labels is None else samples.labels
+    # Neighbours, frames of one film perhaps, come apart; names look alike on all machines.
+    mixed = np.array([zlib.crc32(name.encode(errors="surrogateescape")) for name in samples.names], np.int64)
+    order = np.lexsort((mixed, labels))
+    sizes = np.bincount(labels)
+    rank = np.empty(len(samples), np.int64)
+    rank[order] = np.arange(len(samples)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    kept = np.clip(np.rint(share * sizes), sizes > 1, np.maximum(sizes - 1, 0))
+    return np.flatnonzero((rank < kept[labels]) == test).tolist()
 
 
 def pair(inputs: Samples, targets: Samples, where: str) -> tuple[Samples, Samples]:

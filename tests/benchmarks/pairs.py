@@ -93,4 +93,5 @@ def environment(threads: int = 1, **variables: str) -> dict[str, str]:
 
 def cpus() -> int:
     """How many CPUs this process may use."""
-    return len(os.sched_getaffinity(0))
+    # macOS does not tell which ones.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

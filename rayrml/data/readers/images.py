@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageMode, ImageOps, UnidentifiedImageError
 
 from rayrml import storage
 from rayrml.data.readers.reader import Read, Reader
@@ -45,13 +45,19 @@ def _decode_image(path: str, jpeg_colors: str, pillow_mode: str) -> np.ndarray:
 
 def image_size(path: str) -> tuple[int, int]:
     """Height and width of the upright image in a file, whose pixels are not decoded. Raises DataError."""
+    return image_look(path)[:2]
+
+
+def image_look(path: str) -> tuple[int, int, bool]:
+    """The same, and whether the image has shades of gray alone. Raises DataError."""
     content = _read(path)
     with _explaining(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _check_webp(content)
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
-            return (image.width, image.height) if turned else (image.height, image.width)
+            size = (image.width, image.height) if turned else (image.height, image.width)
+            return *size, ImageMode.getmode(image.mode).basemode == "L"
 
 
 def _read(path: str) -> bytes:

@@ -36,6 +36,12 @@ class Placed(Choice):
 
     where: str = ""
 
+    @property
+    def section(self) -> dict[str, Any]:
+        """The JSON object that gives this row, with all its keys."""
+        bare = bare_field(self.builder)
+        return {self.name: self.settings if bare is None else self.settings[bare]}
+
 
 def parse(section: Any, path: str) -> tuple[Placed, ...]:
     """The rows that a JSON list of one-key objects chooses, in its order.

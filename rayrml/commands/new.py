@@ -1,0 +1,65 @@
+"""`rayrml new`: write a configuration for a folder of images."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rayrml.errors import ConfigError, Problem, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rayrml.starter import Found
+
+HELP = "write a configuration for a folder of images, to begin with"
+_MOST_SHOWN = 10  # classes
+
+
+def add(verb: argparse.ArgumentParser) -> None:
+    """The verb's options."""
+    verb.add_argument("folder", metavar="FOLDER", help="with a folder of images for each class, or training and test")
+    verb.add_argument("--output", metavar="FILE.json", help="the file to write: FOLDER.json, in the current folder")
+
+
+def do(options: argparse.Namespace) -> None:
+    """Look at the images, write the file and say what is in it. Raises ConfigError and DataError."""
+    from rayrml import starter, storage
+    from rayrml.log_files import explaining
+
+    if storage.is_uri(options.folder):
+        raise ConfigError(Problem(options.folder, "expected a folder of this machine"))
+    folder = Path(options.folder)
+    output = Path(options.output or f"{folder.absolute().name or 'images'}.json")
+    if output.exists():
+        raise ConfigError(Problem(str(output), "is there already. `--output FILE.json` names another file"))
+    found = starter.look(folder)
+    if Path.cwd().is_relative_to(Path(found.training.root).resolve()):
+        message = "is the current folder, or above it: plots that a run writes would lie among the images. Expected "
+        raise ConfigError(Problem(str(folder), f"{message}to be called from another folder, after `cd ..` for example"))
+    content = starter.text(starter.configuration(found, output.stem))
+    with explaining(str(output)):
+        storage.write(output, content.encode())
+    for line in _lines(found):
+        sys.stdout.write(f"{printable(line)}\n")
+    name = shlex.quote(str(output))
+    sys.stdout.write(f"Wrote {printable(str(output))}. What to do next:\n    rayrml {name}\n")
+
+
+def _lines(found: Found) -> Iterator[str]:
+    """What the folder holds and what becomes of it."""
+    training = found.training
+    shown = ", ".join(training.classes[:_MOST_SHOWN])
+    more = f" and {len(training.classes) - _MOST_SHOWN} more" if len(training.classes) > _MOST_SHOWN else ""
+    yield f"{len(training.classes)} classes: {shown}{more}"
+    if found.test is None:
+        yield f"{len(training)} images; a fifth of each class is kept for the test"
+    else:
+        yield f"{len(training)} images for training, {len(found.test)} for the test"
+    heights, widths = zip(*found.sizes, strict=True)
+    size = " x ".join(map(str, found.size))
+    kind = "gray" if found.gray else "in colour"
+    yield f"Images of {min(heights)} to {max(heights)} x {min(widths)} to {max(widths)} pixels become {size}, {kind}"
