@@ -39,6 +39,11 @@ class Search:
     num_epochs: int
 
     @property
+    def compared(self) -> str:
+        """What decides which trial is the best, in words."""
+        return f"the {'most' if self.largest else 'least'} {self.figure} of all epochs"
+
+    @property
     def largest(self) -> bool:
         """Whether the best trial is the one with the most of the figure."""
         return cost({self.figure: 1.0}, self.figure) < 0

@@ -7,7 +7,7 @@ import dataclasses
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from rayrml.errors import Problem
 from rayrml.json_values import shown
@@ -73,7 +73,7 @@ def find(raw: Any) -> tuple[list[Space], list[Problem]]:
     section = raw.get(_SECTION) if isinstance(raw, Mapping) else None
     for place, found in _objects(section, (_SECTION,)):
         ((kind, values),) = found.items()
-        space = Space(place, kind, values)
+        space = Space(place, cast(Kind, kind), values)
         message = _complaint(space)
         if message is None:
             spaces.append(space)
@@ -104,7 +104,7 @@ def examples(spaces: Sequence[Space]) -> Iterator[dict[str, Any]]:
 
 
 def drawn(spaces: Sequence[Space], count: int, seed: int) -> list[dict[str, Any]]:
-    """So many sets of values at random, no two of them alike; fewer if there are not so many. The first stay the same."""
+    """So many sets of values at random, no two of them alike; fewer if there are not so many."""
     source = random.Random(seed)
     found: list[dict[str, Any]] = []
     for _ in range(count):

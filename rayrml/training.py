@@ -163,9 +163,11 @@ class Background:
 
     @property
     def running(self) -> bool:
+        """Whether it is not over yet."""
         return self._thread.is_alive()
 
     def wait(self, seconds: float) -> None:
+        """Return when it is over, or after so many seconds."""
         self._thread.join(seconds)
 
     def _run(self) -> None:

@@ -55,7 +55,8 @@ class Trial:
     @property
     def text(self) -> str:
         """Its values, in a few words."""
-        return ", ".join(f"{name} = {brief(value)}" for name, value in self.values.items())
+        names = short_names(list(self.values))
+        return ", ".join(f"{name} = {brief(value)}" for name, value in zip(names, self.values.values(), strict=True))
 
 
 class Trials:
@@ -153,7 +154,7 @@ class Trials:
             rows.append(
                 [str(trial.number), *cells, *figures, str(len(trial.history)), f"{trial.seconds:.1f}", trial.status]
             )
-        return ["Trial", *names, self.figure, "Epoch", "Of", "Seconds", "Status"], rows
+        return ["Trial", *short_names(names), self.figure, "Epoch", "Of", "Seconds", "Status"], rows
 
     def _prune(self, trial: Trial, *, keep: bool) -> None:
         folder = self.path(trial.number)
@@ -183,10 +184,20 @@ def brief(value: Any) -> str:
     """A value as it stands in tables and lines."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, Mapping):
-        kinds = [str(value[key]) for key in ("type", "function") if key in value]
-        return kinds[0] if kinds and len(value) == 1 else shown(value, 40)
+    if isinstance(value, Mapping) and (named := [key for key in ("type", "function") if key in value]):
+        rest = ", ".join(f"{key}={brief(item)}" for key, item in value.items() if key != named[0])
+        return f"{value[named[0]]} ({rest})" if rest else str(value[named[0]])
     return value if isinstance(value, str) else shown(value, 40)
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """The last parts of dotted names, as long as it takes to tell them apart."""
+    parts = [name.split(".") for name in names]
+    for depth in range(1, max(map(len, parts), default=1)):
+        found = [".".join(each[-depth:]) for each in parts]
+        if len(set(found)) == len(found):
+            return found
+    return list(names)
 
 
 def _nearest(epochs: Iterable[int], wanted: float) -> int:

@@ -39,6 +39,7 @@ def do(options: argparse.Namespace) -> None:
         resume=options.resume,
         quiet=options.quiet,
         verbose=options.verbose,
+        command=options.typed if isinstance(config, str) else None,
     )
 
 

@@ -1,0 +1,105 @@
+"""A trial of a search: what it takes of the cluster, and what its process does."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import queue
+from typing import Any
+
+import torch
+from ray import tune as ray_tune
+
+from rayrml import nodes
+from rayrml.cluster import Allocation, quiet
+from rayrml.config import Config
+from rayrml.errors import RayrmlError
+from rayrml.interrupts import Interrupts
+from rayrml.json_values import read_json
+from rayrml.messages import EpochDone, Message
+from rayrml.plan import prepare
+from rayrml.runner import execute
+from rayrml.training import Background
+
+FAILED = "failed"  # the key of a report that says why
+PATIENCE = 60.0  # seconds for a trial that is stopped
+_SECONDS_BETWEEN_LOOKS = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Parcel:
+    """What all trials are sent.
+
+    Attributes:
+        configs: path of a trial's configuration, with `{number}` in it.
+        allocation: what a trial takes of the cluster.
+        threads: of a process that trains itself.
+    """
+
+    configs: str
+    allocation: Allocation
+    threads: int
+
+
+def trial(config: dict[str, Any], *, parcel: Parcel) -> None:
+    """Train as the trial's configuration says, and report the figures of each epoch to Ray Tune, which may stop it."""
+    if not parcel.allocation.verbose:
+        quiet()
+    torch.set_num_threads(parcel.threads)
+    figures: queue.SimpleQueue[dict[str, float]] = queue.SimpleQueue()
+    interrupts = Interrupts()
+
+    def receive(message: Message) -> None:
+        if isinstance(message, EpochDone):
+            figures.put(message.figures)
+
+    def run() -> None:
+        plan = prepare(read_json(parcel.configs.format(number=config["number"])), {})
+        execute(plan, parcel.allocation, interrupts, quiet=True, also=receive)
+
+    # Epochs are announced by several threads, and Ray Tune ends the one that reports to it when it stops a trial.
+    work = Background(run)
+    try:
+        while work.running or not figures.empty():
+            try:
+                ray_tune.report(dict(figures.get(timeout=_SECONDS_BETWEEN_LOOKS)))
+            except queue.Empty:
+                continue
+    finally:
+        interrupts.requested = True
+        work.wait(PATIENCE)
+    if isinstance(work.error, RayrmlError | torch.OutOfMemoryError | MemoryError):
+        ray_tune.report({FAILED: str(work.error)})
+    elif work.error is not None:
+        raise work.error
+
+
+def taken(allocation: Allocation, config: Config, wanted: int) -> tuple[Allocation, int]:
+    """What each trial takes, and how many find room; half of the CPUs stay free for decoding."""
+    total = nodes.capacity_of(nodes.resources()).total
+    cpus, workers = total.get("CPU", 1.0), allocation.most_workers
+    asked = (config.ray.resources_per_worker or {}).get("CPU")
+    rooms = [cpus / workers if asked is None else (cpus - 0.1) / (asked * workers)]
+    rooms += [total.get("GPU", 0.0) / workers] if allocation.use_gpu else []
+    places = max(min(math.floor(min(rooms) + 1e-9), wanted), 1)
+    share = asked or max(min(1.0, math.floor(500 * cpus / (places * workers)) / 1000), 0.001)
+    left = cpus - share * places * workers
+    alone = allocation.num_workers == 1
+    return dataclasses.replace(
+        allocation,
+        in_driver=alone,
+        one_machine=alone or allocation.one_machine,
+        resources_per_worker={**allocation.resources_per_worker, "CPU": share},
+        decode_cpus=min(0.5, max(round(left, 3), 0.01)),
+    ), places
+
+
+def resources(share: Allocation) -> dict[str, float]:
+    """What the process of a trial takes: all if it trains itself, and next to nothing beside workers."""
+    return dict(share.resources_per_worker) if share.in_driver else {"CPU": 0.001}
+
+
+def in_words(share: Allocation) -> str:
+    """The workers of a trial."""
+    kind = "GPU" if share.use_gpu else "CPU"
+    return f"each with {share.most_workers} {kind} worker{'s' if share.most_workers > 1 else ''}"
