@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import queue
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -46,32 +48,69 @@ def trial(config: dict[str, Any], *, parcel: Parcel) -> None:
     if not parcel.allocation.verbose:
         quiet()
     torch.set_num_threads(parcel.threads)
-    figures: queue.SimpleQueue[dict[str, float]] = queue.SimpleQueue()
-    interrupts = Interrupts()
-
-    def receive(message: Message) -> None:
-        if isinstance(message, EpochDone):
-            figures.put(message.figures)
+    told = _Told()
 
     def run() -> None:
         plan = prepare(read_json(parcel.configs.format(number=config["number"])), {})
-        execute(plan, parcel.allocation, interrupts, quiet=True, also=receive)
+        execute(plan, parcel.allocation, Interrupts(), quiet=True, also=told.receive)
 
     # Epochs are announced by several threads, and Ray Tune ends the one that reports to it when it stops a trial.
     work = Background(run)
     try:
-        while work.running or not figures.empty():
-            try:
-                ray_tune.report(dict(figures.get(timeout=_SECONDS_BETWEEN_LOOKS)))
-            except queue.Empty:
-                continue
+        while work.running or told.waiting:
+            told.pass_on(ray_tune.report)
     finally:
-        interrupts.requested = True
+        told.stop()
         work.wait(PATIENCE)
     if isinstance(work.error, RayrmlError | torch.OutOfMemoryError | MemoryError):
         ray_tune.report({FAILED: str(work.error)})
     elif work.error is not None:
         raise work.error
+
+
+class _Stopped(BaseException):
+    """Ray Tune does not want a trial to go on."""
+
+
+class _Told:
+    """What a run says of its epochs, on the way to Ray Tune.
+
+    The run writes nothing more before it is known whether it goes on: what a trial that is stopped has left stays as
+    it is.
+    """
+
+    def __init__(self) -> None:
+        self._figures: queue.SimpleQueue[dict[str, float]] = queue.SimpleQueue()
+        self._decided = threading.Event()
+        self._stopped = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to pass on."""
+        return not self._figures.empty()
+
+    def receive(self, message: Message) -> None:
+        """Take what the run says; raises, in the run, when the trial is not to go on."""
+        if isinstance(message, EpochDone):
+            self._decided.clear()
+            self._figures.put(dict(message.figures))
+            self._decided.wait()
+        if self._stopped:
+            raise _Stopped
+
+    def pass_on(self, report: Callable[[dict[str, float]], None]) -> None:
+        """Report the figures of an epoch, if there are any within a moment."""
+        try:
+            figures = self._figures.get(timeout=_SECONDS_BETWEEN_LOOKS)
+        except queue.Empty:
+            return
+        report(figures)
+        self._decided.set()
+
+    def stop(self) -> None:
+        """Let the run end at its next word."""
+        self._stopped = True
+        self._decided.set()
 
 
 def taken(allocation: Allocation, config: Config, wanted: int) -> tuple[Allocation, int]:
