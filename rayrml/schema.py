@@ -69,11 +69,9 @@ def _open(part: Schema) -> Schema:
     found = dict(part)
     if "properties" in found:
         found["properties"] = {key: _or_space(value) for key, value in found["properties"].items()}
-    for several in ("oneOf", "anyOf"):
-        if several in found:  # an object that leaves open which row it names is like several of them
-            del found[several]
-            found["anyOf"] = [_open(one) for one in part[several]]
-    return found
+    # An object that leaves open which row it names is like several of them.
+    several = found.pop("oneOf", found.get("anyOf"))
+    return found if several is None else found | {"anyOf": [_open(one) for one in several]}
 
 
 def _or_space(value: Schema) -> Schema:

@@ -7,7 +7,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from rayrml import config, schema, search
+from rayrml import config, schema, search, spaces
 from rayrml.errors import ConfigError, DataError
 from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS
@@ -88,8 +88,12 @@ def test_it_is_a_schema_whose_references_lead_somewhere():
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_example_is_right(path):
     raw = json.loads(path.read_text())
-    assert not list(VALIDATOR.iter_errors(raw))
-    assert not config.parse(raw)[1]
+    found, problems = spaces.find(raw)
+    assert not problems
+    validator = jsonschema.Draft202012Validator(schema.search()) if found else VALIDATOR
+    assert not list(validator.iter_errors(raw))
+    for values in spaces.examples(found):
+        assert not config.parse(spaces.filled(raw, values))[1]
 
 
 @pytest.mark.parametrize("base", ["images", "arrays", "values"])
