@@ -128,7 +128,7 @@ def test_the_callers_seed_decides_the_weights():
 )
 def test_a_wrong_initializer_is_named_with_its_key(option, message):
     layer = {"class_name": "Dense", "config": {"name": "d", "units": 3, "kernel_initializer": option}}
-    with pytest.raises(ConfigError, match=r"layers\.0\.kernel_initializer.*" + message):
+    with pytest.raises(ConfigError, match=r"layers\[0\]\.config\.kernel_initializer.*" + message):
         build_network([layer], (2,))
 
 
