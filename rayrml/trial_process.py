@@ -6,14 +6,14 @@ import dataclasses
 import math
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from ray import tune as ray_tune
 
 from rayrml import nodes
-from rayrml.cluster import Allocation, quiet
+from rayrml.cluster import Allocation, left_beside, quiet
 from rayrml.config import Config
 from rayrml.errors import RayrmlError
 from rayrml.interrupts import Interrupts
@@ -26,6 +26,8 @@ from rayrml.training import Background
 FAILED = "failed"  # the key of a report that says why
 PATIENCE = 60.0  # seconds for a trial that is stopped
 _SECONDS_BETWEEN_LOOKS = 0.1
+_OF_A_TRIAL = 0.001  # CPUs of a process that only waits for its workers
+_LEAST_LEFT = 0.1  # CPUs for decoding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,27 +117,37 @@ class _Told:
 
 def taken(allocation: Allocation, config: Config, wanted: int) -> tuple[Allocation, int]:
     """What each trial takes, and how many find room; half of the CPUs stay free for decoding."""
-    total = nodes.capacity_of(nodes.resources()).total
-    cpus, workers = total.get("CPU", 1.0), allocation.most_workers
+    there, workers = nodes.resources(), allocation.most_workers
+    total = nodes.capacity_of(there).total
+    cpus = total.get("CPU", 1.0)
     asked = (config.ray.resources_per_worker or {}).get("CPU")
-    rooms = [cpus / workers if asked is None else (cpus - 0.1) / (asked * workers)]
+    rooms = [cpus / (workers * (asked or 1.0))]
     rooms += [total.get("GPU", 0.0) / workers] if allocation.use_gpu else []
     places = max(min(math.floor(min(rooms) + 1e-9), wanted), 1)
-    share = asked or max(min(1.0, math.floor(500 * cpus / (places * workers)) / 1000), 0.001)
-    left = cpus - share * places * workers
+    if asked is None:
+        share, left = max(min(1.0, math.floor(500 * cpus / (places * workers)) / 1000), 0.001), 0.5
+    else:
+        share, left = asked, 0.0
+        while (left := _left(there, places * workers, allocation)) < _LEAST_LEFT and places > 1:
+            places -= 1
     alone = allocation.num_workers == 1
     return dataclasses.replace(
         allocation,
         in_driver=alone,
         one_machine=alone or allocation.one_machine,
         resources_per_worker={**allocation.resources_per_worker, "CPU": share},
-        decode_cpus=min(0.5, max(round(left, 3), 0.01)),
+        decode_cpus=max(min(0.5, round(left, 3)) - _OF_A_TRIAL * 10, 0.01),
     ), places
+
+
+def _left(there: Sequence[Mapping[str, float]], workers: int, allocation: Allocation) -> float:
+    """The CPUs that are left for decoding on some machine, whichever the workers are on."""
+    return max(left_beside(node, workers, allocation.resources_per_worker) for node in there)
 
 
 def resources(share: Allocation) -> dict[str, float]:
     """What the process of a trial takes: all if it trains itself, and next to nothing beside workers."""
-    return dict(share.resources_per_worker) if share.in_driver else {"CPU": 0.001}
+    return dict(share.resources_per_worker) if share.in_driver else {"CPU": _OF_A_TRIAL}
 
 
 def in_words(share: Allocation) -> str:

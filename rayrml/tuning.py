@@ -206,7 +206,7 @@ class _Tuning:
                 ),
                 run_config=ray_tune.RunConfig(
                     name="search",
-                    storage_path=folder if allocation.one_machine else storage.join(self._book.folder, ".ray"),
+                    storage_path=folder,  # trials keep nothing there, so that no other machine looks
                     callbacks=[_Listener(self)],
                     failure_config=ray_tune.FailureConfig(max_failures=plan.config.ray.max_failures),
                     verbose=0,
