@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rayrml.plan import Plan
     from rayrml.predicting import Predictions, predict
     from rayrml.runner import RunResult, check
+    from rayrml.tuning import TuneResult, tune
 
 __version__ = "0.1.0"
 
@@ -26,6 +27,7 @@ __all__ = [
     "Plan",
     "Predictions",
     "RunResult",
+    "TuneResult",
     "__version__",
     "build_network",
     "check",
@@ -34,6 +36,7 @@ __all__ = [
     "load_weights",
     "predict",
     "run",
+    "tune",
 ]
 
 # Importing torch and Ray takes seconds, and Ray's decoding tasks import this package without needing either.
@@ -42,6 +45,7 @@ _HOMES = {
     "Plan": "rayrml.plan",
     "Predictions": "rayrml.predicting",
     "RunResult": "rayrml.runner",
+    "TuneResult": "rayrml.tuning",
     "build_network": "rayrml.network",
     "check": "rayrml.runner",
     "export": "rayrml.exporting",
@@ -49,6 +53,7 @@ _HOMES = {
     "load_weights": "rayrml.keras_weights",
     "predict": "rayrml.predicting",
     "run": "rayrml.launch",
+    "tune": "rayrml.tuning",
 }
 
 

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 import ray
 import ray.exceptions
 
-from rayrml import storage
 from rayrml.cluster import unreachable
-from rayrml.config import Config
+from rayrml.config import Config, portable
 from rayrml.errors import RayrmlError
-from rayrml.json_values import read_json
 from rayrml.nodes import heads, on_node
 
 if TYPE_CHECKING:
@@ -38,10 +36,7 @@ def run(config: Config, carry_out: Callable[..., RunResult], **options: Any) -> 
         ClusterError: the cluster cannot be reached.
         KeyboardInterrupt: the run was interrupted.
     """
-    values = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    layers = config.neural_network.layers
-    if isinstance(layers, str) and not storage.is_uri(layers):
-        values["neural_network"]["layers"] = read_json(layers)
+    values = portable(config)
     values.get("ray", {}).pop("address", None)
     with _connected(config.ray.address):
         actor: Any = ray.remote(_Screen)

@@ -209,7 +209,7 @@ def _cpu_shares(planned: Capacity, workers: int, wanted: Mapping[str, float], *,
     """Logical CPUs of a worker and of a decoding task, such that one task runs beside all workers."""
     cpus = planned.total["CPU"]
     if "CPU" in wanted:
-        left = max(_left_of(node, workers, wanted) for node in planned.nodes)
+        left = max(left_beside(node, workers, wanted) for node in planned.nodes)
         if left < 0.1 and fixed:
             message = (
                 f"{workers} workers of {wanted['CPU']:g} CPUs leave none of {cpus:g} for decoding. "
@@ -221,8 +221,8 @@ def _cpu_shares(planned: Capacity, workers: int, wanted: Mapping[str, float], *,
     return max(share, 0.001), 1.0 if share == 1.0 else 0.5
 
 
-def _left_of(node: Mapping[str, float], workers: int, wanted: Mapping[str, float]) -> float:
-    """The CPUs of a node beside as many workers as find room there."""
+def left_beside(node: Mapping[str, float], workers: int, wanted: Mapping[str, float]) -> float:
+    """The CPUs of a node that are left beside as many workers as find room there."""
     room = min((node.get(name, 0.0) / count for name, count in wanted.items() if count), default=workers)
     return node.get("CPU", 0.0) - wanted["CPU"] * min(math.floor(room + 1e-9), workers)
 

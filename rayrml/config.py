@@ -22,9 +22,9 @@ from pydantic import (
     PositiveInt,
 )
 
-from rayrml import storage
+from rayrml import spaces, storage
 from rayrml.errors import ConfigError, Problem
-from rayrml.json_values import refused
+from rayrml.json_values import read_json, refused
 from rayrml.lookup import problems
 
 
@@ -194,6 +194,9 @@ class NeuralNetwork(Section):
     num_epochs: PositiveInt = Field(default=1, description="passes over the training data")
     optimizer: dict[str, Any] | None = Field(default=None, description="how weights are updated; training needs it")
     loss: dict[str, Any] | None = Field(default=None, description="what is minimized; training and evaluation need it")
+    metric: Annotated[Literal["accuracy", "dice", "jaccard", "f1"], AnyCase] | None = Field(
+        default=None, description="the figure that evaluation reports beside the loss; else that of the loss"
+    )
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="where networks are saved and loaded")
     app: Annotated[Literal["dnn", "pde"], AnyCase, BeforeValidator(_known_application)] = Field(
         default="dnn", description="the application: networks that learn from targets, or from an equation"
@@ -256,6 +259,19 @@ class Config(Section):
     schema_: str | None = Field(default=None, alias="$schema", description="for editors; not used by rayrml")
 
 
+def portable(config: Config) -> dict[str, Any]:
+    """What was given of a configuration, with absolute paths; on all machines that have its files it means the same.
+
+    Raises:
+        DataError, ConfigError: the file of the network cannot be read here, where it is replaced by what it holds.
+    """
+    values = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    layers = config.neural_network.layers
+    if isinstance(layers, str) and not storage.is_uri(layers):
+        values["neural_network"]["layers"] = read_json(layers)
+    return values
+
+
 def override(raw: Any, overrides: Mapping[str, Any]) -> Any:
     """A copy of the file's object in which each dotted key has the value given.
 
@@ -295,6 +311,8 @@ def parse(raw: Any) -> tuple[Config | None, list[Problem]]:
     found = refused(raw)
     if not isinstance(raw, Mapping):
         return None, [Problem("configuration", "expected an object with the key 'neural_network'")]
+    searched, wrong = spaces.find(raw)
+    found += [Problem(space.where, "is a search space, which is for `rayrml tune`") for space in searched] + wrong
     if found:
         return None, found
     values = dict(raw)

@@ -180,7 +180,7 @@ class Worker:
         started = time.perf_counter()
         self.network.eval()
         compares = self.job.test_targets
-        metric = metric_of(self.loss) if compares else None
+        metric = metric_of(self.loss, self.job.metric) if compares else None
         # The loss may have something to say about outputs even where there is nothing to compare them with.
         step = EvaluationStep(self.network, self.loss, metric, workers=self.workers, autocast=self.autocast)
         sink = self._begin_output(epoch)

@@ -26,6 +26,7 @@ class Job:
         network: with its initial weights, on the CPU.
         layers: the network's Keras JSON, for checkpoints.
         loss: row of the losses.
+        metric: row of the metrics that evaluation reports, None for the loss's own.
         optimizer: row of the optimizers, None for evaluation alone.
         schedule: rows of the learning rate schedulers, None for a constant rate.
         training: training samples, None for evaluation alone.
@@ -57,6 +58,7 @@ class Job:
     network: Network
     layers: Any
     loss: Choice
+    metric: str | None
     optimizer: Choice | None
     schedule: ScheduleChoice | None
     training: Source | None

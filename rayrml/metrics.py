@@ -112,6 +112,11 @@ def predicted_classes(output: torch.Tensor) -> torch.Tensor:
     return output.argmax(1) if output.shape[1] > 1 else (output[:, 0] > 0.5).long()
 
 
+def _labels(target: torch.Tensor) -> torch.Tensor:
+    """The classes of a target: itself, or those that shares of classes (N, C, *spatial) speak for."""
+    return predicted_classes(target) if target.is_floating_point() else target
+
+
 def _kept(target: torch.Tensor, ignore_index: int | None) -> torch.Tensor:
     return torch.ones_like(target, dtype=torch.bool) if ignore_index is None else target != ignore_index
 
@@ -140,7 +145,7 @@ def _add_to(tally: torch.Tensor, index: torch.Tensor, counts: torch.Tensor) -> t
 
 def _regions(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
     """Pixels of each class that are predicted and true, that are predicted, that are true: (3 * classes,)."""
-    size = max(output.shape[1], 2)
+    size, target = max(output.shape[1], 2), _labels(target)
     predicted, counts = predicted_classes(output), _kept(target, ignore_index)
     truth = torch.where(counts, target, 0)
     both = counts & (predicted == truth)
@@ -152,7 +157,7 @@ def _regions(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | 
 def _pairs(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
     """How often each class was taken for which: (classes * classes,), rows are true classes."""
     size = max(output.shape[1], 2)
-    tally = torch.zeros(size * size, dtype=torch.float64, device=output.device)
+    tally, target = torch.zeros(size * size, dtype=torch.float64, device=output.device), _labels(target)
     return _add_pairs(tally, output, target, _kept(target, ignore_index))
 
 

@@ -147,6 +147,7 @@ class _Preparation:
         if datasets is None:
             return None
         self._outputs(network, datasets, loss)
+        self._metric(loss)
         self._stopping(datasets, loss)
         return Plan(
             config=self.config,
@@ -265,12 +266,18 @@ class _Preparation:
             return '. "grayscale": true reads images with one channel'
         return ""
 
+    def _metric(self, choice: Choice | None) -> None:
+        """A metric that is asked for counts classes, which the loss must know of."""
+        if self.nn.metric is not None and choice is not None and choice.build().metric is None:
+            message = f"'{self.nn.metric}' compares classes, and {choice.name} is a loss of values"
+            self.findings.add("neural_network.metric", message)
+
     def _stopping(self, datasets: Datasets, choice: Choice | None) -> None:
         """The figure that decides on early stopping must be one that there is."""
         stopping = self.nn.early_stopping
         if stopping is None or choice is None:
             return
-        tested = ["test_loss", choice.build().metric] if datasets.test_targets else []
+        tested = ["test_loss", self.nn.metric or choice.build().metric] if datasets.test_targets else []
         figures = ["train_loss", *filter(None, tested)]
         if stopping.metric not in figures:
             message = f"there is no figure '{stopping.metric}' in this run. Expected one of {', '.join(figures)}"

@@ -10,7 +10,8 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -32,6 +33,7 @@ _MOST_NUMBERED = 30  # classes of a matrix whose cells hold numbers
 _MOST_NAMED = 60  # classes of a matrix with all of their names
 _LONGEST_ROW = 55  # characters of the names of all classes side by side
 _SPREAD = 50.0  # of a loss from which on its axis is a logarithmic one
+_MOST_PANELS, _PANELS_IN_A_ROW = 6, 3  # of values that were searched for
 _LONGEST_NAME, _LONGEST_IN_GRID = 22, 15  # characters
 
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it keeps its list of fonts is of no interest
@@ -126,6 +128,46 @@ def comparison(runs: Sequence[Run]) -> Figure:
     for place in places:
         place.legend(frameon=False, fontsize=9)
     return figure
+
+
+def trials(trials: Sequence[tuple[Run, Mapping[str, Any]]], name: str) -> Figure:
+    """The figure `name` of a search's trials, the best first, by epoch, and the best of each by its values."""
+    values = list(trials[0][1])[:_MOST_PANELS]
+    rows = 1 + -(-len(values) // _PANELS_IN_A_ROW)
+    figure = Figure(figsize=(10, 1.5 + 3.5 * rows), dpi=_DPI, layout="constrained")
+    grid = figure.add_gridspec(rows, _PANELS_IN_A_ROW)
+    axes = figure.add_subplot(grid[0, :])
+    _label(axes, name.replace("_", " ").capitalize())
+    for run, _ in reversed(trials[1:]):
+        _line(axes, run.history, name, label="", color="#BBBBBB")
+    _line(axes, trials[0][0].history, name, label=f"the best: {trials[0][0].name}", color=BLUE)
+    axes.legend(frameon=False)
+    for number, key in enumerate(values):
+        place = figure.add_subplot(grid[1 + number // _PANELS_IN_A_ROW, number % _PANELS_IN_A_ROW])
+        _values(place, trials, key, name)
+    return figure
+
+
+def _values(axes: Axes, trials: Sequence[tuple[Run, Mapping[str, Any]]], key: str, name: str) -> None:
+    """A point for each trial: its value of `key`, and the figure of its best epoch; the best trial is marked."""
+    _label(axes, _short(key))
+    axes.set_xlabel("")
+    given = [values[key] for _, values in trials]
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in given)
+    names = list(map(str, given))
+    ticks = sorted(set(names))
+    places = given if numeric else [ticks.index(text) for text in names]
+    for number, ((run, _), place) in reversed(list(enumerate(zip(trials, places, strict=True)))):
+        epochs = [figures for figures in run.history if name in figures]
+        best = min((histories.cost(figures, name) for figures in epochs), default=math.nan)
+        value = abs(best) if not name.endswith("loss") else best
+        color, size = (BLUE, 9) if number == 0 else ("#888888", 5)
+        axes.plot([place], [value], "o", color=color, markersize=size)
+    if not numeric:
+        axes.set_xticks(range(len(ticks)), [_short(text) for text in ticks], parse_math=False)
+        axes.set_xlim(-0.5, len(ticks) - 0.5)
+    elif min(given) > 0 and max(given) > _SPREAD * min(given):
+        axes.set_xscale("log")
 
 
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:

@@ -70,9 +70,10 @@ def execute(
     *,
     resume: bool = False,
     quiet: bool = False,
+    also: Emit = lambda message: None,
     command: tuple[str, ...] | None = None,
 ) -> RunResult:
-    """Do what a plan says with a part of the cluster that this process is connected to.
+    """Do what a plan says with a part of the cluster that this process is connected to; `also` gets all messages, too.
 
     What to type next is shown to who typed the `command`.
 
@@ -91,7 +92,7 @@ def execute(
     record = Record(nn.checkpoints.save if plan.training else None, plan.classes)
     with contextlib.ExitStack() as stack:
         trackers: list[Tracking] = []
-        log = _log(plan, _receivers(plan, record, stack, trackers), append=bool(resume_from), quiet=quiet)
+        log = _log(plan, _receivers(plan, record, stack, trackers, also=also), append=bool(resume_from), quiet=quiet)
         stack.callback(log.close)
         trackers += _trackers(plan, allocation, log, resumed=bool(resume_from))
         for tracker in trackers:
@@ -137,9 +138,11 @@ def _result(plan: Plan, log: RunLog, metrics: dict[str, float]) -> RunResult:
     )
 
 
-def _receivers(plan: Plan, record: Record, stack: contextlib.ExitStack, trackers: Sequence[Tracking]) -> Emit:
+def _receivers(
+    plan: Plan, record: Record, stack: contextlib.ExitStack, trackers: Sequence[Tracking], *, also: Emit
+) -> Emit:
     """What else gets the workers' messages: gauges, the run's record and, if they are wanted, files and servers."""
-    receivers = [Gauges(plan.name).receive, record.receive]
+    receivers = [Gauges(plan.name).receive, record.receive, also]
     stack.callback(record.flush)
     section = plan.config.neural_network.checkpoints
     if section.tensorboard and section.save is not None and plan.training:
@@ -259,6 +262,7 @@ def _job(plan: Plan, allocation: Allocation, resume_from: tuple[str, ...]) -> Jo
         network=plan.network,
         layers=plan.layers,
         loss=plan.loss,
+        metric=nn.metric,
         optimizer=plan.optimizer,
         schedule=plan.schedule,
         training=plan.training,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from rayrml.config import AnyCase, Config, Data, Section
+from rayrml.config import AnyCase, Config, Data, Ray, Section
 from rayrml.data.readers import READERS, Reader
 from rayrml.data.slicers import slicer
 from rayrml.data.transforms import TRANSFORMS
@@ -21,6 +21,7 @@ from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS
 from rayrml.metrics import METRICS
 from rayrml.optimizers import OPTIMIZERS
+from rayrml.spaces import KINDS
 from rayrml.tables import meaning
 
 Schema = dict[str, Any]
@@ -43,6 +44,39 @@ def configuration() -> Schema:
         "slicer": _row(slicer),
     }
     return {"$schema": _DIALECT, "title": "A configuration of rayrml", **whole}
+
+
+def search() -> Schema:
+    """The schema of a configuration for `rayrml tune`: of the network's values any may be a search space."""
+    whole = configuration()
+    defs = whole["$defs"]
+    whole["$defs"] = {name: part if name == Ray.__name__ else _open(part) for name, part in defs.items()}
+    two = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+    kinds = {"choice": {"type": "array", "minItems": 1}, **{name: two for name in KINDS if name != "choice"}}
+    whole["$defs"]["space"] = {
+        "description": "a value that is searched for",
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+        "properties": {name: kinds[name] | {"description": meaning} for name, meaning in KINDS.items()},
+    }
+    return whole
+
+
+def _open(part: Schema) -> Schema:
+    """A schema of objects whose values, and the members of lists in them, may be search spaces."""
+    found = dict(part)
+    if "properties" in found:
+        found["properties"] = {key: _or_space(value) for key, value in found["properties"].items()}
+    # An object that leaves open which row it names is like several of them.
+    several = found.pop("oneOf", found.get("anyOf"))
+    return found if several is None else found | {"anyOf": [_open(one) for one in several]}
+
+
+def _or_space(value: Schema) -> Schema:
+    items = {"items": _or_space(value["items"])} if "items" in value else {}
+    return {"anyOf": [{**_open(value), **items}, _ref("space")]}
 
 
 def any_case(names: Iterable[str]) -> Schema:

@@ -11,6 +11,7 @@ from rayrml.data.pipeline import Source
 from rayrml.memory import human_bytes
 from rayrml.plan import Plan
 from rayrml.run_log import RunLog, displayed, table
+from rayrml.search import Search
 from rayrml.workers import Workers, global_batch_sizes
 
 
@@ -114,6 +115,12 @@ def _data(log: RunLog, plan: Plan, source: Source, num_workers: int) -> None:
             "Assembled output": displayed(data.hdf5_outfile) if testing and data.hdf5_outfile else None,
         },
     )
+
+
+def search(log: RunLog, search: Search, **more: Any) -> None:
+    """Print what a search looks for, and `more` about it."""
+    spaces = {space.name: space.text for space in search.spaces}
+    log.section("Search", {**spaces, "Compared by": search.compared, **more})
 
 
 def _names(transforms: list[Any]) -> str:

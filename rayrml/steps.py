@@ -69,9 +69,10 @@ class Trained:
         return torch.linalg.vector_norm(self.lengths)
 
 
-def metric_of(loss: Loss) -> Metric | None:
-    """The metric that evaluation reports beside the loss, None if there is none that makes sense."""
-    return None if loss.metric is None else METRICS[loss.metric](ignore_index=loss.ignore_index)
+def metric_of(loss: Loss, wanted: str | None = None) -> Metric | None:
+    """The metric that evaluation reports beside the loss: the wanted one, or else the loss's own, None for none."""
+    name = wanted or loss.metric
+    return None if name is None else METRICS[name](ignore_index=loss.ignore_index)
 
 
 class TrainingStep:

@@ -78,7 +78,7 @@ def run_on_workers(
         run_config=run,
         torch_config=OneMachine(folder=storage) if allocation.private else None,
     )
-    fit = _Background(trainer.fit)
+    fit = Background(trainer.fit)
     shortage = Shortage(allocation, log.line)
     try:
         while fit.running:
@@ -152,7 +152,7 @@ class _Here:
         return ()
 
 
-class _Background:
+class Background:
     """A call in a thread of its own: the main thread stays free for signals and for what workers say."""
 
     def __init__(self, call: Callable[[], Any]):
@@ -163,9 +163,11 @@ class _Background:
 
     @property
     def running(self) -> bool:
+        """Whether it is not over yet."""
         return self._thread.is_alive()
 
     def wait(self, seconds: float) -> None:
+        """Return when it is over, or after so many seconds."""
         self._thread.join(seconds)
 
     def _run(self) -> None:

@@ -214,6 +214,21 @@ def test_an_installation_is_checked_as_a_job_on_all_machines(cluster, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_search_whose_trials_have_a_worker_on_each_machine_is_a_job(cluster, folder, tmp_path):
+    config = config_in(folder, tmp_path / "out", num_epochs=2)
+    nn = config["neural_network"]
+    nn["optimizer"]["learning_rate"] = {"choice": [0.001, 0.01]}
+    nn["data"]["preload"] = True
+    path = write_config(tmp_path / "search.json", config | {"ray": WORKERS})
+    job = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", cluster.dashboard, "--"]
+    command = cluster.run([*job, sys.executable, "-m", "rayrml", "tune", str(path), "--num-trials", "2"], tmp_path)
+    assert command.wait(400) == 0, command.text
+    assert "each with 2 CPU workers" in command.text
+    assert "The best of 2 trials is number" in command.text
+    assert checkpoints.load(tmp_path / "out" / "model" / "best_model.pt").epoch in (1, 2)
+    assert "Next:" not in command.text  # nobody typed it on that machine
+
+
 def test_a_hundred_thousand_images_have_one_prediction_each(cluster, folder, tmp_path, digits):
     """Of two machines; each image's prediction is that of its content, under its name."""
     images, _ = digits["testing"]

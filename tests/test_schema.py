@@ -7,7 +7,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from rayrml import config, schema
+from rayrml import config, schema, search, spaces
 from rayrml.errors import ConfigError, DataError
 from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS
@@ -88,8 +88,12 @@ def test_it_is_a_schema_whose_references_lead_somewhere():
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_example_is_right(path):
     raw = json.loads(path.read_text())
-    assert not list(VALIDATOR.iter_errors(raw))
-    assert not config.parse(raw)[1]
+    found, problems = spaces.find(raw)
+    assert not problems
+    validator = jsonschema.Draft202012Validator(schema.search()) if found else VALIDATOR
+    assert not list(validator.iter_errors(raw))
+    for values in spaces.examples(found):
+        assert not config.parse(spaces.filled(raw, values))[1]
 
 
 @pytest.mark.parametrize("base", ["images", "arrays", "values"])
@@ -248,3 +252,31 @@ def test_what_the_program_accepts_is_accepted(bases, case):
     complaints, problems = answers(changed(bases, case))
     assert not problems
     assert not [complaint.message for complaint in complaints]
+
+
+OPEN = {
+    "optimizer": {"type": {"choice": ["Adam", "SGD"]}, "learning_rate": {"loguniform": [1e-4, 1e-1]}},
+    "loss": {"choice": [{"function": "NLL"}, {"function": "CrossEntropy"}]},
+    "data.batch_size": {"choice": [2, 4]},
+    "data.transforms": [{"random_rotate": {"uniform": [0, 30]}}],
+    "num_epochs": {"randint": [1, 4]},
+}
+
+
+def test_the_schema_of_searches_takes_spaces_and_refuses_what_that_of_runs_refuses(bases):
+    found = schema.search()
+    jsonschema.Draft202012Validator.check_schema(found)
+    validator = jsonschema.Draft202012Validator(found)
+    whole = changed(bases, OPEN)
+    assert search.prepared(whole, {}) is not None
+    assert not [complaint.message for complaint in validator.iter_errors(whole)]
+    assert list(VALIDATOR.iter_errors(whole))
+    for base in ("images", "arrays", "values"):
+        assert not list(validator.iter_errors({"neural_network": bases[base]}))
+    for key, value in {
+        "optimizer.learning_rte": 1,
+        "num_epochs": {"uniform": [1]},
+        "data.batch_size": {"chioce": [1, 2]},
+        "loss.function": 3,
+    }.items():
+        assert list(validator.iter_errors(changed(bases, {key: value}))), key

@@ -19,6 +19,7 @@ from rayrml.commands import (
     run,
     schema,
     submit,
+    tune,
 )
 
 __all__ = ["VERBS"]
@@ -29,6 +30,7 @@ VERBS: dict[str, ModuleType] = {
     "check": check,
     "predict": predict,
     "submit": submit,
+    "tune": tune,
     "plot": plot,
     "export": export,
     "export-weights": export_weights,

@@ -11,6 +11,7 @@ HELP = "print the JSON Schema of a configuration, or a table of keys"
 
 def add(verb: argparse.ArgumentParser) -> None:
     """The verb's options."""
+    verb.add_argument("--tune", action="store_true", help="with search spaces, as `rayrml tune` takes them")
     verb.add_argument("--keys", metavar="NAME", help="print the keys of a section or a table, for example optimizer")
 
 
@@ -21,6 +22,7 @@ def do(options: argparse.Namespace) -> None:
 
         sys.stdout.write("\n".join([*keys(options.keys), ""]))
         return
-    from rayrml.schema import configuration
+    from rayrml import schema
 
-    sys.stdout.write(json.dumps(configuration(), indent=2, ensure_ascii=False) + "\n")
+    found = schema.search() if options.tune else schema.configuration()
+    sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,49 @@
+"""`rayrml tune`: look for the best values of what a configuration leaves open."""
+
+from __future__ import annotations
+
+import argparse
+
+from rayrml.commands.configuration import add_options, add_resume, configuration
+
+HELP = "try values for what the configuration leaves open, and keep the best"
+
+
+def add(verb: argparse.ArgumentParser) -> None:
+    """The verb's options."""
+    add_options(verb)
+    add_resume(verb)
+    verb.add_argument("--num-trials", type=_count, default=20, metavar="N", help="how many sets of values: 20")
+    verb.add_argument("--at-once", type=_count, metavar="N", help="trials side by side; else as many as find room")
+    verb.add_argument(
+        "--algorithm",
+        choices=("random", "optuna"),
+        default="random",
+        help="how values are drawn: at random, or by Optuna after what came of the others",
+    )
+    verb.add_argument("--search-seed", type=int, default=0, metavar="N", help="seed of the values that are drawn: 0")
+
+
+def do(options: argparse.Namespace) -> None:
+    """Search, and show what was found. Raises what `tune` raises."""
+    config, overrides = configuration(options)
+    from rayrml.tuning import tune
+
+    tune(
+        config,
+        num_trials=options.num_trials,
+        at_once=options.at_once,
+        algorithm=options.algorithm,
+        search_seed=options.search_seed,
+        overrides=overrides,
+        resume=options.resume,
+        quiet=options.quiet,
+        verbose=options.verbose,
+        command=options.typed if isinstance(config, str) else None,
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 on, got '{text}'")
+    return int(text)
