@@ -311,8 +311,9 @@ def parse(raw: Any) -> tuple[Config | None, list[Problem]]:
     found = refused(raw)
     if not isinstance(raw, Mapping):
         return None, [Problem("configuration", "expected an object with the key 'neural_network'")]
-    searched, wrong = spaces.find(raw)
-    found += [Problem(space.where, "is a search space, which is for `rayrml tune`") for space in searched] + wrong
+    if not found:
+        searched, wrong = spaces.find(raw)
+        found = [Problem(space.where, "is a search space, which is for `rayrml tune`") for space in searched] + wrong
     if found:
         return None, found
     values = dict(raw)

@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from rayrml import checkpoints
+from rayrml import checkpoints, search
 from rayrml.keras_weights import export_weights
 from rayrml.network import build_network
 from rayrml.plan import prepare
@@ -124,14 +124,19 @@ def cases(folder: Path) -> Case:
     """A mutated configuration, as a value or as a file, is accepted or refused; with no mutation it is right."""
     configurations = corpus(folder)
     for configuration in configurations:
-        prepare(configuration, {})
+        _prepared(configuration)
 
     def case(r: random.Random) -> Any:
         original = r.choice(configurations)
         if r.random() < 0.25:
             path = folder / "configuration.json"
             path.write_bytes(spoiled_text(r, original))
-            return prepare(path, {})
-        return prepare(mutated(r, original, configurations), {})
+            return _prepared(path)
+        return _prepared(mutated(r, original, configurations))
 
     return case
+
+
+def _prepared(configuration: Any) -> Any:
+    """What a run or a search begins with."""
+    return search.prepared(configuration, {}) or prepare(configuration, {})
