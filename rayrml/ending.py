@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rayrml import storage
@@ -21,7 +21,11 @@ _SHOWN = {"train_loss": "Train loss", "test_loss": "Test loss"}
 def show(log: RunLog, plan: Plan, record: Record, command: tuple[str, ...] | None) -> None:
     """Print what a run has come to, where its files are, and what to type next if it was begun by this command."""
     _summary(log, plan, record)
-    commands = () if command is None else _next_commands(log, plan, command)
+    show_next(log, () if command is None else _next_commands(log, plan, command))
+
+
+def show_next(log: RunLog, commands: Iterable[str]) -> None:
+    """Print what to type next."""
     # What a terminal cannot show could not be typed either.
     for number, line in enumerate(filter(str.isprintable, commands)):
         if number == 0:
@@ -44,18 +48,29 @@ def _summary(log: RunLog, plan: Plan, record: Record) -> None:
 
 def interruption(where: Interrupted, folder: str | None, command: tuple[str, ...] | None) -> str:
     """Where a run was interrupted and how it can go on; `command` is what was typed, None if nothing was."""
-    if folder is None:
-        how = "Nothing is kept: there is no checkpoints.save"
-    elif command is None:
-        how = "`--resume` goes on from there"
-    else:
-        words = [*command, *(() if "--resume" in command else ("--resume",))]
-        how = f"`--resume` goes on from there: {shlex.join(words)}"
+    how = "Nothing is kept: there is no checkpoints.save" if folder is None else resuming(command)
     return f"Interrupted after batch {where.batch} of epoch {where.epoch}. {how}"
 
 
+def resuming(command: tuple[str, ...] | None) -> str:
+    """How to go on with what was interrupted."""
+    if command is None:
+        return "`--resume` goes on from there"
+    words = [*command, *(() if "--resume" in command else ("--resume",))]
+    return f"`--resume` goes on from there: {shlex.join(words)}"
+
+
+def predicting(command: tuple[str, ...], checkpoint: str) -> str:
+    """A command that predicts with a checkpoint, for those who typed the other `command`."""
+    return shlex.join([*_program(command), "predict", "--checkpoint", displayed(checkpoint), "FILE_OR_FOLDER"])
+
+
+def _program(command: tuple[str, ...]) -> tuple[str, ...]:
+    """How rayrml itself was typed."""
+    return command[:3] if command[1:2] == ("-m",) else command[:1]
+
+
 def _next_commands(log: RunLog, plan: Plan, command: tuple[str, ...]) -> Iterator[str]:
-    program = command[:3] if command[1:2] == ("-m",) else command[:1]
     if plan.training is None:
         kept = log.saved.get("predictions", [])
         if kept and not storage.is_uri(kept[-1]):
@@ -63,10 +78,10 @@ def _next_commands(log: RunLog, plan: Plan, command: tuple[str, ...]) -> Iterato
         return
     checkpoint = _wanted(log)
     if checkpoint is not None and plan.config.neural_network.data.reading:
-        yield shlex.join([*program, "predict", "--checkpoint", displayed(checkpoint), "FILE_OR_FOLDER"])
+        yield predicting(command, checkpoint)
     run = plan.config.neural_network.checkpoints.save or plan.config.neural_network.outfile
     if run is not None:
-        yield shlex.join([*program, "plot", displayed(run)])
+        yield shlex.join([*_program(command), "plot", displayed(run)])
 
 
 def look_at(path: str) -> str:

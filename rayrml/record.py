@@ -56,10 +56,10 @@ class Record:
         """
         if self.folder is None:
             return
-        self._write(CONFIG, _json(config))
-        self._write(ENVIRONMENT, _json(environment))
+        self._write(CONFIG, to_json(config))
+        self._write(ENVIRONMENT, to_json(environment))
         if self._classes:
-            self._write(CLASSES, _json(self._classes))
+            self._write(CLASSES, to_json(self._classes))
         for name in () if resumed else (METRICS, *PLOTS, *(() if self._classes else (CLASSES,))):
             checkpoints.remove(storage.join(self.folder, *name.split("/")))
 
@@ -94,7 +94,7 @@ class Record:
             return
         # A run that was complete before it was resumed has evaluated nothing.
         if self._evaluated is not None or not storage.exists(storage.join(self.folder, METRICS)):
-            self._write(METRICS, _json(self.metrics()))
+            self._write(METRICS, to_json(self.metrics()))
 
     def metrics(self) -> dict[str, Any]:
         """The figures of the last and the best epoch, and those of each class after the last."""
@@ -128,7 +128,8 @@ def _per_class(counts: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str
     }
 
 
-def _json(value: Any) -> bytes:
+def to_json(value: Any) -> bytes:
+    """A value as the content of a file that people read, with null for numbers that JSON does not know."""
     return (json.dumps(_finite(value), indent=4, ensure_ascii=False) + "\n").encode(errors="surrogateescape")
 
 

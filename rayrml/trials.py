@@ -14,7 +14,7 @@ from rayrml import checkpoints, storage
 from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.history import Figures, cost
 from rayrml.json_values import read_json, shown
-from rayrml.record import write
+from rayrml.record import to_json, write
 from rayrml.spaces import Space
 
 STATE, TABLE, PLOT = "trials.json", "trials.csv", "trials.png"
@@ -96,15 +96,22 @@ class Trials:
         if not same:
             message = f"'{self.folder}' holds a search of other values or another figure. Expected another folder"
             raise ConfigError(Problem("neural_network.checkpoints.save", message))
+        for trial in found:  # null stands for a number that JSON does not know
+            trial.history = [{k: v for k, v in epoch.items() if v is not None} for epoch in trial.history]
         self.trials = {trial.number: trial for trial in found if trial.status != "running"}
 
     def path(self, number: int) -> str:
         """The folder of a trial."""
         return storage.join(self.folder, "trials", f"{number:03}")
 
+    @property
+    def finished(self) -> list[Trial]:
+        """The trials that are over."""
+        return [trial for trial in self.trials.values() if trial.status != "running"]
+
     def best(self) -> Trial | None:
-        """The trial with the best figure of all epochs, None as long as no epoch is over."""
-        known = [(best, trial) for trial in self.trials.values() if (best := trial.best(self.figure)) is not None]
+        """The finished trial with the best figure of all epochs, None if there is none."""
+        known = [(best, trial) for trial in self.finished if (best := trial.best(self.figure)) is not None]
         return min(known, key=lambda pair: cost(pair[0], self.figure), default=(None, None))[1]
 
     def over(self, trial: Trial, status: Status, reason: str = "") -> None:
@@ -113,17 +120,18 @@ class Trials:
         Raises:
             DataError: files cannot be written or removed.
         """
+        before = self.best()
         trial.status, trial.reason = status, reason
         leader = self.best()
-        for other in self.trials.values():
-            if other.status != "running":
-                self._prune(other, keep=other is leader)
+        self._prune(trial, keep=trial is leader)
+        if before is not None and before is not leader:
+            self._prune(before, keep=False)
         self.save()
 
     def save(self) -> None:
         """Write the state and the table. Raises DataError if that fails."""
         state = {"figure": self.figure, "spaces": self._spaces, "trials": list(map(dataclasses.asdict, self.ordered()))}
-        write(storage.join(self.folder, STATE), (json.dumps(state, indent=4) + "\n").encode())
+        write(storage.join(self.folder, STATE), to_json(state))
         write(storage.join(self.folder, TABLE), self._csv())
 
     def ordered(self) -> list[Trial]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
 import logging
 import os
-import shlex
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,14 +14,14 @@ from typing import Any
 from ray import tune as ray_tune
 from ray.tune.schedulers import ASHAScheduler
 
-from rayrml import client, cluster, search, sections, spaces, storage
+from rayrml import client, cluster, ending, search, sections, spaces, storage
 from rayrml.cluster import Allocation
 from rayrml.config import Config, parse, portable
 from rayrml.errors import ConfigError, Problem, RayrmlError
 from rayrml.history import Run
 from rayrml.interrupts import Interrupts
 from rayrml.proposals import Algorithm, Proposals
-from rayrml.record import METRICS, write
+from rayrml.record import METRICS, to_json, write
 from rayrml.run_log import RunLog, displayed, table
 from rayrml.search import Search
 from rayrml.sharing import refuse_unshared
@@ -216,14 +214,11 @@ class _Tuning:
     def interrupted(self, command: tuple[str, ...] | None) -> None:
         """Write down what there is after an interruption, and how to go on."""
         book = self._book
-        book.trials = {number: one for number, one in book.trials.items() if one.status != "running"}
+        book.trials = {one.number: one for one in book.finished}
         book.save()
         if book.best() is not None:
             self._write()
-        words = "" if command is None else ": " + shlex.join([*command, *(["--resume"] * ("--resume" not in command))])
-        self._log.line(
-            f"Interrupted after {len(book.trials)} of {self._num_trials} trials. `--resume` goes on from there{words}"
-        )
+        self._log.line(f"Interrupted after {len(book.trials)} of {self._num_trials} trials. {ending.resuming(command)}")
 
     def finish(self, command: tuple[str, ...] | None) -> TuneResult:
         """Write and show what was found. Raises RayrmlError if all trials failed."""
@@ -243,15 +238,9 @@ class _Tuning:
         for what, name in saved.items():
             if storage.exists(path := storage.join(book.folder, name)):
                 log.line(f"Saved {what}: {displayed(path)}")
-        if (
-            command is not None
-            and result.best_model is not None
-            and self._search.plan.config.neural_network.data.reading
-        ):
-            program = command[:3] if command[1:2] == ("-m",) else command[:1]
-            words = [*program, "predict", "--checkpoint", displayed(result.best_model), "FILE_OR_FOLDER"]
-            log.line("")
-            log.line(f"Next: {shlex.join(words)}")
+        model, reads = result.best_model, self._search.plan.config.neural_network.data.reading
+        if command is not None and model is not None and reads:
+            ending.show_next(log, [ending.predicting(command, model)])
         log.line("All done (return value = 0).")
         return result
 
@@ -272,7 +261,7 @@ class _Tuning:
         whole = storage.exists(storage.join(self._book.path(one.number), METRICS))
         status: Status = "failed" if one.reason or reason else "done" if whole else "stopped"
         self._book.over(one, status, one.reason or reason)
-        over = sum(other.status != "running" for other in self._book.trials.values())
+        over = len(self._book.finished)
         self._log.line(f"Trial {one.number} ({over} of {self._num_trials} are over): {one.text} | {self._outcome(one)}")
 
     def _begin(self, one: Trial) -> None:
@@ -292,7 +281,7 @@ class _Tuning:
         path = storage.join(folder, METRICS)
         if storage.exists(path):  # of a trial that was interrupted at its very end
             storage.remove(path)
-        write(storage.join(folder, CONFIG), _json(values))
+        write(storage.join(folder, CONFIG), to_json(values))
 
     def _config(self, one: Trial) -> Config:
         parsed, mistakes = parse(spaces.filled(self._search.raw, one.values))
@@ -313,7 +302,7 @@ class _Tuning:
         if isinstance(config.neural_network.layers, str):
             values["neural_network"]["layers"] = storage.absolute(config.neural_network.layers)
         path = storage.join(book.folder, BEST_CONFIG)
-        write(path, _json(values))
+        write(path, to_json(values))
         kept = book.model()
         model = None if kept is None else storage.join(book.folder, BEST_MODEL)
         if kept is not None and model is not None:
@@ -380,7 +369,3 @@ def _drawn(values: Mapping[str, Any]) -> dict[str, Any]:
     numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in values.values()]
     pairs = zip(names, values.values(), numbers, strict=True)
     return {name: value if number else brief(value) for name, value, number in pairs}
-
-
-def _json(values: Mapping[str, Any]) -> bytes:
-    return (json.dumps(values, indent=4, ensure_ascii=False) + "\n").encode()
