@@ -223,13 +223,15 @@ def _scan(root: str, extensions: frozenset[str], names: list[str], ignored: Coun
                 name = entry.name
                 if name[0] == ".":
                     continue
-                if _is_folder(entry):
-                    if not (entry.is_symlink() and _leads_back(root, prefix + name)):
-                        pending.append(f"{prefix}{name}/")
-                    continue
-                if not (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
-                    ignored["pipe or device"] += 1
-                    continue
+                # Most are files, of which this one question is enough.
+                if not entry.is_file(follow_symlinks=False):
+                    if _is_folder(entry):
+                        if not (entry.is_symlink() and _leads_back(root, prefix + name)):
+                            pending.append(f"{prefix}{name}/")
+                        continue
+                    if not entry.is_symlink():
+                        ignored["pipe or device"] += 1
+                        continue
                 if name.endswith(usual) or _belongs(name, extensions, ignored):
                     found.append(prefix + name)
         found.sort()  # sorted runs are soon sorted together

@@ -200,6 +200,8 @@ def cut(blocks: Iterator[tuple[np.ndarray, ...]], sizes: Sequence[int]) -> Itera
 
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """`tensor` on the device; the CPU does not wait for a copy to a GPU."""
+    if tensor.device == device:
+        return tensor  # even to ask torch for nothing takes microseconds
     if device.type == "cuda" and tensor.device.type == "cpu":
         # Only from memory that stays in its place can a GPU fetch by itself.
         tensor = tensor.pin_memory()

@@ -18,6 +18,7 @@ from rayrml.epochs import Worker
 from rayrml.feeding import Feed
 from rayrml.jobs import Job, Outputs
 from rayrml.keeping import Progress
+from rayrml.memory import keep_freed_memory
 from rayrml.plan import Plan
 from rayrml.reporting import Reporter
 from rayrml.run_log import RunLog
@@ -41,6 +42,7 @@ class RayrmlLoop:
     def __init__(
         self, job: Job, data: tuple[np.ndarray, np.ndarray], outfile: Path | None, workers: Workers | None = None
     ):
+        keep_freed_memory()  # as each worker does
         workers = workers or Workers()
         images, labels = data
         job_samples = job.training.samples if job.training is not None else ()
