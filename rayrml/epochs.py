@@ -12,6 +12,7 @@ from rayrml.data.transforms import BatchTransforms
 from rayrml.dot import write_dot
 from rayrml.early_stopping import EarlyStopping
 from rayrml.feeding import TEST, TRAINING, TRANSFORMS, Feed, Feeder
+from rayrml.floats import tiny_as_zero
 from rayrml.jobs import Job, Outputs
 from rayrml.keeping import Keeper, Progress, Trainee
 from rayrml.lookup import Choice
@@ -52,6 +53,10 @@ class Worker:
 
     def run(self) -> None:
         """Train and evaluate all epochs, or evaluate once if there is nothing to train on."""
+        with tiny_as_zero():
+            self._run()
+
+    def _run(self) -> None:
         job = self.job
         feeder = Feeder(job, self.workers, self.device, self.emit)
         training = None if job.training is None else feeder.feed(job.training, TRAINING)

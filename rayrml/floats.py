@@ -1,6 +1,9 @@
-"""Samples and weights as convolutions take them: floats, with the channels of a place together in memory."""
+"""Floats as networks take them: samples with the channels of a place together in memory, and no tiny numbers."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 import torch
 
@@ -29,6 +32,20 @@ def to_input(samples: torch.Tensor) -> torch.Tensor:
     """(N, C, *spatial) as floats, in memory as a convolution wants them."""
     floats = to_floats(samples)
     return floats if _has_one_layout(floats) else floats.contiguous(memory_format=channels_last(floats.ndim))
+
+
+@contextlib.contextmanager
+def tiny_as_zero() -> Iterator[None]:
+    """The block in which numbers too small for a full mantissa (below 1.2e-38 in float32) are zeros.
+
+    A CPU computes with them in software: the gradient of a sigmoid that is sure of itself has many, and takes twice as
+    long for them. Threads that the block starts do the same.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _has_one_layout(samples: torch.Tensor) -> bool:

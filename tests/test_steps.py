@@ -1,3 +1,4 @@
+import concurrent.futures
 import copy
 import functools
 
@@ -7,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from rayrml.errors import ConfigError
-from rayrml.floats import to_input
+from rayrml.floats import tiny_as_zero, to_input
 from rayrml.losses import LOSSES
 from rayrml.metrics import METRICS
 from rayrml.optimizers import OPTIMIZERS
@@ -335,3 +336,15 @@ def test_a_copy_of_a_network_takes_the_same_step():
     step_of(net)(*samples(6), 6)
     step_of(other)(*samples(6), 6)
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+
+
+def test_tiny_numbers_are_zeros_in_training_and_nowhere_else():
+    tiny = torch.full((4,), 1e-37)
+
+    def products() -> list[torch.Tensor]:
+        with concurrent.futures.ThreadPoolExecutor() as others:
+            return [tiny * 0.01, others.submit(lambda: tiny * 0.01).result()]
+
+    with tiny_as_zero():
+        assert all((product == 0).all() for product in products())
+    assert all((product > 0).all() for product in products())
