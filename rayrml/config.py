@@ -327,6 +327,19 @@ def parse(raw: Any) -> tuple[Config | None, list[Problem]]:
     return None, found
 
 
+def parse_ray(overrides: Mapping[str, Any]) -> Ray:
+    """The section `ray` of a configuration that has none but what the overrides put there.
+
+    Raises:
+        ConfigError: mistakes in it, or in the overrides' keys.
+    """
+    section = override({}, overrides).get("ray", {})
+    try:
+        return Ray.model_validate_json(json.dumps(section))
+    except pydantic.ValidationError as error:
+        raise ConfigError(*problems(error, Ray, section, "ray")) from None
+
+
 def _without(values: dict[str, Any], error: pydantic.ValidationError) -> dict[str, Any]:
     values = json.loads(json.dumps(values))
     for item in error.errors(include_url=False):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,6 @@ from rayrml.messages import EpochDone, Message, Started
 
 _TAGS = {"train_loss": "loss/train", "test_loss": "loss/test"}
 _NO_CURVES = ("epoch",)
-
-
-def available() -> bool:
-    """Whether the package that writes event files is installed."""
-    return importlib.util.find_spec("tensorboard") is not None
 
 
 class EventFiles:

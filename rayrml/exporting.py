@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rayrml import checkpoints, storage
+from rayrml import checkpoints, extras, storage
 from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.keras_weights import export_weights, load_weights
 from rayrml.network import Network, build_network
@@ -196,10 +196,9 @@ def _read_keras(path: Path, network: Network) -> _OUTPUTS:
 
 def _required(name: str) -> Any:
     """The module of that name. Raises ConfigError if the package is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise ConfigError(f"ONNX files need the package '{name}'. Expected `pip install 'rayrml[onnx]'`") from None
+    if lacking := extras.missing(name, "onnx"):
+        raise ConfigError(f"for ONNX files, {lacking}")
+    return importlib.import_module(name)
 
 
 def _first_line(error: Exception) -> str:

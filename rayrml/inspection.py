@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from rayrml import storage
+from rayrml import footprint, storage
 from rayrml.data.decoding import RESIZE_HINT
 from rayrml.data.image_ops import ImageOperations
 from rayrml.data.pipeline import Side
@@ -16,13 +16,17 @@ from rayrml.data.readers.images import image_size
 from rayrml.errors import MOST_NAMED, DataError
 from rayrml.layers.layer import BYTES_OF_FLOAT
 from rayrml.lookup import Choice
-from rayrml.memory import human_bytes
+from rayrml.memory import available_memory, human_bytes
 from rayrml.optimizers import needs_closure
 from rayrml.plan import Plan
 from rayrml.run_log import table
 from rayrml.workers import Workers
 
 _MOST_FILES = 100
+# Of the memory that tensors take, with what the C library leaves free between them: measured, 1.5 to 2.3.
+_GAPS = 1.8
+_BF16_SHARE = 0.75  # of what float32 takes: some layers go on computing with that
+_AND_GRADIENTS = 2  # of the outputs, where it cannot be found out
 _BALANCED = 20  # times the smallest class's samples: with more, a network hardly learns that class
 
 
@@ -96,9 +100,12 @@ def times(size: Sequence[int]) -> str:
 
 
 def memory(plan: Plan, num_workers: int) -> list[str]:
-    """Lines with the memory that one of the workers will need beside what Python, PyTorch and Ray take, an estimate."""
+    """Lines with the memory that one of the workers will need beside what Python, PyTorch and Ray take, an estimate.
+
+    What this machine has free is there to be compared with it; workers may be on others.
+    """
     parts = {name: size for name, size in memory_parts(plan, num_workers).items() if size}
-    rows = [*parts.items(), ("Together", sum(parts.values()))]
+    rows = [*parts.items(), ("Together", sum(parts.values())), ("Free on this machine", available_memory())]
     return table([(name, human_bytes(size)) for name, size in rows], ("Memory of a worker, about", "Size"))
 
 
@@ -114,7 +121,7 @@ def memory_parts(plan: Plan, num_workers: int) -> dict[str, int]:
         "Gradients": trained,
         "Optimizer's state": trained * state,
         "Preloaded samples": sum(source.bytes_per_sample * worker.share(len(source.samples)) for source in kept),
-        "Layers' outputs for a batch": _outputs(plan, worker),
+        "A batch in the network": _batch(plan, worker),
     }
 
 
@@ -130,13 +137,46 @@ def state_per_weight(optimizer: Choice) -> int:
     return sum(tensor.numel() for tensor in tensors) // weights.numel()
 
 
-def _outputs(plan: Plan, worker: Workers) -> int:
-    """Bytes of what the layers compute for a batch: all of it in training, for backward; else one layer at a time."""
+def _batch(plan: Plan, worker: Workers) -> int:
+    """Bytes that a batch takes where it takes most: in training with what backward needs, else layer by layer."""
     data = plan.config.neural_network.data
-    each = 2 if plan.config.neural_network.precision == "bf16" else BYTES_OF_FLOAT
-    sizes = [math.prod(size or 1 for size in shape) for shape in plan.network.shapes_of(plan.datasets.shape)]
-    nodes = plan.network.graph.nodes
-    largest = max(size + sum(sizes[i] for i in node.inputs) for size, node in zip(sizes, nodes, strict=True))
-    training = sum(sizes) * min(worker.share(data.batch_size), len(plan.training.samples)) if plan.training else 0
-    test = largest * min(worker.share(data.test_batch_size), len(plan.test.samples)) if plan.test else 0
-    return each * max(training, test)
+    sizes = [
+        size(plan, min(worker.share(batch_size), len(source.samples)))
+        for source, batch_size, size in (
+            (plan.training, data.batch_size, _training_batch),
+            (plan.test, data.test_batch_size, _test_batch),
+        )
+        if source is not None
+    ]
+    shorter = _BF16_SHARE if plan.config.neural_network.precision == "bf16" else 1
+    return round(_GAPS * shorter * max(sizes, default=0))
+
+
+def _training_batch(plan: Plan, batch_size: int) -> int:
+    source, target = plan.training, plan.datasets.target_shape
+    if source is None or plan.loss is None:
+        return 0
+    loss = plan.loss.build()
+    if loss.targets == "labels" and target and target[0] == 1:
+        target = target[1:]  # numbers of classes
+    inputs = plan.datasets.shape
+    shapes = {"inputs": inputs, "targets": inputs if target is None else target}
+    try:
+        return footprint.of_training(plan.network, loss, batch_size, **shapes, pixels=source.input.pixels)
+    except Exception:  # some layers and losses look at the numbers
+        return _AND_GRADIENTS * BYTES_OF_FLOAT * batch_size * sum(_sizes_of_outputs(plan))
+
+
+def _test_batch(plan: Plan, batch_size: int) -> int:
+    pixels = plan.test is not None and plan.test.input.pixels
+    try:
+        return footprint.of_evaluation(plan.network, batch_size, inputs=plan.datasets.shape, pixels=pixels)
+    except Exception:
+        sizes, nodes = _sizes_of_outputs(plan), plan.network.graph.nodes
+        largest = max(size + sum(sizes[i] for i in node.inputs) for size, node in zip(sizes, nodes, strict=True))
+        return BYTES_OF_FLOAT * batch_size * largest
+
+
+def _sizes_of_outputs(plan: Plan) -> list[int]:
+    """How many numbers each layer gives for a sample."""
+    return [math.prod(size or 1 for size in shape) for shape in plan.network.shapes_of(plan.datasets.shape)]

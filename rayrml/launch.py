@@ -6,6 +6,8 @@ the right form.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import sys
 import threading
 import time
@@ -13,13 +15,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from rayrml.config import override, parse
+from rayrml.config import Ray, override, parse, parse_ray
+from rayrml.errors import ConfigError
 from rayrml.interrupts import Interrupts
 from rayrml.json_values import read_json
 
 if TYPE_CHECKING:
     from rayrml.plan import Plan
     from rayrml.runner import RunResult
+
+_SECONDS_TO_END = 10.0
+
+_Find = Callable[[], str | Path | Mapping[str, Any]]
 
 
 def run(
@@ -56,22 +63,68 @@ def run(
     parsed, mistakes = parse(override(read_json(config) if isinstance(config, str | Path) else config, wanted))
     if parsed is None or mistakes:
         _refuse(config, wanted)
-    from rayrml import client, cluster
+    from rayrml import client
 
     if client.applies(parsed.ray.address):
         return client.run(parsed, run, resume=resume, quiet=quiet, verbose=verbose)
-    if not verbose:
+    options = _Options(resume=resume, quiet=quiet, verbose=verbose, on_mistake=on_mistake, command=command)
+    return _carry_out(parsed.ray, lambda: config, wanted, options)
+
+
+def run_found(
+    find: Callable[[], Mapping[str, Any]],
+    overrides: Mapping[str, Any],
+    *,
+    quiet: bool = False,
+    verbose: bool = False,
+    on_mistake: Callable[[BaseException], None] | None = None,
+) -> RunResult:
+    """Do as `run` with a configuration that has yet to be found, by `find`, once; in another thread while Ray starts.
+
+    What is found has no section `ray`: that is what the `overrides` say of it.
+
+    Raises:
+        RayrmlError: what `find` and `run` raise.
+    """
+    try:
+        ray = parse_ray(overrides)
+    except ConfigError:
+        return run(find(), overrides=overrides, quiet=quiet, verbose=verbose)  # which tells all mistakes
+    from rayrml import client
+
+    if client.applies(ray.address):
+        return run(find(), overrides=overrides, quiet=quiet, verbose=verbose)
+    return _carry_out(ray, find, overrides, _Options(quiet=quiet, verbose=verbose, on_mistake=on_mistake))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    """How to do what a configuration says; see `run`."""
+
+    resume: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    on_mistake: Callable[[BaseException], None] | None = None
+    command: tuple[str, ...] | None = None
+
+
+def _carry_out(ray: Ray, find: _Find, overrides: Mapping[str, Any], options: _Options) -> RunResult:
+    """Start Ray while the plan is made of the configuration that `find` gives, and carry it out."""
+    from rayrml import cluster
+
+    if not options.verbose:
         cluster.quiet()  # before anything of Ray is imported that reads it then
-    say = _say_nothing if quiet else _say
-    say(f"Connecting to the cluster at {parsed.ray.address}" if parsed.ray.address else "Starting Ray")
-    preparing = _Preparing(config, wanted, on_mistake)
-    connected = cluster.connected(parsed.ray, verbose=verbose)
-    with Interrupts() as interrupts, connected as allocation, interrupts.during_run():
+    say = _say_nothing if options.quiet else _say
+    say(f"Connecting to the cluster at {ray.address}" if ray.address else "Starting Ray")
+    preparing = _Preparing(find, overrides, options.on_mistake)
+    connected = cluster.connected(ray, verbose=options.verbose)
+    with contextlib.closing(preparing), Interrupts() as interrupts, connected as allocation, interrupts.during_run():
         plan = preparing.result()
         say(f"Ray, the network and the lists of the data are there after {preparing.seconds:.1f} seconds")
         from rayrml.runner import execute
 
-        return execute(plan, allocation, interrupts, resume=resume, quiet=quiet, command=command)
+        command = options.command
+        return execute(plan, allocation, interrupts, resume=options.resume, quiet=options.quiet, command=command)
 
 
 def _refuse(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -> NoReturn:
@@ -100,18 +153,19 @@ class _Preparing:
 
     def __init__(
         self,
-        config: str | Path | Mapping[str, Any],
+        find: _Find,
         overrides: Mapping[str, Any],
         on_mistake: Callable[[BaseException], None] | None,
     ):
         self._began = time.monotonic()
-        self._config = config
+        self._find = find
         self._overrides = overrides
         self._on_mistake = on_mistake
         self._plan: Plan | None = None
         self._error: BaseException | None = None
         self._done = threading.Event()
-        threading.Thread(target=self._prepare, daemon=True).start()
+        self._thread = threading.Thread(target=self._prepare, daemon=True)
+        self._thread.start()
 
     @property
     def seconds(self) -> float:
@@ -125,11 +179,15 @@ class _Preparing:
             raise self._error or RuntimeError("nothing was prepared")
         return self._plan
 
+    def close(self) -> None:
+        """Wait for the end of the thread, within reason: Python aborts if it ends while torch is being imported."""
+        self._thread.join(_SECONDS_TO_END)
+
     def _prepare(self) -> None:
         try:
             from rayrml.plan import prepare
 
-            self._plan = prepare(self._config, self._overrides)
+            self._plan = prepare(self._find(), self._overrides)
         except BaseException as error:  # handed to the thread that waits
             self._error = error
             if self._on_mistake is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from rayrml import checkpoints, event_files, graph, storage, tracking
+from rayrml import checkpoints, extras, graph, storage, tracking
 from rayrml.checkpoints import LoadReport
 from rayrml.config import Config, override, parse
 from rayrml.data.pipeline import Source
@@ -180,9 +180,8 @@ class _Preparation:
         section, where = self.nn.checkpoints, "neural_network.checkpoints.tensorboard"
         if not section.tensorboard:
             return
-        if not event_files.available():
-            message = "the package tensorboard is not installed. Expected `pip install 'rayrml[tensorboard]'` before"
-            self.findings.add(where, message)
+        if lacking := extras.missing("tensorboard"):
+            self.findings.add(where, lacking)
         if section.save is None or storage.is_uri(section.save):
             self.findings.add(where, "event files are written into checkpoints.save. Expected a folder of this machine")
 
@@ -193,9 +192,8 @@ class _Preparation:
             where = f"neural_network.checkpoints.{name}"
             if not getattr(section, name):
                 continue
-            if not tracking.available(name):
-                message = f"the package {name} is not installed. Expected `pip install 'rayrml[{name}]'` before"
-                self.findings.add(where, message)
+            if lacking := extras.missing(name):
+                self.findings.add(where, lacking)
             if section.save is None:
                 self.findings.add(where, "a run's name there is kept in checkpoints.save. Expected a folder")
 

@@ -1,22 +1,27 @@
-"""Prediction with a checkpoint and nothing else: it knows its network, and how inputs become samples."""
+"""Prediction with a checkpoint and nothing else: it knows its network, and how inputs become samples.
+
+The checkpoint is read, and torch imported for that, while Ray starts.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rayrml import checkpoints, storage
-from rayrml.checkpoints import Checkpoint
-from rayrml.classification import Classified, Classifier, classifier, write
+from rayrml import storage
 from rayrml.config import override
 from rayrml.errors import ConfigError, DataError, Problem
-from rayrml.launch import run
-from rayrml.predictions import outputs
-from rayrml.run_log import RunLog, displayed, table
+from rayrml.launch import run_found
+
+if TYPE_CHECKING:
+    from rayrml.checkpoints import Checkpoint
+    from rayrml.classification import Classified, Classifier
+    from rayrml.run_log import RunLog
 
 OUTPUT = "predictions"  # folder for the files, if none is named
 TABLE, ASSEMBLED = "predictions.csv", "assembled.h5"
@@ -52,6 +57,7 @@ def predict(
     overrides: Mapping[str, Any] | None = None,
     quiet: bool = False,
     verbose: bool = False,
+    on_mistake: Callable[[BaseException], None] | None = None,
 ) -> Predictions:
     """Predict as a configuration without targets would, with what a checkpoint knows of its training.
 
@@ -66,6 +72,7 @@ def predict(
         overrides: values for dotted keys of the configuration, such as `{"data.grayscale": True}`.
         quiet: print nothing.
         verbose: let Ray print what it likes to.
+        on_mistake: called at once with what is raised later, when Ray has started; in another thread.
 
     Raises:
         ConfigError: the checkpoint does not know enough, or an override is wrong.
@@ -74,14 +81,12 @@ def predict(
     """
     paths = [str(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     folder = storage.absolute(str(OUTPUT if output is None else output))
-    kept = checkpoints.whole(checkpoint)
-    config = override(_configuration(kept, str(checkpoint), paths, overrides or {}), overrides or {})
-    nn = config["neural_network"]
-    nn["data"].setdefault("test_output_path", folder)
-    if nn["data"].get("slicers"):
-        nn["data"].setdefault("hdf5_outfile", storage.join(folder, ASSEMBLED))
-    result = run(config, quiet=quiet, verbose=verbose)
-    log = RunLog(quiet=quiet)
+    find = functools.cache(lambda: _configuration(str(checkpoint), paths, folder, overrides or {}))
+    result = run_found(find, overrides or {}, quiet=quiet, verbose=verbose, on_mistake=on_mistake)
+    from rayrml.classification import classifier
+    from rayrml.run_log import RunLog
+
+    log, nn = RunLog(quiet=quiet), find()["neural_network"]
     path = storage.join(nn["data"]["test_output_path"], TABLE)
     rows = _classify(result.predictions[0], classifier(nn["layers"], nn.get("loss"), result.classes), path, log)
     _show(rows, log)
@@ -94,7 +99,24 @@ def predict(
     )
 
 
-def _configuration(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def _configuration(path: str, inputs: Sequence[str], folder: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration, overrides included, that a checkpoint, inputs and a folder for the outputs stand for.
+
+    Raises:
+        ConfigError: the checkpoint does not know enough, or a key of the overrides has no place.
+        DataError: there is no such file, or it is no checkpoint.
+    """
+    from rayrml import checkpoints
+
+    config = override(_learned(checkpoints.whole(path), path, inputs, overrides), overrides)
+    data = config["neural_network"]["data"]
+    data.setdefault("test_output_path", folder)
+    if data.get("slicers"):
+        data.setdefault("hdf5_outfile", storage.join(folder, ASSEMBLED))
+    return config
+
+
+def _learned(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration that a checkpoint and the paths of inputs stand for.
 
     Raises:
@@ -115,6 +137,10 @@ def _configuration(kept: Checkpoint, path: str, inputs: Sequence[str], overrides
 
 def _classify(file: str, classes: Classifier, path: str, log: RunLog) -> tuple[Classified, ...]:
     """Write the table of the classes that outputs stand for, and give its rows; () if they stand for none."""
+    from rayrml.classification import write
+    from rayrml.predictions import outputs
+    from rayrml.run_log import displayed
+
     with contextlib.closing(outputs(file)) as found:
         first = next(found, None)
         if first is None or not classes.applies(first[1].shape):
@@ -135,6 +161,8 @@ def _show(rows: Sequence[Classified], log: RunLog) -> None:
     """Print the first of the rows, and how many more there are."""
     if not rows:
         return  # the line with the HDF5 file's name is there already
+    from rayrml.run_log import table
+
     shown = [(row.path, row.classes[0], f"{row.probabilities[0]:.3f}") for row in rows[:MOST_SHOWN]]
     log.line("")
     for line in table(shown, ("Path", "Class", "Probability")):

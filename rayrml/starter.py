@@ -161,7 +161,7 @@ def _looks(samples: Samples) -> list[tuple[int, int, bool]]:
     """Height, width and whether it is gray, of some images, evenly spread; raises DataError if none can be read."""
     found: list[tuple[int, int, bool]] = []
     problems: list[Problem] = []
-    for index in range(0, len(samples), -(-len(samples) // _MOST_LOOKED_AT)):
+    for index in samples.spread(_MOST_LOOKED_AT):
         try:
             found.append(image_look(samples.path(index)))
         except DataError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import queue
@@ -21,11 +20,6 @@ _EXPERIMENT = "rayrml"  # where neither MLFLOW_EXPERIMENT_NAME nor WANDB_PROJECT
 _LONGEST = 500  # characters of a parameter, which servers limit
 _PATIENCE = 30.0  # seconds at the end for what was not sent yet
 _IDS = "tracking.json"
-
-
-def available(package: str) -> bool:
-    """Whether a package is installed."""
-    return importlib.util.find_spec(package) is not None
 
 
 class Tracker(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import logging
 import os
 import tempfile
@@ -14,7 +13,7 @@ from typing import Any
 from ray import tune as ray_tune
 from ray.tune.schedulers import ASHAScheduler
 
-from rayrml import client, cluster, ending, search, sections, spaces, storage
+from rayrml import client, cluster, ending, extras, search, sections, spaces, storage
 from rayrml.cluster import Allocation
 from rayrml.config import Config, parse, portable
 from rayrml.errors import ConfigError, Problem, RayrmlError
@@ -117,9 +116,8 @@ def _searched(
     """What to search for, checked before Ray starts."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    if algorithm == "optuna" and importlib.util.find_spec("optuna") is None:
-        message = "the package optuna is not installed. Expected `pip install 'rayrml[optuna]'` before"
-        raise ConfigError(Problem("--algorithm", message))
+    if algorithm == "optuna" and (lacking := extras.missing("optuna")):
+        raise ConfigError(Problem("--algorithm", lacking))
     if not verbose:
         cluster.quiet()
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rayrml import event_files
+from rayrml import event_files, extras
 from rayrml.errors import ConfigError
 from rayrml.messages import EpochDone, Started
 from rayrml.plan import prepare
@@ -33,7 +33,7 @@ def test_the_package_and_a_folder_of_this_machine_are_asked_for(tmp_path, write_
         write_digits(tmp_path / part, part, (1, 4, 7), 2)
     wanted = {"checkpoints.tensorboard": True}
     config = training_config(tmp_path, tmp_path)
-    if event_files.available():
+    if extras.missing("tensorboard") is None:
         assert prepare(config, wanted).config.neural_network.checkpoints.tensorboard
     else:
         with pytest.raises(ConfigError, match=r"tensorboard is not installed\. Expected `pip install 'rayrml\[tensor"):

@@ -1,5 +1,6 @@
 """Figures sent to MLflow and Weights & Biases: once each, by one run, and without harm where nothing listens."""
 
+import sys
 import threading
 
 import pytest
@@ -126,6 +127,6 @@ def test_the_package_and_a_folder_are_asked_for_before_the_run(tmp_path, write_d
     assert prepare(config, {f"checkpoints.{name}": True})
     with pytest.raises(ConfigError, match=rf"checkpoints\.{name}: .*Expected a folder"):
         prepare(config, {"checkpoints": {name: True}})
-    monkeypatch.setattr(tracking, "available", lambda package: False)
+    monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ConfigError, match=rf"{name} is not installed\. Expected `pip install 'rayrml\[{name}\]'`"):
         prepare(config, {f"checkpoints.{name}": True})

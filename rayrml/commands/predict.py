@@ -29,4 +29,5 @@ def do(options: argparse.Namespace) -> None:
         overrides=overrides,
         quiet=options.quiet,
         verbose=options.verbose,
+        on_mistake=options.leave,
     )
