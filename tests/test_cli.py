@@ -287,7 +287,14 @@ def test_public_names_are_no_modules():
 
 
 @pytest.mark.ray
-def test_a_mistake_ends_the_command_and_the_ray_that_was_starting(tmp_path):
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (["config.json"], 2, "neural_network.optimizer.type: unknown name \"Adamm\". Did you mean 'Adam'?"),
+        (["predict", "--checkpoint", "nowhere.pt", "image.jpg"], 3, "nowhere.pt"),
+    ],
+)
+def test_a_mistake_ends_the_command_and_the_ray_that_was_starting(tmp_path, arguments, code, complaint):
     def rays():
         return {p.pid for p in psutil.process_iter(["name"]) if p.info["name"] in ("raylet", "gcs_server")}
 
@@ -295,10 +302,10 @@ def test_a_mistake_ends_the_command_and_the_ray_that_was_starting(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"neural_network": {**config, "loss": {"function": "MSE"}}}))
     before = rays()
     done = subprocess.run(
-        [sys.executable, "-m", "rayrml", "config.json"], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "rayrml", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
-    assert done.returncode == 2
-    assert "neural_network.optimizer.type: unknown name \"Adamm\". Did you mean 'Adam'?" in done.stderr
+    assert done.returncode == code
+    assert complaint in done.stderr
     assert "Traceback" not in done.stderr
     deadline = time.monotonic() + 30
     while rays() - before and time.monotonic() < deadline:
