@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import os
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -112,6 +113,14 @@ class Slices(NamedTuple):
     grid: Grid
 
 
+class _Run(NamedTuple):
+    """Samples of one folder that follow one another: those at `begin` to `end`, which is left out."""
+
+    folder: str
+    begin: int
+    end: int
+
+
 def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
     """All files with one of `extensions` below a folder, or the one file that `path` names.
 
@@ -148,10 +157,10 @@ def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequ
     Raises:
         DataError: an image lies in no class folder, a class folder has no images, or is not one of `classes`.
     """
-    folder_of = [name.rpartition("/")[0] for name in samples.names]
-    names_of = _class_of_folder(samples.root, set(folder_of), tag)
+    runs = list(_runs(samples))
+    names_of = _class_of_folder(samples.root, {run.folder for run in runs}, tag)
     if not all(names_of.values()):
-        unlabelled = (name for name, folder in zip(samples.names, folder_of, strict=True) if not names_of[folder])
+        unlabelled = (name for run in runs if not names_of[run.folder] for name in samples.names[run.begin : run.end])
         inside = f"a folder under '{tag}'" if tag else "a folder of its class"
         raise DataError(Problem(where, f"{some(unlabelled)} in '{samples.root}' must lie in {inside}"))
     found = sorted(set(names_of.values()))
@@ -164,8 +173,7 @@ def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequ
         message = f"classes that training does not know in '{samples.root}': {some(strange)}. Known: {some(known)}"
         raise DataError(Problem(where, message))
     index = {name: i for i, name in enumerate(known)}
-    folders = {folder: index[name] for folder, name in names_of.items()}
-    labels = np.fromiter(map(folders.__getitem__, folder_of), np.int64, len(samples))
+    labels = np.repeat([index[names_of[run.folder]] for run in runs], [run.end - run.begin for run in runs])
     return dataclasses.replace(samples, labels=labels, classes=tuple(known))
 
 
@@ -270,6 +278,23 @@ def _leads_back(root: str, below: str) -> bool:
     parts = below.split("/")
     through = {os.path.realpath("/".join([root, *parts[:i]])) for i in range(len(parts))}
     return os.path.realpath(f"{root}/{below}") in through
+
+
+def _runs(samples: Samples) -> Iterator[_Run]:
+    """All samples by folder. Those of folders that hold no others are not looked at one by one: there are millions."""
+    names = samples.names
+    leaves = set(samples.folders) - {folder.rpartition("/")[0] for folder in samples.folders}
+    begin = 0
+    while begin < len(names):
+        folder = names[begin].rpartition("/")[0]
+        if folder in leaves:
+            end = bisect.bisect_left(names, f"{folder}0", begin)  # the names are sorted, and "0" comes after "/"
+        else:
+            end = begin + 1
+            while end < len(names) and names[end].rpartition("/")[0] == folder:
+                end += 1
+        yield _Run(folder, begin, end)
+        begin = end
 
 
 def _class_of_folder(root: str, folders: Iterable[str], tag: str | None) -> dict[str, str]:

@@ -156,3 +156,11 @@ def test_which_files_are_for_the_test_does_not_depend_on_other_classes(tmp_path)
     kept = [{s.name(i) for i in part_of(s, 0.25, test=True)} for s in (before, after)]
     assert kept[0] < kept[1]
     assert kept[0] != {before.name(i) for i in range(10)}
+
+
+def test_each_image_has_the_class_of_its_own_folder_however_names_are_sorted(tmp_path):
+    folders = ("a", "a!", "a0", "a/b", "a/b/a", "a/0", "b", "b/z", "c")
+    samples = label_by_folder(find(fill(tmp_path, *(f"{f}/{n}.jpg" for f in folders for n in ("!", 1, "z")))), None, "")
+    assert len(samples) == 3 * len(folders)
+    labelled = [samples.classes[label] for label in samples.labels]
+    assert labelled == [name.split("/")[-2] for name in samples.names]
