@@ -62,14 +62,16 @@ def test_the_checkpoint_of_before_stays_when_the_next_one_does_not_fit(disk):
 
 
 @pytest.mark.parametrize("leave", [0, 5_000, 100_000])
-def test_predictions_of_before_stay_when_the_next_ones_do_not_fit(disk, leave):
+@pytest.mark.parametrize(("together", "size"), [(100, 10), (1, 20_000)], ids=["kept until the end", "written at once"])
+def test_predictions_of_before_stay_when_the_next_ones_do_not_fit(disk, leave, together, size):
     (disk / "output_1.h5").write_bytes(b"of before")
     fill(disk, leave=leave)
     with pytest.raises(DataError, match=FULL):
         file = PredictionFile(disk / "output_1.h5", ["a", "b"])
         try:
             for number in range(100):
-                file.write([f"{number}/{i}.jpg" for i in range(100)], np.ones((100, 10), np.float32))
+                file.write([f"{number}/{i}.jpg" for i in range(together)], np.ones((together, size), np.float32))
+            file.close()
         finally:
             file.discard()
     assert (disk / "output_1.h5").read_bytes() == b"of before"
