@@ -110,7 +110,8 @@ class _Options:
 
 def _carry_out(ray: Ray, find: _Find, overrides: Mapping[str, Any], options: _Options) -> RunResult:
     """Start Ray while the plan is made of the configuration that `find` gives, and carry it out."""
-    from rayrml import cluster
+    # Ray forks while the plan is made, and h5py takes it badly if its import is under way then.
+    from rayrml import cluster, hdf5_files  # noqa: F401
 
     if not options.verbose:
         cluster.quiet()  # before anything of Ray is imported that reads it then

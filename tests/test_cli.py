@@ -266,6 +266,21 @@ def test_a_configuration_may_come_through_a_pipe(config, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_h5py_is_imported_before_anything_forks(config):
+    code = f"""
+import sys
+from rayrml import launch
+
+def preparing(*arguments):
+    print("torch" in sys.modules, "h5py" in sys.modules)
+    raise SystemExit
+
+launch._Preparing = preparing
+launch.run({str(config)!r}, quiet=True)
+"""
+    assert python(code) == "False True\n"
+
+
 def test_the_version_is_that_of_the_package(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--version"])
