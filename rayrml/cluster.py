@@ -66,7 +66,7 @@ class Allocation:
     @property
     def driver_device(self) -> str:
         """Where a worker that is the driver itself computes."""
-        return "cuda" if self.use_gpu else "cpu"
+        return "cuda:0" if self.use_gpu else "cpu"
 
 
 @contextlib.contextmanager
@@ -84,7 +84,7 @@ def connected(config: Ray, *, verbose: bool = False) -> Iterator[Allocation]:
     ours = not ray.is_initialized()
     address = config.address or os.environ.get("RAY_ADDRESS")
     if ours:
-        with _loopback(address), contextlib.nullcontext() if verbose or address is None else _unheard():
+        with _loopback(address), contextlib.nullcontext() if verbose or address is None else unheard():
             _initialize(address, verbose)
     try:
         if not verbose:
@@ -253,8 +253,8 @@ def unreachable(address: str | None, error: Exception) -> ClusterError:
 
 
 @contextlib.contextmanager
-def _unheard() -> Iterator[None]:
-    """Hide what Ray's library writes to the process's standard error of each attempt to connect; Python's is shown."""
+def unheard() -> Iterator[None]:
+    """Hide what Ray's own library writes to the process's standard error in this block; what Python does is shown."""
     heard = os.dup(2)
     python, nowhere = sys.stderr, os.open(os.devnull, os.O_WRONLY)
     try:

@@ -76,6 +76,7 @@ class Worker:
             autocast=self.autocast,
             gradient_clip=self.job.gradient_clip,
             compression=self.job.gradient_compression,
+            graphs=not self.job.compile,
         )
 
     def _run_epochs(self, training: Feed, test: Feed | None, trainee: Trainee) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -34,6 +35,11 @@ def to_input(samples: torch.Tensor) -> torch.Tensor:
     return floats if _has_one_layout(floats) else floats.contiguous(memory_format=channels_last(floats.ndim))
 
 
+def constants(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    """(n,) `values` where `like` is and of its type; they are sent there once, as the CPU waits for a GPU meanwhile."""
+    return _constants(tuple(values), like.dtype, like.device)
+
+
 @contextlib.contextmanager
 def tiny_as_zero() -> Iterator[None]:
     """The block in which numbers too small for a full mantissa (below 1.2e-38 in float32) are zeros.
@@ -46,6 +52,12 @@ def tiny_as_zero() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
+
+
+@functools.lru_cache(maxsize=256)
+def _constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    with torch.inference_mode(False):  # what is made there is of no use elsewhere
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 def _has_one_layout(samples: torch.Tensor) -> bool:

@@ -14,7 +14,7 @@ import ray
 import ray.data
 import torch
 
-from rayrml.cluster import Allocation
+from rayrml.cluster import Allocation, unheard
 from rayrml.data.bad_samples import BadSamples, bad_samples, reasons_of
 from rayrml.data.decoding import Decoder
 from rayrml.data.pipeline import Source, block_size, blocks, bounded, chunks, decode, tasks_of
@@ -108,7 +108,13 @@ def _results(job: InferenceJob, allocation: Allocation) -> Iterator[dict[str, np
             yield {"place": places, "output": forward(decoded.inputs), "error": decoded.errors}
         return
     tasks = chunks(job.source, indices, batch, num_actors=allocation.most_workers)
-    yield from blocks(_dataset(job, allocation, tasks, apart=allocation.use_gpu))
+    found = blocks(_dataset(job, allocation, tasks, apart=allocation.use_gpu))
+    # Ray reports an error in each actor that its own library begins: what they are made of might get lost.
+    with contextlib.nullcontext() if allocation.verbose else unheard():
+        first = next(found, None)
+    if first is not None:
+        yield first
+    yield from found
 
 
 def _dataset(
@@ -124,13 +130,14 @@ def _dataset(
     batch = -(-job.batch_size // allocation.most_workers)
     least, most = (min(count, len(tasks)) for count in (allocation.least_workers, allocation.most_workers))
     data = tasks_of(tasks)
-    decoder: Any = Decoder(job.source.decodings, block_size(job.source, batch))
+    rows = block_size(job.source, batch)
+    decoder: Any = Decoder(job.source.decodings, rows)
     if apart:
         data = data.map_batches(decoder, batch_size=None, num_cpus=allocation.decode_cpus)
     data = data.map_batches(
         Predictor,
         fn_constructor_args=(ray.put(job), batch, most, None if apart else decoder),
-        batch_size=None,
+        batch_size=rows if apart else None,  # Ray takes no blocks as they come to what has a GPU
         compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most),
         **resources,
     )

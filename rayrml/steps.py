@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rayrml.cuda_graphs import Graphed
 from rayrml.errors import ConfigError, Problem
 from rayrml.floats import to_input
 from rayrml.gradients import BUCKET_BYTES, Compression, SharedGradient
@@ -82,6 +83,9 @@ class TrainingStep:
     counts by its share. All gradients of a worker lie in one tensor, so that one norm, one fill and an exchange for
     each bucket of them do the work of one for each parameter; most of the exchange takes place during backward.
 
+    On a GPU that would wait for the CPU, the step of one worker up to its gradients becomes a CUDA graph, if `graphs`
+    may be used; it computes the same.
+
     An optimizer that needs a closure computes loss and gradient of the batch as often as it likes. Workers exchange
     both each time, so that all of them take the same decisions.
 
@@ -100,6 +104,7 @@ class TrainingStep:
         gradient_clip: float | None = None,
         compression: Compression = "none",
         bucket_bytes: int = BUCKET_BYTES,
+        graphs: bool = True,
     ):
         self.network = network
         self.loss = loss
@@ -123,6 +128,7 @@ class TrainingStep:
             if shared
             else None
         )
+        self.graphed = Graphed(self.parameters) if graphs else None
         self._asked = False
         self._wishes: collections.deque[torch.Tensor] = collections.deque(maxlen=_STEPS_BEFORE_LOOKING)
 
@@ -175,16 +181,20 @@ class TrainingStep:
     ) -> tuple[torch.Tensor, torch.Tensor, float]:
         """Set the gradient of the global batch; its loss, the gradient's lengths, and seconds of exchange."""
         if self.shared is None:
-            loss = self._alone(batch, target)
-            return loss, _lengths([p.grad for p in self.parameters if p.grad is not None]), 0.0
+            if self.graphed is None or not batch.is_cuda:
+                loss, lengths = self._alone(batch, target)
+            else:
+                loss, lengths = self.graphed(self._alone, batch, target)
+            return loss, lengths, 0.0
         loss, exchanged = self._together(self.shared, batch, target, num_samples)
         return loss, self.shared.gradient.norm()[None], exchanged
 
-    def _alone(self, batch: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def _alone(self, batch: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss of a batch, and the lengths of its gradient, which is set."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._loss(batch, target)
         loss.backward()
-        return loss.detach()
+        return loss.detach(), _lengths([p.grad for p in self.parameters if p.grad is not None])
 
     def _together(
         self, shared: SharedGradient, batch: torch.Tensor, target: torch.Tensor, num_samples: int

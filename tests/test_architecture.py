@@ -6,7 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "rayrml"
 LEVELS = [
     ["errors"],
-    ["storage", "floats", "memory"],
+    ["storage", "floats", "memory", "cuda_graphs"],
     ["json_values", "json_lines"],
     ["spaces"],
     ["lookup"],
@@ -157,7 +157,7 @@ def test_only_what_workers_run_looks_at_cuda():
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and ast.unparse(node).startswith(("torch.cuda", "torch.accelerator"))
     }
-    assert looking <= {"steps", "feeding", "epochs", "reporting"}
+    assert looking <= {"steps", "cuda_graphs", "feeding", "epochs", "reporting"}
 
 
 def test_decoding_tasks_start_without_torch():

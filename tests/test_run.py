@@ -252,7 +252,7 @@ def datasets_of(path):
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, (1, 2)])
-def test_inference_gives_each_image_the_prediction_that_evaluation_gave(runs, folder, tmp_path, num_workers):
+def test_inference_gives_each_image_the_prediction_that_evaluation_gave(runs, folder, tmp_path, num_workers, capfd):
     trained, _ = runs[1, False]
     config = inference_config(folder / "testing", tmp_path / "out", trained.checkpoints[1])
     result = rayrml.run(config, num_workers=num_workers, quiet=True)
@@ -260,23 +260,35 @@ def test_inference_gives_each_image_the_prediction_that_evaluation_gave(runs, fo
     assert result.metrics == {"num_predictions": NUM_TEST}
     assert expected.keys() == found.keys()
     assert all(np.allclose(found[name], expected[name], atol=1e-5) for name in expected)
+    assert not capfd.readouterr().err
 
 
-def test_tasks_decode_for_actors_as_actors_do_for_themselves(runs, folder, tmp_path):
+@pytest.fixture
+def inference_job(runs, folder, tmp_path):
     plan = rayrml.check(inference_config(folder / "testing", tmp_path / "out", runs[1, False][0].checkpoints[1]))
     transforms = plan.datasets.transforms.batched.evaluation()
     wanted = destination(plan.test, plan.config.neural_network.data, 1, plan.classes)
-    job = InferenceJob(plan.network, plan.test, transforms, plan.loss, 4, wanted, "auto")
+    return InferenceJob(plan.network, plan.test, transforms, plan.loss, 4, wanted, "auto")
+
+
+def test_tasks_decode_for_actors_as_actors_do_for_themselves(inference_job):
     allocation = allocate(Ray(num_workers=2), [{"CPU": 1}], attached=False)
-    tasks = chunks(plan.test, np.arange(NUM_TEST), 2)
+    tasks = chunks(inference_job.source, np.arange(NUM_TEST), 2)
     found = []
     for apart in (False, True):
         rows = {}
-        for block in blocks(inference._dataset(job, allocation, tasks, apart=apart)):
+        for block in blocks(inference._dataset(inference_job, allocation, tasks, apart=apart)):
             assert not any(block["error"])
             rows |= zip(block["place"].tolist(), block["output"], strict=True)
         found.append(np.stack([rows[place] for place in range(NUM_TEST)]))
     assert np.allclose(*found, atol=1e-6)
+
+
+def test_ray_has_no_objection_to_actors_with_gpus(inference_job):
+    allocation = allocate(Ray(num_workers=2), [{"CPU": 4, "GPU": 2}], attached=True)
+    assert allocation.use_gpu
+    tasks = chunks(inference_job.source, np.arange(NUM_TEST), 2)
+    assert inference._dataset(inference_job, allocation, tasks, apart=True)  # which begins nothing
 
 
 def test_broken_images_are_named_and_the_others_are_predicted(runs, tmp_path, digits):

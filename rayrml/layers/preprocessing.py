@@ -144,11 +144,10 @@ class _RandomAffine(Layer):
         """(N, C, H, W), of the same shape."""
         if not self.training:
             return x
-        matrix = self.draw(x)
         # torch counts positions from -1 to 1 on each axis; Keras turns and zooms in pixels.
         aspect = x.shape[2] / x.shape[3]
-        scale = matrix.new_tensor([[1.0, aspect], [1 / aspect, 1.0]])
-        matrix = F.pad(matrix * scale, (0, 1))
+        xx, xy, yx, yy = self.draw(x).flatten(1).unbind(1)
+        matrix = F.pad(torch.stack([xx, xy * aspect, yx / aspect, yy], 1).view(-1, 2, 2), (0, 1))
         grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
         y = F.grid_sample(x - self.fill_value, grid, self.interpolation, self.padding, align_corners=False)
         return y + self.fill_value

@@ -172,6 +172,7 @@ class Ours:
             LOSSES[task.loss](),
             OPTIMIZERS["Adam"](self.network.parameters(), learning_rate=1e-4),
             autocast=autocast_dtype(task.precision, device),
+            graphs=not compiled,
         )
         self.shard = ResidentShard(*task.samples(device), np.arange(task.num_samples), seed=(0,))
         self.sizes = [len(x) for x in torch.empty(task.num_samples).split(task.batch_size)]
@@ -220,6 +221,10 @@ def seconds(side: Ours | ByHand, number: int) -> tuple[float, float]:
     return time.perf_counter() - started, loss
 
 
+def _recorded(side: Ours | ByHand) -> bool:
+    return isinstance(side, Ours) and side.step.graphed is not None and side.step.graphed.recorded
+
+
 def compare(task: Task, device: torch.device, pairs: int, compiled: bool) -> dict:
     """Both sides in turn, `pairs` epochs each after one to warm up."""
     sides = {"rayrml": Ours(task, device, compiled), "by hand": ByHand(task, device, compiled)}
@@ -246,6 +251,7 @@ def compare(task: Task, device: torch.device, pairs: int, compiled: bool) -> dic
         "samples": task.num_samples,
         "epochs": task.num_epochs,
         "seconds of them": ours * task.num_epochs,
+        "as a graph": _recorded(sides["rayrml"]),
         "loss": losses["rayrml"],
         "loss by hand": losses["by hand"],
     }

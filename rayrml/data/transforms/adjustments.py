@@ -17,7 +17,7 @@ from rayrml.data import colors
 from rayrml.data.image_ops import Resampling
 from rayrml.data.transforms.sampling import shifted
 from rayrml.data.transforms.transform import Transform, per_sample
-from rayrml.floats import to_floats
+from rayrml.floats import constants, to_floats
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ def _gray(images: torch.Tensor) -> torch.Tensor:
     """(N, 1, H, W) shades of gray."""
     if images.shape[1] != 3:
         return images
-    return (images * images.new_tensor([0.299, 0.587, 0.114]).view(-1, 1, 1)).sum(1, keepdim=True)
+    return (images * constants((0.299, 0.587, 0.114), images).view(-1, 1, 1)).sum(1, keepdim=True)
 
 
 def _from(poor: torch.Tensor, images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from rayrml.data.image_ops import ANY_DIMENSION, Shape
 from rayrml.data.transforms.sampling import rectangles
 from rayrml.data.transforms.transform import Transform, per_sample
 from rayrml.errors import ConfigError, Problem
-from rayrml.floats import to_floats
+from rayrml.floats import constants, to_floats
 
 Targets = Literal["none", "labels", "images", "masks"]
 
@@ -58,7 +58,7 @@ class RandomPatches(PairTransform):
         self, input: torch.Tensor, target: torch.Tensor | None, draws: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets (N, C, H, W), which add up to what came in."""
-        free = draws.new_tensor(input.shape[2:]) - self.size + 1
+        free = constants(input.shape[2:], draws) - self.size + 1
         corner = (draws.view(-1, self.number, 2) * free).floor()
         squares = rectangles(torch.cat([corner, corner + self.size], 2), input.shape[2:])
         images = to_floats(input)
@@ -159,7 +159,7 @@ def _boxes(draws: torch.Tensor, size: torch.Size) -> torch.Tensor:
     """The boxes (N, 1, H, W) of the other samples, cut off at the border."""
     half = (1 - draws[:, :1]).sqrt() / 2
     bounds = torch.cat([draws[:, 2:] - half, draws[:, 2:] + half], 1)
-    return rectangles((bounds * bounds.new_tensor(size).repeat(2))[:, None], size)
+    return rectangles((bounds * constants((*size, *size), bounds))[:, None], size)
 
 
 TRANSFORMS = {"random_patches": RandomPatches, "mixup": Mixup, "cutmix": CutMix}

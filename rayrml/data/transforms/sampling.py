@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from rayrml.data.image_ops import LARGEST_TABLE, Resampling
-from rayrml.floats import to_floats
+from rayrml.floats import constants, to_floats
 
 
 def boxes(images: torch.Tensor, bounds: torch.Tensor, size: Sequence[int], resampling: Resampling) -> torch.Tensor:
@@ -43,8 +43,7 @@ def warp(images: torch.Tensor, maps: torch.Tensor, resampling: Resampling) -> to
     floats = to_floats(images)
     height, width = images.shape[2:]
     # torch counts from -1 to 1 along each axis.
-    half = maps.new_tensor([width / 2, height / 2])
-    scale = torch.cat([half, half.new_ones(1)]) / half[:, None]
+    scale = constants((1, height / width, 2 / width, width / height, 1, 2 / height), maps).view(2, 3)
     grid = F.affine_grid(maps * scale, list(images.shape), align_corners=False)
     # Pixels at the border are whole ones: they do not fade into what is outside, as with zeros as padding.
     sampled = F.grid_sample(floats, grid, resampling, "border", align_corners=False)

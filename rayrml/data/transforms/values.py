@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Annotated, ClassVar
 
 import torch
@@ -14,7 +13,7 @@ from rayrml.data.image_ops import ANY_DIMENSION, Resampling, Shape
 from rayrml.data.transforms.sampling import random_boxes, rectangles
 from rayrml.data.transforms.transform import AreaShares, Interval, Probability, Transform, per_sample
 from rayrml.errors import ConfigError, Problem
-from rayrml.floats import to_floats
+from rayrml.floats import constants, to_floats
 from rayrml.json_values import shown
 
 
@@ -39,8 +38,9 @@ class Normalize(Transform):
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, *spatial), of the same shape, as floats."""
-        mean, std = (_by_channel(value, images.ndim - 2, images.device) for value in (self.mean, self.std))
-        return (to_floats(images) - mean) / std
+        floats = to_floats(images)
+        mean, std = (_by_channel(value, floats) for value in (self.mean, self.std))
+        return (floats - mean) / std
 
     def shape(self, shape: Shape) -> Shape:
         """(C, *spatial), as it is."""
@@ -93,15 +93,14 @@ class RandomErasing(Transform):
         if resampling == "nearest":
             return images
         bounds = random_boxes(draws[:, 1:], self.scale, self.ratio, images.shape[2] / images.shape[3])
-        pixels = bounds * bounds.new_tensor(images.shape[2:]).repeat(2)
+        pixels = bounds * constants((*images.shape[2:], *images.shape[2:]), bounds)
         lost = rectangles(pixels[:, None], images.shape[2:]) & per_sample(draws[:, 0] < self.probability)
         return images.masked_fill(lost, 0)
 
 
-@functools.cache  # so that a GPU is not sent the same numbers for each batch
-def _by_channel(value: float | tuple[float, ...], num_axes: int, device: torch.device) -> torch.Tensor | float:
-    """`value` as it goes with samples (N, C, *spatial) of `num_axes` spatial axes."""
-    return torch.tensor(value, device=device).view(-1, *(1,) * num_axes) if isinstance(value, tuple) else value
+def _by_channel(value: float | tuple[float, ...], samples: torch.Tensor) -> torch.Tensor | float:
+    """`value` as it goes with samples (N, C, *spatial)."""
+    return constants(value, samples).view(-1, *(1,) * (samples.ndim - 2)) if isinstance(value, tuple) else value
 
 
 TRANSFORMS = {"normalize": Normalize, "convert_color": ConvertColor, "random_erasing": RandomErasing}

@@ -1,0 +1,174 @@
+"""CUDA graphs: work that a GPU has done once and does again at one word of the CPU's.
+
+For a small network the CPU takes longer to name the GPU's hundreds of operations than the GPU to do them. A graph has
+them all, and takes as long as the GPU does.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+
+Tensors = tuple[torch.Tensor, ...]
+Function = Callable[..., Tensors]
+
+_STEPS_TO_WATCH = 10
+_FIRST_STEPS = 3  # which load and choose kernels
+_MOST_OF_THE_CPU = 1.25  # how long the GPU may take, with the CPU's time as 1, where it only waits for the CPU
+
+
+class Graphed:
+    """A function of a batch that is watched, and becomes a graph if the GPU waits for the CPU in it.
+
+    The function takes a batch and its target, gives tensors and leaves new gradients in the `grad` of parameters. What
+    it computes must follow from the shapes of its arguments and the numbers in tensors alone. Batches of other shapes
+    than those of the graph, such as the last of an epoch, are computed as before.
+
+    Args:
+        parameters: whose gradients these are.
+    """
+
+    def __init__(self, parameters: Sequence[torch.Tensor]):
+        self._parameters = parameters
+        self._watch: _Watch | None = _Watch()
+        self._graph: _Graph | None = None
+
+    @property
+    def recorded(self) -> bool:
+        """Whether there is a graph."""
+        return self._graph is not None
+
+    def __call__(self, function: Function, batch: torch.Tensor, target: torch.Tensor) -> Tensors:
+        """What the function, the same each time, gives; the tensors are the caller's."""
+        if self._graph is not None and self._graph.takes(batch, target):
+            return self._graph.replay(batch, target)
+        if self._watch is None or not self._watch.sees(batch, target):
+            return function(batch, target)
+        if self._watch.undecided:
+            return self._watch.step(function, batch, target)
+        pays, self._watch = self._watch.pays(), None
+        if pays and _has_room(batch.device):
+            self._graph = _recorded(function, self._parameters, batch, target)
+        return self(function, batch, target)
+
+
+class _Step(NamedTuple):
+    """A step that was watched: seconds of the CPU, beginning and end on the GPU, and if that had nothing else to do."""
+
+    seconds: float
+    first: torch.cuda.Event
+    last: torch.cuda.Event
+    idle: bool
+
+
+class _Watch:
+    """How long the CPU takes for steps of one shape, and how long the GPU."""
+
+    def __init__(self):
+        self._shapes: tuple[_Shape, ...] = ()
+        self._steps: list[_Step] = []
+
+    @property
+    def undecided(self) -> bool:
+        """Whether more steps must be seen."""
+        return len(self._steps) < _STEPS_TO_WATCH
+
+    def sees(self, *arguments: torch.Tensor) -> bool:
+        """Whether a step has the shapes of the first one."""
+        shapes = _shapes(*arguments)
+        self._shapes = self._shapes or shapes
+        return shapes == self._shapes
+
+    def step(self, function: Function, *arguments: torch.Tensor) -> Tensors:
+        """Do a step."""
+        # The end of the step before was followed by the update of the weights.
+        idle = bool(self._steps) and self._steps[-1].last.query()
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        started = time.perf_counter()
+        first.record()
+        results = function(*arguments)
+        last.record()
+        self._steps.append(_Step(time.perf_counter() - started, first, last, idle))
+        return results
+
+    def pays(self) -> bool:
+        """Whether the GPU waited for each step, and was done with it as soon as the CPU was; waits for the last one."""
+        steps = self._steps[_FIRST_STEPS:]
+        steps[-1].last.synchronize()
+        # A CPU that is far ahead waits within steps, too: then it takes as long as the GPU, but the GPU is never idle.
+        idle = statistics.median(step.idle for step in steps) == 1
+        on_gpu = statistics.median(step.first.elapsed_time(step.last) / 1e3 for step in steps)
+        return idle and on_gpu < _MOST_OF_THE_CPU * statistics.median(step.seconds for step in steps)
+
+
+class _Shape(NamedTuple):
+    size: torch.Size
+    strides: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def _shapes(*tensors: torch.Tensor) -> tuple[_Shape, ...]:
+    return tuple(_Shape(tensor.shape, tensor.stride(), tensor.dtype) for tensor in tensors)
+
+
+def _has_room(device: torch.device) -> bool:
+    """Whether there is memory for all that a step takes once more: a graph keeps what it works with."""
+    return torch.cuda.mem_get_info(device)[0] > 2 * torch.cuda.max_memory_allocated(device)
+
+
+class _Graph:
+    """The graph of a step: what it reads, what it gives, and the gradients that it leaves."""
+
+    def __init__(self, graph: torch.cuda.CUDAGraph, arguments: Tensors, results: Tensors):
+        self.gradients: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._graph = graph
+        self._arguments = arguments
+        self._results = results
+        self._shapes = _shapes(*arguments)
+
+    def takes(self, *arguments: torch.Tensor) -> bool:
+        """Whether the arguments are like those of the recording."""
+        return _shapes(*arguments) == self._shapes
+
+    def replay(self, *arguments: torch.Tensor) -> Tensors:
+        """Do what was recorded, with other numbers."""
+        for own, other in zip(self._arguments, arguments, strict=True):
+            own.copy_(other)
+        self._graph.replay()
+        if self.gradients and self.gradients[0][0].grad is not self.gradients[0][1]:
+            # A batch of another shape came between.
+            for parameter, gradient in self.gradients:
+                parameter.grad = gradient
+        return tuple(result.clone() for result in self._results)
+
+
+def _recorded(
+    function: Function, parameters: Sequence[torch.Tensor], batch: torch.Tensor, target: torch.Tensor
+) -> _Graph | None:
+    """The graph of the function for such arguments; None if it cannot be recorded. Computes nothing."""
+    device = batch.device
+    arguments = batch.clone(), target.clone()
+    generator = torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+    before = generator.get_state()
+    cpu = torch.get_rng_state()
+    graph = torch.cuda.CUDAGraph()
+    try:
+        # Another thread, which moves a checkpoint off the GPU, does not end the recording.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            results = function(*arguments)
+        if not torch.equal(cpu, torch.get_rng_state()):
+            raise RuntimeError("a graph would draw the same random numbers each time")
+    except RuntimeError:
+        # The generator of a recording that went wrong takes part in nothing else any more.
+        again = torch.Generator(device)
+        again.set_state(before)
+        generator.graphsafe_set_state(again.graphsafe_get_state())
+        torch.set_rng_state(cpu)
+        return None
+    recorded = _Graph(graph, arguments, results)
+    recorded.gradients = [(p, p.grad) for p in parameters if p.grad is not None]
+    return recorded
