@@ -26,7 +26,7 @@ class Graphed:
 
     The function takes a batch and its target, gives tensors and leaves new gradients in the `grad` of parameters. What
     it computes must follow from the shapes of its arguments and the numbers in tensors alone. Batches of other shapes
-    than those of the graph, such as the last of an epoch, are computed as before.
+    than those that came often enough first, such as the last of an epoch, are computed as before.
 
     Args:
         parameters: whose gradients these are.
@@ -34,7 +34,7 @@ class Graphed:
 
     def __init__(self, parameters: Sequence[torch.Tensor]):
         self._parameters = parameters
-        self._watch: _Watch | None = _Watch()
+        self._watched: dict[_Shapes, _Watch] | None = {}  # None once all is decided
         self._graph: _Graph | None = None
 
     @property
@@ -46,14 +46,28 @@ class Graphed:
         """What the function, the same each time, gives; the tensors are the caller's."""
         if self._graph is not None and self._graph.takes(batch, target):
             return self._graph.replay(batch, target)
-        if self._watch is None or not self._watch.sees(batch, target):
+        if self._watched is None:
             return function(batch, target)
-        if self._watch.undecided:
-            return self._watch.step(function, batch, target)
-        pays, self._watch = self._watch.pays(), None
-        if pays and _has_room(batch.device):
+        watch = self._watched.setdefault(_shapes(batch, target), _Watch())
+        if watch.undecided:
+            return watch.step(function, batch, target)
+        self._watched = None
+        if watch.pays() and _has_room(batch.device):
             self._graph = _recorded(function, self._parameters, batch, target)
         return self(function, batch, target)
+
+
+class _Shape(NamedTuple):
+    size: torch.Size
+    strides: tuple[int, ...]
+    dtype: torch.dtype
+
+
+_Shapes = tuple[_Shape, ...]
+
+
+def _shapes(*tensors: torch.Tensor) -> _Shapes:
+    return tuple(_Shape(tensor.shape, tensor.stride(), tensor.dtype) for tensor in tensors)
 
 
 class _Step(NamedTuple):
@@ -69,19 +83,12 @@ class _Watch:
     """How long the CPU takes for steps of one shape, and how long the GPU."""
 
     def __init__(self):
-        self._shapes: tuple[_Shape, ...] = ()
         self._steps: list[_Step] = []
 
     @property
     def undecided(self) -> bool:
         """Whether more steps must be seen."""
         return len(self._steps) < _STEPS_TO_WATCH
-
-    def sees(self, *arguments: torch.Tensor) -> bool:
-        """Whether a step has the shapes of the first one."""
-        shapes = _shapes(*arguments)
-        self._shapes = self._shapes or shapes
-        return shapes == self._shapes
 
     def step(self, function: Function, *arguments: torch.Tensor) -> Tensors:
         """Do a step."""
@@ -103,16 +110,6 @@ class _Watch:
         idle = statistics.median(step.idle for step in steps) == 1
         on_gpu = statistics.median(step.first.elapsed_time(step.last) / 1e3 for step in steps)
         return idle and on_gpu < _MOST_OF_THE_CPU * statistics.median(step.seconds for step in steps)
-
-
-class _Shape(NamedTuple):
-    size: torch.Size
-    strides: tuple[int, ...]
-    dtype: torch.dtype
-
-
-def _shapes(*tensors: torch.Tensor) -> tuple[_Shape, ...]:
-    return tuple(_Shape(tensor.shape, tensor.stride(), tensor.dtype) for tensor in tensors)
 
 
 def _has_room(device: torch.device) -> bool:
@@ -157,7 +154,7 @@ def _recorded(
     cpu = torch.get_rng_state()
     graph = torch.cuda.CUDAGraph()
     try:
-        # Another thread, which moves a checkpoint off the GPU, does not end the recording.
+        # What other threads do on the GPU meanwhile does not end the recording.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             results = function(*arguments)
         if not torch.equal(cpu, torch.get_rng_state()):
