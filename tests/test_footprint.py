@@ -8,6 +8,9 @@ from torch import nn
 
 from rayrml import footprint
 from rayrml.losses import LOSSES
+from rayrml.network import build_network
+from tests.layers import test_contract as layers
+from tests.losses import test_contract as losses
 
 SHAPE = (1, 96, 96)
 BATCH = 64
@@ -69,6 +72,26 @@ def test_weights_and_their_gradients_do_not_count():
     net = nn.Sequential(nn.Flatten(), nn.Linear(96 * 96, 100), nn.Linear(100, 2))
     images, largest = 4 * 96 * 96 * (4 + 1), 4 * 96 * 96 * 100
     assert largest < of_training(net, 4) < largest + 2 * images  # one gradient after the other
+
+
+@pytest.mark.parametrize("name", layers.NAMES)
+def test_every_layer_can_be_followed(name):
+    config, shapes = layers.sample(name)
+    first = {"class_name": "InputLayer", "config": {"name": "in", "batch_shape": [None, *shapes[0][1:], shapes[0][0]]}}
+    calls = [[["in", 0, 0, {}]] * len(shapes)]
+    net = build_network([first, {"class_name": name, "config": {"name": "row", **config}, "inbound_nodes": calls}])
+    assert footprint.of_evaluation(net, 4, inputs=shapes[0], pixels=True) > 0
+    if net.num_trainable_parameters:
+        options = {"inputs": shapes[0], "targets": net.output_shapes[0], "pixels": False}
+        assert footprint.of_training(net, LOSSES["MSE"](), 4, **options) > 0
+
+
+@losses.EVERY_LOSS
+def test_every_loss_can_be_followed(case):
+    for shape in case.shapes:
+        net = nn.Sequential(nn.Flatten(), nn.Linear(9, torch.Size(shape[1:]).numel()), nn.Unflatten(1, shape[1:]))
+        targets = tuple(case.targets(shape).shape[1:])
+        assert footprint.of_training(net, case.loss, 4, inputs=(1, 3, 3), targets=targets, pixels=True) > 0
 
 
 def test_the_network_stays_as_it_is():
