@@ -10,6 +10,7 @@ from typing import Any
 from rayrml import storage
 from rayrml.history import best, metric_name
 from rayrml.live_line import duration
+from rayrml.memory import human_bytes
 from rayrml.messages import Interrupted
 from rayrml.plan import Plan
 from rayrml.record import CONFIG, Record
@@ -40,6 +41,8 @@ def _summary(log: RunLog, plan: Plan, record: Record) -> None:
     if plan.training:
         seconds = sum(figures.get("seconds", 0.0) for figures in log.history)
         rows["Epochs"] = f"{len(log.history)}, trained in {duration(seconds)} ({seconds:.1f} s)"
+    if log.gpu_bytes:
+        rows["GPU memory"] = f"{human_bytes(log.gpu_bytes)} of a worker's at most"
     log.section("Results", {**rows, **_places(log, plan, record)})
     log.line("")
     for line in _epochs(log, training=plan.training is not None):

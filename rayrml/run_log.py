@@ -57,6 +57,7 @@ class RunLog:
         saved: paths of the files that the run wrote, by kind.
         trains: whether training has begun.
         interrupted: where the workers have ended early, None if they have not.
+        gpu_bytes: the most memory of its GPU that the first worker took in training, 0 without a GPU.
         skipped: numbers of the samples that were left out, by dataset.
         kept: where the logs of an earlier run are now.
     """
@@ -92,6 +93,7 @@ class RunLog:
         self.trains = False
         self._num_workers = 0
         self.interrupted: Interrupted | None = None
+        self.gpu_bytes = 0
 
     def section(self, title: str, rows: Mapping[str, Any]) -> None:
         """Print a heading and a line for each of the rows that has a value."""
@@ -166,6 +168,7 @@ class RunLog:
     def _batches(self, message: BatchesTrained) -> None:
         for row in message.rows:
             self._batch(row)
+        self.gpu_bytes = max(self.gpu_bytes, message.gpu_bytes)
         if self._live and message.rows[-1].batch < self.num_batches:
             self._live.show(message, self.num_batches)
         if self._train_file:

@@ -8,7 +8,7 @@ import h5py
 import pytest
 
 from rayrml import cli, ending
-from rayrml.messages import EpochDone, Interrupted, Saved
+from rayrml.messages import BatchesTrained, BatchRow, EpochDone, Interrupted, Saved
 from rayrml.plan import prepare
 from rayrml.record import Record
 from rayrml.run_log import RunLog
@@ -67,6 +67,14 @@ def test_the_last_and_the_best_epoch_are_shown_and_the_best_checkpoint_is_the_on
     ]
     assert lines[-2] == "Next: rayrml predict --checkpoint './my models/model_checkpoint_2.pt' FILE_OR_FOLDER"
     assert shlex.split(lines[-1]) == ["rayrml", "plot", "./my models"]
+
+
+def test_the_most_memory_of_a_gpu_is_shown_where_there_is_one(plan_in, capsys):
+    row = BatchRow(1, 1, 0.5, 1.5, 1.0, 0.0, 0.5, 0.0, 6)
+    for sizes, expected in (((3_000_000_000, 2_000_000_000), ["* GPU memory                  : 3 GB"]), ((0, 0), [])):
+        messages = [*(BatchesTrained([row], size) for size in sizes), EpochDone(figures(1, 0.5))]
+        lines = ended(plan_in(), messages, capsys)
+        assert [line.split(" of")[0] for line in lines if "GPU" in line] == expected
 
 
 def test_checkpoints_in_a_store_are_named_as_they_are(plan_in, capsys):
