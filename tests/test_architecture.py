@@ -1,6 +1,7 @@
 """The package's rooms: who may import whom, and which libraries stay in which room."""
 
 import ast
+import functools
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "rayrml"
@@ -95,22 +96,30 @@ WITHOUT_TORCH = {
 }
 
 
+@functools.cache
 def modules():
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = str(path.relative_to(PACKAGE).with_suffix(""))
-        yield name, name.split("/")[0], ast.parse(path.read_text())
+    """Name, room and tree of each module."""
+    names = {str(path.relative_to(PACKAGE).with_suffix("")): path for path in sorted(PACKAGE.rglob("*.py"))}
+    return [(name, name.split("/")[0], ast.parse(path.read_text())) for name, path in names.items()]
 
 
+@functools.cache
 def imports(tree):
     """Names of all modules that a file imports, those inside functions too, those for type checkers not."""
+    for_checkers = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    found = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{a.name}" if node.module == "rayrml" else node.module for a in node.names)
+        if isinstance(node, ast.Import) and node not in for_checkers:
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node not in for_checkers:
+            found += [f"{node.module}.{a.name}" if node.module == "rayrml" else node.module for a in node.names]
+    return found
 
 
 def test_every_module_has_a_level():
