@@ -66,7 +66,7 @@ class Allocation:
     @property
     def driver_device(self) -> str:
         """Where a worker that is the driver itself computes."""
-        return "cuda:0" if self.use_gpu else "cpu"
+        return "cuda" if self.use_gpu else "cpu"
 
 
 @contextlib.contextmanager

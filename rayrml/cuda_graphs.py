@@ -6,9 +6,11 @@ them all, and takes as long as the GPU does.
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -52,7 +54,7 @@ class Graphed:
         if watch.undecided:
             return watch.step(function, batch, target)
         self._watched = None
-        if watch.pays() and _has_room(batch.device):
+        if watch.pays() and _is_possible(batch.device) and _has_room(batch.device):
             self._graph = _recorded(function, self._parameters, batch, target)
         return self(function, batch, target)
 
@@ -80,10 +82,11 @@ class _Step(NamedTuple):
 
 
 class _Watch:
-    """How long the CPU takes for steps of one shape, and how long the GPU."""
+    """How long the CPU takes for steps of one shape, and how long the GPU; and if the CPU waits for it in a step."""
 
     def __init__(self):
         self._steps: list[_Step] = []
+        self._waits = False
 
     @property
     def undecided(self) -> bool:
@@ -97,19 +100,49 @@ class _Watch:
         first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         started = time.perf_counter()
         first.record()
-        results = function(*arguments)
+        if len(self._steps) < _STEPS_TO_WATCH - 1:
+            results = function(*arguments)
+        else:
+            with _noticed_waiting() as found:
+                results = function(*arguments)
+            self._waits = bool(found)
         last.record()
         self._steps.append(_Step(time.perf_counter() - started, first, last, idle))
         return results
 
     def pays(self) -> bool:
-        """Whether the GPU waited for each step, and was done with it as soon as the CPU was; waits for the last one."""
+        """Whether the GPU waited for each step, and was done with it as soon as the CPU was; waits for the last one.
+
+        A step in which the CPU waits for numbers cannot be recorded.
+        """
+        if self._waits:
+            return False
         steps = self._steps[_FIRST_STEPS:]
         steps[-1].last.synchronize()
         # A CPU that is far ahead waits within steps, too: then it takes as long as the GPU, but the GPU is never idle.
         idle = statistics.median(step.idle for step in steps) == 1
         on_gpu = statistics.median(step.first.elapsed_time(step.last) / 1e3 for step in steps)
         return idle and on_gpu < _MOST_OF_THE_CPU * statistics.median(step.seconds for step in steps)
+
+
+@contextlib.contextmanager
+def _noticed_waiting() -> Iterator[list[str]]:
+    """The block in which torch reports each time that the CPU waits for the GPU; the reports are there after it."""
+    before = torch.cuda.get_sync_debug_mode()
+    found: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield found
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+            found += [text for text in (str(warning.message) for warning in caught) if "synchronizing" in text]
+
+
+def _is_possible(device: torch.device) -> bool:
+    """Whether graphs were seen to work on such a device, and it is the one that events and recordings are for."""
+    return torch.version.hip is None and device.index == torch.cuda.current_device()
 
 
 def _has_room(device: torch.device) -> bool:
@@ -120,12 +153,12 @@ def _has_room(device: torch.device) -> bool:
 class _Graph:
     """The graph of a step: what it reads, what it gives, and the gradients that it leaves."""
 
-    def __init__(self, graph: torch.cuda.CUDAGraph, arguments: Tensors, results: Tensors):
+    def __init__(self, graph: torch.cuda.CUDAGraph, shapes: _Shapes, arguments: Tensors, results: Tensors):
         self.gradients: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._graph = graph
+        self._shapes = shapes  # of what was there to be copied, which may lie otherwise in memory
         self._arguments = arguments
         self._results = results
-        self._shapes = _shapes(*arguments)
 
     def takes(self, *arguments: torch.Tensor) -> bool:
         """Whether the arguments are like those of the recording."""
@@ -147,25 +180,28 @@ def _recorded(
     function: Function, parameters: Sequence[torch.Tensor], batch: torch.Tensor, target: torch.Tensor
 ) -> _Graph | None:
     """The graph of the function for such arguments; None if it cannot be recorded. Computes nothing."""
-    device = batch.device
+    device, shapes = batch.device, _shapes(batch, target)
     arguments = batch.clone(), target.clone()
-    generator = torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
-    before = generator.get_state()
-    cpu = torch.get_rng_state()
-    graph = torch.cuda.CUDAGraph()
+    generator = torch.cuda.default_generators[device.index]
+    before, cpu, stream = generator.get_state(), torch.get_rng_state(), torch.cuda.current_stream(device)
+    graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
     try:
         # What other threads do on the GPU meanwhile does not end the recording.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             results = function(*arguments)
         if not torch.equal(cpu, torch.get_rng_state()):
             raise RuntimeError("a graph would draw the same random numbers each time")
     except RuntimeError:
-        # The generator of a recording that went wrong takes part in nothing else any more.
+        # What a recording leaves that went wrong: torch goes on with its stream and its memory, and its generator gives
+        # no more numbers.
+        torch.cuda.set_stream(stream)
+        with contextlib.suppress(RuntimeError, AttributeError):
+            torch._C._cuda_endAllocateToPool(device.index, pool)  # pyright: ignore[reportAttributeAccessIssue]
         again = torch.Generator(device)
         again.set_state(before)
         generator.graphsafe_set_state(again.graphsafe_get_state())
         torch.set_rng_state(cpu)
         return None
-    recorded = _Graph(graph, arguments, results)
+    recorded = _Graph(graph, shapes, arguments, results)
     recorded.gradients = [(p, p.grad) for p in parameters if p.grad is not None]
     return recorded

@@ -37,6 +37,8 @@ class Worker:
     ):
         self.job = job
         self.workers = workers
+        if device.type == "cuda" and device.index is None:
+            device = torch.device(device.type, torch.cuda.current_device())  # as tensors say where they are
         self.device = device
         self.outputs = outputs
         self.driver = driver

@@ -130,14 +130,15 @@ def _dataset(
     batch = -(-job.batch_size // allocation.most_workers)
     least, most = (min(count, len(tasks)) for count in (allocation.least_workers, allocation.most_workers))
     data = tasks_of(tasks)
-    rows = block_size(job.source, batch)
-    decoder: Any = Decoder(job.source.decodings, rows)
+    most_rows = block_size(job.source, batch)
+    decoder: Any = Decoder(job.source.decodings, most_rows)
     if apart:
         data = data.map_batches(decoder, batch_size=None, num_cpus=allocation.decode_cpus)
     data = data.map_batches(
         Predictor,
         fn_constructor_args=(ray.put(job), batch, most, None if apart else decoder),
-        batch_size=rows if apart else None,  # Ray takes no blocks as they come to what has a GPU
+        # Ray does not take blocks as they come to what has a GPU; all of them are to have some.
+        batch_size=min(most_rows, max(batch, -(-len(job.source.samples) // most))) if apart else None,
         compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most),
         **resources,
     )

@@ -305,6 +305,41 @@ def test_what_cannot_be_recorded_goes_on_step_by_step(monkeypatch):
     assert all(torch.equal(value, others[name]) for name, value in state.items())
 
 
+def test_a_recording_that_fails_leaves_all_as_it_was():
+    network = Busy(look=True).to(GPU)
+    images, labels = torch.rand(16, 1, 28, 28, device=GPU), torch.zeros(16, device=GPU)
+    stream = torch.cuda.current_stream()
+    for net in (network, Busy().to(GPU)):
+        torch.manual_seed(3)
+        function = gradient_of(net)
+        function(images, labels)
+        graph = cuda_graphs._recorded(function, list(net.parameters()), images, labels)
+        assert (graph is None) == net.look
+        assert torch.cuda.current_stream() == stream
+    assert torch.isfinite(graph.replay(images, labels)[0])
+    free = torch.cuda.mem_get_info()[0]
+    del graph, function, net
+    large = torch.empty(int(0.7 * free), dtype=torch.uint8, device=GPU)
+    del large
+    torch.empty(int(0.7 * free) + 2**24, dtype=torch.uint8, device=GPU)  # has to give the other one back first
+    torch.cuda.empty_cache()
+
+
+@pytest.mark.parametrize("name", ["tf.math.maximum", "tf.math.minimum", "ops.Maximum", "tf.math.pow"])
+def test_a_constant_is_not_sent_to_the_gpu_each_time(name, no_waiting):
+    first = {"class_name": "InputLayer", "config": {"name": "in", "batch_shape": [None, 4]}}
+    row = {
+        "class_name": name,
+        "config": {"name": "row", "operands": [None, 0.5]},
+        "inbound_nodes": [[["in", 0, 0, {}]]],
+    }
+    network = build_network([first, row]).to(GPU)
+    x = torch.rand(3, 4, device=GPU)
+    with no_waiting():
+        y = network(x)
+    torch.testing.assert_close(y.cpu(), network(x.cpu()))
+
+
 def test_where_the_gpu_has_enough_to_do_there_is_no_graph():
     net = nn.Sequential(
         nn.Conv2d(16, 256, 3), nn.ReLU(), nn.Conv2d(256, 256, 3), nn.Flatten(1), nn.AdaptiveMaxPool1d(3)

@@ -67,7 +67,8 @@ def minimum(x: torch.Tensor | float, y: torch.Tensor | float) -> torch.Tensor:
 
 def _tensors(x: torch.Tensor | float, y: torch.Tensor | float) -> tuple[torch.Tensor, torch.Tensor]:
     like = x if isinstance(x, torch.Tensor) else torch.as_tensor(y)
-    first, second = (torch.as_tensor(z, dtype=like.dtype, device=like.device) for z in (x, y))
+    # A constant is made where it is needed: the CPU would wait for a GPU that it is sent to.
+    first, second = (z.to(like.dtype) if isinstance(z, torch.Tensor) else like.new_full((), z) for z in (x, y))
     return first, second
 
 
