@@ -20,6 +20,7 @@ Function = Callable[..., Tensors]
 
 _STEPS_TO_WATCH = 10
 _FIRST_STEPS = 3  # which load and choose kernels
+_WAITING = "called a synchronizing CUDA operation"  # in torch's words
 _MOST_OF_THE_CPU = 1.25  # how long the GPU may take, with the CPU's time as 1, where it only waits for the CPU
 
 
@@ -137,7 +138,7 @@ def _noticed_waiting() -> Iterator[list[str]]:
             yield found
         finally:
             torch.cuda.set_sync_debug_mode(before)
-            found += [text for text in (str(warning.message) for warning in caught) if "synchronizing" in text]
+            found += [text for text in (str(warning.message) for warning in caught) if _WAITING in text]
 
 
 def _is_possible(device: torch.device) -> bool:
@@ -185,9 +186,10 @@ def _recorded(
     generator = torch.cuda.default_generators[device.index]
     before, cpu, stream = generator.get_state(), torch.get_rng_state(), torch.cuda.current_stream(device)
     graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+    # What other threads do on the GPU meanwhile does not end the recording.
+    recording = torch.cuda.graph(graph, pool=pool, stream=torch.cuda.Stream(device), capture_error_mode="thread_local")
     try:
-        # What other threads do on the GPU meanwhile does not end the recording.
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+        with recording:
             results = function(*arguments)
         if not torch.equal(cpu, torch.get_rng_state()):
             raise RuntimeError("a graph would draw the same random numbers each time")
@@ -196,7 +198,7 @@ def _recorded(
         # no more numbers.
         torch.cuda.set_stream(stream)
         with contextlib.suppress(RuntimeError, AttributeError):
-            torch._C._cuda_endAllocateToPool(device.index, pool)  # pyright: ignore[reportAttributeAccessIssue]
+            torch._C._cuda_endAllocateToPool(device.index, pool)
         again = torch.Generator(device)
         again.set_state(before)
         generator.graphsafe_set_state(again.graphsafe_get_state())
