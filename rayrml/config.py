@@ -205,7 +205,9 @@ class NeuralNetwork(Section):
     precision: Annotated[Literal["float32", "bf16", "auto"], AnyCase] = Field(
         default="float32", description="arithmetic of the network; auto: bf16 on a GPU that has it"
     )
-    compile: bool = Field(default=False, description="compile the network with torch.compile")
+    compile: bool = Field(
+        default=False, description="compile the network with torch.compile, which large ones gain by on a GPU"
+    )
     early_stopping: Stopping | None = Field(
         default=None, description="when the run ends early; never, if it is not given"
     )
