@@ -154,12 +154,20 @@ def _has_room(device: torch.device) -> bool:
 class _Graph:
     """The graph of a step: what it reads, what it gives, and the gradients that it leaves."""
 
-    def __init__(self, graph: torch.cuda.CUDAGraph, shapes: _Shapes, arguments: Tensors, results: Tensors):
-        self.gradients: list[tuple[torch.Tensor, torch.Tensor]] = []
+    def __init__(
+        self,
+        graph: torch.cuda.CUDAGraph,
+        shapes: _Shapes,
+        arguments: Tensors,
+        results: Tensors,
+        *,
+        gradients: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    ):
         self._graph = graph
         self._shapes = shapes  # of what was there to be copied, which may lie otherwise in memory
         self._arguments = arguments
         self._results = results
+        self._gradients = gradients  # of each parameter
 
     def takes(self, *arguments: torch.Tensor) -> bool:
         """Whether the arguments are like those of the recording."""
@@ -170,9 +178,9 @@ class _Graph:
         for own, other in zip(self._arguments, arguments, strict=True):
             own.copy_(other)
         self._graph.replay()
-        if self.gradients and self.gradients[0][0].grad is not self.gradients[0][1]:
+        if self._gradients and self._gradients[0][0].grad is not self._gradients[0][1]:
             # A batch of another shape came between.
-            for parameter, gradient in self.gradients:
+            for parameter, gradient in self._gradients:
                 parameter.grad = gradient
         return tuple(result.clone() for result in self._results)
 
@@ -204,6 +212,5 @@ def _recorded(
         generator.graphsafe_set_state(again.graphsafe_get_state())
         torch.set_rng_state(cpu)
         return None
-    recorded = _Graph(graph, shapes, arguments, results)
-    recorded.gradients = [(p, p.grad) for p in parameters if p.grad is not None]
-    return recorded
+    gradients = [(p, p.grad) for p in parameters if p.grad is not None]
+    return _Graph(graph, shapes, arguments, results, gradients=gradients)

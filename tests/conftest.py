@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import simplejpeg
@@ -70,6 +71,14 @@ def write_jpeg(path: Path, image: np.ndarray) -> Path:
     )
     path.write_bytes(content)
     return path
+
+
+def datasets_of(path: Path) -> dict[str, np.ndarray]:
+    """What each dataset of an HDF5 file holds, by its path inside the file."""
+    found: dict[str, np.ndarray] = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
 
 
 def dense_network(classes: int, size: tuple[int, int] = (28, 28), channels: int = 1) -> list[dict]:

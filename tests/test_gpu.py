@@ -3,7 +3,6 @@
 import contextlib
 import copy
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -17,7 +16,7 @@ from rayrml.metrics import METRICS
 from rayrml.network import build_network
 from rayrml.optimizers import OPTIMIZERS, needs_closure
 from rayrml.steps import EvaluationStep, TrainingStep
-from tests.conftest import dense_network, training_config
+from tests.conftest import datasets_of, dense_network, training_config
 from tests.data import test_transforms as transforms
 from tests.layers import test_contract as layers
 from tests.losses import test_contract as losses
@@ -42,20 +41,15 @@ def exact(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def no_waiting():
-    """A function whose block fails if the CPU waits for the GPU in it."""
-
-    class Block:
-        def __enter__(self):
-            torch.cuda.synchronize()
-            torch.cuda.set_sync_debug_mode("error")
-
-        def __exit__(self, *_):
-            torch.cuda.set_sync_debug_mode("default")
-
-    yield Block
-    torch.cuda.set_sync_debug_mode("default")
+    """A block that fails if the CPU waits for the GPU in it."""
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def agree(on_gpu, on_cpu, tolerance=1e-4):
@@ -113,7 +107,7 @@ def test_a_loss_its_gradient_its_weight_and_its_metric_are_the_same(case):
 
 
 @pytest.mark.parametrize("name", transforms.NAMES)
-def test_a_transform_does_the_same_without_making_the_cpu_wait(name, no_waiting):
+def test_a_transform_does_the_same_without_making_the_cpu_wait(name):
     chosen = transforms.batched(name)
     sides = transforms.samples(name), transforms.samples(name, seed=1)
     expected = chosen(*sides, transforms.seeded())
@@ -165,7 +159,7 @@ FIRST_ORDER = [name for name in OPTIMIZERS if not needs_closure(OPTIMIZERS[name]
 @pytest.mark.parametrize("name", FIRST_ORDER)
 @pytest.mark.parametrize("clip", [None, 0.1])
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16])
-def test_steps_on_samples_of_the_gpu_do_not_make_the_cpu_wait(name, clip, autocast, no_waiting):
+def test_steps_on_samples_of_the_gpu_do_not_make_the_cpu_wait(name, clip, autocast):
     net = small_network().to(GPU)
     optimizer = OPTIMIZERS[name](net.parameters(), learning_rate=0.01)
     step = TrainingStep(net, LOSSES["NLL"](), optimizer, gradient_clip=clip, autocast=autocast)
@@ -178,7 +172,7 @@ def test_steps_on_samples_of_the_gpu_do_not_make_the_cpu_wait(name, clip, autoca
     assert torch.stack(losses).isfinite().all()
 
 
-def test_batches_get_onto_the_gpu_and_through_an_evaluation_without_making_the_cpu_wait(no_waiting):
+def test_batches_get_onto_the_gpu_and_through_an_evaluation_without_making_the_cpu_wait():
     net = small_network().to(GPU).eval()
     step = EvaluationStep(net, LOSSES["NLL"](), METRICS["accuracy"]())
     images, labels = digits_of(64)
@@ -281,28 +275,31 @@ def trained(network, epochs=3, **options):
     return step, torch.stack(figures), net.state_dict(), torch.rand(3, device=GPU)
 
 
+def agree_to_the_bit(found, expected):
+    (figures, state, drawn), (other_figures, other_state, also_drawn) = found, expected
+    assert torch.equal(figures, other_figures)
+    assert torch.equal(drawn, also_drawn)
+    assert all(torch.equal(value, other_state[name]) for name, value in state.items())
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"gradient_clip": 0.5}, {"autocast": torch.bfloat16}], ids=["plain", "clipped", "16 bits"]
 )
 def test_training_by_a_graph_is_training_without_one(options, monkeypatch):
-    step, figures, state, drawn = trained(Busy(), **options)
+    step, *found = trained(Busy(), **options)
     assert step.graphed.recorded
     monkeypatch.setattr(cuda_graphs, "_has_room", lambda device: False)
-    alone, expected, others, also_drawn = trained(Busy(), **options)
+    alone, *expected = trained(Busy(), **options)
     assert not alone.graphed.recorded
-    assert torch.equal(figures, expected)
-    assert torch.equal(drawn, also_drawn)
-    assert all(torch.equal(value, others[name]) for name, value in state.items())
+    agree_to_the_bit(found, expected)
 
 
 def test_what_cannot_be_recorded_goes_on_step_by_step(monkeypatch):
-    step, figures, state, drawn = trained(Busy(look=True))
+    step, *found = trained(Busy(look=True))
     assert not step.graphed.recorded
     monkeypatch.setattr(cuda_graphs, "_has_room", lambda device: False)
-    _, expected, others, also_drawn = trained(Busy())
-    assert torch.equal(figures, expected)
-    assert torch.equal(drawn, also_drawn)
-    assert all(torch.equal(value, others[name]) for name, value in state.items())
+    _, *expected = trained(Busy())
+    agree_to_the_bit(found, expected)
 
 
 def test_a_recording_that_fails_leaves_all_as_it_was():
@@ -326,7 +323,7 @@ def test_a_recording_that_fails_leaves_all_as_it_was():
 
 
 @pytest.mark.parametrize("name", ["tf.math.maximum", "tf.math.minimum", "ops.Maximum", "tf.math.pow"])
-def test_a_constant_is_not_sent_to_the_gpu_each_time(name, no_waiting):
+def test_a_constant_is_not_sent_to_the_gpu_each_time(name):
     first = {"class_name": "InputLayer", "config": {"name": "in", "batch_shape": [None, 4]}}
     row = {
         "class_name": name,
@@ -391,13 +388,6 @@ def weights(out, epoch=2):
     return checkpoints.load(out / "model" / f"model_checkpoint_{epoch}.pt").network
 
 
-def datasets(path):
-    with h5py.File(path) as file:
-        found = {}
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-        return found
-
-
 @pytest.mark.ray
 @pytest.mark.parametrize(
     "options",
@@ -423,7 +413,7 @@ def test_a_run_trains_evaluates_and_predicts_what_it_does_on_a_cpu(options, ray_
             assert on_gpu[key] == pytest.approx(on_cpu[key], rel=near)
     for key, value in weights(tmp_path / "cpu").items():
         torch.testing.assert_close(weights(tmp_path / "gpu")[key], value, atol=near, rtol=near)
-    on_cpu, on_gpu = (datasets(tmp_path / name / "predictions" / "output_2.h5") for name in ("cpu", "gpu"))
+    on_cpu, on_gpu = (datasets_of(tmp_path / name / "predictions" / "output_2.h5") for name in ("cpu", "gpu"))
     assert on_cpu.keys() == on_gpu.keys() and len(on_cpu) == 27
     for key, value in on_cpu.items():
         np.testing.assert_allclose(on_gpu[key], value, atol=5 * near, rtol=near)
@@ -459,7 +449,7 @@ def test_a_trained_network_predicts_what_it_predicts_on_a_cpu(options, ray_clust
     network = tmp_path / "model" / "model_checkpoint_2.pt"
     for name, chosen in (("cpu", {"ray.use_gpu": False}), ("gpu", options)):
         rayrml.predict(network, folder / "testing", tmp_path / name, overrides=chosen, quiet=True)
-    on_cpu, on_gpu = (datasets(tmp_path / name / "output_1.h5") for name in ("cpu", "gpu"))
+    on_cpu, on_gpu = (datasets_of(tmp_path / name / "output_1.h5") for name in ("cpu", "gpu"))
     assert on_cpu.keys() == on_gpu.keys() and len(on_cpu) == 27
     for key, value in on_cpu.items():
         np.testing.assert_allclose(on_gpu[key], value, atol=1e-2, rtol=1e-2)

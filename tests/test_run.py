@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -19,7 +18,7 @@ from rayrml.data.shards import mix_seed
 from rayrml.inference import InferenceJob
 from rayrml.jobs import destination
 from rayrml.network import build_network
-from tests.conftest import BATCH, dense_network, training_config, write_jpeg
+from tests.conftest import BATCH, datasets_of, dense_network, training_config, write_jpeg
 
 pytestmark = pytest.mark.ray
 
@@ -242,13 +241,6 @@ def inference_config(folder, out, checkpoint):
             },
         }
     }
-
-
-def datasets_of(path):
-    found = {}
-    with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, (1, 2)])

@@ -221,13 +221,10 @@ def seconds(side: Ours | ByHand, number: int) -> tuple[float, float]:
     return time.perf_counter() - started, loss
 
 
-def _recorded(side: Ours | ByHand) -> bool:
-    return isinstance(side, Ours) and side.step.graphed is not None and side.step.graphed.recorded
-
-
 def compare(task: Task, device: torch.device, pairs: int, compiled: bool) -> dict:
     """Both sides in turn, `pairs` epochs each after one to warm up."""
-    sides = {"rayrml": Ours(task, device, compiled), "by hand": ByHand(task, device, compiled)}
+    rayrml = Ours(task, device, compiled)
+    sides = {"rayrml": rayrml, "by hand": ByHand(task, device, compiled)}
     counts = {sum(p.numel() for p in side.network.parameters()) for side in sides.values()}
     if len(counts) > 1:
         raise RuntimeError(f"the networks of {task.name} differ: {counts} parameters")
@@ -251,7 +248,7 @@ def compare(task: Task, device: torch.device, pairs: int, compiled: bool) -> dic
         "samples": task.num_samples,
         "epochs": task.num_epochs,
         "seconds of them": ours * task.num_epochs,
-        "as a graph": _recorded(sides["rayrml"]),
+        "as a graph": rayrml.step.graphed is not None and rayrml.step.graphed.recorded,
         "loss": losses["rayrml"],
         "loss by hand": losses["by hand"],
     }

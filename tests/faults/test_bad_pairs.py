@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import rayrml
-from tests.conftest import dense_network, write_jpeg
+from tests.conftest import datasets_of, dense_network, write_jpeg
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray]
 
@@ -34,13 +34,6 @@ def config(folder, out, shape, **data):
             "loss": {"function": "MSE"},
         }
     }
-
-
-def datasets_of(path):
-    found = {}
-    with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
 
 
 @pytest.mark.parametrize(("num_workers", "preload"), [(1, True), (2, False)])

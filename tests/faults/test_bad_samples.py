@@ -15,7 +15,7 @@ import rayrml
 from rayrml import checkpoints
 from rayrml.data.readers import READERS
 from rayrml.network import build_network
-from tests.conftest import dense_network, training_config, write_jpeg
+from tests.conftest import datasets_of, dense_network, training_config, write_jpeg
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray]
 
@@ -65,13 +65,6 @@ def runs(ray_cluster, spoiled):
         config = training_config(spoiled, out, on_bad_sample="skip", preload=preload)
         results[num_workers, preload] = (rayrml.run(config, num_workers=num_workers, quiet=True), out)
     return results
-
-
-def datasets_of(path):
-    found = {}
-    with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
 
 
 def weights_of(run, epoch=2):
