@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from rayrml.errors import ClusterError, ConfigError, DataError
 
 if TYPE_CHECKING:
-    from rayrml.exporting import export
-    from rayrml.keras_weights import export_weights, load_weights
-    from rayrml.launch import run
-    from rayrml.network import Network, build_network
-    from rayrml.plan import Plan
-    from rayrml.predicting import Predictions, predict
-    from rayrml.runner import RunResult, check
-    from rayrml.tuning import TuneResult, tune
+    from rayrml.networks.network import Network, build_network
+    from rayrml.planning.plan import Plan
+    from rayrml.runs.launch import run
+    from rayrml.runs.predict import Predictions, predict
+    from rayrml.runs.runner import RunResult, check
+    from rayrml.saving.export import export
+    from rayrml.saving.keras_weights import export_weights, load_weights
+    from rayrml.tuning.tune import TuneResult, tune
 
 __version__ = "0.1.0"
 
@@ -41,19 +41,19 @@ __all__ = [
 
 # Importing torch and Ray takes seconds, and Ray's decoding tasks import this package without needing either.
 _HOMES = {
-    "Network": "rayrml.network",
-    "Plan": "rayrml.plan",
-    "Predictions": "rayrml.predicting",
-    "RunResult": "rayrml.runner",
-    "TuneResult": "rayrml.tuning",
-    "build_network": "rayrml.network",
-    "check": "rayrml.runner",
-    "export": "rayrml.exporting",
-    "export_weights": "rayrml.keras_weights",
-    "load_weights": "rayrml.keras_weights",
-    "predict": "rayrml.predicting",
-    "run": "rayrml.launch",
-    "tune": "rayrml.tuning",
+    "Network": "rayrml.networks.network",
+    "Plan": "rayrml.planning.plan",
+    "Predictions": "rayrml.runs.predict",
+    "RunResult": "rayrml.runs.runner",
+    "TuneResult": "rayrml.tuning.tune",
+    "build_network": "rayrml.networks.network",
+    "check": "rayrml.runs.runner",
+    "export": "rayrml.saving.export",
+    "export_weights": "rayrml.saving.keras_weights",
+    "load_weights": "rayrml.saving.keras_weights",
+    "predict": "rayrml.runs.predict",
+    "run": "rayrml.runs.launch",
+    "tune": "rayrml.tuning.tune",
 }
 
 

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import torch
 
-from rayrml.network import Network, build_network
+from rayrml.networks.network import Network, build_network
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""The package's rooms: who may import whom, and which libraries stay in which room."""
+"""The chapters of the package: which folder imports which, and which libraries stay where."""
 
 import ast
 import functools
@@ -7,93 +7,53 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "rayrml"
 LEVELS = [
     ["errors"],
-    ["storage", "floats", "memory", "cuda_graphs"],
-    ["json_values", "json_lines"],
-    ["spaces"],
-    ["lookup"],
-    [
-        "config",
-        "graph",
-        "layers",
-        "losses",
-        "optimizers",
-        "lr_schedulers",
-        "metrics",
-        "workers",
-        "findings",
-        "extras",
-        "interrupts",
-        "hdf5_output",
-        "log_files",
-        "history",
-    ],
-    ["gradients", "archives", "plots"],
-    ["hdf5_files", "nodes"],
-    ["network", "steps", "checkpoints", "cluster", "data"],
-    ["messages"],
-    ["live_line", "early_stopping"],
-    ["run_log", "gauges", "record", "event_files", "footprint"],
-    ["tracking"],
-    ["assembly", "tables"],
-    ["key_tables"],
-    ["keras_weights", "predictions", "dot", "datasets", "schema"],
-    ["jobs", "inference", "plan"],
-    ["classification", "search", "trials"],
-    ["feeding", "keeping", "reporting", "mailbox", "inspection", "starter"],
-    ["epochs"],
-    ["rendezvous", "sections", "earlier", "ending", "sharing", "client", "provenance", "pictures"],
-    ["training"],
-    ["runner"],
-    ["launch", "submission"],
-    ["predicting", "exporting"],
-    ["installation", "proposals", "trial_process"],
+    ["memory", "formatting", "tensors", "workers", "extras", "optimizers", "metrics"],
+    ["storage", "losses"],
+    ["config"],
+    ["networks", "data", "lr_schedulers"],
+    ["saving", "cluster", "schema"],
+    ["inference", "reporting"],
+    ["planning", "training"],
+    ["runs"],
     ["tuning"],
-    ["commands"],
-    ["__init__"],
+    ["commands", "__init__"],
     ["cli"],
     ["__main__"],
 ]
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
-ROOMS_OF_LIBRARY = {
+PLACES_OF_LIBRARY = {
     "ray": {
         "cluster",
-        "nodes",
         "data/pipeline",
-        "jobs",
+        "inference/batch_job",
+        "inference/prediction_files",
+        "reporting/dashboard",
+        "runs/installation_check",
         "training",
-        "mailbox",
-        "client",
-        "rendezvous",
-        "gauges",
-        "submission",
-        "sharing",
-        "installation",
-        "proposals",
-        "trial_process",
         "tuning",
-        "inference",
-        "predictions",
     },
-    "h5py": {"hdf5_files", "hdf5_output", "keras_weights", "predictions", "assembly", "data/readers/arrays"},
-    "pyarrow": {"storage/remote", "storage/cache"},
-    "matplotlib": {"plots"},
+    "h5py": {"storage", "data/readers/arrays", "inference", "saving/keras_weights"},
+    "pyarrow": {"storage"},
+    "matplotlib": {"reporting/plots"},
     "torchvision": set(),
 }
 WITHOUT_TORCH = {
-    "history",
-    "plots",
-    "interrupts",
-    "errors",
-    "json_values",
-    "lookup",
-    "config",
-    "launch",
-    "predicting",
-    "starter",
-    "cli",
     "__init__",
     "__main__",
+    "cli",
+    "commands",
+    "config",
+    "errors",
+    "formatting",
+    "planning/starter_config",
+    "reporting/history",
+    "reporting/plots",
+    "runs/launch",
+    "runs/predict",
+    "storage",
+    "training/interrupts",
 }
+MOST_MODULES_AT_THE_ROOT = 12
 
 
 @functools.cache
@@ -138,12 +98,20 @@ def test_imports_go_downwards_only():
     assert not upwards
 
 
+def test_the_root_has_few_modules_and_every_chapter_says_what_is_in_it():
+    root = [path.stem for path in PACKAGE.glob("*.py")]
+    assert len(root) <= MOST_MODULES_AT_THE_ROOT, root
+    for folder in PACKAGE.iterdir():
+        if (folder / "__init__.py").exists():
+            assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
+
+
 def test_libraries_stay_in_their_rooms():
     strayed = [
         (name, imported)
         for name, room, tree in modules()
         for imported in imports(tree)
-        if (library := imported.split(".")[0]) in ROOMS_OF_LIBRARY and not ROOMS_OF_LIBRARY[library] & {name, room}
+        if (library := imported.split(".")[0]) in PLACES_OF_LIBRARY and not PLACES_OF_LIBRARY[library] & {name, room}
     ]
     assert not strayed
 
@@ -152,7 +120,7 @@ def test_the_command_line_starts_without_torch():
     assert not [
         (name, imported)
         for name, room, tree in modules()
-        if name in WITHOUT_TORCH or room == "commands"
+        if {name, room} & WITHOUT_TORCH
         for imported in imports(tree)
         if imported.split(".")[0] in ("torch", "ray")
     ]
@@ -166,7 +134,7 @@ def test_only_what_workers_run_looks_at_cuda():
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and ast.unparse(node).startswith(("torch.cuda", "torch.accelerator"))
     }
-    assert looking <= {"steps", "cuda_graphs", "feeding", "epochs", "reporting"}
+    assert looking <= {"inference/evaluation", *(name for name, room, _ in modules() if room == "training")}
 
 
 def test_decoding_tasks_start_without_torch():

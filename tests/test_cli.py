@@ -15,8 +15,10 @@ import time
 import psutil
 import pytest
 
-from rayrml import checkpoints, cli, history
+from rayrml import cli
 from rayrml.commands import VERBS
+from rayrml.reporting import history
+from rayrml.saving import checkpoints
 from tests.conftest import ROOT, dense_network, write_config
 
 
@@ -269,7 +271,7 @@ def test_a_configuration_may_come_through_a_pipe(config, tmp_path):
 def test_h5py_is_imported_before_anything_forks(config):
     code = f"""
 import sys
-from rayrml import launch
+from rayrml.runs import launch as launch
 
 def preparing(*arguments):
     print("torch" in sys.modules, "h5py" in sys.modules)
@@ -288,7 +290,7 @@ def test_the_version_is_that_of_the_package(capsys):
 
 
 def test_times_are_not_needed_to_tell_runs_apart(config):
-    from rayrml.plan import prepare
+    from rayrml.planning.plan import prepare
 
     assert prepare(config, {"ray.run_name": "mine"}).name == "mine"
     assert prepare(json.loads(config.read_text()), {}).name.startswith(f"run-{time.strftime('%Y')}")

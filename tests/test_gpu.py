@@ -9,17 +9,20 @@ import torch
 from torch import nn
 
 import rayrml
-from rayrml import checkpoints, cuda_graphs, footprint
 from rayrml.data.shards import ResidentShard, moved
+from rayrml.inference.evaluation import EvaluationStep
 from rayrml.losses import LOSSES
 from rayrml.metrics import METRICS
-from rayrml.network import build_network
+from rayrml.networks.network import build_network
 from rayrml.optimizers import OPTIMIZERS, needs_closure
-from rayrml.steps import EvaluationStep, TrainingStep
+from rayrml.planning import memory_estimate
+from rayrml.saving import checkpoints
+from rayrml.training import cuda_graphs
+from rayrml.training.step import TrainingStep
 from tests.conftest import datasets_of, dense_network, training_config
 from tests.data import test_transforms as transforms
-from tests.layers import test_contract as layers
 from tests.losses import test_contract as losses
+from tests.networks.layers import test_contract as layers
 
 if not torch.cuda.is_available():
     pytest.skip("there is no GPU", allow_module_level=True)
@@ -354,7 +357,7 @@ def test_the_memory_of_a_step_is_what_is_foretold(width):
     parts = [nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3), nn.GELU()]
     net = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 2))
     shape, size = (3, 128, 128), 64
-    foretold = footprint.of_training(net, LOSSES["CrossEntropy"](), size, inputs=shape, targets=(), pixels=True)
+    foretold = memory_estimate.of_training(net, LOSSES["CrossEntropy"](), size, inputs=shape, targets=(), pixels=True)
     net.to(GPU)
     step = TrainingStep(net, LOSSES["CrossEntropy"](), OPTIMIZERS["Adam"](net.parameters()))
     labels = torch.zeros(size, dtype=torch.int64, device=GPU)

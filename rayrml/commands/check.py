@@ -17,14 +17,15 @@ def add(verb: argparse.ArgumentParser) -> None:
 def do(options: argparse.Namespace) -> None:
     """Show the network, the data and the rest. Raises ConfigError and DataError with all mistakes."""
     config, overrides = configuration(options)
-    from rayrml import search, sections
-    from rayrml.run_log import RunLog
-    from rayrml.runner import check
+    from rayrml.planning import summary
+    from rayrml.reporting.run_log import RunLog
+    from rayrml.runs.runner import check
+    from rayrml.tuning import search
 
     log = RunLog(quiet=options.quiet)
     searched = search.prepared(config, overrides)
     if searched is not None:
-        sections.search(log, searched)
+        search.announce(log, searched)
         log.line("")
         log.line("All values were tried. With the first ones:")
-    sections.check(log, check(config, overrides=overrides) if searched is None else searched.plan)
+    summary.check(log, check(config, overrides=overrides) if searched is None else searched.plan)

@@ -19,10 +19,10 @@ def add(verb: argparse.ArgumentParser) -> None:
 def do(options: argparse.Namespace) -> None:
     """Show each step. Raises what does not work, with a hint."""
     if not options.verbose:
-        from rayrml.cluster import quiet
+        from rayrml.cluster.connection import quiet
 
         quiet()  # before anything of Ray is imported that reads it then
-    from rayrml.installation import check
+    from rayrml.runs.installation_check import check
 
     check(
         _say,

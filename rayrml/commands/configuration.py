@@ -7,9 +7,9 @@ import json
 import os
 from typing import Any
 
-from rayrml.config import override
+from rayrml.config.json_files import read_json
+from rayrml.config.sections import override
 from rayrml.errors import ConfigError, Problem
-from rayrml.json_values import read_json
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:

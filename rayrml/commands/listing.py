@@ -15,7 +15,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> None:
     """Print the list. Raises ConfigError if there is no such list."""
-    from rayrml import tables
+    from rayrml.schema import catalog
 
-    lines = tables.overview() if options.name is None else tables.names(options.name)
+    lines = catalog.overview() if options.name is None else catalog.names(options.name)
     sys.stdout.write("\n".join([*lines, ""]))

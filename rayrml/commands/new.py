@@ -13,7 +13,7 @@ from rayrml.errors import ConfigError, Problem, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rayrml.starter import Found
+    from rayrml.planning.starter_config import Found
 
 HELP = "write a configuration for a folder of images, to begin with"
 _MOST_SHOWN = 10  # classes
@@ -27,8 +27,9 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> None:
     """Look at the images, write the file and say what is in it. Raises ConfigError and DataError."""
-    from rayrml import starter, storage
-    from rayrml.log_files import explaining
+    from rayrml import storage
+    from rayrml.planning import starter_config
+    from rayrml.reporting.log_files import explaining
 
     if storage.is_uri(options.folder):
         raise ConfigError(Problem(options.folder, "expected a folder of this machine"))
@@ -36,11 +37,11 @@ def do(options: argparse.Namespace) -> None:
     output = Path(options.output or f"{folder.absolute().name or 'images'}.json")
     if output.exists():
         raise ConfigError(Problem(str(output), "is there already. `--output FILE.json` names another file"))
-    found = starter.look(folder)
+    found = starter_config.look(folder)
     if Path.cwd().is_relative_to(Path(found.training.root).resolve()):
         message = "is the current folder, or above it: plots that a run writes would lie among the images. Expected "
         raise ConfigError(Problem(str(folder), f"{message}to be called from another folder, after `cd ..` for example"))
-    content = starter.text(starter.configuration(found, output.stem))
+    content = starter_config.text(starter_config.configuration(found, output.stem))
     with explaining(str(output)):
         storage.write(output, content.encode())
     for line in _lines(found):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rayrml.errors import printable
 
 if TYPE_CHECKING:
-    from rayrml.history import Run
+    from rayrml.reporting.history import Run
 
 HELP = "draw loss and metric of runs, and compare them"
 _KINDS = (".png", ".svg", ".pdf")
@@ -26,9 +26,10 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> None:
     """Draw the runs, and print a line for each. Raises DataError for what is no run, and for files."""
-    from rayrml import history, plots, storage
-    from rayrml.log_files import explaining
-    from rayrml.run_log import displayed, table
+    from rayrml import storage
+    from rayrml.formatting import displayed, table
+    from rayrml.reporting import history, plots
+    from rayrml.reporting.log_files import explaining
 
     runs = history.read(options.runs)
     content, _ = plots.rendered(plots.comparison(runs), Path(options.output).suffix[1:].lower())
@@ -41,7 +42,7 @@ def do(options: argparse.Namespace) -> None:
 
 def _row(run: Run) -> tuple[str, str, str, str, str]:
     """A run's name, its epochs, the best of them with its metric, and its last loss: that of the test if it has one."""
-    from rayrml import history
+    from rayrml.reporting import history
 
     best, metric, last = history.best(run.history), history.metric_name(run.history), run.history[-1]
     value = best.get(metric) if best and metric else None

@@ -20,7 +20,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 def do(options: argparse.Namespace) -> None:
     """Write the predictions and show the first classes. Raises what `rayrml.predict` raises."""
     overrides = settings(options)
-    from rayrml.predicting import predict
+    from rayrml.runs.predict import predict
 
     predict(
         options.checkpoint,

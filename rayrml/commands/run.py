@@ -18,7 +18,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 def do(options: argparse.Namespace) -> None:
     """Carry out the run. Raises what `rayrml.run` raises."""
     config, overrides = configuration(options)
-    from rayrml.launch import run
+    from rayrml.runs.launch import run
 
     run(
         config,

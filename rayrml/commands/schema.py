@@ -18,11 +18,11 @@ def add(verb: argparse.ArgumentParser) -> None:
 def do(options: argparse.Namespace) -> None:
     """Print it. Raises ConfigError if nothing has the name."""
     if options.keys is not None:
-        from rayrml.key_tables import keys
+        from rayrml.schema.key_tables import keys
 
         sys.stdout.write("\n".join([*keys(options.keys), ""]))
         return
-    from rayrml import schema
+    from rayrml.schema import json_schema
 
-    found = schema.search() if options.tune else schema.configuration()
+    found = json_schema.search() if options.tune else json_schema.configuration()
     sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")

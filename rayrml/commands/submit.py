@@ -20,7 +20,7 @@ def do(options: argparse.Namespace) -> int:
     """Send the job, follow it, and give its exit code. Raises what `submit` raises."""
     config, overrides = configuration(options)
     overrides.pop("ray.address", None)  # which is where the job is sent to
-    from rayrml.submission import submit
+    from rayrml.cluster.job_submission import submit
 
     words = [f"--{name}" for name in ("resume", "quiet", "verbose") if getattr(options, name)]
     return submit(

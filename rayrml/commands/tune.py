@@ -27,7 +27,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 def do(options: argparse.Namespace) -> None:
     """Search, and show what was found. Raises what `tune` raises."""
     config, overrides = configuration(options)
-    from rayrml.tuning import tune
+    from rayrml.tuning.tune import tune
 
     tune(
         config,

@@ -10,12 +10,12 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 
 from rayrml import storage
+from rayrml.config.tables import suggestion
 from rayrml.data.decoding import spatial_shape
 from rayrml.data.discovery import Place, Samples, Slices, find_samples, some
 from rayrml.data.readers import Part, Reader
 from rayrml.data.slicers import Grid, Slicer
 from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem
-from rayrml.lookup import suggestion
 
 Grids = tuple[Grid, ...]  # of one array, a grid for each slicer
 

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from rayrml import storage
-from rayrml.archives import check_memory
+from rayrml.config.tables import Choice
 from rayrml.data.discovery import Place, Samples
 from rayrml.data.readers import Read, Reader
 from rayrml.data.slicers import Slicer
 from rayrml.errors import ConfigError, DataError, Problem
-from rayrml.lookup import Choice
+from rayrml.storage.archives import check_memory
 
 RESIZE_HINT = 'The transform {"resize": [height, width]} gives all images one size'
 _REQUESTS = 16  # at a time, of a task

@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal, Protocol
 import numpy as np
 from pydantic import Field
 
+from rayrml.config.json_files import shown
+from rayrml.config.tables import arguments_model, validate
 from rayrml.errors import ConfigError, DataError, Problem
-from rayrml.json_values import shown
-from rayrml.lookup import arguments_model, validate
 
 PaddingMode = Literal["zeros", "neighbors"]
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]

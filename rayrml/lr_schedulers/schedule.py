@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from rayrml.config.tables import Choice, choose
 from rayrml.errors import ConfigError, Problem
-from rayrml.lookup import Choice, choose
 from rayrml.lr_schedulers.curves import LR_SCHEDULERS, Curve
 
 

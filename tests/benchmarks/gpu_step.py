@@ -14,10 +14,11 @@ from torch import nn
 from torch.nn import functional
 
 from rayrml.data.shards import ResidentShard
+from rayrml.inference.evaluation import autocast_dtype
 from rayrml.losses import LOSSES
-from rayrml.network import build_network
+from rayrml.networks.network import build_network
 from rayrml.optimizers import OPTIMIZERS
-from rayrml.steps import TrainingStep, autocast_dtype
+from rayrml.training.step import TrainingStep
 from tests.benchmarks.report import write
 from tests.conftest import ROOT
 from tests.keras_networks import resnet50, unet3d

@@ -19,10 +19,10 @@ import simplejpeg
 import torch
 
 import rayrml
-from rayrml import cluster
-from rayrml import inference as rayrml_inference
-from rayrml.inference import InferenceJob
-from rayrml.jobs import destination
+from rayrml.cluster import connection
+from rayrml.inference import batch_job as rayrml_inference
+from rayrml.inference.batch_job import InferenceJob
+from rayrml.training.job import destination
 from tests.benchmarks import material
 from tests.benchmarks.loops import digits_network
 from tests.benchmarks.pairs import agree, cpus, environment, in_turn, options, row, table
@@ -53,7 +53,7 @@ def rate(folder: Path, count: int, pairs: int) -> dict[str, Any]:
     sums = {}
 
     def ours() -> float:
-        with cluster.connected(plan.config.ray) as allocation:
+        with connection.connected(plan.config.ray) as allocation:
             job = InferenceJob(
                 network=plan.network,
                 source=plan.test,

@@ -12,17 +12,17 @@ from torch import nn
 from torch.nn import functional
 
 import rayrml
-from rayrml.cluster import Allocation
+from rayrml.cluster.connection import Allocation
 from rayrml.data.shards import ResidentShard
-from rayrml.epochs import Worker
-from rayrml.feeding import Feed
-from rayrml.jobs import Job, Outputs
-from rayrml.keeping import Progress
 from rayrml.memory import keep_freed_memory
-from rayrml.plan import Plan
-from rayrml.reporting import Reporter
-from rayrml.run_log import RunLog
-from rayrml.runner import _job
+from rayrml.planning.plan import Plan
+from rayrml.reporting.run_log import RunLog
+from rayrml.runs.runner import _job
+from rayrml.training.checkpoint_manager import Progress
+from rayrml.training.epoch_loop import Worker
+from rayrml.training.feeding import Feed
+from rayrml.training.job import Job, Outputs
+from rayrml.training.step_reports import Reporter
 from rayrml.workers import Workers, global_batch_sizes
 
 ALONE = Allocation(

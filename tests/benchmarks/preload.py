@@ -26,7 +26,7 @@ import simplejpeg
 import torch
 
 from rayrml.data.pipeline import decode
-from rayrml.feeding import TRAINING, Feed, Feeder
+from rayrml.training.feeding import TRAINING, Feed, Feeder
 from rayrml.workers import Workers
 from tests.benchmarks.loops import planned
 from tests.benchmarks.material import digit_files, photographs, small_network, training
@@ -150,7 +150,7 @@ def _child(name: str, path: Path) -> dict[str, Any]:
 
 
 def _start() -> None:
-    from rayrml.cluster import quiet
+    from rayrml.cluster.connection import quiet
 
     quiet()
     ray.init(num_cpus=cpus(), log_to_driver=False, logging_level="error", include_dashboard=False)

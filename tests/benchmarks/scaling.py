@@ -15,9 +15,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from rayrml.losses import LOSSES
-from rayrml.network import Network, build_network
+from rayrml.networks.network import Network, build_network
 from rayrml.optimizers import OPTIMIZERS
-from rayrml.steps import TrainingStep
+from rayrml.training.step import TrainingStep
 from rayrml.workers import Pending, Workers
 from tests.benchmarks.report import write
 from tests.keras_networks import resnet50, unet3d

@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from rayrml.predictions import PredictionFile
+from rayrml.inference.prediction_files import PredictionFile
 from tests.benchmarks.pairs import agree, alone, in_turn, options, row, table
 
 BATCH = 1_024

@@ -2,7 +2,8 @@
 
 import pytest
 
-from rayrml import cli, history
+from rayrml import cli
+from rayrml.reporting import history
 
 
 def run(folder, losses, accuracy=None):

@@ -2,13 +2,13 @@ import h5py
 import numpy as np
 import pytest
 
+from rayrml.config.tables import choose
 from rayrml.data import contents
 from rayrml.data.decoding import Decoder, Decoding, packed, unpacked
 from rayrml.data.discovery import Place, Samples, label_by_folder
 from rayrml.data.readers import READERS
 from rayrml.data.slicers import parse
 from rayrml.errors import DataError
-from rayrml.lookup import choose
 
 NUMPY, HDF5 = READERS["numpy"](), READERS["hdf5"]()
 

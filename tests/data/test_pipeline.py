@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
+from rayrml.config.tables import choose
 from rayrml.data import pipeline
 from rayrml.data.decoding import Decoding
 from rayrml.data.discovery import find_samples
 from rayrml.data.pipeline import Side, Source
 from rayrml.data.readers import READERS
-from rayrml.lookup import choose
 
 pytestmark = pytest.mark.ray
 NUM_SAMPLES = 50

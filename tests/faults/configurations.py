@@ -11,10 +11,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from rayrml import checkpoints, search
-from rayrml.keras_weights import export_weights
-from rayrml.network import build_network
-from rayrml.plan import prepare
+from rayrml.networks.network import build_network
+from rayrml.planning.plan import prepare
+from rayrml.saving import checkpoints
+from rayrml.saving.keras_weights import export_weights
+from rayrml.tuning import search
 from tests.conftest import ROOT, dense_network, write_jpeg
 from tests.faults.fuzzing import Case
 from tests.faults.mutations import mutated, spoiled_text

@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rayrml import checkpoints
-from rayrml.config import override, parse
+from rayrml.config.json_files import read_json
+from rayrml.config.sections import override, parse
+from rayrml.config.tables import choose
 from rayrml.data.decoding import Decoding, sample
 from rayrml.data.discovery import Place
 from rayrml.data.readers import READERS
 from rayrml.errors import ConfigError, DataError
-from rayrml.json_values import read_json
-from rayrml.keras_weights import export_weights, load_weights
-from rayrml.lookup import choose
-from rayrml.network import build_network
+from rayrml.networks.network import build_network
+from rayrml.saving import checkpoints
+from rayrml.saving.keras_weights import export_weights, load_weights
 from tests.faults.fuzzing import Case
 from tests.faults.mutations import spoiled
 

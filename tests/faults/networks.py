@@ -7,12 +7,12 @@ import random
 from pathlib import Path
 from typing import Any
 
-from rayrml.network import build_network
+from rayrml.networks.network import build_network
 from rayrml.storage import is_uri
 from tests.conftest import ROOT, dense_network
 from tests.faults.fuzzing import Case
 from tests.faults.mutations import mutated, spoiled_text
-from tests.layers.test_contract import NAMES, sample
+from tests.networks.layers.test_contract import NAMES, sample
 
 
 def corpus() -> list[Any]:

@@ -6,7 +6,7 @@ import time
 import psutil
 import torch
 
-from rayrml import checkpoints
+from rayrml.saving import checkpoints
 from tests.conftest import dense_network
 
 CLASSES = (1, 4, 7)

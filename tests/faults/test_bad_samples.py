@@ -12,9 +12,9 @@ from PIL import Image
 from torch.nn import functional
 
 import rayrml
-from rayrml import checkpoints
 from rayrml.data.readers import READERS
-from rayrml.network import build_network
+from rayrml.networks.network import build_network
+from rayrml.saving import checkpoints
 from tests.conftest import datasets_of, dense_network, training_config, write_jpeg
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray]

@@ -9,15 +9,16 @@ import pytest
 import torch
 
 import rayrml
-from rayrml import checkpoints, cli, storage
-from rayrml.assembly import SliceAssembly
+from rayrml import cli, storage
 from rayrml.data.discovery import Slices
 from rayrml.data.slicers import parse
 from rayrml.errors import DataError
-from rayrml.keras_weights import export_weights
-from rayrml.log_files import LogFile
-from rayrml.network import build_network
-from rayrml.predictions import PredictionFile
+from rayrml.inference.prediction_files import PredictionFile
+from rayrml.inference.slice_assembly import SliceAssembly
+from rayrml.networks.network import build_network
+from rayrml.reporting.log_files import LogFile
+from rayrml.saving import checkpoints
+from rayrml.saving.keras_weights import export_weights
 from tests.conftest import dense_network, write_config
 
 pytestmark = pytest.mark.faults

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 import rayrml
-from rayrml import checkpoints
+from rayrml.saving import checkpoints
 from tests.conftest import write_config
 from tests.faults.runs import (
     NUM_BATCHES,

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 import rayrml
-from rayrml import checkpoints
+from rayrml.saving import checkpoints
 from tests.conftest import write_config
 from tests.faults.runs import (
     NUM_BATCHES,
@@ -118,7 +118,7 @@ def _alone():
 _SAVING = """
 import os, sys, torch
 from pathlib import Path
-from rayrml.checkpoints import Checkpoint, Writer
+from rayrml.saving.checkpoints import Checkpoint, Writer
 for line in sys.stdin:
     if pid := os.fork():
         os.waitpid(pid, 0)

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import rayrml
-from rayrml import checkpoints
 from rayrml.errors import ConfigError, DataError
 from rayrml.memory import available_memory
-from rayrml.network import build_network
-from rayrml.plan import prepare
+from rayrml.networks.network import build_network
+from rayrml.planning.plan import prepare
+from rayrml.saving import checkpoints
 from tests.faults.mutations import nested
 
 pytestmark = pytest.mark.faults

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import rayrml
-from rayrml import checkpoints
+from rayrml.saving import checkpoints
 from tests.clusters import Cluster
 from tests.conftest import write_config
 from tests.faults.runs import NUM_BATCHES, config_in, logged

@@ -14,14 +14,16 @@ import pytest
 import torch
 
 import rayrml
-from rayrml import checkpoints, hdf5_files, history, storage
+from rayrml import storage
 from rayrml.data import contents
 from rayrml.data.discovery import find_samples, label_by_folder
 from rayrml.data.readers import READERS
 from rayrml.errors import ConfigError, DataError
-from rayrml.log_files import LogFile, set_aside
-from rayrml.predictions import PredictionFile
-from rayrml.storage import remote
+from rayrml.inference.prediction_files import PredictionFile
+from rayrml.reporting import history
+from rayrml.reporting.log_files import LogFile, set_aside
+from rayrml.saving import checkpoints
+from rayrml.storage import hdf5_reading, remote
 from tests.conftest import dense_network
 from tests.faults.object_store import Disturbance, served
 
@@ -179,7 +181,7 @@ def test_predictions_appear_when_they_are_whole(store):
     file.write(["a.jpg"], np.ones((1, 3)))
     assert not store.files.get_file_info("box/predictions/output_1.h5").is_file
     file.close()
-    with hdf5_files.opened_in_memory(store.read("predictions/output_1.h5"), "predictions") as read:
+    with hdf5_reading.opened_in_memory(store.read("predictions/output_1.h5"), "predictions") as read:
         assert read["a.jpg"][()].tolist() == [1, 1, 1]
     assert not _left_in_temporary_folder("output_1.h5")
 
@@ -281,8 +283,8 @@ def test_a_run_whose_files_are_all_in_a_store_goes_on_from_there(ray_cluster, st
     result = rayrml.run(config, quiet=True)
     assert result.metrics == {"num_predictions": 9}
     with (
-        hdf5_files.opened_in_memory(store.read("run/inference/output_1.h5"), "alone") as alone,
-        hdf5_files.opened_in_memory(store.read("run/predictions/output_2.h5"), "trained") as trained,
+        hdf5_reading.opened_in_memory(store.read("run/inference/output_1.h5"), "alone") as alone,
+        hdf5_reading.opened_in_memory(store.read("run/predictions/output_2.h5"), "trained") as trained,
     ):
         for digit in "147":
             for name in alone[digit]:

@@ -74,7 +74,7 @@ def test_a_file_that_cannot_take_its_place_leaves_nothing(tmp_path):
 
 def test_a_process_that_ends_takes_its_unfinished_files_along(tmp_path):
     code = (
-        "import sys, numpy; from rayrml.predictions import PredictionFile\n"
+        "import sys, numpy; from rayrml.inference.prediction_files import PredictionFile\n"
         "file = PredictionFile(sys.argv[1]); file.write(['a'], numpy.zeros((1, 3)))"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "o.h5"], check=False)

@@ -20,17 +20,17 @@ import torch
 from PIL import Image
 
 import rayrml
-from rayrml import checkpoints
-from rayrml.assembly import SliceAssembly
 from rayrml.data.discovery import find_samples
 from rayrml.data.naming import check_names
 from rayrml.data.readers import READERS
 from rayrml.data.slicers import slicer
 from rayrml.errors import ConfigError, DataError
-from rayrml.keras_weights import export_weights, load_weights
-from rayrml.network import build_network
+from rayrml.inference.slice_assembly import SliceAssembly
+from rayrml.networks.network import build_network
+from rayrml.saving import checkpoints
+from rayrml.saving.keras_weights import export_weights, load_weights
 from tests.conftest import dense_network
-from tests.test_assembly import contents, parts_of, read_all
+from tests.inference.test_slice_assembly import contents, parts_of, read_all
 
 pytestmark = pytest.mark.faults
 
@@ -97,7 +97,7 @@ def test_arrays_that_announce_more_than_they_hold_are_refused_before_memory_is_t
 
 
 def test_more_than_the_memory_is_refused_before_it_is_taken(tmp_path, monkeypatch):
-    monkeypatch.setattr("rayrml.archives.available_memory", lambda: 10**8)
+    monkeypatch.setattr("rayrml.storage.archives.available_memory", lambda: 10**8)
     np.savez_compressed(tmp_path / "a.npz", x=np.zeros(150_000_000, np.uint8))
     refused(r"a\.npz: x: cannot be read\. It needs 150 MB of memory", NUMPY.decode, str(tmp_path / "a.npz"), "x")
     with gzip.open(tmp_path / "train-images-idx3-ubyte.gz", "wb", 1) as file:

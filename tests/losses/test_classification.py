@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from rayrml.config.tables import choose
 from rayrml.errors import ConfigError
-from rayrml.lookup import choose
 from rayrml.losses import LOSSES
 
 WEIGHT = (1.0, 0.5, 4.0)

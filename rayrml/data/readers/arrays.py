@@ -14,9 +14,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from rayrml import archives, hdf5_files, storage
+from rayrml import storage
 from rayrml.data.readers.reader import Read, Reader
 from rayrml.errors import DataError, Problem
+from rayrml.storage import archives, hdf5_reading
 
 
 def numpy() -> Reader:
@@ -92,14 +93,14 @@ def _contents_of_numpy(path: str) -> Sequence[str]:
 def _open_hdf5(path: str) -> Iterator[Read]:
     with contextlib.ExitStack() as stack:
         with _explaining(path):
-            file = stack.enter_context(hdf5_files.opened(_file(path)))
+            file = stack.enter_context(hdf5_reading.opened(_file(path)))
 
         def read(name: str) -> Any:
             with _explaining(path):
-                found = hdf5_files.member(file, name, path)
+                found = hdf5_reading.member(file, name, path)
                 if not isinstance(found, h5py.Dataset):
                     raise DataError(Problem(path, f"has no dataset '{name}'"))
-                hdf5_files.check(found, f"{path}: {name}")
+                hdf5_reading.check(found, f"{path}: {name}")
                 return _checked(found, f"{path}: {name}")
 
         yield read
@@ -110,10 +111,10 @@ def _contents_of_hdf5(path: str) -> Sequence[str]:
 
     def visit(name: str, found: Any) -> None:
         # What has no shape, and text, are notes on the data, not samples.
-        if isinstance(found, h5py.Dataset) and found.dtype.kind in _NUMBERS and hdf5_files.has_shape(found):
+        if isinstance(found, h5py.Dataset) and found.dtype.kind in _NUMBERS and hdf5_reading.has_shape(found):
             names.append(name)
 
-    with _explaining(path), hdf5_files.opened(_file(path)) as file:
+    with _explaining(path), hdf5_reading.opened(_file(path)) as file:
         file.visititems(visit)  # does not follow links, neither inside the file nor out of it
     return names
 

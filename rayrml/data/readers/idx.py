@@ -18,9 +18,9 @@ from typing import IO
 import numpy as np
 
 from rayrml import storage
-from rayrml.archives import check_memory
 from rayrml.data.readers.reader import Part, Read, Reader
 from rayrml.errors import DataError, Problem
+from rayrml.storage.archives import check_memory
 
 
 def mnist() -> Reader:

@@ -17,7 +17,7 @@ from rayrml.data import colors
 from rayrml.data.image_ops import Resampling
 from rayrml.data.transforms.sampling import shifted
 from rayrml.data.transforms.transform import Transform, per_sample
-from rayrml.floats import constants, to_floats
+from rayrml.tensors import constants, to_floats
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from rayrml.data.image_ops import ANY_DIMENSION, Shape
 from rayrml.data.transforms.sampling import rectangles
 from rayrml.data.transforms.transform import Transform, per_sample
 from rayrml.errors import ConfigError, Problem
-from rayrml.floats import constants, to_floats
+from rayrml.tensors import constants, to_floats
 
 Targets = Literal["none", "labels", "images", "masks"]
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from rayrml.data.image_ops import LARGEST_TABLE, Resampling
-from rayrml.floats import constants, to_floats
+from rayrml.tensors import constants, to_floats
 
 
 def boxes(images: torch.Tensor, bounds: torch.Tensor, size: Sequence[int], resampling: Resampling) -> torch.Tensor:

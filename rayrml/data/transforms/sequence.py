@@ -14,7 +14,7 @@ from rayrml.data.transforms.mixing import PairTransform, Targets
 from rayrml.data.transforms.steps import Step, image_operations, in_one_order, steps
 from rayrml.data.transforms.table import Placed
 from rayrml.errors import ConfigError, Problem
-from rayrml.floats import to_floats
+from rayrml.tensors import to_floats
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from rayrml.data import image_ops
 from rayrml.data.image_ops import ANY_DIMENSION, IMAGES, Resampling, Shape, crop_window, sized
 from rayrml.data.transforms.sampling import boxes, random_boxes
 from rayrml.data.transforms.transform import AreaShares, Interval, Size, Sizes, Transform
-from rayrml.floats import to_floats
+from rayrml.tensors import to_floats
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 

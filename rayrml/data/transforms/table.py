@@ -10,10 +10,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rayrml.config.json_files import shown
+from rayrml.config.tables import Choice, arguments_model, find, validate
 from rayrml.data.transforms import adjustments, flipping, mixing, sizing, trivial_augment, turning, values
 from rayrml.errors import ConfigError, Problem
-from rayrml.json_values import shown
-from rayrml.lookup import Choice, arguments_model, find, validate
 
 TRANSFORMS = {
     **sizing.TRANSFORMS,

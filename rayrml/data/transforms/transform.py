@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt
 
+from rayrml.config.json_files import shown
 from rayrml.data.image_ops import IMAGES, ImageOperation, Resampling, Shape
-from rayrml.json_values import shown
 
 
 def _size(value: Any) -> Any:

@@ -14,7 +14,7 @@ from rayrml.data.transforms import adjustments
 from rayrml.data.transforms.sampling import warp
 from rayrml.data.transforms.transform import Transform
 from rayrml.data.transforms.turning import turns
-from rayrml.floats import to_floats
+from rayrml.tensors import to_floats
 
 Maps = Callable[[torch.Tensor, Sequence[int]], torch.Tensor]
 Change = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -8,12 +8,12 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import BeforeValidator, Field
 
+from rayrml.config.json_files import shown
 from rayrml.data import image_ops
 from rayrml.data.image_ops import Resampling, Shape
 from rayrml.data.transforms.sampling import maps_of, shifted, warp
 from rayrml.data.transforms.transform import Transform, per_sample
 from rayrml.errors import ConfigError, Problem
-from rayrml.json_values import shown
 
 
 def _axes(value: Any) -> Any:

@@ -8,13 +8,13 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import AfterValidator
 
+from rayrml.config.json_files import shown
 from rayrml.data import colors, image_ops
 from rayrml.data.image_ops import ANY_DIMENSION, Resampling, Shape
 from rayrml.data.transforms.sampling import random_boxes, rectangles
 from rayrml.data.transforms.transform import AreaShares, Interval, Probability, Transform, per_sample
 from rayrml.errors import ConfigError, Problem
-from rayrml.floats import constants, to_floats
-from rayrml.json_values import shown
+from rayrml.tensors import constants, to_floats
 
 
 def _positive(value: float | tuple[float, ...]) -> float | tuple[float, ...]:

@@ -1,0 +1,143 @@
+"""A configuration as a job of a running cluster: sent there with its network, and followed from here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray.exceptions
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+
+from rayrml import storage
+from rayrml.config.json_files import read_json
+from rayrml.config.sections import Config, override, parse
+from rayrml.errors import ClusterError, ConfigError, DataError, Problem
+
+DASHBOARD = "http://127.0.0.1:8265"
+# Who stops a job waits three seconds until it kills it; a step, a checkpoint and the end of Ray may take more.
+_VARIABLES = {"PYTHONUNBUFFERED": "1", "RAY_JOB_STOP_WAIT_TIME_S": "20"}
+_PATIENCE = 60.0  # seconds until a cluster takes a job
+_LOGGERS = (
+    "ray._private.runtime_env.packaging",
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+)
+_ENDED = {JobStatus.STOPPED: 130, JobStatus.FAILED: 1, JobStatus.SUCCEEDED: 0}
+
+
+def submit(
+    config: str | Path | Mapping[str, Any],
+    *,
+    address: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    options: tuple[str, ...] = (),
+    say: Callable[[str], None] = print,
+    follow: bool = True,
+) -> int:
+    """Run a configuration as a job, and give the exit code that it ends with, 0 if it is not followed.
+
+    Only the configuration and the network are sent. Data and results lie where the configuration says, under the same
+    paths on all machines: relative ones are meant as seen from here.
+
+    Args:
+        config: path of a JSON file, or what such a file holds.
+        address: of the dashboard, `http://host:8265`; else the variable RAY_API_SERVER_ADDRESS; else this machine's.
+        overrides: values for dotted keys.
+        options: more words for `rayrml run`, such as `--resume`.
+        say: what to do with lines about the job.
+        follow: show the job's log, and wait for its end.
+
+    Raises:
+        ConfigError: mistakes in the configuration; all of them that can be found here.
+        DataError: the configuration or the network cannot be read.
+        ClusterError: no cluster at the address, or it does not let us in.
+    """
+    raw = read_json(config) if isinstance(config, str | Path) else config
+    parsed, mistakes = parse(override(raw, overrides or {}))
+    if parsed is None or mistakes:
+        raise ConfigError(*mistakes)
+    place = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DASHBOARD
+    client = _client(place)
+    name = Path(config).name if isinstance(config, str | Path) else "run.json"
+    with tempfile.TemporaryDirectory(prefix="rayrml-job-") as folder:
+        pack(parsed, Path(folder), name)
+        command = shlex.join(["rayrml", "run", name, *options])
+        environment = {"working_dir": folder, "env_vars": _VARIABLES}
+        job = _sent(client, entrypoint=command, runtime_env=environment, metadata={"name": Path(name).stem})
+    say(f"Job {job} at {place}")
+    if not follow:
+        return 0
+    try:
+        asyncio.run(_follow(client, job))
+    except KeyboardInterrupt:
+        say(f"The job goes on: `ray job logs --follow {job}` shows it, `ray job stop {job}` ends it in order")
+        raise
+    return _exit_code(client.get_job_info(job))
+
+
+def pack(config: Config, folder: Path, name: str) -> None:
+    """Write into a folder what a job needs: the configuration with paths that hold everywhere, and the network.
+
+    Raises:
+        DataError: the network cannot be read.
+    """
+    values = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    layers = config.neural_network.layers
+    if isinstance(layers, str) and not storage.is_uri(layers):
+        network = f"network_of_{name}"
+        try:
+            shutil.copyfile(layers, folder / network)
+        except OSError as error:
+            raise DataError(Problem("neural_network.layers", f"cannot read '{layers}'. {error.strerror}")) from None
+        values["neural_network"]["layers"] = network
+    (folder / name).write_text(json.dumps(values, indent=4), encoding="utf-8")
+
+
+def _client(address: str) -> JobSubmissionClient:
+    for logger in _LOGGERS:  # of what the client does
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    try:
+        return JobSubmissionClient(address)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        hint = ""
+        if "uthentic" in str(error) or "401" in str(error):
+            hint = ". The cluster asks for a token: export RAY_AUTH_MODE=token, with the token in ~/.ray/auth_token"
+        raise ClusterError(f"cannot reach the jobs of the cluster at {address}. {reason}{hint}") from None
+
+
+def _sent(client: JobSubmissionClient, **job: Any) -> str:
+    """The name of a job that is sent; a cluster that has just started needs a moment until it takes one.
+
+    Raises:
+        ClusterError: the cluster does not take it.
+    """
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return client.submit_job(**job)
+        except RuntimeError as error:
+            if "try again later" not in str(error) or time.monotonic() > end:
+                raise ClusterError(f"the cluster does not take the job. {str(error).splitlines()[0]}") from None
+        time.sleep(1)
+
+
+async def _follow(client: JobSubmissionClient, job: str) -> None:
+    async for lines in client.tail_job_logs(job):
+        sys.stdout.write(lines)
+        sys.stdout.flush()
+
+
+def _exit_code(details: JobDetails) -> int:
+    code = getattr(details, "driver_exit_code", None)
+    return int(code) if code and code > 0 else _ENDED.get(details.status, 1)

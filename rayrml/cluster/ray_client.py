@@ -1,0 +1,135 @@
+"""Runs of a process that is connected by Ray's client (`ray://`): carried out on the head, and shown here."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import ray
+import ray.exceptions
+
+from rayrml.cluster.connection import unreachable
+from rayrml.cluster.nodes import heads, on_node
+from rayrml.config.sections import Config, portable
+from rayrml.errors import RayrmlError
+
+if TYPE_CHECKING:
+    from rayrml.runs.runner import RunResult
+
+_SECONDS_BETWEEN_LOOKS = 0.25
+_PATIENCE = 30.0  # seconds for an orderly end
+_TRIES = 3  # to be let in: the process that Ray starts for each client now and then ends at once on a crowded head
+
+
+def run(config: Config, carry_out: Callable[..., RunResult], **options: Any) -> RunResult:
+    """Let the head do `carry_out` with the configuration and these options, as a process of the cluster may.
+
+    Paths are meant as seen from here, and are the same on all machines; the network's file is read here.
+
+    Raises:
+        RayrmlError: what `carry_out` raises.
+        ClusterError: the cluster cannot be reached.
+        KeyboardInterrupt: the run was interrupted.
+    """
+    values = portable(config)
+    values.get("ray", {}).pop("address", None)
+    with _connected(config.ray.address):
+        actor: Any = ray.remote(_Screen)
+        screen = actor.options(num_cpus=0).remote()
+        task: Any = ray.remote(_on_head)
+        where = on_node(heads()[0])
+        running = task.options(num_cpus=0, scheduling_strategy=where, max_retries=0).remote(
+            json.dumps(values), carry_out, options, screen
+        )
+        try:
+            while not ray.wait([running], timeout=_SECONDS_BETWEEN_LOOKS)[0]:
+                _show(screen)
+        except KeyboardInterrupt:
+            ray.cancel(running)
+            ray.wait([running], timeout=_PATIENCE)
+            _show(screen)
+            raise
+        _show(screen)
+        try:
+            return ray.get(running)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, RayrmlError):
+                raise error.cause from None
+            raise
+
+
+def applies(address: str | None) -> bool:
+    """Whether a run with this address in its configuration goes through Ray's client."""
+    if ray.is_initialized():
+        connection = getattr(sys.modules.get("ray.util.client"), "ray", None)
+        return connection is not None and connection.is_connected()
+    return (address or os.environ.get("RAY_ADDRESS") or "").startswith("ray://")
+
+
+@contextlib.contextmanager
+def _connected(address: str | None) -> Any:
+    ours, address = not ray.is_initialized(), address or os.environ.get("RAY_ADDRESS")
+    if ours:
+        _connect(address)
+    try:
+        yield
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            ray.init(address=address, log_to_driver=False)
+        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+            if isinstance(error, ConnectionAbortedError) and tries_left:
+                continue
+            raise unreachable(address, error) from None
+        else:
+            return
+
+
+def _show(screen: Any) -> None:
+    sys.stdout.write(ray.get(screen.take.remote()))
+    sys.stdout.flush()
+
+
+class _Screen:
+    """The actor that keeps what a run prints until it is shown."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+
+    def put(self, text: str) -> None:
+        self._text.append(text)
+
+    def take(self) -> str:
+        text, self._text = self._text, []
+        return "".join(text)
+
+
+class _Output(io.TextIOBase):
+    """The end of a screen at which a run prints."""
+
+    def __init__(self, screen: Any):
+        self._screen = screen
+
+    def write(self, text: str) -> int:
+        self._screen.put.remote(text)
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+
+def _on_head(values: str, carry_out: Callable[..., RunResult], options: dict[str, Any], screen: Any) -> RunResult:
+    with contextlib.redirect_stdout(_Output(screen)):
+        result = carry_out(json.loads(values), **options)
+    ray.get(screen.put.remote(""))  # what came before is there now, too
+    return result

@@ -1,0 +1,155 @@
+"""Search spaces: the places of a configuration where `{"choice": [...]}` and the like stand for a value to be found."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, cast
+
+from rayrml.config.json_files import shown
+from rayrml.errors import Problem
+
+Kind = Literal["choice", "uniform", "loguniform", "randint"]
+KINDS: dict[str, str] = {
+    "choice": "one of the values of a list, which may be anything that stands there otherwise",
+    "uniform": "a number between two, each as likely as another",
+    "loguniform": "a number between two, each order of magnitude as likely as another",
+    "randint": "an integer from the first to the second",
+}
+_SECTION = "neural_network"
+_MOST_TRIES = 100  # draws of which none is new: there are hardly any new ones
+
+
+@dataclasses.dataclass(frozen=True)
+class Space:
+    """One value that is searched for.
+
+    Attributes:
+        place: keys and indices that lead to it in the configuration.
+        kind: how it is drawn.
+        values: the choices, or the two ends.
+    """
+
+    place: tuple[str | int, ...]
+    kind: Kind
+    values: Sequence[Any]
+
+    @property
+    def where(self) -> str:
+        """The JSON path."""
+        return ".".join(map(str, self.place))
+
+    @property
+    def name(self) -> str:
+        """The JSON path as `--set` takes it, which tells the space from others."""
+        return self.where.removeprefix(f"{_SECTION}.")
+
+    @property
+    def text(self) -> str:
+        """What it is drawn from, in a few words."""
+        if self.kind == "choice":
+            return "one of " + ", ".join(shown(value, 40) for value in self.values)
+        return f"{self.kind} from {shown(self.values[0])} to {shown(self.values[1])}"
+
+    def draw(self, source: random.Random) -> Any:
+        """A value at random."""
+        if self.kind == "choice":
+            return source.choice(self.values)
+        low, high = self.values
+        if self.kind == "randint":
+            return source.randint(low, high)
+        if self.kind == "uniform":
+            return source.uniform(low, high)
+        return min(max(math.exp(source.uniform(math.log(low), math.log(high))), low), high)
+
+
+def find(raw: Any) -> tuple[list[Space], list[Problem]]:
+    """The spaces of a configuration in the order in which they stand there, and what is wrong with them."""
+    spaces: list[Space] = []
+    problems: list[Problem] = []
+    section = raw.get(_SECTION) if isinstance(raw, Mapping) else None
+    for place, found in _objects(section, (_SECTION,)):
+        ((kind, values),) = found.items()
+        space = Space(place, cast(Kind, kind), values)
+        message = _complaint(space)
+        if message is None:
+            spaces.append(space)
+        else:
+            problems.append(Problem(space.where, message))
+    return spaces, problems
+
+
+def filled(raw: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the configuration with these values, by the names of their spaces, in the spaces' places."""
+    whole: Any = copy.deepcopy(dict(raw))
+    for space in find(raw)[0]:
+        *outer, last = space.place
+        inside = whole
+        for part in outer:
+            inside = inside[part]
+        inside[last] = copy.deepcopy(values[space.name])
+    return whole
+
+
+def examples(spaces: Sequence[Space]) -> Iterator[dict[str, Any]]:
+    """Values for all spaces: the first choices or ends, and then with each of the others in one place."""
+    first = {space.name: space.values[0] for space in spaces}
+    yield first
+    for space in spaces:
+        for value in space.values[1:]:
+            yield first | {space.name: value}
+
+
+def drawn(spaces: Sequence[Space], count: int, seed: int) -> list[dict[str, Any]]:
+    """So many sets of values at random, no two of them alike; fewer if there are not so many."""
+    source = random.Random(seed)
+    found: list[dict[str, Any]] = []
+    for _ in range(count):
+        for _try in range(_MOST_TRIES):
+            values = {space.name: space.draw(source) for space in spaces}
+            if values not in found:
+                found.append(values)
+                break
+        else:
+            break
+    return found
+
+
+def _objects(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Mapping[str, Any]]]:
+    """The objects of one key that names a kind of space, and where they are."""
+    if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in KINDS:
+        yield place, value
+    elif isinstance(value, Mapping | list):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, inside in items:
+            yield from _objects(inside, (*place, key))
+
+
+def _complaint(space: Space) -> str | None:
+    """What is wrong with a space, None if nothing is."""
+    values: Any = space.values
+    if space.kind == "choice":
+        if not isinstance(values, list) or not values:
+            return f"expected a list of values to choose from, got {shown(values)}"
+        if any(value in values[:number] for number, value in enumerate(values)):
+            return f"a value is listed twice: {shown(values)}"
+        if any(True for _ in _objects(values, ())):
+            return "has a search space in one of its values. Expected spaces beside one another"
+        return None
+    if not isinstance(values, list) or len(values) != 2 or not all(map(_is_number, values)):
+        return f"expected [lowest, highest], two numbers, got {shown(values)}"
+    low, high = values
+    if low >= high:
+        return f"expected [lowest, highest], the first less than the second, got {shown(values)}"
+    if space.kind == "loguniform" and low <= 0:
+        return f"expected numbers above 0, got {shown(values)}"
+    if space.kind == "randint" and not all(isinstance(value, int) for value in values):
+        return f"expected two integers, got {shown(values)}"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,358 @@
+"""The configuration file: its sections as frozen models, and how it is read, overridden and checked.
+
+Sections that choose a row of a table (`optimizer`, `loss`) stay plain objects here; the tables check them, so that
+reading a configuration imports neither torch nor Ray.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+
+from rayrml import storage
+from rayrml.config import search_spaces
+from rayrml.config.json_files import read_json, refused
+from rayrml.config.tables import problems
+from rayrml.errors import ConfigError, Problem
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _known_application(value: Any) -> Any:
+    if _lower(value) in ("gan", "obj"):
+        raise ValueError(f"the application '{value}' is not supported yet. Expected dnn or pde")
+    return value
+
+
+PathString = Annotated[str, AfterValidator(storage.absolute)]
+AnyCase = BeforeValidator(_lower)
+
+
+class Section(pydantic.BaseModel):
+    """A JSON object whose unknown keys are mistakes and whose values are not converted."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Data(Section):
+    """Where samples are, how they are read, and in which batches they are used."""
+
+    type: Annotated[str, AnyCase] | None = Field(default=None, description="data type of both inputs and targets")
+    input_type: Annotated[str, AnyCase] | None = Field(default=None, description="data type of the inputs")
+    target_type: Annotated[str, AnyCase] | None = Field(default=None, description="data type of the targets")
+    input_path: PathString | None = Field(
+        default=None, description="folder of the training inputs, searched recursively, or one file"
+    )
+    target_path: PathString | None = Field(default=None, description="folder or file of the training targets")
+    test_input_path: PathString | Annotated[list[PathString], Field(min_length=1)] | None = Field(
+        default=None, description="folder or file of the test inputs, or a list of them"
+    )
+    test_target_path: PathString | None = Field(default=None, description="folder or file of the test targets")
+    test_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="share of the images below `input_path`, of each class alike, that are kept for the test",
+    )
+    test_output_path: PathString | None = Field(
+        default=None, description="folder for the predictions `output_<epoch>.h5`"
+    )
+    batch_size: PositiveInt = Field(default=64, description="samples of a training batch, over all workers")
+    test_batch_size: PositiveInt = Field(default=64, description="samples of an evaluation batch, over all workers")
+    preload: bool = Field(default=False, description="decode once and keep the samples in memory")
+    on_bad_sample: Annotated[Literal["error", "skip"], AnyCase] = Field(
+        default="error",
+        description="samples that cannot be read, or have another shape than the first one, end the run, or are named "
+        "once and left out (but no more than half of them)",
+    )
+    grayscale: bool = Field(default=False, description="read images with one channel")
+    input_grayscale: bool | None = Field(default=None, description="`grayscale` of the inputs alone")
+    target_grayscale: bool | None = Field(default=None, description="`grayscale` of the targets alone")
+    target_is_mask: bool = Field(
+        default=False, description="targets are discrete: resampling takes the nearest pixel, and mixes none"
+    )
+    transforms: list[Any] = Field(default=[], description="what is done to inputs and targets, with the same draws")
+    input_transforms: list[Any] = Field(default=[], description="what is done to the inputs alone")
+    target_transforms: list[Any] = Field(default=[], description="what is done to the targets alone")
+    training_tag: str | None = Field(default=None, description="a training image's class is the folder under this one")
+    test_tag: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("test_tag", "testing_tag"),
+        description="a test image's class is the folder under this one",
+    )
+
+    slicers: list[Any] = Field(default=[], description="what cuts large arrays into samples, targets like inputs")
+    hdf5_outfile: PathString | None = Field(
+        default=None, description="file in which the predictions for slices are put together again"
+    )
+    hdf5_precision: Annotated[Literal["single", "half"], AnyCase] = Field(
+        default="single", description="floats of `hdf5_outfile`, of 32 or 16 bits"
+    )
+    domain_size: int | None = Field(default=None, description="`pde`: points of the domain in x")
+    num_examples: int | None = Field(default=None, description="`pde`: initial conditions to train on")
+    num_test_examples: int | None = Field(default=None, description="`pde`: initial conditions to evaluate on")
+    bc_frequency: tuple[float, float] | None = Field(
+        default=None, description="`pde`: lowest and highest frequency of the initial conditions"
+    )
+    bc_type: Annotated[str, AnyCase] | None = Field(
+        default=None, description="`pde`: frequencies are drawn (`random_uniform`) or evenly spaced (`fixed_uniform`)"
+    )
+
+    @property
+    def inputs(self) -> str | None:
+        """The data type of the inputs."""
+        return self.input_type or self.type
+
+    @property
+    def targets(self) -> str | None:
+        """The data type of the targets; None for inference."""
+        return self.target_type or self.type
+
+    @property
+    def trains(self) -> bool:
+        """Whether there are samples to train on."""
+        return self.input_path is not None or self.num_examples is not None
+
+    @property
+    def tests(self) -> bool:
+        """Whether there are samples to evaluate or to predict."""
+        return (self.test_input_path, self.num_test_examples, self.test_share) != (None, None, None)
+
+    @property
+    def skips(self) -> bool:
+        """Whether samples that cannot be used are left out."""
+        return self.on_bad_sample == "skip"
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The keys that say how inputs become samples, wherever they lie; {} if nothing is read."""
+        if self.inputs in (None, "pde"):
+            return {}
+        return {
+            "input_type": self.inputs,
+            "grayscale": self.one_channel("input"),
+            "input_transforms": self.transforms or self.input_transforms,
+            "slicers": self.slicers,
+        }
+
+    def one_channel(self, side: Literal["input", "target"]) -> bool:
+        """Whether the images of inputs or targets are read in shades of gray."""
+        own = self.input_grayscale if side == "input" else self.target_grayscale
+        return self.grayscale if own is None else own
+
+
+class Checkpoints(Section):
+    """Where trained networks are saved, how often, and from where one is loaded."""
+
+    save: PathString | None = Field(default=None, description="folder for `model_checkpoint_<epoch>.pt`")
+    interval: PositiveInt = Field(
+        default=1, description="epochs from one checkpoint to the next; the last epoch has one"
+    )
+    load: PathString | None = Field(default=None, description="checkpoint or Keras weights to start from")
+    plots: bool = Field(default=True, description="draw the run's curves and predictions when it is over, in `save`")
+    tensorboard: bool = Field(
+        default=False, description="write event files for TensorBoard into `save`; needs the package tensorboard"
+    )
+    mlflow: bool = Field(
+        default=False, description="send figures, configuration and plots to MLFLOW_TRACKING_URI; needs `mlflow`"
+    )
+    wandb: bool = Field(
+        default=False, description="send them to Weights & Biases, as WANDB_MODE and the like say; needs `wandb`"
+    )
+
+
+class Stopping(Section):
+    """When a run ends before its last epoch because it does not get better."""
+
+    patience: PositiveInt = Field(default=5, description="epochs without improvement after which the run ends")
+    metric: str = Field(
+        default="test_loss", description="the figure that should improve: train_loss, test_loss, or the metric's name"
+    )
+    min_delta: NonNegativeFloat = Field(default=0.0, description="what counts as an improvement")
+
+
+class NeuralNetwork(Section):
+    """One network: what it computes, from which data it learns, and what is written down."""
+
+    layers: str | list[Any] | dict[str, Any] = Field(description="path of a Keras JSON file, or the layers themselves")
+    data: Data = Field(description="where samples are, and how they are used")
+    outfile: PathString | None = Field(
+        default=None, description="`out_x.txt` makes the logs `out_x_train.txt`, `out_x_test.txt`"
+    )
+    num_epochs: PositiveInt = Field(default=1, description="passes over the training data")
+    optimizer: dict[str, Any] | None = Field(default=None, description="how weights are updated; training needs it")
+    loss: dict[str, Any] | None = Field(default=None, description="what is minimized; training and evaluation need it")
+    metric: Annotated[Literal["accuracy", "dice", "jaccard", "f1"], AnyCase] | None = Field(
+        default=None, description="the figure that evaluation reports beside the loss; else that of the loss"
+    )
+    checkpoints: Checkpoints = Field(default=Checkpoints(), description="where networks are saved and loaded")
+    app: Annotated[Literal["dnn", "pde"], AnyCase, BeforeValidator(_known_application)] = Field(
+        default="dnn", description="the application: networks that learn from targets, or from an equation"
+    )
+    seed: NonNegativeInt = Field(default=0, description="seed of initial weights, order of samples and dropout")
+    precision: Annotated[Literal["float32", "bf16", "auto"], AnyCase] = Field(
+        default="float32", description="arithmetic of the network; auto: bf16 on a GPU that has it"
+    )
+    compile: bool = Field(
+        default=False, description="compile the network with torch.compile, which large ones gain by on a GPU"
+    )
+    early_stopping: Stopping | None = Field(
+        default=None, description="when the run ends early; never, if it is not given"
+    )
+    debug: bool = Field(default=False, description="write the network as a graph, `<model>.dot`, beside the outfile")
+    debug_interval: PositiveInt | None = Field(
+        default=None, description="write it again every so many epochs, with statistics of weights and gradients"
+    )
+    gradient_clip: PositiveFloat | None = Field(
+        default=None, description="largest norm of a gradient; longer ones are scaled"
+    )
+
+
+class Ray(Section):
+    """On which Ray cluster a run takes place, and with what share of it."""
+
+    num_workers: PositiveInt | tuple[PositiveInt, PositiveInt] | None = Field(
+        default=None, description="training workers, or [min, max]; else every GPU of the cluster, or one CPU worker"
+    )
+    use_gpu: bool | Literal["auto"] = Field(default="auto", description="a GPU for each worker")
+    resources_per_worker: dict[str, PositiveFloat] | None = Field(default=None, description="Ray resources of a worker")
+    accelerator_type: str | None = Field(default=None, description="the GPUs' type, as Ray names it")
+    placement_strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = Field(
+        default="PACK", description="how workers are laid out over nodes"
+    )
+    address: str | None = Field(
+        default=None, description="a running cluster; else RAY_ADDRESS; else a private local Ray"
+    )
+    storage_path: PathString | None = Field(
+        default=None, description="where a run's state lives; else `checkpoints.save`; shared between nodes"
+    )
+    run_name: str | None = Field(
+        default=None, min_length=1, description="the run's name on the dashboard and in storage"
+    )
+    max_failures: NonNegativeInt = Field(default=3, description="failures of workers that a run survives")
+    gradient_compression: Annotated[Literal["none", "bf16"], AnyCase] = Field(
+        default="none", description="gradients are exchanged as they are, or in 16 bits"
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _range_is_ordered(self) -> Ray:
+        if isinstance(self.num_workers, tuple) and self.num_workers[0] > self.num_workers[1]:
+            raise ValueError(f"num_workers: expected [min, max] with min <= max, got {list(self.num_workers)}")
+        return self
+
+
+class Config(Section):
+    """A whole configuration file."""
+
+    neural_network: NeuralNetwork = Field(description="the network, its data and its training")
+    ray: Ray = Field(default=Ray(), description="the cluster that it runs on")
+    schema_: str | None = Field(default=None, alias="$schema", description="for editors; not used by rayrml")
+
+
+def portable(config: Config) -> dict[str, Any]:
+    """What was given of a configuration, with absolute paths; on all machines that have its files it means the same.
+
+    Raises:
+        DataError, ConfigError: the file of the network cannot be read here, where it is replaced by what it holds.
+    """
+    values = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    layers = config.neural_network.layers
+    if isinstance(layers, str) and not storage.is_uri(layers):
+        values["neural_network"]["layers"] = read_json(layers)
+    return values
+
+
+def override(raw: Any, overrides: Mapping[str, Any]) -> Any:
+    """A copy of the file's object in which each dotted key has the value given.
+
+    Keys are counted from `neural_network`, but for those that begin with `ray.` or `neural_network.`.
+
+    Raises:
+        ConfigError: the file's object is no JSON, or a key's place is no object.
+    """
+    _refuse(raw)
+    raw = json.loads(json.dumps(raw))
+    for key, value in overrides.items():
+        parts = key.split(".")
+        if parts[0] not in ("neural_network", "ray"):
+            parts.insert(0, "neural_network")
+        place = raw
+        for depth, part in enumerate(parts):
+            if not isinstance(place, dict):
+                raise ConfigError(Problem(".".join(parts[:depth]), f"is no object, so '{key}' cannot be set in it"))
+            if depth == len(parts) - 1:
+                place[part] = value
+            else:
+                place = place.setdefault(part, {})
+    return raw
+
+
+def _refuse(raw: Any) -> None:
+    if found := refused(raw):
+        raise ConfigError(*found)
+
+
+def parse(raw: Any) -> tuple[Config | None, list[Problem]]:
+    """The configuration in a file's object, with every mistake found.
+
+    With mistakes, the configuration is what is left when the faulty values are taken out, so that the rest can be
+    checked too; None if too little is left.
+    """
+    found = refused(raw)
+    if not isinstance(raw, Mapping):
+        return None, [Problem("configuration", "expected an object with the key 'neural_network'")]
+    if not found:
+        searched, wrong = search_spaces.find(raw)
+        found = [Problem(space.where, "is a search space, which is for `rayrml tune`") for space in searched] + wrong
+    if found:
+        return None, found
+    values = dict(raw)
+    # What spans several keys is only checked once each of them is right, so mistakes can come to light in rounds.
+    for _round in range(4):
+        try:
+            return Config.model_validate_json(json.dumps(values)), found
+        except pydantic.ValidationError as error:
+            found += [p for p in problems(error, Config, values, "") if p not in found]
+            values = _without(values, error)
+    return None, found
+
+
+def parse_ray(overrides: Mapping[str, Any]) -> Ray:
+    """The section `ray` of a configuration that has none but what the overrides put there.
+
+    Raises:
+        ConfigError: mistakes in it, or in the overrides' keys.
+    """
+    section = override({}, overrides).get("ray", {})
+    try:
+        return Ray.model_validate_json(json.dumps(section))
+    except pydantic.ValidationError as error:
+        raise ConfigError(*problems(error, Ray, section, "ray")) from None
+
+
+def _without(values: dict[str, Any], error: pydantic.ValidationError) -> dict[str, Any]:
+    values = json.loads(json.dumps(values))
+    for item in error.errors(include_url=False):
+        place: Any = values
+        *outer, last = item["loc"] or ("",)
+        for part in outer:
+            inner = place.get(part)
+            if not isinstance(inner, dict):
+                last = part  # what follows is a list's index or a union's member
+                break
+            place = inner
+        place.pop(last, None)
+    return values

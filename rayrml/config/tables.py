@@ -1,0 +1,192 @@
+"""Tables of builders: a JSON name chooses a row, and the row's keyword-only signature is the schema of its arguments.
+
+A table is a plain dict, JSON name -> builder. What a builder takes by position is given by the program when it builds
+(an input shape, the parameters to optimize); what it takes by keyword comes from the JSON, and its annotations and
+defaults say which values are allowed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import inspect
+import json
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+import pydantic
+
+from rayrml.config.json_files import shown
+from rayrml.errors import ConfigError, Problem
+
+Table = Mapping[str, Callable[..., Any]]
+
+_MOST_PROBLEMS = 50
+_STRICT = pydantic.ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """A table's row with its validated arguments, ready to be built (and to be sent to a worker and built there)."""
+
+    name: str
+    builder: Callable[..., Any]
+    arguments: Mapping[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All of the row's arguments: those that the JSON gave, and the defaults of the others."""
+        fields = arguments_model(self.builder).model_fields
+        return {name: self.arguments.get(name, field.default) for name, field in fields.items()}
+
+    def build(self, *inputs: Any) -> Any:
+        """Call the builder with the program's `inputs` and the arguments that the JSON gave."""
+        return self.builder(*inputs, **self.arguments)
+
+
+def choose(table: Table, section: Mapping[str, Any], path: str, key: str = "type") -> Choice:
+    """The row of `table` that `section[key]` names, with the section's other keys as its arguments.
+
+    Raises:
+        ConfigError: every mistake of the section, each with its JSON path below `path`.
+    """
+    if key not in section:
+        raise ConfigError(Problem(path, f"'{key}' is missing. Expected one of {', '.join(table)}"))
+    name = find(table, section[key], f"{path}.{key}")
+    arguments = {k: v for k, v in section.items() if k != key}
+    return Choice(name, table[name], validate(arguments_model(table[name]), arguments, path, f"{name} takes"))
+
+
+def find(table: Collection[str], name: Any, path: str) -> str:
+    """The table's own spelling of `name`, matched without regard to case.
+
+    Raises:
+        ConfigError: no such row; names the nearest ones.
+    """
+    rows = {row.casefold(): row for row in table}
+    if isinstance(name, str) and name.casefold() in rows:
+        return rows[name.casefold()]
+    raise ConfigError(Problem(path, f"unknown name {shown(name)}. {suggestion(str(name), table)}"))
+
+
+def validate(model: type[pydantic.BaseModel], values: Mapping[str, Any], path: str, takes: str) -> dict[str, Any]:
+    """The arguments in `values`, checked against `model`, with defaults left out.
+
+    Raises:
+        ConfigError: every mistake, each with its JSON path below `path`; `takes` introduces the list of known keys.
+    """
+    try:
+        # JSON's rules (a list is a tuple, but "64" is no number) hold only for what comes in as JSON text.
+        checked = model.model_validate_json(json.dumps(values))
+    except pydantic.ValidationError as error:
+        raise ConfigError(*problems(error, model, values, path, takes=takes)) from None
+    return {name: getattr(checked, name) for name in checked.model_fields_set}
+
+
+@functools.cache
+def arguments_model(builder: Callable[..., Any]) -> type[pydantic.BaseModel]:
+    """A pydantic model whose fields are the keyword-only parameters of the builder: a function or a class."""
+    row = function(builder)
+    hints = typing.get_type_hints(row.__init__ if isinstance(row, type) else row, include_extras=True)
+    fields: dict[str, Any] = {
+        p.name: (hints[p.name], ... if p.default is p.empty else p.default)
+        for p in inspect.signature(builder).parameters.values()
+        if p.kind is p.KEYWORD_ONLY
+    }
+    name = getattr(row, "__name__", type(row).__name__)
+    return pydantic.create_model(name, __config__=_STRICT, __doc__=row.__doc__, **fields)
+
+
+def function(builder: Callable[..., Any]) -> Callable[..., Any]:
+    """The function or class of a row, without the leading arguments that the table binds to it."""
+    return builder.func if isinstance(builder, functools.partial) else builder
+
+
+def problems(
+    error: pydantic.ValidationError,
+    model: type[pydantic.BaseModel],
+    values: Any,
+    path: str,
+    *,
+    takes: str = "Expected one of",
+) -> list[Problem]:
+    """Complaints of pydantic as one `Problem` for each place, with what is expected there."""
+    found: dict[str, list[str]] = {}
+    judged: set[str] = set()
+    # A value that is of the right kind for one of several, and wrong, is not of the wrong kind for the others.
+    for item in sorted(error.errors(include_url=False), key=lambda item: item["type"] != "value_error"):
+        loc = _json_location(item["loc"], values, item["type"])
+        keys = [str(key) or "''" for key in loc]
+        where = ".".join([path, *keys] if path else keys)
+        if item["type"] == "value_error":
+            judged.add(where)
+        elif where in judged:
+            continue
+        found.setdefault(where, []).append(_message(item, model, loc, takes))
+    listed = [Problem(where, " or ".join(dict.fromkeys(messages))) for where, messages in found.items()]
+    if len(listed) <= _MOST_PROBLEMS:
+        return listed
+    # Long lists of which nothing is as it should be.
+    more = f"and {len(listed) - _MOST_PROBLEMS} more mistakes of this kind"
+    return [*listed[:_MOST_PROBLEMS], Problem(listed[_MOST_PROBLEMS].where, more)]
+
+
+def suggestion(name: str, allowed: Iterable[str], takes: str = "Expected one of") -> str:
+    """`Did you mean 'x'?` if something is near, else the list of what is allowed."""
+    by_case = {a.casefold(): a for a in allowed}
+    near = difflib.get_close_matches(name.casefold(), by_case, n=1, cutoff=0.6)
+    if near:
+        return f"Did you mean '{by_case[near[0]]}'?"
+    return f"{takes} {', '.join(sorted(by_case.values()))}" if by_case else f"{takes} no further keys"
+
+
+def _json_location(loc: tuple[int | str, ...], values: Any, kind: str) -> list[int | str]:
+    """`loc` without the names of union members that pydantic puts between and behind the JSON's own keys."""
+    kept: list[int | str] = []
+    place: Any = values
+    for i, part in enumerate(loc):
+        last = i == len(loc) - 1
+        if _holds(place, part):
+            place = place[part]
+        elif not (last and kind == "missing"):
+            continue
+        kept.append(part)
+    return kept
+
+
+def _holds(place: Any, part: int | str) -> bool:
+    if isinstance(place, list | tuple):
+        return isinstance(part, int) and part < len(place)
+    return isinstance(place, Mapping) and part in place
+
+
+def _message(item: Any, model: type[pydantic.BaseModel], loc: list[int | str], takes: str) -> str:
+    if item["type"] == "extra_forbidden":
+        owner = _owner(model, loc[:-1])
+        names = [field.alias or name for name, field in owner.model_fields.items()] if owner else []
+        return f"unknown key. {suggestion(str(loc[-1]), names, takes)}"
+    if item["type"] == "missing":
+        return "this key is missing and has no default"
+    message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    message = (
+        message.replace("a valid dictionary", "an object")
+        .replace("a valid tuple", "a list")
+        .replace("a valid array", "a list")
+    )
+    if item["type"] == "value_error":
+        return message
+    return f"expected {message}, got {shown(item['input'])}"
+
+
+def _owner(model: type[pydantic.BaseModel], loc: list[int | str]) -> type[pydantic.BaseModel] | None:
+    """The model that holds the place `loc`, following fields that are models themselves."""
+    owner: Any = model
+    for part in loc:
+        field = owner.model_fields.get(part) if part in getattr(owner, "model_fields", {}) else None
+        candidates = (field.annotation, *typing.get_args(field.annotation)) if field else ()
+        owner = next((c for c in candidates if isinstance(c, type) and issubclass(c, pydantic.BaseModel)), None)
+        if owner is None:
+            return None
+    return owner

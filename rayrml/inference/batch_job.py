@@ -1,0 +1,190 @@
+"""Prediction without targets: a Ray Data job whose actors decode and compute, and one writer that they feed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import ray
+import ray.data
+import torch
+
+from rayrml.cluster.connection import Allocation, unheard
+from rayrml.config.tables import Choice
+from rayrml.data.bad_samples import BadSamples, bad_samples, reasons_of
+from rayrml.data.decoding import Decoder
+from rayrml.data.pipeline import Source, block_size, blocks, bounded, chunks, decode, tasks_of
+from rayrml.data.shards import as_numbers
+from rayrml.data.transforms import BatchTransforms
+from rayrml.errors import DataError, Problem
+from rayrml.inference.evaluation import EvaluationStep, autocast_dtype
+from rayrml.inference.prediction_files import Destination
+from rayrml.memory import keep_freed_memory
+from rayrml.networks.network import Network
+
+
+@dataclasses.dataclass(frozen=True)
+class InferenceJob:
+    """What there is to predict.
+
+    Attributes:
+        network: with its trained weights, on the CPU.
+        source: the samples.
+        transforms: what is done to each batch of them.
+        loss: row of the losses, for what it prescribes for outputs; None without one.
+        batch_size: samples of a batch, over all actors.
+        destination: the files to write, which can be none.
+        precision: `float32`, `bf16` or `auto`.
+        skip: samples that cannot be read are left out, and are no error.
+    """
+
+    network: Network
+    source: Source
+    transforms: BatchTransforms
+    loss: Choice | None
+    batch_size: int
+    destination: Destination
+    precision: str
+    skip: bool = False
+
+
+def predict(
+    job: InferenceJob,
+    allocation: Allocation,
+    progress: Callable[[int], None],
+    *,
+    skipped: Callable[[BadSamples], None] = lambda bad: None,
+) -> int:
+    """Write one dataset for each sample of the job, and give their number.
+
+    Args:
+        job: what to predict.
+        allocation: how many actors there are, and what each has.
+        progress: called with the number of samples predicted so far.
+        skipped: called with the samples that were left out, if there are some.
+
+    Raises:
+        DataError: samples that cannot be read and are not to be skipped, or are too many; the others are in the file
+            none the less.
+    """
+    files = job.destination.open()
+    reasons: dict[int, str] = {}
+    done = 0
+    with contextlib.ExitStack() as stack:
+        stack.callback(files.discard)  # does nothing once the files are closed
+        for block in _results(job, allocation):
+            good = [i for i, error in enumerate(block["error"]) if not error]
+            reasons |= reasons_of(block["place"], block["error"])
+            if good:
+                files.write(block["place"][good], block["output"][good])
+            done += len(good)
+            progress(done)
+        if done:
+            files.close(complete=job.skip or not reasons)
+    bad = bad_samples("inference", job.source.samples, reasons)
+    if reasons and not job.skip:
+        count = f"{len(reasons)} of {len(job.source.samples)} samples have no prediction; the other {done} have"
+        raise DataError(*bad.error().problems[:-1], Problem("", count))
+    bad.refuse_too_many()
+    if len(bad):
+        skipped(bad)
+    return done
+
+
+def _results(job: InferenceJob, allocation: Allocation) -> Iterator[dict[str, np.ndarray]]:
+    """Blocks of `place` of each sample, its `output`, and the `error` that it has instead."""
+    indices = np.arange(len(job.source.samples))
+    batch = -(-job.batch_size // allocation.most_workers)
+    if allocation.in_driver:
+        forward = Forward(job, batch, allocation.driver_device)
+        cpus = allocation.decode_cpus
+        for decoded in decode(job.source, indices, decode_cpus=cpus, smallest_chunk=batch, alone=True, at_once=True):
+            places = np.arange(decoded.first, decoded.first + len(decoded.inputs))
+            yield {"place": places, "output": forward(decoded.inputs), "error": decoded.errors}
+        return
+    tasks = chunks(job.source, indices, batch, num_actors=allocation.most_workers)
+    found = blocks(_dataset(job, allocation, tasks, apart=allocation.use_gpu))
+    # Ray reports an error in each actor that its own library begins: what they are made of might get lost.
+    with contextlib.nullcontext() if allocation.verbose else unheard():
+        first = next(found, None)
+    if first is not None:
+        yield first
+    yield from found
+
+
+def _dataset(
+    job: InferenceJob, allocation: Allocation, tasks: list[dict[str, Any]], *, apart: bool
+) -> ray.data.Dataset:
+    """The lazy dataset of `_results`, made by as many actors as there are tasks and room for.
+
+    Actors decode what they compute. A GPU would wait for that: tasks decode for it, `apart`.
+    """
+    resources: dict[str, Any] = {"num_cpus": min(allocation.resources_per_worker.get("CPU", 1), 1)}
+    if allocation.use_gpu:
+        resources["num_gpus"] = 1
+    batch = -(-job.batch_size // allocation.most_workers)
+    least, most = (min(count, len(tasks)) for count in (allocation.least_workers, allocation.most_workers))
+    data = tasks_of(tasks)
+    most_rows = block_size(job.source, batch)
+    decoder: Any = Decoder(job.source.decodings, most_rows)
+    if apart:
+        data = data.map_batches(decoder, batch_size=None, num_cpus=allocation.decode_cpus)
+    data = data.map_batches(
+        Predictor,
+        fn_constructor_args=(ray.put(job), batch, most, None if apart else decoder),
+        # Ray does not take blocks as they come to what has a GPU; all of them are to have some.
+        batch_size=min(most_rows, max(batch, -(-len(job.source.samples) // most))) if apart else None,
+        compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most),
+        **resources,
+    )
+    return bounded(data, job.source.name)
+
+
+class Forward:
+    """The network on its device: what turns decoded samples into outputs."""
+
+    def __init__(self, job: InferenceJob, batch_size: int, device: str):
+        keep_freed_memory()
+        self.batch_size = batch_size
+        self.device = torch.device(device)
+        self.pixels = job.source.input.pixels
+        self.transforms = job.transforms
+        network = job.network.to(self.device).eval()
+        loss = None if job.loss is None else job.loss.build()
+        self.step = EvaluationStep(network, loss, None, autocast=autocast_dtype(job.precision, self.device))
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """Outputs (n, ...) float32 for inputs (n, C, *spatial)."""
+        # Blocks of Ray's store cannot be written to, which torch would warn of.
+        samples = torch.from_numpy(inputs if inputs.flags.writeable else inputs.copy())
+        return torch.cat([self._outputs(part) for part in samples.split(self.batch_size)]).numpy()
+
+    def _outputs(self, batch: torch.Tensor) -> torch.Tensor:
+        inputs, _ = self.transforms(as_numbers(batch.to(self.device), pixels=self.pixels), None)
+        return self.step(inputs, None).cpu()
+
+
+class Predictor:
+    """An actor that holds the network and turns samples into outputs, which it decodes if it is given a decoder."""
+
+    def __init__(self, reference: ray.ObjectRef, batch_size: int, num_actors: int, decoder: Decoder | None):
+        job: InferenceJob = ray.get(reference)
+        # Ray gives a process one thread; an actor has its part of the machine.
+        torch.set_num_threads(max((os.cpu_count() or 1) // num_actors, 1))
+        self.decoder = decoder
+        self.forward = Forward(job, batch_size, "cuda" if ray.get_gpu_ids() else "cpu")
+
+    def __call__(self, block: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+        """Rows `place`, `output` and `error` for the samples in `block`, part by part."""
+        for part in self.decoder(block) if self.decoder else (block,):
+            yield {"place": part["place"], "output": self.forward(part["input"]), "error": part["error"]}
+
+
+def rate(started: float, done: int) -> str:
+    """Samples a second since `started`, for people."""
+    return f"{done / max(time.monotonic() - started, 1e-9):.0f} samples/s"

@@ -1,0 +1,126 @@
+"""One batch that is not trained on: the network's output, its loss and its metric."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from rayrml.losses import Loss
+from rayrml.metrics import METRICS, Metric, Pairs
+from rayrml.tensors import to_input
+from rayrml.workers import Workers
+
+
+def as_target(target: torch.Tensor, loss: Loss) -> torch.Tensor:
+    """Targets as the loss takes them: arrays (N, 1, *spatial) of class numbers become indices (N, *spatial) int64.
+
+    Shares of the classes (N, C) stay as they are.
+    """
+    shares = loss.accepts_shares and target.ndim == 2 and target.shape[1] > 1
+    if loss.targets == "labels" and target.is_floating_point() and not shares:
+        target = target.squeeze(1) if target.ndim > 1 and target.shape[1] == 1 else target
+        return target.round().long()
+    return target
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """The type that `precision` (`float32`, `bf16`, `auto`) makes of float32 on this device, None to keep it."""
+    if precision == "bf16":
+        return torch.bfloat16
+    if precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    return None
+
+
+def metric_of(loss: Loss, wanted: str | None = None) -> Metric | None:
+    """The metric that evaluation reports beside the loss: the wanted one, or else the loss's own, None for none."""
+    name = wanted or loss.metric
+    return None if name is None else METRICS[name](ignore_index=loss.ignore_index)
+
+
+class EvaluationStep:
+    """Loss and metric of batches, added up over an epoch and over workers.
+
+    Attributes:
+        totals: the metric's sums over all workers, for its `value` and `report`; set by `result`.
+        confusion: (classes, classes) how often each true class was taken for which by all workers; set by `result`,
+            and None where samples have not one label each.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: Loss | None,
+        metric: Metric | None,
+        *,
+        workers: Workers = Workers(),  # noqa: B008 (frozen)
+        autocast: torch.dtype | None = None,
+    ):
+        self.network = network
+        self.loss = loss
+        self.metric = metric
+        self.workers = workers
+        self.autocast = autocast
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._loss: torch.Tensor | float = 0.0
+        self._weight: torch.Tensor | float = 0.0
+        self._sums: torch.Tensor | None = None
+        self._pairs = Pairs(None if self.loss is None else self.loss.ignore_index)
+        self.totals: torch.Tensor | None = None
+        self.confusion: torch.Tensor | None = None
+
+    @torch.inference_mode()
+    def __call__(self, batch: torch.Tensor, target: torch.Tensor | None) -> torch.Tensor:
+        """The network's output (N, ...) for a batch, whose loss and metric are added to what there is.
+
+        It has the values that the loss's problem prescribes, also where there is no target.
+        """
+        with _autocast(batch, self.autocast):
+            output = self.network(to_input(batch)).float()
+        if self.loss is not None:
+            output = self.loss.imposed(output)
+        if target is not None and self.loss is not None:
+            self._add(self.loss, output, target)
+        return output
+
+    def _add(self, loss: Loss, output: torch.Tensor, target: torch.Tensor) -> None:
+        weight = loss.weight(target) if loss.weight else len(output)
+        self._loss = self._loss + loss(output, target).double() * weight
+        self._weight = self._weight + weight
+        if self.metric is not None:
+            scores = output if loss.probabilities is None else loss.probabilities(output)
+            sums = self.metric.sums(scores, target)
+            self._sums = sums if self._sums is None else self._sums + sums
+            self._pairs.add(scores, target)
+
+    def result(self, device: torch.device) -> tuple[float, float | None]:
+        """Mean loss and metric (None without one) over all samples of all workers; every worker must call it."""
+        mean = torch.as_tensor([self._loss, self._weight], dtype=torch.float64, device=device)
+        own = [mean, self._sums, self._pairs.counts]
+        # Of workers without samples nobody knows how many sums they would have.
+        sizes = [max(each) for each in zip(*self.workers.gather([_numel(part) for part in own]), strict=True)]
+        all_sums = self.workers.sum(torch.cat([_filled(*part, device) for part in zip(own, sizes, strict=True)]))
+        mean, self.totals, pairs = all_sums.split(sizes)
+        loss, weight = mean.tolist()
+        if sizes[-1]:
+            self.confusion = pairs.view(math.isqrt(sizes[-1]), -1)
+        return loss / (weight or 1.0), None if self.metric is None else self.metric.value(self.totals)
+
+
+def _numel(sums: torch.Tensor | None) -> int:
+    return 0 if sums is None else sums.numel()
+
+
+def _filled(sums: torch.Tensor | None, size: int, device: torch.device) -> torch.Tensor:
+    return torch.zeros(size, dtype=torch.float64, device=device) if sums is None else sums
+
+
+def _autocast(batch: torch.Tensor, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:
+    return contextlib.nullcontext() if dtype is None else torch.autocast(batch.device.type, dtype=dtype)

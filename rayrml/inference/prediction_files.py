@@ -1,0 +1,269 @@
+"""Prediction files: one HDF5 dataset a sample, named like the sample; and slices put together."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import h5py
+import numpy as np
+import ray
+from ray.actor import ActorHandle
+
+from rayrml import storage
+from rayrml.cluster.nodes import on_node
+from rayrml.data.discovery import Slices
+from rayrml.errors import DataError, Problem
+from rayrml.inference.slice_assembly import SliceAssembly
+from rayrml.storage import hdf5_reading
+from rayrml.storage.hdf5_writing import Hdf5Output
+
+_COMPACT_BYTES = 64_000  # HDF5 keeps data up to 64 KiB in a dataset's header: a third of the time and no gaps
+# Of HDF5's own cache. All names of a folder are one block, which is written anew each time that it leaves the cache:
+# with HDF5's own limit of 32 MB, each of a million samples takes half as long again.
+_CACHE_BYTES, _MOST_CACHE_BYTES = 64 * 2**20, 128 * 2**20
+
+
+class PredictionSink(Protocol):
+    """Where predictions go, batch by batch."""
+
+    def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
+        """Add the rows of `outputs` (n, ...), which belong to the samples at `indices` (n,)."""
+        ...
+
+    def close(self) -> None:
+        """Finish what is written and give it its name."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Destination:
+    """What predictions are written to.
+
+    Attributes:
+        names: of the samples.
+        path: the file with a dataset for each sample, None for none.
+        assembly_path: the file in which slices are put together, None for none.
+        precision: floats of that file.
+        slices: which samples are slices of one array.
+        classes: class names in the order of the network's outputs.
+        partial: samples may be left out.
+    """
+
+    names: Sequence[str]
+    path: str | None
+    assembly_path: str | None = None
+    precision: Literal["single", "half"] = "single"
+    slices: tuple[Slices, ...] = ()
+    classes: tuple[str, ...] = ()
+    partial: bool = False
+
+    @property
+    def paths(self) -> list[str]:
+        """All files."""
+        return [path for path in (self.path, self.assembly_path) if path is not None]
+
+    def open(self) -> PredictionFiles:
+        """The files, open for writing. Raises DataError if they cannot be."""
+        return PredictionFiles(self)
+
+
+class PredictionFiles:
+    """The open files of a destination."""
+
+    def __init__(self, destination: Destination):
+        self._names = destination.names
+        self._file = PredictionFile(destination.path, destination.classes) if destination.path else None
+        self._assembly: SliceAssembly | None = None
+        if destination.assembly_path is not None:
+            try:
+                self._assembly = SliceAssembly(
+                    destination.assembly_path,
+                    destination.slices,
+                    destination.precision,
+                    partial=destination.partial,
+                )
+            except DataError:
+                self.discard()
+                raise
+
+    def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
+        """Add the rows of `outputs` (n, ...), which belong to the samples at `indices` (n,).
+
+        Raises:
+            DataError: they cannot be written; nothing is left of what was.
+        """
+        with self._whole():
+            if self._file is not None:
+                self._file.write([self._names[int(i)] for i in indices], outputs)
+            if self._assembly is not None:
+                self._assembly.write(indices, outputs)
+
+    def close(self, *, complete: bool = True) -> None:
+        """Finish the files and give them their names; what slices are put together in only if all are there."""
+        with self._whole():
+            if self._file is not None:
+                self._file.close()
+            if self._assembly is not None and complete:
+                self._assembly.close()
+            elif self._assembly is not None:
+                self._assembly.discard()
+
+    def discard(self) -> None:
+        """Remove what was written; does nothing to files that are closed."""
+        for file in (self._file, self._assembly):
+            if file is not None:
+                file.discard()
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Discard the files if one of them cannot be written."""
+        try:
+            yield
+        except DataError:
+            self.discard()
+            raise
+
+
+class PredictionFile:
+    """An HDF5 file that appears under its name when it is whole.
+
+    Source: h5py's low-level interface; property lists and data spaces are made once for all datasets of a shape.
+    """
+
+    def __init__(self, path: str | Path, classes: Sequence[str] = ()):
+        self._output = Hdf5Output(path)
+        self._spaces: dict[tuple[int, ...], h5py.h5s.SpaceID] = {}
+        with self._output.writing():
+            _enlarge_cache(self._output.hdf5)
+            if classes:
+                self._output.hdf5.attrs["classes"] = np.array(classes, dtype=h5py.string_dtype())
+        # A group with a name that is not ASCII is kept by hashes, and the slower, the larger it is.
+        self._ascii, self._utf8 = _links(h5py.h5t.CSET_ASCII), _links(h5py.h5t.CSET_UTF8)
+        self._compact = self._creation(h5py.h5d.COMPACT)
+        self._contiguous = self._creation(h5py.h5d.CONTIGUOUS)
+
+    def write(self, names: Sequence[str], outputs: np.ndarray) -> None:
+        """Add a dataset for each of `names` with its row of `outputs` (n, ...)."""
+        with self._output.writing():
+            self._write(names, np.ascontiguousarray(outputs))
+
+    def _write(self, names: Sequence[str], outputs: np.ndarray) -> None:
+        kind = h5py.h5t.py_create(outputs.dtype)
+        shape = outputs.shape[1:]
+        if shape not in self._spaces:
+            self._spaces[shape] = h5py.h5s.create_simple(shape) if shape else h5py.h5s.create(h5py.h5s.SCALAR)
+        space = self._spaces[shape]
+        layout = self._compact if outputs[:1].nbytes <= _COMPACT_BYTES else self._contiguous
+        root = self._output.hdf5.id
+        for name, output in zip(names, outputs, strict=True):
+            links = self._ascii if name.isascii() else self._utf8
+            dataset = h5py.h5d.create(root, os.fsencode(name), kind, space, layout, links)
+            dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.asarray(output))
+
+    def close(self) -> None:
+        """Finish the file and put it in its place."""
+        self._output.close()
+
+    def discard(self) -> None:
+        """Remove the file, unless it has its place already."""
+        self._output.discard()
+
+    @staticmethod
+    def _creation(layout: int) -> h5py.h5p.PropDCID:
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_layout(layout)
+        properties.set_obj_track_times(False)
+        return properties
+
+
+def outputs(path: str | Path) -> Generator[tuple[str, np.ndarray], None, None]:
+    """The name of each sample of a file of predictions, in the file's order, and its output.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with hdf5_reading.opened(storage.local_copy(path)) as file:
+            yield from _datasets(file, "")
+    except OSError as error:
+        raise DataError(Problem(str(path), f"cannot be read. {error.strerror or error}")) from None
+
+
+def _datasets(group: h5py.Group, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
+    for name, member in group.items():
+        if isinstance(member, h5py.Group):
+            yield from _datasets(member, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", member[()]
+
+
+def _enlarge_cache(file: h5py.File) -> None:
+    """Let HDF5 keep more of what is beside the data in memory, as far as there is as much."""
+    settings = file.id.get_mdc_config()
+    settings.set_initial_size = True
+    settings.initial_size = settings.min_size = _CACHE_BYTES
+    settings.max_size = _MOST_CACHE_BYTES
+    file.id.set_mdc_config(settings)
+
+
+def _links(encoding: int) -> h5py.h5p.PropLCID:
+    """How datasets are named: groups on the way to them are made."""
+    properties = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    properties.set_create_intermediate_group(True)
+    properties.set_char_encoding(encoding)
+    return properties
+
+
+class RemotePredictions:
+    """The one writer of files that several workers fill: an actor beside the driver, where the files are wanted.
+
+    At most two batches of a worker are on their way, so that slow disks slow workers down instead of filling memory.
+    """
+
+    def __init__(self, actor: ActorHandle):
+        self._actor = actor
+        self._pending: list[ray.ObjectRef] = []
+
+    def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
+        """Send a batch to the writer."""
+        self._pending.append(self._actor.write.remote(indices, outputs))
+        if len(self._pending) > 2:
+            ray.get(self._pending.pop(0))
+
+    def close(self) -> None:
+        """Wait until all that this worker sent is on disk."""
+        ray.get(self._pending)
+        self._pending.clear()
+
+
+class _Writer:
+    """The actor behind `RemotePredictions`: it writes the files of one destination after the other."""
+
+    def __init__(self) -> None:
+        self._files: PredictionFiles | None = None
+
+    def begin(self, destination: Destination) -> None:
+        if self._files is not None:
+            self._files.discard()
+        self._files = destination.open()
+
+    def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
+        if self._files is None:
+            raise RuntimeError("no prediction file is open")
+        self._files.write(indices, outputs)
+
+    def finish(self) -> None:
+        if self._files is not None:
+            self._files.close()
+        self._files = None
+
+
+def start_writer() -> ActorHandle:
+    """An actor on this process's node, with methods `begin`, `write` and `finish`."""
+    writer: Any = ray.remote(_Writer)
+    return writer.options(num_cpus=0, scheduling_strategy=on_node()).remote()

@@ -1,0 +1,9 @@
+"""The table of metrics; each chapter's rows stand at the foot of its file."""
+
+from rayrml.metrics import classification, overlap
+from rayrml.metrics.confusion import MOST_CLASSES, Confusion, Pairs, confusion
+from rayrml.metrics.metric import Metric, predicted_classes
+
+METRICS = {**classification.METRICS, **overlap.METRICS}
+
+__all__ = ["METRICS", "MOST_CLASSES", "Confusion", "Metric", "Pairs", "confusion", "predicted_classes"]

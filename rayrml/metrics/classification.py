@@ -1,0 +1,51 @@
+"""Metrics of samples or pixels that have one class each."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+from rayrml.metrics.confusion import add_pairs, as_matrix
+from rayrml.metrics.metric import Metric, counted, predicted_classes, true_classes
+from rayrml.metrics.overlap import mean_of_occurring
+
+
+def accuracy(*, ignore_index: int | None = None) -> Metric:
+    """Share of samples (or pixels) whose predicted class is the true one.
+
+    Of targets of floats it is the share of numbers that are on the same side of 0.5 as the output's.
+    """
+    return Metric("accuracy", functools.partial(_hits_and_count, ignore_index=ignore_index), _share)
+
+
+def f1(*, ignore_index: int | None = None) -> Metric:
+    """Mean over classes of the harmonic mean of precision and recall."""
+    return Metric("f1", functools.partial(_pairs, ignore_index=ignore_index), _mean_f1)
+
+
+def _hits_and_count(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
+    hits = (output > 0.5) == (target > 0.5) if target.is_floating_point() else predicted_classes(output) == target
+    if ignore_index is None:
+        return torch.stack([hits.sum(), hits.new_full((), hits.numel(), dtype=torch.int64)]).double()
+    counts = counted(target, ignore_index)
+    return torch.stack([(hits & counts).sum(), counts.sum()]).double()
+
+
+def _share(sums: torch.Tensor) -> float:
+    return float(sums[0] / sums[1].clamp(min=1))
+
+
+def _pairs(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
+    """How often each class was taken for which: (classes * classes,), rows are true classes."""
+    size = max(output.shape[1], 2)
+    tally, target = torch.zeros(size * size, dtype=torch.float64, device=output.device), true_classes(target)
+    return add_pairs(tally, output, target, counted(target, ignore_index))
+
+
+def _mean_f1(sums: torch.Tensor) -> float:
+    matrix = as_matrix(sums)
+    return mean_of_occurring(2 * matrix.diagonal(), matrix.sum(0) + matrix.sum(1))
+
+
+METRICS = {"accuracy": accuracy, "f1": f1}

@@ -1,0 +1,48 @@
+"""What a metric is, and what all of them make of outputs and targets.
+
+A metric consists of sums: what is added up over batches and workers gives the same figure for any split. Outputs are
+probabilities or anything else that ranks classes as they do; a single channel is the probability of class 1 of two.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import torch
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A figure computed from sums.
+
+    Attributes:
+        name: as printed, in lower case.
+        sums: (output (N, C, *spatial), target) -> a float64 vector to be added up.
+        value: the added vector -> the figure.
+    """
+
+    name: str
+    sums: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    value: Callable[[torch.Tensor], float]
+
+
+def predicted_classes(output: torch.Tensor) -> torch.Tensor:
+    """The classes (N, *spatial) that an output (N, C, *spatial) speaks for."""
+    return output.argmax(1) if output.shape[1] > 1 else (output[:, 0] > 0.5).long()
+
+
+def true_classes(target: torch.Tensor) -> torch.Tensor:
+    """The classes of a target: itself, or those that shares of classes (N, C, *spatial) speak for."""
+    return predicted_classes(target) if target.is_floating_point() else target
+
+
+def counted(target: torch.Tensor, ignore_index: int | None) -> torch.Tensor:
+    """Which elements of a target count: all but those with the class number to ignore."""
+    return torch.ones_like(target, dtype=torch.bool) if ignore_index is None else target != ignore_index
+
+
+def add_to(tally: torch.Tensor, index: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """`tally` with one added at each index that counts."""
+    # Not bincount, which makes the CPU wait for the GPU.
+    return tally.index_add_(0, index.flatten(), counts.flatten().double())

@@ -1,0 +1,54 @@
+"""Metrics of regions: how much what is predicted as a class covers what is of that class."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+from rayrml.metrics.metric import Metric, add_to, counted, predicted_classes, true_classes
+
+
+def dice(*, ignore_index: int | None = None) -> Metric:
+    """Mean over classes of 2 |P T| / (|P| + |T|), for the predicted pixels P and the true ones T of all samples."""
+    return Metric("dice", functools.partial(_regions, ignore_index=ignore_index), _dice)
+
+
+def jaccard(*, ignore_index: int | None = None) -> Metric:
+    """Mean over classes of |P T| / |P or T|, for the predicted pixels P and the true ones T of all samples."""
+    return Metric("jaccard", functools.partial(_regions, ignore_index=ignore_index), _jaccard)
+
+
+def _regions(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
+    """Pixels of each class that are predicted and true, that are predicted, that are true: (3 * classes,)."""
+    size, target = max(output.shape[1], 2), true_classes(target)
+    predicted, counts = predicted_classes(output), counted(target, ignore_index)
+    truth = torch.where(counts, target, 0)
+    both = counts & (predicted == truth)
+    tallies = torch.stack([_tally(truth, both, size), _tally(predicted, counts, size), _tally(truth, counts, size)])
+    # Of two classes in a single channel the background is not looked at.
+    return (tallies if output.shape[1] > 1 else tallies[:, 1:]).flatten()
+
+
+def _tally(index: torch.Tensor, counts: torch.Tensor, size: int) -> torch.Tensor:
+    """How many of each index below `size` count: float64 (size,)."""
+    return add_to(torch.zeros(size, dtype=torch.float64, device=index.device), index, counts)
+
+
+def _dice(sums: torch.Tensor) -> float:
+    both, predicted, true = sums.view(3, -1)
+    return mean_of_occurring(2 * both, predicted + true)
+
+
+def _jaccard(sums: torch.Tensor) -> float:
+    both, predicted, true = sums.view(3, -1)
+    return mean_of_occurring(both, predicted + true - both)
+
+
+def mean_of_occurring(part: torch.Tensor, whole: torch.Tensor) -> float:
+    """Mean of part / whole over the classes that were predicted or true; 1 if there was nothing to be found."""
+    occurring = whole > 0
+    return float((part[occurring] / whole[occurring]).mean()) if occurring.any() else 1.0
+
+
+METRICS = {"dice": dice, "jaccard": jaccard}

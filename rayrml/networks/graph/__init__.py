@@ -1,0 +1,28 @@
+"""Keras JSON of any version -> an ordered, acyclic list of layer calls. Knows no torch and no layer's options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rayrml.config.json_files import refused
+from rayrml.errors import ConfigError
+from rayrml.networks.graph.flattening import flatten
+from rayrml.networks.graph.keras_json import INPUT, read_model
+from rayrml.networks.graph.nodes import Graph, KerasPath, Layer, Node
+
+__all__ = ["INPUT", "Graph", "KerasPath", "Layer", "Node", "read"]
+
+
+def read(layers: dict[str, Any] | list[Any], path: str = "layers") -> Graph:
+    """The graph of parsed Keras JSON: a Sequential, a functional model, or a bare list of layers.
+
+    Raises:
+        ConfigError: everything that is wrong with the structure, each with its place below `path`.
+    """
+    problems = refused(layers, path)
+    if problems:
+        raise ConfigError(*problems)
+    model = read_model(layers, path, problems)
+    if problems:
+        raise ConfigError(*problems)
+    return flatten(model)

@@ -1,0 +1,193 @@
+"""Nested models, written out: every layer with a name of its own, every call in an order that can run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+from rayrml.errors import ConfigError, Problem
+from rayrml.networks.graph.calls import Reference
+from rayrml.networks.graph.keras_json import INPUT, Entry, Model
+from rayrml.networks.graph.nodes import Graph, KerasPath, Layer, Node
+
+
+def flatten(model: Model) -> Graph:
+    """The graph of `model` and of the models in it, without the calls that no output needs, which Keras drops too.
+
+    Raises:
+        ConfigError: calls that wait for each other, or that refer to tensors that are not there.
+    """
+    flattener = _Flattener(model)
+    outputs = flattener.call(model, None, None)
+    if not outputs:
+        raise ConfigError(Problem(model.where, "the model has no outputs. Expected at least one"))
+    first_nodes = {node.layer: i for i, node in reversed(list(enumerate(flattener.nodes)))}
+    inputs = [first_nodes[flattener.numbers[id(model.entries[name])]] for name in model.inputs]
+    return _needed(
+        Graph(
+            model.name,
+            tuple(flattener.layers),
+            tuple(flattener.nodes),
+            tuple(inputs),
+            tuple(outputs),
+            dict(_models(model, ())),
+            model.keras_version,
+        )
+    )
+
+
+@dataclasses.dataclass(slots=True)
+class _Scope:
+    """One call of a model: the nodes that the calls of its layers have made so far, by layer and number of the call."""
+
+    model: Model
+    training: bool | None
+    made: dict[tuple[str, int], list[int]]
+    first_calls: Mapping[str, int]
+
+    def tensors(self, references: Sequence[Reference]) -> list[int] | None:
+        """The nodes that `references` stand for, or None if one of them is not made yet."""
+        found: list[int] = []
+        for reference in references:
+            nodes = self._resolve(reference)
+            if nodes is None:
+                return None
+            found += nodes
+        return found
+
+    def _resolve(self, ref: Reference) -> list[int] | None:
+        entry = self.model.entries[ref.layer]
+        num_calls = max(len(entry.calls), 1)
+        number = num_calls - 1 if ref.call is None else ref.call - (self.first_calls[ref.layer] if ref.counted else 0)
+        if not 0 <= number < num_calls:
+            message = f"{entry} has no call number {ref.call}, which another layer takes its input from"
+            raise ConfigError(Problem(entry.where, message))
+        nodes = self.made.get((ref.layer, number))
+        if nodes is None or ref.tensor is None:
+            return nodes
+        if not 0 <= ref.tensor < len(nodes):
+            message = f"{entry} has no output number {ref.tensor}, which another layer takes its input from"
+            raise ConfigError(Problem(entry.where, message))
+        return [nodes[ref.tensor]]
+
+
+class _Flattener:
+    """Collects the layers of a model and of those in it, and appends the nodes of their calls."""
+
+    def __init__(self, model: Model):
+        self.layers: list[Layer] = []
+        self.nodes: list[Node] = []
+        self.numbers: dict[int, int] = {}  # id of an entry -> the number of its layer
+        found = list(_entries(model, (), True))
+        names = [entry.name for entry, _, _ in found]
+        taken: set[str] = set()
+        for entry, path, trainable in found:
+            name = entry.name if names.count(entry.name) == 1 else "/".join(map(str, path))
+            while name in taken:
+                name += "_"
+            taken.add(name)
+            self.numbers[id(entry)] = len(self.layers)
+            self.layers.append(Layer(name, entry.class_name, entry.config, entry.where, path, trainable))
+
+    def call(self, model: Model, given: Sequence[int] | None, training: bool | None) -> list[int]:
+        """Append the nodes of one call of `model` on the nodes `given`, None at the top; gives those of its outputs."""
+        scope = _Scope(model, training, {}, _first_calls(model))
+        for i, name in enumerate(model.inputs):
+            node = self._append(Node(self.numbers[id(model.entries[name])])) if given is None else given[i]
+            scope.made[name, 0] = [node]
+        waiting = [(entry, i) for entry in model.entries.values() for i in range(len(entry.calls))]
+        while waiting:
+            blocked = [(entry, i) for entry, i in waiting if not self._made(scope, entry, i)]
+            if len(blocked) == len(waiting):
+                raise ConfigError(_cycle([entry for entry, _ in blocked]))
+            waiting = blocked
+        return scope.tensors(model.outputs) or []
+
+    def _made(self, scope: _Scope, entry: Entry, number: int) -> bool:
+        """Append the nodes of a layer's call, if those it takes are made."""
+        call = entry.calls[number]
+        tensors = scope.tensors(call.references())
+        if tensors is None:
+            return False
+        mode = scope.training if call.training is None else call.training
+        if entry.model is None:
+            scope.made[entry.name, number] = [self._append(Node(self.numbers[id(entry)], tuple(tensors), mode))]
+            return True
+        if len(tensors) != len(entry.model.inputs):
+            message = f"{entry} is called with {len(tensors)} tensors, but has {len(entry.model.inputs)} inputs"
+            raise ConfigError(Problem(entry.where, message))
+        scope.made[entry.name, number] = self.call(entry.model, tensors, mode)
+        return True
+
+    def _append(self, node: Node) -> int:
+        self.nodes.append(node)
+        return len(self.nodes) - 1
+
+
+def _needed(graph: Graph) -> Graph:
+    """The graph with only the inputs and the nodes that the outputs need."""
+    needed = {*graph.inputs, *graph.outputs}
+    for i in reversed(range(len(graph.nodes))):
+        if i in needed:
+            needed.update(graph.nodes[i].inputs)
+    node_number = {old: new for new, old in enumerate(sorted(needed))}
+    layer_number = {old: new for new, old in enumerate(sorted({graph.nodes[i].layer for i in needed}))}
+    nodes = tuple(
+        dataclasses.replace(
+            graph.nodes[i],
+            layer=layer_number[graph.nodes[i].layer],
+            inputs=tuple(node_number[j] for j in graph.nodes[i].inputs),
+        )
+        for i in node_number
+    )
+    inputs, outputs = (tuple(node_number[i] for i in ends) for ends in (graph.inputs, graph.outputs))
+    layers = tuple(graph.layers[i] for i in layer_number)
+    return dataclasses.replace(graph, layers=layers, nodes=nodes, inputs=inputs, outputs=outputs)
+
+
+def _entries(model: Model, path: KerasPath, trainable: bool) -> Iterator[tuple[Entry, KerasPath, bool]]:
+    """Every layer of `model` and of the models in it, with its Keras path and whether it may be trained."""
+    for entry in model.entries.values():
+        here = (*path, entry.path_name)
+        free = trainable and entry.config.get("trainable", True) is not False
+        if entry.model is not None:
+            yield from _entries(entry.model, here, free)
+        elif entry.class_name != INPUT or (not path and entry.name in model.inputs):
+            yield entry, here, free
+
+
+def _models(model: Model, path: KerasPath) -> Iterator[tuple[KerasPath, str]]:
+    for entry in model.entries.values():
+        if entry.model is not None:
+            here = (*path, entry.path_name)
+            yield here, entry.class_name
+            yield from _models(entry.model, here)
+
+
+def _first_calls(model: Model) -> dict[str, int]:
+    """The number of each layer's first call in counted references: 1 for most nested models."""
+    references = [ref for entry in model.entries.values() for call in entry.calls for ref in call.references()]
+    keras_3 = any(ref.call is not None and not ref.counted for ref in references)
+    zeros = {ref.layer for ref in (*references, *model.outputs) if ref.counted and ref.call == 0}
+    nested = [entry for entry in model.entries.values() if entry.model is not None]
+    ones = {e.name for e in nested if e.name not in zeros and not (keras_3 and e.class_name == "Sequential")}
+    return {name: int(name in ones) for name in model.entries}
+
+
+def _cycle(blocked: list[Entry]) -> Problem:
+    """The problem that names the layers of a ring of calls that wait for each other."""
+    names = {entry.name for entry in blocked}
+    feeds = {
+        entry.name: next((ref.layer for call in entry.calls for ref in call.references() if ref.layer in names), None)
+        for entry in blocked
+    }
+    ring, name = [blocked[0].name], feeds[blocked[0].name]
+    while name is not None and name not in ring:
+        ring.append(name)
+        name = feeds[name]
+    if name is None:
+        message = f"{blocked[0]} needs an input layer that is not among the inputs of its model"
+        return Problem(blocked[0].where, message)
+    ring = ring[ring.index(name) :]
+    message = f"the layers form a cycle: {' <- '.join([*ring, ring[0]])}. A network must be acyclic"
+    return Problem(blocked[0].where, message)

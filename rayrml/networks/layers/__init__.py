@@ -1,0 +1,160 @@
+"""Keras's layers in torch, a table row for each class: the files are the chapters of Keras's manual."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+from rayrml.config import tables
+from rayrml.errors import ConfigError, Problem
+from rayrml.networks.layers import (
+    activations,
+    convolution,
+    core,
+    initializers,
+    merging,
+    normalization,
+    operations,
+    pooling,
+    preprocessing,
+    regularization,
+    regularizers,
+    reshaping,
+)
+from rayrml.networks.layers.layer import Layer, Weight
+from rayrml.networks.layers.layout import Shape, keras_shape
+from rayrml.networks.layers.versions import settled
+from rayrml.tensors import channels_last
+
+CHAPTERS = (
+    core,
+    convolution,
+    pooling,
+    normalization,
+    regularization,
+    reshaping,
+    merging,
+    activations,
+    preprocessing,
+    operations,
+)
+TABLE: dict[str, Callable[..., Layer]] = {name: row for chapter in CHAPTERS for name, row in chapter.LAYERS.items()}
+
+# What every Keras layer may carry and no torch layer needs: its shapes are known, its numbers are floats.
+_COMMON = {
+    "name", "trainable", "dtype", "autocast", "batch_input_shape", "batch_shape", "input_shape", "input_dtype",
+    "input_dim", "data_format", "seed", "ragged", "sparse", "optional", "quantization_config",
+}  # fmt: skip
+_WEIGHTS = {
+    "kernel", "bias", "depthwise", "pointwise", "gamma", "beta", "moving_mean", "moving_variance", "alpha",
+}  # fmt: skip
+_UNSUPPORTED = ("constraint", "activity_regularizer")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Choice:
+    """A checked layer, ready to be built: the table's row, its arguments, and what the JSON says of its weights."""
+
+    row: tables.Choice
+    weight_options: Mapping[str, Any]
+    channels_first: bool
+
+
+def choose(class_name: str, config: Mapping[str, Any], keras_version: str = "2") -> Choice:
+    """The row that `class_name` names, with the arguments in `config`, as `keras_version` means them.
+
+    Raises:
+        ConfigError: an unknown class, and every key that the layer does not take or that cannot be honoured.
+    """
+    name = tables.find(TABLE, class_name, "")
+    own, weights = _split(settled(config, keras_version))
+    problems = [
+        Problem(key, "this cannot be honoured. Expected null")
+        for key, value in weights.items()
+        if value is not None and key.endswith(_UNSUPPORTED)
+    ]
+    layout = config.get("data_format")
+    if layout not in (None, "channels_last", "channels_first"):
+        problems.append(Problem("data_format", f"expected 'channels_last' or 'channels_first', got {layout!r}"))
+    try:
+        arguments = tables.validate(tables.arguments_model(TABLE[name]), own, "", f"{name} takes")
+    except ConfigError as error:
+        raise ConfigError(*problems, *error.problems) from None
+    if problems:
+        raise ConfigError(*problems)
+    return Choice(tables.Choice(name, TABLE[name], arguments), weights, layout == "channels_first")
+
+
+def build(choice: Choice, *shapes: Shape) -> Layer:
+    """The layer for inputs of `shapes`; its weights have shapes, but no memory before they are initialized.
+
+    Raises:
+        ConfigError: the layer cannot take such inputs.
+    """
+    layer = choice.row.build(*(map(keras_shape, shapes) if choice.channels_first else shapes))
+    if choice.channels_first:
+        layer.take_channels_first()
+    return layer
+
+
+def initialize(layer: Layer, choice: Choice) -> None:
+    """Give the layer's weights their initial values, drawn from torch's global generator.
+
+    Raises:
+        ConfigError: the JSON asks for values that there are not.
+    """
+    for weight in layer.weights:
+        _initialize(layer, weight, choice.weight_options)
+
+
+def expect_inputs(choice: Choice, number: int) -> None:
+    """Check that the layer takes `number` inputs.
+
+    Raises:
+        ConfigError: it takes one.
+    """
+    kinds = {p.kind for p in inspect.signature(choice.row.builder).parameters.values()}
+    if number != 1 and inspect.Parameter.VAR_POSITIONAL not in kinds:
+        raise ConfigError(Problem("", f"expected one input, got {number}"))
+    if number < 1:
+        raise ConfigError(Problem("", "expected at least one input"))
+
+
+def _initialize(layer: Layer, weight: Weight, options: Mapping[str, Any]) -> None:
+    """Draw the weight's initial value, and note its penalty, as the JSON's `options` say."""
+    key = f"{weight.option}_initializer"
+    value = initializers.draw(options.get(key) or weight.initializer, weight.shape, key)
+    # A kernel whose channels lie together in memory makes torch compute images and volumes so too, whatever the input's
+    # layout: a third to two thirds of the time, on CPUs and GPUs.
+    held = torch.empty(weight.held, memory_format=channels_last(len(weight.held))).copy_(weight.to_torch(value))
+    setattr(layer, weight.attribute, torch.nn.Parameter(held) if weight.trainable else held)
+    key = f"{weight.option}_regularizer"
+    if (penalty := regularizers.penalty(options.get(key), key)) is not None:
+        layer.penalties[weight.attribute] = penalty
+
+
+def _split(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The layer's own keys, and those about its weights; what all layers carry is left out."""
+    own: dict[str, Any] = {}
+    weights: dict[str, Any] = {}
+    for key, value in config.items():
+        stem, _, kind = key.rpartition("_")
+        if key == "activity_regularizer" or (stem in _WEIGHTS and kind in ("initializer", "regularizer", "constraint")):
+            weights[key] = value
+        elif key not in _COMMON:
+            own[key] = value
+    return own, weights
+
+
+def describe() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Each chapter's title with its rows: the names of a row's classes and what the layer computes."""
+    for chapter in CHAPTERS:
+        rows: dict[Any, list[str]] = {}
+        for name, builder in chapter.LAYERS.items():
+            rows.setdefault(tables.function(builder), []).append(name)
+        title = (inspect.getdoc(chapter) or "").rstrip(".")
+        yield title, [(", ".join(names), (inspect.getdoc(kind) or "").split("\n")[0]) for kind, names in rows.items()]

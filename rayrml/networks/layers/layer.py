@@ -1,0 +1,189 @@
+"""What every row of the tables builds: a module that knows its output's shape and its weights' names in Keras."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Annotated
+
+import pydantic
+import torch
+
+from rayrml.errors import ConfigError, Problem
+from rayrml.memory import human_bytes
+from rayrml.networks.layers.layout import Shape, held_shape, keras_shape, to_held, to_keras
+from rayrml.networks.layers.regularizers import Penalty
+
+Positive = Annotated[int, pydantic.Field(ge=1)]
+Axes = int | Annotated[tuple[int, ...], pydantic.Field(min_length=1)]
+Rate = Annotated[float, pydantic.Field(ge=0, le=1)]
+
+BYTES_OF_FLOAT = 4
+_MOST_NUMBERS = 2**40
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Weight:
+    """One weight as Keras knows it, and how the layer holds it.
+
+    Keras's array of `shape` becomes the tensor `attribute` by permuting it to `axes` and reshaping it to `held`.
+    `option` is the stem of the JSON's keys about it (`kernel` of `kernel_initializer`).
+    """
+
+    name: str
+    attribute: str
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    held: tuple[int, ...]
+    option: str
+    initializer: str
+    trainable: bool
+
+    def to_torch(self, value: torch.Tensor) -> torch.Tensor:
+        """The tensor as the layer holds it, from Keras's own."""
+        return value.permute(self.axes).reshape(self.held)
+
+    def to_keras(self, value: torch.Tensor) -> torch.Tensor:
+        """The tensor as Keras holds it, from the layer's own."""
+        permuted = tuple(self.shape[axis] for axis in self.axes)
+        inverse = tuple(self.axes.index(i) for i in range(len(self.axes)))
+        return value.reshape(permuted).permute(inverse)
+
+
+class Layer(torch.nn.Module):
+    """A Keras layer on channels-first tensors.
+
+    A subclass takes the shapes of its inputs by position and the JSON's keys by keyword; it registers its weights with
+    `add_weight` in Keras's order and leaves their memory and their values to `rayrml.networks.layers.initialize`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights: tuple[Weight, ...] = ()
+        self.mode: bool | None = None  # the training mode that the JSON fixes
+        self.penalties: dict[str, Penalty] = {}  # of weights that the JSON regularizes, by attribute
+        self.channels_first = False
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        """The shape of the output for inputs of `shapes`; the same as the input's unless a layer says otherwise.
+
+        Raises:
+            ConfigError: the layer cannot take such inputs.
+        """
+        return shapes[0]
+
+    def result_shape(self, *shapes: Shape) -> Shape:
+        """The shape that a call on inputs of `shapes` gives, whatever the layer's data_format."""
+        if not self.channels_first:
+            return self.output_shape(*shapes)
+        return held_shape(self.output_shape(*map(keras_shape, shapes)))
+
+    def take_channels_first(self) -> None:
+        """Work on Keras tensors whose channels come first: their axes are those that the layer's `forward` wants."""
+        self.channels_first = True
+        self.register_forward_pre_hook(_inputs_to_keras)
+        self.register_forward_hook(_output_to_held)
+
+    def add_weight(
+        self,
+        attribute: str,
+        name: str,
+        shape: tuple[int, ...],
+        *,
+        initializer: str,
+        axes: tuple[int, ...] | None = None,
+        held: tuple[int, ...] | None = None,
+        option: str | None = None,
+        trainable: bool = True,
+        present: bool = True,
+    ) -> None:
+        """Register the tensor `attribute`, which Keras calls `name` and shapes `shape`; a buffer if not trainable.
+
+        The attribute is None if the weight is not `present`. Until it is initialized it has a shape, but no memory.
+
+        Raises:
+            ConfigError: it is larger than any machine's memory.
+        """
+        if not present:
+            self.register_parameter(attribute, None)
+            return
+        axes = axes or tuple(range(len(shape)))
+        held = held or tuple(shape[axis] for axis in axes)
+        weight = Weight(name, attribute, shape, axes, held, option or name, initializer, trainable)
+        self.weights = (*self.weights, weight)
+        expect_countable(held, f"its {name}")
+        tensor = torch.empty(held, device="meta")
+        if trainable:
+            self.register_parameter(attribute, torch.nn.Parameter(tensor))
+        else:
+            self.register_buffer(attribute, tensor)
+
+    def fix_mode(self, mode: bool) -> None:
+        """Keep the layer in training (True) or inference (False) mode whatever the network's mode is."""
+        self.mode = mode
+        self.train(mode)
+
+    def freeze(self) -> None:
+        """Train none of the weights."""
+        self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Layer:
+        """Set the mode, unless the JSON fixes it."""
+        return super().train(mode if self.mode is None else self.mode)
+
+
+def _inputs_to_keras(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(map(to_keras, inputs))
+
+
+def _output_to_held(_: torch.nn.Module, __: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+    return to_held(output)
+
+
+def expect_countable(shape: Shape, what: str) -> None:
+    """Check that no machine is needed that does not exist: torch itself ends where sizes have more than 63 bits.
+
+    Raises:
+        ConfigError: a tensor of `shape`, named by `what`, has too many numbers; sizes that are not known count as 1.
+    """
+    count = math.prod(size for size in shape if size is not None)
+    if count > _MOST_NUMBERS:
+        size = human_bytes(count * BYTES_OF_FLOAT)
+        raise ConfigError(Problem("", f"{what} of shape {format_shape(shape)} would take {size} of memory"))
+
+
+def known(size: int | None) -> int:
+    """The size of an axis that weights depend on.
+
+    Raises:
+        ConfigError: it is None.
+    """
+    if size is None:
+        raise ConfigError(Problem("", "its weights depend on a size that is not known. Declare the input's shape"))
+    return size
+
+
+def expect_channels(shape: Shape, channels: int) -> None:
+    """Check that an input of a layer that is called again has as many channels as the first.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    if shape[0] != channels:
+        raise ConfigError(Problem("", f"expected {channels} input channels, got {shape[0]}"))
+
+
+def expect_rank(shape: Shape, num_spatial: int) -> None:
+    """Check that `shape` is (C, *spatial) with `num_spatial` spatial axes.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if len(shape) != num_spatial + 1:
+        message = f"expected an input with {num_spatial} spatial axes and channels, got the shape {format_shape(shape)}"
+        raise ConfigError(Problem("", message))
+
+
+def format_shape(shape: Shape) -> str:
+    """`(3, 28, ?)`: a shape for people, with `?` for any size."""
+    return f"({', '.join('?' if size is None else str(size) for size in shape)})"

@@ -1,0 +1,255 @@
+"""Normalizations."""
+
+from __future__ import annotations
+
+import functools
+from typing import Literal
+
+import torch
+from torch.nn import functional as F
+
+from rayrml.errors import ConfigError, Problem
+from rayrml.networks.layers.layer import Axes, Layer, Positive, Shape, expect_channels, known
+from rayrml.networks.layers.layout import held_axis, held_order
+
+
+class BatchNormalization(Layer):
+    """The input less its mean and over its deviation along `axis`: the batch's in training, else running ones.
+
+    The running statistics move to momentum * old + (1 - momentum) * new. Source: arXiv 1502.03167.
+    """
+
+    weight: torch.Tensor | None
+    bias: torch.Tensor | None
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        axis: Axes = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        synchronized: Literal[False] | None = None,
+        renorm: Literal[False] = False,
+        renorm_clipping: None = None,
+        renorm_momentum: float = 0.99,
+    ):
+        super().__init__()
+        self.dim = held_axis(_one(axis), shape)
+        self.momentum, self.epsilon = momentum, epsilon
+        # Only Keras 3 writes `synchronized`. Its running variance takes the batch's biased variance, as Keras 2's does
+        # for tensors of rank 2 and 3; Keras 2's fused kernel for images takes the unbiased one, as torch does.
+        self.biased = synchronized is not None or len(shape) < 3
+        self.size = known(shape[self.dim - 1])
+        self.add_weight("weight", "gamma", (self.size,), initializer="ones", present=scale)
+        self.add_weight("bias", "beta", (self.size,), initializer="zeros", present=center)
+        self.add_weight("running_mean", "moving_mean", (self.size,), initializer="zeros", trainable=False)
+        self.add_weight("running_var", "moving_variance", (self.size,), initializer="ones", trainable=False)
+
+    def freeze(self) -> None:
+        """Train nothing: the running statistics are used, and do not move."""
+        super().freeze()
+        self.fix_mode(False)
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        """The input's."""
+        expect_channels(shapes[0][self.dim - 1 :], self.size)
+        return shapes[0]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, *spatial), of the same shape."""
+        if self.dim != 1:
+            return self._normalize(x.transpose(1, self.dim)).transpose(1, self.dim)
+        return self._normalize(x)
+
+    def _normalize(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return self._batch_norm(x, self.running_var)
+        num_values = x.numel() // x.shape[1]
+        if num_values == 1:
+            return self._normalize_one(x)
+        if not self.biased:
+            return self._batch_norm(x, self.running_var)
+        variance = self.running_var.clone()
+        y = self._batch_norm(x, variance)
+        with torch.no_grad():
+            # variance = momentum * old + (1 - momentum) * unbiased, and biased = unbiased * (1 - 1 / num_values)
+            self.running_var.mul_(self.momentum / num_values).add_(variance, alpha=1 - 1 / num_values)
+        return y
+
+    def _batch_norm(self, x: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
+        rate = 1 - self.momentum
+        return F.batch_norm(x, self.running_mean, variance, self.weight, self.bias, self.training, rate, self.epsilon)
+
+    def _normalize_one(self, x: torch.Tensor) -> torch.Tensor:
+        """The result for one value a channel, which torch refuses: it is its own mean, and its variance is 0."""
+        with torch.no_grad():
+            self.running_mean.lerp_(x.flatten(), 1 - self.momentum)
+            self.running_var.mul_(self.momentum)
+        mean, variance = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
+        return F.batch_norm(torch.zeros_like(x), mean, variance, self.weight, self.bias)
+
+
+class LayerNormalization(Layer):
+    """Each sample less its mean and over its deviation along `axis`, one or several. Source: arXiv 1607.06450."""
+
+    weight: torch.Tensor | None
+    bias: torch.Tensor | None
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        axis: Axes = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        rms_scaling: Literal[False] = False,
+    ):
+        super().__init__()
+        self.epsilon = epsilon
+        self.dims = tuple(sorted(held_axis(a, shape) for a in ((axis,) if isinstance(axis, int) else axis)))
+        self.sizes = tuple(known(shape[dim - 1]) for dim in self.dims)
+        # Keras holds the factors in its own order of the axes, channels last; here they broadcast as the input does.
+        order = held_order(self.dims)
+        keras = tuple(self.sizes[order.index(i)] for i in range(len(order)))
+        held = tuple(shape[dim - 1] if dim in self.dims else 1 for dim in range(1, len(shape) + 1))
+        sizes = tuple(known(size) for size in held)
+        self.add_weight("weight", "gamma", keras, axes=order, held=sizes, initializer="ones", present=scale)
+        self.add_weight("bias", "beta", keras, axes=order, held=sizes, initializer="zeros", present=center)
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        """The input's."""
+        for dim, size in zip(self.dims, self.sizes, strict=True):
+            expect_channels(shapes[0][dim - 1 :], size)
+        return shapes[0]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, *spatial), of the same shape."""
+        if len(self.dims) == x.ndim - 1:
+            return F.layer_norm(x, x.shape[1:], self.weight, self.bias, self.epsilon)
+        variance, mean = torch.var_mean(x, self.dims, correction=0, keepdim=True)
+        y = (x - mean) * torch.rsqrt(variance + self.epsilon)
+        y = y if self.weight is None else y * self.weight
+        return y if self.bias is None else y + self.bias
+
+
+class GroupNormalization(Layer):
+    """Each sample less its mean and over its deviation in `groups` of channels. Source: arXiv 1803.08494."""
+
+    weight: torch.Tensor | None
+    bias: torch.Tensor | None
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        groups: Positive | Literal[-1] = 32,
+        axis: Axes = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+    ):
+        super().__init__()
+        self.epsilon = epsilon
+        self.dim = held_axis(_one(axis), shape)
+        self.size = known(shape[self.dim - 1])
+        self.groups = self.size if groups == -1 else groups
+        if self.size % self.groups:
+            raise ConfigError(Problem("groups", f"{self.groups} groups do not divide {self.size} channels"))
+        self.add_weight("weight", "gamma", (self.size,), initializer="ones", present=scale)
+        self.add_weight("bias", "beta", (self.size,), initializer="zeros", present=center)
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        """The input's."""
+        expect_channels(shapes[0][self.dim - 1 :], self.size)
+        return shapes[0]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, *spatial), of the same shape."""
+        x = x.transpose(1, self.dim)
+        y = F.group_norm(x, self.groups, self.weight, self.bias, self.epsilon)
+        return y.transpose(1, self.dim)
+
+
+class InstanceNormalization(Layer):
+    """Each channel of each sample less its mean and over its deviation. Source: arXiv 1607.08022.
+
+    Keras has no such layer: the keys are torch's, so `momentum` is the share of the new statistics.
+    """
+
+    weight: torch.Tensor | None
+    bias: torch.Tensor | None
+    running_mean: torch.Tensor | None
+    running_var: torch.Tensor | None
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        momentum: float = 0.1,
+        epsilon: float = 1e-5,
+        axis: Axes = -1,
+    ):
+        super().__init__()
+        if held_axis(_one(axis), shape) != 1 or len(shape) < 2:
+            raise ConfigError(Problem("axis", "expected the channels of an input with spatial axes"))
+        self.momentum, self.epsilon, self.track = momentum, epsilon, track_running_stats
+        self.size = known(shape[0])
+        self.add_weight("weight", "gamma", (self.size,), initializer="ones", present=affine)
+        self.add_weight("bias", "beta", (self.size,), initializer="zeros", present=affine)
+        add_statistic = functools.partial(self.add_weight, trainable=False, present=track_running_stats)
+        add_statistic("running_mean", "moving_mean", (self.size,), initializer="zeros")
+        add_statistic("running_var", "moving_variance", (self.size,), initializer="ones")
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        """The input's."""
+        expect_channels(shapes[0], self.size)
+        return shapes[0]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, *spatial), of the same shape."""
+        own = self.training or not self.track
+        statistics = self.running_mean, self.running_var
+        return F.instance_norm(x, *statistics, self.weight, self.bias, own, self.momentum, self.epsilon)
+
+
+class UnitNormalization(Layer):
+    """The input over its Euclidean norm along `axis`, one or several."""
+
+    def __init__(self, shape: Shape, *, axis: Axes = -1):
+        super().__init__()
+        self.dims = tuple(held_axis(a, shape) for a in ((axis,) if isinstance(axis, int) else axis))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, *spatial), of the same shape."""
+        return unit(x, self.dims)
+
+
+def unit(x: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
+    """`x` over its Euclidean norm along `dims`, which counts as 1e-6 at least."""
+    return x * torch.rsqrt(x.square().sum(dims, keepdim=True).clamp(min=1e-12))
+
+
+def _one(axis: Axes) -> int:
+    axes = (axis,) if isinstance(axis, int) else axis
+    if len(axes) != 1:
+        raise ConfigError(Problem("axis", f"expected one axis, got {list(axes)}"))
+    return axes[0]
+
+
+LAYERS = {
+    "BatchNormalization": BatchNormalization,
+    "BatchNormalizationV1": BatchNormalization,
+    "BatchNormalizationV2": BatchNormalization,
+    "LayerNormalization": LayerNormalization,
+    "GroupNormalization": GroupNormalization,
+    "InstanceNormalization": InstanceNormalization,
+    "UnitNormalization": UnitNormalization,
+}

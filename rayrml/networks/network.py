@@ -1,0 +1,358 @@
+"""One torch module that runs the nodes of a graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from rayrml.config.json_files import read_json
+from rayrml.config.line_numbers import located_in_network
+from rayrml.errors import ConfigError, Problem
+from rayrml.memory import available_memory, human_bytes
+from rayrml.networks import graph as graphs
+from rayrml.networks import layers as tables
+from rayrml.networks.graph import Graph
+from rayrml.networks.layers.activations import linear, relu
+from rayrml.networks.layers.convolution import Convolution
+from rayrml.networks.layers.layer import BYTES_OF_FLOAT, Layer, expect_countable, format_shape
+from rayrml.networks.layers.layout import Shape, held_shape, keras_shape, to_held, to_keras
+from rayrml.networks.layers.pooling import MaxPooling
+
+_OUTPUT = "its output for one sample,"
+
+
+class Row(NamedTuple):
+    """A line of the network's summary: one call of a layer; parameters are counted at the first call."""
+
+    name: str
+    class_name: str
+    output_shape: Shape
+    num_parameters: int
+
+
+class _Step(NamedTuple):
+    """One call: `module` on the tensors in the slots `inputs`; slots in `free` are not needed afterwards."""
+
+    module: str
+    inputs: tuple[int, ...]
+    output: int
+    free: tuple[int, ...]
+
+
+class Network(torch.nn.Module):
+    """A network built from Keras JSON; takes and gives channels-first tensors (N, C, *spatial).
+
+    One whose JSON is channels-first takes and gives Keras's tensors as they are; it also takes them with their last
+    axis moved to position 1, as all others are held, and then gives them so.
+
+    Args:
+        graph: the layers and their calls.
+        modules: the module of each layer but the inputs, by the layer's name.
+        shapes: the shape of each node's tensor, (C, *spatial).
+    """
+
+    def __init__(self, graph: Graph, modules: dict[str, Layer], shapes: Sequence[Shape]):
+        super().__init__()
+        self.name = graph.name
+        self.graph = graph
+        self._names = _module_names(modules)
+        self.channels_first = any(module.channels_first for module in modules.values())
+        self.shapes = tuple(map(keras_shape, shapes) if self.channels_first else shapes)
+        self.input_shapes = tuple(self.shapes[i] for i in graph.inputs)
+        self.output_shapes = tuple(self.shapes[i] for i in graph.outputs)
+        self._steps = _steps(graph, self._names)
+        self._penalized = [
+            (self._names[name], attribute, penalty)
+            for name, module in modules.items()
+            for attribute, penalty in module.penalties.items()
+        ]
+        # A layer may have the name of an attribute or of one of torch's own methods. Only this way in takes every name,
+        # and only when all attributes are there.
+        self._modules.update({self._names[name]: module for name, module in modules.items()})
+
+    @property
+    def num_parameters(self) -> int:
+        """The number of weights as Keras counts them: with the running statistics."""
+        return sum(weight.numel() for layer in self.layers().values() for weight in _weights(layer))
+
+    @property
+    def num_trainable_parameters(self) -> int:
+        """The number of weights that training changes."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    @property
+    def num_operations(self) -> int:
+        """The number of layer calls, inputs apart."""
+        return len(self._steps)
+
+    def layers(self) -> dict[str, Layer]:
+        """The layers with their names, in the JSON's order."""
+        modules: dict[str, Any] = self._modules
+        return {name: modules[module_name] for name, module_name in self._names.items()}
+
+    def forward(self, x: Any, *more: torch.Tensor) -> Any:
+        """The output (N, C, *spatial), or a tuple of outputs, for a tensor for each input, or for one list of them."""
+        tensors = (*x, *more) if isinstance(x, list | tuple) else (x, *more)
+        as_declared = self._check(tensors)
+        modules: dict[str, Any] = self._modules
+        values: list[Any] = [None] * len(self.graph.nodes)
+        for slot, tensor in zip(self.graph.inputs, tensors, strict=True):
+            values[slot] = to_held(tensor) if as_declared else tensor
+        for module, arguments, output, free in self._steps:
+            values[output] = modules[module](*[values[i] for i in arguments])
+            for i in free:
+                values[i] = None
+        outputs = [values[i] for i in self.graph.outputs]
+        if as_declared:
+            outputs = [to_keras(y) for y in outputs]
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def check_input(self, *shapes: Sequence[int | None]) -> str | None:
+        """What is wrong with inputs of `shapes` (C, *spatial), one for each input; None if they fit."""
+        if len(shapes) != len(self.input_shapes):
+            return f"the network takes {len(self.input_shapes)} inputs, got {len(shapes)}"
+        for expected, given in zip(self.input_shapes, shapes, strict=True):
+            if len(expected) != len(given) or any(e not in (None, g) for e, g in zip(expected, given, strict=True)):
+                wanted = format_shape(expected)
+                return f"the network takes inputs of shape {wanted}, channels first, got {format_shape(tuple(given))}"
+        return None
+
+    def outputs_of(self, *shapes: Sequence[int | None]) -> tuple[Shape, ...]:
+        """The shapes of the outputs for inputs of `shapes` (C, *spatial), which fit. Nothing is computed.
+
+        Raises:
+            ConfigError: a layer cannot take what the layers before it make of such inputs.
+        """
+        found = self.shapes_of(*shapes)
+        return tuple(found[i] for i in self.graph.outputs)
+
+    def shapes_of(self, *shapes: Sequence[int | None]) -> tuple[Shape, ...]:
+        """The shapes of all nodes' tensors for inputs of `shapes` (C, *spatial), which fit. Nothing is computed.
+
+        Raises:
+            ConfigError: a layer cannot take what the layers before it make of such inputs.
+        """
+        modules = self.layers()
+        given = dict(zip(self.graph.inputs, shapes, strict=True))
+        found: list[Shape] = []
+        for i, node in enumerate(self.graph.nodes):
+            if i in given:
+                found.append(held_shape(given[i]) if self.channels_first else tuple(given[i]))
+                continue
+            layer, inputs = self.graph.layers[node.layer], [found[j] for j in node.inputs]
+            try:
+                found.append(modules[layer.name].result_shape(*inputs))
+                expect_countable(found[-1], _OUTPUT)
+            except ConfigError as error:
+                raise ConfigError(*(_located(layer, p, inputs) for p in error.problems)) from None
+        return tuple(map(keras_shape, found) if self.channels_first else found)
+
+    def penalty(self) -> torch.Tensor | None:
+        """The sum of the regularizers of all weights that are trained, a scalar; None if there are none."""
+        modules: dict[str, Any] = self._modules
+        weights = [(getattr(modules[name], attribute), penalty) for name, attribute, penalty in self._penalized]
+        terms = [penalty(weight) for weight, penalty in weights if weight.requires_grad]
+        return torch.stack(terms).sum() if terms else None
+
+    def summary(self) -> Iterator[Row]:
+        """A row for each call of a layer, inputs included, in the order in which they run."""
+        counted: set[int] = set()
+        modules = self.layers()
+        for i, node in enumerate(self.graph.nodes):
+            layer = self.graph.layers[node.layer]
+            fresh = layer.name in modules and node.layer not in counted
+            number = sum(weight.numel() for weight in _weights(modules[layer.name])) if fresh else 0
+            counted.add(node.layer)
+            yield Row(layer.name, layer.class_name, self.shapes[i], number)
+
+    def _check(self, tensors: Sequence[torch.Tensor]) -> bool:
+        """Whether the tensors are Keras's own, of a channels-first network, and not as they are held.
+
+        Raises:
+            ValueError: they do not fit.
+        """
+        shapes = [tuple(x.shape[1:]) for x in tensors]
+        problem = self.check_input(*shapes)
+        if problem is None:
+            return self.channels_first
+        if self.channels_first and self.check_input(*map(keras_shape, shapes)) is None:
+            return False
+        raise ValueError(problem)
+
+
+def build_network(
+    layers: str | Path | dict[str, Any] | list[Any], input_shape: Sequence[int | None] | None = None
+) -> Network:
+    """The network that Keras JSON describes: parsed, or the path of a file.
+
+    Weights are initial, drawn from torch's global generator. `input_shape` is (C, *spatial), None for any size, for
+    networks that do not declare it.
+
+    Raises:
+        ConfigError: everything that is wrong with the JSON, each with its place.
+        DataError: the file cannot be read.
+    """
+    if not isinstance(layers, str | Path):
+        return build(graphs.read(layers), input_shape)
+    content = read_json(layers)
+    try:
+        return build(graphs.read(content), input_shape)
+    except ConfigError as error:
+        raise ConfigError(*located_in_network(error.problems, layers)) from None
+
+
+def build(graph: Graph, input_shape: Sequence[int | None] | None = None) -> Network:
+    """The network of a graph, with initial weights.
+
+    Raises:
+        ConfigError: unknown layers, keys that they do not take, inputs that do not fit, and weights that fit into no
+            memory.
+    """
+    choices = _choose(graph)
+    channels_first = any(choice.channels_first for choice in choices.values())
+    modules: dict[str, Layer] = {}
+    shapes: list[Shape] = []
+    for node in graph.nodes:
+        layer = graph.layers[node.layer]
+        if layer.class_name == graphs.INPUT:
+            shapes.append(_input_shape(layer, input_shape, channels_first))
+            continue
+        given = [shapes[i] for i in node.inputs]
+        try:
+            tables.expect_inputs(choices[layer.name], len(given))
+            if layer.name not in modules:
+                modules[layer.name] = tables.build(choices[layer.name], *given)
+            shapes.append(modules[layer.name].result_shape(*given))
+            expect_countable(shapes[-1], _OUTPUT)
+        except ConfigError as error:
+            raise ConfigError(*(_located(layer, p, given) for p in error.problems)) from None
+    _initialize(graph, modules, choices)
+    _fix_modes(graph, modules)
+    _defer_relu(graph, modules)
+    return Network(graph, modules, shapes)
+
+
+def _initialize(graph: Graph, modules: dict[str, Layer], choices: Mapping[str, tables.Choice]) -> None:
+    """Give all weights memory and values, if this process can have as much.
+
+    Raises:
+        ConfigError: it cannot, or the JSON asks for values that there are not.
+    """
+    places = {layer.name: layer for layer in graph.layers}
+    sizes = {name: BYTES_OF_FLOAT * sum(w.numel() for w in _weights(module)) for name, module in modules.items()}
+    largest = max(sizes, key=sizes.__getitem__, default="")
+    # While a layer is drawn, its weights are there twice: as Keras and as torch has them.
+    needed, free = sum(sizes.values()) + sizes.get(largest, 0), available_memory()
+    if needed > free:
+        has = f"{human_bytes(sizes[largest])} of the {human_bytes(needed)} that the network's initial weights need"
+        message = f"its weights take {has}, but {human_bytes(free)} are free. Expected smaller layers"
+        raise ConfigError(_located(places[largest], Problem("", message)))
+    for name, module in modules.items():
+        try:
+            tables.initialize(module, choices[name])
+        except ConfigError as error:
+            raise ConfigError(*(_located(places[name], p) for p in error.problems)) from None
+
+
+def _choose(graph: Graph) -> dict[str, tables.Choice]:
+    """The table's row for each layer but the inputs, all mistakes of the graph at once."""
+    problems: list[Problem] = []
+    choices: dict[str, tables.Choice] = {}
+    for layer in graph.layers:
+        if layer.class_name == graphs.INPUT:
+            continue
+        try:
+            choices[layer.name] = tables.choose(layer.class_name, layer.config, graph.keras_version)
+        except ConfigError as error:
+            problems += [_located(layer, problem) for problem in error.problems]
+    if problems:
+        raise ConfigError(*problems)
+    return choices
+
+
+def _located(layer: graphs.Layer, problem: Problem, shapes: Sequence[Shape] = ()) -> Problem:
+    """A layer's problem with the layer's place and name, and the shapes of its inputs where they are known."""
+    where = f"{layer.where}.config.{problem.where}" if problem.where else layer.where
+    on = f" on {' and '.join(map(format_shape, shapes))}" if shapes else ""
+    return Problem(where, f"{layer.class_name} '{layer.name}'{on}: {problem.message}")
+
+
+def _input_shape(layer: graphs.Layer, given: Sequence[int | None] | None, channels_first: bool) -> Shape:
+    """The shape, as held, of an input: what the layer declares, or else what is `given` as (C, *spatial).
+
+    Raises:
+        ConfigError: neither says.
+    """
+    if layer.declared_shape is not None:
+        return held_shape(tuple(layer.declared_shape[1:]))
+    if given is not None and (not given or any(size is not None and size < 1 for size in given)):
+        message = f"expected an input of shape (C, *spatial), without 0, got {format_shape(tuple(given))}"
+        raise ConfigError(_located(layer, Problem("", message)))
+    if given is not None:
+        return held_shape(tuple(given)) if channels_first else tuple(given)
+    message = "its shape is declared nowhere. Expected 'batch_input_shape' [null, height, width, channels]"
+    raise ConfigError(_located(layer, Problem("", message)))
+
+
+def _fix_modes(graph: Graph, modules: dict[str, Layer]) -> None:
+    """Freeze what the JSON freezes, and keep layers in the mode in which their calls ask for them."""
+    for number, layer in enumerate(graph.layers):
+        if layer.name not in modules:
+            continue
+        if not layer.trainable:
+            modules[layer.name].freeze()
+        modes = {node.training for node in graph.nodes if node.layer == number}
+        if len(modes) > 1:
+            message = "is called both in training and in inference mode. Expected one mode for all of its calls"
+            raise ConfigError(_located(layer, Problem("", message)))
+        if None not in modes:
+            modules[layer.name].fix_mode(modes == {True})
+
+
+def _defer_relu(graph: Graph, modules: dict[str, Layer]) -> None:
+    """Leave the ReLU of a convolution to the max pooling behind it, where nothing else takes its output."""
+    calls = Counter(node.layer for node in graph.nodes)
+    uses = Counter(i for node in graph.nodes for i in node.inputs) + Counter(graph.outputs)
+    for node in graph.nodes:
+        pool = modules.get(graph.layers[node.layer].name)
+        if not isinstance(pool, MaxPooling) or uses[node.inputs[0]] > 1 or calls[node.layer] > 1:
+            continue
+        source = graph.nodes[node.inputs[0]].layer
+        layer = modules.get(graph.layers[source].name)
+        if isinstance(layer, Convolution) and calls[source] == 1 and layer.activation is relu:
+            layer.activation, pool.activation = linear, relu
+
+
+def _steps(graph: Graph, names: Mapping[str, str]) -> tuple[_Step, ...]:
+    """The calls with the slots to forget after each, so that no tensor outlives its last use."""
+    last = {i: n for n, node in enumerate(graph.nodes) for i in node.inputs}
+    dead: dict[int, list[int]] = {}
+    for slot, n in last.items():
+        if slot not in graph.outputs:
+            dead.setdefault(n, []).append(slot)
+    return tuple(
+        _Step(names[graph.layers[node.layer].name], node.inputs, n, tuple(dead.get(n, ())))
+        for n, node in enumerate(graph.nodes)
+        if graph.layers[node.layer].class_name != graphs.INPUT
+    )
+
+
+def _module_names(layers: Iterable[str]) -> dict[str, str]:
+    """Each layer's name as torch can take it: without the dots that separate names, and none that torch itself sets."""
+    names: dict[str, str] = {}
+    taken = set(vars(torch.nn.Module()))
+    for layer in layers:
+        name = layer.replace(".", "_")
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        names[layer] = name
+    return names
+
+
+def _weights(layer: Layer) -> list[torch.Tensor]:
+    return [getattr(layer, weight.attribute) for weight in layer.weights]

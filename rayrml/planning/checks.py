@@ -1,0 +1,183 @@
+"""What `rayrml check` finds beyond the plan: how classes are spread, how large images are, what memory is needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from rayrml import storage
+from rayrml.config.tables import Choice
+from rayrml.data.decoding import RESIZE_HINT
+from rayrml.data.image_ops import ImageOperations
+from rayrml.data.pipeline import Side
+from rayrml.data.readers.images import image_size
+from rayrml.errors import MOST_NAMED, DataError
+from rayrml.formatting import table
+from rayrml.memory import available_memory, human_bytes
+from rayrml.networks.layers.layer import BYTES_OF_FLOAT
+from rayrml.optimizers import needs_closure
+from rayrml.planning import memory_estimate
+from rayrml.planning.plan import Plan
+from rayrml.workers import Workers
+
+_MOST_FILES = 100
+# Of the memory that tensors take, with what the C library leaves free between them: measured, 1.5 to 2.3.
+_GAPS = 1.8
+_BF16_SHARE = 0.75  # of what float32 takes: some layers go on computing with that
+_AND_GRADIENTS = 2  # of the outputs, where it cannot be found out
+_BALANCED = 20  # times the smallest class's samples: with more, a network hardly learns that class
+
+
+def classes(plan: Plan) -> Iterator[str]:
+    """Lines with the samples of each class in training and test, and warnings of what is out of balance."""
+    counts: dict[str, list[int]] = {}
+    for source in (plan.training, plan.test):
+        if source is not None and (labels := source.samples.labels) is not None:
+            counts[source.name] = np.bincount(labels, minlength=len(plan.classes)).tolist()
+    if not counts:
+        return
+    yield from table(
+        zip(plan.classes, *counts.values(), strict=True), ("Class", *(f"Samples ({name})" for name in counts))
+    )
+    for name, numbers in counts.items():
+        if missing := [label for label, number in zip(plan.classes, numbers, strict=True) if not number]:
+            more = ", ..." if len(missing) > MOST_NAMED else ""
+            yield f"Warning: no {name} samples of: {', '.join(missing[:MOST_NAMED])}{more}"
+    name, numbers = next(iter(counts.items()))
+    least, most = (find((n, i) for i, n in enumerate(numbers) if n) for find in (min, max))
+    if most[0] > _BALANCED * least[0]:
+        larger, smaller = plan.classes[most[1]], plan.classes[least[1]]
+        yield f"Warning: class '{larger}' has {most[0] / least[0]:.0f} times the {name} samples of class '{smaller}'"
+
+
+def image_sizes(plan: Plan) -> Iterator[str]:
+    """Lines with the sizes of some image files, evenly spread over all, and what becomes of them; none for stores."""
+    transforms = plan.datasets.transforms
+    rows: list[tuple[str, ...]] = []
+    warnings: list[str] = []
+    for source in (plan.training, plan.test):
+        for kind, side in source.sides.items() if source is not None else ():
+            name = f"{source.name} {kind}s" if source is not None else kind
+            sizes = _sizes(side)
+            if len(sizes):
+                changed = sizes.min(0).tolist() != sizes.max(0).tolist() or tuple(sizes[0]) != side.shape[1:]
+                rows.append((name, *_extremes(sizes), str(len(sizes)), times(side.shape[1:]) if changed else "no"))
+                if not _fits(side, sizes, transforms.input if kind == "input" else transforms.target):
+                    warnings.append(f"Warning: {name} have different sizes. {RESIZE_HINT}")
+    if rows:
+        yield from table(rows, ("Images (height x width)", "Smallest", "Largest", "Looked at", "Resized to"))
+        yield from warnings
+
+
+def _sizes(side: Side) -> np.ndarray:
+    """(n, 2): heights and widths of image files of this machine that can be read."""
+    samples = side.samples
+    if side.decoding.reader.name != "images" or storage.is_uri(samples.root):
+        return np.empty((0, 2), int)
+    found: list[tuple[int, int]] = []
+    for index in samples.spread(_MOST_FILES):
+        try:
+            found.append(image_size(samples.path(index)))
+        except DataError:
+            continue  # what cannot be read is told when it is needed
+    return np.array(found, int).reshape(-1, 2)
+
+
+def _fits(side: Side, sizes: np.ndarray, operations: ImageOperations) -> bool:
+    """Whether images of all these sizes become samples of the same shape."""
+    return all(operations.shape((side.shape[0], *size)) == side.shape for size in np.unique(sizes, axis=0).tolist())
+
+
+def _extremes(sizes: np.ndarray) -> tuple[str, str]:
+    return times(sizes.min(0).tolist()), times(sizes.max(0).tolist())
+
+
+def times(size: Sequence[int]) -> str:
+    """Sizes as people write them: `28 x 28`."""
+    return " x ".join(map(str, size))
+
+
+def memory(plan: Plan, num_workers: int) -> list[str]:
+    """Lines with the memory that one of the workers will need beside what Python, PyTorch and Ray take, an estimate.
+
+    What this machine has free is there to be compared with it; workers may be on others.
+    """
+    parts = {name: size for name, size in memory_parts(plan, num_workers).items() if size}
+    rows = [*parts.items(), ("Together", sum(parts.values())), ("Free on this machine", available_memory())]
+    return table([(name, human_bytes(size)) for name, size in rows], ("Memory of a worker, about", "Size"))
+
+
+def memory_parts(plan: Plan, num_workers: int) -> dict[str, int]:
+    """Bytes that a worker will need, by what it needs them for."""
+    network, worker = plan.network, Workers(0, num_workers)
+    trained = BYTES_OF_FLOAT * network.num_trainable_parameters if plan.training else 0
+    state = state_per_weight(plan.optimizer) if plan.optimizer and plan.training else 0
+    sources = [source for source in (plan.training, plan.test) if source is not None]
+    kept = sources if plan.config.neural_network.data.preload and not plan.is_inference else []
+    return {
+        "Weights": BYTES_OF_FLOAT * network.num_parameters,
+        "Gradients": trained,
+        "Optimizer's state": trained * state,
+        "Preloaded samples": sum(source.bytes_per_sample * worker.share(len(source.samples)) for source in kept),
+        "A batch in the network": _batch(plan, worker),
+    }
+
+
+def state_per_weight(optimizer: Choice) -> int:
+    """How many numbers an optimizer keeps for each weight, as it shows with a few of them."""
+    weights = torch.nn.Parameter(torch.ones(8, 8))
+    built = optimizer.build([weights])
+    if needs_closure(built):
+        return 2 * built.param_groups[0]["history_size"]  # of steps and of changes of the gradient
+    weights.grad = torch.ones_like(weights)
+    built.step()
+    tensors = [value for value in built.state[weights].values() if isinstance(value, torch.Tensor)]
+    return sum(tensor.numel() for tensor in tensors) // weights.numel()
+
+
+def _batch(plan: Plan, worker: Workers) -> int:
+    """Bytes that a batch takes where it takes most: in training with what backward needs, else layer by layer."""
+    data = plan.config.neural_network.data
+    sizes = [
+        size(plan, min(worker.share(batch_size), len(source.samples)))
+        for source, batch_size, size in (
+            (plan.training, data.batch_size, _training_batch),
+            (plan.test, data.test_batch_size, _test_batch),
+        )
+        if source is not None
+    ]
+    shorter = _BF16_SHARE if plan.config.neural_network.precision == "bf16" else 1
+    return round(_GAPS * shorter * max(sizes, default=0))
+
+
+def _training_batch(plan: Plan, batch_size: int) -> int:
+    source, target = plan.training, plan.datasets.target_shape
+    if source is None or plan.loss is None:
+        return 0
+    loss = plan.loss.build()
+    if loss.targets == "labels" and target and target[0] == 1:
+        target = target[1:]  # numbers of classes
+    inputs = plan.datasets.shape
+    shapes = {"inputs": inputs, "targets": inputs if target is None else target}
+    try:
+        return memory_estimate.of_training(plan.network, loss, batch_size, **shapes, pixels=source.input.pixels)
+    except Exception:  # some layers and losses look at the numbers
+        return _AND_GRADIENTS * BYTES_OF_FLOAT * batch_size * sum(_sizes_of_outputs(plan))
+
+
+def _test_batch(plan: Plan, batch_size: int) -> int:
+    pixels = plan.test is not None and plan.test.input.pixels
+    try:
+        return memory_estimate.of_evaluation(plan.network, batch_size, inputs=plan.datasets.shape, pixels=pixels)
+    except Exception:
+        sizes, nodes = _sizes_of_outputs(plan), plan.network.graph.nodes
+        largest = max(size + sum(sizes[i] for i in node.inputs) for size, node in zip(sizes, nodes, strict=True))
+        return BYTES_OF_FLOAT * batch_size * largest
+
+
+def _sizes_of_outputs(plan: Plan) -> list[int]:
+    """How many numbers each layer gives for a sample."""
+    return [math.prod(size or 1 for size in shape) for shape in plan.network.shapes_of(plan.datasets.shape)]

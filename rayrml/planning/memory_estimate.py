@@ -1,0 +1,122 @@
+"""How much memory a batch takes on its way through a network and back, found out without computing anything."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from rayrml.losses import Loss
+from rayrml.tensors import to_input
+
+_META = torch.device("meta")  # tensors with a shape and no numbers
+
+
+def of_training(
+    network: nn.Module, loss: Loss, batch_size: int, *, inputs: Sequence[int], targets: Sequence[int], pixels: bool
+) -> int:
+    """The most bytes that a training step has at once, beside weights, all their gradients and optimizer state.
+
+    Args:
+        network: as it is trained, on any device; stays as it is.
+        loss: of the network's output.
+        batch_size: samples of the batch.
+        inputs: shape (C, *spatial) of a sample.
+        targets: shape of its target, () for a label.
+        pixels: samples are bytes until they are numbers.
+
+    Raises:
+        Exception: a layer or the loss does something that needs numbers.
+    """
+    without = _without_numbers(network).train()
+    for parameter in without.parameters():
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(_forget)  # all gradients together are counted elsewhere
+
+    def step() -> None:
+        target = torch.empty(batch_size, *targets, device=_META)
+        target = target.long() if loss.targets == "labels" else target
+        loss(without(to_input(_batch(batch_size, inputs, pixels=pixels))).float(), target).backward()
+
+    return _peak(without, step)
+
+
+def of_evaluation(network: nn.Module, batch_size: int, *, inputs: Sequence[int], pixels: bool) -> int:
+    """The most bytes that a network has at once, beside weights, while it computes its output for a batch.
+
+    Arguments and errors are those of `of_training`.
+    """
+    without = _without_numbers(network).eval()
+
+    def step() -> None:
+        with torch.no_grad():
+            without(to_input(_batch(batch_size, inputs, pixels=pixels)))
+
+    return _peak(without, step)
+
+
+def _batch(size: int, shape: Sequence[int], *, pixels: bool) -> torch.Tensor:
+    return torch.empty(size, *shape, device=_META, dtype=torch.uint8 if pixels else torch.float32)
+
+
+def _forget(parameter: torch.Tensor) -> None:
+    parameter.grad = None
+
+
+def _without_numbers(network: nn.Module) -> nn.Module:
+    """A copy of the network whose weights have shapes alone, and take no memory."""
+    known: dict[int, Any] = {}
+    for tensor in itertools.chain(network.parameters(), network.buffers()):
+        shape = torch.empty_like(tensor, device=_META)
+        known[id(tensor)] = nn.Parameter(shape, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else shape
+    return copy.deepcopy(network, known)
+
+
+def _peak(network: nn.Module, step: Callable[[], None]) -> int:
+    """The most bytes of tensors that there are at once during a step, without those that were there before."""
+    before = [tensor.untyped_storage() for tensor in itertools.chain(network.parameters(), network.buffers())]
+    with _Living(before) as living:
+        step()
+    return living.peak
+
+
+class _Living(TorchDispatchMode):
+    """Follows which memory tensors hold, from the operation that makes it until nobody needs it any more.
+
+    Attributes:
+        peak: the most bytes at once.
+    """
+
+    def __init__(self, known: Sequence[torch.UntypedStorage]):
+        super().__init__()
+        self.peak = 0
+        self._sizes = {storage._cdata: 0 for storage in known}
+        self._now = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for value in tree_leaves(made):
+            if isinstance(value, torch.Tensor):
+                self._meet(value.untyped_storage())
+        return made
+
+    def _meet(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key in self._sizes:
+            return
+        self._sizes[key] = storage.nbytes()
+        self._now += self._sizes[key]
+        self.peak = max(self.peak, self._now)
+        weakref.finalize(storage, self._part, key)
+
+    def _part(self, key: int) -> None:
+        self._now -= self._sizes.pop(key)

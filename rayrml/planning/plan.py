@@ -1,0 +1,327 @@
+"""From a configuration to a plan: all that a run needs is read and checked, and all mistakes are found at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rayrml import extras, storage
+from rayrml.config.json_files import read_json
+from rayrml.config.line_numbers import located, located_in_network
+from rayrml.config.mistakes import Findings
+from rayrml.config.sections import Config, override, parse
+from rayrml.config.tables import Choice, choose
+from rayrml.data.pipeline import Source
+from rayrml.errors import ConfigError, DataError
+from rayrml.losses import LOSSES, Loss, pde
+from rayrml.lr_schedulers import ScheduleChoice, choose_schedule
+from rayrml.networks import graph
+from rayrml.networks.network import Network, build
+from rayrml.optimizers import OPTIMIZERS
+from rayrml.planning.datasets import DATA, Datasets, DatasetsPreparation, Expectations
+from rayrml.reporting import trackers
+from rayrml.saving import checkpoints
+from rayrml.saving.checkpoints import LoadReport
+from rayrml.saving.keras_weights import load_weights
+
+_EQUATIONS = {name.casefold() for name in pde.LOSSES}
+KERAS_FILES = {".h5", ".hdf5", ".keras"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A configuration that was found to be right, with everything that it names.
+
+    Attributes:
+        config: the configuration.
+        name: the run's name.
+        layers: the network's Keras JSON.
+        network: with initial or loaded weights, on the CPU.
+        loss: row of the losses, None for inference.
+        optimizer: row of the optimizers, None without training.
+        schedule: rows of the learning rate schedulers, None for a constant rate.
+        datasets: the samples.
+        loaded: what was loaded into the network, None if nothing was asked for.
+    """
+
+    config: Config
+    name: str
+    layers: Any
+    network: Network
+    loss: Choice | None
+    optimizer: Choice | None
+    schedule: ScheduleChoice | None
+    datasets: Datasets
+    loaded: LoadReport | None
+
+    @property
+    def training(self) -> Source | None:
+        """Training samples, None without training."""
+        return self.datasets.training
+
+    @property
+    def test(self) -> Source | None:
+        """Test samples, None without evaluation and inference."""
+        return self.datasets.test
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the network's outputs, () if unknown."""
+        return self.datasets.classes
+
+    @property
+    def is_inference(self) -> bool:
+        """Whether there is nothing to train, and no target to compare predictions with."""
+        return self.training is None and not self.datasets.test_targets
+
+
+def prepare(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -> Plan:
+    """Everything that a run needs, checked as a whole before any of it is used.
+
+    Raises:
+        ConfigError, DataError: every mistake that can be found, with its line if the configuration is a file.
+    """
+    raw = read_json(config) if isinstance(config, str | Path) else config
+    stem = Path(config).stem if isinstance(config, str | Path) else "run"
+    try:
+        return _prepared(raw, overrides, stem)
+    except (ConfigError, DataError) as error:
+        if not isinstance(config, str | Path):
+            raise
+        raise type(error)(*located(error.problems, config, overrides)) from None
+
+
+def _prepared(raw: Mapping[str, Any], overrides: Mapping[str, Any], stem: str) -> Plan:
+    parsed, mistakes = parse(override(raw, overrides))
+    if parsed is None:
+        raise ConfigError(*mistakes)
+    findings = Findings(mistakes)
+    plan = _Preparation(parsed, findings).plan(parsed.ray.run_name or f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+    layers = parsed.neural_network.layers
+    if isinstance(layers, str):
+        findings.mistakes = located_in_network(findings.mistakes, layers)
+    findings.raise_if_any()
+    if plan is None:
+        raise RuntimeError("nothing was prepared, and nothing was found wrong")
+    return plan
+
+
+class _Preparation:
+    """Looks at each part of a configuration, goes on after a mistake, and puts the plan together."""
+
+    def __init__(self, config: Config, findings: Findings):
+        self.config = config
+        self.nn = config.neural_network
+        self.data = config.neural_network.data
+        self.findings = findings
+
+    def plan(self, name: str) -> Plan | None:
+        self._consistency()
+        loss = self._row(LOSSES, self.nn.loss, "loss", "function")
+        optimizer, schedule = self._optimizer()
+        if optimizer and optimizer.name == "Hessian" and self.nn.gradient_clip is not None:
+            message = "cannot be used with the Hessian optimizer, whose search needs the loss's own gradient"
+            self.findings.add("neural_network.gradient_clip", message)
+        checkpoint = self._checkpoint()
+        built: Loss | None = None if loss is None else loss.build()
+        layers = self._layers()
+        read = self._graph(layers)
+        network = self._network(read, None) if read is not None and read.declares_inputs else None
+        expectations = Expectations(
+            loss=built is not None,
+            shares=built is not None and (built.targets == "arrays" or built.accepts_shares),
+            input_rank=network and len(network.input_shapes[0]),
+            output_rank=network and len(network.output_shapes[0]),
+        )
+        preparation = DatasetsPreparation(self.data, self.findings, expectations)
+        datasets = preparation.datasets(checkpoint.classes if checkpoint else ())
+        if read is not None and not read.declares_inputs and datasets is not None:
+            network = self._network(read, datasets.shape)
+        if network is None:
+            return None
+        if datasets is not None:
+            self._input(network, datasets.shape)
+        loaded = self._load(network, checkpoint)
+        if datasets is None:
+            return None
+        self._outputs(network, datasets, loss)
+        self._metric(loss)
+        self._stopping(datasets, loss)
+        return Plan(
+            config=self.config,
+            name=name,
+            layers=layers,
+            network=network,
+            loss=loss,
+            optimizer=optimizer if datasets.training else None,
+            schedule=schedule,
+            datasets=datasets,
+            loaded=loaded,
+        )
+
+    def _consistency(self) -> None:
+        """Sections that need one another."""
+        data, nn = self.data, self.nn
+        compares = data.targets == "labels" or data.test_target_path
+        if (data.trains or (data.tests and compares)) and nn.loss is None:
+            self.findings.add("neural_network", "the section 'loss' is missing")
+        if data.trains and nn.optimizer is None:
+            self.findings.add("neural_network", "the section 'optimizer' is missing")
+        self._event_files()
+        self._trackers()
+        if nn.app == "pde" and nn.loss is not None and str(nn.loss.get("function")).casefold() not in _EQUATIONS:
+            equations = ", ".join(pde.LOSSES)
+            self.findings.add("neural_network.app", f"'pde' learns from an equation. Expected a loss of {equations}")
+
+    def _event_files(self) -> None:
+        """Event files need a package that not everybody has, and a folder that it can write to."""
+        section, where = self.nn.checkpoints, "neural_network.checkpoints.tensorboard"
+        if not section.tensorboard:
+            return
+        if lacking := extras.missing("tensorboard"):
+            self.findings.add(where, lacking)
+        if section.save is None or storage.is_uri(section.save):
+            self.findings.add(where, "event files are written into checkpoints.save. Expected a folder of this machine")
+
+    def _trackers(self) -> None:
+        """Servers for figures need packages that not everybody has, and a folder that remembers the run's name."""
+        section = self.nn.checkpoints
+        for name in trackers.PACKAGES:
+            where = f"neural_network.checkpoints.{name}"
+            if not getattr(section, name):
+                continue
+            if lacking := extras.missing(name):
+                self.findings.add(where, lacking)
+            if section.save is None:
+                self.findings.add(where, "a run's name there is kept in checkpoints.save. Expected a folder")
+
+    def _optimizer(self) -> tuple[Choice | None, ScheduleChoice | None]:
+        if self.nn.optimizer is None:
+            return None, None
+        section = dict(self.nn.optimizer)
+        scheduler, schedule = section.pop("lr_scheduler", None), None
+        with self.findings.gathering():
+            if scheduler is not None:
+                schedule = choose_schedule(scheduler, "neural_network.optimizer.lr_scheduler")
+        return self._row(OPTIMIZERS, section, "optimizer", "type"), schedule
+
+    def _row(self, rows: Any, section: dict[str, Any] | None, name: str, key: str) -> Choice | None:
+        with self.findings.gathering():
+            return None if section is None else choose(rows, section, f"neural_network.{name}", key)
+        return None
+
+    def _checkpoint(self) -> checkpoints.Checkpoint | None:
+        path = self.nn.checkpoints.load
+        if path is None or storage.suffix(path) in KERAS_FILES:
+            return None
+        with self.findings.gathering():
+            return checkpoints.load(path, "neural_network.checkpoints.load")
+        return None
+
+    def _load(self, network: Network, checkpoint: checkpoints.Checkpoint | None) -> LoadReport | None:
+        path, where = self.nn.checkpoints.load, "neural_network.checkpoints.load"
+        with self.findings.gathering():
+            if checkpoint is not None and path is not None:
+                return checkpoints.load_into(network, checkpoint.network, path, where)
+            if path is not None and storage.suffix(path) in KERAS_FILES:
+                return load_weights(network, path, where)
+        return None
+
+    def _layers(self) -> Any:
+        with self.findings.gathering():
+            layers = self.nn.layers
+            return read_json(layers, "neural_network.layers") if isinstance(layers, str) else layers
+        return None
+
+    def _graph(self, layers: Any) -> graph.Graph | None:
+        """The network's graph; with a file of its own, its mistakes are at `layers`, which is what the file holds."""
+        place = "layers" if isinstance(self.nn.layers, str) else "neural_network.layers"
+        with self.findings.gathering():
+            return None if layers is None else graph.read(layers, place)
+        return None
+
+    def _network(self, read: graph.Graph, shape: tuple[int, ...] | None) -> Network | None:
+        """The network with initial weights; `shape` is that of the samples for one that does not declare its input."""
+        with self.findings.gathering():
+            torch.manual_seed(self.nn.seed)
+            network = build(read, shape)
+            if self.data.trains and network.num_trainable_parameters == 0:
+                self.findings.add("neural_network.layers", "there is nothing to train: no layer has trainable weights")
+            return network
+        return None
+
+    def _input(self, network: Network, shape: tuple[int, ...]) -> None:
+        """Samples of that shape must fit into the network."""
+        misfit = network.check_input(shape)
+        if misfit is not None:
+            self.findings.add(DATA, misfit + self._gray_hint(network, shape))
+
+    def _gray_hint(self, network: Network, shape: tuple[int, ...]) -> str:
+        expected = network.input_shapes[0][0]
+        if (expected, shape[0]) == (1, 3):
+            return '. "grayscale": true reads images with one channel'
+        return ""
+
+    def _metric(self, choice: Choice | None) -> None:
+        """A metric that is asked for counts classes, which the loss must know of."""
+        if self.nn.metric is not None and choice is not None and choice.build().metric is None:
+            message = f"'{self.nn.metric}' compares classes, and {choice.name} is a loss of values"
+            self.findings.add("neural_network.metric", message)
+
+    def _stopping(self, datasets: Datasets, choice: Choice | None) -> None:
+        """The figure that decides on early stopping must be one that there is."""
+        stopping = self.nn.early_stopping
+        if stopping is None or choice is None:
+            return
+        tested = ["test_loss", self.nn.metric or choice.build().metric] if datasets.test_targets else []
+        figures = ["train_loss", *filter(None, tested)]
+        if stopping.metric not in figures:
+            message = f"there is no figure '{stopping.metric}' in this run. Expected one of {', '.join(figures)}"
+            self.findings.add("neural_network.early_stopping.metric", message)
+
+    def _outputs(self, network: Network, datasets: Datasets, choice: Choice | None) -> None:
+        """Targets must fit the network's output, and class indices be indices of it."""
+        if choice is None:
+            return
+        output, target = self._output_shape(network, datasets.shape), datasets.target_shape
+        if output is None:
+            return
+        loss: Loss = choice.build()
+        sources = (datasets.training, datasets.test)
+        if target is None or not (datasets.training or datasets.test_targets):
+            misfit = loss.misfit(output)
+        elif loss.targets == "labels" and target and all(s is None or s.target is None for s in sources):
+            misfit = None
+            self.findings.add(DATA, f"{choice.name} needs classes as targets. Expected target_path, or the type labels")
+        elif self._wrong_number_of_classes(network, datasets, loss, output[0]):
+            return
+        else:
+            # Class indices have no axis for channels.
+            indices = loss.targets == "labels" and target[:1] == (1,)
+            misfit = loss.misfit(output, target[1:] if indices else target)
+        if misfit is not None:
+            self.findings.add("neural_network.loss", misfit)
+
+    def _output_shape(self, network: Network, shape: tuple[int, ...]) -> tuple[int | None, ...] | None:
+        """The output's shape for inputs of this shape; None if there is none."""
+        if network.check_input(shape) is not None:
+            return network.output_shapes[0]
+        with self.findings.gathering():
+            return network.outputs_of(shape)[0]
+        return None
+
+    def _wrong_number_of_classes(self, network: Network, datasets: Datasets, loss: Loss, channels: int | None) -> bool:
+        """Note it if the network does not tell as many classes apart as there are."""
+        classes = datasets.classes
+        if not classes or channels is None or loss.classes_of(channels) == len(classes):
+            return False
+        last = network.graph.layers[network.graph.nodes[-1].layer]
+        shown = f"{', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}"
+        message = f"the network's last layer '{last.name}' gives {channels} values a sample, "
+        self.findings.add(last.where, f"{message}but there are {len(classes)} classes: {shown}")
+        return True

@@ -1,0 +1,135 @@
+"""The sections with which a run begins, and the tables of `rayrml check`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rayrml.cluster.connection import Allocation
+from rayrml.data.discovery import Samples
+from rayrml.data.pipeline import Source
+from rayrml.formatting import displayed, table
+from rayrml.memory import human_bytes
+from rayrml.planning import checks
+from rayrml.planning.plan import Plan
+from rayrml.reporting.run_log import RunLog
+from rayrml.workers import Workers, global_batch_sizes
+
+
+def devices(log: RunLog, allocation: Allocation) -> None:
+    """Print what the run takes of the cluster."""
+    log.section(
+        "Device(s)",
+        {
+            "Workers": workers(allocation),
+            "Machines": allocation.num_nodes,
+            "GPUs per worker": 1 if allocation.use_gpu else 0,
+        },
+    )
+
+
+def workers(allocation: Allocation) -> str:
+    """The number and kind of the workers, in words."""
+    number = allocation.num_workers
+    kind = "GPU" if allocation.use_gpu else "CPU"
+    if allocation.in_driver:
+        return f"1 {kind} worker, in this process"
+    if isinstance(number, tuple):
+        return f"{number[0]} to {number[1]} {kind} workers"
+    return f"{number} {kind} worker{'s' if number > 1 else ''}"
+
+
+def plan(log: RunLog, plan: Plan, num_workers: int) -> None:
+    """Print network, optimizer, loss and data of a plan that as many workers share."""
+    network, config = plan.network, plan.config.neural_network
+    log.section(
+        "Neural Network",
+        {
+            "Model": network.name,
+            "Total parameters": f"{network.num_parameters:,}",
+            "Trainable parameters": f"{network.num_trainable_parameters:,}",
+            "Number of operations": network.num_operations,
+            "Loaded from": config.checkpoints.load and displayed(config.checkpoints.load),
+        },
+    )
+    for line in plan.loaded.lines() if plan.loaded else ():
+        log.line(line)
+    if plan.optimizer:
+        schedule = plan.schedule
+        rows = [f"{part.pop('type')} {part}" for part in schedule.settings] if schedule else []
+        schedulers = {"lr_scheduler": ", then ".join(rows)} if rows else {}
+        log.section("Optimizer", {"Type": plan.optimizer.name, **plan.optimizer.settings, **schedulers})
+    if plan.loss:
+        log.section("Loss", {"Function": plan.loss.name, **plan.loss.settings})
+    if plan.training:
+        _data(log, plan, plan.training, num_workers)
+    if plan.test:
+        _data(log, plan, plan.test, num_workers)
+
+
+def check(log: RunLog, checked: Plan) -> None:
+    """Print a plan with a line for each layer and each class, the sizes of images, and the memory that is needed."""
+    asked = checked.config.ray.num_workers
+    most, least = (asked[1], asked[0]) if isinstance(asked, tuple) else (asked or 1, asked or 1)
+    plan(log, checked, most)
+    log.line("")
+    rows = [(r.name, r.class_name, r.output_shape, f"{r.num_parameters:,}") for r in checked.network.summary()]
+    for line in table(rows, ("Layer", "Class", "Output shape", "Parameters")):
+        log.line(line)
+    for part in (checks.classes(checked), checks.image_sizes(checked), checks.memory(checked, least)):
+        for number, line in enumerate(part):
+            if number == 0:
+                log.line("")
+            log.line(line)
+    log.line("")
+    log.line("The configuration is right.")
+
+
+def _data(log: RunLog, plan: Plan, source: Source, num_workers: int) -> None:
+    data, samples = plan.config.neural_network.data, source.samples
+    testing = source is plan.test
+    batch_size = data.test_batch_size if testing else data.batch_size
+    first = Workers(0, num_workers)
+    ignored = ", ".join(f"{count} {ending}" for ending, count in samples.ignored.items())
+    log.section(
+        f"Dataset ({'inference' if plan.is_inference else source.name})",
+        {
+            "Type": data.inputs,
+            "Location": displayed(_location(samples)) if samples.root else None,
+            **{
+                f"Slicer '{part.name}'": f"{len(part.grid)} slices of {checks.times(part.grid.shape)}"
+                for part in samples.slices
+            },
+            "Number of samples": len(samples),
+            "Samples per worker": first.share(len(samples)),
+            "Sample shape": tuple(source.shape),
+            "Sample type": None if source.input.pixels else source.input.dtype.name,
+            "Number of classes": len(samples.classes) or None,
+            "Ignored files": ignored or None,
+            "Batch size": batch_size,
+            "Batch size per worker": first.share(batch_size),
+            "Batches per epoch": len(global_batch_sizes(len(samples), batch_size)),
+            "Preloaded": f"yes, {_memory(source, num_workers)}" if data.preload and not plan.is_inference else "no",
+            "Transforms": _names(data.transforms or data.input_transforms) or "none",
+            "Target transforms": _names(data.target_transforms) or None,
+            "Output": displayed(data.test_output_path) if testing and data.test_output_path else None,
+            "Assembled output": displayed(data.hdf5_outfile) if testing and data.hdf5_outfile else None,
+        },
+    )
+
+
+def _names(transforms: list[Any]) -> str:
+    """The names in a list of transforms, in their order."""
+    return ", ".join(str(name) for entry in transforms for name in entry)
+
+
+def _memory(source: Source, num_workers: int) -> str:
+    """What preloaded samples take."""
+    size = source.bytes_per_sample * len(source.samples)
+    each = f" ({human_bytes(size // num_workers)} in each worker)" if num_workers > 1 else ""
+    return human_bytes(size) + each
+
+
+def _location(samples: Samples) -> str:
+    """The one file that holds all samples, or the folder of their files."""
+    paths = {samples.path(0), samples.path(len(samples) - 1)}
+    return paths.pop() if samples.places is not None and len(paths) == 1 else samples.root

@@ -1,0 +1,90 @@
+"""A run's figures on Ray's dashboard and for Prometheus, while it is under way.
+
+Ray puts `ray_` before the names, and gives them out on each machine's metrics port, with the name of the run as a tag.
+"""
+
+from __future__ import annotations
+
+from ray.util.metrics import Gauge
+
+from rayrml.reporting.messages import BatchesTrained, EpochDone, Evaluated, Message, Started
+
+_MEANINGS = {
+    "epoch": "Epoch that is under way, from 1",
+    "batch": "Batch of the epoch, from 1",
+    "workers": "Training workers",
+    "train_loss": "Loss of the last batch",
+    "gradient_norm": "Length of the gradient of the last batch",
+    "samples_per_second": "Samples that all workers train on in a second",
+    "data_wait_share": "Share of the time that is spent on waiting for samples, 0 to 1",
+    "exchange_share": "Share of the time in which workers wait for each other's gradients, 0 to 1",
+    "gpu_memory_bytes": "The most memory of a GPU that the first worker had so far",
+    "learning_rate": "Learning rate of the last batch",
+    "epoch_train_loss": "Mean loss of the last epoch",
+    "epoch_seconds": "Duration of the last epoch",
+    "test_loss": "Mean loss over the test samples",
+    "test_metric": "Metric over the test samples",
+}
+
+
+class Gauges:
+    """The gauges of one run. All are set anew with each message: Ray forgets those that are not.
+
+    Args:
+        run: its name.
+    """
+
+    def __init__(self, run: str):
+        self._run = run
+        self._gauges: dict[str, Gauge] = {}
+        self._values: dict[str, tuple[float, dict[str, str]]] = {}
+        self._before = 0.0
+
+    def receive(self, message: Message) -> None:
+        """Show what a worker says."""
+        match message:
+            case Started():
+                self._before = message.seconds
+                self._set("workers", message.num_workers)
+            case BatchesTrained():
+                self._batches(message)
+            case Evaluated(loss=loss, metric=metric, value=value):
+                if loss is not None:
+                    self._set("test_loss", loss)
+                if value is not None:
+                    self._set("test_metric", value, metric=metric)
+            case EpochDone(figures):
+                for name, key in (
+                    ("epoch_train_loss", "train_loss"),
+                    ("epoch_seconds", "seconds"),
+                ):
+                    if key in figures:
+                        self._set(name, figures[key])
+            case _:
+                pass
+        for name, (current, tags) in self._values.items():
+            self._gauges[name].set(current, tags=tags)
+
+    def _batches(self, message: BatchesTrained) -> None:
+        rows = message.rows
+        last = rows[-1]
+        data, exchange = sum(row.data for row in rows), sum(row.reduce for row in rows)
+        total = (data + exchange + sum(row.compute for row in rows)) or 1.0
+        self._set("epoch", last.epoch)
+        self._set("batch", last.batch)
+        self._set("train_loss", last.loss)
+        self._set("gradient_norm", last.gradient_norm)
+        self._set("learning_rate", message.learning_rate)
+        self._set("data_wait_share", data / total)
+        self._set("exchange_share", exchange / total)
+        if last.seconds > self._before:
+            self._set("samples_per_second", sum(row.num_samples for row in rows) / (last.seconds - self._before))
+        self._before = last.seconds
+        if message.gpu_bytes:
+            self._set("gpu_memory_bytes", message.gpu_bytes)
+
+    def _set(self, name: str, value: float, **more: str) -> None:
+        tags = {"run": self._run, **more}
+        if name not in self._gauges:
+            self._gauges[name] = Gauge(f"rayrml_{name}", description=_MEANINGS[name], tag_keys=tuple(tags))
+        self._values[name] = (value, tags)

@@ -1,0 +1,321 @@
+"""Figures of runs: curves over epochs, the confusion matrix, and samples with their predictions.
+
+Drawing and saving are apart: what a figure shows can be asked of it. Nothing here opens a window.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import logging
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from rayrml.errors import printable
+from rayrml.reporting import history as histories
+from rayrml.reporting.history import Figures, Run
+
+# Okabe and Ito's colours, which the colour-blind can tell apart.
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+_COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_STYLES = ("-", "--", ":", "-.")
+_DPI = 120
+_MOST_MARKED = 40  # epochs of a curve whose points are shown
+_MOST_NUMBERED = 30  # classes of a matrix whose cells hold numbers
+_MOST_NAMED = 60  # classes of a matrix with all of their names
+_LONGEST_ROW = 55  # characters of the names of all classes side by side
+_SPREAD = 50.0  # of a loss from which on its axis is a logarithmic one
+_MOST_PANELS, _PANELS_IN_A_ROW = 6, 3  # of values that were searched for
+_LONGEST_NAME, _LONGEST_IN_GRID = 22, 15  # characters
+
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it keeps its list of fonts is of no interest
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassSample:
+    """A sample with its class, and the one that it was taken for.
+
+    Attributes:
+        image: (H, W) or (H, W, 3) in [0, 1].
+        true: name of its class.
+        predicted: name of the predicted one.
+    """
+
+    image: np.ndarray
+    true: str
+    predicted: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSample:
+    """A sample whose target is an image: input, target and prediction.
+
+    Attributes:
+        input: (H, W) or (H, W, 3) in [0, 1].
+        target: (H, W) class numbers or values, or (H, W, 3) in [0, 1].
+        prediction: as the target.
+        num_classes: how many classes the numbers tell apart, 0 for values.
+    """
+
+    input: np.ndarray
+    target: np.ndarray
+    prediction: np.ndarray
+    num_classes: int = 0
+
+
+def loss(history: Sequence[Figures]) -> Figure:
+    """Training and test loss over the epochs, the least of the one that counts marked."""
+    figure, axes = _curves("Loss")
+    _line(axes, history, "train_loss", label="training", color=BLUE)
+    _line(axes, history, "test_loss", label="test", color=ORANGE)
+    tested = any("test_loss" in figures for figures in history)
+    _mark(axes, history, "test_loss" if tested else "train_loss", min)
+    _logarithmic_if_wide(axes)
+    axes.legend(frameon=False)
+    return figure
+
+
+def metric(history: Sequence[Figures]) -> Figure | None:
+    """The metric over the epochs, the best marked; None if there is none."""
+    name = histories.metric_name(history)
+    if name is None:
+        return None
+    figure, axes = _curves(name.capitalize())
+    _line(axes, history, name, label=f"{name} (test)", color=GREEN)
+    _mark(axes, history, name, max)
+    axes.legend(frameon=False)
+    return figure
+
+
+def learning_rate(history: Sequence[Figures]) -> Figure | None:
+    """The learning rate of each epoch; None if it is not known."""
+    if not any("learning_rate" in figures for figures in history):
+        return None
+    figure, axes = _curves("Learning rate")
+    _line(axes, history, "learning_rate", label="learning rate", color=BLUE)
+    if not _logarithmic_if_wide(axes):
+        axes.set_ylim(bottom=0)
+    return figure
+
+
+def comparison(runs: Sequence[Run]) -> Figure:
+    """Loss and metric of one run or several: the curve that counts of each, and for one run also its training loss."""
+    names = {histories.metric_name(run.history) for run in runs} - {None}
+    figure = Figure(figsize=(10, 9 if names else 6), dpi=_DPI, layout="constrained")
+    places = figure.subplots(2 if names else 1, 1, squeeze=False)[:, 0]
+    for place, title in zip(places, ("Loss", "Metric"), strict=False):
+        _label(place, title if title == "Loss" or len(names) > 1 else str(*names).capitalize())
+    for number, run in enumerate(runs):
+        color, style = _COLORS[number % len(_COLORS)], _STYLES[number // len(_COLORS) % len(_STYLES)]
+        tested = any("test_loss" in figures for figures in run.history)
+        if tested:
+            _line(places[0], run.history, "test_loss", label=f"{run.name} (test)", color=color, style=style)
+        if len(runs) == 1 or not tested:
+            shown = {"color": "#555555" if tested else color, "style": "--" if tested else style}
+            _line(places[0], run.history, "train_loss", label=f"{run.name} (training)", **shown)
+        if (name := histories.metric_name(run.history)) is not None:
+            label = run.name if len(names) == 1 else f"{run.name} ({name})"
+            _line(places[1], run.history, name, label=label, color=color, style=style)
+    _logarithmic_if_wide(places[0])
+    for place in places:
+        place.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def trials(trials: Sequence[tuple[Run, Mapping[str, Any]]], name: str) -> Figure:
+    """The figure `name` of a search's trials, the best first, by epoch, and the best of each by its values."""
+    values = list(trials[0][1])[:_MOST_PANELS]
+    rows = 1 + -(-len(values) // _PANELS_IN_A_ROW)
+    figure = Figure(figsize=(10, 1.5 + 3.5 * rows), dpi=_DPI, layout="constrained")
+    grid = figure.add_gridspec(rows, _PANELS_IN_A_ROW)
+    axes = figure.add_subplot(grid[0, :])
+    _label(axes, name.replace("_", " ").capitalize())
+    for run, _ in reversed(trials[1:]):
+        _line(axes, run.history, name, label="", color="#BBBBBB")
+    _line(axes, trials[0][0].history, name, label=f"the best: {trials[0][0].name}", color=BLUE)
+    axes.legend(frameon=False)
+    for number, key in enumerate(values):
+        place = figure.add_subplot(grid[1 + number // _PANELS_IN_A_ROW, number % _PANELS_IN_A_ROW])
+        _values(place, trials, key, name)
+    return figure
+
+
+def _values(axes: Axes, trials: Sequence[tuple[Run, Mapping[str, Any]]], key: str, name: str) -> None:
+    """A point for each trial: its value of `key`, and the figure of its best epoch; the best trial is marked."""
+    _label(axes, _short(key))
+    axes.set_xlabel("")
+    given = [values[key] for _, values in trials]
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in given)
+    names = list(map(str, given))
+    ticks = sorted(set(names))
+    places = given if numeric else [ticks.index(text) for text in names]
+    for number, ((run, _), place) in reversed(list(enumerate(zip(trials, places, strict=True)))):
+        epochs = [figures for figures in run.history if name in figures]
+        best = min((histories.cost(figures, name) for figures in epochs), default=math.nan)
+        value = abs(best) if not name.endswith("loss") else best
+        color, size = (BLUE, 9) if number == 0 else ("#888888", 5)
+        axes.plot([place], [value], "o", color=color, markersize=size)
+    if not numeric:
+        axes.set_xticks(range(len(ticks)), [_short(text) for text in ticks], parse_math=False)
+        axes.set_xlim(-0.5, len(ticks) - 0.5)
+    elif min(given) > 0 and max(given) > _SPREAD * min(given):
+        axes.set_xscale("log")
+
+
+def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Counts (classes, classes): how often each true class, a row, was predicted as which, and as shares of the row."""
+    size = len(counts)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = min(max(5.0 + 0.27 * size, 6.5), 13.0)
+    figure = Figure(figsize=(side + 1.5, side), dpi=1200 / (side + 1.5), layout="constrained")
+    axes = figure.subplots()
+    # The root lets the few mistakes among many classes be seen.
+    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    step = 1 if size <= _MOST_NAMED else -(-size // _MOST_NAMED)
+    names = [_short(name) for name in classes[::step]]
+    rotation = 0 if max(map(len, names)) * len(names) <= _LONGEST_ROW else 90
+    font = 10 if size <= 20 else 8 if size <= 40 else 6
+    axes.set_xticks(range(0, size, step), names, rotation=rotation, fontsize=font, parse_math=False)
+    axes.set_yticks(range(0, size, step), names, fontsize=font, parse_math=False)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    correct = f"{counts.trace()} of {counts.sum()} samples right"
+    axes.set_title(f"Confusion matrix: {correct}", loc="left", fontweight="bold")
+    if size <= _MOST_NUMBERED:
+        _number_cells(axes, counts, shares)
+    return figure
+
+
+def class_samples(samples: Sequence[ClassSample]) -> Figure:
+    """A grid of samples, each with the predicted class, and the true one where that is another."""
+    columns = 5
+    rows = -(-len(samples) // columns)
+    height = 2.35 * rows + 0.6  # inches
+    # Laid out by hand: an engine that looks at so many axes takes as long as all else.
+    figure = Figure(figsize=(10, height), dpi=_DPI)
+    margins = {"left": 0.01, "right": 0.99, "bottom": 0.1 / height, "top": 1 - 0.85 / height}
+    grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={**margins, "wspace": 0.06, "hspace": 0.25})
+    wrong = sum(sample.true != sample.predicted for sample in samples)
+    title = f"Predictions for {len(samples)} test samples: {wrong or 'none'} wrong"
+    figure.suptitle(title, fontweight="bold", y=1 - 0.1 / height, va="top")
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, sample in zip(grid.flat, samples, strict=False):
+        right = sample.true == sample.predicted
+        axes.imshow(sample.image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_axis_on()
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for spine in axes.spines.values():
+            spine.set(color=BLUE if right else ORANGE, linewidth=1.5 if right else 4)
+        predicted, true = (_short(name, _LONGEST_IN_GRID) for name in (sample.predicted, sample.true))
+        text = predicted if right else f"✗ {predicted}\ntrue: {true}"
+        weight = "normal" if right else "bold"
+        axes.set_title(text, color=BLUE if right else ORANGE, fontsize=10, fontweight=weight, parse_math=False)
+    return figure
+
+
+def image_samples(samples: Sequence[ImageSample]) -> Figure:
+    """A row for each sample: its input, its target and its prediction, the last two in the same colours."""
+    figure = Figure(figsize=(10, 3.1 * len(samples) + 0.4), dpi=_DPI, layout="constrained")
+    grid = figure.subplots(len(samples), 3, squeeze=False)
+    for row, sample in zip(grid, samples, strict=True):
+        finite = sample.target[np.isfinite(sample.target)]
+        limits = (0, max(sample.num_classes - 1, 1)) if sample.num_classes else (finite.min(), finite.max())
+        colors = "cividis" if sample.num_classes != 2 else "gray"
+        row[0].imshow(sample.input, cmap="gray", vmin=0, vmax=1)
+        for axes, image in zip(row[1:], (sample.target, sample.prediction), strict=True):
+            shown = np.clip(image, 0, 1) if image.ndim == 3 else image
+            axes.imshow(shown, cmap=colors, vmin=limits[0], vmax=limits[1], interpolation="nearest")
+        for axes in row:
+            axes.set_xticks([])
+            axes.set_yticks([])
+    for axes, title in zip(grid[0], ("Input", "Target", "Prediction"), strict=True):
+        axes.set_title(title, fontweight="bold")
+    return figure
+
+
+def rendered(figure: Figure, kind: str = "png") -> tuple[bytes, bool]:
+    """The figure as a file of that kind, and whether a font for all of its characters was found."""
+    content = io.BytesIO()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        figure.savefig(content, format=kind)
+    return content.getvalue(), not any("missing from" in str(warning.message) for warning in said)
+
+
+def _curves(title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(10, 6), dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
+    _label(axes, title)
+    return figure, axes
+
+
+def _label(axes: Axes, title: str) -> None:
+    axes.set_xlabel("epoch")
+    axes.set_title(title, loc="left", fontweight="bold")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.grid(color="#DDDDDD", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _line(axes: Axes, history: Sequence[Figures], name: str, *, label: str, color: str, style: str = "-") -> None:
+    points = [(figures["epoch"], figures[name]) for figures in history if name in figures]
+    if points:
+        marker = "o" if len(points) <= _MOST_MARKED else ""
+        # matplotlib passes over the labels that begin with an underscore.
+        shown = _plain(label).lstrip("_")
+        axes.plot(*zip(*points, strict=True), style, marker=marker, markersize=4, label=shown, color=color)
+
+
+def _mark(axes: Axes, history: Sequence[Figures], name: str, choose: Callable[..., Figures]) -> None:
+    """A ring around the best epoch, explained in the legend, where no curve runs through the words."""
+    known = [figures for figures in history if math.isfinite(figures.get(name, math.nan))]
+    if not known:
+        return
+    found = choose(known, key=lambda figures: figures[name])
+    epoch, value = found["epoch"], found[name]
+    what = "lowest" if choose is min else "highest"
+    label = f"{what}: {value:.4g} in epoch {epoch:g}"
+    axes.plot([epoch], [value], "o", markersize=11, markerfacecolor="none", markeredgecolor="#000000", label=label)
+
+
+def _logarithmic_if_wide(axes: Axes) -> bool:
+    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines] or [np.ones(1)])
+    values = values[np.isfinite(values)]
+    wide = bool(len(values) and values.min() > 0 and values.max() > _SPREAD * values.min())
+    if wide:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+    return wide
+
+
+def _number_cells(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
+    """Counts in the cells, with the shares below them where there is room."""
+    size = len(counts)
+    for row, column in np.argwhere(counts > 0):
+        share = shares[row, column]
+        text = f"{counts[row, column]}\n{100 * share:.0f}%" if size <= 15 else str(counts[row, column])
+        color = "white" if share > 0.3 else "black"
+        font = 10 if size <= 12 else 7
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=font)
+
+
+def _short(name: str, longest: int = _LONGEST_NAME) -> str:
+    plain = printable(name)
+    return plain if len(plain) <= longest else f"{plain[: longest - 1].rstrip()}…"
+
+
+def _plain(text: str) -> str:
+    """`text` in which a dollar sign is nothing but one."""
+    return printable(text).replace("$", r"\$")

@@ -1,0 +1,144 @@
+"""What a run writes down beside its checkpoints: its configuration, where it ran, and its figures."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from rayrml import storage
+from rayrml.metrics import confusion
+from rayrml.reporting import history
+from rayrml.reporting.log_files import explaining
+from rayrml.reporting.messages import EpochDone, Evaluated, Message, Started
+from rayrml.saving import checkpoints
+
+CONFIG, ENVIRONMENT, CLASSES, METRICS = "config.resolved.json", "environment.json", "classes.json", "metrics.json"
+FILES = (CONFIG, history.FILE, METRICS, CLASSES, ENVIRONMENT)
+PLOTS = tuple(f"plots/{name}.png" for name in ("loss", "metric", "learning_rate", "confusion_matrix", "predictions"))
+_LARGEST_SHARE = 0.05  # of the time is spent on writing the history: short epochs of a long run have a long one
+
+
+class Record:
+    """Keeps the files of one run in step with what its workers say.
+
+    Args:
+        folder: where they lie, None for no files.
+        classes: class names in the order of the network's outputs, () if there are none.
+
+    Attributes:
+        history: the figures of each epoch.
+        confusion: (classes, classes) of the last epoch's evaluation, None where there is none.
+    """
+
+    def __init__(self, folder: str | None, classes: Sequence[str] = ()):
+        self.folder = folder
+        self.history: list[dict[str, float]] = []
+        self._classes = classes
+        self._evaluated: Evaluated | None = None
+        self._pending = False
+        self._began = self._spent = 0.0
+
+    @property
+    def confusion(self) -> np.ndarray | None:
+        """How often each class was taken for which after the last epoch."""
+        done = self._evaluated
+        return done.confusion if done and self.history and done.epoch == self.history[-1]["epoch"] else None
+
+    def begin(self, config: Mapping[str, Any], environment: Mapping[str, Any], *, resumed: bool) -> None:
+        """Write what is known before training; of an earlier run nothing stays that this one may not replace.
+
+        Raises:
+            DataError: a file cannot be written or removed.
+        """
+        if self.folder is None:
+            return
+        self._write(CONFIG, to_json(config))
+        self._write(ENVIRONMENT, to_json(environment))
+        if self._classes:
+            self._write(CLASSES, to_json(self._classes))
+        for name in () if resumed else (METRICS, *PLOTS, *(() if self._classes else (CLASSES,))):
+            checkpoints.remove(storage.join(self.folder, *name.split("/")))
+
+    def receive(self, message: Message) -> None:
+        """Take what a worker says. Raises DataError if the history cannot be written."""
+        match message:
+            case Started():
+                self.history = list(message.history)
+            case Evaluated():
+                self._evaluated = message
+                return
+            case EpochDone(figures):
+                self.history.append(figures)
+            case _:
+                return
+        self._pending = self.folder is not None
+        if time.monotonic() - self._began >= self._spent / _LARGEST_SHARE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the history if it is not on disk as it is now. Raises DataError if it cannot be written."""
+        if self._pending:
+            self._pending = False
+            self._began = time.monotonic()
+            self._write(history.FILE, history.to_csv(self.history))
+            self._spent = time.monotonic() - self._began
+
+    def finish(self) -> None:
+        """Write what the run has come to, unless it is known already. Raises DataError if it cannot be written."""
+        self.flush()
+        if self.folder is None or not self.history:
+            return
+        # A run that was complete before it was resumed has evaluated nothing.
+        if self._evaluated is not None or not storage.exists(storage.join(self.folder, METRICS)):
+            self._write(METRICS, to_json(self.metrics()))
+
+    def metrics(self) -> dict[str, Any]:
+        """The figures of the last and the best epoch, and those of each class after the last."""
+        figures: dict[str, Any] = {"final": self.history[-1], "best": history.best(self.history)}
+        if self.confusion is not None:
+            figures["classes"] = _per_class(self.confusion, self._classes)
+        return figures
+
+    def _write(self, name: str, content: bytes) -> None:
+        write(storage.join(self.folder or "", name), content)
+
+
+def class_names(classes: Sequence[str], count: int) -> list[str]:
+    """A name for each of so many outputs: their numbers where the classes' names are not known."""
+    return [*classes[:count], *(str(number) for number in range(len(classes), count))]
+
+
+def write(path: str, content: bytes) -> None:
+    """Put a file in its place. Raises DataError if that fails."""
+    with explaining(path):
+        storage.write(path, content)
+
+
+def _per_class(counts: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
+    found = confusion(torch.from_numpy(counts.astype(np.float64)))  # what Ray brings cannot be written to
+    names = class_names(classes, len(counts))
+    rows = zip(counts.sum(1).tolist(), found.recall, found.precision, found.f1, strict=True)
+    return {
+        name: dict(zip(("samples", "recall", "precision", "f1"), row, strict=True))
+        for name, row in zip(names, rows, strict=True)
+    }
+
+
+def to_json(value: Any) -> bytes:
+    """A value as the content of a file that people read, with null for numbers that JSON does not know."""
+    return (json.dumps(_finite(value), indent=4, ensure_ascii=False) + "\n").encode(errors="surrogateescape")
+
+
+def _finite(value: Any) -> Any:
+    """The same, with null for numbers that JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

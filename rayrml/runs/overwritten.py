@@ -1,0 +1,81 @@
+"""What an earlier run has left where this one writes: nothing is replaced without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rayrml import storage
+from rayrml.errors import DataError, Problem
+from rayrml.formatting import displayed
+from rayrml.planning.plan import Plan
+from rayrml.reporting.run_files import FILES, PLOTS
+from rayrml.saving import checkpoints
+
+
+def lines(plan: Plan, kept_logs: Sequence[str], *, resumed: bool) -> list[str]:
+    """What to say before a run begins: which files it replaces, and what became of the earlier logs.
+
+    Raises:
+        DataError: a place for files cannot be looked at.
+    """
+    said = []
+    if kept_logs:
+        said.append(f"Keeping the logs of an earlier run: {', '.join(map(displayed, kept_logs))}")
+    if resumed:
+        return said
+    folder = plan.config.ray.storage_path or plan.config.neural_network.checkpoints.save
+    if plan.training and folder and checkpoints.is_interrupted(folder):
+        said.append(f"The earlier run in {displayed(folder)} did not come to its end: --resume would go on with it")
+    replaced = [*_checkpoints(plan), *_record(plan), *_predictions(plan)]
+    if replaced:
+        said.append(f"Replacing files of an earlier run: {', '.join(replaced)}")
+    return said
+
+
+def _checkpoints(plan: Plan) -> list[str]:
+    section, last = plan.config.neural_network.checkpoints, plan.config.neural_network.num_epochs
+    if not plan.training or section.save is None:
+        return []
+    found = checkpoints.kept(section.save)
+    written = [
+        path for epoch, path in found.items() if epoch == last or (epoch < last and not epoch % section.interval)
+    ]
+    return _counted(written, "checkpoints", section.save)
+
+
+def _record(plan: Plan) -> list[str]:
+    """What a run leaves beside its checkpoints; all of it goes when another one begins there."""
+    folder = plan.config.neural_network.checkpoints.save
+    if not plan.training or folder is None:
+        return []
+    try:
+        there = {*storage.files(folder), *(f"plots/{name}" for name in storage.files(storage.join(folder, "plots")))}
+    except OSError as error:
+        raise DataError(Problem(str(error.filename), f"cannot be looked at. {error.strerror}")) from None
+    found = [storage.join(folder, *name.split("/")) for name in (*FILES, *PLOTS) if name in there]
+    return _counted(found, "other files", folder)
+
+
+def _predictions(plan: Plan) -> list[str]:
+    data = plan.config.neural_network.data
+    if plan.test is None:
+        return []
+    found: list[str] = []
+    try:
+        if data.test_output_path is not None:
+            there = storage.files(data.test_output_path)
+            last = plan.config.neural_network.num_epochs if plan.training else 1
+            names = [name for epoch in range(1, last + 1) if (name := f"output_{epoch}.h5") in there]
+            paths = [storage.join(data.test_output_path, name) for name in names]
+            found += _counted(paths, "prediction files", data.test_output_path)
+        if data.hdf5_outfile is not None and storage.exists(data.hdf5_outfile):
+            found.append(displayed(data.hdf5_outfile))
+    except OSError as error:
+        raise DataError(Problem(str(error.filename), f"cannot be looked at. {error.strerror}")) from None
+    return found
+
+
+def _counted(paths: Sequence[str | Path], what: str, folder: str) -> list[str]:
+    """A path, or how many there are in the folder."""
+    return [displayed(paths[0])] if len(paths) == 1 else [f"{len(paths)} {what} in {displayed(folder)}"] * bool(paths)

@@ -1,0 +1,171 @@
+"""Prediction with a checkpoint and nothing else: it knows its network, and how inputs become samples.
+
+The checkpoint is read, and torch imported for that, while Ray starts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rayrml import storage
+from rayrml.config.sections import override
+from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.runs.launch import run_found
+
+if TYPE_CHECKING:
+    from rayrml.inference.class_table import Classified, Classifier
+    from rayrml.reporting.run_log import RunLog
+    from rayrml.saving.checkpoints import Checkpoint
+
+OUTPUT = "predictions"  # folder for the files, if none is named
+TABLE, ASSEMBLED = "predictions.csv", "assembled.h5"
+MOST_SHOWN = 20  # rows on the screen
+_READING = ("input_type", "grayscale", "input_transforms", "slicers")
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """What `predict` found and wrote.
+
+    Attributes:
+        count: samples that have a prediction.
+        files: paths of the HDF5 files: one dataset for each sample, then, for networks that take slices, what they were
+            put together to.
+        table: path of the table of classes, None for networks that tell none apart.
+        rows: its rows.
+        skipped: samples that could not be read and were left out.
+    """
+
+    count: int
+    files: tuple[str, ...]
+    table: str | None
+    rows: tuple[Classified, ...]
+    skipped: int
+
+
+def predict(
+    checkpoint: str | Path,
+    inputs: str | Path | Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    quiet: bool = False,
+    verbose: bool = False,
+    on_mistake: Callable[[BaseException], None] | None = None,
+) -> Predictions:
+    """Predict as a configuration without targets would, with what a checkpoint knows of its training.
+
+    The samples' outputs are in `output_1.h5`, and for networks that tell classes apart `predictions.csv` has the most
+    probable classes. Probabilities are right whether the network ends with softmax, log-softmax, a sigmoid or none of
+    them; see `classification.classifier`.
+
+    Args:
+        checkpoint: a file `model_checkpoint_<epoch>.pt`.
+        inputs: a file or a folder, or several.
+        output: folder for the files; else `predictions`.
+        overrides: values for dotted keys of the configuration, such as `{"data.grayscale": True}`.
+        quiet: print nothing.
+        verbose: let Ray print what it likes to.
+        on_mistake: called at once with what is raised later, when Ray has started; in another thread.
+
+    Raises:
+        ConfigError: the checkpoint does not know enough, or an override is wrong.
+        DataError: files that are missing, cannot be read or cannot be written.
+        ClusterError: Ray cannot do what is asked for.
+    """
+    paths = [str(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    folder = storage.absolute(str(OUTPUT if output is None else output))
+    find = functools.cache(lambda: _configuration(str(checkpoint), paths, folder, overrides or {}))
+    result = run_found(find, overrides or {}, quiet=quiet, verbose=verbose, on_mistake=on_mistake)
+    from rayrml.inference.class_table import classifier
+    from rayrml.reporting.run_log import RunLog
+
+    log, nn = RunLog(quiet=quiet), find()["neural_network"]
+    path = storage.join(nn["data"]["test_output_path"], TABLE)
+    rows = _classify(result.predictions[0], classifier(nn["layers"], nn.get("loss"), result.classes), path, log)
+    _show(rows, log)
+    return Predictions(
+        count=int(result.metrics["num_predictions"]),
+        files=tuple(result.predictions),
+        table=path if rows else None,
+        rows=rows,
+        skipped=sum(result.skipped.values()),
+    )
+
+
+def _configuration(path: str, inputs: Sequence[str], folder: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration, overrides included, that a checkpoint, inputs and a folder for the outputs stand for.
+
+    Raises:
+        ConfigError: the checkpoint does not know enough, or a key of the overrides has no place.
+        DataError: there is no such file, or it is no checkpoint.
+    """
+    from rayrml.saving import checkpoints
+
+    config = override(_learned(checkpoints.whole(path), path, inputs, overrides), overrides)
+    data = config["neural_network"]["data"]
+    data.setdefault("test_output_path", folder)
+    if data.get("slicers"):
+        data.setdefault("hdf5_outfile", storage.join(folder, ASSEMBLED))
+    return config
+
+
+def _learned(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration that a checkpoint and the paths of inputs stand for.
+
+    Raises:
+        ConfigError: the checkpoint does not say how inputs become samples, and neither do the `overrides`.
+    """
+    # Other keys could name files that nobody has asked to be read or written.
+    data = {key: kept.data[key] for key in _READING if key in kept.data}
+    if not data and not any("data." in key for key in overrides):
+        message = (
+            "does not say how its inputs are read (it is of an older version, or they were computed). Expected "
+            "`--set data.input_type=images`, and so on for what differs from the defaults, `--set data.grayscale=true`"
+        )
+        raise ConfigError(Problem(path, message))
+    data = {"input_type": "images", **data, "test_input_path": list(inputs)}
+    loss = {"loss": dict(kept.loss)} if kept.loss else {}
+    return {"neural_network": {"layers": kept.layers, "checkpoints": {"load": path}, "data": data, **loss}}
+
+
+def _classify(file: str, classes: Classifier, path: str, log: RunLog) -> tuple[Classified, ...]:
+    """Write the table of the classes that outputs stand for, and give its rows; () if they stand for none."""
+    from rayrml.formatting import displayed
+    from rayrml.inference.class_table import write
+    from rayrml.inference.prediction_files import outputs
+
+    with contextlib.closing(outputs(file)) as found:
+        first = next(found, None)
+        if first is None or not classes.applies(first[1].shape):
+            return ()
+        if _exists(path):
+            log.line(f"Replacing a file of an earlier run: {displayed(path)}")
+        return tuple(write(path, (classes.classified(*pair) for pair in itertools.chain([first], found))))
+
+
+def _exists(path: str) -> bool:
+    try:
+        return storage.exists(path)
+    except OSError as error:
+        raise DataError(Problem(path, f"cannot be looked at. {error.strerror}")) from None
+
+
+def _show(rows: Sequence[Classified], log: RunLog) -> None:
+    """Print the first of the rows, and how many more there are."""
+    if not rows:
+        return  # the line with the HDF5 file's name is there already
+    from rayrml.formatting import table
+
+    shown = [(row.path, row.classes[0], f"{row.probabilities[0]:.3f}") for row in rows[:MOST_SHOWN]]
+    log.line("")
+    for line in table(shown, ("Path", "Class", "Probability")):
+        log.line(line)
+    if len(rows) > MOST_SHOWN:
+        log.line(f"and {len(rows) - MOST_SHOWN} more")

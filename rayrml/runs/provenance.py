@@ -1,0 +1,52 @@
+"""Where the results of a run come from: its whole configuration, and the programs and machines it ran on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from typing import Any
+
+import rayrml
+from rayrml.cluster.connection import Allocation
+from rayrml.cluster.nodes import accelerators
+from rayrml.data import slicers, transforms
+from rayrml.planning.plan import Plan
+
+_LIBRARIES = ("torch", "ray", "numpy")
+
+
+def resolved(plan: Plan, allocation: Allocation) -> dict[str, Any]:
+    """A configuration that trains the same again: with all defaults, absolute paths, the network and the workers.
+
+    The network itself is in it, because its file may have changed, or have gone with the job that brought it.
+    """
+    values = plan.config.model_dump(mode="json", by_alias=True, exclude={"schema_"})
+    nn = values["neural_network"]
+    del nn["layers"]
+    data = plan.config.neural_network.data
+    for key in ("transforms", "input_transforms", "target_transforms"):
+        nn["data"][key] = [transform.section for transform in transforms.parse(getattr(data, key), key)]
+    nn["data"]["slicers"] = [slicer.settings for slicer in slicers.parse(data.slicers, "slicers")]
+    if plan.optimizer is not None:
+        nn["optimizer"] = {"type": plan.optimizer.name, **plan.optimizer.settings}
+        if plan.schedule is not None:
+            nn["optimizer"]["lr_scheduler"] = plan.schedule.settings
+    if plan.loss is not None:
+        nn["loss"] = {"function": plan.loss.name, **plan.loss.settings}
+    nn["layers"] = plan.layers  # the longest comes last
+    values["ray"] |= {"num_workers": allocation.num_workers, "use_gpu": allocation.use_gpu}
+    return values
+
+
+def environment(plan: Plan, allocation: Allocation) -> dict[str, Any]:
+    """Versions and machines; nothing of what the system's environment holds, which may be secret."""
+    return {
+        "rayrml": rayrml.__version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+        "platform": platform.platform(),
+        "devices": {"type": "GPU" if allocation.use_gpu else "CPU", "accelerators": accelerators()},
+        "machines": allocation.num_nodes,
+        "workers": allocation.num_workers,
+        "seed": plan.config.neural_network.seed,
+    }

@@ -1,0 +1,156 @@
+"""How a run ends on the screen: what it has come to, where that lies, and what to type next."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from rayrml import storage
+from rayrml.formatting import displayed, table
+from rayrml.memory import human_bytes
+from rayrml.planning.plan import Plan
+from rayrml.reporting.history import best, metric_name
+from rayrml.reporting.live_line import duration
+from rayrml.reporting.messages import Interrupted
+from rayrml.reporting.run_files import CONFIG, Record
+from rayrml.reporting.run_log import RunLog, log_path
+
+_SHOWN = {"train_loss": "Train loss", "test_loss": "Test loss"}
+
+
+def show(log: RunLog, plan: Plan, record: Record, command: tuple[str, ...] | None) -> None:
+    """Print what a run has come to, where its files are, and what to type next if it was begun by this command."""
+    _summary(log, plan, record)
+    show_next(log, () if command is None else _next_commands(log, plan, command))
+
+
+def show_next(log: RunLog, commands: Iterable[str]) -> None:
+    """Print what to type next."""
+    # What a terminal cannot show could not be typed either.
+    for number, line in enumerate(filter(str.isprintable, commands)):
+        if number == 0:
+            log.line("")
+        log.line(f"{'     ' if number else 'Next:'} {line}")
+
+
+def _summary(log: RunLog, plan: Plan, record: Record) -> None:
+    if not log.history:
+        return  # of predictions it is known where they are
+    rows: dict[str, Any] = {}
+    if plan.training:
+        seconds = sum(figures.get("seconds", 0.0) for figures in log.history)
+        rows["Epochs"] = f"{len(log.history)}, trained in {duration(seconds)} ({seconds:.1f} s)"
+    if log.gpu_bytes:
+        rows["GPU memory"] = f"{human_bytes(log.gpu_bytes)} of a worker's at most"
+    log.section("Results", {**rows, **_places(log, plan, record)})
+    log.line("")
+    for line in _epochs(log, training=plan.training is not None):
+        log.line(line)
+
+
+def interruption(where: Interrupted, folder: str | None, command: tuple[str, ...] | None) -> str:
+    """Where a run was interrupted and how it can go on; `command` is what was typed, None if nothing was."""
+    how = "Nothing is kept: there is no checkpoints.save" if folder is None else resuming(command)
+    return f"Interrupted after batch {where.batch} of epoch {where.epoch}. {how}"
+
+
+def resuming(command: tuple[str, ...] | None) -> str:
+    """How to go on with what was interrupted."""
+    if command is None:
+        return "`--resume` goes on from there"
+    words = [*command, *(() if "--resume" in command else ("--resume",))]
+    return f"`--resume` goes on from there: {shlex.join(words)}"
+
+
+def predicting(command: tuple[str, ...], checkpoint: str) -> str:
+    """A command that predicts with a checkpoint, for those who typed the other `command`."""
+    return shlex.join([*_program(command), "predict", "--checkpoint", displayed(checkpoint), "FILE_OR_FOLDER"])
+
+
+def _program(command: tuple[str, ...]) -> tuple[str, ...]:
+    """How rayrml itself was typed."""
+    return command[:3] if command[1:2] == ("-m",) else command[:1]
+
+
+def _next_commands(log: RunLog, plan: Plan, command: tuple[str, ...]) -> Iterator[str]:
+    if plan.training is None:
+        kept = log.saved.get("predictions", [])
+        if kept and not storage.is_uri(kept[-1]):
+            yield look_at(kept[-1])
+        return
+    checkpoint = _wanted(log)
+    if checkpoint is not None and plan.config.neural_network.data.reading:
+        yield predicting(command, checkpoint)
+    run = plan.config.neural_network.checkpoints.save or plan.config.neural_network.outfile
+    if run is not None:
+        yield shlex.join([*_program(command), "plot", displayed(run)])
+
+
+def look_at(path: str) -> str:
+    """A command that lists the predictions in a file of this machine with their shapes."""
+    # With double quotes: a shell takes them within single ones.
+    return shlex.join(["python", "-c", f"import h5py; h5py.File({json.dumps(displayed(path))}).visititems(print)"])
+
+
+def _epochs(log: RunLog, *, training: bool) -> list[str]:
+    """The table of the last and of the best epoch; of the evaluation if there is nothing else."""
+    last, top = log.history[-1], best(log.history)
+    metric = metric_name(log.history)
+    names = [name for name in ("train_loss", "test_loss", metric) if name and any(name in row for row in log.history)]
+    headings = [_SHOWN.get(name, name.replace("_", " ").capitalize()) for name in names]
+    if not training:
+        return table([_values(last, names)], headings)
+    marked = {"last, the best": last} if top == last else {"last": last, **({} if top is None else {"best": top})}
+    kept, rows = _kept(log), []
+    for mark, figures in marked.items():
+        path = kept.get(int(figures["epoch"]))
+        checkpoint = "not kept" if path is None else storage.split(path)[1]
+        rows.append([f"{figures['epoch']:g} ({mark})", *_values(figures, names), checkpoint])
+    return table(rows, ["Epoch", *headings, "Checkpoint"])
+
+
+def _values(figures: Mapping[str, float], names: Sequence[str]) -> list[str]:
+    return [f"{figures[name]:.4f}" if name in figures else "-" for name in names]
+
+
+def _kept(log: RunLog) -> dict[int, str]:
+    """The paths of the checkpoints that the run has saved, by epoch."""
+    found: dict[int, str] = {}
+    for path in log.saved.get("checkpoint", []):
+        number = storage.split(path)[1].removesuffix(".pt").rpartition("_")[2]
+        if number.isdecimal():
+            found[int(number)] = path
+    return found
+
+
+def _wanted(log: RunLog) -> str | None:
+    """The checkpoint to predict with: that of the best epoch if it was kept, else the last one."""
+    kept, top = _kept(log), best(log.history)
+    if not kept:
+        return None
+    return kept.get(int(top["epoch"]) if top else 0, kept[max(kept)])
+
+
+def _places(log: RunLog, plan: Plan, record: Record) -> dict[str, str]:
+    """Where the run's files are, by what they are."""
+    nn = plan.config.neural_network
+    found = {
+        "Checkpoints": log.saved.get("checkpoint", []),
+        "Predictions": log.saved.get("predictions", []),
+        "Plots": log.saved.get("plots", []),
+        "Record": [storage.join(record.folder, CONFIG)] if record.folder and plan.training else [],
+        "Logs": [log_path(nn.outfile, kind) for kind in ("train", "test")] if nn.outfile else [],
+    }
+    places = {name: _listed(paths) for name, paths in found.items() if paths}
+    if "Record" in places:
+        places["Record"] = f"{CONFIG}, history.csv, metrics.json, ... in {displayed(record.folder or '')}"
+    return places
+
+
+def _listed(paths: Sequence[str]) -> str:
+    """All of a few paths, else the last one and how many lie beside it."""
+    if len(paths) <= 2:
+        return ", ".join(map(displayed, paths))
+    return f"{displayed(paths[-1])} and {len(paths) - 1} before it"

@@ -1,0 +1,197 @@
+"""The pictures that a training leaves in the folder `plots` beside its checkpoints; they never make a run fail."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from rayrml import storage
+from rayrml.data.decoding import Decoder, packed
+from rayrml.data.pipeline import Source
+from rayrml.data.shards import as_numbers
+from rayrml.inference.evaluation import EvaluationStep, as_target
+from rayrml.losses import Loss
+from rayrml.metrics import predicted_classes
+from rayrml.networks.network import build_network
+from rayrml.planning.plan import Plan
+from rayrml.reporting.run_files import CONFIG, Record, class_names, write
+from rayrml.saving import checkpoints
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from rayrml.reporting.plots import ClassSample, ImageSample
+
+_MOST_SAMPLES, _MOST_ROWS = 25, 4  # of classes, and of images with their targets
+_MOST_BYTES = 2**26  # of decoded samples
+_SECONDS = 2.0  # in which samples are predicted: a large network shows fewer of them
+
+
+def make(plan: Plan, record: Record, say: Callable[[str], None]) -> bool:
+    """Draw a run's pictures, and say in a line what could not be drawn; whether there are some."""
+    made, problems = False, []
+    for name, draw in _pictures(plan, record):
+        # Whatever it is: the network is trained, and what was asked for is on disk.
+        try:
+            made |= _save(draw(), storage.join(record.folder or "", "plots", f"{name}.png"), problems)
+        except Exception as error:
+            problems.append(str(error).partition("\n")[0] or type(error).__name__)
+    for problem in dict.fromkeys(problems):
+        say(f"Not all plots could be made: {problem}")
+    return made
+
+
+def files(record: Record) -> list[str]:
+    """The paths of the configuration and of the pictures of a run that are there."""
+    if record.folder is None:
+        return []
+    plots = storage.join(record.folder, "plots")
+    return [storage.join(record.folder, CONFIG), *(storage.join(plots, name) for name in sorted(storage.files(plots)))]
+
+
+def samples(plan: Plan, network: torch.nn.Module) -> list[ClassSample] | list[ImageSample]:
+    """Some test samples with what the network, on the CPU, makes of them; none if they are no images with a target."""
+    source, loss = plan.test, None if plan.loss is None else plan.loss.build()
+    if source is None or loss is None or not plan.datasets.test_targets or len(source.shape) < 3:
+        return []
+    labels, pairs = source.samples.labels, source.target is not None
+    if not (pairs or labels is not None):
+        return []
+    count = min(_MOST_ROWS if pairs else _MOST_SAMPLES, max(_MOST_BYTES // source.bytes_per_sample, 1))
+    # Some of each class, also where the time is not enough for all: they are in the order of their names.
+    indices = source.samples.spread(count)
+    np.random.default_rng(0).shuffle(indices)
+    step = EvaluationStep(network.eval(), loss, None)
+    found: dict[int, Any] = {}
+    end = time.monotonic() + _SECONDS
+    for index, arrays in _decoded(source, indices):
+        if found and time.monotonic() > end:
+            break
+        inputs, target = _batch(plan, source, arrays)
+        output = step(inputs, None)
+        scores = output if loss.probabilities is None else loss.probabilities(output)
+        if pairs:
+            if (sample := _image_sample(arrays["input"], as_target(target, loss), scores, loss)) is not None:
+                found[index] = sample
+        elif labels is not None and output.ndim == 2:
+            found[index] = _class_sample(plan, arrays["input"], int(labels[index]), int(predicted_classes(scores)))
+    return [found[index] for index in sorted(found)]
+
+
+def _pictures(plan: Plan, record: Record) -> Iterator[tuple[str, Callable[[], Figure | None]]]:
+    """Each picture's name, and what draws it."""
+
+    def curve(name: str) -> Callable[[], Figure | None]:
+        def draw() -> Figure | None:
+            # matplotlib takes half a second, which only who is to have pictures waits for.
+            from rayrml.reporting import plots
+
+            return getattr(plots, name)(record.history)
+
+        return draw
+
+    yield from ((name, curve(name)) for name in ("loss", "metric", "learning_rate"))
+    yield "confusion_matrix", lambda: _confusion_matrix(plan, record)
+    yield "predictions", lambda: _predictions(plan, record)
+
+
+def _save(figure: Figure | None, path: str, problems: list[str]) -> bool:
+    if figure is None:
+        return False
+    from rayrml.reporting.plots import rendered
+
+    content, complete = rendered(figure)
+    if not complete:
+        problems.append("no font on this machine has all characters of the names")
+    write(path, content)
+    return True
+
+
+def _confusion_matrix(plan: Plan, record: Record) -> Figure | None:
+    from rayrml.reporting import plots
+
+    counts = record.confusion
+    if counts is None or not counts.sum():
+        return None
+    return plots.confusion_matrix(counts, class_names(plan.classes, len(counts)))
+
+
+def _predictions(plan: Plan, record: Record) -> Figure | None:
+    from rayrml.reporting import plots
+
+    network = _trained(plan, record)
+    shown = [] if network is None else samples(plan, network)
+    if not shown:
+        return None
+    return plots.class_samples(shown) if isinstance(shown[0], plots.ClassSample) else plots.image_samples(shown)  # pyright: ignore[reportArgumentType]
+
+
+def _trained(plan: Plan, record: Record) -> torch.nn.Module | None:
+    """The network as it was kept after the last epoch: what was trained may lie on another machine."""
+    if record.folder is None or not record.history:
+        return None
+    path = checkpoints.checkpoint_path(record.folder, int(record.history[-1]["epoch"]))
+    checkpoint = checkpoints.found(path)
+    if checkpoint is None:
+        return None
+    network = build_network(plan.layers, plan.datasets.shape)
+    checkpoints.load_into(network, checkpoint.network, path)
+    return network
+
+
+def _decoded(source: Source, indices: np.ndarray) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """The arrays (1, C, *spatial) of each side of the samples that can be read, one at a time."""
+    decoder = Decoder(source.decodings, 1)
+    for index in indices.tolist():
+        places = {name: packed(side.samples, np.array([index])) for name, side in source.sides.items()}
+        task = {"first": 0, **places}
+        for block in decoder({key: np.array([value], object) for key, value in task.items()}):
+            if not block["error"][0]:
+                yield index, {name: block[name] for name in source.sides}
+
+
+def _batch(plan: Plan, source: Source, arrays: dict[str, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Input and target as evaluation takes them; an empty target where it is a label."""
+    tensors = [as_numbers(torch.from_numpy(arrays[name]), pixels=side.pixels) for name, side in source.sides.items()]
+    inputs, target = plan.datasets.transforms.batched.evaluation()(tensors[0], tensors[1] if tensors[1:] else None)
+    return inputs, torch.empty(0) if target is None else target
+
+
+def _class_sample(plan: Plan, array: np.ndarray, true: int, predicted: int) -> ClassSample:
+    from rayrml.reporting.plots import ClassSample
+
+    names = dict(enumerate(plan.classes))
+    return ClassSample(_shown(array), names.get(true, str(true)), names.get(predicted, str(predicted)))
+
+
+def _image_sample(array: np.ndarray, target: torch.Tensor, scores: torch.Tensor, loss: Loss) -> ImageSample | None:
+    """The sample as three images, None if its target or its prediction is no image."""
+    from rayrml.reporting.plots import ImageSample
+
+    labels = loss.targets == "labels" or not target.is_floating_point()
+    if scores.ndim < 4 or target.ndim != scores.ndim - labels:
+        return None
+    if not labels:
+        return ImageSample(_shown(array), _plane(target[0].numpy()), _plane(scores[0].numpy()))
+    true, predicted = (_plane(part.numpy()) for part in (target, predicted_classes(scores)))
+    return ImageSample(_shown(array), true, predicted, loss.classes_of(scores.shape[1]))
+
+
+def _shown(array: np.ndarray) -> np.ndarray:
+    """A decoded sample (1, C, *spatial) as an image in [0, 1]; of numbers that are no pixels the least is black."""
+    image = _plane(array[0])
+    if image.dtype == np.uint8:
+        return image / 255
+    image = np.nan_to_num(image.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    return (image - image.min()) / max(float(np.ptp(image)), np.finfo(np.float32).tiny)
+
+
+def _plane(array: np.ndarray) -> np.ndarray:
+    """(H, W, 3) of (3, H, W), else (H, W): the first channel, and the middle of a volume."""
+    if array.ndim == 4:
+        array = array[:, array.shape[1] // 2]
+    return array.transpose(1, 2, 0) if len(array) == 3 else array[0]

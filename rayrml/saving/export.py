@@ -1,0 +1,214 @@
+"""Networks for other programs: a checkpoint's network in formats that they read, each file checked once written."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from rayrml import extras, storage
+from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.networks.network import Network, build_network
+from rayrml.saving import checkpoints
+from rayrml.saving.keras_weights import export_weights, load_weights
+
+TOLERANCE = 1e-4  # of a number in an output, absolute and relative
+_BATCHES = (2, 3)  # sizes with which what was written is tried; it was traced with the first
+_ANY_SIZE = 32  # what stands for a spatial size that the network leaves open
+_OUTPUTS = Callable[..., Any]
+
+
+class Format(NamedTuple):
+    """How a network is written to a file and computed from it.
+
+    Attributes:
+        write: (network, inputs to trace it with, path).
+        read: (path, network) -> the function of what is in the file.
+    """
+
+    write: Callable[[Network, tuple[torch.Tensor, ...], Path], None]
+    read: Callable[[Path, Network], _OUTPUTS]
+
+
+def export(checkpoint: str | Path, file: str | Path) -> float:
+    """Write a checkpoint's network in the format of the file's ending, and give the largest difference of outputs.
+
+    The file is read again, and what it computes from random inputs is compared with what the network computes. Inputs
+    are (N, C, *spatial) floats for any N, as they reach the network: after the transforms, pixels as shares of white.
+    `.pt2` is of `torch.export`, `.onnx` of ONNX, and `.h5` has weights alone, for Keras.
+
+    Raises:
+        ConfigError: another ending, a checkpoint without a network, a format that has no such operations, a package
+            that is missing.
+        DataError: files that cannot be read or written, and outputs that differ; nothing is left of the file then.
+    """
+    ending = storage.suffix(str(file))
+    if ending not in FORMATS:
+        raise ConfigError(Problem(str(file), f"unknown ending '{ending}'. Expected one of {', '.join(FORMATS)}"))
+    network = network_of(checkpoint)
+    with tempfile.TemporaryDirectory(prefix="rayrml-") as folder:
+        path = Path(folder) / f"network{ending}"
+        with torch.inference_mode(False), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what exporters say of themselves
+            FORMATS[ending].write(network, _inputs(network, _BATCHES[0]), path)
+            worst = _compare(network, FORMATS[ending].read(path, network), str(file))
+        try:
+            storage.write(str(file), path.read_bytes())
+        except OSError as error:
+            raise DataError(Problem(str(file), f"cannot be written. {error.strerror}")) from None
+    return worst
+
+
+def network_of(checkpoint: str | Path) -> Network:
+    """The network in a checkpoint, with its weights, as it computes when it is not training.
+
+    Raises:
+        ConfigError: the checkpoint holds no network, or one that its weights do not fit.
+        DataError: the file cannot be read.
+    """
+    kept = checkpoints.whole(checkpoint)
+    network = build_network(kept.layers, kept.input_shape)
+    checkpoints.load_into(network, kept.network, checkpoint)
+    return network.eval()
+
+
+class _Positional(torch.nn.Module):
+    """The network as a function of one argument for each input."""
+
+    def __init__(self, network: Network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        return self.network(*inputs)
+
+
+def _inputs(network: Network, count: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
+    """Random inputs (count, C, *spatial), one for each of the network's."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [[_ANY_SIZE if size is None else size for size in shape] for shape in network.input_shapes]
+    return tuple(torch.rand((count, *shape), generator=generator) for shape in shapes)
+
+
+def _compare(network: Network, other: _OUTPUTS, place: str) -> float:
+    """The largest difference between outputs of both. Raises DataError if it is too large."""
+    worst = 0.0
+    for count in _BATCHES:
+        inputs = _inputs(network, count, seed=count)
+        with torch.no_grad():
+            pairs = zip(_listed(network(*inputs)), _listed(other(*inputs)), strict=True)
+        for expected, found in pairs:
+            if expected.shape != found.shape:
+                shapes = f"{tuple(found.shape)}, but the network's is {tuple(expected.shape)}"
+                raise DataError(Problem(place, f"is not written: an output of it has the shape {shapes}"))
+            worst = max(worst, _difference(expected, found))
+    if not worst <= TOLERANCE:
+        message = f"is not written: its outputs differ by {worst:.2g} from the network's, more than {TOLERANCE:g}"
+        raise DataError(Problem(place, message))
+    return worst
+
+
+def _difference(expected: torch.Tensor, found: torch.Tensor) -> float:
+    """The largest difference of two numbers, as a share of those beyond 1; infinite where one is not a number."""
+    same = (expected == found) | (expected.isnan() & found.isnan())
+    differences = ((expected - found).abs() / expected.abs().clamp(min=1))[~same].nan_to_num(nan=torch.inf)
+    return differences.max().item() if differences.numel() else 0.0
+
+
+def _listed(output: Any) -> Sequence[torch.Tensor]:
+    return output if isinstance(output, tuple | list) else [output]
+
+
+def _program(network: Network, inputs: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
+    """The network's operations, for batches of any size and, where it leaves them open, any spatial sizes.
+
+    Raises:
+        ConfigError: torch cannot follow the network.
+    """
+    axes = [
+        {0: torch.export.Dim("batch"), **{i: torch.export.Dim.AUTO for i, size in enumerate(shape, 1) if size is None}}
+        for shape in network.input_shapes
+    ]
+    try:
+        return torch.export.export(_Positional(network), inputs, dynamic_shapes={"inputs": tuple(axes)})
+    except Exception as error:  # of as many kinds as torch has parts
+        raise ConfigError(Problem("", f"torch cannot export the network. {_first_line(error)}")) from None
+
+
+def _write_pt2(network: Network, inputs: tuple[torch.Tensor, ...], path: Path) -> None:
+    torch.export.save(_program(network, inputs), path)
+
+
+def _read_pt2(path: Path, network: Network) -> _OUTPUTS:
+    return torch.export.load(path).module()
+
+
+def _write_onnx(network: Network, inputs: tuple[torch.Tensor, ...], path: Path) -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        _required(name)
+    count = len(network.output_shapes)
+    names = [f"input_{i}" for i in range(len(inputs))], [f"output_{i}" for i in range(count)]
+    program = _program(network, inputs)
+    try:
+        torch.onnx.export(
+            program,
+            (),
+            path,
+            input_names=names[0] if len(inputs) > 1 else ["input"],
+            output_names=names[1] if count > 1 else ["output"],
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    except Exception as error:
+        raise ConfigError(Problem("", f"ONNX cannot hold the network. {_first_line(error)}")) from None
+
+
+def _read_onnx(path: Path, network: Network) -> _OUTPUTS:
+    session = _required("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [entry.name for entry in session.get_inputs()]
+
+    def outputs(*inputs: torch.Tensor) -> list[torch.Tensor]:
+        given = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
+        return [torch.from_numpy(array) for array in session.run(None, given)]
+
+    return outputs
+
+
+def _write_keras(network: Network, inputs: tuple[torch.Tensor, ...], path: Path) -> None:
+    export_weights(network, path)
+
+
+def _read_keras(path: Path, network: Network) -> _OUTPUTS:
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        for tensor in other.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.fill_(torch.nan)  # what the file lacks is seen in the outputs
+    load_weights(other, path)
+    return other
+
+
+def _required(name: str) -> Any:
+    """The module of that name. Raises ConfigError if the package is not installed."""
+    if lacking := extras.missing(name, "onnx"):
+        raise ConfigError(f"for ONNX files, {lacking}")
+    return importlib.import_module(name)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+FORMATS = {
+    ".pt2": Format(_write_pt2, _read_pt2),
+    ".onnx": Format(_write_onnx, _read_onnx),
+    ".h5": Format(_write_keras, _read_keras),
+}

@@ -1,0 +1,291 @@
+"""A network's weights from Keras's files, `.h5`, `.weights.h5` and `.keras`, and to `.h5`."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+
+from rayrml import storage
+from rayrml.config.json_files import decode
+from rayrml.errors import DataError, Problem
+from rayrml.networks import graph as graphs
+from rayrml.networks.graph import Graph, KerasPath
+from rayrml.networks.layers.layer import Layer, Weight
+from rayrml.networks.network import Network
+from rayrml.saving.checkpoints import LoadReport
+from rayrml.storage import archives, hdf5_reading
+from rayrml.storage.hdf5_writing import Hdf5Output
+
+# The attributes of an HDF5 object must fit into its header; Keras spreads longer ones over several.
+_ATTRIBUTE_BYTES = 64512
+_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Stored:
+    """What a file holds for one layer or, in Keras 2's form, for one nested model: weights in Keras's order."""
+
+    path: KerasPath
+    names: tuple[str, ...]
+    values: tuple[np.ndarray, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Target:
+    """A weight of the network: its layer's name in the network and in Keras, and where it is held."""
+
+    name: str
+    keras_name: str
+    layer: Layer
+    weight: Weight
+    trainable: bool
+
+    def __str__(self) -> str:
+        return f"{self.weight.name} of layer '{self.name}'"
+
+
+def load_weights(network: Network, path: str | Path, where: str = "") -> LoadReport:
+    """Give the network the weights of a Keras file, layer by layer, by name; reports the layers without a match.
+
+    Raises:
+        DataError: the file cannot be read, or holds weights of other shapes; `where` is the JSON path that names it.
+    """
+    place = where or str(path)
+    stored, whole_models = _read(path, network.graph, place)
+    targets = _targets(network, whole_models)
+    partners = _partners(stored, list(targets))
+    matches: list[tuple[_Target, np.ndarray]] = []
+    problems: list[Problem] = []
+    for group in stored:
+        if group.path in partners:
+            try:
+                matches += _match(group, targets[partners[group.path]])
+            except ValueError as error:
+                problems.append(Problem(place, f"the weights in '{path}' do not fit the network: {error}"))
+    if problems:
+        raise DataError(*problems)
+    for target, value in matches:
+        with torch.no_grad():
+            getattr(target.layer, target.weight.attribute).copy_(target.weight.to_torch(torch.from_numpy(value)))
+    loaded = {target.name for target, _ in matches}
+    names = tuple(dict.fromkeys(target.name for group in targets.values() for target in group))
+    return LoadReport(
+        loaded=tuple(name for name in names if name in loaded),
+        skipped=tuple("/".join(map(str, group.path)) for group in stored if group.path not in partners),
+        initial=tuple(name for name in names if name not in loaded),
+    )
+
+
+def export_weights(network: Network, path: str | Path) -> None:
+    """Write the network's weights in the form of Keras 2's `save_weights`, which Keras loads by name and by order.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    output = Hdf5Output(path)
+    try:
+        with output.writing():
+            _write(output.hdf5, network)
+        output.close()
+    finally:
+        output.discard()
+
+
+def _read(path: str | Path, graph: Graph, place: str) -> tuple[list[_Stored], bool]:
+    """The weights in a file, and whether it holds those of a nested model as one group, as Keras 2 does."""
+    try:
+        local = storage.local_copy(path)
+        if zipfile.is_zipfile(local):
+            with zipfile.ZipFile(local) as archive:
+                graph = graphs.read(decode(_unpacked(archive, "config.json", path), f"{path}: config.json"), str(path))
+                content = _unpacked(archive, "model.weights.h5", path)
+                with hdf5_reading.opened_in_memory(content, f"{path}: model.weights.h5") as file:
+                    return list(_keras_3_groups(file, graph, ())), False
+        with hdf5_reading.opened(local) as file:
+            if any(name in file for name in _CONTAINERS) and "layer_names" not in file.attrs:
+                return list(_keras_3_groups(file, graph, ())), False
+            return list(_keras_2_groups(_member(file, "model_weights") if "model_weights" in file else file)), True
+    except FileNotFoundError:
+        raise DataError(Problem(place, f"no such file: '{path}'")) from None
+    except DataError as error:
+        raise DataError(*(Problem(place, str(p)) for p in error.problems)) from None
+    except (OSError, LookupError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        message = f"'{path}' is not a file of Keras's weights, or a damaged one. {reason}"
+        raise DataError(Problem(place, message)) from None
+
+
+def _unpacked(archive: zipfile.ZipFile, name: str, path: str | Path) -> bytes:
+    """A member of an archive in memory; nothing is unpacked to a folder."""
+    archives.check_size(archive.getinfo(name), f"{path}: {name}")
+    return archive.read(name)
+
+
+def _keras_2_groups(file: h5py.Group) -> Iterator[_Stored]:
+    """The groups with weights. The file's list of layers counts, not its tree: names may hold slashes."""
+    for layer in _attribute(file, "layer_names"):
+        group = _member(file, layer)
+        names = _attribute(group, "weight_names")
+        if names:
+            yield _Stored((layer,), tuple(names), tuple(_values(group, name) for name in names))
+
+
+def _keras_3_groups(file: h5py.Group, graph: Graph, path: KerasPath) -> Iterator[_Stored]:
+    """The layers with weights. Groups go by class; newer files tell the layer's name, in older ones `graph` does."""
+    container = next((_member(file, name) for name in _CONTAINERS if name in file), None)
+    groups = {} if container is None else {str(name): _member(container, str(name)) for name in container}
+    variables = {key: _member(group, "vars") for key, group in groups.items() if "vars" in group}
+    names: dict[str, Any] = {key: group.attrs.get("name") for key, group in variables.items()}
+    if not any(names.values()):
+        names = _names_by_class(groups, graph, path)
+    for key, group in groups.items():
+        here = (*path, names.get(key) or key)
+        values = variables.get(key)
+        if values is not None and len(values):
+            yield _Stored(here, (), tuple(_values(values, n) for n in sorted(values, key=int)))
+        yield from _keras_3_groups(group, graph, here)
+
+
+def _names_by_class(groups: Mapping[str, h5py.Group], graph: Graph, path: KerasPath) -> dict[str, Any]:
+    """The names of the layers in a model's groups: those of a class come in the model's order."""
+    members = dict.fromkeys(layer.keras_path[: len(path) + 1] for layer in graph.layers)
+    classes = {layer.keras_path: layer.class_name for layer in graph.layers} | dict(graph.models)
+    names: dict[str, Any] = {}
+    for class_name in dict.fromkeys(_snake_case(classes[member]) for member in members if member[:-1] == path):
+        own = [member[-1] for member in members if member[:-1] == path and _snake_case(classes[member]) == class_name]
+        keys = [key for key in groups if re.fullmatch(rf"{class_name}(_\d+)?", key)]
+        keys.sort(key=lambda key: int(key.removeprefix(class_name).removeprefix("_") or 0))
+        names.update(zip(keys, own, strict=False))
+    return names
+
+
+def _snake_case(class_name: str) -> str:
+    """`Conv2DTranspose` -> `conv2d_transpose`, as Keras 3 names the groups of a class."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", class_name))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _targets(network: Network, whole_models: bool) -> dict[KerasPath, list[_Target]]:
+    """The weights of the network, grouped as the file groups them, in its order.
+
+    The weights of a nested model that is one group are first all those that are trained, then all others.
+    """
+    groups: dict[KerasPath, list[_Target]] = {}
+    modules = network.layers()
+    for layer in network.graph.layers:
+        module = modules.get(layer.name)
+        key = layer.keras_path[:1] if whole_models else layer.keras_path
+        for weight in module.weights if module is not None else ():
+            trainable = weight.trainable and layer.trainable
+            target = _Target(layer.name, str(layer.keras_path[-1]), modules[layer.name], weight, trainable)
+            groups.setdefault(key, []).append(target)
+    if whole_models:
+        for key, targets in groups.items():
+            if key in network.graph.models:
+                groups[key] = sorted(targets, key=lambda target: not target.trainable)
+    return groups
+
+
+def _partners(stored: Sequence[_Stored], keys: Sequence[KerasPath]) -> dict[KerasPath, KerasPath]:
+    """For each group of the file the network's: of the same name, or in their order where the network has none."""
+    partners = {group.path: group.path for group in stored if group.path in keys}
+    nameless = (key for key in keys if any(isinstance(part, int) for part in key))
+    rest = (group.path for group in stored if group.path not in partners)
+    return partners | dict(zip(rest, nameless, strict=False))
+
+
+def _match(stored: _Stored, targets: Sequence[_Target]) -> list[tuple[_Target, np.ndarray]]:
+    """Each weight of the network with its value: by name where the names tell, else by position.
+
+    Raises:
+        ValueError: another number of weights, or other shapes.
+    """
+    name = "/".join(map(str, stored.path))
+    if len(stored.values) != len(targets):
+        wanted = f"the network's has {len(targets)}: {', '.join(map(str, targets))}"
+        raise ValueError(f"layer '{name}' has {len(stored.values)} weights in the file, {wanted}")
+    places = [_places(target, stored.names) for target in targets]
+    by_name = all(len(place) == 1 for place in places) and len({place[0] for place in places}) == len(places)
+    order = [place[0] for place in places] if by_name else range(len(targets))
+    matches = [(target, stored.values[i]) for target, i in zip(targets, order, strict=True)]
+    for target, value in matches:
+        if target.weight.shape != value.shape:
+            raise ValueError(f"{target} has the shape {value.shape} in the file, {target.weight.shape} in the network")
+    return matches
+
+
+def _places(target: _Target, names: Sequence[str]) -> list[int]:
+    """Where in `names` the target's is: `c1/kernel:0`, or with the names of models before it."""
+    wanted = f"/{target.keras_name}/{target.weight.name}"
+    return [i for i, name in enumerate(names) if f"/{name.split(':')[0]}".endswith(wanted)]
+
+
+def _write(file: h5py.File, network: Network) -> None:
+    groups = _targets(network, whole_models=True)
+    layers = list(dict.fromkeys(_group_name(layer.keras_path[:1], network.graph) for layer in network.graph.layers))
+    _set_attribute(file, "layer_names", layers)
+    file.attrs["backend"] = b"tensorflow"
+    file.attrs["keras_version"] = b"2.4.0"
+    values = {_group_name(key, network.graph): targets for key, targets in groups.items()}
+    # In this order a name that is the beginning of another, up to a slash, makes its group first.
+    for name in sorted(layers):
+        group = file.require_group(name)
+        targets = values.get(name, [])
+        names = [f"{target.keras_name}/{target.weight.name}:0" for target in targets]
+        _set_attribute(group, "weight_names", names)
+        for target, weight_name in zip(targets, names, strict=True):
+            value = target.weight.to_keras(getattr(target.layer, target.weight.attribute).detach().cpu())
+            group.create_dataset(weight_name, data=value.float().numpy())
+
+
+def _group_name(path: KerasPath, graph: Graph) -> str:
+    """The name of a layer's or nested model's group; where the JSON has none, the name that the network gave it."""
+    if isinstance(path[0], str):
+        return path[0]
+    return next((layer.name for layer in graph.layers if layer.keras_path == path), f"model_{path[0]}")
+
+
+def _attribute(group: h5py.Group, name: str) -> list[str]:
+    """A list of strings, also one that is spread over `name0`, `name1`, ..."""
+    if name in group.attrs:
+        items = list(np.asarray(group.attrs[name]))
+    else:
+        chunks = [key for key in group.attrs if re.fullmatch(rf"{name}\d+", key)]
+        chunks.sort(key=lambda key: int(key.removeprefix(name)))
+        items = [item for chunk in chunks for item in np.asarray(group.attrs[chunk])]
+        if not chunks:
+            raise KeyError(f"it has no '{name}'")
+    return [item.decode() if isinstance(item, bytes) else str(item) for item in items]
+
+
+def _set_attribute(group: h5py.Group, name: str, items: Sequence[str]) -> None:
+    encoded = np.array([item.encode() for item in items], dtype="S" if items else "S1")
+    num_chunks = -(-max(encoded.nbytes, 1) // _ATTRIBUTE_BYTES)
+    if num_chunks == 1:
+        group.attrs[name] = encoded
+        return
+    for i, chunk in enumerate(np.array_split(encoded, num_chunks + 1)):
+        group.attrs[f"{name}{i}"] = chunk
+
+
+def _member(group: h5py.Group, name: str) -> h5py.Group:
+    member = hdf5_reading.member(group, name, group.file.filename)
+    if not isinstance(member, h5py.Group):
+        raise KeyError(f"it has no group '{name}'")
+    return member
+
+
+def _values(group: h5py.Group, name: str) -> np.ndarray:
+    dataset = hdf5_reading.member(group, name, group.file.filename)
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "biuf":
+        raise KeyError(f"it has no numbers '{name}'")
+    return hdf5_reading.values(dataset, f"{group.file.filename}: {name}")

@@ -1,0 +1,281 @@
+"""The JSON Schema of a configuration, made from the sections' models and the signatures of the tables' rows.
+
+It refuses what the program refuses, as far as one key, or some keys beside one another, show it; what depends on files,
+on the network or on two numbers together is left to the program.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from rayrml.config.search_spaces import KINDS
+from rayrml.config.sections import AnyCase, Config, Data, Ray, Section
+from rayrml.config.tables import Table, arguments_model
+from rayrml.data.readers import READERS, Reader
+from rayrml.data.slicers import slicer
+from rayrml.data.transforms import TRANSFORMS
+from rayrml.data.transforms.table import bare_field
+from rayrml.losses import LOSSES
+from rayrml.lr_schedulers import LR_SCHEDULERS
+from rayrml.metrics import METRICS
+from rayrml.optimizers import OPTIMIZERS
+from rayrml.schema.catalog import meaning
+from rayrml.schema.key_tables import section_of, spellings
+
+Schema = dict[str, Any]
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_NULL: Schema = {"type": "null"}
+_LABELS = "labels"
+# Keys of the data section that belong to some data types only.
+_KEYS_OF_TYPES = sorted({k for row in READERS.values() for k in arguments_model(row).model_fields} - {"grayscale"})
+
+
+def configuration() -> Schema:
+    """The schema of a whole configuration, in the dialect of 2020-12."""
+    whole = _section(Config)
+    whole["$defs"] = {model.__name__: _section(model) for model in _sections(Config)} | {
+        "optimizer": _choice(OPTIMIZERS, "type", {"lr_scheduler": _optional(_ref("lr_scheduler"))}),
+        "lr_scheduler": _schedule(),
+        "loss": _choice(LOSSES, "function"),
+        "transform": _transform(),
+        "slicer": _row(slicer),
+    }
+    return {"$schema": _DIALECT, "title": "A configuration of rayrml", **whole}
+
+
+def search() -> Schema:
+    """The schema of a configuration for `rayrml tune`: of the network's values any may be a search space."""
+    whole = configuration()
+    defs = whole["$defs"]
+    whole["$defs"] = {name: part if name == Ray.__name__ else _open(part) for name, part in defs.items()}
+    two = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+    kinds = {"choice": {"type": "array", "minItems": 1}, **{name: two for name in KINDS if name != "choice"}}
+    whole["$defs"]["space"] = {
+        "description": "a value that is searched for",
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+        "properties": {name: kinds[name] | {"description": meaning} for name, meaning in KINDS.items()},
+    }
+    return whole
+
+
+def _open(part: Schema) -> Schema:
+    """A schema of objects whose values, and the members of lists in them, may be search spaces."""
+    found = dict(part)
+    if "properties" in found:
+        found["properties"] = {key: _or_space(value) for key, value in found["properties"].items()}
+    # An object that leaves open which row it names is like several of them.
+    several = found.pop("oneOf", found.get("anyOf"))
+    return found if several is None else found | {"anyOf": [_open(one) for one in several]}
+
+
+def _or_space(value: Schema) -> Schema:
+    items = {"items": _or_space(value["items"])} if "items" in value else {}
+    return {"anyOf": [{**_open(value), **items}, _ref("space")]}
+
+
+def any_case(names: Iterable[str]) -> Schema:
+    """One of the names: those that are listed are the usual spellings, the pattern takes them in any case."""
+    listed = list(names)
+    pattern = "|".join(map(_in_any_case, listed))
+    return {"type": "string", "anyOf": [{"enum": listed}, {"pattern": f"^(?:{pattern})$"}]}
+
+
+def _in_any_case(name: str) -> str:
+    return "".join(f"[{c.upper()}{c.lower()}]" if c.isalpha() else re.escape(c) for c in name)
+
+
+def _sections(model: type[Section]) -> Iterable[type[Section]]:
+    for field in model.model_fields.values():
+        inner = section_of(field.annotation)
+        if inner is not None:
+            yield inner
+            yield from _sections(inner)
+
+
+def _section(model: type[Section]) -> Schema:
+    """The schema of a section: that of its model, with what the tables and the other keys add."""
+    found = _plain(model.model_json_schema())
+    properties = found["properties"]
+    for name, field in model.model_fields.items():
+        key, *others = spellings(name, field)
+        said = {k: properties[key][k] for k in ("description", "default") if k in properties[key]}
+        if key in _VALUES.get(model.__name__, {}):
+            properties[key] = _VALUES[model.__name__][key] | said
+        elif AnyCase in field.metadata:
+            properties[key] = any_case(properties[key]["enum"]) | said
+        for other in others:
+            properties[other] = properties[key]
+    kept = {k: found[k] for k in ("type", "properties", "required", "additionalProperties") if k in found}
+    rules = _RULES.get(model.__name__, [])
+    return {"description": found["description"].split("\n")[0], **kept, **({"allOf": rules} if rules else {})}
+
+
+def _plain(schema: Any) -> Any:
+    """A schema of pydantic's without the titles that repeat the keys, and without whole objects as defaults."""
+    if isinstance(schema, list):
+        return [_plain(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    noise = {k for k, v in schema.items() if (k == "title" and isinstance(v, str)) or k == "$defs"}
+    noise |= {k for k, v in schema.items() if k == "default" and isinstance(v, Mapping) and "$ref" in schema}
+    return {k: _plain(v) for k, v in schema.items() if k not in noise}
+
+
+def _row(row: Callable[..., Any]) -> Schema:
+    """The schema of a row's arguments."""
+    found = _plain(arguments_model(row).model_json_schema())
+    return found | {"description": meaning(row)}
+
+
+def _choice(table: Table, key: str, more: Mapping[str, Schema] | None = None) -> Schema:
+    """An object that names a row of the table under `key`; all rows take the keys `more` beside their own."""
+    rows = [_named(name, row, key, more or {}) for name, row in table.items()]
+    return {"type": "object", "required": [key], "properties": {key: any_case(table)}, "oneOf": rows}
+
+
+def _named(name: str, row: Callable[..., Any], key: str, more: Mapping[str, Schema]) -> Schema:
+    found = _row(row)
+    found["properties"] = {key: any_case([name]), **found.get("properties", {}), **more}
+    return found | {"required": [key, *found.get("required", [])]}
+
+
+def _schedule() -> Schema:
+    one = _choice(LR_SCHEDULERS, "type")
+    return {"anyOf": [one, {"type": "array", "minItems": 1, "items": one}]}
+
+
+def _transform() -> Schema:
+    """An object with one key, which names a transform."""
+    places = {_in_any_case(name): _ref(f"transform/properties/{name}") for name in TRANSFORMS}
+    return {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+        "properties": {name: _transform_value(row) for name, row in TRANSFORMS.items()},
+        "patternProperties": {f"^{pattern}$": place for pattern, place in places.items()},
+    }
+
+
+def _transform_value(row: Callable[..., Any]) -> Schema:
+    """A bare value, or an object with the row's keys."""
+    bare, found = bare_field(row), _row(row)
+    return found if bare is None else found["properties"][bare] | {"description": meaning(row)}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _optional(schema: Schema) -> Schema:
+    return {"anyOf": [schema, _NULL]}
+
+
+def _list_of(name: str) -> Schema:
+    return {"type": "array", "items": _ref(name)}
+
+
+def _type_key(key: str) -> Schema:
+    """What a key for a data type can be."""
+    return _optional(any_case(READERS if key == "input_type" else [*READERS, _LABELS]))
+
+
+def _key_of_types(key: str) -> Schema:
+    """What a key that some data types have can be, as the first of those has it."""
+    rows = [_plain(arguments_model(row).model_json_schema())["properties"] for row in READERS.values()]
+    found = next(properties[key] for properties in rows if key in properties)
+    return _optional(any_case(found["enum"]) if "enum" in found else found)
+
+
+def _is(key: str, value: Schema) -> Schema:
+    """What an object is like that has the key, with such a value."""
+    return {"required": [key], "properties": {key: value}}
+
+
+def _given(*keys: str) -> Schema:
+    """What an object is like that has one of the keys, and not null."""
+    return {"anyOf": [_is(key, {"not": _NULL}) for key in keys]}
+
+
+def _filled(*keys: str) -> Schema:
+    """What an object is like that has one of the lists, and not empty."""
+    return {"anyOf": [_is(key, {"minItems": 1}) for key in keys]}
+
+
+def _rule(condition: Schema, then: Schema) -> Schema:
+    return {"if": condition, "then": then}
+
+
+def _of_type(side: str, name: str) -> Schema:
+    """What a data section is like whose inputs or targets are of the type."""
+    own = f"{side}_type"
+    by_both = {"allOf": [_is("type", any_case([name])), {"not": _given(own)}]}
+    return {"anyOf": [_is(own, any_case([name])), by_both]}
+
+
+def _in_color(side: str) -> Schema:
+    """What a data section is like that does not ask for one channel."""
+    own = f"{side}_grayscale"
+    by_both = {"properties": {"grayscale": {"const": False}, own: {"enum": [False, None]}}}
+    return {"anyOf": [_is(own, {"const": False}), by_both]}
+
+
+def _keys_by_type(side: str, name: str) -> Schema:
+    """What a data type makes of the keys that only some data types have."""
+    found = arguments_model(READERS[name]).model_fields
+    required = [key for key, field in found.items() if field.is_required()]
+    keys = {key: _NULL for key in _KEYS_OF_TYPES if key not in found} | {key: {"not": _NULL} for key in required}
+    color = {} if "grayscale" in found else _in_color(side)
+    return _rule(_of_type(side, name), {"required": required, "properties": keys, **color})
+
+
+def _whole_files(row: Callable[..., Reader]) -> bool:
+    """Whether each file of a data type is one sample."""
+    return not any(field.is_required() for field in arguments_model(row).model_fields.values()) and bool(row().read)
+
+
+_TRAINS, _TESTS = ("input_path", "num_examples"), ("test_input_path", "num_test_examples", "test_share")
+
+# What the models leave to the tables.
+_VALUES: dict[str, dict[str, Schema]] = {
+    "NeuralNetwork": {"optimizer": _optional(_ref("optimizer")), "loss": _optional(_ref("loss"))},
+    "Stopping": {"metric": {"enum": ["train_loss", "test_loss", *METRICS]}},
+    "Data": {
+        **{key: _type_key(key) for key in ("type", "input_type", "target_type")},
+        **{key: _list_of("transform") for key in ("transforms", "input_transforms", "target_transforms")},
+        "slicers": _list_of("slicer"),
+        **{key: _key_of_types(key) for key in _KEYS_OF_TYPES if key in Data.model_fields},
+    },
+}
+
+# Keys that need or exclude one another.
+_RULES: dict[str, list[Schema]] = {
+    "NeuralNetwork": [
+        _rule(_is("data", _given(*_TRAINS)), {"allOf": [_given("optimizer"), _given("loss")]}),
+        _rule(_given("gradient_clip"), {"not": _is("optimizer", _is("type", any_case(["Hessian"])))}),
+    ],
+    "Data": [
+        _given(*_TRAINS, *_TESTS),
+        _given("type", "input_type"),
+        _rule(_given(*_TRAINS), _given("type", "target_type")),
+        _rule(_given("test_output_path", "hdf5_outfile"), _given(*_TESTS)),
+        _rule(_given("hdf5_outfile"), _filled("slicers")),
+        _rule(
+            _given("test_share"),
+            {
+                "allOf": [_given("input_path"), {"not": _given("test_input_path", "test_target_path")}],
+                "anyOf": [_of_type("input", name) for name, row in READERS.items() if _whole_files(row)],
+            },
+        ),
+        _rule(_filled("transforms"), {"not": _filled("input_transforms", "target_transforms")}),
+        _rule(_is("type", any_case([_LABELS])), _given("input_type")),
+        {"not": {"required": ["test_tag", "testing_tag"]}},
+        *(_keys_by_type(side, name) for side in ("input", "target") for name in READERS),
+    ],
+}

@@ -1,0 +1,165 @@
+"""Tables of keys, made from the sections' models and the signatures of the tables' rows."""
+
+from __future__ import annotations
+
+import json
+import re
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import AliasChoices, BaseModel
+from pydantic.fields import FieldInfo
+
+from rayrml.config.sections import Config, PathString, Section
+from rayrml.config.tables import Table, arguments_model, find
+from rayrml.data.transforms import TRANSFORMS
+from rayrml.data.transforms.table import bare_field
+from rayrml.formatting import table
+from rayrml.schema.catalog import TABLES, meaning
+
+HEADINGS = ("key", "type", "default", "range", "meaning")
+_SINGULARS = {name.removesuffix("es" if name == "losses" else "s"): name for name in TABLES}
+_LIMITS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
+
+
+def keys(name: str) -> list[str]:
+    """Lines with the keys of the section, or of each row of the table, that is called `name`.
+
+    Raises:
+        ConfigError: there is no such section or table.
+    """
+    paths = {path.rpartition(".")[2]: model for path, model in sections(Config, "")}
+    found = find({**paths, **_SINGULARS, **TABLES}, name, "--keys")
+    if found in paths:
+        return [meaning(paths[found]), "", *_table(paths[found])]
+    return list(_of_rows(TABLES[_SINGULARS.get(found, found)]))
+
+
+def _of_rows(rows: Table) -> Iterator[str]:
+    for number, (name, row) in enumerate(rows.items()):
+        yield from ([""] if number else [])
+        yield f"{name}: {meaning(row)}"
+        model, bare = arguments_model(row), bare_field(row) if rows is TRANSFORMS else None
+        yield from (f"    {line}" for line in (_table(model, bare) if model.model_fields else ["no keys"]))
+
+
+def _table(model: type[BaseModel], bare: str | None = None) -> list[str]:
+    """The lines of the table of a model's keys; a column in which nothing stands is left out.
+
+    The value of the key `bare` is given as it is, without an object around it.
+    """
+    schemas = model.model_json_schema()["properties"]
+    rows = [_key(name, field, schemas) for name, field in model.model_fields.items()]
+    rows = [("(no key)" if row[0] == bare else row[0], *row[1:]) for row in rows]
+    columns = [c for c in range(len(HEADINGS)) if any(row[c] for row in rows)]
+    # The first column and all behind it are aligned to the left.
+    cells = [[*(row[c].replace("`", "") for c in columns), ""] for row in rows]
+    return [line.rstrip() for line in table(cells, [*(HEADINGS[c] for c in columns), ""])]
+
+
+def _key(name: str, field: FieldInfo, schemas: Mapping[str, Any]) -> tuple[str, ...]:
+    shown = spellings(name, field)
+    schema = schemas[shown[0]]
+    kind = "path" if PathString in typing.get_args(field.annotation) else allowed(unlimited(schema))
+    return " or ".join(shown), kind, default(field), limits(schema), field.description or ""
+
+
+def sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The JSON path and the model of each section below `model`, in their order."""
+    for key, field in model.model_fields.items():
+        inner = section_of(field.annotation)
+        if inner is not None:
+            where = f"{path}.{key}".lstrip(".")
+            yield where, inner
+            yield from sections(inner, where)
+
+
+def section_of(annotation: Any) -> type[Section] | None:
+    """The section's model in an annotation such as `Stopping | None`, None if there is none."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next(filter(None, map(section_of, typing.get_args(annotation))), None)
+
+
+def spellings(name: str, field: FieldInfo) -> list[str]:
+    """All JSON keys of a field, the usual one first."""
+    alias = field.validation_alias
+    return [str(c) for c in alias.choices] if isinstance(alias, AliasChoices) else [str(alias or name)]
+
+
+def default(field: FieldInfo) -> str:
+    """A field's default, in words where it is no plain value."""
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return "its keys' defaults"
+    return "none" if value is None else f"`{as_json(value)}`"
+
+
+def allowed(schema: Mapping[str, Any]) -> str:
+    """The values that a JSON Schema allows, in words; null is not mentioned."""
+    words = list(dict.fromkeys(alternatives(schema))) or ["null"]
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def alternatives(schema: Mapping[str, Any]) -> list[str]:
+    """Each kind of value that a JSON Schema allows, in words."""
+    if "anyOf" in schema:
+        return [words for choice in schema["anyOf"] for words in alternatives(choice)]
+    if "enum" in schema or "const" in schema:
+        return [f"`{as_json(value)}`" for value in schema.get("enum", [schema.get("const")])]
+    if "$ref" in schema:
+        return ["object"]
+    kind = schema.get("type", "any value")
+    if kind == "array":
+        return [list_of(schema)]
+    if kind == "object" and isinstance(schema.get("additionalProperties"), Mapping):
+        return [f"object of {plural(allowed(schema['additionalProperties']))}"]
+    return {"boolean": ["`true`", "`false`"], "null": []}.get(kind, [f"{kind}{interval(schema)}"])
+
+
+def list_of(schema: Mapping[str, Any]) -> str:
+    """A list with what it holds: `list of 2 numbers from 0 to 1`."""
+    items = list(dict.fromkeys(allowed(item) for item in schema.get("prefixItems", [schema.get("items")]) if item))
+    if len(items) != 1:
+        return f"list: {', '.join(items)}" if items else "list"
+    size = f"{schema['maxItems']} " if "maxItems" in schema else ""
+    return f"list of {size}{plural(items[0])}"
+
+
+def plural(words: str) -> str:
+    """`number > 0` as `numbers > 0`."""
+    return re.sub(r"\b(number|integer|string|list|object)\b", r"\1s", words, count=1)
+
+
+def interval(schema: Mapping[str, Any]) -> str:
+    """The range of a number: ` > 0`, ` from 0 to 1`."""
+    if "minimum" in schema and "maximum" in schema:
+        return f" from {as_json(schema['minimum'])} to {as_json(schema['maximum'])}"
+    found = [f"{sign} {as_json(schema[key])}" for key, sign in _LIMITS.items() if key in schema]
+    return f" {' and '.join(found)}" if found else ""
+
+
+def limits(schema: Mapping[str, Any]) -> str:
+    """The ranges of all numbers that a JSON Schema allows, each of them once."""
+    inner = [part for key in ("anyOf", "prefixItems") for part in schema.get(key, ())]
+    inner += [schema[key] for key in ("items", "additionalProperties") if isinstance(schema.get(key), Mapping)]
+    return "; ".join(dict.fromkeys(filter(None, [interval(schema).strip(), *map(limits, inner)])))
+
+
+def unlimited(schema: Any) -> Any:
+    """The same JSON Schema without the ranges of its numbers."""
+    if isinstance(schema, list):
+        return [unlimited(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    return {key: unlimited(part) for key, part in schema.items() if key not in _LIMITS}
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON, its numbers no longer than can be read."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(as_json, value))}]"
+    return f"{value:.5g}" if isinstance(value, float) else json.dumps(value)

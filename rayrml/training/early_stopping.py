@@ -1,0 +1,43 @@
+"""When a run that does not get better any more ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from rayrml.reporting.history import cost
+
+
+class EarlyStopping:
+    """Counts epochs in which a figure did not improve; all workers see the same figures, so all decide alike.
+
+    Args:
+        patience: epochs without improvement after which the run ends.
+        metric: the figure's name; a smaller loss is better, and more of anything else.
+        min_delta: by how much a figure must be better to count as improved.
+    """
+
+    def __init__(self, patience: int, metric: str, min_delta: float = 0.0):
+        self.patience = patience
+        self.metric = metric
+        self.min_delta = min_delta
+        self.best = math.inf
+        self.waited = 0
+
+    def update(self, figures: Mapping[str, float]) -> bool:
+        """Whether the run should end after an epoch with these figures."""
+        figure = cost(figures, self.metric)
+        if figure < self.best - self.min_delta:
+            self.best, self.waited = figure, 0
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"best": self.best, "waited": self.waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where the state was taken."""
+        self.best, self.waited = state["best"], state["waited"]

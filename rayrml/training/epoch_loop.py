@@ -1,0 +1,251 @@
+"""The epoch loop of one worker: its steps, its evaluation and its checkpoints."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from rayrml import storage
+from rayrml.config.tables import Choice
+from rayrml.data.shards import Batch, mix_seed
+from rayrml.data.transforms import BatchTransforms
+from rayrml.inference.evaluation import EvaluationStep, as_target, autocast_dtype, metric_of
+from rayrml.inference.prediction_files import PredictionSink
+from rayrml.networks.drawing import write_dot
+from rayrml.reporting.messages import Driver, Emit, EpochDone, Evaluated, Interrupted, Phase, Saved, Started
+from rayrml.tensors import tiny_as_zero
+from rayrml.training.checkpoint_manager import Keeper, Progress, Trainee
+from rayrml.training.early_stopping import EarlyStopping
+from rayrml.training.feeding import TEST, TRAINING, TRANSFORMS, Feed, Feeder
+from rayrml.training.job import Job, Outputs
+from rayrml.training.step import TrainingStep
+from rayrml.training.step_reports import Reporter
+from rayrml.workers import Workers
+
+
+class Worker:
+    """One worker's part of a run; every worker runs the same code on its share of the samples."""
+
+    def __init__(
+        self,
+        job: Job,
+        workers: Workers,
+        device: torch.device,
+        *,
+        driver: Driver,
+        outputs: Outputs,
+    ):
+        self.job = job
+        self.workers = workers
+        if device.type == "cuda" and device.index is None:
+            device = torch.device(device.type, torch.cuda.current_device())  # as tensors say where they are
+        self.device = device
+        self.outputs = outputs
+        self.driver = driver
+        self.keeper = Keeper(job, workers, driver)
+        self.emit: Emit = self.keeper.announcer
+        self.network = job.network.to(device)
+        if job.compile:
+            self.network.compile()
+        self.autocast = autocast_dtype(job.precision, device)
+        self.loss = job.loss.build()
+        self.evaluation_transforms = job.transforms.evaluation()
+        self.trainee = None if job.optimizer is None else self._trainee(job.optimizer)
+        self.progress = Progress() if self.trainee is None else self.keeper.resume(self.trainee)
+
+    def run(self) -> None:
+        """Train and evaluate all epochs, or evaluate once if there is nothing to train on."""
+        with tiny_as_zero():
+            self._run()
+
+    def _run(self) -> None:
+        job = self.job
+        feeder = Feeder(job, self.workers, self.device, self.emit)
+        training = None if job.training is None else feeder.feed(job.training, TRAINING)
+        test = None if job.test is None else feeder.feed(job.test, TEST)
+        if training is not None and self.trainee is not None:
+            self._run_epochs(training, test, self.trainee)
+        elif test is not None:
+            self.emit(EpochDone({"epoch": 1, **self._evaluate(test, 1)}))
+
+    def training_step(self, trainee: Trainee) -> TrainingStep:
+        """The step that the job asks for."""
+        return TrainingStep(
+            self.network,
+            self.loss,
+            trainee.optimizer,
+            workers=self.workers,
+            autocast=self.autocast,
+            gradient_clip=self.job.gradient_clip,
+            compression=self.job.gradient_compression,
+            graphs=not self.job.compile,
+        )
+
+    def _run_epochs(self, training: Feed, test: Feed | None, trainee: Trainee) -> None:
+        begin = self.progress
+        resumed = bool(self.job.resume_from)
+        self.emit(
+            Started(
+                begin.epoch,
+                begin.batch,
+                resumed=resumed,
+                history=tuple(trainee.history),
+                rows=tuple(begin.rows),
+                seconds=trainee.seconds,
+                checkpoint=begin.checkpoint,
+                num_workers=self.workers.size,
+            )
+        )
+        try:
+            self._run_each(self.training_step(trainee), training, test, trainee)
+        except BaseException:
+            self.keeper.give_up()
+            raise
+        finally:
+            training.shard.close()
+        self.keeper.finish()
+
+    def _run_each(self, step: TrainingStep, training: Feed, test: Feed | None, trainee: Trainee) -> None:
+        reporter = Reporter(self.emit, trainee.seconds)
+        begin = self.progress
+        for epoch in range(begin.epoch, self.job.num_epochs + 1):
+            rate = float(trainee.optimizer.param_groups[0]["lr"])
+            if trainee.schedule is not None and trainee.schedule.verbose:
+                self.emit(Phase(f"Learning rate in epoch {epoch}: {rate:g}"))
+            stopped = self.train(step, training, begin if epoch == begin.epoch else Progress(epoch), reporter)
+            trainee.seconds = reporter.seconds
+            if self.workers.size > 1:
+                self._average_statistics()
+            if stopped is not None:
+                self.keeper.save_unfinished(trainee, stopped)
+                self.emit(Interrupted(stopped.epoch, stopped.batch))
+                return
+            figures = {"epoch": epoch, **reporter.finish_epoch(), "learning_rate": rate}
+            if self._finish_epoch(epoch, figures, test, trainee):
+                return
+
+    def _finish_epoch(self, epoch: int, figures: dict[str, float], test: Feed | None, trainee: Trainee) -> bool:
+        """Evaluate and keep what the epoch has come to; whether it was the last."""
+        self.keeper.announcer.hold()
+        if test is not None:
+            figures |= self._evaluate(test, epoch)
+        trainee.history.append(figures)
+        self.emit(EpochDone(figures))
+        last = epoch == self.job.num_epochs
+        if trainee.stopping is not None and trainee.stopping.update(figures):
+            last = True
+        if trainee.schedule is not None:
+            trainee.schedule.step(figures.get("test_loss", figures["train_loss"]))
+        self._debug(epoch)
+        self.keeper.save(trainee, epoch, last=last)
+        return last
+
+    def train(self, step: TrainingStep, feed: Feed, begin: Progress, reporter: Reporter) -> Progress | None:
+        """Train an epoch from `begin` on; where it was left if this worker or another was asked to stop."""
+        epoch = begin.epoch
+        self.network.train()
+        generator = self._random_numbers(begin)
+        reporter.begin_epoch(step.optimizer.param_groups[0]["lr"], begin.losses)
+        before = time.perf_counter()
+        for number, batch, size in feed.global_batches(self.job.batch_size, epoch, begin.batch):
+            images, target = self._prepared(batch, self.job.transforms, generator)
+            waited = time.perf_counter() - before
+            trained = step(images, images if target is None else target, size, stop=self.driver.asked_to_stop())
+            reporter.add(epoch, number, trained, waited, num_samples=size)
+            if trained.stop:
+                reporter.flush()
+                return Progress(epoch, number, reporter.losses, _states(generator, self.device))
+            before = time.perf_counter()
+        return None
+
+    def _random_numbers(self, begin: Progress) -> torch.Generator:
+        """Where the transforms draw from, with torch's own random numbers in the state that goes with it.
+
+        They follow from the epoch alone, so that a resumed run draws what an uninterrupted one would.
+        """
+        seed, rank = self.job.seed, self.workers.rank
+        torch.manual_seed(mix_seed(seed, begin.epoch, rank))
+        generator = torch.Generator().manual_seed(mix_seed(seed, TRANSFORMS, begin.epoch, rank))
+        if begin.random is not None:
+            own, of_torch, *of_device = begin.random
+            generator.set_state(own)
+            torch.set_rng_state(of_torch)
+            if of_device and self.device.type == "cuda":
+                torch.cuda.set_rng_state(of_device[0], self.device)
+        return generator
+
+    def _prepared(
+        self, batch: Batch, transforms: BatchTransforms, generator: torch.Generator | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Inputs and targets as network and loss take them; targets None where the inputs themselves are meant."""
+        if not len(batch.positions):
+            return batch.input, batch.input
+        images, target = transforms(batch.input, batch.target, generator)
+        return images, None if target is None else as_target(target, self.loss)
+
+    def _evaluate(self, feed: Feed, epoch: int) -> dict[str, float]:
+        """The figures of one pass over the test samples, none if they have no targets; writes predictions."""
+        started = time.perf_counter()
+        self.network.eval()
+        compares = self.job.test_targets
+        metric = metric_of(self.loss, self.job.metric) if compares else None
+        # The loss may have something to say about outputs even where there is nothing to compare them with.
+        step = EvaluationStep(self.network, self.loss, metric, workers=self.workers, autocast=self.autocast)
+        sink = self._begin_output(epoch)
+        for batch in feed.batches(self.job.test_batch_size, None):
+            if not len(batch.positions):
+                continue
+            images, target = self._prepared(batch, self.evaluation_transforms, None)
+            output = step(images, images if target is None and compares else target)
+            if sink is not None:
+                sink.write(batch.positions, output.cpu().numpy())
+        if sink is not None:
+            sink.close()
+        loss, value = step.result(self.device)  # waits for all workers, so that all have written
+        if sink is not None and self.workers.rank == 0:
+            self.outputs.finish()
+        seconds = time.perf_counter() - started
+        name = metric.name if metric is not None else ""
+        num_batches = feed.num_batches(self.job.test_batch_size)
+        confusion = None if step.confusion is None else step.confusion.long().cpu().numpy()
+        self.emit(Evaluated(epoch, num_batches, loss if compares else None, name, value, seconds, confusion))
+        if sink is not None:
+            for path in self.job.destination(epoch).paths:
+                self.emit(Saved("predictions", path))
+        figures = {"test_loss": loss} if compares else {}
+        return figures | ({} if value is None else {name: value})
+
+    def _begin_output(self, epoch: int) -> PredictionSink | None:
+        if not self.job.predicts:
+            return None
+        if self.workers.rank == 0:
+            self.outputs.begin(self.job, epoch)
+        self.workers.gather(None)  # nobody writes before the file is open
+        return self.outputs.sink(self.job, epoch)
+
+    def _average_statistics(self) -> None:
+        """Give all workers the mean of their normalization statistics: each has seen its part of the batches only."""
+        buffers = [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
+        if buffers:
+            means = self.workers.sum(torch.cat([buffer.flatten() for buffer in buffers])).div_(self.workers.size)
+            for buffer, mean in zip(buffers, means.split([b.numel() for b in buffers]), strict=True):
+                buffer.copy_(mean.view_as(buffer))
+
+    def _trainee(self, choice: Choice) -> Trainee:
+        job = self.job
+        optimizer = choice.build([p for p in self.network.parameters() if p.requires_grad])
+        schedule = None if job.schedule is None else job.schedule.build(optimizer, job.num_epochs)
+        stopping = job.stopping and EarlyStopping(job.stopping.patience, job.stopping.metric, job.stopping.min_delta)
+        return Trainee(self.network, optimizer, schedule, stopping)
+
+    def _debug(self, epoch: int) -> None:
+        interval = self.job.debug_interval
+        if self.job.debug is not None and interval is not None and epoch % interval == 0 and self.workers.rank == 0:
+            write_dot(self.network, storage.marked(self.job.debug, f"_{epoch}"), statistics=True)
+
+
+def _states(generator: torch.Generator, device: torch.device) -> list[torch.Tensor]:
+    """The states of the random numbers of the transforms, of the CPU and, if it computes, of the GPU."""
+    of_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return [generator.get_state(), torch.get_rng_state(), *of_device]

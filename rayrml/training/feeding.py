@@ -1,0 +1,251 @@
+"""How a worker gets its samples: decoded once and kept, or decoded anew in each epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from rayrml.data import pipeline
+from rayrml.data.bad_samples import BadSamples, bad_samples, merged, reasons_of
+from rayrml.data.pipeline import Source
+from rayrml.data.shards import Batch, ResidentShard, Shard, StreamedShard, as_numbers, mix_seed, moved
+from rayrml.errors import DataError, Problem
+from rayrml.memory import available_memory, human_bytes
+from rayrml.reporting.messages import Emit, Phase, Skipped
+from rayrml.training.job import Job
+from rayrml.workers import Workers, global_batch_sizes
+
+TRAINING, TEST, TRANSFORMS = 0, 1, 2  # kinds of random draws that must not coincide
+_SECONDS_OF_LOOKING = 10.0  # for more bad samples, once there is one that ends the run
+
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+    """Samples in use: where they come from, and what gives this worker its batches of them.
+
+    Attributes:
+        source: the samples.
+        shard: this worker's share of them.
+        device: the one that computes.
+        workers: who shares them.
+        used: (N,) which of the samples are used, in the order in which they are dealt out.
+        passed: what is told of the bad samples that a pass met, None if none can be met any more.
+    """
+
+    source: Source
+    shard: Shard
+    device: torch.device
+    workers: Workers
+    used: np.ndarray
+    passed: _Passed | None = None
+
+    def num_batches(self, batch_size: int) -> int:
+        """Batches of a pass."""
+        return len(global_batch_sizes(int(self.used.sum()), batch_size))
+
+    def global_batches(self, batch_size: int, epoch: int, done: int = 0) -> Iterator[tuple[int, Batch, int]]:
+        """The number of each global batch, this worker's part of it, and how many samples all parts have.
+
+        The first `done` batches of the epoch are left out, and those without samples.
+        """
+        sizes = global_batch_sizes(int(self.used.sum()), batch_size)[done:]
+        batches = self.batches(batch_size, epoch, done)
+        for number, (batch, size) in enumerate(zip(batches, sizes, strict=True), done + 1):
+            if self.passed is None:
+                yield number, batch, size
+                continue
+            count = self.workers.sum(torch.tensor([len(batch.positions)], device=self.device))
+            if num_samples := int(count.item()):
+                yield number, batch, num_samples
+
+    def batches(self, batch_size: int, epoch: int | None, done: int = 0) -> Iterator[Batch]:
+        """This worker's part of each global batch but the first `done`, on the device that computes.
+
+        They are in the order of `epoch`, or the samples' own if it is None. Bytes that are pixels stay bytes, all other
+        arrays become float32.
+
+        Raises:
+            DataError: more than half of the samples of the pass were bad, in all workers at once.
+        """
+        source = self.source
+        pixels = source.target is not None and source.target.pixels
+        parts = self.workers.parts(self.used, batch_size)
+        for batch in self.shard.batches(parts[done:], epoch, sum(parts[:done])):
+            input = as_numbers(moved(batch.input, self.device), pixels=source.input.pixels)
+            target = None if batch.target is None else moved(batch.target, self.device)
+            if target is not None and source.target is not None:
+                target = as_numbers(target, pixels=pixels)
+            yield Batch(input, target, batch.positions)
+        if self.passed is not None:
+            self.passed.tell()
+
+
+class _Passed:
+    """The bad samples that a worker met while it streamed, told after each pass, each of them once."""
+
+    def __init__(self, source: Source, workers: Workers, emit: Emit):
+        self.source = source
+        self.reasons: dict[int, str] = {}
+        self._workers = workers
+        self._emit = emit
+        self._known: set[int] = set()
+
+    def tell(self) -> None:
+        """Say which bad samples are new; every worker must call it. Raises DataError if there are too many of them."""
+        # Others may be found meanwhile, ahead of the next pass.
+        own = bad_samples(self.source.name, self.source.samples, dict(self.reasons)).without(self._known)
+        new = merged(self._workers.gather(own))
+        self._known |= new.numbers
+        dataclasses.replace(new, numbers=frozenset(self._known)).refuse_too_many()
+        if len(new):
+            self._emit(Skipped(new))
+
+
+@dataclasses.dataclass(frozen=True)
+class Feeder:
+    """What makes the feeds of one worker."""
+
+    job: Job
+    workers: Workers
+    device: torch.device
+    emit: Emit
+
+    def feed(self, source: Source, kind: int) -> Feed:
+        """This worker's samples of `source`; all of them are read now if the job preloads."""
+        if self.job.preload:
+            return self._preloaded(source, kind)
+        passed = _Passed(source, self.workers, self.emit) if self.job.data.skips else None
+        batch_size = self.job.batch_size if kind == TRAINING else self.job.test_batch_size
+        smallest = max(self.workers.share(batch_size), 1)
+
+        def read(indices: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+            return self._read(source, indices, smallest, passed)
+
+        num_epochs = self.job.num_epochs if kind == TRAINING else 0
+        seed = (self.job.seed, kind)
+        shard = StreamedShard(read, len(source.samples), workers=self.workers, seed=seed, num_epochs=num_epochs)
+        used = np.ones(len(source.samples), bool)
+        return Feed(source, shard, self.device, self.workers, used, passed)
+
+    def _preloaded(self, source: Source, kind: int) -> Feed:
+        """This worker's samples, all read now."""
+        size = source.bytes_per_sample * len(source.samples)
+        self.emit(Phase(f"Reading {len(source.samples)} {source.name} samples into memory: {human_bytes(size)}"))
+        seed = (self.job.seed, kind)
+        order = np.arange(len(source.samples))
+        if kind == TRAINING:
+            # Files are listed by class: without this a worker would hold some classes only.
+            np.random.default_rng(mix_seed(*seed)).shuffle(order)
+        mine = order[self.workers.rank :: self.workers.size]
+        started = time.perf_counter()
+        (inputs, *targets), bad = self._resident(source, mine)
+        self.emit(Phase(f"They are there after {time.perf_counter() - started:.1f} seconds"))
+        used = ~np.isin(order, list(bad.numbers))
+        shard = ResidentShard(
+            inputs,
+            targets[0] if targets else None,
+            mine,
+            seed=(*seed, self.workers.rank),
+            used=used[self.workers.rank :: self.workers.size],
+        )
+        feed = Feed(source, shard, self.device, self.workers, used)
+        if len(bad):
+            batch_size = self.job.batch_size if kind == TRAINING else self.job.test_batch_size
+            self.emit(Skipped(bad, feed.num_batches(batch_size)))
+        return feed
+
+    def _read(
+        self, source: Source, indices: np.ndarray, smallest: int, passed: _Passed | None
+    ) -> Iterator[tuple[np.ndarray, ...]]:
+        """Blocks of inputs, targets, and which of the rows can be used, in the order of `indices`."""
+        labels = source.samples.labels
+        blocks = self._decode(source, indices, smallest)
+        for decoded in blocks:
+            rows = indices[decoded.first : decoded.first + len(decoded.inputs)]
+            reasons = reasons_of(rows, decoded.errors)
+            if passed is not None:
+                passed.reasons.update(reasons)
+            elif reasons:
+                raise self._all_bad(source, reasons, [(indices, blocks)]).error()
+            good = decoded.errors == ""
+            if decoded.targets is not None:
+                yield decoded.inputs, decoded.targets, good
+            elif labels is not None:
+                yield decoded.inputs, labels[rows], good
+            else:
+                yield decoded.inputs, good
+
+    def _all_bad(
+        self, source: Source, reasons: dict[int, str], begun: list[tuple[np.ndarray, Iterator[pipeline.Decoded]]]
+    ) -> BadSamples:
+        """The bad samples, this worker's and the others', as far as they are found in a while.
+
+        `reasons` is what was met in the reading that has `begun`.
+        """
+        end = time.monotonic() + _SECONDS_OF_LOOKING
+        others = np.setdiff1d(np.arange(len(source.samples)), begun[0][0])
+        for indices, blocks in [*begun, (others, self._decode(source, others, 1))]:
+            for decoded in blocks:
+                reasons |= reasons_of(indices[decoded.first : decoded.first + len(decoded.inputs)], decoded.errors)
+                if time.monotonic() > end:
+                    return bad_samples(source.name, source.samples, reasons, partial=True)
+        return bad_samples(source.name, source.samples, reasons)
+
+    def _resident(self, source: Source, indices: np.ndarray) -> tuple[list[torch.Tensor], BadSamples]:
+        """Inputs (n, C, *spatial) and targets at `indices`, arrays or int64 labels; and all workers' bad samples.
+
+        Tensors are on the GPU if they fit beside the training.
+
+        Raises:
+            DataError: bad samples, if they are not to be skipped, or are too many.
+        """
+        self._refuse_too_large(source, len(indices))
+        sides = {name: _empty((len(indices), *side.shape), side.dtype) for name, side in source.sides.items()}
+        reasons: dict[int, str] = {}
+        for decoded in self._decode(source, indices, 1, at_once=True):
+            rows = slice(decoded.first, decoded.first + len(decoded.inputs))
+            sides["input"].numpy()[rows] = decoded.inputs
+            if decoded.targets is not None:
+                sides["target"].numpy()[rows] = decoded.targets
+            reasons |= reasons_of(indices[rows], decoded.errors)
+        bad = merged(self.workers.gather(bad_samples(source.name, source.samples, reasons)))
+        if len(bad) and not self.job.data.skips:
+            raise bad.error()
+        bad.refuse_too_many()
+        tensors = list(sides.values())
+        if source.target is None and source.samples.labels is not None:
+            tensors.append(torch.from_numpy(source.samples.labels[indices]))
+        needed = sum(tensor.nbytes for tensor in tensors)
+        if self.device.type == "cuda" and needed < 0.5 * torch.cuda.mem_get_info(self.device)[0]:
+            return [tensor.to(self.device) for tensor in tensors], bad
+        return tensors, bad
+
+    def _refuse_too_large(self, source: Source, count: int) -> None:
+        """Raise DataError, in all workers, if one of them has not the memory for its `count` samples."""
+        needed, free = source.bytes_per_sample * count, available_memory()
+        if any(self.workers.gather(needed > free)):
+            message = (
+                f"the {source.name} samples need {human_bytes(needed)} of memory in each worker, but there are "
+                f'{human_bytes(free)}. Expected "preload": false, which reads them anew in each epoch, or more machines'
+            )
+            raise DataError(Problem("neural_network.data.preload", message))
+
+    def _decode(
+        self, source: Source, indices: np.ndarray, smallest: int, *, at_once: bool = False
+    ) -> Iterator[pipeline.Decoded]:
+        return pipeline.decode(
+            source,
+            indices,
+            decode_cpus=self.job.decode_cpus,
+            smallest_chunk=smallest,
+            alone=self.workers.size == 1,
+            at_once=at_once,
+        )
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype) -> torch.Tensor:
+    return torch.empty(shape, dtype=torch.from_numpy(np.empty(0, dtype)).dtype)

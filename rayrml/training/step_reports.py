@@ -1,0 +1,89 @@
+"""What training steps have to say, collected and sent on a few times a second."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import torch
+
+from rayrml.errors import DivergenceError
+from rayrml.memory import own_memory
+from rayrml.reporting.messages import BatchesTrained, BatchRow, Emit
+from rayrml.training.step import Trained
+
+_SECONDS_BETWEEN_REPORTS = 0.25
+
+
+class Reporter:
+    """Collects the steps of one worker and sends them on a few times a second.
+
+    Losses stay on the device until then: reading one makes the CPU wait for the GPU.
+
+    Attributes:
+        losses: of the epoch's batches that were sent on, with their numbers of samples.
+    """
+
+    def __init__(self, emit: Emit, seconds: float = 0.0):
+        """Begin to count at so many `seconds` of training."""
+        self._emit = emit
+        self._started = time.perf_counter() - seconds
+        self._sent = 0.0
+        self._epoch_began = 0.0
+        self.losses: list[tuple[float, int]] = []
+        self._rate = 0.0
+        self._steps: list[tuple[int, int, float, Trained, float]] = []
+        self._sizes: list[int] = []
+
+    @property
+    def seconds(self) -> float:
+        """Of training until now."""
+        return time.perf_counter() - self._started
+
+    def begin_epoch(self, rate: float, losses: Sequence[tuple[float, int]] = ()) -> None:
+        """Steps from now on belong to an epoch of which the `losses` of some batches are known already."""
+        self._rate = rate
+        self.losses = list(losses)
+        self._epoch_began = self.seconds
+
+    def add(self, epoch: int, batch: int, trained: Trained, waited: float, *, num_samples: int) -> None:
+        """Take a step that waited so many seconds for its global batch of so many samples."""
+        seconds = self.seconds
+        self._sizes.append(num_samples)
+        self._steps.append((epoch, batch, seconds, trained, waited))
+        if seconds - self._sent >= _SECONDS_BETWEEN_REPORTS:
+            self.flush()
+            self._sent = seconds
+
+    def flush(self) -> None:
+        """Send what there is. Raises DivergenceError if one of the losses is not finite."""
+        if not self._steps:
+            return
+        trained = [step[3] for step in self._steps]
+        norms = torch.linalg.vector_norm(torch.stack([t.lengths for t in trained]), dim=1)
+        values = torch.stack([torch.stack([t.loss for t in trained]), norms]).T.tolist()
+        rows = [
+            BatchRow(epoch, batch, seconds, loss, norm, waited, t.compute_seconds, t.reduce_seconds, size)
+            for (epoch, batch, seconds, t, waited), size, (loss, norm) in zip(
+                self._steps, self._sizes, values, strict=True
+            )
+        ]
+        self.losses += zip((row.loss for row in rows), self._sizes, strict=True)
+        self._steps.clear()
+        self._sizes.clear()
+        gpu_bytes = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
+        self._emit(BatchesTrained(rows, gpu_bytes, own_memory(), self._rate))
+        for row in rows:
+            if not math.isfinite(row.loss):
+                raise DivergenceError(
+                    f"the loss is {row.loss} in epoch {row.epoch}, batch {row.batch}, at a learning rate of "
+                    f"{self._rate:g}. A smaller learning_rate or gradient_clip may help"
+                )
+
+    def finish_epoch(self) -> dict[str, float]:
+        """The epoch's mean loss over its samples, each as the network was when it came, and its seconds."""
+        self.flush()
+        seconds = self.seconds - self._epoch_began
+        mean = sum(loss * size for loss, size in self.losses) / sum(size for _, size in self.losses)
+        return {"train_loss": mean, "seconds": seconds}

@@ -1,0 +1,195 @@
+"""Training on Ray: the `TorchTrainer` that runs the epoch loop on workers, and how they speak to the driver."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+import ray.exceptions
+import ray.train
+import torch
+from ray.train.torch import TorchTrainer, get_device
+
+from rayrml.cluster.connection import Allocation, Shortage, quiet
+from rayrml.cluster.nodes import on_node
+from rayrml.errors import ClusterError, RayrmlError
+from rayrml.inference.prediction_files import start_writer
+from rayrml.memory import keep_freed_memory
+from rayrml.reporting.messages import BatchRow, Failed, Phase
+from rayrml.reporting.run_log import RunLog
+from rayrml.training.epoch_loop import Worker
+from rayrml.training.interrupts import Interrupts
+from rayrml.training.job import Job, Outputs
+from rayrml.training.mailbox import Connection, Mailbox
+from rayrml.training.rendezvous import OneMachine
+from rayrml.workers import Workers
+
+_SECONDS_BETWEEN_RESIZES = 30.0  # at the least: all workers start anew, which takes about as long
+
+
+def warm_up() -> None:
+    """Import what torch imports when the first optimizer is made, which takes seconds."""
+    import torch._dynamo  # noqa: F401
+
+
+def run_in_driver(job: Job, log: RunLog, allocation: Allocation, interrupts: Interrupts) -> None:
+    """Train with the driver itself as the only worker, through the same trainer and function as many workers use."""
+    device = torch.device(allocation.driver_device)
+
+    def loop(config: dict[str, Any]) -> None:
+        keep_freed_memory()
+        Worker(job, Workers(), device, driver=_Here(log, interrupts), outputs=Outputs()).run()
+
+    TorchTrainer(loop, train_loop_config={}, scaling_config=ray.train.ScalingConfig(num_workers=0)).fit()
+
+
+def run_on_workers(
+    job: Job,
+    log: RunLog,
+    allocation: Allocation,
+    interrupts: Interrupts,
+    *,
+    storage: str,
+    name: str,
+    max_failures: int,
+) -> None:
+    """Train on Ray Train's workers; what they say is shown here, by the driver.
+
+    Raises:
+        RayrmlError: what a worker found wrong.
+        ClusterError: workers were lost more than `max_failures` times.
+    """
+    actor: Any = ray.remote(Mailbox)
+    # It goes with the driver, not with a worker.
+    mailbox = actor.options(num_cpus=0, scheduling_strategy=on_node()).remote()
+    run = ray.train.RunConfig(
+        name=name,
+        storage_path=storage,
+        failure_config=ray.train.FailureConfig(max_failures=max_failures),
+        logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+    )
+    trainer = TorchTrainer(
+        _worker_loop,
+        train_loop_config=_parcel(job, mailbox, allocation),
+        scaling_config=_scaling(allocation),
+        run_config=run,
+        torch_config=OneMachine(folder=storage) if allocation.private else None,
+    )
+    fit = Background(trainer.fit)
+    shortage = Shortage(allocation, log.line)
+    try:
+        while fit.running:
+            for message in ray.get(mailbox.take.remote(wish=interrupts.requested)):
+                log.receive(message)
+            shortage.look()
+            fit.wait(0.1)
+        for message in ray.get(mailbox.take.remote()):
+            log.receive(message)
+    except BaseException:
+        # Workers that Ray starts again look here first and end at once.
+        mailbox.stop.remote()
+        raise
+    if fit.error is not None:
+        raise _explained(fit.error) from fit.error
+
+
+def _parcel(job: Job, mailbox: Any, allocation: Allocation) -> dict[str, Any]:
+    """What workers are sent."""
+    writer = start_writer() if job.predicts else None
+    return {"job": ray.put(job), "mailbox": mailbox, "writer": writer, "verbose": allocation.verbose}
+
+
+def _scaling(allocation: Allocation) -> ray.train.ScalingConfig:
+    return ray.train.ScalingConfig(
+        num_workers=allocation.num_workers,
+        use_gpu=allocation.use_gpu,
+        resources_per_worker=dict(allocation.resources_per_worker),
+        placement_strategy=allocation.placement_strategy,
+        accelerator_type=allocation.accelerator_type,
+        elastic_resize_monitor_interval_s=_SECONDS_BETWEEN_RESIZES,
+    )
+
+
+def _worker_loop(config: dict[str, Any]) -> None:
+    if not config["verbose"]:
+        quiet()
+    mailbox = config["mailbox"]
+    if ray.get(mailbox.stopped.remote()):
+        return
+    keep_freed_memory()
+    context = ray.train.get_context()
+    workers = Workers(context.get_world_rank(), context.get_world_size())
+    # Ray gives a process one thread; a training worker has its part of the machine.
+    torch.set_num_threads(max((os.cpu_count() or 1) // context.get_local_world_size(), 1))
+
+    driver = Connection(mailbox)
+    try:
+        if workers.rank == 0:
+            driver.emit(Phase(f"Training on {workers.size} worker{'s' if workers.size > 1 else ''}"))
+        job: Job = ray.get(config["job"])
+        Worker(job, workers, get_device(), driver=driver, outputs=Outputs(config["writer"])).run()
+    except (RayrmlError, torch.OutOfMemoryError) as error:
+        driver.emit(Failed(error))
+        driver.settle()
+        raise
+    driver.settle()
+
+
+class _Here:
+    """The driver, to a worker in its own process: what it is told is written down at once."""
+
+    def __init__(self, log: RunLog, interrupts: Interrupts):
+        self.emit = log.receive
+        self._interrupts = interrupts
+
+    def asked_to_stop(self) -> bool:
+        return self._interrupts.requested
+
+    def unwritten(self) -> Sequence[BatchRow]:
+        return ()
+
+
+class Background:
+    """A call in a thread of its own: the main thread stays free for signals and for what workers say."""
+
+    def __init__(self, call: Callable[[], Any]):
+        self.error: BaseException | None = None
+        self._call = call
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether it is not over yet."""
+        return self._thread.is_alive()
+
+    def wait(self, seconds: float) -> None:
+        """Return when it is over, or after so many seconds."""
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        try:
+            self._call()
+        except BaseException as error:  # handed to the thread that waits
+            self.error = error
+
+
+def _explained(error: BaseException) -> BaseException:
+    """A worker's own error instead of the ones that Ray wrapped around it."""
+    failures = getattr(error, "worker_failures", None) or {}
+    causes = [getattr(failures[rank], "cause", failures[rank]) for rank in sorted(failures)]
+    for cause in causes:
+        if isinstance(cause, RayrmlError | torch.OutOfMemoryError):
+            return cause
+    for cause in (*causes, error):
+        # Ray ends processes before the machine's memory is full, and tells in a long text.
+        if isinstance(cause, ray.exceptions.OutOfMemoryError) or "out of memory" in str(cause):
+            return MemoryError(str(cause))
+    if failures:
+        rank = min(failures)
+        reason = str(failures[rank]).strip().splitlines()[-1]
+        return ClusterError(f"worker {rank} failed, and starting again did not help. {reason}")
+    return ClusterError(f"training failed. {str(error).strip().splitlines()[-1]}")

@@ -1,0 +1,139 @@
+"""Which values the trials of a search get: drawn at random before, or by Optuna from what came of the others."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ray.tune.search import Searcher
+
+from rayrml.config import search_spaces
+from rayrml.config.search_spaces import Space
+from rayrml.tuning.trials import Trial, Trials
+
+Algorithm = Literal["random", "optuna"]
+
+
+class Proposals(Searcher):
+    """Gives Ray Tune the trials that are not over yet, under numbers.
+
+    Args:
+        book: the trials so far, to which those that begin are added.
+        found: what is searched for.
+        num_trials: in all, with those that are over.
+        begin: called with each trial before it begins.
+        algorithm: how values are drawn.
+        seed: of the draws.
+        largest: whether the best trial is the one with the most of the figure.
+    """
+
+    def __init__(
+        self,
+        book: Trials,
+        found: Sequence[Space],
+        begin: Callable[[Trial], None],
+        *,
+        num_trials: int,
+        algorithm: Algorithm,
+        seed: int,
+        largest: bool,
+    ):
+        super().__init__(metric=book.figure, mode="max" if largest else "min")
+        self.numbers: dict[str, int] = {}
+        self._book = book
+        self._spaces = {space.name: space for space in found}
+        self._begin = begin
+        self._optuna: Any = None
+        if algorithm == "optuna":
+            self._left = list(range(1, num_trials + 1))
+            self._optuna = _optuna(book, found, seed, largest=largest)
+            self._values: list[dict[str, Any]] = []
+        else:
+            self._values = search_spaces.drawn(found, num_trials, seed)
+            self._left = list(range(1, len(self._values) + 1))
+        self._left = [number for number in self._left if number not in book.trials]
+
+    @property
+    def num_left(self) -> int:
+        """Trials that have not begun."""
+        return len(self._left)
+
+    def suggest(self, trial_id: str) -> Any:
+        """What Ray Tune gives to a trial: its number."""
+        if not self._left:
+            return Searcher.FINISHED
+        number = self._left[0]
+        if self._optuna is None:
+            values = self._values[number - 1]
+        else:
+            proposed = self._optuna.suggest(trial_id)
+            if not isinstance(proposed, dict):
+                return proposed
+            values = {name: _decoded(space, proposed[name]) for name, space in self._spaces.items()}
+        del self._left[0]
+        self.numbers[trial_id] = number
+        trial = self._book.trials[number] = Trial(number, values)
+        self._begin(trial)
+        return {"number": number}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Ray Tune's: a trial has finished an epoch."""
+        if self._optuna is not None and self.metric in result:
+            self._optuna.on_trial_result(trial_id, result)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Ray Tune's: a trial is over."""
+        if self._optuna is not None:
+            known = result is not None and self.metric in result and not error
+            self._optuna.on_trial_complete(trial_id, result if known else None, error=not known)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What Ray Tune keeps of it, and never reads again: nothing."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Ray Tune's: its own state, of which nothing is read again; the search's is in its own files."""
+        Path(checkpoint_path).write_bytes(b"")
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Ray Tune's, as `save`."""
+
+
+def _optuna(book: Trials, found: Sequence[Space], seed: int, *, largest: bool) -> Any:
+    """Optuna's sampler, which knows what came of the trials that are over."""
+    import optuna
+    from ray.tune.search.optuna import OptunaSearch
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("ray.tune.search.optuna").setLevel(logging.ERROR)
+    kinds = optuna.distributions
+    distributions: dict[str, Any] = {}
+    for space in found:
+        if space.kind == "choice":
+            distributions[space.name] = kinds.CategoricalDistribution(list(range(len(space.values))))
+        elif space.kind == "randint":
+            distributions[space.name] = kinds.IntDistribution(*space.values)
+        else:
+            distributions[space.name] = kinds.FloatDistribution(*space.values, log=space.kind == "loguniform")
+    known = [(trial, best) for trial in book.trials.values() if (best := trial.best(book.figure)) is not None]
+    points = [{space.name: _encoded(space, trial.values[space.name]) for space in found} for trial, _ in known]
+    return OptunaSearch(
+        distributions,
+        metric=book.figure,
+        mode="max" if largest else "min",
+        points_to_evaluate=points or None,
+        evaluated_rewards=[best[book.figure] for _, best in known] or None,
+        seed=seed,
+    )
+
+
+def _encoded(space: Space, value: Any) -> Any:
+    """A value as Optuna has it: choices by their numbers, because they may be any JSON."""
+    return list(space.values).index(value) if space.kind == "choice" else value
+
+
+def _decoded(space: Space, value: Any) -> Any:
+    return json.loads(json.dumps(space.values[value])) if space.kind == "choice" else value

@@ -1,0 +1,131 @@
+"""A search before it begins: what is searched for, and whether each of the values makes a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rayrml.config import search_spaces
+from rayrml.config.json_files import read_json, shown
+from rayrml.config.line_numbers import located
+from rayrml.config.mistakes import Findings
+from rayrml.config.search_spaces import Space
+from rayrml.config.sections import override
+from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.planning.plan import Plan, prepare
+from rayrml.reporting.history import cost
+from rayrml.reporting.run_log import RunLog
+
+_LOSS = "neural_network.loss"
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """A configuration with search spaces that was found to be right.
+
+    Attributes:
+        raw: the configuration as it was given, with the spaces.
+        spaces: what is searched for.
+        plan: that of the first values.
+        figure: what trials are compared by: the metric, or a loss where there is none.
+        num_epochs: the most that a trial can have.
+    """
+
+    raw: Mapping[str, Any]
+    spaces: Sequence[Space]
+    plan: Plan
+    figure: str
+    num_epochs: int
+
+    @property
+    def compared(self) -> str:
+        """What decides which trial is the best, in words."""
+        return f"the {'most' if self.largest else 'least'} {self.figure} of all epochs"
+
+    @property
+    def largest(self) -> bool:
+        """Whether the best trial is the one with the most of the figure."""
+        return cost({self.figure: 1.0}, self.figure) < 0
+
+
+def prepared(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -> Search | None:
+    """The search that a configuration asks for, checked with each choice and with both ends of each range.
+
+    None if it has no search spaces.
+
+    Raises:
+        ConfigError, DataError: all mistakes, each with its line if the configuration is a file.
+    """
+    raw = override(read_json(config) if isinstance(config, str | Path) else config, overrides)
+    try:
+        return _prepared(raw)
+    except (ConfigError, DataError) as error:
+        if not isinstance(config, str | Path):
+            raise
+        raise type(error)(*located(error.problems, config, overrides)) from None
+
+
+def _prepared(raw: Mapping[str, Any]) -> Search | None:
+    found, wrong = search_spaces.find(raw)
+    if wrong:
+        raise ConfigError(*wrong)
+    if not found:
+        return None
+    findings = Findings()
+    plans = list(_plans(raw, found, findings))
+    findings.raise_if_any()
+    figure = _figure(plans, found)
+    return Search(raw, found, plans[0], figure, max(plan.config.neural_network.num_epochs for plan in plans))
+
+
+def _plans(raw: Mapping[str, Any], found: Sequence[Space], findings: Findings) -> Iterator[Plan]:
+    """The plans of the first values, and of each other value in one place; what is wrong is told once."""
+    first: dict[str, Any] = {}
+    told: set[Problem] = set()
+    for values in search_spaces.examples(found):
+        first = first or values
+        changed = [name for name, value in values.items() if value != first[name]]
+        try:
+            yield prepare(search_spaces.filled(raw, values), {})
+        except (ConfigError, DataError) as error:
+            new = [problem for problem in error.problems if problem not in told]
+            told.update(new)
+            with_values = f" (with {changed[0]} = {shown(values[changed[0]])})" if changed else ""
+            problems = [dataclasses.replace(problem, message=problem.message + with_values) for problem in new]
+            with findings.gathering():
+                raise type(error)(*problems) from None
+
+
+def _figure(plans: Sequence[Plan], found: Sequence[Space]) -> str:
+    """What all trials have in common to be compared by.
+
+    Raises:
+        ConfigError: there is no training, or their figures mean different things.
+    """
+    if any(plan.training is None or plan.loss is None for plan in plans):
+        raise ConfigError(Problem("neural_network.data", "there is nothing to train. A search needs input_path"))
+    figures = {_of_plan(plan): plan.loss.name for plan in plans if plan.loss}
+    if len(figures) > 1:
+        named = " and ".join(f"{loss} reports {figure}" for figure, loss in figures.items())
+        message = f"trials could not be compared: {named}. Expected the key 'metric' beside, which all of them report"
+        raise ConfigError(Problem(_LOSS, message))
+    (figure,) = figures
+    if figure.endswith("loss") and any(space.where.startswith(_LOSS) for space in found):
+        message = "trials with different losses cannot be compared by them. Expected a metric of test samples"
+        raise ConfigError(Problem(_LOSS, message))
+    return figure
+
+
+def _of_plan(plan: Plan) -> str:
+    """The metric of a run's evaluation, or else its test loss or its training loss."""
+    if plan.loss is None or not plan.datasets.test_targets:
+        return "train_loss"
+    return plan.config.neural_network.metric or plan.loss.build().metric or "test_loss"
+
+
+def announce(log: RunLog, search: Search, **more: Any) -> None:
+    """Print what a search looks for, and `more` about it."""
+    spaces = {space.name: space.text for space in search.spaces}
+    log.section("Search", {**spaces, "Compared by": search.compared, **more})

@@ -1,0 +1,156 @@
+"""A trial of a search: what it takes of the cluster, and what its process does."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from ray import tune as ray_tune
+
+from rayrml.cluster import nodes
+from rayrml.cluster.connection import Allocation, left_beside, quiet
+from rayrml.config.json_files import read_json
+from rayrml.config.sections import Config
+from rayrml.errors import RayrmlError
+from rayrml.planning.plan import prepare
+from rayrml.reporting.messages import EpochDone, Message
+from rayrml.runs.runner import execute
+from rayrml.training.interrupts import Interrupts
+from rayrml.training.trainer import Background
+
+FAILED = "failed"  # the key of a report that says why
+PATIENCE = 60.0  # seconds for a trial that is stopped
+_SECONDS_BETWEEN_LOOKS = 0.1
+_OF_A_TRIAL = 0.001  # CPUs of a process that only waits for its workers
+_LEAST_LEFT = 0.1  # CPUs for decoding
+
+
+@dataclasses.dataclass(frozen=True)
+class Parcel:
+    """What all trials are sent.
+
+    Attributes:
+        configs: path of a trial's configuration, with `{number}` in it.
+        allocation: what a trial takes of the cluster.
+        threads: of a process that trains itself.
+    """
+
+    configs: str
+    allocation: Allocation
+    threads: int
+
+
+def trial(config: dict[str, Any], *, parcel: Parcel) -> None:
+    """Train as the trial's configuration says, and report the figures of each epoch to Ray Tune, which may stop it."""
+    if not parcel.allocation.verbose:
+        quiet()
+    torch.set_num_threads(parcel.threads)
+    told = _Told()
+
+    def run() -> None:
+        plan = prepare(read_json(parcel.configs.format(number=config["number"])), {})
+        execute(plan, parcel.allocation, Interrupts(), quiet=True, also=told.receive)
+
+    # Epochs are announced by several threads, and Ray Tune ends the one that reports to it when it stops a trial.
+    work = Background(run)
+    try:
+        while work.running or told.waiting:
+            told.pass_on(ray_tune.report)
+    finally:
+        told.stop()
+        work.wait(PATIENCE)
+    if isinstance(work.error, RayrmlError | torch.OutOfMemoryError | MemoryError):
+        ray_tune.report({FAILED: str(work.error)})
+    elif work.error is not None:
+        raise work.error
+
+
+class _Stopped(BaseException):
+    """Ray Tune does not want a trial to go on."""
+
+
+class _Told:
+    """What a run says of its epochs, on the way to Ray Tune.
+
+    The run writes nothing more before it is known whether it goes on: what a trial that is stopped has left stays as
+    it is.
+    """
+
+    def __init__(self) -> None:
+        self._figures: queue.SimpleQueue[dict[str, float]] = queue.SimpleQueue()
+        self._decided = threading.Event()
+        self._stopped = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to pass on."""
+        return not self._figures.empty()
+
+    def receive(self, message: Message) -> None:
+        """Take what the run says; raises, in the run, when the trial is not to go on."""
+        if isinstance(message, EpochDone):
+            self._decided.clear()
+            self._figures.put(dict(message.figures))
+            self._decided.wait()
+        if self._stopped:
+            raise _Stopped
+
+    def pass_on(self, report: Callable[[dict[str, float]], None]) -> None:
+        """Report the figures of an epoch, if there are any within a moment."""
+        try:
+            figures = self._figures.get(timeout=_SECONDS_BETWEEN_LOOKS)
+        except queue.Empty:
+            return
+        report(figures)
+        self._decided.set()
+
+    def stop(self) -> None:
+        """Let the run end at its next word."""
+        self._stopped = True
+        self._decided.set()
+
+
+def taken(allocation: Allocation, config: Config, wanted: int) -> tuple[Allocation, int]:
+    """What each trial takes, and how many find room; half of the CPUs stay free for decoding."""
+    there, workers = nodes.resources(), allocation.most_workers
+    total = nodes.capacity_of(there).total
+    cpus = total.get("CPU", 1.0)
+    asked = (config.ray.resources_per_worker or {}).get("CPU")
+    rooms = [cpus / (workers * (asked or 1.0))]
+    rooms += [total.get("GPU", 0.0) / workers] if allocation.use_gpu else []
+    places = max(min(math.floor(min(rooms) + 1e-9), wanted), 1)
+    if asked is None:
+        share, left = max(min(1.0, math.floor(500 * cpus / (places * workers)) / 1000), 0.001), 0.5
+    else:
+        share, left = asked, 0.0
+        while (left := _left(there, places * workers, allocation)) < _LEAST_LEFT and places > 1:
+            places -= 1
+    alone = allocation.num_workers == 1
+    return dataclasses.replace(
+        allocation,
+        in_driver=alone,
+        one_machine=alone or allocation.one_machine,
+        resources_per_worker={**allocation.resources_per_worker, "CPU": share},
+        decode_cpus=max(min(0.5, round(left, 3)) - _OF_A_TRIAL * 10, 0.01),
+    ), places
+
+
+def _left(there: Sequence[Mapping[str, float]], workers: int, allocation: Allocation) -> float:
+    """The CPUs that are left for decoding on some machine, whichever the workers are on."""
+    return max(left_beside(node, workers, allocation.resources_per_worker) for node in there)
+
+
+def resources(share: Allocation) -> dict[str, float]:
+    """What the process of a trial takes: all if it trains itself, and next to nothing beside workers."""
+    return dict(share.resources_per_worker) if share.in_driver else {"CPU": _OF_A_TRIAL}
+
+
+def in_words(share: Allocation) -> str:
+    """The workers of a trial."""
+    kind = "GPU" if share.use_gpu else "CPU"
+    return f"each with {share.most_workers} {kind} worker{'s' if share.most_workers > 1 else ''}"

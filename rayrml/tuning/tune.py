@@ -1,0 +1,376 @@
+"""Many runs of a configuration on Ray Tune, each with other values, of which those that do badly end early."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ray import tune as ray_tune
+from ray.tune.schedulers import ASHAScheduler
+
+from rayrml import extras, storage
+from rayrml.cluster import connection, ray_client
+from rayrml.cluster.connection import Allocation
+from rayrml.cluster.shared_files import refuse_unshared
+from rayrml.config import search_spaces
+from rayrml.config.sections import Config, parse, portable
+from rayrml.errors import ConfigError, Problem, RayrmlError
+from rayrml.formatting import displayed, table
+from rayrml.reporting.history import Run
+from rayrml.reporting.run_files import METRICS, to_json, write
+from rayrml.reporting.run_log import RunLog
+from rayrml.runs import result_summary
+from rayrml.training.interrupts import Interrupts
+from rayrml.tuning import search
+from rayrml.tuning.proposals import Algorithm, Proposals
+from rayrml.tuning.search import Search
+from rayrml.tuning.trial_worker import FAILED, PATIENCE, Parcel, in_words, resources, taken, trial
+from rayrml.tuning.trials import BEST_CONFIG, BEST_MODEL, PLOT, TABLE, Status, Trial, Trials, brief, short_names
+
+CONFIG = "config.json"  # of a trial
+_REDUCTION = 3  # of so many trials that come to a rung one goes on
+_SAVE = "neural_network.checkpoints.save"
+# Ray Tune's own files, screens and signals are of no use here.
+_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": f"{PATIENCE:.0f}",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "3600",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TuneResult:
+    """What a search has found.
+
+    Attributes:
+        best_values: the values of the best trial, by the names of their places.
+        best_metrics: the figures of its best epoch.
+        best_config: path of the configuration with these values.
+        best_model: path of the checkpoint of that epoch, None if there is none.
+        rows: each trial, the best first: its number, status, values, history and, if it failed, the reason.
+    """
+
+    best_values: dict[str, Any]
+    best_metrics: dict[str, float]
+    best_config: str
+    best_model: str | None
+    rows: list[dict[str, Any]]
+
+
+def tune(
+    config: str | Path | Mapping[str, Any],
+    *,
+    num_trials: int = 20,
+    at_once: int | None = None,
+    algorithm: Algorithm = "random",
+    search_seed: int = 0,
+    overrides: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+    command: tuple[str, ...] | None = None,
+) -> TuneResult:
+    """Train with several sets of values for what a configuration leaves open, and keep the best.
+
+    Args:
+        config: path of a JSON file, or what such a file holds; with search spaces such as `{"uniform": [0, 1]}`.
+        num_trials: sets of values.
+        at_once: trials side by side; else as many as the cluster has room for.
+        algorithm: how values are drawn.
+        search_seed: of the values.
+        overrides: values for dotted keys, which may be search spaces.
+        resume: go on with the search in `checkpoints.save`.
+        quiet: print nothing.
+        verbose: let Ray print what it likes to.
+        command: what was typed to get here; who typed it is shown what to type next.
+
+    Raises:
+        ConfigError: mistakes in the configuration, with any of the values; all of them.
+        DataError: files that are missing, or cannot be read or written.
+        ClusterError: Ray cannot do what is asked for.
+        RayrmlError: all trials failed.
+        KeyboardInterrupt: SIGINT or SIGTERM came; what was found until then is in `checkpoints.save`.
+    """
+    searched = _searched(config, overrides or {}, algorithm, verbose=verbose)
+    section = searched.plan.config.ray
+    book = _book(searched, resume=resume)
+    tuning = _Tuning(searched, book, RunLog(quiet=quiet))
+    tuning.propose(num_trials, algorithm, search_seed)
+    tuning.announce()
+    try:
+        connected = connection.connected(section, verbose=verbose)
+        with Interrupts() as interrupts, connected as allocation, interrupts.during_run():
+            tuning.run(allocation, at_once)
+    except KeyboardInterrupt:
+        tuning.interrupted(command)
+        raise
+    return tuning.finish(command)
+
+
+def _searched(
+    config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any], algorithm: Algorithm, *, verbose: bool
+) -> Search:
+    """What to search for, checked before Ray starts."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    if algorithm == "optuna" and (lacking := extras.missing("optuna")):
+        raise ConfigError(Problem("--algorithm", lacking))
+    if not verbose:
+        connection.quiet()
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    searched = search.prepared(config, overrides)
+    if searched is None:
+        example = '"learning_rate": {"loguniform": [1e-4, 1e-1]}'
+        raise ConfigError(Problem("neural_network", f"leaves nothing open. Expected search spaces, such as {example}"))
+    if ray_client.applies(searched.plan.config.ray.address):
+        message = "a search needs to be on the cluster itself. Expected `ray job submit -- rayrml tune ...`"
+        raise ConfigError(Problem("ray.address", message))
+    return searched
+
+
+def _book(searched: Search, *, resume: bool) -> Trials:
+    """The trials in the folder of the search, none of them if it is a new one."""
+    folder = searched.plan.config.neural_network.checkpoints.save
+    if folder is None:
+        raise ConfigError(Problem(_SAVE, "is missing. A search keeps its trials there"))
+    book = Trials(folder, searched.figure, searched.spaces)
+    if Trials.exist(folder):
+        if not resume:
+            expected = "Expected another folder, or --resume to go on with it"
+            raise ConfigError(Problem(_SAVE, f"'{displayed(folder)}' holds a search of before. {expected}"))
+        book.resume()
+    return book
+
+
+class _Tuning:
+    """One search, from its first trial to its last file."""
+
+    def __init__(self, searched: Search, book: Trials, log: RunLog):
+        self._search = searched
+        self._book = book
+        self._log = log
+        self._proposals: Proposals
+        self._num_trials = 0
+
+    def propose(self, num_trials: int, algorithm: Algorithm, seed: int) -> None:
+        """Decide how many trials there will be, and how their values are drawn."""
+        self._proposals = Proposals(
+            self._book,
+            self._search.spaces,
+            self._begin,
+            num_trials=num_trials,
+            algorithm=algorithm,
+            seed=seed,
+            largest=self._search.largest,
+        )
+        self._num_trials = self._proposals.num_left + len(self._book.trials)
+
+    def announce(self) -> None:
+        """Say what is searched for."""
+        search.announce(self._log, self._search, Trials=self._num_trials)
+        if self._book.trials:
+            self._log.line(f"Going on after {len(self._book.trials)} trials of before")
+        address = self._search.plan.config.ray.address
+        self._log.line("")
+        self._log.line(f"Connecting to the cluster at {address}" if address else "Starting Ray")
+
+    def run(self, allocation: Allocation, at_once: int | None) -> None:
+        """Run the trials that are left, side by side."""
+        if not self._proposals.num_left:
+            return
+        plan = self._search.plan
+        if not allocation.one_machine:
+            refuse_unshared(source for source in (plan.training, plan.test) if source is not None)
+        share, places = taken(allocation, plan.config, min(at_once or self._num_trials, self._proposals.num_left))
+        threads = max((os.cpu_count() or 1) * allocation.num_nodes // places, 1)
+        parcel = Parcel(storage.join(self._book.folder, "trials", "{number:03}", CONFIG), share, threads)
+        trainable = ray_tune.with_resources(ray_tune.with_parameters(trial, parcel=parcel), resources(share))
+        self._log.line(f"{places} trial{'s' if places > 1 else ''} at a time, {in_words(share)}")
+        with tempfile.TemporaryDirectory(prefix="rayrml-tune-", ignore_cleanup_errors=True) as folder:
+            ray_tune.Tuner(
+                trainable,
+                tune_config=ray_tune.TuneConfig(
+                    search_alg=self._proposals,
+                    scheduler=self._scheduler(),
+                    num_samples=self._proposals.num_left,
+                    max_concurrent_trials=places,
+                    reuse_actors=True,
+                    trial_dirname_creator=lambda one: f"trial_{one.trial_id}",
+                ),
+                run_config=ray_tune.RunConfig(
+                    name="search",
+                    storage_path=folder,  # trials keep nothing there, so that no other machine looks
+                    callbacks=[_Listener(self)],
+                    failure_config=ray_tune.FailureConfig(max_failures=plan.config.ray.max_failures),
+                    verbose=0,
+                ),
+            ).fit()
+
+    def interrupted(self, command: tuple[str, ...] | None) -> None:
+        """Write down what there is after an interruption, and how to go on."""
+        book = self._book
+        book.trials = {one.number: one for one in book.finished}
+        book.save()
+        if book.best() is not None:
+            self._write()
+        self._log.line(
+            f"Interrupted after {len(book.trials)} of {self._num_trials} trials. {result_summary.resuming(command)}"
+        )
+
+    def finish(self, command: tuple[str, ...] | None) -> TuneResult:
+        """Write and show what was found. Raises RayrmlError if all trials failed."""
+        book, log = self._book, self._log
+        best = book.best()
+        if best is None:
+            reasons = dict.fromkeys(one.reason for one in book.trials.values())
+            raise RayrmlError(f"all {len(book.trials)} trials failed", *reasons)
+        result = self._write()
+        headings, rows = book.rows()
+        log.section("Results", {})
+        for line in table(rows, headings):
+            log.line(line)
+        log.line("")
+        log.line(f"The best of {len(rows)} trials is number {best.number}: {best.text}")
+        saved = {"trials": TABLE, "plot": PLOT, "best configuration": BEST_CONFIG, "best model": BEST_MODEL}
+        for what, name in saved.items():
+            if storage.exists(path := storage.join(book.folder, name)):
+                log.line(f"Saved {what}: {displayed(path)}")
+        model, reads = result.best_model, self._search.plan.config.neural_network.data.reading
+        if command is not None and model is not None and reads:
+            result_summary.show_next(log, [result_summary.predicting(command, model)])
+        log.line("All done (return value = 0).")
+        return result
+
+    def reported(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """A trial has finished an epoch, or says why it cannot go on."""
+        one = self._book.trials[self._proposals.numbers[trial_id]]
+        if FAILED in result:
+            one.reason = str(result[FAILED])
+        elif "epoch" in result:
+            # One that has lost its machine begins again.
+            one.history = [epoch for epoch in one.history if epoch["epoch"] < result["epoch"]]
+            known = ("epoch", "train_loss", "learning_rate", "seconds", "test_loss", self._book.figure)
+            one.history.append({name: result[name] for name in known if name in result})
+
+    def ended(self, trial_id: str, reason: str = "") -> None:
+        """A trial is over."""
+        one = self._book.trials[self._proposals.numbers[trial_id]]
+        whole = storage.exists(storage.join(self._book.path(one.number), METRICS))
+        status: Status = "failed" if one.reason or reason else "done" if whole else "stopped"
+        self._book.over(one, status, one.reason or reason)
+        over = len(self._book.finished)
+        self._log.line(f"Trial {one.number} ({over} of {self._num_trials} are over): {one.text} | {self._outcome(one)}")
+
+    def _begin(self, one: Trial) -> None:
+        """Write the configuration of a trial, which has a folder of its own for all that it leaves."""
+        folder = self._book.path(one.number)
+        values = portable(self._config(one))
+        nn = values["neural_network"]
+        nn["checkpoints"] = {**nn.get("checkpoints", {}), "save": folder, "plots": False}
+        for key in ("test_output_path", "hdf5_outfile"):
+            nn["data"].pop(key, None)
+        if "outfile" in nn:
+            nn["outfile"] = storage.join(folder, "log.txt")
+        values["ray"] = {
+            **{key: value for key, value in values.get("ray", {}).items() if key not in ("address", "storage_path")},
+            "run_name": f"{Path(self._book.folder).name}-trial-{one.number}",
+        }
+        path = storage.join(folder, METRICS)
+        if storage.exists(path):  # of a trial that was interrupted at its very end
+            storage.remove(path)
+        write(storage.join(folder, CONFIG), to_json(values))
+
+    def _config(self, one: Trial) -> Config:
+        parsed, mistakes = parse(search_spaces.filled(self._search.raw, one.values))
+        if parsed is None or mistakes:
+            raise ConfigError(*mistakes)
+        return parsed
+
+    def _write(self) -> TuneResult:
+        """Write the table, the picture, the best configuration and the best model."""
+        from rayrml.reporting import plots
+
+        book = self._book
+        best = book.best()
+        if best is None:
+            raise RuntimeError("there is no trial with a figure")
+        config = self._config(best)
+        values = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        if isinstance(config.neural_network.layers, str):
+            values["neural_network"]["layers"] = storage.absolute(config.neural_network.layers)
+        path = storage.join(book.folder, BEST_CONFIG)
+        write(path, to_json(values))
+        kept = book.model()
+        model = None if kept is None else storage.join(book.folder, BEST_MODEL)
+        if kept is not None and model is not None:
+            write(model, storage.read(kept))
+        curves = [
+            (Run(f"trial {one.number}", one.history), _drawn(one.values)) for one in book.ordered() if one.history
+        ]
+        write(storage.join(book.folder, PLOT), plots.rendered(plots.trials(curves, book.figure))[0])
+        rows = [dataclasses.asdict(one) for one in book.ordered()]
+        return TuneResult(dict(best.values), dict(best.best(book.figure) or {}), path, model, rows)
+
+    def _scheduler(self) -> Any:
+        """What ends trials early that do worse than the others did after as many epochs; None where that cannot be."""
+        epochs = self._search.num_epochs
+        if epochs < 2:
+            return None
+        # It must not end those that come to their last epoch, which they still write down.
+        return ASHAScheduler(
+            time_attr="epoch",
+            metric=self._book.figure,
+            mode="max" if self._search.largest else "min",
+            max_t=epochs + 1,
+            grace_period=max(1, epochs // 4),
+            reduction_factor=_REDUCTION,
+        )
+
+    def _outcome(self, one: Trial) -> str:
+        best = one.best(self._book.figure)
+        if one.status == "failed":
+            return f"failed: {one.reason}"
+        if best is None:
+            return "no figure"
+        leads = " (best so far)" if self._book.best() is one else ""
+        ended = "stopped after" if one.status == "stopped" else "after"
+        epochs = f"{len(one.history)} epoch{'s' if len(one.history) > 1 else ''}"
+        return f"{self._book.figure} {best[self._book.figure]:.4f} {ended} {epochs}{leads}"
+
+
+class _Listener(ray_tune.Callback):
+    """Hears from Ray Tune what becomes of the trials."""
+
+    def __init__(self, tuning: _Tuning):
+        self._tuning = tuning
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What Ray Tune keeps of it, and never reads again: nothing."""
+        return {}
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        self._tuning.reported(trial.trial_id, result)
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self._tuning.ended(trial.trial_id)
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        error = trial.get_error()
+        text = str(getattr(error, "cause", None) or error or "its process ended").strip()
+        self._tuning.ended(trial.trial_id, text.splitlines()[-1] if text else "its process ended")
+
+
+def _drawn(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as the picture has them: numbers, and words for all else."""
+    names = short_names(list(values))
+    numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in values.values()]
+    pairs = zip(names, values.values(), numbers, strict=True)
+    return {name: value if number else brief(value) for name, value, number in pairs}

@@ -1,0 +1,113 @@
+"""Lines of values in JSON files."""
+
+import json
+
+import pytest
+
+from rayrml.config.line_numbers import lines_of, located
+from rayrml.errors import Problem
+
+TEXT = """{
+    "a": {"b": 1, "c":
+        [1, [2,
+             3], {"d": null}]},
+
+    "e": [
+        [[], {}, [
+            "x"
+        ]],
+        "text, with { and [ and : and \\\\",
+        -1.5e3
+    ], "f": true
+}
+"""
+
+
+def test_every_key_and_item_has_its_line():
+    assert lines_of(TEXT) == {
+        "a": 2,
+        "a.b": 2,
+        "a.c": 2,
+        "a.c.0": 3,
+        "a.c.1": 3,
+        "a.c.1.0": 3,
+        "a.c.1.1": 4,
+        "a.c.2": 4,
+        "a.c.2.d": 4,
+        "e": 6,
+        "e.0": 7,
+        "e.0.0": 7,
+        "e.0.1": 7,
+        "e.0.2": 7,
+        "e.0.2.0": 8,
+        "e.1": 10,
+        "e.2": 11,
+        "f": 12,
+    }
+
+
+def test_equal_keys_in_different_objects_are_told_apart():
+    assert lines_of('{"a": {"x": 1},\n"b": {"x": 1},\n"x": {"x": [\n{"x": 1}]}}') == {
+        "a": 1,
+        "a.x": 1,
+        "b": 2,
+        "b.x": 2,
+        "x": 3,
+        "x.x": 3,
+        "x.x.0": 4,
+        "x.x.0.x": 4,
+    }
+
+
+def test_of_a_key_that_comes_twice_the_last_one_counts():
+    assert lines_of('{"a": {"x": 1, "y": 2},\n"ab": 1,\n"a": {\n"x": 1}}') == {"a": 3, "a.x": 4, "ab": 2}
+
+
+def test_escapes_and_all_of_unicode_are_read_as_json_reads_them():
+    text = '{"\\"quoted\\\\": 1,\n"\\u00e4": {"\U0001f600\u2028": 1},\n"": {"": ["\\n", "}"]}, "z":\n2}'
+    found = lines_of(text)
+    assert [found[key] for key in ('"quoted\\', "ä", "ä.\U0001f600\u2028", "", "z")] == [1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize("text", ["3", '"text"', "[]", "{}", "null", " [ ] "])
+def test_what_has_no_inside_has_no_lines(text):
+    assert lines_of(text) == {}
+
+
+def test_each_line_is_that_of_the_value_in_a_text_with_one_value_a_line():
+    value = {"a": [1, {"b": [[], {}, {"c": "d"}]}, "e"], "f": {"g": [True, None, [[1]]]}}
+    text = json.dumps(value, indent=1)
+    shown = text.splitlines()
+    for path, line in lines_of(text).items():
+        inner = value
+        for part in path.split("."):
+            inner = inner[int(part) if isinstance(inner, list) else part]
+        begin = json.dumps(inner, indent=1).splitlines()[0]
+        assert shown[line - 1].rstrip(",").endswith(begin), path
+
+
+@pytest.mark.parametrize(
+    ("where", "line"),
+    [
+        ("neural_network.data.batch_size", ":5"),
+        ("neural_network.data.transforms[1].resize", ":8"),
+        ("neural_network.data.transforms[1].resize[0]", ":8"),
+        ("neural_network.data.input_path", ":4"),  # is missing
+        ("neural_network.layers[1].config", ":3"),
+        ("ray", ""),
+        ("/a/file.png", ""),
+        ("", ""),
+        ("neural_network.optimizer.lr", ""),  # was set on the command line
+    ],
+)
+def test_problems_are_given_the_line_of_the_nearest_key(tmp_path, where, line):
+    path = tmp_path / "config.json"
+    path.write_bytes(
+        b"\xef\xbb\xbf"
+        b'{"neural_network": {\n"optimizer": {},\n"layers": "net.json",\n"data": {\n"batch_size": 0,\n'
+        b'"transforms": [\n{"rotate": 1},\n{"RESIZE": [1, 2]}]}}}'
+    )
+    (found,) = located([Problem(where, "is wrong")], path, ["optimizer.lr"])
+    assert (found.where, found.message) == (where, "is wrong")
+    assert found.line == (f"{path}{line}" if line else "")
+    assert str(found).startswith(f"{path}{line}: {where}: " if line else f"{where}: " if where else "is wrong")

@@ -1,0 +1,122 @@
+import json
+
+import pytest
+
+from rayrml.config import sections
+from rayrml.errors import ConfigError
+
+
+def full(**data):
+    return {"neural_network": {"layers": "net.json", "data": {"input_path": "in", **data}}}
+
+
+def mistakes(raw):
+    return [str(p) for p in sections.parse(raw)[1]]
+
+
+def test_defaults_are_those_of_the_reference():
+    parsed, found = sections.parse(full())
+    assert not found
+    nn = parsed.neural_network
+    assert (nn.num_epochs, nn.data.batch_size, nn.data.test_batch_size, nn.data.preload) == (1, 64, 64, False)
+    assert (nn.checkpoints.interval, nn.checkpoints.save, nn.outfile) == (1, None, None)
+    assert (parsed.ray.num_workers, parsed.ray.use_gpu, parsed.ray.max_failures) == (None, "auto", 3)
+
+
+def test_all_mistakes_are_found_at_once_each_with_its_place():
+    raw = full(batch_size=0, preload="yes", bacth_size=3)
+    raw["neural_network"] |= {"num_epochs": "5", "layer": []}
+    raw["ray"] = {"num_workers": [4, 2], "use_gpu": "maybe"}
+    places = [m.split(":")[0] for m in mistakes(raw)]
+    assert sorted(places) == [
+        "neural_network.data.bacth_size",
+        "neural_network.data.batch_size",
+        "neural_network.data.preload",
+        "neural_network.layer",
+        "neural_network.num_epochs",
+        "ray",
+        "ray.use_gpu",
+    ]
+
+
+def test_what_is_right_is_kept_beside_a_mistake():
+    parsed, found = sections.parse(full(batch_size=-1, test_batch_size=7))
+    assert len(found) == 1
+    assert parsed.neural_network.data.test_batch_size == 7
+
+
+def test_a_misspelt_key_is_answered_with_the_right_one():
+    assert mistakes(full(bacth_size=3)) == ["neural_network.data.bacth_size: unknown key. Did you mean 'batch_size'?"]
+
+
+@pytest.mark.parametrize("raw", [{}, [], 3, None, {"neural_network": 3}, {"neural_network": {"data": []}}])
+def test_what_is_no_configuration_is_refused_with_a_place_or_a_hint(raw):
+    parsed, found = sections.parse(raw)
+    assert parsed is None
+    assert found
+
+
+def test_paths_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = sections.parse(full(test_input_path="./test/", test_output_path="file:///out%20put"))[0].neural_network.data
+    assert data.input_path == str(tmp_path / "in")
+    assert data.test_input_path == str(tmp_path / "test")
+    assert data.test_output_path == "/out put"
+
+
+def test_uris_of_object_stores_are_left_as_they_are():
+    uri = "s3://bucket/my%20digits?endpoint_override=localhost:9000&scheme=http"
+    data = sections.parse(full(test_input_path=uri))[0].neural_network.data
+    assert data.test_input_path == uri
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("s4://bucket/x", "s4:// is not supported. Expected a local path, or a URI with one of file://, s3://, gs://"),
+        ("s3:bucket/x", "names no bucket. Expected s3://bucket/folder"),
+        ("s3:///x", "names no bucket. Expected s3://bucket/folder"),
+        ("s3://bucket/x#1", "a '#' in a URI is written as %23"),
+        ("s3://me:hidden@bucket/x", "a path must not hold a secret"),
+        ("abfss://box@account.dfs.core.windows.net/x?sas_token=hidden", "a path must not hold a secret"),
+    ],
+)
+def test_a_mistaken_uri_is_refused_with_what_is_expected(path, complaint):
+    (found,) = mistakes(full(test_input_path=path))
+    assert found.startswith(f"neural_network.data.test_input_path: {complaint}")
+    assert "hidden" not in found
+
+
+def test_testing_tag_is_another_name_of_test_tag():
+    assert sections.parse(full(testing_tag="test"))[0].neural_network.data.test_tag == "test"
+
+
+def test_schema_key_is_accepted():
+    assert not mistakes({"$schema": "x.json", **full()})
+
+
+def test_other_applications_give_one_clear_error():
+    raw = full()
+    raw["neural_network"]["app"] = "gan"
+    assert mistakes(raw) == ["neural_network.app: the application 'gan' is not supported yet. Expected dnn or pde"]
+
+
+def test_overrides_reach_every_section():
+    raw = sections.override(full(), {"data.batch_size": 8, "ray.num_workers": 2, "optimizer.type": "SGD"})
+    parsed, found = sections.parse(raw)
+    assert not found
+    assert parsed.neural_network.data.batch_size == 8
+    assert parsed.ray.num_workers == 2
+    assert parsed.neural_network.optimizer == {"type": "SGD"}
+
+
+def test_overrides_leave_the_given_object_alone():
+    raw = full()
+    before = json.dumps(raw)
+    sections.override(raw, {"data.batch_size": 8})
+    assert json.dumps(raw) == before
+
+
+def test_an_override_below_a_value_is_refused():
+    with pytest.raises(ConfigError, match=r"neural_network\.layers: is no object"):
+        sections.override(full(), {"layers.x": 1})

@@ -1,0 +1,136 @@
+"""What a look at the samples and the network tells before a run."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rayrml.config.tables import choose
+from rayrml.data.readers.images import image_size
+from rayrml.errors import DataError
+from rayrml.optimizers import OPTIMIZERS, needs_closure
+from rayrml.planning import checks
+from rayrml.planning.plan import prepare
+from tests.conftest import dense_network, training_config, write_jpeg
+
+
+@pytest.fixture
+def plan_of(tmp_path, write_digits):
+    """A function that plans a training on so many digits of each class, with some keys of the data section changed."""
+    numbers = iter(range(100))
+
+    def plan(training, test, **data):
+        folder = tmp_path / str(next(numbers))
+        for part, name, counts in (("training", "training", training), ("testing", "testing", test)):
+            for digit, count in counts.items():
+                write_digits(folder / name, part, (digit,), count)
+                if not count:
+                    (folder / name / str(digit)).rmdir()
+        config = training_config(folder, tmp_path / "out", **data)
+        config["neural_network"]["layers"] = dense_network(len(training))
+        return prepare(config, {})
+
+    return plan
+
+
+def test_classes_are_counted_side_by_side(plan_of):
+    lines = list(checks.classes(plan_of({3: 4, 5: 6}, {3: 2, 5: 1})))
+    assert [line.split() for line in lines[1:]] == [["3", "4", "2"], ["5", "6", "1"]]
+    assert "Samples (training)" in lines[0]
+    assert "Samples (test)" in lines[0]
+
+
+def test_a_class_without_test_samples_is_named(plan_of):
+    *_, line = checks.classes(plan_of({3: 4, 5: 6}, {3: 2}))
+    assert line == "Warning: no test samples of: 5"
+
+
+@pytest.mark.parametrize(("count", "warned"), [(40, False), (41, True)])
+def test_a_class_of_less_than_a_twentieth_of_another_is_warned_of(plan_of, count, warned):
+    lines = list(checks.classes(plan_of({3: 2, 5: count}, {3: 2, 5: 1})))
+    warning = f"Warning: class '5' has {count / 2:.0f} times the training samples of class '3'"
+    assert lines[3:] == ([warning] if warned else [])
+
+
+def test_sizes_of_images_are_shown_with_what_becomes_of_them(plan_of, tmp_path):
+    plan = plan_of({3: 2, 5: 2}, {3: 2, 5: 1}, transforms=[{"resize": [28, 28]}])
+    assert list(checks.image_sizes(plan))[1].split("  ")[-1].strip() == "no"
+    write_jpeg(tmp_path / "0" / "training" / "3" / "large.jpg", np.zeros((50, 20), np.uint8))
+    again = prepare(plan.config.model_dump(by_alias=True), {})
+    _, training, test = checks.image_sizes(again)
+    assert training.split() == ["training", "inputs", "28", "x", "20", "50", "x", "28", "5", "28", "x", "28"]
+    assert test.split() == ["test", "inputs", "28", "x", "28", "28", "x", "28", "3", "no"]
+
+
+def test_images_of_several_sizes_that_nobody_resizes_are_warned_of(plan_of, tmp_path):
+    plan = plan_of({3: 2, 5: 2}, {3: 2, 5: 1})
+    write_jpeg(tmp_path / "0" / "training" / "3" / "large.jpg", np.zeros((50, 20), np.uint8))
+    *_, warning = checks.image_sizes(prepare(plan.config.model_dump(by_alias=True), {}))
+    assert warning.startswith("Warning: training inputs have different sizes. ")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_of_an_image_is_that_of_the_upright_one(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("L", (30, 20)).save(tmp_path / "x.jpg", exif=exif)
+    assert image_size(str(tmp_path / "x.jpg")) == ((20, 30) if orientation < 5 else (30, 20))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no image", b"\xff\xd8\xff\xe0broken", b"RIFF\xff\xff\xff\xffWEBPVP8X" + b"\xff" * 20]
+)
+def test_what_is_no_image_has_no_size(tmp_path, content):
+    (tmp_path / "x.jpg").write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.jpg"):
+        image_size(str(tmp_path / "x.jpg"))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_state_of_an_optimizer_is_as_large_as_it_says(name):
+    choice = choose(OPTIMIZERS, {"type": name, **({"momentum": 0.9} if name in ("SGD", "LARS") else {})}, "optimizer")
+    weights = torch.nn.Parameter(torch.linspace(0.1, 1, 3000).view(30, 100))
+    optimizer = choice.build([weights])
+
+    def loss():
+        optimizer.zero_grad()
+        result = (weights**2).sum()
+        result.backward()
+        return result
+
+    optimizer.step(loss)
+    kept = sum(v.numel() for v in optimizer.state[weights].values() if isinstance(v, torch.Tensor)) // weights.numel()
+    expected = checks.state_per_weight(choice)
+    assert expected == {"SGD": 1, "Adagrad": 1, "RMSprop": 1, "LARS": 1, "Hessian": 200}.get(name, 2)
+    assert kept == expected or needs_closure(optimizer)
+
+
+def test_memory_is_counted_part_by_part(plan_of):
+    plan = plan_of({3: 5, 5: 6}, {3: 2, 5: 1}, preload=True)
+    weights = plan.network.num_trainable_parameters
+    # The input, both convolutions, the pooling between them, the flat row and the classes.
+    outputs = 28 * 28 + 4 * 26 * 26 + 4 * 8 * 8 + 2 * 6 * 6 * 6 + 2
+    parts = checks.memory_parts(plan, 2)
+    batch = parts.pop("A batch in the network")
+    assert parts == {
+        "Weights": 4 * weights,
+        "Gradients": 4 * weights,
+        "Optimizer's state": 4 * weights,  # its momentum
+        "Preloaded samples": 28 * 28 * (6 + 2),
+    }
+    kept = 4 * 4 * outputs  # four of the eight samples, four bytes each
+    assert kept < batch < 6 * kept  # there are also gradients, and gaps
+    lines = checks.memory(plan, 1)
+    assert lines[0].split() == ["Memory", "of", "a", "worker,", "about", "Size"]
+    assert [line.split()[0] for line in lines[-2:]] == ["Together", "Free"]
+
+
+def test_inference_needs_neither_gradients_nor_what_lies_behind(plan_of):
+    raw = copy.deepcopy(plan_of({3: 2, 5: 2}, {3: 20, 5: 20}).config.model_dump(by_alias=True))
+    raw["neural_network"]["data"] |= {"input_path": None, "target_type": None}
+    parts = checks.memory_parts(prepare(raw | {"neural_network": raw["neural_network"]}, {}), 1)
+    assert {name for name, size in parts.items() if size} == {"Weights", "A batch in the network"}
+    least = 4 * 4 * (28 * 28 + 4 * 26 * 26)  # a convolution and its input
+    assert least < parts["A batch in the network"] < 4 * least

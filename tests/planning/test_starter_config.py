@@ -1,0 +1,135 @@
+"""Configurations for folders of images, and the verb that writes them."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import rayrml
+from rayrml import cli
+from rayrml.planning import starter_config
+from rayrml.planning.plan import prepare
+
+COLORS = {"red": (200, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 200)}
+
+
+def fill(folder, count=5, *, names=tuple(COLORS), mode="RGB", size=None):
+    """Images in one colour for each class, half of them JPEG and half PNG, of all sizes or of one."""
+    random = np.random.default_rng(0)
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            width, height = size or random.integers(20, 90, 2).tolist()
+            ending = ("jpg", "png")[number % 2]
+            Image.new("RGB", (width, height), COLORS[name]).convert(mode).save(folder / name / f"{number}.{ending}")
+    return folder
+
+
+def answer(capsys, *arguments):
+    code = cli.main(["new", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+def test_a_folder_of_classes_gives_a_configuration_that_is_right(tmp_path, elsewhere, capsys):
+    code, out, err = answer(capsys, fill(tmp_path / "my images"))
+    assert (code, err) == (0, "")
+    assert "3 classes: blue, green, red\n15 images; a fifth of each class is kept for the test\n" in out
+    assert out.endswith("Wrote my images.json. What to do next:\n    rayrml 'my images.json'\n")
+    plan = prepare("my images.json", {})
+    assert plan.classes == ("blue", "green", "red")
+    assert (len(plan.training.samples), len(plan.test.samples)) == (12, 3)
+    assert not plan.config.neural_network.data.grayscale
+
+
+@pytest.mark.parametrize(("training", "test"), [("training", "test"), ("Train", "VAL"), ("train", "validation")])
+def test_folders_for_training_and_test_are_found(tmp_path, capsys, training, test):
+    fill(tmp_path / "images" / training)
+    fill(tmp_path / "images" / test, 2)
+    _, out, _ = answer(capsys, tmp_path / "images")
+    assert "15 images for training, 6 for the test\n" in out
+    plan = prepare("images.json", {})
+    assert (len(plan.training.samples), len(plan.test.samples)) == (15, 6)
+
+
+def test_small_images_of_one_size_keep_it_and_gray_ones_have_one_channel(tmp_path, capsys):
+    _, out, _ = answer(capsys, fill(tmp_path / "images", mode="L", size=(20, 30)))
+    assert "Images of 30 to 30 x 20 to 20 pixels become 30 x 20, gray\n" in out
+    assert prepare("images.json", {}).datasets.shape == (1, 30, 20)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (16, 16), (600, 500)])
+def test_images_of_any_size_have_a_network(tmp_path, capsys, size):
+    assert answer(capsys, fill(tmp_path / "images", 2, size=size))[0] == 0
+    assert prepare("images.json", {}).network.output_shapes[0] == (3,)
+
+
+def test_the_file_has_a_line_for_each_layer(tmp_path, elsewhere, capsys):
+    answer(capsys, fill(tmp_path / "images"), "--output", "other.json")
+    lines = (elsewhere / "other.json").read_text().splitlines()
+    layers = json.loads((elsewhere / "other.json").read_text())["neural_network"]["layers"]
+    assert sum('"class_name"' in line for line in lines) == len(layers)
+    assert max(map(len, lines)) < 140
+
+
+def test_a_file_that_is_there_is_kept(tmp_path, elsewhere, capsys):
+    (elsewhere / "images.json").write_text("mine")
+    code, _, err = answer(capsys, fill(tmp_path / "images"))
+    assert code == 2
+    assert err == "rayrml: images.json: is there already. `--output FILE.json` names another file\n"
+    assert (elsewhere / "images.json").read_text() == "mine"
+
+
+def test_results_are_not_written_among_the_images(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(fill(tmp_path / "images"))
+    code, _, err = answer(capsys, ".")
+    assert code == 2
+    assert err.startswith("rayrml: .: is the current folder, or above it")
+    assert not list((tmp_path / "images").glob("*.json"))
+    fill(tmp_path / "apart" / "training")
+    monkeypatch.chdir(tmp_path / "apart")
+    assert answer(capsys, ".")[0] == 0
+
+
+def mistakes():
+    return {
+        "nowhere": (3, "cannot be read. No such file or directory"),
+        "empty": (3, "no files to read in"),
+        "flat": (3, "must lie in a folder of its class"),
+        "single": (2, "all images are of the class 'red'. Expected a folder for each of several classes"),
+        "damaged": (3, "cannot be read. It is no image, or a damaged one"),
+    }
+
+
+@pytest.mark.parametrize("name", mistakes())
+def test_what_is_no_folder_of_classes_is_one_line(tmp_path, capsys, name):
+    fill(tmp_path / "single", names=("red",))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "flat").mkdir()
+    Image.new("L", (9, 9)).save(tmp_path / "flat" / "0.png")
+    for kind in "ab":
+        (tmp_path / "damaged" / kind).mkdir(parents=True)
+        (tmp_path / "damaged" / kind / "0.jpg").write_text("no image")
+    code, _, err = answer(capsys, tmp_path / name)
+    assert (code, len(err.splitlines())) == (mistakes()[name][0], 1)
+    assert mistakes()[name][1] in err
+
+
+def test_an_object_store_is_refused(capsys):
+    assert answer(capsys, "s3://bucket/images")[2].endswith("expected a folder of this machine\n")
+
+
+@pytest.mark.ray
+def test_colours_are_told_apart(tmp_path, ray_cluster):
+    found = starter_config.look(fill(tmp_path / "images", 20))
+    config = starter_config.configuration(found, "colours")
+    result = rayrml.run(config, overrides={"num_epochs": 8, "checkpoints.plots": False}, quiet=True)
+    assert result.metrics["accuracy"] > 0.9

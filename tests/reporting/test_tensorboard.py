@@ -1,0 +1,43 @@
+"""Event files, read by TensorBoard's own reader; and what is said where they cannot be written."""
+
+import pytest
+
+from rayrml import extras
+from rayrml.errors import ConfigError
+from rayrml.planning.plan import prepare
+from rayrml.reporting import tensorboard
+from rayrml.reporting.messages import EpochDone, Started
+from tests.conftest import training_config
+
+
+def figures(epoch):
+    return {"epoch": epoch, "train_loss": 1.0 / epoch, "learning_rate": 0.5, "test_loss": 2.0, "accuracy": 0.25}
+
+
+def test_each_epoch_is_written_once(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = tensorboard.EventFiles(str(tmp_path / "run"))
+    events.receive(Started(2, resumed=True, history=(figures(1),)))
+    events.receive(EpochDone(figures(2)))
+    events.receive(Started(3, history=(figures(1), figures(2))))  # a worker was lost
+    events.receive(EpochDone(figures(4)))
+    events.close()
+    found = EventAccumulator(str(tmp_path / "run")).Reload()
+    assert sorted(found.Tags()["scalars"]) == ["accuracy", "learning_rate", "loss/test", "loss/train"]
+    assert [(e.step, e.value) for e in found.Scalars("loss/train")] == [(1, 1.0), (2, 0.5), (4, 0.25)]
+
+
+def test_the_package_and_a_folder_of_this_machine_are_asked_for(tmp_path, write_digits):
+    for part in ("training", "testing"):
+        write_digits(tmp_path / part, part, (1, 4, 7), 2)
+    wanted = {"checkpoints.tensorboard": True}
+    config = training_config(tmp_path, tmp_path)
+    if extras.missing("tensorboard") is None:
+        assert prepare(config, wanted).config.neural_network.checkpoints.tensorboard
+    else:
+        with pytest.raises(ConfigError, match=r"tensorboard is not installed\. Expected `pip install 'rayrml\[tensor"):
+            prepare(config, wanted)
+    with pytest.raises(ConfigError, match=r"checkpoints\.tensorboard: event files are .* a folder of this machine"):
+        prepare(config, {**wanted, "checkpoints.save": None})

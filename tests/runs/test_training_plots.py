@@ -1,0 +1,118 @@
+"""The pictures of a run, made of a network that gives the answers that the test wants."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rayrml.planning.plan import prepare
+from rayrml.reporting.messages import EpochDone, Evaluated
+from rayrml.reporting.plots import ClassSample
+from rayrml.reporting.run_files import Record
+from rayrml.runs import training_plots
+from rayrml.saving import checkpoints
+from rayrml.saving.checkpoints import Checkpoint
+from tests.conftest import training_config
+
+FIGURES = {"epoch": 1, "train_loss": 1.0, "learning_rate": 0.1, "seconds": 2.0, "test_loss": 0.5, "accuracy": 0.25}
+
+
+class Always(torch.nn.Module):
+    """Finds class 1 in everything."""
+
+    def forward(self, batch):
+        return torch.tensor([0.1, 0.8, 0.1]).log().expand(len(batch), 3)
+
+
+class Negative(torch.nn.Module):
+    """The black parts of an image."""
+
+    def forward(self, batch):
+        return 1 - batch
+
+
+@pytest.fixture
+def plan(tmp_path, write_digits):
+    for part in ("training", "testing"):
+        write_digits(tmp_path / part, part, (1, 4, 7), 12)
+    return prepare(training_config(tmp_path, tmp_path), {})
+
+
+def test_samples_of_all_classes_are_shown_with_what_they_are_taken_for(plan):
+    shown = training_plots.samples(plan, Always())
+    assert len(shown) == 25
+    assert all(isinstance(sample, ClassSample) for sample in shown)
+    assert {sample.predicted for sample in shown} == {"4"}
+    assert {name: sum(sample.true == name for sample in shown) for name in "147"} == {"1": 9, "4": 8, "7": 8}
+    assert {sample.image.shape for sample in shown} == {(28, 28)}
+    assert max(sample.image.max() for sample in shown) <= 1
+
+
+def test_where_there_is_no_time_for_all_samples_some_of_several_classes_are_shown(plan, monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr(training_plots.time, "monotonic", lambda: next(clock) * training_plots._SECONDS / 5)
+    shown = [sample.true for sample in training_plots.samples(plan, Always())]
+    assert 3 <= len(shown) < 8
+    assert len(set(shown)) > 1
+    assert shown == sorted(shown)
+
+
+def test_images_are_shown_with_their_targets(tmp_path):
+    random = np.random.default_rng(0)
+    for number in range(3):
+        for kind in ("in", "out"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            Image.fromarray(random.integers(0, 256, (6, 5), dtype=np.uint8)).save(tmp_path / kind / f"{number}.png")
+    config = training_config(tmp_path, tmp_path)
+    nn = config["neural_network"]
+    data = {"type": "images", "test_input_path": str(tmp_path / "in"), "test_target_path": str(tmp_path / "out")}
+    nn["data"] = {**data, "grayscale": True, "target_is_mask": True}
+    nn["layers"] = [
+        {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 6, 5, 1], "name": "input"}},
+        {"class_name": "Conv2D", "config": {"name": "conv", "filters": 1, "kernel_size": 1}},
+    ]
+    nn["loss"] = {"function": "MSE"}
+    shown = training_plots.samples(prepare(config, {}), Negative())
+    assert len(shown) == 3
+    read = np.asarray(Image.open(tmp_path / "in" / "2.png")) / 255
+    assert np.allclose(shown[2].input, read)
+    assert np.allclose(shown[2].target, np.asarray(Image.open(tmp_path / "out" / "2.png")) / 255)
+    assert np.allclose(shown[2].prediction, 1 - read, atol=1e-6)
+
+
+def record(plan):
+    made = Record(plan.config.neural_network.checkpoints.save, plan.classes)
+    made.receive(Evaluated(1, 1, 0.5, "accuracy", 0.25, 0.1, np.eye(3, dtype=np.int64)))
+    made.receive(EpochDone(FIGURES))
+    return made
+
+
+def test_all_pictures_of_a_run_are_made(plan, tmp_path):
+    state = Checkpoint(1, plan.network.state_dict(), plan.layers, (1, 28, 28), plan.classes)
+    checkpoints.save(tmp_path / "model" / "model_checkpoint_1.pt", state)
+    said = []
+    assert training_plots.make(plan, record(plan), said.append)
+    names = ["confusion_matrix", "learning_rate", "loss", "metric", "predictions"]
+    assert sorted(path.name for path in (tmp_path / "model" / "plots").iterdir()) == [f"{name}.png" for name in names]
+    assert said == []
+
+
+def test_pictures_that_cannot_be_written_are_one_line_and_no_error(plan, tmp_path):
+    made = record(plan)
+    (tmp_path / "model" / "plots").write_text("a file where a folder should be")
+    said = []
+    assert not training_plots.make(plan, made, said.append)
+    assert said
+    assert all(line.startswith("Not all plots could be made: ") for line in said)
+
+
+def test_a_damaged_checkpoint_costs_the_predictions_alone(plan, tmp_path):
+    made = record(plan)
+    (tmp_path / "model" / "model_checkpoint_1.pt").write_bytes(b"nothing")
+    said = []
+    assert training_plots.make(plan, made, said.append)
+    (line,) = said
+    assert "model_checkpoint_1.pt" in line
+    assert not (tmp_path / "model" / "plots" / "predictions.png").exists()

@@ -1,0 +1,143 @@
+import pickle
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from rayrml.errors import ConfigError, DataError
+from rayrml.saving import checkpoints
+from rayrml.saving.checkpoints import Checkpoint
+
+
+def network(units=3):
+    return nn.Sequential(nn.Linear(4, units), nn.BatchNorm1d(units))
+
+
+def test_what_was_saved_can_be_loaded(tmp_path):
+    net = network()
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.randn(5, 4)).sum().backward()
+    optimizer.step()
+    path = checkpoints.checkpoint_path(tmp_path / "model", 7)
+    saved = Checkpoint(
+        7, net.state_dict(), [{"class_name": "Dense"}], (1, None), ("cat", "dog"), optimizer.state_dict()
+    )
+    checkpoints.save(path, saved)
+    loaded = checkpoints.load(path)
+    assert path == str(tmp_path / "model" / "model_checkpoint_7.pt")
+    assert (loaded.epoch, loaded.classes, loaded.input_shape) == (7, ("cat", "dog"), (1, None))
+    assert loaded.layers == [{"class_name": "Dense"}]
+    assert all(torch.equal(loaded.network[k], v) for k, v in net.state_dict().items())
+    assert torch.equal(loaded.optimizer["state"][0]["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"])
+    assert [p.name for p in (tmp_path / "model").iterdir()] == ["model_checkpoint_7.pt"]
+
+
+def test_layers_match_by_name_and_the_rest_is_reported():
+    net, other = network(), nn.Sequential()
+    other.add_module("0", nn.Linear(4, 3))
+    other.add_module("extra", nn.Linear(1, 1))
+    report = checkpoints.load_into(net, other.state_dict(), "x.pt")
+    assert torch.equal(net[0].weight, other[0].weight)
+    assert report.loaded == ("0.weight", "0.bias")
+    assert report.lines() == [
+        "Skipping layer extra: not found in model",
+        "Layer 1 keeps its initial weights: not found in file",
+    ]
+
+
+def test_a_shape_that_does_not_fit_is_shown_with_both_shapes():
+    with pytest.raises(ConfigError) as caught:
+        checkpoints.load_into(network(3), network(5).state_dict(), "x.pt", "neural_network.checkpoints.load")
+    assert str(caught.value.problems[0]) == (
+        "neural_network.checkpoints.load: '0.weight' has the shape [5, 4] in 'x.pt', but [3, 4] in the network"
+    )
+
+
+def test_a_file_of_parameters_alone_is_taken(tmp_path):
+    torch.save(network().state_dict(), tmp_path / "plain.pt")
+    assert set(checkpoints.load(tmp_path / "plain.pt").network) == set(network().state_dict())
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 half a zip"])
+def test_what_is_no_checkpoint_is_refused(tmp_path, content):
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(DataError, match=r"checkpoints\.load: '.*x\.pt' is no checkpoint"):
+        checkpoints.load(tmp_path / "x.pt", "checkpoints.load")
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "model_checkpoint_1.pt"
+    checkpoints.save(path, Checkpoint(1, network().state_dict(), [], (1,)))
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(DataError, match="is no checkpoint"):
+        checkpoints.load(path)
+
+
+class _Code:
+    def __reduce__(self):
+        return (print, ("code ran",))
+
+
+def test_a_file_cannot_bring_code_along(tmp_path, capsys):
+    torch.save({"network": _Code()}, tmp_path / "evil.pt")
+    (tmp_path / "evil2.pt").write_bytes(pickle.dumps(_Code()))
+    for name in ("evil.pt", "evil2.pt"):
+        with pytest.raises(DataError, match="is no checkpoint"):
+            checkpoints.load(tmp_path / name)
+    assert "code ran" not in capsys.readouterr().out
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"no such file: '.*none\.pt'"):
+        checkpoints.load(tmp_path / "none.pt")
+
+
+def test_a_checkpoint_is_of_the_moment_it_was_asked_for_though_it_is_written_later(tmp_path):
+    saved = []
+    writer = checkpoints.Writer(saved.append)
+    weight, history = torch.ones(3), [{"epoch": 1}]
+    state = {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
+    checkpoint = Checkpoint(1, {"w": weight}, [], (1,), optimizer=state, history=history)
+    writer.save(checkpoint, tmp_path / "model_checkpoint_1.pt", tmp_path / "last_epoch.pt")
+    weight.fill_(7)
+    state["state"][0]["step"].fill_(7)
+    history.append({"epoch": 2})
+    writer.wait()
+    assert saved == [tmp_path / "model_checkpoint_1.pt"]
+    for name in ("model_checkpoint_1.pt", "last_epoch.pt"):
+        found = checkpoints.load(tmp_path / name)
+        assert found.network["w"].tolist() == [1, 1, 1]
+        assert found.optimizer["state"][0]["step"] == 1
+        assert found.history == [{"epoch": 1}]
+
+
+def test_a_checkpoint_that_cannot_be_written_is_an_error_of_the_next_call(tmp_path):
+    (tmp_path / "folder").write_text("a file where a folder should be")
+    writer = checkpoints.Writer(lambda path: None)
+    checkpoint = Checkpoint(1, {"w": torch.ones(3)}, [], (1,))
+    writer.save(checkpoint, tmp_path / "folder" / "model_checkpoint_1.pt", None)
+    with pytest.raises(DataError, match="cannot be written"):
+        writer.save(checkpoint, tmp_path / "model_checkpoint_2.pt", None)
+    writer.save(checkpoint, tmp_path / "model_checkpoint_2.pt", None)
+    writer.wait()
+    assert checkpoints.load(tmp_path / "model_checkpoint_2.pt").epoch == 1
+
+
+def test_a_torchscript_archive_is_named_as_one(tmp_path):
+    """The error's text does not advise to trust the file, as torch's does."""
+    path = tmp_path / "old.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch would rather have other archives
+        torch.jit.script(torch.nn.Linear(3, 2)).save(path)
+    with pytest.raises(DataError, match=r"It is a TorchScript archive\. Expected tensors by the names of layers$"):
+        checkpoints.load(path)
+
+
+def test_a_folder_instead_of_a_file_in_it_is_told_with_the_file(tmp_path):
+    for epoch in (9, 10):
+        checkpoints.save(tmp_path / f"model_checkpoint_{epoch}.pt", Checkpoint(epoch, {}, None, ()))
+    with pytest.raises(
+        DataError, match=r"Is a directory. Expected a file in it, for example '.*model_checkpoint_10.pt'$"
+    ):
+        checkpoints.load(tmp_path)

@@ -1,0 +1,178 @@
+import json
+import sys
+
+import pytest
+import torch
+
+from rayrml.errors import ConfigError, DataError
+from rayrml.networks.network import build_network
+from rayrml.saving import checkpoints
+from rayrml.saving import export as exporting
+from rayrml.saving.checkpoints import Checkpoint
+from rayrml.saving.export import FORMATS, Format, export, network_of
+from rayrml.saving.keras_weights import load_weights
+from tests.keras_networks import resnet50
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+def layer(kind, name, **config):
+    return {"class_name": kind, "config": {"name": name, **config}}
+
+
+def image(*shape):
+    return layer("InputLayer", "input", batch_input_shape=[None, *shape])
+
+
+def two_inputs():
+    def node(kind, name, *sources, **config):
+        calls = [[[source, 0, 0, {}] for source in sources]] if sources else []
+        return {"class_name": kind, "name": name, "config": {"name": name, **config}, "inbound_nodes": calls}
+
+    layers = [
+        node("InputLayer", "a", batch_input_shape=[None, 6]),
+        node("InputLayer", "b", batch_input_shape=[None, 4]),
+        node("Dense", "dense_a", "a", units=5, activation="relu"),
+        node("Dense", "dense_b", "b", units=5, activation="tanh"),
+        node("Add", "sum", "dense_a", "dense_b"),
+        node("Dense", "last", "sum", units=2),
+    ]
+    ends = {"input_layers": [["a", 0, 0], ["b", 0, 0]], "output_layers": [["last", 0, 0], ["sum", 0, 0]]}
+    return {"class_name": "Functional", "config": {"name": "two", "layers": layers, **ends}}
+
+
+NETWORKS = {
+    "dense": [
+        image(6),
+        layer("Dense", "d", units=8, activation="gelu"),
+        layer("Dense", "e", units=3, activation="log_softmax"),
+    ],
+    "convolution": [
+        image(12, 10, 1),
+        layer("Conv2D", "c", filters=4, kernel_size=3, strides=2, padding="same", activation="relu"),
+        layer("BatchNormalization", "bn"),
+        layer("MaxPooling2D", "p", pool_size=2),
+        layer("Flatten", "f"),
+        layer("Dropout", "drop", rate=0.5),
+        layer("Dense", "d", units=3, activation="softmax"),
+    ],
+    "separable and transposed": [
+        image(8, 8, 3),
+        layer("SeparableConv2D", "s", filters=6, kernel_size=3, padding="same", depth_multiplier=2),
+        layer("LayerNormalization", "ln"),
+        layer("DepthwiseConv2D", "dw", kernel_size=3, padding="same"),
+        layer("Conv2DTranspose", "t", filters=2, kernel_size=3, strides=2, padding="same", activation="sigmoid"),
+        layer("UpSampling2D", "u", size=2, interpolation="bilinear"),
+    ],
+    "any size": [
+        image(None, None, 1),
+        layer("Conv2D", "c", filters=4, kernel_size=3, padding="same", activation="relu"),
+        layer("GlobalAveragePooling2D", "g"),
+        layer("Dense", "d", units=2),
+    ],
+    "two inputs": two_inputs(),
+}
+ENDINGS = [".pt2", ".onnx", ".h5"]
+
+
+def saved(folder, layers):
+    """A checkpoint of the network whose running statistics are not the initial ones."""
+    torch.manual_seed(1)
+    network = build_network(layers)
+    network.train()(*(torch.rand(5, *(size or 9 for size in shape)) for shape in network.input_shapes))
+    checkpoint = Checkpoint(3, network.state_dict(), layers, network.input_shapes[0])
+    path = checkpoints.checkpoint_path(folder, 3)
+    checkpoints.save(path, checkpoint)
+    return path
+
+
+def require(ending):
+    if ending == ".onnx":
+        for name in ("onnx", "onnxruntime", "onnxscript"):
+            pytest.importorskip(name)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_is_exported_computes_what_the_network_computes(name, ending, tmp_path):
+    require(ending)
+    path = saved(tmp_path, NETWORKS[name])
+    assert export(path, tmp_path / "out" / f"net{ending}") < 1e-4
+    network = network_of(path)
+    inputs = [torch.rand(7, *(size or 32 for size in shape)) for shape in network.input_shapes]
+    found = read(tmp_path / "out" / f"net{ending}", NETWORKS[name])(*inputs)
+    for mine, theirs in zip(as_list(network(*inputs)), as_list(found), strict=True):
+        assert torch.allclose(mine, torch.as_tensor(theirs), atol=1e-4)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == [f"net{ending}"]
+
+
+def as_list(outputs):
+    return list(outputs) if isinstance(outputs, tuple | list) else [outputs]
+
+
+def read(path, layers):
+    """The function in a file, by the libraries that it is for and nothing of `exporting`."""
+    if path.suffix == ".pt2":
+        return torch.export.load(path).module()
+    if path.suffix == ".h5":
+        network = build_network(layers)
+        load_weights(network, path)
+        return network.eval()
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path)
+    names = [entry.name for entry in session.get_inputs()]
+    return lambda *inputs: session.run(None, dict(zip(names, [x.numpy() for x in inputs], strict=True)))
+
+
+def test_a_network_of_many_layers_can_be_exported(tmp_path):
+    path = saved(tmp_path, resnet50(32, width=4, num_classes=5))
+    assert export(path, tmp_path / "net.pt2") < 1e-4
+
+
+def test_outputs_that_differ_are_an_error_that_names_by_how_much_and_leave_no_file(tmp_path, monkeypatch):
+    path = saved(tmp_path, NETWORKS["dense"])
+    other = network_of(path)
+    with torch.no_grad():
+        other.layers()["e"].bias += torch.tensor([0.0, 0.0, 0.5])
+    monkeypatch.setitem(FORMATS, ".pt2", Format(FORMATS[".pt2"].write, lambda path, network: other))
+    with pytest.raises(DataError, match=r"net\.pt2: is not written: its outputs differ by 0\.\d+ from the network's"):
+        export(path, tmp_path / "net.pt2")
+    assert not (tmp_path / "net.pt2").exists()
+
+
+def test_weights_that_a_file_lacks_are_noticed(tmp_path, monkeypatch):
+    path = saved(tmp_path, NETWORKS["dense"])
+    half = build_network(NETWORKS["dense"][:2])
+    write = lambda network, inputs, path: exporting.export_weights(half, path)  # noqa: E731
+    monkeypatch.setitem(FORMATS, ".h5", Format(write, FORMATS[".h5"].read))
+    with pytest.raises(DataError, match="differ by inf"):
+        export(path, tmp_path / "net.h5")
+
+
+def test_an_unknown_ending_is_refused_before_anything_is_read(tmp_path):
+    with pytest.raises(ConfigError, match=r"unknown ending '\.pb'\. Expected one of \.pt2, \.onnx, \.h5"):
+        export(tmp_path / "none.pt", tmp_path / "net.pb")
+
+
+def test_a_file_of_weights_alone_is_refused(tmp_path):
+    torch.save(build_network(NETWORKS["dense"]).state_dict(), tmp_path / "w.pt")
+    with pytest.raises(ConfigError, match="holds no network, only weights"):
+        export(tmp_path / "w.pt", tmp_path / "net.pt2")
+
+
+def test_a_checkpoint_cannot_name_another_file_as_its_network(tmp_path):
+    (tmp_path / "net.json").write_text(json.dumps(NETWORKS["dense"]))
+    network = build_network(NETWORKS["dense"])
+    checkpoints.save(tmp_path / "x.pt", Checkpoint(1, network.state_dict(), str(tmp_path / "net.json"), (6,)))
+    with pytest.raises(DataError, match="damaged checkpoint: what it holds as layers"):
+        export(tmp_path / "x.pt", tmp_path / "net.h5")
+
+
+def test_a_missing_package_is_named_with_the_extra_that_has_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ConfigError, match=r"package onnx is not installed\. Expected `pip install 'rayrml\[onnx\]'`"):
+        export(saved(tmp_path, NETWORKS["dense"]), tmp_path / "net.onnx")

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from rayrml.errors import DataError
+from rayrml.networks.network import build_network
+from rayrml.saving.keras_weights import export_weights, load_weights
+from tests.keras_reference import assert_same_outputs, keras, randomize
+
+L = keras.layers
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*HDF5.*"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # of Keras, when it saves
+]
+
+
+def _model():
+    """A nested functional model and a nested Sequential, a shared layer, and layers of every kind of weights."""
+    x = keras.Input((8, 8, 2), name="x")
+    i = keras.Input((8, 8, 2), name="i")
+    y = L.BatchNormalization(name="bn")(L.Conv2D(4, 3, padding="same", name="conv")(i))
+    backbone = keras.Model(i, L.SeparableConv2D(4, 3, name="sep")(y), name="backbone")
+    head = keras.Sequential(
+        [L.DepthwiseConv2D(3, name="dw"), L.Flatten(name="flat"), L.Dense(5, name="d")], name="head"
+    )
+    shared = L.Dense(5, name="shared")
+    z = shared(shared(head(backbone(x))))
+    return keras.Model(x, L.PReLU(name="prelu")(z), name="whole")
+
+
+@pytest.fixture
+def model():
+    model = _model()
+    randomize(model)
+    return model
+
+
+def _save(model, folder, form):
+    path = folder / f"model{form}"
+    model.save_weights(path) if form == ".weights.h5" else model.save(path)
+    return path
+
+
+@pytest.mark.parametrize("form", [".h5", ".keras", ".weights.h5"])
+def test_a_file_of_keras_3_gives_the_network_its_weights(model, form, tmp_path):
+    network = build_network(json.loads(model.to_json()))
+    report = load_weights(network, _save(model, tmp_path, form))
+    assert report.loaded == ("conv", "bn", "sep", "dw", "d", "shared", "prelu")
+    assert not report.lines()
+    assert_same_outputs(model, network)
+
+
+@pytest.mark.parametrize("form", [".keras", ".weights.h5"])
+def test_files_without_the_names_of_layers_are_matched_by_class_and_order(model, form, tmp_path):
+    network = build_network(json.loads(model.to_json()))
+    path = _save(model, tmp_path, form)
+    inner = path
+    if form == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(tmp_path / "content")
+        inner = tmp_path / "content" / "model.weights.h5"
+    with h5py.File(inner, "a") as file:
+        file.visititems(lambda _, item: item.attrs.pop("name", None) and None)
+    if form == ".keras":
+        with zipfile.ZipFile(path, "w") as archive:
+            for part in (tmp_path / "content").iterdir():
+                archive.write(part, part.name)
+    assert not load_weights(network, path).lines()
+    assert_same_outputs(model, network)
+
+
+def test_keras_loads_what_is_exported_by_order_and_by_name(model, tmp_path):
+    network = build_network(json.loads(model.to_json()))
+    load_weights(network, _save(model, tmp_path, ".keras"))
+    export_weights(network, tmp_path / "exported.h5")
+    for by_name in (False, True):
+        twin = keras.models.model_from_json(model.to_json())
+        twin.load_weights(tmp_path / "exported.h5", **({"by_name": True} if by_name else {}))
+        assert_same_outputs(twin, network)
+        assert_same_outputs(model, network)
+
+
+DENSE = [{"class_name": "Dense", "config": {"name": name, "units": 3}} for name in ("dense", "dense_2")]
+
+
+def _legacy(path, groups):
+    """A file as `save_weights` of Keras 2 writes it: for each layer, its weights by name."""
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [name.encode() for name in groups]
+        for name, weights in groups.items():
+            group = file.create_group(name)
+            group.attrs["weight_names"] = np.array([key.encode() for key in weights], dtype="S40")
+            for key, value in weights.items():
+                group[key] = np.asarray(value, dtype="float32")
+    return path
+
+
+def _dense(name, shape=(3, 3)):
+    return {f"{name}/kernel:0": np.random.default_rng(0).normal(size=shape), f"{name}/bias:0": np.ones(shape[-1])}
+
+
+def test_layers_match_by_name_and_the_rest_is_reported(tmp_path):
+    path = _legacy(tmp_path / "w.h5", {"input": {}, "dense_1": _dense("dense_1"), "dense": _dense("other/dense_7")})
+    network = build_network(DENSE, (3,))
+    before = network.get_parameter("dense_2.weight").clone()
+    report = load_weights(network, path)
+    assert (report.loaded, report.skipped, report.initial) == (("dense",), ("dense_1",), ("dense_2",))
+    assert "Skipping layer dense_1: not found in model" in report.lines()
+    assert torch.equal(network.get_parameter("dense.bias"), torch.ones(3))
+    assert torch.equal(network.get_parameter("dense_2.weight"), before)
+
+
+def test_weights_that_do_not_fit_are_refused_with_both_shapes_and_change_nothing(tmp_path):
+    groups = {"dense": _dense("dense"), "dense_2": _dense("dense_2", (4, 3))}
+    network = build_network(DENSE, (3,))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    message = r"kernel of layer 'dense_2' has the shape \(4, 3\) in the file, \(3, 3\) in the network"
+    with pytest.raises(DataError, match=message):
+        load_weights(network, _legacy(tmp_path / "w.h5", groups))
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_another_number_of_weights_is_refused(tmp_path):
+    network = build_network([{"class_name": "Dense", "config": {"name": "dense", "units": 3, "use_bias": False}}], (3,))
+    with pytest.raises(
+        DataError, match=r"layer 'dense' has 2 weights in the file, the network's has 1: kernel of layer"
+    ):
+        load_weights(network, _legacy(tmp_path / "w.h5", {"dense": _dense("dense")}))
+
+
+def _nested(trainable=True):
+    inner = [
+        {"class_name": "Dense", "config": {"name": "c1", "units": 3, "trainable": trainable}},
+        {"class_name": "BatchNormalization", "config": {"name": "b1"}},
+        {"class_name": "Dense", "config": {"name": "c2", "units": 3}},
+    ]
+    return [{"class_name": "Sequential", "config": {"name": "backbone", "layers": inner}}]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_nested_model_is_one_group_trained_weights_first(named, tmp_path):
+    weights = {}
+    for i, (layer, weight, shape) in enumerate(
+        [
+            ("b1", "gamma", (3,)),
+            ("b1", "beta", (3,)),
+            ("c2", "kernel", (3, 3)),
+            ("c2", "bias", (3,)),
+            ("c1", "kernel", (3, 3)),
+            ("c1", "bias", (3,)),
+            ("b1", "moving_mean", (3,)),
+            ("b1", "moving_variance", (3,)),
+        ]
+    ):
+        weights[f"{layer}/{weight}:0" if named else f"w{i}:0"] = np.full(shape, i)
+    path = _legacy(tmp_path / "w.h5", {"backbone": weights})
+    network = build_network(_nested(trainable=False), (3,))
+    assert not load_weights(network, path).lines()
+    values = {name: int(value.flatten()[0]) for name, value in network.state_dict().items()}
+    assert values == {
+        "c1.weight": 4, "c1.bias": 5, "b1.weight": 0, "b1.bias": 1, "b1.running_mean": 6, "b1.running_var": 7,
+        "c2.weight": 2, "c2.bias": 3,
+    }  # fmt: skip
+
+
+def test_names_tell_the_weights_of_a_nested_model_that_was_trained_otherwise_when_it_was_saved(tmp_path):
+    export_weights(build_network(_nested(trainable=True), (3,)), tmp_path / "w.h5")
+    network = build_network(_nested(trainable=False), (3,))
+    load_weights(network, tmp_path / "w.h5")
+    with h5py.File(tmp_path / "w.h5") as file:
+        assert np.array_equal(file["backbone/c1/kernel:0"][()].T, network.get_parameter("c1.weight").detach().numpy())
+
+
+def test_a_model_without_a_name_takes_the_group_that_no_other_layer_takes(tmp_path):
+    layers = _nested()
+    layers[0]["config"] = layers[0]["config"]["layers"]  # as Keras 2.1 writes it
+    export_weights(build_network(_nested(), (3,)), tmp_path / "w.h5")
+    assert not load_weights(build_network(layers, (3,)), tmp_path / "w.h5").lines()
+
+
+def test_names_with_slashes_and_lists_too_long_for_one_attribute_survive(tmp_path):
+    names = [f"block{'x' * 200}{i}/relu/conv" for i in range(400)]
+    layers = [{"class_name": "Dense", "config": {"name": name, "units": 1}} for name in (*names, "block", "block/a")]
+    network, twin = build_network(layers, (1,)), build_network(layers, (1,))
+    export_weights(network, tmp_path / "w.h5")
+    with h5py.File(tmp_path / "w.h5") as file:
+        assert "layer_names" not in file.attrs and "layer_names0" in file.attrs
+    assert not load_weights(twin, tmp_path / "w.h5").lines()
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), twin.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("content", [None, b"no weights"])
+def test_a_file_that_is_missing_or_no_file_of_weights_is_named(content, tmp_path):
+    path = tmp_path / "w.h5"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=r"w\.h5'"):
+        load_weights(build_network(DENSE, (3,)), path)

@@ -1,0 +1,351 @@
+import concurrent.futures
+import copy
+import functools
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from rayrml.errors import ConfigError
+from rayrml.inference.evaluation import EvaluationStep, as_target, metric_of
+from rayrml.losses import LOSSES
+from rayrml.metrics import METRICS
+from rayrml.optimizers import OPTIMIZERS
+from rayrml.tensors import tiny_as_zero, to_input
+from rayrml.training.step import TrainingStep
+from rayrml.workers import Workers
+from tests.processes import on_workers
+
+
+def network():
+    """A small network whose second kernel has its channels together in memory, as rayrml's own kernels have them."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(64, 4), nn.LogSoftmax(1)]
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+
+def samples(count, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (count, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    return images, torch.randint(0, 4, (count,), generator=generator)
+
+
+def step_of(net, loss=None, optimizer="SGD", **options):
+    built = OPTIMIZERS[optimizer](net.parameters(), learning_rate=0.1)
+    return TrainingStep(net, loss or LOSSES["NLL"](), built, **options)
+
+
+def test_pixels_become_numbers_from_0_to_1():
+    assert to_input(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0, 0.2, 1])
+
+
+def test_images_of_class_numbers_become_indices():
+    image = torch.tensor([[[[0.0, 1.0000001], [1.9999999, 3.0]]]])
+    assert as_target(image, LOSSES["NLL"]()).tolist() == [[[0, 1], [2, 3]]]
+    assert as_target(image, LOSSES["MSE"]()) is image
+
+
+def test_shares_of_classes_stay_as_they_are_where_the_loss_takes_them():
+    shares = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
+    loss = LOSSES["CrossEntropy"]()
+    logits = torch.tensor([[1.0, 2.0], [0.5, 0.1]])
+    expected = -(shares * logits.log_softmax(1)).sum(1).mean()
+    assert loss(logits, as_target(shares, loss)).item() == pytest.approx(expected.item())
+    assert not LOSSES["CrossEntropy"](weight=(1.0, 2.0)).accepts_shares
+
+
+def test_floating_point_input_stays_as_it_is():
+    assert to_input(torch.tensor([3.0])).tolist() == [3.0]
+
+
+def test_a_step_is_that_of_a_hand_written_loop():
+    net, by_hand = network(), network()
+    images, labels = samples(10)
+    trained = step_of(net)(images, labels, 10)
+
+    loss = functional.nll_loss(by_hand(images / 255), labels)
+    loss.backward()
+    norm = torch.cat([p.grad.flatten() for p in by_hand.parameters()]).norm()
+    with torch.no_grad():
+        for parameter in by_hand.parameters():
+            parameter -= 0.1 * parameter.grad
+    assert trained.loss.item() == pytest.approx(loss.item())
+    assert trained.gradient_norm.item() == pytest.approx(norm.item())
+    for a, b in zip(net.parameters(), by_hand.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-7)
+
+
+def test_a_clipped_gradient_has_the_length_asked_for():
+    net = network()
+    before = [p.detach().clone() for p in net.parameters()]
+    trained = step_of(net, gradient_clip=0.01)(*samples(10), 10)
+    moved = torch.cat([(a - b).flatten() for a, b in zip(net.parameters(), before, strict=True)]).norm()
+    assert trained.gradient_norm > 0.01
+    assert moved.item() == pytest.approx(0.1 * 0.01, rel=1e-3)
+
+
+def test_a_penalty_of_the_network_is_part_of_the_loss():
+    net = network()
+    net.penalty = lambda: sum(p.square().sum() for p in net.parameters())
+    images, labels = samples(10)
+    expected = functional.nll_loss(net(images / 255), labels) + net.penalty()
+    assert step_of(net)(images, labels, 10).loss.item() == pytest.approx(expected.item())
+
+
+def test_evaluation_does_not_depend_on_the_batches():
+    net = network().eval()
+    images, labels = samples(17)
+    results = []
+    for size in (17, 5, 1):
+        step = EvaluationStep(net, LOSSES["NLL"](), METRICS["accuracy"]())
+        for batch, target in zip(images.split(size), labels.split(size), strict=True):
+            step(batch, target)
+        results.append(step.result(torch.device("cpu")))
+    output = net(images / 255)
+    assert results[0][0] == pytest.approx(functional.nll_loss(output, labels).item())
+    assert results[0][1] == (output.argmax(1) == labels).double().mean().item()
+    assert results[1] == pytest.approx(results[0])
+    assert results[2] == pytest.approx(results[0])
+
+
+def test_accuracy_counts_pixels_where_targets_are_masks():
+    output = torch.log(torch.tensor([[[[0.9, 0.2]], [[0.1, 0.8]]]]))  # (1, 2, 1, 2)
+    metric = METRICS["accuracy"]()
+    assert metric.value(metric.sums(output, torch.tensor([[[0, 0]]]))) == 0.5
+
+
+def test_the_metric_of_a_loss_ignores_what_the_loss_ignores():
+    metric = metric_of(LOSSES["NLL"](ignore_index=7))
+    output = torch.log(torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8]]))
+    assert metric.name == "accuracy"
+    assert metric.value(metric.sums(output, torch.tensor([0, 1, 7]))) == 0.5
+
+
+def test_a_loss_without_a_metric_is_evaluated_alone():
+    loss = LOSSES["MSE"]()
+    step = EvaluationStep(nn.Identity(), loss, metric_of(loss))
+    for batch in torch.arange(6.0).view(3, 2).split(2):
+        step(batch, torch.zeros_like(batch))
+    assert step.result(torch.device("cpu")) == (pytest.approx(55 / 6), None)
+
+
+def test_a_metric_judges_probabilities_whatever_the_network_ends_with():
+    labels = torch.tensor([[1, 0, 0]])
+    for source, output in (("logits", [0.4, -0.4, 0.6]), ("log_softmax", [-0.6, -0.8, -0.1])):
+        loss = LOSSES["Dice"](source=source)
+        step = EvaluationStep(nn.Identity(), loss, metric_of(loss))
+        step(torch.tensor([[output]]), labels)
+        assert step.result(torch.device("cpu"))[1] == pytest.approx(2 / 3)
+
+
+def test_evaluation_leaves_its_totals_for_the_report():
+    metric = METRICS["f1"]()
+    step = EvaluationStep(nn.Identity(), LOSSES["NLL"](), metric)
+    step(torch.eye(2), torch.tensor([0, 0]))
+    step.result(torch.device("cpu"))
+    assert metric.report(step.totals).counts == [[1, 1], [0, 0]]
+
+
+def evaluated(workers):
+    """The confusion matrix of 11 samples of which each worker has a part, the last of three none."""
+    images, labels = samples(11)
+    mine = torch.arange(11) % 2 == workers.rank if workers.size > 1 else torch.ones(11, dtype=torch.bool)
+    step = EvaluationStep(network().eval(), LOSSES["NLL"](), METRICS["accuracy"](), workers=workers)
+    for image, label in zip(images[mine].split(3), labels[mine].split(3), strict=True):
+        if len(label):
+            step(image, label)
+    step.result(torch.device("cpu"))
+    return step.confusion.long().tolist()
+
+
+def test_the_confusion_matrix_is_that_of_all_samples_for_any_number_of_workers():
+    images, labels = samples(11)
+    predicted = network().eval()(images / 255).argmax(1)
+    expected = [[int(((labels == t) & (predicted == p)).sum()) for p in range(4)] for t in range(4)]
+    assert evaluated(Workers()) == expected
+    for size, found in on_workers(evaluated, 2, 3).items():
+        assert found == [expected] * size
+
+
+def test_masks_and_shares_of_classes_have_no_confusion_matrix():
+    step = EvaluationStep(nn.Identity(), LOSSES["CrossEntropy"](), METRICS["accuracy"]())
+    step(torch.eye(2)[:, :, None], torch.tensor([[0], [0]]))
+    step.result(torch.device("cpu"))
+    assert step.confusion is None
+
+
+def test_labels_that_do_not_count_are_in_no_confusion_matrix():
+    loss = LOSSES["NLL"](ignore_index=7)
+    step = EvaluationStep(nn.Identity(), loss, metric_of(loss))
+    step(torch.eye(3).log().clamp(min=-9), torch.tensor([0, 7, 1]))
+    step.result(torch.device("cpu"))
+    assert step.confusion.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("target", [torch.ones(3, 1, 5, 4), None], ids=["evaluation", "prediction"])
+def test_outputs_of_evaluation_have_the_values_that_the_problem_prescribes(target):
+    step = EvaluationStep(nn.Identity(), LOSSES["Poisson2D_PDE"](), None)
+    batch = torch.rand(3, 1, 5, 4, generator=torch.Generator().manual_seed(0))
+    output = step(batch, target)
+    assert (output[:, :, 0] == 1).all()
+    assert (output[:, :, -1] == 0).all()
+    assert torch.equal(output[:, :, 1:-1], batch[:, :, 1:-1])
+
+
+def test_a_problem_trains_without_solutions():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(20, 20), nn.Unflatten(1, (1, 5, 4)))
+    nu = torch.ones(6, 1, 5, 4)
+    loss = LOSSES["Poisson2D_PDE"]()
+    step = TrainingStep(net, loss, OPTIMIZERS["Hessian"](net.parameters()))
+    for _ in range(3):
+        step(nu, nu, 6)
+    evaluation = EvaluationStep(net, loss, metric_of(loss))
+    falls = torch.linspace(1, 0, 5)[:, None].expand(6, 1, 5, 4)
+    assert torch.allclose(evaluation(nu, nu), falls, atol=1e-3)
+    assert evaluation.result(torch.device("cpu")) == (pytest.approx(1), None)
+
+
+def test_a_batch_of_ignored_labels_changes_nothing():
+    net = network()
+    before = copy.deepcopy(net.state_dict())
+    images, labels = samples(4)
+    loss = LOSSES["NLL"](ignore_index=9)
+    trained = step_of(net, loss)(images, torch.full_like(labels, 9), 4)
+    evaluation = EvaluationStep(net, loss, metric_of(loss))
+    evaluation(images, torch.full_like(labels, 9))
+    assert (trained.loss.item(), trained.gradient_norm.item()) == (0, 0)
+    assert evaluation.result(torch.device("cpu"))[0] == 0
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+# Optimizers that need a closure
+
+
+class Noisy(nn.Module):
+    """A line whose slope is learnt, under a dropout that is written down."""
+
+    def __init__(self):
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor([1.0]))
+        self.drawn = []
+
+    def forward(self, batch):
+        noise = torch.rand(1)
+        self.drawn.append(noise.item())
+        return batch * self.slope * (1 + noise)
+
+
+def test_a_step_by_closure_minimizes_the_batch_and_tells_how_it_was_before():
+    net = nn.Linear(2, 1)
+    batch = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+    target = batch @ torch.tensor([[2.0], [-3.0]]) + 1
+    before = functional.mse_loss(net(batch), target)
+    norm = torch.cat([g.flatten() for g in torch.autograd.grad(before, list(net.parameters()))]).norm()
+    step = TrainingStep(net, LOSSES["MSE"](), OPTIMIZERS["Hessian"](net.parameters()))
+    trained = step(batch, target, 20)
+    assert trained.loss.item() == pytest.approx(before.item())
+    assert trained.gradient_norm.item() == pytest.approx(norm.item())
+    assert net.weight.tolist() == [pytest.approx([2, -3], abs=1e-3)]
+    assert net.bias.tolist() == pytest.approx([1], abs=1e-3)
+
+
+def test_all_looks_at_a_batch_see_the_same_dropout_and_those_at_the_next_another():
+    net = Noisy()
+    step = TrainingStep(net, LOSSES["MSE"](), OPTIMIZERS["Hessian"](net.parameters()))
+    for _ in range(2):
+        step(torch.ones(3, 1), torch.zeros(3, 1), 3)
+        net.drawn.append(None)
+    cut = net.drawn.index(None)
+    first, second = net.drawn[:cut], net.drawn[cut + 1 : -1]
+    assert len(first) > 1
+    assert len(set(first)) == len(set(second)) == 1
+    assert first[0] != second[0]
+
+
+def test_a_clipped_gradient_is_refused_for_an_optimizer_with_a_closure():
+    net = network()
+    with pytest.raises(ConfigError, match="gradient_clip"):
+        TrainingStep(net, LOSSES["NLL"](), OPTIMIZERS["Hessian"](net.parameters()), gradient_clip=1.0)
+
+
+# Several workers
+
+
+def _cases():
+    """A loss, an optimizer, how many samples, in batches of how many; some parts of workers are empty."""
+    weight = (1.0, 2.0, 5.0, 0.5)
+
+    def sgd(parameters):
+        return torch.optim.SGD(parameters, lr=0.1)
+
+    def hessian(parameters):
+        return OPTIMIZERS["Hessian"](parameters, max_iterations=3)
+
+    yield LOSSES["NLL"](), sgd, 10, 4
+    yield LOSSES["NLL"](), sgd, 2, 64
+    yield LOSSES["NLL"](weight=weight), sgd, 10, 4
+    yield LOSSES["NLL"](weight=weight, ignore_index=2), sgd, 10, 1  # among them batches that are ignored as a whole
+    yield LOSSES["Focal"](source="log_softmax", ignore_index=1), sgd, 10, 4
+    yield LOSSES["Dice"](source="log_softmax"), sgd, 10, 4
+    yield LOSSES["NLL"](), hessian, 10, 4
+    yield LOSSES["NLL"](weight=weight, ignore_index=2), hessian, 5, 4
+    for name, optimizer in OPTIMIZERS.items():
+        if name != "Hessian":
+            yield LOSSES["NLL"](), functools.partial(optimizer, learning_rate=0.01), 10, 4
+
+
+def _results(workers):
+    return [_result(workers, *case) for case in _cases()]
+
+
+def _result(workers, loss, optimizer, count, batch_size):
+    """Losses of the batches of an epoch, weights after it, and what evaluation then says."""
+    rank, size = workers.rank, workers.size
+    net = network()
+    step = TrainingStep(net, loss, optimizer(net.parameters()), workers=workers)
+    images, labels = samples(count)
+    losses = []
+    for start in range(0, count, batch_size):
+        batch = slice(start, start + batch_size)
+        part, target = images[batch][rank::size], labels[batch][rank::size]
+        losses.append(step(part, target, len(images[batch])).loss.item())
+    evaluation = EvaluationStep(net.eval(), loss, metric_of(loss), workers=workers)
+    if len(images[rank::size]):
+        evaluation(images[rank::size], labels[rank::size])
+    weights = torch.cat([p.detach().flatten() for p in net.parameters()])
+    return losses, weights.tolist(), evaluation.result(torch.device("cpu"))
+
+
+def test_workers_take_the_steps_that_one_process_takes():
+    expected = _results(Workers())
+    for results in on_workers(_results, 2, 3).values():
+        for mine in results:
+            for (losses, weights, result), alone in zip(mine, expected, strict=True):
+                # Second-order steps enlarge differences of rounding.
+                assert losses == pytest.approx(alone[0], rel=1e-4, abs=1e-5)
+                assert weights == pytest.approx(alone[1], rel=1e-4, abs=1e-4)
+                assert result == pytest.approx(alone[2], rel=1e-4)
+            # Not nearly: workers that drift apart take other decisions one day, and wait for one another for ever.
+            assert mine == results[0]
+
+
+def test_a_copy_of_a_network_takes_the_same_step():
+    net = network()
+    other = copy.deepcopy(net)
+    step_of(net)(*samples(6), 6)
+    step_of(other)(*samples(6), 6)
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+
+
+def test_tiny_numbers_are_zeros_in_training_and_nowhere_else():
+    tiny = torch.full((4,), 1e-37)
+
+    def products() -> list[torch.Tensor]:
+        with concurrent.futures.ThreadPoolExecutor() as others:
+            return [tiny * 0.01, others.submit(lambda: tiny * 0.01).result()]
+
+    with tiny_as_zero():
+        assert all((product == 0).all() for product in products())
+    assert all((product > 0).all() for product in products())
