@@ -172,9 +172,9 @@ def _trackers(plan: Plan, allocation: Allocation, log: RunLog, *, resumed: bool)
     config = provenance.resolved(plan, allocation)
     begins = {}
     if section.mlflow:
-        begins["mlflow"] = tracking.mlflow(plan.name, config)
+        begins["mlflow"] = tracker_servers.mlflow(plan.name, config)
     if section.wandb:
-        begins["wandb"] = tracking.wandb(plan.name, config, folder)
+        begins["wandb"] = tracker_servers.wandb(plan.name, config, folder)
     return [Tracking(name, begin, folder=folder, resumed=resumed, say=log.line) for name, begin in begins.items()]
 
 
