@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -24,3 +25,8 @@ def table(rows: Iterable[Iterable[Any]], headings: Iterable[str]) -> list[str]:
         "  ".join(c.rjust(w) if i == last else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
         for row in cells
     ]
+
+
+def stamped(text: str) -> str:
+    """A line with the time of day before it."""
+    return f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {text}".rstrip()

@@ -26,6 +26,7 @@ PLACES_OF_LIBRARY = {
         "cluster",
         "data/pipeline",
         "inference/batch_job",
+        "inference/outputs",
         "inference/prediction_files",
         "reporting/dashboard",
         "runs/installation_check",

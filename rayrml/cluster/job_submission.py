@@ -19,9 +19,9 @@ import ray.exceptions
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from rayrml import storage
-from rayrml.config.json_files import read_json
-from rayrml.config.sections import Config, override, parse
-from rayrml.errors import ClusterError, ConfigError, DataError, Problem
+from rayrml.config.reading import AnyConfiguration, read_configuration
+from rayrml.config.sections import Config
+from rayrml.errors import ClusterError, DataError, Problem
 
 DASHBOARD = "http://127.0.0.1:8265"
 # Who stops a job waits three seconds until it kills it; a step, a checkpoint and the end of Ray may take more.
@@ -36,7 +36,7 @@ _ENDED = {JobStatus.STOPPED: 130, JobStatus.FAILED: 1, JobStatus.SUCCEEDED: 0}
 
 
 def submit(
-    config: str | Path | Mapping[str, Any],
+    config: AnyConfiguration,
     *,
     address: str | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -62,15 +62,13 @@ def submit(
         DataError: the configuration or the network cannot be read.
         ClusterError: no cluster at the address, or it does not let us in.
     """
-    raw = read_json(config) if isinstance(config, str | Path) else config
-    parsed, mistakes = parse(override(raw, overrides or {}))
-    if parsed is None or mistakes:
-        raise ConfigError(*mistakes)
+    document = read_configuration(config, overrides)
+    checked = document.checked()
     place = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DASHBOARD
     client = _client(place)
-    name = Path(config).name if isinstance(config, str | Path) else "run.json"
+    name = f"{document.name}.json"
     with tempfile.TemporaryDirectory(prefix="rayrml-job-") as folder:
-        pack(parsed, Path(folder), name)
+        pack(checked, Path(folder), name)
         command = shlex.join(["rayrml", "run", name, *options])
         environment = {"working_dir": folder, "env_vars": _VARIABLES}
         job = _sent(client, entrypoint=command, runtime_env=environment, metadata={"name": Path(name).stem})

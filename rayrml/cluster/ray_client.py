@@ -15,7 +15,8 @@ import ray.exceptions
 
 from rayrml.cluster.connection import unreachable
 from rayrml.cluster.nodes import heads, on_node
-from rayrml.config.sections import Config, portable
+from rayrml.config.reading import portable
+from rayrml.config.sections import Config
 from rayrml.errors import RayrmlError
 
 if TYPE_CHECKING:

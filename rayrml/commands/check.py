@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rayrml.commands.configuration import add_options, configuration
+from rayrml.commands.configuration import add_options, read
 
 HELP = "do all of `run` that needs no Ray, and show it"
 
@@ -16,16 +16,15 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> None:
     """Show the network, the data and the rest. Raises ConfigError and DataError with all mistakes."""
-    config, overrides = configuration(options)
+    document = read(options)
     from rayrml.planning import summary
-    from rayrml.reporting.run_log import RunLog
-    from rayrml.runs.runner import check
+    from rayrml.planning.plan import prepare
+    from rayrml.reporting.console import Console
     from rayrml.tuning import search
 
-    log = RunLog(quiet=options.quiet)
-    searched = search.prepared(config, overrides)
+    console = Console(quiet=options.quiet, stamped=False)
+    searched = search.prepare(document)
     if searched is not None:
-        search.announce(log, searched)
-        log.line("")
-        log.line("All values were tried. With the first ones:")
-    summary.check(log, check(config, overrides=overrides) if searched is None else searched.plan)
+        search.announce(console, searched)
+        console.lines(["", "All values were checked. With the first ones:"])
+    summary.check(console, prepare(document) if searched is None else searched.plan)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from typing import Any
 
-from rayrml.config.json_files import read_json
-from rayrml.config.sections import override
+from rayrml.config.reading import Document, read_configuration
 from rayrml.errors import ConfigError, Problem
 
 
@@ -39,10 +37,8 @@ def add_resume(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--resume", action="store_true", help="go on with what was kept of an earlier run")
 
 
-def configuration(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    """The configuration, and the values that beat its own.
-
-    The first is the file's path, after which a run is named, unless it could be read only once (a pipe).
+def read(options: argparse.Namespace) -> Document:
+    """The configuration that the command line names, with the values that it sets.
 
     Raises:
         ConfigError: mistakes of syntax in either; they are found before anything slow is imported.
@@ -51,10 +47,7 @@ def configuration(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     path = options.config or options.file
     if path is None:
         raise ConfigError("no configuration is given. Expected `rayrml --config FILE`")
-    raw = read_json(path)
-    overrides = settings(options) | ({} if options.app is None else {"app": options.app})
-    override(raw, overrides)
-    return path if os.path.isfile(path) else raw, overrides  # noqa: PTH113 (a string)
+    return read_configuration(path, settings(options) | ({} if options.app is None else {"app": options.app}))
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rayrml.commands.configuration import add_options, add_resume, configuration
+from rayrml.commands.configuration import add_options, add_resume, read
 
 HELP = "train, evaluate or predict as a configuration says"
 
@@ -17,16 +17,15 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> None:
     """Carry out the run. Raises what `rayrml.run` raises."""
-    config, overrides = configuration(options)
+    document = read(options)
     from rayrml.runs.launch import run
 
     run(
-        config,
-        overrides=overrides,
+        document,
         resume=options.resume,
         quiet=options.quiet,
         verbose=options.verbose,
         on_mistake=options.leave,
         # What came through a pipe cannot be named again.
-        command=options.typed if isinstance(config, str) else None,
+        command=options.typed if document.is_file else None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rayrml.commands.configuration import add_options, add_resume, configuration
+from rayrml.commands.configuration import add_options, add_resume, read
 
 HELP = "run a configuration as a job of a cluster"
 
@@ -18,15 +18,14 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> int:
     """Send the job, follow it, and give its exit code. Raises what `submit` raises."""
-    config, overrides = configuration(options)
-    overrides.pop("ray.address", None)  # which is where the job is sent to
+    address, options.address = options.address, None  # where the job is sent to; there, it runs on that cluster
+    document = read(options)
     from rayrml.cluster.job_submission import submit
 
     words = [f"--{name}" for name in ("resume", "quiet", "verbose") if getattr(options, name)]
     return submit(
-        config,
-        address=options.address,
-        overrides=overrides,
+        document,
+        address=address,
         options=tuple(words),
         follow=not options.no_wait,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rayrml.commands.configuration import add_options, add_resume, configuration
+from rayrml.commands.configuration import add_options, add_resume, read
 
 HELP = "try values for what the configuration leaves open, and keep the best"
 
@@ -26,20 +26,19 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> None:
     """Search, and show what was found. Raises what `tune` raises."""
-    config, overrides = configuration(options)
+    document = read(options)
     from rayrml.tuning.tune import tune
 
     tune(
-        config,
+        document,
         num_trials=options.num_trials,
         at_once=options.at_once,
         algorithm=options.algorithm,
         search_seed=options.search_seed,
-        overrides=overrides,
         resume=options.resume,
         quiet=options.quiet,
         verbose=options.verbose,
-        command=options.typed if isinstance(config, str) else None,
+        command=options.typed if document.is_file else None,
     )
 
 

@@ -24,12 +24,16 @@ def read_json(path: str | Path, where: str = "") -> Any:
         DataError: the file cannot be read; `where` is the JSON path that names it.
         ConfigError: it is not JSON; names the line and the column.
     """
+    return decode(read_file(path, where), str(path))
+
+
+def read_file(path: str | Path, where: str = "") -> bytes:
+    """The content of a JSON file. Raises DataError as `read_json` does."""
     try:
-        content = storage.read(_readable(path))
+        return storage.read(_readable(path))
     except (OSError, ValueError) as error:  # of a path that cannot be one
         reason = getattr(error, "strerror", None) or error
         raise DataError(Problem(where or str(path) or "''", f"cannot read '{path}'. {reason}")) from None
-    return decode(content, str(path))
 
 
 def _readable(path: str | Path) -> str | Path:

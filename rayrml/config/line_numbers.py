@@ -70,18 +70,19 @@ def _note(found: dict[str, int], path: str, line: int) -> None:
     found[path] = line
 
 
-def located(problems: Iterable[Problem], path: str | Path, replaced: Iterable[str]) -> list[Problem]:
+def with_lines(
+    problems: Iterable[Problem], path: str, lines: Mapping[str, int], replaced: Iterable[str]
+) -> list[Problem]:
     """The problems of a configuration file, each with its line, or that of the object in which something is missing.
 
     What the command line has set, the dotted keys `replaced`, has none, nor has what is wrong elsewhere.
     """
-    lines = _lines_of_file(path)
     known = [key if key.split(".")[0] in ("neural_network", "ray") else f"neural_network.{key}" for key in replaced]
-    return [_located(problem, str(path), lines, known) for problem in problems]
+    return [_located(problem, path, lines, known) for problem in problems]
 
 
 def located_in_network(problems: Iterable[Problem], path: str | Path) -> list[Problem]:
-    """The problems of a network that a file holds, with their lines and JSON paths in it, as `located` does it.
+    """The problems of a network that a file holds, with their lines and JSON paths in it, as `with_lines` does it.
 
     They are those whose places begin with `layers`, which stands for what the file holds; others stay as they are.
     """

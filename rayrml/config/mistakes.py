@@ -29,10 +29,11 @@ class Findings:
         """Note a mistake in the configuration."""
         self.mistakes.append(Problem(where, message))
 
-    def raise_if_any(self) -> None:
-        """Raise everything that was found, as one error."""
+    def __bool__(self) -> bool:
+        return bool(self.mistakes or self.files)
+
+    def error(self) -> ConfigError | DataError:
+        """Everything that was found, as one error."""
         # The same mistake may show in inputs and in targets.
-        if self.mistakes:
-            raise ConfigError(*dict.fromkeys([*self.mistakes, *self.files]))
-        if self.files:
-            raise DataError(*dict.fromkeys(self.files))
+        problems = dict.fromkeys([*self.mistakes, *self.files])
+        return DataError(*problems) if self.files and not self.mistakes else ConfigError(*problems)

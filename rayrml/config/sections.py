@@ -1,4 +1,4 @@
-"""The configuration file: its sections as frozen models, and how it is read, overridden and checked.
+"""The sections of a configuration as frozen models: their keys, types, defaults and meanings.
 
 Sections that choose a row of a table (`optimizer`, `loss`) stay plain objects here; the tables check them, so that
 reading a configuration imports neither torch nor Ray.
@@ -6,8 +6,6 @@ reading a configuration imports neither torch nor Ray.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -23,10 +21,6 @@ from pydantic import (
 )
 
 from rayrml import storage
-from rayrml.config import search_spaces
-from rayrml.config.json_files import read_json, refused
-from rayrml.config.tables import problems
-from rayrml.errors import ConfigError, Problem
 
 
 def _lower(value: Any) -> Any:
@@ -260,99 +254,3 @@ class Config(Section):
     neural_network: NeuralNetwork = Field(description="the network, its data and its training")
     ray: Ray = Field(default=Ray(), description="the cluster that it runs on")
     schema_: str | None = Field(default=None, alias="$schema", description="for editors; not used by rayrml")
-
-
-def portable(config: Config) -> dict[str, Any]:
-    """What was given of a configuration, with absolute paths; on all machines that have its files it means the same.
-
-    Raises:
-        DataError, ConfigError: the file of the network cannot be read here, where it is replaced by what it holds.
-    """
-    values = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    layers = config.neural_network.layers
-    if isinstance(layers, str) and not storage.is_uri(layers):
-        values["neural_network"]["layers"] = read_json(layers)
-    return values
-
-
-def override(raw: Any, overrides: Mapping[str, Any]) -> Any:
-    """A copy of the file's object in which each dotted key has the value given.
-
-    Keys are counted from `neural_network`, but for those that begin with `ray.` or `neural_network.`.
-
-    Raises:
-        ConfigError: the file's object is no JSON, or a key's place is no object.
-    """
-    _refuse(raw)
-    raw = json.loads(json.dumps(raw))
-    for key, value in overrides.items():
-        parts = key.split(".")
-        if parts[0] not in ("neural_network", "ray"):
-            parts.insert(0, "neural_network")
-        place = raw
-        for depth, part in enumerate(parts):
-            if not isinstance(place, dict):
-                raise ConfigError(Problem(".".join(parts[:depth]), f"is no object, so '{key}' cannot be set in it"))
-            if depth == len(parts) - 1:
-                place[part] = value
-            else:
-                place = place.setdefault(part, {})
-    return raw
-
-
-def _refuse(raw: Any) -> None:
-    if found := refused(raw):
-        raise ConfigError(*found)
-
-
-def parse(raw: Any) -> tuple[Config | None, list[Problem]]:
-    """The configuration in a file's object, with every mistake found.
-
-    With mistakes, the configuration is what is left when the faulty values are taken out, so that the rest can be
-    checked too; None if too little is left.
-    """
-    found = refused(raw)
-    if not isinstance(raw, Mapping):
-        return None, [Problem("configuration", "expected an object with the key 'neural_network'")]
-    if not found:
-        searched, wrong = search_spaces.find(raw)
-        found = [Problem(space.where, "is a search space, which is for `rayrml tune`") for space in searched] + wrong
-    if found:
-        return None, found
-    values = dict(raw)
-    # What spans several keys is only checked once each of them is right, so mistakes can come to light in rounds.
-    for _round in range(4):
-        try:
-            return Config.model_validate_json(json.dumps(values)), found
-        except pydantic.ValidationError as error:
-            found += [p for p in problems(error, Config, values, "") if p not in found]
-            values = _without(values, error)
-    return None, found
-
-
-def parse_ray(overrides: Mapping[str, Any]) -> Ray:
-    """The section `ray` of a configuration that has none but what the overrides put there.
-
-    Raises:
-        ConfigError: mistakes in it, or in the overrides' keys.
-    """
-    section = override({}, overrides).get("ray", {})
-    try:
-        return Ray.model_validate_json(json.dumps(section))
-    except pydantic.ValidationError as error:
-        raise ConfigError(*problems(error, Ray, section, "ray")) from None
-
-
-def _without(values: dict[str, Any], error: pydantic.ValidationError) -> dict[str, Any]:
-    values = json.loads(json.dumps(values))
-    for item in error.errors(include_url=False):
-        place: Any = values
-        *outer, last = item["loc"] or ("",)
-        for part in outer:
-            inner = place.get(part)
-            if not isinstance(inner, dict):
-                last = part  # what follows is a list's index or a union's member
-                break
-            place = inner
-        place.pop(last, None)
-    return values

@@ -14,6 +14,7 @@ from rayrml.config.sections import Data
 from rayrml.config.tables import Choice, choose
 from rayrml.data import contents
 from rayrml.data.bad_samples import TOO_MANY
+from rayrml.data.datasets import Datasets
 from rayrml.data.decoding import RESIZE_HINT, Decoding, check_cells, stored_type
 from rayrml.data.discovery import Place, Samples, label_by_folder, pair, part_of
 from rayrml.data.image_ops import ImageOperations
@@ -28,29 +29,6 @@ from rayrml.storage.archives import check_memory
 
 DATA = "neural_network.data"
 _GENERATOR_KEYS = ("domain_size", "num_examples", "num_test_examples", "bc_frequency", "bc_type")
-
-
-@dataclasses.dataclass(frozen=True)
-class Datasets:
-    """The samples that a run uses.
-
-    Attributes:
-        training: None without training.
-        test: None without evaluation and inference.
-        transforms: what is done to samples.
-        classes: names of the classes that label the samples, () if labels are no targets.
-        shape: (C, *spatial) of what reaches the network.
-        target_shape: shape of a target: () for a class, (C, *spatial) for an array, None if there are no targets.
-        test_targets: whether test samples have targets.
-    """
-
-    training: Source | None
-    test: Source | None
-    transforms: Transforms
-    classes: tuple[str, ...]
-    shape: tuple[int, ...]
-    target_shape: tuple[int, ...] | None
-    test_targets: bool
 
 
 @dataclasses.dataclass(frozen=True)

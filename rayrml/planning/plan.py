@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from rayrml import extras, storage
 from rayrml.config.json_files import read_json
-from rayrml.config.line_numbers import located, located_in_network
+from rayrml.config.line_numbers import located_in_network
 from rayrml.config.mistakes import Findings
-from rayrml.config.sections import Config, override, parse
+from rayrml.config.reading import AnyConfiguration, read_configuration
+from rayrml.config.sections import Config
 from rayrml.config.tables import Choice, choose
+from rayrml.data.datasets import Datasets
 from rayrml.data.pipeline import Source
 from rayrml.errors import ConfigError, DataError
 from rayrml.losses import LOSSES, Loss, pde
@@ -23,7 +24,7 @@ from rayrml.lr_schedulers import ScheduleChoice, choose_schedule
 from rayrml.networks import graph
 from rayrml.networks.network import Network, build
 from rayrml.optimizers import OPTIMIZERS
-from rayrml.planning.datasets import DATA, Datasets, DatasetsPreparation, Expectations
+from rayrml.planning.datasets import DATA, DatasetsPreparation, Expectations
 from rayrml.reporting import trackers
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import LoadReport
@@ -33,7 +34,7 @@ _EQUATIONS = {name.casefold() for name in pde.LOSSES}
 KERAS_FILES = {".h5", ".hdf5", ".keras"}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
     """A configuration that was found to be right, with everything that it names.
 
@@ -42,10 +43,12 @@ class Plan:
         name: the run's name.
         layers: the network's Keras JSON.
         network: with initial or loaded weights, on the CPU.
-        loss: row of the losses, None for inference.
+        loss: row of the losses, None for inference without one.
         optimizer: row of the optimizers, None without training.
         schedule: rows of the learning rate schedulers, None for a constant rate.
-        datasets: the samples.
+        training: samples to train on, None without training.
+        test: samples to evaluate on or to predict, None without any.
+        datasets: what both have in common.
         loaded: what was loaded into the network, None if nothing was asked for.
     """
 
@@ -53,21 +56,13 @@ class Plan:
     name: str
     layers: Any
     network: Network
+    datasets: Datasets
+    loaded: LoadReport | None
     loss: Choice | None
     optimizer: Choice | None
     schedule: ScheduleChoice | None
-    datasets: Datasets
-    loaded: LoadReport | None
-
-    @property
-    def training(self) -> Source | None:
-        """Training samples, None without training."""
-        return self.datasets.training
-
-    @property
-    def test(self) -> Source | None:
-        """Test samples, None without evaluation and inference."""
-        return self.datasets.test
+    training: Source | None
+    test: Source | None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -75,40 +70,53 @@ class Plan:
         return self.datasets.classes
 
     @property
+    def sources(self) -> list[Source]:
+        """All samples: those to train on and those to test with, as far as there are any."""
+        return [source for source in (self.training, self.test) if source is not None]
+
+    @property
     def is_inference(self) -> bool:
         """Whether there is nothing to train, and no target to compare predictions with."""
-        return self.training is None and not self.datasets.test_targets
+        return isinstance(self, InferencePlan)
 
 
-def prepare(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -> Plan:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingPlan(Plan):
+    """A network is trained, and evaluated after each epoch if there are test samples."""
+
+    loss: Choice
+    optimizer: Choice
+    training: Source
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationPlan(Plan):
+    """A trained network is compared with targets."""
+
+    loss: Choice
+    test: Source
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InferencePlan(Plan):
+    """A trained network's outputs are written; there are no targets."""
+
+    test: Source
+
+
+def prepare(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None) -> Plan:
     """Everything that a run needs, checked as a whole before any of it is used.
 
     Raises:
         ConfigError, DataError: every mistake that can be found, with its line if the configuration is a file.
     """
-    raw = read_json(config) if isinstance(config, str | Path) else config
-    stem = Path(config).stem if isinstance(config, str | Path) else "run"
-    try:
-        return _prepared(raw, overrides, stem)
-    except (ConfigError, DataError) as error:
-        if not isinstance(config, str | Path):
-            raise
-        raise type(error)(*located(error.problems, config, overrides)) from None
-
-
-def _prepared(raw: Mapping[str, Any], overrides: Mapping[str, Any], stem: str) -> Plan:
-    parsed, mistakes = parse(override(raw, overrides))
-    if parsed is None:
-        raise ConfigError(*mistakes)
-    findings = Findings(mistakes)
-    plan = _Preparation(parsed, findings).plan(parsed.ray.run_name or f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
-    layers = parsed.neural_network.layers
-    if isinstance(layers, str):
-        findings.mistakes = located_in_network(findings.mistakes, layers)
-    findings.raise_if_any()
-    if plan is None:
-        raise RuntimeError("nothing was prepared, and nothing was found wrong")
-    return plan
+    document = read_configuration(config, overrides)
+    parsed, mistakes = document.parsed
+    with document.locating_mistakes():
+        if parsed is None:
+            raise ConfigError(*mistakes)
+        name = parsed.ray.run_name or f"{document.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        return _Preparation(parsed, Findings(mistakes)).plan(name)
 
 
 class _Preparation:
@@ -120,7 +128,8 @@ class _Preparation:
         self.data = config.neural_network.data
         self.findings = findings
 
-    def plan(self, name: str) -> Plan | None:
+    def plan(self, name: str) -> Plan:
+        """The plan of a run with this name. Raises ConfigError or DataError with everything that is wrong."""
         self._consistency()
         loss = self._row(LOSSES, self.nn.loss, "loss", "function")
         optimizer, schedule = self._optimizer()
@@ -128,10 +137,48 @@ class _Preparation:
             message = "cannot be used with the Hessian optimizer, whose search needs the loss's own gradient"
             self.findings.add("neural_network.gradient_clip", message)
         checkpoint = self._checkpoint()
-        built: Loss | None = None if loss is None else loss.build()
         layers = self._layers()
-        read = self._graph(layers)
+        network, datasets = self._network_and_datasets(self._graph(layers), loss, checkpoint)
+        loaded = None if network is None else self._load(network, checkpoint)
+        if network is None or datasets is None:
+            raise self._error()
+        self._outputs(network, datasets, loss)
+        self._metric(loss)
+        self._stopping(datasets, loss)
+        if self.findings:
+            raise self._error()
+        trains = datasets.training is not None
+        kind = TrainingPlan if trains else EvaluationPlan if datasets.test_targets else InferencePlan
+        # That each of them has what it needs was found out above: what is missing is a mistake.
+        parts: dict[str, Any] = {
+            "loss": loss,
+            "optimizer": optimizer if trains else None,
+            "schedule": schedule if trains else None,
+            "training": datasets.training,
+            "test": datasets.test,
+        }
+        return kind(
+            config=self.config,
+            name=name,
+            layers=layers,
+            network=network,
+            datasets=datasets,
+            loaded=loaded,
+            **parts,
+        )
+
+    def _error(self) -> ConfigError | DataError:
+        """Everything that is wrong; what a file says of the network has the file's lines."""
+        if isinstance(self.nn.layers, str):
+            self.findings.mistakes = located_in_network(self.findings.mistakes, self.nn.layers)
+        return self.findings.error()
+
+    def _network_and_datasets(
+        self, read: graph.Graph | None, loss: Choice | None, checkpoint: checkpoints.Checkpoint | None
+    ) -> tuple[Network | None, Datasets | None]:
+        """The network and the samples for each other; one that does not declare its input is made for the samples."""
         network = self._network(read, None) if read is not None and read.declares_inputs else None
+        built: Loss | None = None if loss is None else loss.build()
         expectations = Expectations(
             loss=built is not None,
             shares=built is not None and (built.targets == "arrays" or built.accepts_shares),
@@ -142,27 +189,9 @@ class _Preparation:
         datasets = preparation.datasets(checkpoint.classes if checkpoint else ())
         if read is not None and not read.declares_inputs and datasets is not None:
             network = self._network(read, datasets.shape)
-        if network is None:
-            return None
-        if datasets is not None:
+        if network is not None and datasets is not None:
             self._input(network, datasets.shape)
-        loaded = self._load(network, checkpoint)
-        if datasets is None:
-            return None
-        self._outputs(network, datasets, loss)
-        self._metric(loss)
-        self._stopping(datasets, loss)
-        return Plan(
-            config=self.config,
-            name=name,
-            layers=layers,
-            network=network,
-            loss=loss,
-            optimizer=optimizer if datasets.training else None,
-            schedule=schedule,
-            datasets=datasets,
-            loaded=loaded,
-        )
+        return network, datasets
 
     def _consistency(self) -> None:
         """Sections that need one another."""

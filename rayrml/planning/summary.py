@@ -11,13 +11,13 @@ from rayrml.formatting import displayed, table
 from rayrml.memory import human_bytes
 from rayrml.planning import checks
 from rayrml.planning.plan import Plan
-from rayrml.reporting.run_log import RunLog
+from rayrml.reporting.console import Console
 from rayrml.workers import Workers, global_batch_sizes
 
 
-def devices(log: RunLog, allocation: Allocation) -> None:
+def devices(console: Console, allocation: Allocation) -> None:
     """Print what the run takes of the cluster."""
-    log.section(
+    console.section(
         "Device(s)",
         {
             "Workers": workers(allocation),
@@ -38,10 +38,10 @@ def workers(allocation: Allocation) -> str:
     return f"{number} {kind} worker{'s' if number > 1 else ''}"
 
 
-def plan(log: RunLog, plan: Plan, num_workers: int) -> None:
+def plan(console: Console, plan: Plan, num_workers: int) -> None:
     """Print network, optimizer, loss and data of a plan that as many workers share."""
     network, config = plan.network, plan.config.neural_network
-    log.section(
+    console.section(
         "Neural Network",
         {
             "Model": network.name,
@@ -51,46 +51,40 @@ def plan(log: RunLog, plan: Plan, num_workers: int) -> None:
             "Loaded from": config.checkpoints.load and displayed(config.checkpoints.load),
         },
     )
-    for line in plan.loaded.lines() if plan.loaded else ():
-        log.line(line)
+    console.lines(plan.loaded.lines() if plan.loaded else ())
     if plan.optimizer:
         schedule = plan.schedule
         rows = [f"{part.pop('type')} {part}" for part in schedule.settings] if schedule else []
         schedulers = {"lr_scheduler": ", then ".join(rows)} if rows else {}
-        log.section("Optimizer", {"Type": plan.optimizer.name, **plan.optimizer.settings, **schedulers})
+        console.section("Optimizer", {"Type": plan.optimizer.name, **plan.optimizer.settings, **schedulers})
     if plan.loss:
-        log.section("Loss", {"Function": plan.loss.name, **plan.loss.settings})
-    if plan.training:
-        _data(log, plan, plan.training, num_workers)
-    if plan.test:
-        _data(log, plan, plan.test, num_workers)
+        console.section("Loss", {"Function": plan.loss.name, **plan.loss.settings})
+    for source in plan.sources:
+        _data(console, plan, source, num_workers)
 
 
-def check(log: RunLog, checked: Plan) -> None:
+def check(console: Console, checked: Plan) -> None:
     """Print a plan with a line for each layer and each class, the sizes of images, and the memory that is needed."""
     asked = checked.config.ray.num_workers
     most, least = (asked[1], asked[0]) if isinstance(asked, tuple) else (asked or 1, asked or 1)
-    plan(log, checked, most)
-    log.line("")
+    plan(console, checked, most)
+    console.line()
     rows = [(r.name, r.class_name, r.output_shape, f"{r.num_parameters:,}") for r in checked.network.summary()]
-    for line in table(rows, ("Layer", "Class", "Output shape", "Parameters")):
-        log.line(line)
+    console.lines(table(rows, ("Layer", "Class", "Output shape", "Parameters")))
     for part in (checks.classes(checked), checks.image_sizes(checked), checks.memory(checked, least)):
-        for number, line in enumerate(part):
-            if number == 0:
-                log.line("")
-            log.line(line)
-    log.line("")
-    log.line("The configuration is right.")
+        if lines := list(part):
+            console.lines(["", *lines])
+    console.line()
+    console.line("The configuration is valid.")
 
 
-def _data(log: RunLog, plan: Plan, source: Source, num_workers: int) -> None:
+def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> None:
     data, samples = plan.config.neural_network.data, source.samples
     testing = source is plan.test
     batch_size = data.test_batch_size if testing else data.batch_size
     first = Workers(0, num_workers)
     ignored = ", ".join(f"{count} {ending}" for ending, count in samples.ignored.items())
-    log.section(
+    console.section(
         f"Dataset ({'inference' if plan.is_inference else source.name})",
         {
             "Type": data.inputs,

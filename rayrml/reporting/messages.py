@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -180,3 +181,23 @@ class Driver(Protocol):
     def unwritten(self) -> Sequence[BatchRow]:
         """The rows that it was told, and that would be lost with it or on the way to it."""
         ...
+
+
+class Broadcast:
+    """Hands what workers say to several receivers, in their order, one message after the other."""
+
+    def __init__(self, *receivers: Emit):
+        self._receivers = receivers
+        self._lock = threading.RLock()
+
+    def __call__(self, message: Message) -> None:
+        """Hand a message on.
+
+        Raises:
+            Exception: the error of a `Failed` message, and what a receiver raises.
+        """
+        if isinstance(message, Failed):
+            raise message.error
+        with self._lock:  # checkpoints are announced from the thread that writes them
+            for receive in self._receivers:
+                receive(message)

@@ -16,6 +16,7 @@ from rayrml.metrics import confusion
 from rayrml.reporting import history
 from rayrml.reporting.log_files import explaining
 from rayrml.reporting.messages import EpochDone, Evaluated, Message, Started
+from rayrml.reporting.run_state import RunState
 from rayrml.saving import checkpoints
 
 CONFIG, ENVIRONMENT, CLASSES, METRICS = "config.resolved.json", "environment.json", "classes.json", "metrics.json"
@@ -27,22 +28,29 @@ _LARGEST_SHARE = 0.05  # of the time is spent on writing the history: short epoc
 class Record:
     """Keeps the files of one run in step with what its workers say.
 
+    It must receive a message after the run's state did, whose history it writes.
+
     Args:
         folder: where they lie, None for no files.
+        state: of the run.
         classes: class names in the order of the network's outputs, () if there are none.
 
     Attributes:
-        history: the figures of each epoch.
         confusion: (classes, classes) of the last epoch's evaluation, None where there is none.
     """
 
-    def __init__(self, folder: str | None, classes: Sequence[str] = ()):
+    def __init__(self, folder: str | None, state: RunState, classes: Sequence[str] = ()):
         self.folder = folder
-        self.history: list[dict[str, float]] = []
+        self._state = state
         self._classes = classes
         self._evaluated: Evaluated | None = None
         self._pending = False
         self._began = self._spent = 0.0
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """The figures of each epoch."""
+        return self._state.history
 
     @property
     def confusion(self) -> np.ndarray | None:
@@ -68,13 +76,11 @@ class Record:
     def receive(self, message: Message) -> None:
         """Take what a worker says. Raises DataError if the history cannot be written."""
         match message:
-            case Started():
-                self.history = list(message.history)
             case Evaluated():
                 self._evaluated = message
                 return
-            case EpochDone(figures):
-                self.history.append(figures)
+            case Started() | EpochDone():
+                pass
             case _:
                 return
         self._pending = self.folder is not None

@@ -12,12 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
 
-from rayrml.config.json_files import read_json
-from rayrml.config.sections import Ray, override, parse, parse_ray
+from rayrml.config.reading import AnyConfiguration, Document, parse_ray, read_configuration
+from rayrml.config.sections import Ray
 from rayrml.errors import ConfigError
+from rayrml.formatting import stamped
 from rayrml.training.interrupts import Interrupts
 
 if TYPE_CHECKING:
@@ -26,11 +27,9 @@ if TYPE_CHECKING:
 
 _SECONDS_TO_END = 10.0
 
-_Find = Callable[[], str | Path | Mapping[str, Any]]
-
 
 def run(
-    config: str | Path | Mapping[str, Any],
+    config: AnyConfiguration,
     *,
     num_workers: int | tuple[int, int] | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -60,19 +59,17 @@ def run(
         KeyboardInterrupt: SIGINT or SIGTERM came; what training had come to is in `checkpoints.save`.
     """
     wanted = {**({} if num_workers is None else {"ray.num_workers": num_workers}), **(overrides or {})}
-    parsed, mistakes = parse(override(read_json(config) if isinstance(config, str | Path) else config, wanted))
-    if parsed is None or mistakes:
-        _refuse(config, wanted)
-    from rayrml.cluster import ray_client
+    document = read_configuration(config, wanted)
+    if document.parsed[1]:
+        from rayrml.planning.plan import prepare
 
-    if ray_client.applies(parsed.ray.address):
-        return ray_client.run(parsed, run, resume=resume, quiet=quiet, verbose=verbose)
+        prepare(document)  # which finds all other mistakes, too
     options = _Options(resume=resume, quiet=quiet, verbose=verbose, on_mistake=on_mistake, command=command)
-    return _carry_out(parsed.ray, lambda: config, wanted, options)
+    return _run(document.checked().ray, lambda: document, options)
 
 
 def run_found(
-    find: Callable[[], Mapping[str, Any]],
+    find: Callable[[], Document],
     overrides: Mapping[str, Any],
     *,
     quiet: bool = False,
@@ -81,7 +78,7 @@ def run_found(
 ) -> RunResult:
     """Do as `run` with a configuration that has yet to be found, by `find`, once; in another thread while Ray starts.
 
-    What is found has no section `ray`: that is what the `overrides` say of it.
+    What is found has no section `ray` but what the `overrides`, which are in it, say of it.
 
     Raises:
         RayrmlError: what `find` and `run` raise.
@@ -89,12 +86,8 @@ def run_found(
     try:
         ray = parse_ray(overrides)
     except ConfigError:
-        return run(find(), overrides=overrides, quiet=quiet, verbose=verbose)  # which tells all mistakes
-    from rayrml.cluster import ray_client
-
-    if ray_client.applies(ray.address):
-        return run(find(), overrides=overrides, quiet=quiet, verbose=verbose)
-    return _carry_out(ray, find, overrides, _Options(quiet=quiet, verbose=verbose, on_mistake=on_mistake))
+        return run(find(), quiet=quiet, verbose=verbose)  # which tells all mistakes
+    return _run(ray, find, _Options(quiet=quiet, verbose=verbose, on_mistake=on_mistake))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,9 +101,19 @@ class _Options:
     command: tuple[str, ...] | None = None
 
 
-def _carry_out(ray: Ray, find: _Find, overrides: Mapping[str, Any], options: _Options) -> RunResult:
+def _run(ray: Ray, find: Callable[[], Document], options: _Options) -> RunResult:
+    """Carry out the configuration that `find` gives, here or through Ray's client."""
+    from rayrml.cluster import ray_client
+
+    if ray_client.applies(ray.address):
+        how = {"resume": options.resume, "quiet": options.quiet, "verbose": options.verbose}
+        return ray_client.run(find().checked(), run, **how)
+    return _carry_out(ray, find, options)
+
+
+def _carry_out(ray: Ray, find: Callable[[], Document], options: _Options) -> RunResult:
     """Start Ray while the plan is made of the configuration that `find` gives, and carry it out."""
-    # Ray forks while the plan is made, and h5py takes it badly if its import is under way then.
+    # Ray forks while the plan is made, and h5py fails if its import is under way then.
     from rayrml.cluster import connection
     from rayrml.storage import hdf5_reading  # noqa: F401
 
@@ -118,28 +121,20 @@ def _carry_out(ray: Ray, find: _Find, overrides: Mapping[str, Any], options: _Op
         connection.quiet()  # before anything of Ray is imported that reads it then
     say = _say_nothing if options.quiet else _say
     say(f"Connecting to the cluster at {ray.address}" if ray.address else "Starting Ray")
-    preparing = _Preparing(find, overrides, options.on_mistake)
+    preparing = _Preparing(find, options.on_mistake)
     connected = connection.connected(ray, verbose=options.verbose)
     with contextlib.closing(preparing), Interrupts() as interrupts, connected as allocation, interrupts.during_run():
         plan = preparing.result()
-        say(f"Ray, the network and the lists of the data are there after {preparing.seconds:.1f} seconds")
+        say(f"Ready in {preparing.seconds:.1f} s (Ray, network, file lists)")
         from rayrml.runs.runner import execute
 
         command = options.command
         return execute(plan, allocation, interrupts, resume=options.resume, quiet=options.quiet, command=command)
 
 
-def _refuse(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -> NoReturn:
-    """Raise ConfigError with all mistakes of a configuration that has some."""
-    from rayrml.planning.plan import prepare
-
-    prepare(config, overrides)
-    raise RuntimeError("a configuration was refused and then accepted")
-
-
 def _say(text: str) -> None:
-    """Print a line as the run's log does, which is not there yet."""
-    sys.stdout.write(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {text}\n")
+    """Print a line as the run's console does, which is not there yet."""
+    sys.stdout.write(f"{stamped(text)}\n")
     sys.stdout.flush()
 
 
@@ -150,22 +145,15 @@ def _say_nothing(text: str) -> None:
 class _Preparing:
     """The preparation of a plan in a thread of its own.
 
-    It is not Ray that starts in another thread: the system ends Ray's processes with the thread that started them.
+    Ray cannot be what starts in another thread: the system ends Ray's processes with the thread that started them.
     """
 
-    def __init__(
-        self,
-        find: _Find,
-        overrides: Mapping[str, Any],
-        on_mistake: Callable[[BaseException], None] | None,
-    ):
+    def __init__(self, find: Callable[[], Document], on_mistake: Callable[[BaseException], None] | None):
         self._began = time.monotonic()
         self._find = find
-        self._overrides = overrides
         self._on_mistake = on_mistake
-        self._plan: Plan | None = None
-        self._error: BaseException | None = None
-        self._done = threading.Event()
+        self._plan: Future[Plan] = Future()
+        # A daemon: a mistake elsewhere ends the process without waiting for it.
         self._thread = threading.Thread(target=self._prepare, daemon=True)
         self._thread.start()
 
@@ -176,10 +164,7 @@ class _Preparing:
 
     def result(self) -> Plan:
         """The plan, when it is ready. Raises what its preparation raised."""
-        self._done.wait()
-        if self._plan is None:
-            raise self._error or RuntimeError("nothing was prepared")
-        return self._plan
+        return self._plan.result()
 
     def close(self) -> None:
         """Wait for the end of the thread, within reason: Python aborts if it ends while torch is being imported."""
@@ -189,13 +174,14 @@ class _Preparing:
         try:
             from rayrml.planning.plan import prepare
 
-            self._plan = prepare(self._find(), self._overrides)
+            plan = prepare(self._find())
         except BaseException as error:  # handed to the thread that waits
-            self._error = error
             if self._on_mistake is not None:
                 self._on_mistake(error)
-        self._done.set()
-        if self._plan is not None and self._plan.training is not None:
+            self._plan.set_exception(error)
+            return
+        self._plan.set_result(plan)
+        if plan.training is not None:
             from rayrml.training.trainer import warm_up
 
             warm_up()  # Ray is still starting

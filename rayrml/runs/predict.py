@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rayrml import storage
-from rayrml.config.sections import override
+from rayrml.config.reading import Document, override
 from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.runs.launch import run_found
 
 if TYPE_CHECKING:
     from rayrml.inference.class_table import Classified, Classifier
-    from rayrml.reporting.run_log import RunLog
+    from rayrml.reporting.console import Console
     from rayrml.saving.checkpoints import Checkpoint
 
 OUTPUT = "predictions"  # folder for the files, if none is named
@@ -84,12 +84,12 @@ def predict(
     find = functools.cache(lambda: _configuration(str(checkpoint), paths, folder, overrides or {}))
     result = run_found(find, overrides or {}, quiet=quiet, verbose=verbose, on_mistake=on_mistake)
     from rayrml.inference.class_table import classifier
-    from rayrml.reporting.run_log import RunLog
+    from rayrml.reporting.console import Console
 
-    log, nn = RunLog(quiet=quiet), find()["neural_network"]
+    console, nn = Console(quiet=quiet), find().values["neural_network"]
     path = storage.join(nn["data"]["test_output_path"], TABLE)
-    rows = _classify(result.predictions[0], classifier(nn["layers"], nn.get("loss"), result.classes), path, log)
-    _show(rows, log)
+    rows = _classify(result.predictions[0], classifier(nn["layers"], nn.get("loss"), result.classes), path, console)
+    _show(rows, console)
     return Predictions(
         count=int(result.metrics["num_predictions"]),
         files=tuple(result.predictions),
@@ -99,7 +99,7 @@ def predict(
     )
 
 
-def _configuration(path: str, inputs: Sequence[str], folder: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def _configuration(path: str, inputs: Sequence[str], folder: str, overrides: Mapping[str, Any]) -> Document:
     """The configuration, overrides included, that a checkpoint, inputs and a folder for the outputs stand for.
 
     Raises:
@@ -113,7 +113,7 @@ def _configuration(path: str, inputs: Sequence[str], folder: str, overrides: Map
     data.setdefault("test_output_path", folder)
     if data.get("slicers"):
         data.setdefault("hdf5_outfile", storage.join(folder, ASSEMBLED))
-    return config
+    return Document(config, replaced=list(overrides))
 
 
 def _learned(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _learned(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapp
     return {"neural_network": {"layers": kept.layers, "checkpoints": {"load": path}, "data": data, **loss}}
 
 
-def _classify(file: str, classes: Classifier, path: str, log: RunLog) -> tuple[Classified, ...]:
+def _classify(file: str, classes: Classifier, path: str, console: Console) -> tuple[Classified, ...]:
     """Write the table of the classes that outputs stand for, and give its rows; () if they stand for none."""
     from rayrml.formatting import displayed
     from rayrml.inference.class_table import write
@@ -146,7 +146,7 @@ def _classify(file: str, classes: Classifier, path: str, log: RunLog) -> tuple[C
         if first is None or not classes.applies(first[1].shape):
             return ()
         if _exists(path):
-            log.line(f"Replacing a file of an earlier run: {displayed(path)}")
+            console.line(f"Replacing a file of an earlier run: {displayed(path)}")
         return tuple(write(path, (classes.classified(*pair) for pair in itertools.chain([first], found))))
 
 
@@ -157,15 +157,13 @@ def _exists(path: str) -> bool:
         raise DataError(Problem(path, f"cannot be looked at. {error.strerror}")) from None
 
 
-def _show(rows: Sequence[Classified], log: RunLog) -> None:
+def _show(rows: Sequence[Classified], console: Console) -> None:
     """Print the first of the rows, and how many more there are."""
     if not rows:
         return  # the line with the HDF5 file's name is there already
     from rayrml.formatting import table
 
     shown = [(row.path, row.classes[0], f"{row.probabilities[0]:.3f}") for row in rows[:MOST_SHOWN]]
-    log.line("")
-    for line in table(shown, ("Path", "Class", "Probability")):
-        log.line(line)
+    console.lines(["", *table(shown, ("Path", "Class", "Probability"))])
     if len(rows) > MOST_SHOWN:
-        log.line(f"and {len(rows) - MOST_SHOWN} more")
+        console.line(f"and {len(rows) - MOST_SHOWN} more")

@@ -11,43 +11,45 @@ from rayrml import storage
 from rayrml.formatting import displayed, table
 from rayrml.memory import human_bytes
 from rayrml.planning.plan import Plan
+from rayrml.reporting.console import Console
+from rayrml.reporting.figure_logs import log_paths
 from rayrml.reporting.history import best, metric_name
 from rayrml.reporting.live_line import duration
 from rayrml.reporting.messages import Interrupted
 from rayrml.reporting.run_files import CONFIG, Record
-from rayrml.reporting.run_log import RunLog, log_path
+from rayrml.reporting.run_state import RunState
+from rayrml.runs.context import Context
 
 _SHOWN = {"train_loss": "Train loss", "test_loss": "Test loss"}
 
 
-def show(log: RunLog, plan: Plan, record: Record, command: tuple[str, ...] | None) -> None:
-    """Print what a run has come to, where its files are, and what to type next if it was begun by this command."""
-    _summary(log, plan, record)
-    show_next(log, () if command is None else _next_commands(log, plan, command))
+def show(context: Context) -> None:
+    """Print what a run has come to, where its files are, and what to type next if it was begun by a command."""
+    state, plan, command = context.state, context.plan, context.command
+    if state.history:  # of predictions it is known where they are
+        _summary(context.console, state, plan, context.record)
+    show_next(context.console, () if command is None else _next_commands(state, plan, command))
 
 
-def show_next(log: RunLog, commands: Iterable[str]) -> None:
+def show_next(console: Console, commands: Iterable[str]) -> None:
     """Print what to type next."""
     # What a terminal cannot show could not be typed either.
     for number, line in enumerate(filter(str.isprintable, commands)):
         if number == 0:
-            log.line("")
-        log.line(f"{'     ' if number else 'Next:'} {line}")
+            console.line()
+        console.line(f"{'     ' if number else 'Next:'} {line}")
 
 
-def _summary(log: RunLog, plan: Plan, record: Record) -> None:
-    if not log.history:
-        return  # of predictions it is known where they are
+def _summary(console: Console, state: RunState, plan: Plan, record: Record) -> None:
     rows: dict[str, Any] = {}
     if plan.training:
-        seconds = sum(figures.get("seconds", 0.0) for figures in log.history)
-        rows["Epochs"] = f"{len(log.history)}, trained in {duration(seconds)} ({seconds:.1f} s)"
-    if log.gpu_bytes:
-        rows["GPU memory"] = f"{human_bytes(log.gpu_bytes)} of a worker's at most"
-    log.section("Results", {**rows, **_places(log, plan, record)})
-    log.line("")
-    for line in _epochs(log, training=plan.training is not None):
-        log.line(line)
+        seconds = sum(figures.get("seconds", 0.0) for figures in state.history)
+        rows["Epochs"] = f"{len(state.history)}, trained in {duration(seconds)} ({seconds:.1f} s)"
+    if state.gpu_bytes:
+        rows["GPU memory"] = f"{human_bytes(state.gpu_bytes)} of a worker's at most"
+    console.section("Results", {**rows, **_places(state, plan, record)})
+    console.line()
+    console.lines(_epochs(state, training=plan.training is not None))
 
 
 def interruption(where: Interrupted, folder: str | None, command: tuple[str, ...] | None) -> str:
@@ -74,13 +76,13 @@ def _program(command: tuple[str, ...]) -> tuple[str, ...]:
     return command[:3] if command[1:2] == ("-m",) else command[:1]
 
 
-def _next_commands(log: RunLog, plan: Plan, command: tuple[str, ...]) -> Iterator[str]:
+def _next_commands(state: RunState, plan: Plan, command: tuple[str, ...]) -> Iterator[str]:
     if plan.training is None:
-        kept = log.saved.get("predictions", [])
+        kept = state.saved.get("predictions", [])
         if kept and not storage.is_uri(kept[-1]):
             yield look_at(kept[-1])
         return
-    checkpoint = _wanted(log)
+    checkpoint = _wanted(state)
     if checkpoint is not None and plan.config.neural_network.data.reading:
         yield predicting(command, checkpoint)
     run = plan.config.neural_network.checkpoints.save or plan.config.neural_network.outfile
@@ -94,16 +96,16 @@ def look_at(path: str) -> str:
     return shlex.join(["python", "-c", f"import h5py; h5py.File({json.dumps(displayed(path))}).visititems(print)"])
 
 
-def _epochs(log: RunLog, *, training: bool) -> list[str]:
+def _epochs(state: RunState, *, training: bool) -> list[str]:
     """The table of the last and of the best epoch; of the evaluation if there is nothing else."""
-    last, top = log.history[-1], best(log.history)
-    metric = metric_name(log.history)
-    names = [name for name in ("train_loss", "test_loss", metric) if name and any(name in row for row in log.history)]
+    last, top = state.history[-1], best(state.history)
+    metric = metric_name(state.history)
+    names = [name for name in ("train_loss", "test_loss", metric) if name and any(name in row for row in state.history)]
     headings = [_SHOWN.get(name, name.replace("_", " ").capitalize()) for name in names]
     if not training:
         return table([_values(last, names)], headings)
     marked = {"last, the best": last} if top == last else {"last": last, **({} if top is None else {"best": top})}
-    kept, rows = _kept(log), []
+    kept, rows = _kept(state), []
     for mark, figures in marked.items():
         path = kept.get(int(figures["epoch"]))
         checkpoint = "not kept" if path is None else storage.split(path)[1]
@@ -115,33 +117,33 @@ def _values(figures: Mapping[str, float], names: Sequence[str]) -> list[str]:
     return [f"{figures[name]:.4f}" if name in figures else "-" for name in names]
 
 
-def _kept(log: RunLog) -> dict[int, str]:
+def _kept(state: RunState) -> dict[int, str]:
     """The paths of the checkpoints that the run has saved, by epoch."""
     found: dict[int, str] = {}
-    for path in log.saved.get("checkpoint", []):
+    for path in state.saved.get("checkpoint", []):
         number = storage.split(path)[1].removesuffix(".pt").rpartition("_")[2]
         if number.isdecimal():
             found[int(number)] = path
     return found
 
 
-def _wanted(log: RunLog) -> str | None:
+def _wanted(state: RunState) -> str | None:
     """The checkpoint to predict with: that of the best epoch if it was kept, else the last one."""
-    kept, top = _kept(log), best(log.history)
+    kept, top = _kept(state), best(state.history)
     if not kept:
         return None
     return kept.get(int(top["epoch"]) if top else 0, kept[max(kept)])
 
 
-def _places(log: RunLog, plan: Plan, record: Record) -> dict[str, str]:
+def _places(state: RunState, plan: Plan, record: Record) -> dict[str, str]:
     """Where the run's files are, by what they are."""
     nn = plan.config.neural_network
     found = {
-        "Checkpoints": log.saved.get("checkpoint", []),
-        "Predictions": log.saved.get("predictions", []),
-        "Plots": log.saved.get("plots", []),
+        "Checkpoints": state.saved.get("checkpoint", []),
+        "Predictions": state.saved.get("predictions", []),
+        "Plots": state.saved.get("plots", []),
         "Record": [storage.join(record.folder, CONFIG)] if record.folder and plan.training else [],
-        "Logs": [log_path(nn.outfile, kind) for kind in ("train", "test")] if nn.outfile else [],
+        "Logs": log_paths(nn.outfile) if nn.outfile else [],
     }
     places = {name: _listed(paths) for name, paths in found.items() if paths}
     if "Record" in places:

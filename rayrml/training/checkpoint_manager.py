@@ -64,7 +64,7 @@ class Progress:
     checkpoint: str | None = None
 
 
-class Keeper:
+class CheckpointManager:
     """Writes a run's checkpoints and the state that it can go on from; only the first of the workers does.
 
     An epoch is announced when its state is on disk: what was said to be done is never lost.
@@ -112,12 +112,13 @@ class Keeper:
             DataError: what was to be written before could not be.
         """
         job = self._job
-        due = job.save is not None and (epoch % job.interval == 0 or last)
+        section = job.config.checkpoints
+        due = section.save is not None and (epoch % section.interval == 0 or last)
         if self._workers.rank or not (due or job.state_path):
             self.announcer.release()
             return
         _refuse_infinite(trainee.network, epoch)
-        path = checkpoints.checkpoint_path(job.save, epoch) if due and job.save is not None else None
+        path = checkpoints.checkpoint_path(section.save, epoch) if due and section.save is not None else None
         self._writer.save(self._checkpoint(trainee, epoch), path, job.state_path, then=self._written)
 
     def save_unfinished(self, trainee: Trainee, progress: Progress) -> None:
@@ -163,14 +164,15 @@ class Keeper:
         return None, ""
 
     def _kept(self, epoch: int) -> str | None:
-        path = None if self._job.save is None else checkpoints.checkpoint_path(self._job.save, epoch)
+        folder = self._job.config.checkpoints.save
+        path = None if folder is None else checkpoints.checkpoint_path(folder, epoch)
         return path if path and storage.exists(path) else None
 
     def _layout(self) -> list[int]:
         """What decides which samples are in which batch of which worker."""
-        job = self._job
-        count = 0 if job.training is None else len(job.training.samples)
-        return [count, job.batch_size, job.seed, int(job.preload), self._workers.size]
+        config, training = self._job.config, self._job.datasets.training
+        count = 0 if training is None else len(training.samples)
+        return [count, config.data.batch_size, config.seed, int(config.data.preload), self._workers.size]
 
     def _checkpoint(self, trainee: Trainee, epoch: int) -> Checkpoint:
         return Checkpoint(
@@ -178,7 +180,7 @@ class Keeper:
             network=trainee.network.state_dict(),
             layers=self._job.layers,
             input_shape=self._job.network.input_shapes[0],
-            classes=self._job.classes,
+            classes=self._job.datasets.classes,
             optimizer=trainee.optimizer.state_dict(),
             scheduler=trainee.schedule.state_dict() if trainee.schedule else {},
             stopping=trainee.stopping.state_dict() if trainee.stopping else {},
@@ -186,7 +188,7 @@ class Keeper:
             rows=[tuple(row) for row in self._driver.unwritten()],
             seconds=trainee.seconds,
             run_id=self._job.run_id,
-            data=self._job.data.reading,
+            data=self._job.config.data.reading,
             loss={"function": self._job.loss.name, **self._job.loss.arguments},
         )
 

@@ -11,14 +11,15 @@ from rayrml.config.tables import Choice
 from rayrml.data.shards import Batch, mix_seed
 from rayrml.data.transforms import BatchTransforms
 from rayrml.inference.evaluation import EvaluationStep, as_target, autocast_dtype, metric_of
-from rayrml.inference.prediction_files import PredictionSink
+from rayrml.inference.outputs import Outputs, destination_of
+from rayrml.inference.prediction_files import Destination, PredictionSink
 from rayrml.networks.drawing import write_dot
 from rayrml.reporting.messages import Driver, Emit, EpochDone, Evaluated, Interrupted, Phase, Saved, Started
 from rayrml.tensors import tiny_as_zero
-from rayrml.training.checkpoint_manager import Keeper, Progress, Trainee
+from rayrml.training.checkpoint_manager import CheckpointManager, Progress, Trainee
 from rayrml.training.early_stopping import EarlyStopping
 from rayrml.training.feeding import TEST, TRAINING, TRANSFORMS, Feed, Feeder
-from rayrml.training.job import Job, Outputs
+from rayrml.training.job import Job
 from rayrml.training.step import TrainingStep
 from rayrml.training.step_reports import Reporter
 from rayrml.workers import Workers
@@ -43,16 +44,17 @@ class Worker:
         self.device = device
         self.outputs = outputs
         self.driver = driver
-        self.keeper = Keeper(job, workers, driver)
-        self.emit: Emit = self.keeper.announcer
+        self.checkpoints = CheckpointManager(job, workers, driver)
+        self.emit: Emit = self.checkpoints.announcer
         self.network = job.network.to(device)
-        if job.compile:
+        if job.config.compile:
             self.network.compile()
-        self.autocast = autocast_dtype(job.precision, device)
+        self.autocast = autocast_dtype(job.config.precision, device)
         self.loss = job.loss.build()
-        self.evaluation_transforms = job.transforms.evaluation()
+        self.transforms = job.datasets.transforms.batched
+        self.evaluation_transforms = self.transforms.evaluation()
         self.trainee = None if job.optimizer is None else self._trainee(job.optimizer)
-        self.progress = Progress() if self.trainee is None else self.keeper.resume(self.trainee)
+        self.progress = Progress() if self.trainee is None else self.checkpoints.resume(self.trainee)
 
     def run(self) -> None:
         """Train and evaluate all epochs, or evaluate once if there is nothing to train on."""
@@ -60,10 +62,10 @@ class Worker:
             self._run()
 
     def _run(self) -> None:
-        job = self.job
-        feeder = Feeder(job, self.workers, self.device, self.emit)
-        training = None if job.training is None else feeder.feed(job.training, TRAINING)
-        test = None if job.test is None else feeder.feed(job.test, TEST)
+        datasets = self.job.datasets
+        feeder = Feeder(self.job, self.workers, self.device, self.emit)
+        training = None if datasets.training is None else feeder.feed(datasets.training, TRAINING)
+        test = None if datasets.test is None else feeder.feed(datasets.test, TEST)
         if training is not None and self.trainee is not None:
             self._run_epochs(training, test, self.trainee)
         elif test is not None:
@@ -77,9 +79,9 @@ class Worker:
             trainee.optimizer,
             workers=self.workers,
             autocast=self.autocast,
-            gradient_clip=self.job.gradient_clip,
-            compression=self.job.gradient_compression,
-            graphs=not self.job.compile,
+            gradient_clip=self.job.config.gradient_clip,
+            compression=self.job.compression,
+            graphs=not self.job.config.compile,
         )
 
     def _run_epochs(self, training: Feed, test: Feed | None, trainee: Trainee) -> None:
@@ -100,16 +102,16 @@ class Worker:
         try:
             self._run_each(self.training_step(trainee), training, test, trainee)
         except BaseException:
-            self.keeper.give_up()
+            self.checkpoints.give_up()
             raise
         finally:
             training.shard.close()
-        self.keeper.finish()
+        self.checkpoints.finish()
 
     def _run_each(self, step: TrainingStep, training: Feed, test: Feed | None, trainee: Trainee) -> None:
         reporter = Reporter(self.emit, trainee.seconds)
         begin = self.progress
-        for epoch in range(begin.epoch, self.job.num_epochs + 1):
+        for epoch in range(begin.epoch, self.job.config.num_epochs + 1):
             rate = float(trainee.optimizer.param_groups[0]["lr"])
             if trainee.schedule is not None and trainee.schedule.verbose:
                 self.emit(Phase(f"Learning rate in epoch {epoch}: {rate:g}"))
@@ -118,7 +120,7 @@ class Worker:
             if self.workers.size > 1:
                 self._average_statistics()
             if stopped is not None:
-                self.keeper.save_unfinished(trainee, stopped)
+                self.checkpoints.save_unfinished(trainee, stopped)
                 self.emit(Interrupted(stopped.epoch, stopped.batch))
                 return
             figures = {"epoch": epoch, **reporter.finish_epoch(), "learning_rate": rate}
@@ -127,18 +129,18 @@ class Worker:
 
     def _finish_epoch(self, epoch: int, figures: dict[str, float], test: Feed | None, trainee: Trainee) -> bool:
         """Evaluate and keep what the epoch has come to; whether it was the last."""
-        self.keeper.announcer.hold()
+        self.checkpoints.announcer.hold()
         if test is not None:
             figures |= self._evaluate(test, epoch)
         trainee.history.append(figures)
         self.emit(EpochDone(figures))
-        last = epoch == self.job.num_epochs
+        last = epoch == self.job.config.num_epochs
         if trainee.stopping is not None and trainee.stopping.update(figures):
             last = True
         if trainee.schedule is not None:
             trainee.schedule.step(figures.get("test_loss", figures["train_loss"]))
         self._debug(epoch)
-        self.keeper.save(trainee, epoch, last=last)
+        self.checkpoints.save(trainee, epoch, last=last)
         return last
 
     def train(self, step: TrainingStep, feed: Feed, begin: Progress, reporter: Reporter) -> Progress | None:
@@ -148,8 +150,8 @@ class Worker:
         generator = self._random_numbers(begin)
         reporter.begin_epoch(step.optimizer.param_groups[0]["lr"], begin.losses)
         before = time.perf_counter()
-        for number, batch, size in feed.global_batches(self.job.batch_size, epoch, begin.batch):
-            images, target = self._prepared(batch, self.job.transforms, generator)
+        for number, batch, size in feed.global_batches(self.job.config.data.batch_size, epoch, begin.batch):
+            images, target = self._prepared(batch, self.transforms, generator)
             waited = time.perf_counter() - before
             trained = step(images, images if target is None else target, size, stop=self.driver.asked_to_stop())
             reporter.add(epoch, number, trained, waited, num_samples=size)
@@ -164,7 +166,7 @@ class Worker:
 
         They follow from the epoch alone, so that a resumed run draws what an uninterrupted one would.
         """
-        seed, rank = self.job.seed, self.workers.rank
+        seed, rank = self.job.config.seed, self.workers.rank
         torch.manual_seed(mix_seed(seed, begin.epoch, rank))
         generator = torch.Generator().manual_seed(mix_seed(seed, TRANSFORMS, begin.epoch, rank))
         if begin.random is not None:
@@ -188,12 +190,13 @@ class Worker:
         """The figures of one pass over the test samples, none if they have no targets; writes predictions."""
         started = time.perf_counter()
         self.network.eval()
-        compares = self.job.test_targets
-        metric = metric_of(self.loss, self.job.metric) if compares else None
+        compares = self.job.datasets.test_targets
+        metric = metric_of(self.loss, self.job.config.metric) if compares else None
         # The loss may have something to say about outputs even where there is nothing to compare them with.
         step = EvaluationStep(self.network, self.loss, metric, workers=self.workers, autocast=self.autocast)
-        sink = self._begin_output(epoch)
-        for batch in feed.batches(self.job.test_batch_size, None):
+        destination = self._destination(feed, epoch)
+        sink = None if destination is None else self._begin_output(destination)
+        for batch in feed.batches(self.job.config.data.test_batch_size, None):
             if not len(batch.positions):
                 continue
             images, target = self._prepared(batch, self.evaluation_transforms, None)
@@ -207,22 +210,24 @@ class Worker:
             self.outputs.finish()
         seconds = time.perf_counter() - started
         name = metric.name if metric is not None else ""
-        num_batches = feed.num_batches(self.job.test_batch_size)
+        num_batches = feed.num_batches(self.job.config.data.test_batch_size)
         confusion = None if step.confusion is None else step.confusion.long().cpu().numpy()
         self.emit(Evaluated(epoch, num_batches, loss if compares else None, name, value, seconds, confusion))
-        if sink is not None:
-            for path in self.job.destination(epoch).paths:
-                self.emit(Saved("predictions", path))
+        for path in () if destination is None else destination.paths:
+            self.emit(Saved("predictions", path))
         figures = {"test_loss": loss} if compares else {}
         return figures | ({} if value is None else {name: value})
 
-    def _begin_output(self, epoch: int) -> PredictionSink | None:
-        if not self.job.predicts:
-            return None
+    def _destination(self, feed: Feed, epoch: int) -> Destination | None:
+        """Where the predictions of an epoch's evaluation go, None if they are not wanted."""
+        job = self.job
+        return destination_of(feed.source, job.config.data, epoch, job.datasets.classes) if job.predicts else None
+
+    def _begin_output(self, destination: Destination) -> PredictionSink:
         if self.workers.rank == 0:
-            self.outputs.begin(self.job, epoch)
+            self.outputs.begin(destination)
         self.workers.gather(None)  # nobody writes before the file is open
-        return self.outputs.sink(self.job, epoch)
+        return self.outputs.sink(destination)
 
     def _average_statistics(self) -> None:
         """Give all workers the mean of their normalization statistics: each has seen its part of the batches only."""
@@ -235,14 +240,20 @@ class Worker:
     def _trainee(self, choice: Choice) -> Trainee:
         job = self.job
         optimizer = choice.build([p for p in self.network.parameters() if p.requires_grad])
-        schedule = None if job.schedule is None else job.schedule.build(optimizer, job.num_epochs)
-        stopping = job.stopping and EarlyStopping(job.stopping.patience, job.stopping.metric, job.stopping.min_delta)
+        schedule = None if job.schedule is None else job.schedule.build(optimizer, job.config.num_epochs)
+        wanted = job.config.early_stopping
+        stopping = None if wanted is None else EarlyStopping(wanted.patience, wanted.metric, wanted.min_delta)
         return Trainee(self.network, optimizer, schedule, stopping)
 
     def _debug(self, epoch: int) -> None:
-        interval = self.job.debug_interval
-        if self.job.debug is not None and interval is not None and epoch % interval == 0 and self.workers.rank == 0:
-            write_dot(self.network, storage.marked(self.job.debug, f"_{epoch}"), statistics=True)
+        interval = self.job.config.debug_interval
+        if (
+            self.job.debug_path is not None
+            and interval is not None
+            and epoch % interval == 0
+            and self.workers.rank == 0
+        ):
+            write_dot(self.network, storage.marked(self.job.debug_path, f"_{epoch}"), statistics=True)
 
 
 def _states(generator: torch.Generator, device: torch.device) -> list[torch.Tensor]:

@@ -116,26 +116,29 @@ class Feeder:
 
     def feed(self, source: Source, kind: int) -> Feed:
         """This worker's samples of `source`; all of them are read now if the job preloads."""
-        if self.job.preload:
+        if self.job.config.data.preload:
             return self._preloaded(source, kind)
-        passed = _Passed(source, self.workers, self.emit) if self.job.data.skips else None
-        batch_size = self.job.batch_size if kind == TRAINING else self.job.test_batch_size
-        smallest = max(self.workers.share(batch_size), 1)
+        passed = _Passed(source, self.workers, self.emit) if self.job.config.data.skips else None
+        smallest = max(self.workers.share(self._batch_size(kind)), 1)
 
         def read(indices: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
             return self._read(source, indices, smallest, passed)
 
-        num_epochs = self.job.num_epochs if kind == TRAINING else 0
-        seed = (self.job.seed, kind)
+        num_epochs = self.job.config.num_epochs if kind == TRAINING else 0
+        seed = (self.job.config.seed, kind)
         shard = StreamedShard(read, len(source.samples), workers=self.workers, seed=seed, num_epochs=num_epochs)
         used = np.ones(len(source.samples), bool)
         return Feed(source, shard, self.device, self.workers, used, passed)
+
+    def _batch_size(self, kind: int) -> int:
+        data = self.job.config.data
+        return data.batch_size if kind == TRAINING else data.test_batch_size
 
     def _preloaded(self, source: Source, kind: int) -> Feed:
         """This worker's samples, all read now."""
         size = source.bytes_per_sample * len(source.samples)
         self.emit(Phase(f"Reading {len(source.samples)} {source.name} samples into memory: {human_bytes(size)}"))
-        seed = (self.job.seed, kind)
+        seed = (self.job.config.seed, kind)
         order = np.arange(len(source.samples))
         if kind == TRAINING:
             # Files are listed by class: without this a worker would hold some classes only.
@@ -143,7 +146,7 @@ class Feeder:
         mine = order[self.workers.rank :: self.workers.size]
         started = time.perf_counter()
         (inputs, *targets), bad = self._resident(source, mine)
-        self.emit(Phase(f"They are there after {time.perf_counter() - started:.1f} seconds"))
+        self.emit(Phase(f"Loaded in {time.perf_counter() - started:.1f} s"))
         used = ~np.isin(order, list(bad.numbers))
         shard = ResidentShard(
             inputs,
@@ -154,8 +157,7 @@ class Feeder:
         )
         feed = Feed(source, shard, self.device, self.workers, used)
         if len(bad):
-            batch_size = self.job.batch_size if kind == TRAINING else self.job.test_batch_size
-            self.emit(Skipped(bad, feed.num_batches(batch_size)))
+            self.emit(Skipped(bad, feed.num_batches(self._batch_size(kind))))
         return feed
 
     def _read(
@@ -213,7 +215,7 @@ class Feeder:
                 sides["target"].numpy()[rows] = decoded.targets
             reasons |= reasons_of(indices[rows], decoded.errors)
         bad = merged(self.workers.gather(bad_samples(source.name, source.samples, reasons)))
-        if len(bad) and not self.job.data.skips:
+        if len(bad) and not self.job.config.data.skips:
             raise bad.error()
         bad.refuse_too_many()
         tensors = list(sides.values())

@@ -16,13 +16,13 @@ from ray.train.torch import TorchTrainer, get_device
 from rayrml.cluster.connection import Allocation, Shortage, quiet
 from rayrml.cluster.nodes import on_node
 from rayrml.errors import ClusterError, RayrmlError
+from rayrml.inference.outputs import Outputs
 from rayrml.inference.prediction_files import start_writer
 from rayrml.memory import keep_freed_memory
-from rayrml.reporting.messages import BatchRow, Failed, Phase
-from rayrml.reporting.run_log import RunLog
+from rayrml.reporting.messages import BatchRow, Emit, Failed, Message, Phase
 from rayrml.training.epoch_loop import Worker
 from rayrml.training.interrupts import Interrupts
-from rayrml.training.job import Job, Outputs
+from rayrml.training.job import Job
 from rayrml.training.mailbox import Connection, Mailbox
 from rayrml.training.rendezvous import OneMachine
 from rayrml.workers import Workers
@@ -35,20 +35,20 @@ def warm_up() -> None:
     import torch._dynamo  # noqa: F401
 
 
-def run_in_driver(job: Job, log: RunLog, allocation: Allocation, interrupts: Interrupts) -> None:
+def run_in_driver(job: Job, emit: Emit, allocation: Allocation, interrupts: Interrupts) -> None:
     """Train with the driver itself as the only worker, through the same trainer and function as many workers use."""
     device = torch.device(allocation.driver_device)
 
     def loop(config: dict[str, Any]) -> None:
         keep_freed_memory()
-        Worker(job, Workers(), device, driver=_Here(log, interrupts), outputs=Outputs()).run()
+        Worker(job, Workers(), device, driver=_Here(emit, interrupts), outputs=Outputs()).run()
 
     TorchTrainer(loop, train_loop_config={}, scaling_config=ray.train.ScalingConfig(num_workers=0)).fit()
 
 
 def run_on_workers(
     job: Job,
-    log: RunLog,
+    emit: Emit,
     allocation: Allocation,
     interrupts: Interrupts,
     *,
@@ -56,7 +56,7 @@ def run_on_workers(
     name: str,
     max_failures: int,
 ) -> None:
-    """Train on Ray Train's workers; what they say is shown here, by the driver.
+    """Train on Ray Train's workers; what they say is handed to `emit` here, in the driver.
 
     Raises:
         RayrmlError: what a worker found wrong.
@@ -79,15 +79,15 @@ def run_on_workers(
         torch_config=OneMachine(folder=storage) if allocation.private else None,
     )
     fit = Background(trainer.fit)
-    shortage = Shortage(allocation, log.line)
+    shortage = Shortage(allocation, lambda text: emit(Phase(text)))
     try:
         while fit.running:
             for message in ray.get(mailbox.take.remote(wish=interrupts.requested)):
-                log.receive(message)
+                emit(message)
             shortage.look()
             fit.wait(0.1)
         for message in ray.get(mailbox.take.remote()):
-            log.receive(message)
+            emit(message)
     except BaseException:
         # Workers that Ray starts again look here first and end at once.
         mailbox.stop.remote()
@@ -141,9 +141,12 @@ def _worker_loop(config: dict[str, Any]) -> None:
 class _Here:
     """The driver, to a worker in its own process: what it is told is written down at once."""
 
-    def __init__(self, log: RunLog, interrupts: Interrupts):
-        self.emit = log.receive
+    def __init__(self, emit: Emit, interrupts: Interrupts):
+        self._emit = emit
         self._interrupts = interrupts
+
+    def emit(self, message: Message) -> None:
+        self._emit(message)
 
     def asked_to_stop(self) -> bool:
         return self._interrupts.requested

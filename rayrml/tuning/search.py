@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rayrml.config import search_spaces
-from rayrml.config.json_files import read_json, shown
-from rayrml.config.line_numbers import located
+from rayrml.config.json_files import shown
 from rayrml.config.mistakes import Findings
+from rayrml.config.reading import AnyConfiguration, read_configuration
 from rayrml.config.search_spaces import Space
-from rayrml.config.sections import override
 from rayrml.errors import ConfigError, DataError, Problem
-from rayrml.planning.plan import Plan, prepare
+from rayrml.planning import plan as planning
+from rayrml.planning.plan import Plan, TrainingPlan
+from rayrml.reporting.console import Console
 from rayrml.reporting.history import cost
-from rayrml.reporting.run_log import RunLog
 
 _LOSS = "neural_network.loss"
 
@@ -35,7 +34,7 @@ class Search:
 
     raw: Mapping[str, Any]
     spaces: Sequence[Space]
-    plan: Plan
+    plan: TrainingPlan
     figure: str
     num_epochs: int
 
@@ -50,7 +49,7 @@ class Search:
         return cost({self.figure: 1.0}, self.figure) < 0
 
 
-def prepared(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -> Search | None:
+def prepare(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None) -> Search | None:
     """The search that a configuration asks for, checked with each choice and with both ends of each range.
 
     None if it has no search spaces.
@@ -58,26 +57,23 @@ def prepared(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any
     Raises:
         ConfigError, DataError: all mistakes, each with its line if the configuration is a file.
     """
-    raw = override(read_json(config) if isinstance(config, str | Path) else config, overrides)
-    try:
-        return _prepared(raw)
-    except (ConfigError, DataError) as error:
-        if not isinstance(config, str | Path):
-            raise
-        raise type(error)(*located(error.problems, config, overrides)) from None
-
-
-def _prepared(raw: Mapping[str, Any]) -> Search | None:
-    found, wrong = search_spaces.find(raw)
-    if wrong:
-        raise ConfigError(*wrong)
-    if not found:
-        return None
-    findings = Findings()
-    plans = list(_plans(raw, found, findings))
-    findings.raise_if_any()
-    figure = _figure(plans, found)
-    return Search(raw, found, plans[0], figure, max(plan.config.neural_network.num_epochs for plan in plans))
+    document = read_configuration(config, overrides)
+    spaces, wrong = search_spaces.find(document.values)
+    with document.locating_mistakes():
+        if wrong:
+            raise ConfigError(*wrong)
+        if not spaces:
+            return None
+        findings = Findings()
+        plans = list(_plans(document.values, spaces, findings))
+        if findings:
+            raise findings.error()
+        training = [plan for plan in plans if isinstance(plan, TrainingPlan)]
+        if len(training) < len(plans):
+            raise ConfigError(Problem("neural_network.data", "there is nothing to train. A search needs input_path"))
+        figure = _figure(training, spaces)
+    num_epochs = max(plan.config.neural_network.num_epochs for plan in training)
+    return Search(document.values, spaces, training[0], figure, num_epochs)
 
 
 def _plans(raw: Mapping[str, Any], found: Sequence[Space], findings: Findings) -> Iterator[Plan]:
@@ -88,7 +84,7 @@ def _plans(raw: Mapping[str, Any], found: Sequence[Space], findings: Findings) -
         first = first or values
         changed = [name for name, value in values.items() if value != first[name]]
         try:
-            yield prepare(search_spaces.filled(raw, values), {})
+            yield planning.prepare(search_spaces.filled(raw, values))
         except (ConfigError, DataError) as error:
             new = [problem for problem in error.problems if problem not in told]
             told.update(new)
@@ -98,15 +94,9 @@ def _plans(raw: Mapping[str, Any], found: Sequence[Space], findings: Findings) -
                 raise type(error)(*problems) from None
 
 
-def _figure(plans: Sequence[Plan], found: Sequence[Space]) -> str:
-    """What all trials have in common to be compared by.
-
-    Raises:
-        ConfigError: there is no training, or their figures mean different things.
-    """
-    if any(plan.training is None or plan.loss is None for plan in plans):
-        raise ConfigError(Problem("neural_network.data", "there is nothing to train. A search needs input_path"))
-    figures = {_of_plan(plan): plan.loss.name for plan in plans if plan.loss}
+def _figure(plans: Sequence[TrainingPlan], found: Sequence[Space]) -> str:
+    """What all trials have in common to be compared by. Raises ConfigError if their figures mean different things."""
+    figures = {_of_plan(plan): plan.loss.name for plan in plans}
     if len(figures) > 1:
         named = " and ".join(f"{loss} reports {figure}" for figure, loss in figures.items())
         message = f"trials could not be compared: {named}. Expected the key 'metric' beside, which all of them report"
@@ -118,14 +108,14 @@ def _figure(plans: Sequence[Plan], found: Sequence[Space]) -> str:
     return figure
 
 
-def _of_plan(plan: Plan) -> str:
+def _of_plan(plan: TrainingPlan) -> str:
     """The metric of a run's evaluation, or else its test loss or its training loss."""
-    if plan.loss is None or not plan.datasets.test_targets:
+    if not plan.datasets.test_targets:
         return "train_loss"
     return plan.config.neural_network.metric or plan.loss.build().metric or "test_loss"
 
 
-def announce(log: RunLog, search: Search, **more: Any) -> None:
+def announce(console: Console, search: Search, **more: Any) -> None:
     """Print what a search looks for, and `more` about it."""
     spaces = {space.name: space.text for space in search.spaces}
-    log.section("Search", {**spaces, "Compared by": search.compared, **more})
+    console.section("Search", {**spaces, "Compared by": search.compared, **more})

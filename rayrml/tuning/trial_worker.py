@@ -14,7 +14,6 @@ from ray import tune as ray_tune
 
 from rayrml.cluster import nodes
 from rayrml.cluster.connection import Allocation, left_beside, quiet
-from rayrml.config.json_files import read_json
 from rayrml.config.sections import Config
 from rayrml.errors import RayrmlError
 from rayrml.planning.plan import prepare
@@ -53,7 +52,7 @@ def trial(config: dict[str, Any], *, parcel: Parcel) -> None:
     told = _Told()
 
     def run() -> None:
-        plan = prepare(read_json(parcel.configs.format(number=config["number"])), {})
+        plan = prepare(parcel.configs.format(number=config["number"]))
         execute(plan, parcel.allocation, Interrupts(), quiet=True, also=told.receive)
 
     # Epochs are announced by several threads, and Ray Tune ends the one that reports to it when it stops a trial.

@@ -18,12 +18,13 @@ from rayrml.cluster import connection, ray_client
 from rayrml.cluster.connection import Allocation
 from rayrml.cluster.shared_files import refuse_unshared
 from rayrml.config import search_spaces
-from rayrml.config.sections import Config, parse, portable
+from rayrml.config.reading import AnyConfiguration, portable, read_configuration
+from rayrml.config.sections import Config
 from rayrml.errors import ConfigError, Problem, RayrmlError
 from rayrml.formatting import displayed, table
+from rayrml.reporting.console import Console
 from rayrml.reporting.history import Run
 from rayrml.reporting.run_files import METRICS, to_json, write
-from rayrml.reporting.run_log import RunLog
 from rayrml.runs import result_summary
 from rayrml.training.interrupts import Interrupts
 from rayrml.tuning import search
@@ -66,7 +67,7 @@ class TuneResult:
 
 
 def tune(
-    config: str | Path | Mapping[str, Any],
+    config: AnyConfiguration,
     *,
     num_trials: int = 20,
     at_once: int | None = None,
@@ -102,7 +103,7 @@ def tune(
     searched = _searched(config, overrides or {}, algorithm, verbose=verbose)
     section = searched.plan.config.ray
     book = _book(searched, resume=resume)
-    tuning = _Tuning(searched, book, RunLog(quiet=quiet))
+    tuning = _Tuning(searched, book, Console(quiet=quiet))
     tuning.propose(num_trials, algorithm, search_seed)
     tuning.announce()
     try:
@@ -116,7 +117,11 @@ def tune(
 
 
 def _searched(
-    config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any], algorithm: Algorithm, *, verbose: bool
+    config: AnyConfiguration,
+    overrides: Mapping[str, Any],
+    algorithm: Algorithm,
+    *,
+    verbose: bool,
 ) -> Search:
     """What to search for, checked before Ray starts."""
     for name, value in _SETTINGS.items():
@@ -126,7 +131,7 @@ def _searched(
     if not verbose:
         connection.quiet()
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    searched = search.prepared(config, overrides)
+    searched = search.prepare(config, overrides)
     if searched is None:
         example = '"learning_rate": {"loguniform": [1e-4, 1e-1]}'
         raise ConfigError(Problem("neural_network", f"leaves nothing open. Expected search spaces, such as {example}"))
@@ -153,10 +158,10 @@ def _book(searched: Search, *, resume: bool) -> Trials:
 class _Tuning:
     """One search, from its first trial to its last file."""
 
-    def __init__(self, searched: Search, book: Trials, log: RunLog):
+    def __init__(self, searched: Search, book: Trials, console: Console):
         self._search = searched
         self._book = book
-        self._log = log
+        self._console = console
         self._proposals: Proposals
         self._num_trials = 0
 
@@ -175,12 +180,12 @@ class _Tuning:
 
     def announce(self) -> None:
         """Say what is searched for."""
-        search.announce(self._log, self._search, Trials=self._num_trials)
+        search.announce(self._console, self._search, Trials=self._num_trials)
         if self._book.trials:
-            self._log.line(f"Going on after {len(self._book.trials)} trials of before")
+            self._console.line(f"Going on after {len(self._book.trials)} trials of before")
         address = self._search.plan.config.ray.address
-        self._log.line("")
-        self._log.line(f"Connecting to the cluster at {address}" if address else "Starting Ray")
+        self._console.line()
+        self._console.line(f"Connecting to the cluster at {address}" if address else "Starting Ray")
 
     def run(self, allocation: Allocation, at_once: int | None) -> None:
         """Run the trials that are left, side by side."""
@@ -188,12 +193,12 @@ class _Tuning:
             return
         plan = self._search.plan
         if not allocation.one_machine:
-            refuse_unshared(source for source in (plan.training, plan.test) if source is not None)
+            refuse_unshared(plan.sources)
         share, places = taken(allocation, plan.config, min(at_once or self._num_trials, self._proposals.num_left))
         threads = max((os.cpu_count() or 1) * allocation.num_nodes // places, 1)
         parcel = Parcel(storage.join(self._book.folder, "trials", "{number:03}", CONFIG), share, threads)
         trainable = ray_tune.with_resources(ray_tune.with_parameters(trial, parcel=parcel), resources(share))
-        self._log.line(f"{places} trial{'s' if places > 1 else ''} at a time, {in_words(share)}")
+        self._console.line(f"{places} trial{'s' if places > 1 else ''} at a time, {in_words(share)}")
         with tempfile.TemporaryDirectory(prefix="rayrml-tune-", ignore_cleanup_errors=True) as folder:
             ray_tune.Tuner(
                 trainable,
@@ -221,32 +226,30 @@ class _Tuning:
         book.save()
         if book.best() is not None:
             self._write()
-        self._log.line(
+        self._console.line(
             f"Interrupted after {len(book.trials)} of {self._num_trials} trials. {result_summary.resuming(command)}"
         )
 
     def finish(self, command: tuple[str, ...] | None) -> TuneResult:
         """Write and show what was found. Raises RayrmlError if all trials failed."""
-        book, log = self._book, self._log
+        book, console = self._book, self._console
         best = book.best()
         if best is None:
             reasons = dict.fromkeys(one.reason for one in book.trials.values())
             raise RayrmlError(f"all {len(book.trials)} trials failed", *reasons)
         result = self._write()
         headings, rows = book.rows()
-        log.section("Results", {})
-        for line in table(rows, headings):
-            log.line(line)
-        log.line("")
-        log.line(f"The best of {len(rows)} trials is number {best.number}: {best.text}")
+        console.section("Results", {})
+        console.lines([*table(rows, headings), ""])
+        console.line(f"The best of {len(rows)} trials is number {best.number}: {best.text}")
         saved = {"trials": TABLE, "plot": PLOT, "best configuration": BEST_CONFIG, "best model": BEST_MODEL}
         for what, name in saved.items():
             if storage.exists(path := storage.join(book.folder, name)):
-                log.line(f"Saved {what}: {displayed(path)}")
+                console.line(f"Saved {what}: {displayed(path)}")
         model, reads = result.best_model, self._search.plan.config.neural_network.data.reading
         if command is not None and model is not None and reads:
-            result_summary.show_next(log, [result_summary.predicting(command, model)])
-        log.line("All done (return value = 0).")
+            result_summary.show_next(console, [result_summary.predicting(command, model)])
+        console.line("All done (return value = 0).")
         return result
 
     def reported(self, trial_id: str, result: Mapping[str, Any]) -> None:
@@ -267,7 +270,9 @@ class _Tuning:
         status: Status = "failed" if one.reason or reason else "done" if whole else "stopped"
         self._book.over(one, status, one.reason or reason)
         over = len(self._book.finished)
-        self._log.line(f"Trial {one.number} ({over} of {self._num_trials} are over): {one.text} | {self._outcome(one)}")
+        self._console.line(
+            f"Trial {one.number} ({over} of {self._num_trials} are over): {one.text} | {self._outcome(one)}"
+        )
 
     def _begin(self, one: Trial) -> None:
         """Write the configuration of a trial, which has a folder of its own for all that it leaves."""
@@ -289,10 +294,7 @@ class _Tuning:
         write(storage.join(folder, CONFIG), to_json(values))
 
     def _config(self, one: Trial) -> Config:
-        parsed, mistakes = parse(search_spaces.filled(self._search.raw, one.values))
-        if parsed is None or mistakes:
-            raise ConfigError(*mistakes)
-        return parsed
+        return read_configuration(search_spaces.filled(self._search.raw, one.values)).checked()
 
     def _write(self) -> TuneResult:
         """Write the table, the picture, the best configuration and the best model."""

@@ -22,7 +22,7 @@ import rayrml
 from rayrml.cluster import connection
 from rayrml.inference import batch_job as rayrml_inference
 from rayrml.inference.batch_job import InferenceJob
-from rayrml.training.job import destination
+from rayrml.inference.outputs import destination_of
 from tests.benchmarks import material
 from tests.benchmarks.loops import digits_network
 from tests.benchmarks.pairs import agree, cpus, environment, in_turn, options, row, table
@@ -60,7 +60,7 @@ def rate(folder: Path, count: int, pairs: int) -> dict[str, Any]:
                 transforms=plan.datasets.transforms.batched.evaluation(),
                 loss=None,
                 batch_size=128,
-                destination=destination(plan.test, plan.config.neural_network.data, 1, ()),
+                destination=destination_of(plan.test, plan.config.neural_network.data, 1, ()),
                 precision="float32",
             )
             started = time.perf_counter()

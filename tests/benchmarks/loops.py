@@ -12,28 +12,28 @@ from torch import nn
 from torch.nn import functional
 
 import rayrml
-from rayrml.cluster.connection import Allocation
 from rayrml.data.shards import ResidentShard
+from rayrml.inference.outputs import Outputs
 from rayrml.memory import keep_freed_memory
 from rayrml.planning.plan import Plan
-from rayrml.reporting.run_log import RunLog
-from rayrml.runs.runner import _job
+from rayrml.reporting.console import Console
+from rayrml.reporting.figure_logs import FigureLogs
+from rayrml.reporting.messages import Broadcast, Emit, Message
+from rayrml.reporting.progress_lines import ProgressLines
+from rayrml.reporting.run_state import RunState
+from rayrml.runs.training_run import make_job
 from rayrml.training.checkpoint_manager import Progress
 from rayrml.training.epoch_loop import Worker
 from rayrml.training.feeding import Feed
-from rayrml.training.job import Job, Outputs
+from rayrml.training.job import Job
 from rayrml.training.step_reports import Reporter
 from rayrml.workers import Workers, global_batch_sizes
-
-ALONE = Allocation(
-    num_workers=1, in_driver=True, use_gpu=False, resources_per_worker={"CPU": 1}, decode_cpus=1.0, num_nodes=1
-)
 
 
 def planned(config: dict[str, Any]) -> tuple[Plan, Job]:
     """What a run prepares before it needs Ray."""
     plan = rayrml.check(config)
-    return plan, _job(plan, ALONE, ())
+    return plan, make_job(plan, state_folder=None)
 
 
 class RayrmlLoop:
@@ -45,7 +45,8 @@ class RayrmlLoop:
         keep_freed_memory()  # as each worker does
         workers = workers or Workers()
         images, labels = data
-        job_samples = job.training.samples if job.training is not None else ()
+        training, config = job.datasets.training, job.config
+        job_samples = training.samples if training is not None else ()
         if len(job_samples) != len(images):
             raise SystemExit(f"the job has {len(job_samples)} samples, but {len(images)} are given")
         mine = np.arange(len(images))[workers.rank :: workers.size]
@@ -53,17 +54,15 @@ class RayrmlLoop:
             torch.from_numpy(images[mine])[:, None],
             torch.from_numpy(labels[mine]),
             mine,
-            seed=(job.seed, 0, workers.rank),
+            seed=(config.seed, 0, workers.rank),
         )
-        self.log = RunLog(
-            None if outfile is None else str(outfile),
-            num_epochs=10**6,
-            num_batches=len(global_batch_sizes(len(images), job.batch_size)),
-            quiet=True,
-        )
+        state = RunState(len(global_batch_sizes(len(images), config.data.batch_size)))
+        receivers = [ProgressLines(Console(quiet=True), state, 10**6).receive, state.receive]
+        if outfile is not None:
+            receivers.append(FigureLogs(str(outfile), append=False).receive)
         cpu = torch.device("cpu")
-        self.worker = Worker(job, workers, cpu, driver=_Driver(self.log), outputs=Outputs())
-        self.feed = Feed(job.training, shard, cpu, workers, np.ones(len(images), bool))
+        self.worker = Worker(job, workers, cpu, driver=_Driver(Broadcast(*receivers)), outputs=Outputs())
+        self.feed = Feed(training, shard, cpu, workers, np.ones(len(images), bool))
         worker = self.worker
         self.step = worker.training_step(worker.trainee)
         self.reporter = Reporter(worker.emit)
@@ -82,8 +81,11 @@ class RayrmlLoop:
 class _Driver:
     """Who takes what the loop has to say, and never wants it to stop."""
 
-    def __init__(self, log: RunLog):
-        self.emit = log.receive
+    def __init__(self, emit: Emit):
+        self._emit = emit
+
+    def emit(self, message: Message) -> None:
+        self._emit(message)
 
     def asked_to_stop(self) -> bool:
         return False

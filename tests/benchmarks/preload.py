@@ -123,13 +123,13 @@ def _preloaded(folder: Path, layers: Any = None, **keys: Any) -> Feed:
     config = training(folder, *([] if layers is None else [layers]), preload=True, **keys)
     _, job = planned(config)
     feeder = Feeder(job, Workers(), torch.device("cpu"), lambda message: None)
-    return feeder.feed(job.training, TRAINING)
+    return feeder.feed(job.datasets.training, TRAINING)
 
 
 def _warm_up(folder: Path) -> None:
     """Let Ray's processes import what tasks need: a lone process that has seen no task run decodes little itself."""
     _, job = planned(training(folder, preload=True, grayscale=True))
-    for _ in decode(job.training, np.arange(1_000), decode_cpus=1.0, at_once=True):
+    for _ in decode(job.datasets.training, np.arange(1_000), decode_cpus=1.0, at_once=True):
         pass
 
 

@@ -70,13 +70,13 @@ def _worker_killed(folder: Path) -> float:
     with _running(_config(folder), folder, "--num-workers=2") as run:
         workers = [p for p in psutil.Process(run.process.pid).children(recursive=True) if "RayTrainWorker" in p.name()]
         os.kill(workers[-1].pid, signal.SIGKILL)
-        return _next_batch(run, "Going on with epoch")
+        return _next_batch(run, "Resuming at epoch")
 
 
 def _node_killed(folder: Path) -> float:
     with _on_nodes(folder, [1, 2]) as (cluster, node, run):
         cluster.kill(node)
-        return _next_batch(run, "Going on with epoch")
+        return _next_batch(run, "Resuming at epoch")
 
 
 def _node_back(folder: Path) -> float:
@@ -85,7 +85,7 @@ def _node_back(folder: Path) -> float:
         run.wait_for("Waiting for nodes", _PATIENCE)
         time.sleep(20)
         cluster.add(**_NODE)
-        return _next_batch(run, "Going on with epoch")
+        return _next_batch(run, "Resuming at epoch")
 
 
 def _config(folder: Path, **ray: Any) -> Path:

@@ -3,15 +3,15 @@
 import json
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
 
-from rayrml.config.sections import parse
+from rayrml.config.reading import parse
 from rayrml.reporting.dashboard import _MEANINGS
+from tests.conftest import ROOT
 
-CLUSTER = Path(__file__).parent.parent / "cluster"
+CLUSTER = ROOT / "cluster"
 LAUNCHER = ["aws", "gcp", "azure"]
 MANIFESTS = sorted(CLUSTER.glob("kuberay/*.yaml"))
 SCRIPTS = sorted([*CLUSTER.glob("**/*.sh"), *CLUSTER.glob("**/*.sbatch")])

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from rayrml.config.line_numbers import lines_of, located
-from rayrml.errors import Problem
+from rayrml.config.line_numbers import lines_of
+from rayrml.config.reading import read_configuration
+from rayrml.errors import ConfigError, Problem
 
 TEXT = """{
     "a": {"b": 1, "c":
@@ -107,7 +108,10 @@ def test_problems_are_given_the_line_of_the_nearest_key(tmp_path, where, line):
         b'{"neural_network": {\n"optimizer": {},\n"layers": "net.json",\n"data": {\n"batch_size": 0,\n'
         b'"transforms": [\n{"rotate": 1},\n{"RESIZE": [1, 2]}]}}}'
     )
-    (found,) = located([Problem(where, "is wrong")], path, ["optimizer.lr"])
+    document = read_configuration(path, {"optimizer.lr": 1})
+    with pytest.raises(ConfigError) as caught, document.locating_mistakes():
+        raise ConfigError(Problem(where, "is wrong"))
+    (found,) = caught.value.problems
     assert (found.where, found.message) == (where, "is wrong")
     assert found.line == (f"{path}{line}" if line else "")
     assert str(found).startswith(f"{path}{line}: {where}: " if line else f"{where}: " if where else "is wrong")

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from rayrml.config import search_spaces, sections
+from rayrml.config import reading, search_spaces
 
 RAW = {
     "neural_network": {
@@ -105,7 +105,7 @@ def test_what_is_no_space_is_told_with_its_place(space, message):
 
 
 def test_a_run_refuses_them():
-    parsed, problems = sections.parse(RAW)
+    parsed, problems = reading.parse(RAW)
     assert parsed is None
     assert len(problems) == 4
     assert all("`rayrml tune`" in problem.message for problem in problems)

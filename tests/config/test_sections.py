@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from rayrml.config import sections
+from rayrml.config import reading
 from rayrml.errors import ConfigError
 
 
@@ -11,11 +11,11 @@ def full(**data):
 
 
 def mistakes(raw):
-    return [str(p) for p in sections.parse(raw)[1]]
+    return [str(p) for p in reading.parse(raw)[1]]
 
 
 def test_defaults_are_those_of_the_reference():
-    parsed, found = sections.parse(full())
+    parsed, found = reading.parse(full())
     assert not found
     nn = parsed.neural_network
     assert (nn.num_epochs, nn.data.batch_size, nn.data.test_batch_size, nn.data.preload) == (1, 64, 64, False)
@@ -40,7 +40,7 @@ def test_all_mistakes_are_found_at_once_each_with_its_place():
 
 
 def test_what_is_right_is_kept_beside_a_mistake():
-    parsed, found = sections.parse(full(batch_size=-1, test_batch_size=7))
+    parsed, found = reading.parse(full(batch_size=-1, test_batch_size=7))
     assert len(found) == 1
     assert parsed.neural_network.data.test_batch_size == 7
 
@@ -51,14 +51,14 @@ def test_a_misspelt_key_is_answered_with_the_right_one():
 
 @pytest.mark.parametrize("raw", [{}, [], 3, None, {"neural_network": 3}, {"neural_network": {"data": []}}])
 def test_what_is_no_configuration_is_refused_with_a_place_or_a_hint(raw):
-    parsed, found = sections.parse(raw)
+    parsed, found = reading.parse(raw)
     assert parsed is None
     assert found
 
 
 def test_paths_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    data = sections.parse(full(test_input_path="./test/", test_output_path="file:///out%20put"))[0].neural_network.data
+    data = reading.parse(full(test_input_path="./test/", test_output_path="file:///out%20put"))[0].neural_network.data
     assert data.input_path == str(tmp_path / "in")
     assert data.test_input_path == str(tmp_path / "test")
     assert data.test_output_path == "/out put"
@@ -66,7 +66,7 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
 
 def test_uris_of_object_stores_are_left_as_they_are():
     uri = "s3://bucket/my%20digits?endpoint_override=localhost:9000&scheme=http"
-    data = sections.parse(full(test_input_path=uri))[0].neural_network.data
+    data = reading.parse(full(test_input_path=uri))[0].neural_network.data
     assert data.test_input_path == uri
 
 
@@ -88,7 +88,7 @@ def test_a_mistaken_uri_is_refused_with_what_is_expected(path, complaint):
 
 
 def test_testing_tag_is_another_name_of_test_tag():
-    assert sections.parse(full(testing_tag="test"))[0].neural_network.data.test_tag == "test"
+    assert reading.parse(full(testing_tag="test"))[0].neural_network.data.test_tag == "test"
 
 
 def test_schema_key_is_accepted():
@@ -102,8 +102,8 @@ def test_other_applications_give_one_clear_error():
 
 
 def test_overrides_reach_every_section():
-    raw = sections.override(full(), {"data.batch_size": 8, "ray.num_workers": 2, "optimizer.type": "SGD"})
-    parsed, found = sections.parse(raw)
+    raw = reading.override(full(), {"data.batch_size": 8, "ray.num_workers": 2, "optimizer.type": "SGD"})
+    parsed, found = reading.parse(raw)
     assert not found
     assert parsed.neural_network.data.batch_size == 8
     assert parsed.ray.num_workers == 2
@@ -113,10 +113,10 @@ def test_overrides_reach_every_section():
 def test_overrides_leave_the_given_object_alone():
     raw = full()
     before = json.dumps(raw)
-    sections.override(raw, {"data.batch_size": 8})
+    reading.override(raw, {"data.batch_size": 8})
     assert json.dumps(raw) == before
 
 
 def test_an_override_below_a_value_is_refused():
     with pytest.raises(ConfigError, match=r"neural_network\.layers: is no object"):
-        sections.override(full(), {"layers.x": 1})
+        reading.override(full(), {"layers.x": 1})

@@ -140,4 +140,4 @@ def cases(folder: Path) -> Case:
 
 def _prepared(configuration: Any) -> Any:
     """What a run or a search begins with."""
-    return search.prepared(configuration, {}) or prepare(configuration, {})
+    return search.prepare(configuration, {}) or prepare(configuration, {})

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from rayrml.config.json_files import read_json
-from rayrml.config.sections import override, parse
+from rayrml.config.reading import override, parse
 from rayrml.config.tables import choose
 from rayrml.data.decoding import Decoding, sample
 from rayrml.data.discovery import Place

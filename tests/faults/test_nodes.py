@@ -91,7 +91,7 @@ def test_a_run_of_two_workers_waits_for_the_node_and_says_for_what(ray_cluster, 
     said = run.wait_for("Waiting for nodes: 2 workers need 0.8 CPU and 2 place, the cluster has 1 CPU and 1 place", 300)
     cluster.add(**NODE)
     run.wait_for("The nodes are there", 300, after=said)
-    again = run.wait_for("Going on with epoch", 300, after=said)
+    again = run.wait_for("Resuming at epoch", 300, after=said)
     run.wait_for("Train Epoch", 300, after=again)
     run.process.send_signal(signal.SIGTERM)
     assert run.wait(90) == 130

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
+from rayrml.config.reading import parse as parse_configuration
 from rayrml.config.sections import Config
-from rayrml.config.sections import parse as parse_configuration
 from rayrml.config.tables import arguments_model, choose
 from rayrml.data.readers import READERS
 from rayrml.data.slicers import parse as parse_slicers

@@ -10,6 +10,7 @@ from rayrml.errors import DataError
 from rayrml.reporting import history
 from rayrml.reporting.messages import EpochDone, Evaluated, Started
 from rayrml.reporting.run_files import CLASSES, CONFIG, ENVIRONMENT, METRICS, PLOTS, Record
+from rayrml.reporting.run_state import RunState
 
 COUNTS = np.array([[3, 1], [2, 0]])
 
@@ -24,43 +25,49 @@ def evaluated(epoch, counts=COUNTS):
     return Evaluated(epoch, 1, 0.5, "accuracy", 0.5, 0.1, counts)
 
 
+def tell(record, message):
+    """Hand a message on as a run does: first to its state."""
+    record._state.receive(message)
+    record.receive(message)
+
+
 def rows(folder):
     return history.from_csv((folder / "history.csv").read_bytes(), "")
 
 
 def test_the_history_is_on_disk_after_each_epoch(tmp_path):
-    record = Record(str(tmp_path))
-    record.receive(Started(1))
+    record = Record(str(tmp_path), RunState())
+    tell(record, Started(1))
     assert rows(tmp_path) == []
     record._spent = 0.0  # writing it took no time, so that it is due
-    record.receive(EpochDone(figures(1)))
+    tell(record, EpochDone(figures(1)))
     assert rows(tmp_path) == [figures(1)]
 
 
 def test_writing_takes_a_small_share_of_the_time_and_the_end_has_everything(tmp_path):
-    record = Record(str(tmp_path))
-    record.receive(Started(1))
+    record = Record(str(tmp_path), RunState())
+    tell(record, Started(1))
     record._spent = 100.0
-    record.receive(EpochDone(figures(1)))
+    tell(record, EpochDone(figures(1)))
     assert rows(tmp_path) == []
     record.flush()
     assert rows(tmp_path) == [figures(1)]
 
 
 def test_epochs_that_are_done_anew_are_there_once(tmp_path):
-    record = Record(str(tmp_path))
+    record = Record(str(tmp_path), RunState())
     for message in (Started(1), EpochDone(figures(1)), EpochDone(figures(2)), Started(2, history=(figures(1),))):
-        record.receive(message)
-    record.receive(EpochDone(figures(2, loss=0.25)))
+        tell(record, message)
+    tell(record, EpochDone(figures(2, loss=0.25)))
     record.flush()
     assert rows(tmp_path) == [figures(1), figures(2, loss=0.25)]
 
 
 def test_metrics_are_of_the_last_and_the_best_epoch_and_of_each_class(tmp_path):
-    record = Record(str(tmp_path), ("cat", "dog"))
+    record = Record(str(tmp_path), RunState(), ("cat", "dog"))
     for epoch in (1, 2):
-        record.receive(evaluated(epoch, COUNTS * epoch))
-        record.receive(EpochDone(figures(epoch, loss=math.nan)))
+        tell(record, evaluated(epoch, COUNTS * epoch))
+        tell(record, EpochDone(figures(epoch, loss=math.nan)))
     record.finish()
     metrics = json.loads((tmp_path / METRICS).read_text())
     assert metrics["final"] == figures(2, loss=None)
@@ -72,26 +79,26 @@ def test_metrics_are_of_the_last_and_the_best_epoch_and_of_each_class(tmp_path):
 
 
 def test_outputs_without_a_name_go_by_their_numbers(tmp_path):
-    record = Record(str(tmp_path), ("cat",))
-    record.receive(evaluated(1))
-    record.receive(EpochDone(figures(1)))
+    record = Record(str(tmp_path), RunState(), ("cat",))
+    tell(record, evaluated(1))
+    tell(record, EpochDone(figures(1)))
     assert list(record.metrics()["classes"]) == ["cat", "1"]
 
 
 def test_classes_have_no_figures_if_the_last_epoch_was_evaluated_unseen(tmp_path):
     """A worker was lost between keeping the last epoch and telling of it."""
-    record = Record(str(tmp_path), ("cat", "dog"))
+    record = Record(str(tmp_path), RunState(), ("cat", "dog"))
     for message in (evaluated(1), EpochDone(figures(1)), Started(3, history=(figures(1), figures(2)))):
-        record.receive(message)
+        tell(record, message)
     record.finish()
     assert json.loads((tmp_path / METRICS).read_text()) == {"final": figures(2), "best": figures(1)}
 
 
 def test_a_run_that_was_complete_keeps_its_metrics(tmp_path):
     (tmp_path / METRICS).write_text("of before")
-    record = Record(str(tmp_path))
+    record = Record(str(tmp_path), RunState())
     record.begin({}, {}, resumed=True)
-    record.receive(Started(2, resumed=True, history=(figures(1),)))
+    tell(record, Started(2, resumed=True, history=(figures(1),)))
     record.finish()
     assert (tmp_path / METRICS).read_text() == "of before"
 
@@ -100,16 +107,16 @@ def test_a_new_run_begins_without_the_files_of_an_earlier_one(tmp_path):
     (tmp_path / "plots").mkdir()
     for name in (METRICS, CLASSES, *PLOTS, "mine.txt"):
         (tmp_path / name).write_text("of before")
-    Record(str(tmp_path)).begin({"a": 1}, {"b": 2}, resumed=False)
+    Record(str(tmp_path), RunState()).begin({"a": 1}, {"b": 2}, resumed=False)
     names = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
     assert names == [CONFIG, ENVIRONMENT, "mine.txt"]
 
 
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    record = Record(None, ("cat",))
+    record = Record(None, RunState(), ("cat",))
     record.begin({}, {}, resumed=False)
-    record.receive(EpochDone(figures(1)))
+    tell(record, EpochDone(figures(1)))
     record.finish()
     assert list(tmp_path.iterdir()) == []
     assert record.history == [figures(1)]
@@ -120,4 +127,4 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(
         DataError, match=r"file/config.resolved.json: cannot be written\. (Not a directory|File exists)"
     ):
-        Record(str(tmp_path / "file")).begin({}, {}, resumed=False)
+        Record(str(tmp_path / "file"), RunState()).begin({}, {}, resumed=False)

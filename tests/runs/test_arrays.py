@@ -168,7 +168,7 @@ def test_a_slice_that_cannot_be_read_leaves_no_assembled_file(ray_cluster, tmp_p
     (tmp_path / "arrays" / "b.npy").write_bytes(b"damaged")
     from rayrml.cluster import connection
     from rayrml.inference import batch_job
-    from rayrml.training.job import destination
+    from rayrml.inference.outputs import destination_of
 
     data = plan.config.neural_network.data
     job = batch_job.InferenceJob(
@@ -177,7 +177,7 @@ def test_a_slice_that_cannot_be_read_leaves_no_assembled_file(ray_cluster, tmp_p
         transforms=plan.datasets.transforms.batched,
         loss=None,
         batch_size=4,
-        destination=destination(plan.test, data, 1, ()),
+        destination=destination_of(plan.test, data, 1, ()),
         precision="float32",
     )
     with (

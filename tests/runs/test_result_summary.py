@@ -8,11 +8,14 @@ import h5py
 import pytest
 
 from rayrml import cli
+from rayrml.cluster.connection import Allocation
 from rayrml.planning.plan import prepare
+from rayrml.reporting.console import Console
 from rayrml.reporting.messages import BatchesTrained, BatchRow, EpochDone, Interrupted, Saved
 from rayrml.reporting.run_files import Record
-from rayrml.reporting.run_log import RunLog
+from rayrml.reporting.run_state import RunState
 from rayrml.runs import result_summary
+from rayrml.runs.context import Context
 from tests.conftest import training_config
 
 COMMAND = ("rayrml", "my config.json", "--set", "data.batch_size=4")
@@ -43,14 +46,25 @@ def figures(epoch, accuracy):
 
 
 def ended(plan, messages, capsys, command=COMMAND):
-    log = RunLog(plan.config.neural_network.outfile)
+    state = RunState()
     for message in messages:
-        log.receive(message)
-    log.close()
+        state.receive(message)
     capsys.readouterr()
-    save = plan.config.neural_network.checkpoints.save
-    result_summary.show(log, plan, Record(save, plan.classes), command)
-    return [line[22:] for line in capsys.readouterr().out.splitlines()]
+    record = Record(plan.config.neural_network.checkpoints.save, state, plan.classes)
+    context = Context(
+        plan=plan,
+        allocation=Allocation(1, True, False, {"CPU": 1.0}, 0.5, 1),
+        console=Console(stamped=False),
+        state=state,
+        record=record,
+        tracking=(),
+        emit=state.receive,
+        earlier_logs=(),
+        resume_from=(),
+        command=command,
+    )
+    result_summary.show(context)
+    return capsys.readouterr().out.splitlines()
 
 
 def test_the_last_and_the_best_epoch_are_shown_and_the_best_checkpoint_is_the_one_to_use(plan_in, tmp_path, capsys):

@@ -16,10 +16,10 @@ from rayrml.data.readers import READERS
 from rayrml.data.shards import mix_seed
 from rayrml.inference import batch_job
 from rayrml.inference.batch_job import InferenceJob
+from rayrml.inference.outputs import destination_of
 from rayrml.networks.network import build_network
 from rayrml.reporting import history
 from rayrml.saving import checkpoints
-from rayrml.training.job import destination
 from tests.conftest import BATCH, datasets_of, dense_network, training_config, write_jpeg
 
 pytestmark = pytest.mark.ray
@@ -261,7 +261,7 @@ def test_inference_gives_each_image_the_prediction_that_evaluation_gave(runs, fo
 def inference_job(runs, folder, tmp_path):
     plan = rayrml.check(inference_config(folder / "testing", tmp_path / "out", runs[1, False][0].checkpoints[1]))
     transforms = plan.datasets.transforms.batched.evaluation()
-    wanted = destination(plan.test, plan.config.neural_network.data, 1, plan.classes)
+    wanted = destination_of(plan.test, plan.config.neural_network.data, 1, plan.classes)
     return InferenceJob(plan.network, plan.test, transforms, plan.loss, 4, wanted, "auto")
 
 

@@ -11,6 +11,7 @@ from rayrml.planning.plan import prepare
 from rayrml.reporting.messages import EpochDone, Evaluated
 from rayrml.reporting.plots import ClassSample
 from rayrml.reporting.run_files import Record
+from rayrml.reporting.run_state import RunState
 from rayrml.runs import training_plots
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import Checkpoint
@@ -83,7 +84,9 @@ def test_images_are_shown_with_their_targets(tmp_path):
 
 
 def record(plan):
-    made = Record(plan.config.neural_network.checkpoints.save, plan.classes)
+    state = RunState()
+    state.receive(EpochDone(FIGURES))
+    made = Record(plan.config.neural_network.checkpoints.save, state, plan.classes)
     made.receive(Evaluated(1, 1, 0.5, "accuracy", 0.25, 0.1, np.eye(3, dtype=np.int64)))
     made.receive(EpochDone(FIGURES))
     return made

@@ -7,7 +7,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from rayrml.config import search_spaces, sections
+from rayrml.config import reading, search_spaces
 from rayrml.errors import ConfigError, DataError
 from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS
@@ -95,7 +95,7 @@ def test_every_example_is_right(path):
     validator = jsonschema.Draft202012Validator(json_schema.search()) if found else VALIDATOR
     assert not list(validator.iter_errors(raw))
     for values in search_spaces.examples(found):
-        assert not sections.parse(search_spaces.filled(raw, values))[1]
+        assert not reading.parse(search_spaces.filled(raw, values))[1]
 
 
 @pytest.mark.parametrize("base", ["images", "arrays", "values"])
@@ -270,7 +270,7 @@ def test_the_schema_of_searches_takes_spaces_and_refuses_what_that_of_runs_refus
     jsonschema.Draft202012Validator.check_schema(found)
     validator = jsonschema.Draft202012Validator(found)
     whole = changed(bases, OPEN)
-    assert search.prepared(whole, {}) is not None
+    assert search.prepare(whole, {}) is not None
     assert not [complaint.message for complaint in validator.iter_errors(whole)]
     assert list(VALIDATOR.iter_errors(whole))
     for base in ("images", "arrays", "values"):

@@ -27,16 +27,16 @@ def config(folder, tmp_path):
 
 
 def test_the_metric_decides_or_else_a_loss(config):
-    assert (search.prepared(config, {}).figure, search.prepared(config, {}).largest) == ("accuracy", True)
-    assert search.prepared(config, {"metric": "f1"}).figure == "f1"
+    assert (search.prepare(config, {}).figure, search.prepare(config, {}).largest) == ("accuracy", True)
+    assert search.prepare(config, {"metric": "f1"}).figure == "f1"
     for key in ("test_input_path", "test_output_path"):
         del config["neural_network"]["data"][key]
-    found = search.prepared(config, {"num_epochs": {"choice": [3, 7, 5]}})
+    found = search.prepare(config, {"num_epochs": {"choice": [3, 7, 5]}})
     assert (found.figure, found.largest, found.num_epochs) == ("train_loss", False, 7)
 
 
 def test_without_spaces_there_is_no_search(config):
-    assert search.prepared(config, {"optimizer": {"type": "Adam"}}) is None
+    assert search.prepare(config, {"optimizer": {"type": "Adam"}}) is None
 
 
 def test_every_value_is_checked_and_each_mistake_is_told_once_with_its_line(config, tmp_path):
@@ -45,7 +45,7 @@ def test_every_value_is_checked_and_each_mistake_is_told_once_with_its_line(conf
     nn["gradient_clip"] = {"choice": [1.0, "none"]}
     path = write_config(tmp_path / "config.json", config)
     with pytest.raises(ConfigError) as caught:
-        search.prepared(path, {})
+        search.prepare(path, {})
     told = list(map(str, caught.value.problems))
     assert len(told) == len(set(told)) == 4
     assert all(line.startswith(f"{path}:1: ") for line in told)
@@ -63,17 +63,17 @@ def test_losses_with_different_metrics_need_one_that_all_report(config, folder):
     nn = config["neural_network"]
     nn["loss"] = {"choice": [{"function": "NLL"}, {"function": "Dice", "source": "log_softmax"}]}
     with pytest.raises(ConfigError, match="NLL reports accuracy and Dice reports dice"):
-        search.prepared(config, {})
-    assert search.prepared(config, {"metric": "accuracy"}).figure == "accuracy"
+        search.prepare(config, {})
+    assert search.prepare(config, {"metric": "accuracy"}).figure == "accuracy"
     del nn["data"]["test_input_path"], nn["data"]["test_output_path"]
     with pytest.raises(ConfigError, match="different losses cannot be compared"):
-        search.prepared(config, {"metric": "accuracy"})
+        search.prepare(config, {"metric": "accuracy"})
 
 
 def test_a_metric_needs_a_loss_that_knows_classes(config):
     config["neural_network"]["optimizer"]["type"] = "SGD"
     with pytest.raises(ConfigError, match=r"neural_network\.metric: 'f1' compares classes, and MSE"):
-        search.prepared(config, {"metric": "f1", "loss": {"function": "MSE"}})
+        search.prepare(config, {"metric": "f1", "loss": {"function": "MSE"}})
 
 
 def test_check_shows_what_is_searched_for_and_the_run_with_the_first_values(config, tmp_path, capsys):

@@ -1,0 +1,211 @@
+"""Reading a configuration: once from its file, with what the command line sets in it, and checked once."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from rayrml import storage
+from rayrml.config import search_spaces
+from rayrml.config.json_files import decode, read_file, read_json, refused
+from rayrml.config.line_numbers import lines_of, with_lines
+from rayrml.config.sections import Config, Ray
+from rayrml.config.tables import problems
+from rayrml.errors import ConfigError, DataError, Problem
+
+UNNAMED = "run"  # what a configuration without a file is called
+
+
+class Document:
+    """A configuration as it was given.
+
+    Attributes:
+        values: the JSON, with the values of the overrides in it.
+        path: the file, None for a configuration that was given as an object.
+        replaced: the dotted keys of the overrides.
+    """
+
+    def __init__(
+        self,
+        values: Any,
+        *,
+        path: str | None = None,
+        text: str = "",
+        replaced: Sequence[str] = (),
+    ):
+        self.values = values
+        self.path = path
+        self.replaced = tuple(replaced)
+        self._text = text
+
+    @property
+    def name(self) -> str:
+        """What runs of the configuration are named after: its file, or else `run`; a pipe has no name of its own."""
+        return Path(self.path).stem if self.path is not None and self.is_file else UNNAMED
+
+    @functools.cached_property
+    def is_file(self) -> bool:
+        """Whether the configuration can be read again, under the same path."""
+        return self.path is not None and Path(self.path).is_file()
+
+    @functools.cached_property
+    def parsed(self) -> tuple[Config | None, list[Problem]]:
+        """The configuration, as far as it can be used, and every mistake in it; see `parse`."""
+        return parse(self.values)
+
+    def checked(self) -> Config:
+        """The configuration. Raises ConfigError with all mistakes that can be found without data or a network."""
+        config, mistakes = self.parsed
+        if config is None or mistakes:
+            with self.locating_mistakes():
+                raise ConfigError(*mistakes)
+        return config
+
+    def with_values(self, values: Any) -> Document:
+        """The same file with other values, such as those of a search."""
+        return Document(values, path=self.path, text=self._text, replaced=self.replaced)
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> Document:
+        """The same configuration with more values set in it. Raises ConfigError as `override` does."""
+        if not overrides:
+            return self
+        values = override(self.values, overrides)
+        return Document(values, path=self.path, text=self._text, replaced=[*self.replaced, *overrides])
+
+    @contextlib.contextmanager
+    def locating_mistakes(self) -> Iterator[None]:
+        """Give the errors of the block the lines of the file in which their problems stand."""
+        try:
+            yield
+        except (ConfigError, DataError) as error:
+            if self.path is None:
+                raise
+            raise type(error)(*with_lines(error.problems, self.path, self._lines, self.replaced)) from None
+
+    @functools.cached_property
+    def _lines(self) -> Mapping[str, int]:
+        return lines_of(self._text)
+
+
+AnyConfiguration = str | Path | Mapping[str, Any] | Document  # a file's path, what it holds, or what was read of it
+
+
+def read_configuration(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None) -> Document:
+    """A configuration from the path of its file, or from what such a file holds, with values for dotted keys.
+
+    Raises:
+        ConfigError: the file is not JSON, the object is none, or a key of the overrides has no place.
+        DataError: the file cannot be read.
+    """
+    if isinstance(config, Document):
+        return config.with_overrides(overrides or {})
+    if isinstance(config, str | Path):
+        content = read_file(config)
+        values = decode(content, str(config))
+        document = Document(values, path=str(config), text=content.decode("utf-8-sig"))
+    else:
+        document = Document(config)
+    return Document(
+        override(document.values, overrides or {}),
+        path=document.path,
+        text=document._text,
+        replaced=list(overrides or ()),
+    )
+
+
+def portable(config: Config) -> dict[str, Any]:
+    """What was given of a configuration, with absolute paths; on all machines that have its files it means the same.
+
+    Raises:
+        DataError, ConfigError: the file of the network cannot be read here, where it is replaced by what it holds.
+    """
+    values = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    layers = config.neural_network.layers
+    if isinstance(layers, str) and not storage.is_uri(layers):
+        values["neural_network"]["layers"] = read_json(layers)
+    return values
+
+
+def override(raw: Any, overrides: Mapping[str, Any]) -> Any:
+    """A copy of the file's object in which each dotted key has the value given.
+
+    Keys are counted from `neural_network`, but for those that begin with `ray.` or `neural_network.`.
+
+    Raises:
+        ConfigError: the file's object is no JSON, or a key's place is no object.
+    """
+    if mistakes := refused(raw):
+        raise ConfigError(*mistakes)
+    raw = json.loads(json.dumps(raw))
+    for key, value in overrides.items():
+        parts = key.split(".")
+        if parts[0] not in ("neural_network", "ray"):
+            parts.insert(0, "neural_network")
+        place = raw
+        for depth, part in enumerate(parts):
+            if not isinstance(place, dict):
+                raise ConfigError(Problem(".".join(parts[:depth]), f"is no object, so '{key}' cannot be set in it"))
+            if depth == len(parts) - 1:
+                place[part] = value
+            else:
+                place = place.setdefault(part, {})
+    return raw
+
+
+def parse(raw: Any) -> tuple[Config | None, list[Problem]]:
+    """The configuration in a file's object, with every mistake found.
+
+    With mistakes, the configuration is what is left when the faulty values are taken out, so that the rest can be
+    checked too; None if too little is left.
+    """
+    mistakes = refused(raw)
+    if not isinstance(raw, Mapping):
+        return None, [Problem("configuration", "expected an object with the key 'neural_network'")]
+    if not mistakes:
+        searched, wrong = search_spaces.find(raw)
+        mistakes = [Problem(space.where, "is a search space, which is for `rayrml tune`") for space in searched] + wrong
+    if mistakes:
+        return None, mistakes
+    values = dict(raw)
+    # What spans several keys is only checked once each of them is right, so mistakes can come to light in rounds.
+    for _round in range(4):
+        try:
+            return Config.model_validate_json(json.dumps(values)), mistakes
+        except pydantic.ValidationError as error:
+            mistakes += [p for p in problems(error, Config, values, "") if p not in mistakes]
+            values = _without(values, error)
+    return None, mistakes
+
+
+def parse_ray(overrides: Mapping[str, Any]) -> Ray:
+    """The section `ray` of a configuration that has none but what the overrides put there.
+
+    Raises:
+        ConfigError: mistakes in it, or in the overrides' keys.
+    """
+    section = override({}, overrides).get("ray", {})
+    try:
+        return Ray.model_validate_json(json.dumps(section))
+    except pydantic.ValidationError as error:
+        raise ConfigError(*problems(error, Ray, section, "ray")) from None
+
+
+def _without(values: dict[str, Any], error: pydantic.ValidationError) -> dict[str, Any]:
+    values = json.loads(json.dumps(values))
+    for item in error.errors(include_url=False):
+        place: Any = values
+        *outer, last = item["loc"] or ("",)
+        for part in outer:
+            inner = place.get(part)
+            if not isinstance(inner, dict):
+                last = part  # what follows is a list's index or a union's member
+                break
+            place = inner
+        place.pop(last, None)
+    return values

@@ -1,0 +1,31 @@
+"""The samples that a run uses, and what they have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from rayrml.data.pipeline import Source
+from rayrml.data.transforms import Transforms
+
+
+@dataclasses.dataclass(frozen=True)
+class Datasets:
+    """The samples that a run uses.
+
+    Attributes:
+        training: None without training.
+        test: None without evaluation and inference.
+        transforms: what is done to samples.
+        classes: names of the classes that label the samples, () if labels are no targets.
+        shape: (C, *spatial) of what reaches the network.
+        target_shape: shape of a target: () for a class, (C, *spatial) for an array, None if there are no targets.
+        test_targets: whether test samples have targets.
+    """
+
+    training: Source | None
+    test: Source | None
+    transforms: Transforms
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]
+    target_shape: tuple[int, ...] | None
+    test_targets: bool

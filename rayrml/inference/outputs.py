@@ -1,0 +1,48 @@
+"""Where the outputs for samples go: the files of a configuration, and who writes them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import ray
+
+from rayrml import storage
+from rayrml.config.sections import Data
+from rayrml.data.pipeline import Source
+from rayrml.inference.prediction_files import Destination, PredictionSink, RemotePredictions
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """How workers open prediction files: each for itself alone, or all together through the writer's actor."""
+
+    writer: Any = None
+
+    def begin(self, destination: Destination) -> None:
+        """Open an epoch's files for all workers; called by one of them."""
+        if self.writer is not None:
+            ray.get(self.writer.begin.remote(destination))
+
+    def sink(self, destination: Destination) -> PredictionSink:
+        """Where this worker puts its predictions of the epoch."""
+        return destination.open() if self.writer is None else RemotePredictions(self.writer)
+
+    def finish(self) -> None:
+        """Close the files that all workers wrote to; called by one of them when all are done."""
+        if self.writer is not None:
+            ray.get(self.writer.finish.remote())
+
+
+def destination_of(source: Source, data: Data, epoch: int, classes: tuple[str, ...]) -> Destination:
+    """Where the data section wants the predictions for the samples of `source` to be after an epoch."""
+    folder = data.test_output_path
+    return Destination(
+        names=source.samples.names,
+        path=None if folder is None else storage.join(folder, f"output_{epoch}.h5"),
+        assembly_path=data.hdf5_outfile,
+        precision=data.hdf5_precision,
+        slices=source.samples.slices,
+        classes=classes,
+        partial=data.skips,
+    )

@@ -1,0 +1,51 @@
+"""The screen: lines, sections and tables for people, with or without the time of day."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console as Terminal
+
+from rayrml.errors import printable
+from rayrml.formatting import stamped
+
+_WIDTH = 78
+
+
+class Console:
+    """Prints lines on the process's standard output.
+
+    Args:
+        quiet: print nothing.
+        stamped: begin each line with the time of day, as a log does.
+
+    Attributes:
+        terminal: what draws on the screen.
+        is_live: whether somebody watches: a terminal whose last line can be drawn again.
+    """
+
+    def __init__(self, *, quiet: bool = False, stamped: bool = True):
+        self._quiet = quiet
+        self._stamped = stamped
+        # A notebook gets plain lines, too: rich would make a paragraph of each of them.
+        plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "force_jupyter": False}
+        self.terminal = Terminal(file=sys.stdout, soft_wrap=True, **plain)
+        self.is_live = self.terminal.is_terminal and not quiet
+
+    def line(self, text: str = "") -> None:
+        """Print one line."""
+        if not self._quiet:
+            self.terminal.print(printable(stamped(text) if self._stamped else text))
+
+    def lines(self, texts: Iterable[str]) -> None:
+        """Print a line for each of the texts."""
+        for text in texts:
+            self.line(text)
+
+    def section(self, title: str, rows: Mapping[str, Any]) -> None:
+        """Print a heading and a line for each of the rows that has a value."""
+        self.line()
+        self.line(f" {title} ".center(_WIDTH, "_"))
+        self.lines(f"* {name:<28}: {value}" for name, value in rows.items() if value is not None)

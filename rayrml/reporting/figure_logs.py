@@ -1,0 +1,75 @@
+"""The logs of a run's figures: `<outfile>_train.txt` has a line for each batch, `<outfile>_test.txt` for each epoch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+
+from rayrml import storage
+from rayrml.reporting.log_files import LogFile, set_aside
+from rayrml.reporting.messages import OF_TRAINING, BatchesTrained, BatchRow, EpochDone, Message, Started
+
+
+class FigureLogs:
+    """Writes down the figures of one run.
+
+    Args:
+        outfile: what the files are named after.
+        append: add to the files of an earlier run, which is resumed; else they are kept under other names.
+
+    Attributes:
+        set_aside: where the logs of an earlier run are now.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+
+    def __init__(self, outfile: str, *, append: bool):
+        paths = log_paths(outfile)
+        self.set_aside = [] if append else set_aside(paths)
+        self._train_file, self._test_file = (LogFile(path, append=append) for path in paths)
+
+    def receive(self, message: Message) -> None:
+        """Write down what a worker says. Raises DataError if that fails."""
+        match message:
+            case Started():
+                self._rewind(message)
+            case BatchesTrained(rows):
+                self._write_batches(rows)
+            case EpochDone(figures):
+                self._write_epochs([figures])
+                self._train_file.publish()
+                self._test_file.publish()
+
+    def close(self) -> None:
+        """Write what is left, and close the files. Raises DataError if that fails."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._test_file.close)
+            stack.callback(self._train_file.close)
+
+    def _write_batches(self, rows: Iterable[BatchRow]) -> None:
+        for row in rows:
+            line = f"{row.epoch} {row.batch} {row.seconds:.6f} {row.loss:.8f} {row.gradient_norm:.8f}\n"
+            self._train_file.write(line)
+        self._train_file.flush()
+
+    def _write_epochs(self, history: Iterable[dict[str, float]]) -> None:
+        for figures in history:
+            if tests := [f"{value:.8f}" for name, value in figures.items() if name not in OF_TRAINING]:
+                self._test_file.write(" ".join([str(figures["epoch"]), *tests]) + "\n")
+        self._test_file.flush()
+
+    def _rewind(self, started: Started) -> None:
+        """Let the files hold what came before this, neither more nor less.
+
+        Later lines are done anew; the last ones before may have been lost on the way from a worker.
+        """
+        last = self._train_file.keep((started.epoch, started.batch), num_fields=5)
+        self._write_batches(row for row in started.rows if last < (row.epoch, row.batch))
+        last = self._test_file.keep((started.epoch - 1,), num_fields=1)
+        self._write_epochs(figures for figures in started.history if last < (figures["epoch"],))
+
+
+def log_paths(outfile: str) -> list[str]:
+    """`out_x.txt` -> `out_x_train.txt` and `out_x_test.txt`."""
+    return [storage.marked(outfile, f"_{kind}") for kind in ("train", "test")]

@@ -1,0 +1,156 @@
+"""The lines that show how a run goes: batches, evaluations, files, and what went wrong on the way."""
+
+from __future__ import annotations
+
+import time
+
+from rayrml.formatting import displayed
+from rayrml.reporting.console import Console
+from rayrml.reporting.history import best, cost
+from rayrml.reporting.live_line import LiveLine
+from rayrml.reporting.messages import (
+    BatchesTrained,
+    BatchRow,
+    EpochDone,
+    Evaluated,
+    Message,
+    Phase,
+    Saved,
+    Skipped,
+    Started,
+)
+from rayrml.reporting.run_state import RunState
+
+_SECONDS_BETWEEN_LINES = 0.5
+
+
+class ProgressLines:
+    """Shows on a console what the workers of one run say.
+
+    It must receive a message before the run's state does: some lines compare what is new with what was before.
+
+    Args:
+        console: the screen.
+        state: of the run.
+        num_epochs: of the run.
+    """
+
+    def __init__(self, console: Console, state: RunState, num_epochs: int):
+        self._console = console
+        self._state = state
+        self._num_epochs = num_epochs
+        self._live = LiveLine(console.terminal, num_epochs) if console.is_live else None
+        self._shown = 0.0
+        self._since_shown = [0.0, 0.0, 0.0]
+
+    def receive(self, message: Message) -> None:
+        """Show what a worker says."""
+        match message:
+            case Started():
+                self._start(message)
+            case Phase(text):
+                self._console.line(text)
+            case Skipped():
+                self._skip(message)
+            case BatchesTrained():
+                self._batches(message)
+            case Evaluated():
+                self._evaluation(message)
+            case EpochDone():
+                self._end_live()  # the last batches may have been left out
+            case Saved(kind, path):
+                self._saved(kind, path)
+
+    def close(self) -> None:
+        """Take the live line away."""
+        self._end_live()
+
+    def _start(self, started: Started) -> None:
+        state = self._state
+        if path := state.unreported_checkpoint(started):
+            self._saved("checkpoint", path)
+        if state.trains or started.resumed:
+            self._end_live()
+            grown = started.num_workers > state.num_workers
+            why = "" if not state.trains else "Workers were added: " if grown else "A worker was lost: "
+            batch = f", batch {started.batch + 1}" if started.batch else ""
+            self._console.line(f"{why}Resuming at epoch {started.epoch}{batch}")
+        if self._live:
+            self._live.begin()
+
+    def _skip(self, message: Skipped) -> None:
+        bad, known = message.bad, self._state.skipped.get(message.bad.name, set())
+        new = bad.without(known)
+        if not len(new):
+            return
+        self._console.lines(new.lines())
+        in_batches = "" if message.num_batches is None else f", in {message.num_batches} batches per epoch"
+        used = bad.num_samples - len(known | new.numbers)
+        self._console.line(f"Skipping them: {used} {bad.name} samples are used{in_batches}")
+
+    def _batches(self, message: BatchesTrained) -> None:
+        num_batches = self._state.num_batches
+        for row in message.rows:
+            self._batch(row, num_batches)
+        if self._live and message.rows[-1].batch < num_batches:
+            self._live.show(message, num_batches)
+
+    def _batch(self, row: BatchRow, num_batches: int) -> None:
+        if row.batch == 1:
+            self._since_shown = [0.0, 0.0, 0.0]
+        for i, seconds in enumerate((row.data, row.compute, row.reduce)):
+            self._since_shown[i] += seconds
+        last = row.batch == num_batches
+        now = time.monotonic()
+        if last or row.batch == 1 or now - self._shown >= _SECONDS_BETWEEN_LINES:
+            if last or not self._live:
+                self._end_live()
+                self._console.line(self._batch_line(row, num_batches))
+            self._shown, self._since_shown = now, [0.0, 0.0, 0.0]
+
+    def _batch_line(self, row: BatchRow, num_batches: int) -> str:
+        total = sum(self._since_shown) or 1.0
+        data, compute, reduce = (round(100 * part / total) for part in self._since_shown)
+        return (
+            f"Train Epoch {_of(row.epoch, self._num_epochs)} : Batch {_of(row.batch, num_batches)} "
+            f"(Loss = {row.loss:.4f}; |g| = {row.gradient_norm:.4f}) "
+            f"[Data: {data}%; Compute: {compute}%; Grad/Comm: {reduce}%]"
+        )
+
+    def _saved(self, kind: str, path: str) -> None:
+        self._console.line(f"Saved {kind}: {displayed(path)}")
+
+    def _evaluation(self, done: Evaluated) -> None:
+        text = f"Eval  Epoch {_of(done.epoch, self._num_epochs)} : Batch {_of(done.num_batches, done.num_batches)}"
+        if done.loss is not None:
+            text += f" (Loss: {done.loss:.4f})"
+        if done.value is not None:
+            text += f" | {done.metric.capitalize()}: {done.value:.3f}"
+        if self._live and self._state.trains:
+            text += self._compared(done, self._live)
+        self._console.line(text)
+
+    def _compared(self, done: Evaluated, live: LiveLine) -> str:
+        """How the evaluation compares with those before; for people, not for programs that read the log."""
+        tests = {"test_loss": done.loss, done.metric: done.value}
+        figures = {name: value for name, value in tests.items() if value is not None}
+        if not figures:
+            return ""
+        name = done.metric if done.metric in figures else "test_loss"
+        live.evaluated(f"{name.replace('_', ' ')} {figures[name]:.4g}")
+        top = best([before for before in self._state.history if name in before])
+        if top is None:
+            return ""
+        if cost(figures, name) < cost(top, name):
+            return "  (the best so far)"
+        return f"  (the best: {top[name]:.3f} in epoch {top['epoch']})"
+
+    def _end_live(self) -> None:
+        if self._live:
+            self._live.end()
+
+
+def _of(number: int, total: int) -> str:
+    """`[ 1/20]`, `[  5/ 469]`: aligned over a run, in the predecessor's widths, which scripts look for."""
+    width = max(len(str(total)), 2)
+    return f"[{number:>{width}}/{total:>{width + (width > 2)}}]"

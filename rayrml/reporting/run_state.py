@@ -1,0 +1,68 @@
+"""What has come of a run so far, as its workers tell it."""
+
+from __future__ import annotations
+
+from rayrml.reporting.messages import BatchesTrained, EpochDone, Interrupted, Message, Saved, Skipped, Started
+
+
+class RunState:
+    """What has come of one run so far.
+
+    Args:
+        num_batches: batches of an epoch, as planned.
+
+    Attributes:
+        history: the figures of each epoch: `epoch`, `train_loss`, `learning_rate`, `seconds` and, with test data,
+            `test_loss` and the metric's name.
+        saved: paths of the files that the run wrote, by kind.
+        skipped: numbers of the samples that were left out, by dataset.
+        num_batches: batches of an epoch without these samples.
+        num_workers: the workers that train, 0 before training begins.
+        interrupted: where the workers ended early, None if they did not.
+        gpu_bytes: the most memory of its GPU that the first worker took in training, 0 without a GPU.
+    """
+
+    def __init__(self, num_batches: int = 0):
+        self.history: list[dict[str, float]] = []
+        self.saved: dict[str, list[str]] = {}
+        self.skipped: dict[str, set[int]] = {}
+        self.num_batches = num_batches
+        self.num_workers = 0
+        self.interrupted: Interrupted | None = None
+        self.gpu_bytes = 0
+
+    @property
+    def trains(self) -> bool:
+        """Whether training has begun."""
+        return self.num_workers > 0
+
+    def receive(self, message: Message) -> None:
+        """Take what a worker says."""
+        match message:
+            case Started():
+                if path := self.unreported_checkpoint(message):
+                    self._add("checkpoint", path)
+                self.num_workers = message.num_workers
+                self.history = list(message.history)
+            case Skipped(bad, num_batches):
+                self.skipped.setdefault(bad.name, set()).update(bad.numbers)
+                if num_batches is not None and bad.name == "training":
+                    self.num_batches = num_batches
+            case BatchesTrained():
+                self.gpu_bytes = max(self.gpu_bytes, message.gpu_bytes)
+            case EpochDone(figures):
+                self.history.append(figures)
+            case Saved(kind, path):
+                self._add(kind, path)
+            case Interrupted():
+                self.interrupted = message
+
+    def unreported_checkpoint(self, started: Started) -> str | None:
+        """A checkpoint of this run whose worker was lost before it could tell of it, None if there is none."""
+        path = started.checkpoint if self.trains else None
+        return None if path in self.saved.get("checkpoint", ()) else path
+
+    def _add(self, kind: str, path: str) -> None:
+        paths = self.saved.setdefault(kind, [])
+        if path not in paths:  # some are written anew after each epoch
+            paths.append(path)

@@ -1,0 +1,140 @@
+"""One run at work: its plan, its part of the cluster, and all that hears what its workers say."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+
+from rayrml import storage
+from rayrml.cluster.connection import Allocation
+from rayrml.planning.plan import Plan
+from rayrml.reporting import trackers
+from rayrml.reporting.console import Console
+from rayrml.reporting.dashboard import Gauges
+from rayrml.reporting.figure_logs import FigureLogs
+from rayrml.reporting.messages import Broadcast, Emit
+from rayrml.reporting.progress_lines import ProgressLines
+from rayrml.reporting.run_files import Record
+from rayrml.reporting.run_state import RunState
+from rayrml.reporting.tensorboard import EventFiles
+from rayrml.reporting.trackers import Tracking
+from rayrml.runs import provenance
+from rayrml.workers import global_batch_sizes
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What all parts of one run use.
+
+    Attributes:
+        plan: what is to be done.
+        allocation: the part of the cluster that does it.
+        console: the screen.
+        state: what has come of the run so far.
+        record: the files beside the checkpoints.
+        tracking: the servers that get the run's figures.
+        emit: takes what workers say to everything that shows it or writes it down.
+        earlier_logs: where the logs of an earlier run are now.
+        resume_from: files that the run goes on from, () to begin anew.
+        command: what was typed to begin the run, None if nothing was.
+    """
+
+    plan: Plan
+    allocation: Allocation
+    console: Console
+    state: RunState
+    record: Record
+    tracking: tuple[Tracking, ...]
+    emit: Emit
+    earlier_logs: tuple[str, ...]
+    resume_from: tuple[str, ...]
+    command: tuple[str, ...] | None
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the run goes on where an earlier one ended."""
+        return bool(self.resume_from)
+
+    @property
+    def state_folder(self) -> str | None:
+        """Where the state is kept that a run can go on from, None for nowhere."""
+        return find_state_folder(self.plan)
+
+
+@contextlib.contextmanager
+def open_context(
+    plan: Plan,
+    allocation: Allocation,
+    *,
+    resume_from: tuple[str, ...],
+    quiet: bool,
+    also: Emit,
+    command: tuple[str, ...] | None,
+) -> Iterator[Context]:
+    """Open what a run writes to, and close it when the run is over; `also` gets all messages, too.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    nn = plan.config.neural_network
+    resumed = bool(resume_from)
+    samples = () if plan.training is None else plan.training.samples
+    console = Console(quiet=quiet)
+    state = RunState(len(global_batch_sizes(len(samples), nn.data.batch_size)))
+    record = Record(None if plan.training is None else nn.checkpoints.save, state, plan.classes)
+    with contextlib.ExitStack() as stack:
+        # The lines come first: some of them compare what is new with the state before it.
+        lines = ProgressLines(console, state, 1 if plan.training is None else nn.num_epochs)
+        stack.callback(lines.close)
+        logs = None if nn.outfile is None else FigureLogs(nn.outfile, append=resumed)
+        if logs is not None:
+            stack.callback(logs.close)
+        stack.callback(record.flush)
+        tracking = tuple(_begin_tracking(plan, allocation, console, resumed=resumed))
+        for tracker in tracking:
+            stack.callback(tracker.finish)
+        receivers = [lines.receive, *([] if logs is None else [logs.receive]), state.receive]
+        receivers += [Gauges(plan.name).receive, record.receive, also, *_open_event_files(plan, stack)]
+        yield Context(
+            plan=plan,
+            allocation=allocation,
+            console=console,
+            state=state,
+            record=record,
+            tracking=tracking,
+            emit=Broadcast(*receivers, *(tracker.receive for tracker in tracking)),
+            earlier_logs=() if logs is None else tuple(logs.set_aside),
+            resume_from=resume_from,
+            command=command,
+        )
+
+
+def find_state_folder(plan: Plan) -> str | None:
+    """Where a plan's run keeps the state that it can go on from, None for nowhere."""
+    return plan.config.ray.storage_path or plan.config.neural_network.checkpoints.save
+
+
+def _open_event_files(plan: Plan, stack: contextlib.ExitStack) -> Iterator[Emit]:
+    """What writes files for TensorBoard, if they are wanted."""
+    section = plan.config.neural_network.checkpoints
+    if section.tensorboard and section.save is not None and plan.training is not None:
+        events = EventFiles(storage.join(section.save, "tensorboard", plan.name))
+        stack.callback(events.close)
+        yield events.receive
+
+
+def _begin_tracking(plan: Plan, allocation: Allocation, console: Console, *, resumed: bool) -> Iterator[Tracking]:
+    """The servers that the configuration names for figures."""
+    section = plan.config.neural_network.checkpoints
+    folder = section.save
+    if folder is None or plan.training is None:
+        return
+    begins = {}
+    config = provenance.resolved(plan, allocation)
+    if section.mlflow:
+        begins["mlflow"] = trackers.mlflow(plan.name, config)
+    if section.wandb:
+        begins["wandb"] = trackers.wandb(plan.name, config, folder)
+    for name, begin in begins.items():
+        yield Tracking(name, begin, folder=folder, resumed=resumed, say=console.line)

@@ -1,0 +1,51 @@
+"""The inference of one run: predictions for samples without targets."""
+
+from __future__ import annotations
+
+import time
+
+from rayrml.inference import batch_job
+from rayrml.inference.batch_job import InferenceJob
+from rayrml.inference.outputs import destination_of
+from rayrml.planning.plan import InferencePlan
+from rayrml.reporting.messages import Saved, Skipped
+from rayrml.runs.context import Context
+
+
+def infer(context: Context, plan: InferencePlan) -> int:
+    """Predict all samples of the plan, and write the predictions if the plan has a place for them; their number.
+
+    Raises:
+        DataError: files that cannot be read or written.
+        ClusterError: workers were lost for good.
+    """
+    nn, console = plan.config.neural_network, context.console
+    wanted = destination_of(plan.test, nn.data, 1, plan.classes)
+    if not wanted.paths:
+        console.line("No test_output_path is given: predictions are computed, but not saved")
+    job = InferenceJob(
+        network=plan.network,
+        source=plan.test,
+        transforms=plan.datasets.transforms.batched.evaluation(),
+        loss=plan.loss,
+        batch_size=nn.data.test_batch_size,
+        destination=wanted,
+        precision=nn.precision,
+        skip=nn.data.skips,
+    )
+    started = time.monotonic()
+    shown = started
+
+    def progress(done: int, *, finished: bool = False) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if finished or done == len(job.source.samples) or now - shown >= 1:
+            shown = now
+            console.line(f"Inference : {done} of {len(job.source.samples)} samples ({batch_job.rate(started, done)})")
+
+    count = batch_job.predict(job, context.allocation, progress, skipped=lambda bad: context.emit(Skipped(bad)))
+    if context.state.skipped:
+        progress(count, finished=True)
+    for path in wanted.paths:
+        context.emit(Saved("predictions", path))
+    return count

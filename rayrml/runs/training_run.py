@@ -1,0 +1,140 @@
+"""The training of one run, or its evaluation: from the plan to the last checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from rayrml import storage
+from rayrml.errors import ConfigError, DivergenceError, Problem
+from rayrml.formatting import displayed
+from rayrml.networks.drawing import write_dot
+from rayrml.planning import summary
+from rayrml.planning.plan import EvaluationPlan, Plan, TrainingPlan
+from rayrml.reporting.messages import Saved
+from rayrml.runs import provenance, result_summary, training_plots
+from rayrml.runs.context import Context
+from rayrml.saving import checkpoints
+from rayrml.training import trainer
+from rayrml.training.interrupts import Interrupts
+from rayrml.training.job import Job
+
+
+def train(context: Context, plan: TrainingPlan | EvaluationPlan, interrupts: Interrupts) -> None:
+    """Train and evaluate as the plan says, and write down what it came to.
+
+    Raises:
+        DataError: files that cannot be read or written.
+        ClusterError: workers were lost for good.
+        DivergenceError: the loss is not a finite number any more.
+        KeyboardInterrupt: the run was interrupted.
+    """
+    record, allocation = context.record, context.allocation
+    resolved, environment = provenance.resolved(plan, allocation), provenance.environment(plan, allocation)
+    record.begin(resolved, environment, resumed=context.resumed)
+    with _ray_folder(context) as ray_folder:
+        job = make_job(
+            plan,
+            state_folder=context.state_folder or ray_folder,
+            resume_from=context.resume_from,
+            decode_cpus=allocation.decode_cpus,
+        )
+        if job.debug_path is not None:
+            write_dot(plan.network, job.debug_path)
+            context.emit(Saved("graph", job.debug_path))
+        _work(context, job, interrupts, ray_folder)
+    if (where := context.state.interrupted) is not None:
+        context.console.line(result_summary.interruption(where, context.state_folder, context.command))
+        raise KeyboardInterrupt
+    if job.state_path is not None:
+        # The run's last checkpoint holds the same.
+        for path in (job.state_path, checkpoints.interrupted_path(storage.parent(job.state_path))):
+            checkpoints.remove(path)
+    _finish(context)
+
+
+def make_job(
+    plan: TrainingPlan | EvaluationPlan,
+    *,
+    state_folder: str | None,
+    resume_from: tuple[str, ...] = (),
+    decode_cpus: float = 1.0,
+) -> Job:
+    """What the workers are given to do what the plan says; training keeps its state in the folder."""
+    nn = plan.config.neural_network
+    keeps = isinstance(plan, TrainingPlan) and state_folder is not None
+    return Job(
+        config=nn,
+        network=plan.network,
+        layers=plan.layers,
+        loss=plan.loss,
+        optimizer=plan.optimizer,
+        schedule=plan.schedule,
+        datasets=plan.datasets,
+        compression=plan.config.ray.gradient_compression,
+        debug_path=_debug_path(plan) if nn.debug else None,
+        state_path=checkpoints.state_path(state_folder) if keeps else None,
+        resume_from=resume_from,
+        run_id=uuid.uuid4().hex,
+        decode_cpus=decode_cpus,
+    )
+
+
+def _debug_path(plan: Plan) -> str:
+    outfile = plan.config.neural_network.outfile
+    return storage.join(storage.parent(outfile) if outfile else Path.cwd(), f"{plan.network.name}.dot")
+
+
+@contextlib.contextmanager
+def _ray_folder(context: Context) -> Iterator[str]:
+    """Where Ray keeps its own notes on the run: on one machine they are of no use after it."""
+    if context.allocation.one_machine:
+        with tempfile.TemporaryDirectory(prefix="rayrml-", ignore_cleanup_errors=True) as folder:
+            yield folder
+        return
+    folder, name = context.state_folder, context.plan.name
+    if folder is None:
+        message = "is missing. Expected a folder that all machines share"
+        raise ConfigError(Problem("ray.storage_path", message))
+    if not context.resumed and storage.exists(storage.join(folder, name)):
+        raise ConfigError(Problem("ray.run_name", f"'{name}' has run before: it is in '{folder}'"))
+    yield folder
+
+
+def _work(context: Context, job: Job, interrupts: Interrupts, ray_folder: str) -> None:
+    """Let the workers do the job."""
+    plan, allocation = context.plan, context.allocation
+    interrupts.end_in_order(lambda: context.state.trains)
+    try:
+        if allocation.in_driver:
+            trainer.run_in_driver(job, context.emit, allocation, interrupts)
+            return
+        context.console.line(f"Starting {summary.workers(allocation)}")
+        retries = plan.config.ray.max_failures
+        trainer.run_on_workers(
+            job, context.emit, allocation, interrupts, storage=ray_folder, name=plan.name, max_failures=retries
+        )
+    except DivergenceError as error:
+        raise DivergenceError(*error.problems, _last_kept(context)) from None
+
+
+def _last_kept(context: Context) -> str:
+    """Where a run that went astray could go on from."""
+    kept = [*context.resume_from[-1:], *context.state.saved.get("checkpoint", [])]
+    return (
+        f"the last checkpoint before that is {displayed(kept[-1])}" if kept else "no checkpoint was saved before that"
+    )
+
+
+def _finish(context: Context) -> None:
+    """Write and draw what a training has come to."""
+    record, plan = context.record, context.plan
+    record.finish()
+    wanted = plan.config.neural_network.checkpoints.plots and record.folder is not None and record.history
+    if wanted and training_plots.make(plan, record, context.console.line):
+        context.emit(Saved("plots", storage.join(record.folder or "", "plots")))
+    for tracker in context.tracking:
+        tracker.finish(training_plots.files(record), complete=True)
