@@ -65,7 +65,6 @@ def make_job(
 ) -> Job:
     """What the workers are given to do what the plan says; training keeps its state in the folder."""
     nn = plan.config.neural_network
-    keeps = isinstance(plan, TrainingPlan) and state_folder is not None
     return Job(
         config=nn,
         network=plan.network,
@@ -76,7 +75,7 @@ def make_job(
         datasets=plan.datasets,
         compression=plan.config.ray.gradient_compression,
         debug_path=_debug_path(plan) if nn.debug else None,
-        state_path=checkpoints.state_path(state_folder) if keeps else None,
+        state_path=checkpoints.state_path(state_folder) if state_folder and plan.training is not None else None,
         resume_from=resume_from,
         run_id=uuid.uuid4().hex,
         decode_cpus=decode_cpus,

@@ -7,7 +7,6 @@ import logging
 import os
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ray import tune as ray_tune
@@ -17,9 +16,7 @@ from rayrml import extras, storage
 from rayrml.cluster import connection, ray_client
 from rayrml.cluster.connection import Allocation
 from rayrml.cluster.shared_files import refuse_unshared
-from rayrml.config import search_spaces
-from rayrml.config.reading import AnyConfiguration, portable, read_configuration
-from rayrml.config.sections import Config
+from rayrml.config.reading import AnyConfiguration
 from rayrml.errors import ConfigError, Problem, RayrmlError
 from rayrml.formatting import displayed, table
 from rayrml.reporting.console import Console
@@ -30,10 +27,10 @@ from rayrml.training.interrupts import Interrupts
 from rayrml.tuning import search
 from rayrml.tuning.proposals import Algorithm, Proposals
 from rayrml.tuning.search import Search
+from rayrml.tuning.trial_configs import CONFIG, config_of, write_config
 from rayrml.tuning.trial_worker import FAILED, PATIENCE, Parcel, in_words, resources, taken, trial
 from rayrml.tuning.trials import BEST_CONFIG, BEST_MODEL, PLOT, TABLE, Status, Trial, Trials, brief, short_names
 
-CONFIG = "config.json"  # of a trial
 _REDUCTION = 3  # of so many trials that come to a rung one goes on
 _SAVE = "neural_network.checkpoints.save"
 # Ray Tune's own files, screens and signals are of no use here.
@@ -103,8 +100,16 @@ def tune(
     searched = _searched(config, overrides or {}, algorithm, verbose=verbose)
     section = searched.plan.config.ray
     book = _book(searched, resume=resume)
-    tuning = _Tuning(searched, book, Console(quiet=quiet))
-    tuning.propose(num_trials, algorithm, search_seed)
+    proposals = Proposals(
+        book,
+        searched.spaces,
+        lambda one: write_config(searched, book, one),
+        num_trials=num_trials,
+        algorithm=algorithm,
+        seed=search_seed,
+        largest=searched.largest,
+    )
+    tuning = _Tuning(searched, book, proposals, Console(quiet=quiet))
     tuning.announce()
     try:
         connected = connection.connected(section, verbose=verbose)
@@ -158,25 +163,12 @@ def _book(searched: Search, *, resume: bool) -> Trials:
 class _Tuning:
     """One search, from its first trial to its last file."""
 
-    def __init__(self, searched: Search, book: Trials, console: Console):
+    def __init__(self, searched: Search, book: Trials, proposals: Proposals, console: Console):
         self._search = searched
         self._book = book
+        self._proposals = proposals
         self._console = console
-        self._proposals: Proposals
-        self._num_trials = 0
-
-    def propose(self, num_trials: int, algorithm: Algorithm, seed: int) -> None:
-        """Decide how many trials there will be, and how their values are drawn."""
-        self._proposals = Proposals(
-            self._book,
-            self._search.spaces,
-            self._begin,
-            num_trials=num_trials,
-            algorithm=algorithm,
-            seed=seed,
-            largest=self._search.largest,
-        )
-        self._num_trials = self._proposals.num_left + len(self._book.trials)
+        self._num_trials = proposals.num_left + len(book.trials)
 
     def announce(self) -> None:
         """Say what is searched for."""
@@ -224,8 +216,8 @@ class _Tuning:
         book = self._book
         book.trials = {one.number: one for one in book.finished}
         book.save()
-        if book.best() is not None:
-            self._write()
+        if (best := book.best()) is not None:
+            self._write(best)
         self._console.line(
             f"Interrupted after {len(book.trials)} of {self._num_trials} trials. {result_summary.resuming(command)}"
         )
@@ -237,7 +229,7 @@ class _Tuning:
         if best is None:
             reasons = dict.fromkeys(one.reason for one in book.trials.values())
             raise RayrmlError(f"all {len(book.trials)} trials failed", *reasons)
-        result = self._write()
+        result = self._write(best)
         headings, rows = book.rows()
         console.section("Results", {})
         console.lines([*table(rows, headings), ""])
@@ -274,37 +266,12 @@ class _Tuning:
             f"Trial {one.number} ({over} of {self._num_trials} are over): {one.text} | {self._outcome(one)}"
         )
 
-    def _begin(self, one: Trial) -> None:
-        """Write the configuration of a trial, which has a folder of its own for all that it leaves."""
-        folder = self._book.path(one.number)
-        values = portable(self._config(one))
-        nn = values["neural_network"]
-        nn["checkpoints"] = {**nn.get("checkpoints", {}), "save": folder, "plots": False}
-        for key in ("test_output_path", "hdf5_outfile"):
-            nn["data"].pop(key, None)
-        if "outfile" in nn:
-            nn["outfile"] = storage.join(folder, "log.txt")
-        values["ray"] = {
-            **{key: value for key, value in values.get("ray", {}).items() if key not in ("address", "storage_path")},
-            "run_name": f"{Path(self._book.folder).name}-trial-{one.number}",
-        }
-        path = storage.join(folder, METRICS)
-        if storage.exists(path):  # of a trial that was interrupted at its very end
-            storage.remove(path)
-        write(storage.join(folder, CONFIG), to_json(values))
-
-    def _config(self, one: Trial) -> Config:
-        return read_configuration(search_spaces.filled(self._search.raw, one.values)).checked()
-
-    def _write(self) -> TuneResult:
+    def _write(self, best: Trial) -> TuneResult:
         """Write the table, the picture, the best configuration and the best model."""
         from rayrml.reporting import plots
 
         book = self._book
-        best = book.best()
-        if best is None:
-            raise RuntimeError("there is no trial with a figure")
-        config = self._config(best)
+        config = config_of(self._search, best)
         values = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
         if isinstance(config.neural_network.layers, str):
             values["neural_network"]["layers"] = storage.absolute(config.neural_network.layers)

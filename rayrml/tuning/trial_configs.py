@@ -1,0 +1,40 @@
+"""The configuration of each trial: that of the search with the trial's values, and a folder of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rayrml import storage
+from rayrml.config import search_spaces
+from rayrml.config.reading import portable, read_configuration
+from rayrml.config.sections import Config
+from rayrml.reporting.run_files import METRICS, to_json, write
+from rayrml.tuning.search import Search
+from rayrml.tuning.trials import Trial, Trials
+
+CONFIG = "config.json"
+
+
+def config_of(search: Search, trial: Trial) -> Config:
+    """The search's configuration with the values of a trial."""
+    return read_configuration(search_spaces.filled(search.raw, trial.values)).checked()
+
+
+def write_config(search: Search, book: Trials, trial: Trial) -> None:
+    """Write the configuration of a trial, whose folder holds all that it leaves. Raises DataError if that fails."""
+    folder = book.path(trial.number)
+    values = portable(config_of(search, trial))
+    nn = values["neural_network"]
+    nn["checkpoints"] = {**nn.get("checkpoints", {}), "save": folder, "plots": False}
+    for key in ("test_output_path", "hdf5_outfile"):
+        nn["data"].pop(key, None)
+    if "outfile" in nn:
+        nn["outfile"] = storage.join(folder, "log.txt")
+    values["ray"] = {
+        **{key: value for key, value in values.get("ray", {}).items() if key not in ("address", "storage_path")},
+        "run_name": f"{Path(book.folder).name}-trial-{trial.number}",
+    }
+    path = storage.join(folder, METRICS)
+    if storage.exists(path):  # of a trial that was interrupted at its very end
+        storage.remove(path)
+    write(storage.join(folder, CONFIG), to_json(values))
