@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rayrml import storage
-from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.errors import ConfigError, Problem, explaining
 
 # Models in models in models need four levels each. Python, and the libraries that read JSON, end at several hundred.
 _MOST_LEVELS = 100
@@ -24,11 +24,9 @@ def read_json(path: str | Path, where: str = "") -> Any:
         DataError: the file cannot be read; `where` is the JSON path that names it.
         ConfigError: it is not JSON; names the line and the column.
     """
-    try:
+    place = where or str(path) or "''"
+    with explaining(place, f"cannot read '{path}'", (OSError, ValueError)):  # ValueError: of a path that cannot be one
         content = storage.read(_readable(path))
-    except (OSError, ValueError) as error:  # of a path that cannot be one
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(Problem(where or str(path) or "''", f"cannot read '{path}'. {reason}")) from None
     return decode(content, str(path))
 
 

@@ -15,7 +15,7 @@ from rayrml.data.decoding import spatial_shape
 from rayrml.data.discovery import Place, Samples, Slices, find_samples, some
 from rayrml.data.readers import Part, Reader
 from rayrml.data.slicers import Grid, Slicer
-from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem
+from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem, explaining
 
 Grids = tuple[Grid, ...]  # of one array, a grid for each slicer
 
@@ -46,10 +46,8 @@ def locate(path: str | Sequence[str], reader: Reader, part: Part, where: str) ->
     if not isinstance(path, str):
         found = [locate(single, reader, part, where) for single in path]
         return found[0] if len(found) == 1 else Location(_together(found, path, where))
-    try:
+    with explaining(where, f"cannot read '{path}'"):  # a name that is too long, a folder that others may not enter
         return _located(path, reader, part, where)
-    except OSError as error:  # a name that is too long, a folder that others may not enter
-        raise DataError(Problem(where, f"cannot read '{path}'. {error.strerror}")) from None
 
 
 def _located(path: str, reader: Reader, part: Part, where: str) -> Location:

@@ -14,7 +14,7 @@ import numpy as np
 
 from rayrml import storage
 from rayrml.data.slicers import Grid
-from rayrml.errors import DataError, Problem
+from rayrml.errors import DataError, Problem, describe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +140,7 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
         scan = _scan_store if storage.is_uri(path) else _scan
         folders = scan(path, frozenset(extensions), names, ignored)
     except OSError as error:
-        raise DataError(Problem(where, f"cannot list '{error.filename}'. {error.strerror}")) from None
+        raise DataError(Problem(where, f"cannot list '{error.filename}'. {describe(error)}")) from None
     if not names:
         kinds = ", ".join(sorted(extensions))
         raise DataError(Problem(where, f"no files to read in '{path}'. Expected some with the ending {kinds}"))

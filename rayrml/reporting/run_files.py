@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from rayrml import storage
+from rayrml.errors import explaining
 from rayrml.metrics import confusion
 from rayrml.reporting import history
-from rayrml.reporting.log_files import explaining
 from rayrml.reporting.messages import EpochDone, Evaluated, Message, Started
 from rayrml.saving import checkpoints
 
@@ -116,7 +116,7 @@ def class_names(classes: Sequence[str], count: int) -> list[str]:
 
 def write(path: str, content: bytes) -> None:
     """Put a file in its place. Raises DataError if that fails."""
-    with explaining(path):
+    with explaining(path, "cannot be written"):
         storage.write(path, content)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rayrml import storage
 from rayrml.config.sections import override
-from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.errors import ConfigError, Problem, explaining
 from rayrml.runs.launch import run_found
 
 if TYPE_CHECKING:
@@ -145,16 +145,11 @@ def _classify(file: str, classes: Classifier, path: str, log: RunLog) -> tuple[C
         first = next(found, None)
         if first is None or not classes.applies(first[1].shape):
             return ()
-        if _exists(path):
+        with explaining(path, "cannot be looked at"):
+            replaces = storage.exists(path)
+        if replaces:
             log.line(f"Replacing a file of an earlier run: {displayed(path)}")
         return tuple(write(path, (classes.classified(*pair) for pair in itertools.chain([first], found))))
-
-
-def _exists(path: str) -> bool:
-    try:
-        return storage.exists(path)
-    except OSError as error:
-        raise DataError(Problem(path, f"cannot be looked at. {error.strerror}")) from None
 
 
 def _show(rows: Sequence[Classified], log: RunLog) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from rayrml import storage
-from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.errors import ConfigError, DataError, Problem, describe, explaining
 from rayrml.storage import archives
 
 _FORMAT = 1
@@ -164,24 +164,19 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
         DataError: the file cannot be written.
     """
     fields = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint)}
-    try:
-        with storage.Unfinished(path, durable=True) as file:
-            try:
-                torch.save({"format": _FORMAT, **fields}, file)
-            except RuntimeError as error:  # torch's own writer does not say what went wrong
-                raise file.error or error from None
-            file.commit()
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise DataError(Problem(str(path), f"cannot be written. {reason}")) from None
+    failing = explaining(path, "cannot be written", (OSError, RuntimeError))
+    with failing, storage.Unfinished(path, durable=True) as file:
+        try:
+            torch.save({"format": _FORMAT, **fields}, file)
+        except RuntimeError as error:  # torch's own writer does not say what went wrong
+            raise file.error or error from None
+        file.commit()
 
 
 def remove(path: str) -> None:
     """Remove a checkpoint or a file beside one, if it is there. Raises DataError if that fails."""
-    try:
+    with explaining(path, "cannot be removed"):
         storage.remove(path)
-    except OSError as error:
-        raise DataError(Problem(path, f"cannot be removed. {error.strerror}")) from None
 
 
 class Writer:
@@ -255,13 +250,13 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
     except FileNotFoundError:
         raise DataError(Problem(place, f"no such file: '{path}'")) from None
     except OSError as error:
-        raise DataError(Problem(place, f"cannot read '{path}'. {error.strerror or error}{_hint(path)}")) from None
+        raise DataError(Problem(place, f"cannot read '{path}'. {describe(error)}{_hint(path)}")) from None
     except DataError as error:
         raise DataError(*(Problem(place, str(p)) for p in error.problems)) from None
     except Exception as error:
         # From UnpicklingError to AssertionError: it depends on the byte that is wrong.
         # torch goes on with advice for programmers, to trust the file.
-        reason = str(error).splitlines()[0].partition(". ")[0] if str(error) else type(error).__name__
+        reason = describe(error).partition(". ")[0]
         if "TorchScript" in reason:
             reason = "It is a TorchScript archive. Expected tensors by the names of layers"
         raise DataError(Problem(place, f"'{path}' is no checkpoint, or a damaged one. {reason}")) from None
@@ -305,10 +300,9 @@ def whole(path: str | Path) -> Checkpoint:
 
 def found(path: str) -> Checkpoint | None:
     """The checkpoint in a file, None if there is no such file. Raises DataError as `load` does."""
-    try:
-        return load(path) if storage.exists(path) else None
-    except OSError as error:
-        raise DataError(Problem(path, f"cannot be read. {error.strerror}")) from None
+    with explaining(path, "cannot be read"):
+        there = storage.exists(path)
+    return load(path) if there else None
 
 
 def load_into(network: nn.Module, state: Mapping[str, torch.Tensor], path: str | Path, where: str = "") -> LoadReport:
@@ -354,10 +348,8 @@ def _opened(path: str | Path) -> Path | io.BytesIO:
 
 
 def _files(folder: str | Path) -> dict[str, float]:
-    try:
+    with explaining(folder, "cannot be listed"):
         return storage.files(folder)
-    except OSError as error:
-        raise DataError(Problem(str(folder), f"cannot be listed. {error.strerror}")) from None
 
 
 def _agree(history: list[dict[str, float]], other: list[dict[str, float]]) -> bool:
