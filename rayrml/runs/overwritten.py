@@ -9,7 +9,7 @@ from rayrml.errors import explaining
 from rayrml.formatting import displayed
 from rayrml.planning.plan import Plan
 from rayrml.reporting.run_files import FILES, PLOTS
-from rayrml.saving import checkpoints
+from rayrml.saving import checkpoint_folder
 
 _FAILED = "cannot be looked at"
 
@@ -26,7 +26,7 @@ def lines(plan: Plan, kept_logs: Sequence[str], *, resumed: bool) -> list[str]:
     if resumed:
         return said
     folder = plan.config.ray.storage_path or plan.config.neural_network.checkpoints.save
-    if plan.training and folder and checkpoints.is_interrupted(folder):
+    if plan.training and folder and checkpoint_folder.is_interrupted(folder):
         said.append(f"The earlier run in {displayed(folder)} did not come to its end: --resume would go on with it")
     replaced = [*_checkpoints(plan), *_record(plan), *_predictions(plan)]
     if replaced:
@@ -38,7 +38,7 @@ def _checkpoints(plan: Plan) -> list[str]:
     section, last = plan.config.neural_network.checkpoints, plan.config.neural_network.num_epochs
     if not plan.training or section.save is None:
         return []
-    there = checkpoints.kept(section.save)
+    there = checkpoint_folder.list_checkpoints(section.save)
     replaced = [
         path for epoch, path in there.items() if epoch == last or (epoch < last and not epoch % section.interval)
     ]

@@ -108,7 +108,7 @@ def _configuration(path: str, inputs: Sequence[str], folder: str, overrides: Map
     """
     from rayrml.saving import checkpoints
 
-    config = override(_learned(checkpoints.whole(path), path, inputs, overrides), overrides)
+    config = override(_learned(checkpoints.load_complete(path), path, inputs, overrides), overrides)
     data = config["neural_network"]["data"]
     data.setdefault("test_output_path", folder)
     if data.get("slicers"):

@@ -29,7 +29,7 @@ from rayrml.reporting.run_log import RunLog, log_path
 from rayrml.reporting.tensorboard import EventFiles
 from rayrml.reporting.trackers import Tracking
 from rayrml.runs import overwritten, provenance, result_summary, training_plots
-from rayrml.saving import checkpoints
+from rayrml.saving import checkpoint_folder, resuming
 from rayrml.training import trainer as training
 from rayrml.training.interrupts import Interrupts
 from rayrml.training.job import Job, destination
@@ -194,7 +194,7 @@ def _resume_from(plan: Plan) -> tuple[str, ...]:
     folder = _state_folder(plan)
     if folder is None:
         raise ConfigError(Problem("neural_network.checkpoints.save", "is missing. A run goes on from what is in there"))
-    return tuple(checkpoints.newest(folder))
+    return tuple(resuming.find_resumable(folder))
 
 
 def _state_folder(plan: Plan) -> str | None:
@@ -218,7 +218,7 @@ def _train(
         log.receive(Saved("graph", job.debug))
     with _ray_folder(plan, allocation, resumed=resumed) as ray_folder:
         folder = _state_folder(plan) or ray_folder
-        job = dataclasses.replace(job, state_path=checkpoints.state_path(folder) if plan.training else None)
+        job = dataclasses.replace(job, state_path=checkpoint_folder.state_path(folder) if plan.training else None)
         interrupts.end_in_order(lambda: log.trains)
         try:
             if allocation.in_driver:
@@ -233,8 +233,8 @@ def _train(
             raise DivergenceError(*error.problems, _last_kept(log, resume_from)) from None
     if job.state_path is not None and log.interrupted is None:
         # The run's last checkpoint holds the same.
-        for path in (job.state_path, checkpoints.interrupted_path(storage.parent(job.state_path))):
-            checkpoints.remove(path)
+        for path in (job.state_path, checkpoint_folder.interrupted_path(storage.parent(job.state_path))):
+            checkpoint_folder.remove(path)
 
 
 def _end_if_interrupted(plan: Plan, log: RunLog, command: tuple[str, ...] | None) -> None:

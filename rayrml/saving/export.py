@@ -70,7 +70,7 @@ def network_of(checkpoint: str | Path) -> Network:
         ConfigError: the checkpoint holds no network, or one that its weights do not fit.
         DataError: the file cannot be read.
     """
-    kept = checkpoints.whole(checkpoint)
+    kept = checkpoints.load_complete(checkpoint)
     network = build_network(kept.layers, kept.input_shape)
     checkpoints.load_into(network, kept.network, checkpoint)
     return network.eval()
