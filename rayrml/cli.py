@@ -14,7 +14,7 @@ from types import FrameType
 
 import rayrml
 from rayrml.commands import VERBS
-from rayrml.errors import RayrmlError
+from rayrml.errors import RayrmlError, describe
 
 _INTERRUPTED, _OUT_OF_MEMORY, _BUG = 130, 5, 1
 _OF_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # which Ray sets for the commands of its jobs
@@ -83,7 +83,7 @@ def _report(error: BaseException) -> int:
     if isinstance(error, MemoryError):
         return _out_of_memory("the machine's memory")
     if type(error).__name__ in ("OutOfMemoryError", "ObjectStoreFullError"):
-        return _out_of_memory(str(error).splitlines()[0])
+        return _out_of_memory(describe(error))
     traceback.print_exception(error)
     _complain(f"this is a bug in rayrml, not in your configuration. {type(error).__name__}: {error}")
     return _BUG

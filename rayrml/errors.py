@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import unicodedata
+from collections.abc import Iterator
 from typing import ClassVar
 
 MOST_NAMED = 10  # of files that have the same fault
@@ -65,6 +68,28 @@ class DivergenceError(RayrmlError):
     """The training loss is not a finite number any more."""
 
     exit_code = 6
+
+
+@contextlib.contextmanager
+def explaining(
+    where: str | os.PathLike[str], failed: str, kinds: type[Exception] | tuple[type[Exception], ...] = OSError
+) -> Iterator[None]:
+    """Raise DataError `<where>: <failed>. <reason>` when the block raises an error of one of the `kinds`.
+
+    `failed` is what failed, such as "cannot be written". Errors that are for the user already stay as they are.
+    """
+    try:
+        yield
+    except RayrmlError:
+        raise
+    except kinds as error:
+        raise DataError(Problem(os.fspath(where), f"{failed}. {describe(error)}")) from None
+
+
+def describe(error: BaseException) -> str:
+    """The reason that an error gives, on one line: the system's, else the first of its own lines, else its kind."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return next((line.strip() for line in str(reason).splitlines() if line.strip()), type(error).__name__)
 
 
 def printable(text: str) -> str:

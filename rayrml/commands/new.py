@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rayrml.errors import ConfigError, Problem, printable
+from rayrml.errors import ConfigError, Problem, explaining, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,6 @@ def do(options: argparse.Namespace) -> None:
     """Look at the images, write the file and say what is in it. Raises ConfigError and DataError."""
     from rayrml import storage
     from rayrml.planning import starter_config
-    from rayrml.reporting.log_files import explaining
 
     if storage.is_uri(options.folder):
         raise ConfigError(Problem(options.folder, "expected a folder of this machine"))
@@ -42,7 +41,7 @@ def do(options: argparse.Namespace) -> None:
         message = "is the current folder, or above it: plots that a run writes would lie among the images. Expected "
         raise ConfigError(Problem(str(folder), f"{message}to be called from another folder, after `cd ..` for example"))
     content = starter_config.text(starter_config.configuration(found, output.stem))
-    with explaining(str(output)):
+    with explaining(output, "cannot be written"):
         storage.write(output, content.encode())
     for line in _lines(found):
         sys.stdout.write(f"{printable(line)}\n")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rayrml.errors import printable
+from rayrml.errors import explaining, printable
 
 if TYPE_CHECKING:
     from rayrml.reporting.history import Run
@@ -29,11 +29,10 @@ def do(options: argparse.Namespace) -> None:
     from rayrml import storage
     from rayrml.formatting import displayed, table
     from rayrml.reporting import history, plots
-    from rayrml.reporting.log_files import explaining
 
     runs = history.read(options.runs)
     content, _ = plots.rendered(plots.comparison(runs), Path(options.output).suffix[1:].lower())
-    with explaining(options.output):
+    with explaining(options.output, "cannot be written"):
         storage.write(options.output, content)
     for line in table(map(_row, runs), ("Run", "Epochs", "Best epoch", "Best metric", "Last loss")):
         sys.stdout.write(f"{line}\n")

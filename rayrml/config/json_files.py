@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rayrml import storage
-from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.errors import ConfigError, Problem, explaining
 
 # Models in models in models need four levels each. Python, and the libraries that read JSON, end at several hundred.
 _MOST_LEVELS = 100
@@ -29,11 +29,9 @@ def read_json(path: str | Path, where: str = "") -> Any:
 
 def read_file(path: str | Path, where: str = "") -> bytes:
     """The content of a JSON file. Raises DataError as `read_json` does."""
-    try:
+    place = where or str(path) or "''"
+    with explaining(place, f"cannot read '{path}'", (OSError, ValueError)):  # ValueError: of a path that cannot be one
         return storage.read(_readable(path))
-    except (OSError, ValueError) as error:  # of a path that cannot be one
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(Problem(where or str(path) or "''", f"cannot read '{path}'. {reason}")) from None
 
 
 def _readable(path: str | Path) -> str | Path:

@@ -15,7 +15,7 @@ from rayrml.data.decoding import spatial_shape
 from rayrml.data.discovery import Place, Samples, Slices, find_samples, some
 from rayrml.data.readers import Part, Reader
 from rayrml.data.slicers import Grid, Slicer
-from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem
+from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem, explaining
 
 Grids = tuple[Grid, ...]  # of one array, a grid for each slicer
 
@@ -44,12 +44,10 @@ def locate(path: str | Sequence[str], reader: Reader, part: Part, where: str) ->
         DataError: there is nothing of the reader's kind, or the system does not let anybody look.
     """
     if not isinstance(path, str):
-        found = [locate(single, reader, part, where) for single in path]
-        return found[0] if len(found) == 1 else Location(_together(found, path, where))
-    try:
+        locations = [locate(single, reader, part, where) for single in path]
+        return locations[0] if len(locations) == 1 else Location(_together(locations, path, where))
+    with explaining(where, f"cannot read '{path}'"):  # a name that is too long, a folder that others may not enter
         return _located(path, reader, part, where)
-    except OSError as error:  # a name that is too long, a folder that others may not enter
-        raise DataError(Problem(where, f"cannot read '{path}'. {error.strerror}")) from None
 
 
 def _located(path: str, reader: Reader, part: Part, where: str) -> Location:
@@ -60,10 +58,10 @@ def _located(path: str, reader: Reader, part: Part, where: str) -> Location:
             raise DataError(*(Problem(where, str(p)) for p in error.problems)) from None
         root = storage.parent(files[0])
         return Location(Samples(root, [storage.split(f)[1] for f in files]))
-    if reader.contents is not None and (found := _file_above(path, reader.extensions)) is not None:
-        file, inside = found
-        return Location(find_samples(file, reader.extensions, where), inside)
-    return Location(find_samples(path, reader.extensions, where))
+    file, inside = path, ""
+    if reader.contents is not None:
+        file, inside = _split_inside(path, reader.extensions)
+    return Location(find_samples(file, reader.extensions, where), inside)
 
 
 def _together(locations: Sequence[Location], paths: Sequence[str], where: str) -> Samples:
@@ -82,15 +80,15 @@ def _together(locations: Sequence[Location], paths: Sequence[str], where: str) -
     return Samples(root, [os.path.relpath(file, root) for file in dict.fromkeys(files)], ignored=dict(ignored))
 
 
-def _file_above(path: str, extensions: Collection[str]) -> tuple[str, str] | None:
-    """The file in which a path that does not exist goes on, and how; None if there is none."""
+def _split_inside(path: str, extensions: Collection[str]) -> tuple[str, str]:
+    """The file in which a path that does not exist goes on, and how; the path itself and "" if there is none."""
     above, inside = storage.split(path.rstrip("/"))
     while inside and storage.split(above)[1]:
         if storage.suffix(above) in extensions and storage.is_file(above) and not storage.exists(path):
             return above, inside
         above, name = storage.split(above)
         inside = f"{name}/{inside}"
-    return None
+    return path, ""
 
 
 def generated(reader: Reader, part: Part) -> Samples:
@@ -106,28 +104,35 @@ def readable(sides: Sequence[tuple[Location, Reader]]) -> list[Location]:
     Raises:
         DataError: none can.
     """
-    looked: list[list[Sequence[str]]] = []
     bad: dict[int, str] = {}
-    for location, reader in sides:
-        files = location.files
-        looked.append([()] * len(files))
-        for i in range(len(files) if reader.contents is not None else 0):
-            try:
-                looked[-1][i] = reader.contents(files.path(i)) if reader.contents is not None else ()
-            except DataError as error:
-                bad.setdefault(i, str(error))
+    arrays_of_sides = [_look_inside(location.files, reader, bad) for location, reader in sides]
     good = [i for i in range(len(sides[0][0].files)) if i not in bad]
     if not good:
         raise DataError(*list(bad.values())[:MOST_NAMED])
-    reasons = [bad.values(), *[()] * (len(sides) - 1)]
-    return [
-        dataclasses.replace(
-            location,
-            files=location.files.only(good, why) if bad else location.files,
-            arrays=None if reader.contents is None else tuple(names[i] for i in good),
+    usable: list[Location] = []
+    for (location, reader), arrays in zip(sides, arrays_of_sides, strict=True):
+        # A pair is told of once, with its input.
+        reasons = bad.values() if not usable else ()
+        usable.append(
+            dataclasses.replace(
+                location,
+                files=location.files.only(good, reasons) if bad else location.files,
+                arrays=None if reader.contents is None else tuple(arrays[i] for i in good),
+            )
         )
-        for (location, reader), names, why in zip(sides, looked, reasons, strict=True)
-    ]
+    return usable
+
+
+def _look_inside(files: Samples, reader: Reader, bad: dict[int, str]) -> dict[int, Sequence[str]]:
+    """The names of the arrays in each file, {} if files are arrays; those that cannot be opened are added to `bad`."""
+    names: dict[int, Sequence[str]] = {}
+    if reader.contents is not None:
+        for i in range(len(files)):
+            try:
+                names[i] = reader.contents(files.path(i))
+            except DataError as error:
+                bad.setdefault(i, str(error))
+    return names
 
 
 def arrays(location: Location, reader: Reader, where: str) -> Samples:
@@ -141,15 +146,16 @@ def arrays(location: Location, reader: Reader, where: str) -> Samples:
     files = location.files
     if reader.contents is None:
         return files
-    found = [list(names) for names in location.arrays or (reader.contents(files.path(i)) for i in range(len(files)))]
+    known = location.arrays or (reader.contents(files.path(i)) for i in range(len(files)))
+    names_in_files = [list(names) for names in known]
     if location.inside:
-        found = [_below(location, found[0], where)]
-    if all(names == [""] for names in found):
+        names_in_files = [_below(location, names_in_files[0], where)]
+    if all(names == [""] for names in names_in_files):
         return files
-    empty = [files.name(i) for i, names in enumerate(found) if not names]
+    empty = [files.name(i) for i, names in enumerate(names_in_files) if not names]
     if empty:
         raise DataError(Problem(where, f"no arrays in {some(empty)} in '{files.root}'"))
-    pairs = [(i, name) for i, names in enumerate(found) for name in names]
+    pairs = [(i, name) for i, names in enumerate(names_in_files) for name in names]
     counts = Counter(name or files.name(i) for i, name in pairs)
     unique = max(counts.values()) == 1
     return dataclasses.replace(
@@ -215,15 +221,15 @@ def grids(samples: Samples, reader: Reader, slicers: Sequence[Slicer], *, skip: 
     Raises:
         DataError: an array that a slicer cannot cut.
     """
-    found: list[Grids | str] = []
+    grids_of_arrays: list[Grids | str] = []
     for i in range(len(samples)):
         try:
-            found.append(_grids(samples.place(i), reader, slicers))
+            grids_of_arrays.append(_grids(samples.place(i), reader, slicers))
         except DataError as error:
             if not skip:
                 raise
-            found.append(str(error))
-    return found
+            grids_of_arrays.append(str(error))
+    return grids_of_arrays
 
 
 def _grids(place: Place, reader: Reader, slicers: Sequence[Slicer]) -> Grids:
@@ -248,16 +254,19 @@ def slices(samples: Samples, grids: Sequence[Grids | str], slicers: Sequence[Sli
     places: list[Place] = []
     groups: list[Slices] = []
     owners: list[int] = []
+    unreadable: list[str] = []
     for i, own in enumerate(grids):
+        if isinstance(own, str):
+            unreadable.append(own)
+            continue
         place = samples.place(i)
-        for number, (slicer, grid) in enumerate(zip(slicers, own, strict=True) if not isinstance(own, str) else ()):
-            prefix = [samples.name(i)] * (len(samples) > 1) + [slicer.name] * (len(slicers) > 1)
-            together = "/".join([samples.name(i)] * (len(samples) > 1) + [slicer.name])
-            groups.append(Slices(together, len(names), grid))
-            names += ["/".join([*prefix, grid.name(k)]) for k in range(len(grid))]
+        array = f"{samples.name(i)}/" if len(samples) > 1 else ""
+        for number, (slicer, grid) in enumerate(zip(slicers, own, strict=True)):
+            groups.append(Slices(f"{array}{slicer.name}", len(names), grid))
+            prefix = f"{array}{slicer.name}/" if len(slicers) > 1 else array
+            names += [f"{prefix}{grid.name(k)}" for k in range(len(grid))]
             places += [Place(place.path, place.name, number, k) for k in range(len(grid))]
             owners += [i] * len(grid)
-    unreadable = [own for own in grids if isinstance(own, str)]
     if not names:
         message = "cut no samples out of the data"
         raise DataError(*unreadable[:MOST_NAMED], Problem("neural_network.data.slicers", message))
@@ -297,11 +306,11 @@ def pair_grids(
 def _below(location: Location, names: Sequence[str], where: str) -> list[str]:
     """The names in a file that are the dataset asked for, or lie in the group."""
     inside = location.inside
-    found = [name for name in names if name == inside or name.startswith(f"{inside}/")]
-    if not found:
+    below = [name for name in names if name == inside or name.startswith(f"{inside}/")]
+    if not below:
         message = f"no dataset or group '{inside}' in '{location.files.path(0)}'. {suggestion(inside, names)}"
         raise DataError(Problem(where, message))
-    return found
+    return below
 
 
 def _by_file(samples: Samples) -> Iterable[list[int]]:

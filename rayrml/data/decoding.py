@@ -21,7 +21,7 @@ from rayrml.config.tables import Choice
 from rayrml.data.discovery import Place, Samples
 from rayrml.data.readers import Read, Reader
 from rayrml.data.slicers import Slicer
-from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.errors import ConfigError, DataError, Problem, describe
 from rayrml.storage.archives import check_memory
 
 RESIZE_HINT = 'The transform {"resize": [height, width]} gives all images one size'
@@ -121,19 +121,18 @@ class Decoding:
 
 def sample(read: Read, place: Place, decoding: Decoding) -> np.ndarray:
     """The sample (C, *spatial) at `place` in an open file, as it is before it is prepared."""
-    found = read(place.name)
-    try:
+    stored = read(place.name)
+    try:  # not `explaining`, which takes microseconds: a large array has many small slices
         if place.slicer >= 0:
             slicer = decoding.slicers[place.slicer]
-            return slicer.grid(spatial_shape(found.shape, slicer)).read(found, place.number)
+            return slicer.grid(spatial_shape(stored.shape, slicer)).read(stored, place.number)
         if decoding.prepare is None:
-            decoding.check_shape((1, *found.shape) if decoding.adds_channel else found.shape, place)
-        check_memory(math.prod(found.shape) * found.dtype.itemsize, place.address)
-        array = np.asarray(found)
+            decoding.check_shape((1, *stored.shape) if decoding.adds_channel else stored.shape, place)
+        check_memory(math.prod(stored.shape) * stored.dtype.itemsize, place.address)
+        array = np.asarray(stored)
         return array[None] if decoding.adds_channel else array
     except (OSError, RuntimeError, ValueError, MemoryError) as error:  # the libraries', of damage inside of a file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(Problem(place.address, f"cannot be read. {reason}")) from None
+        raise DataError(Problem(place.address, f"cannot be read. {describe(error)}")) from None
 
 
 def check_cells(shape: Sequence[int], place: Place) -> None:

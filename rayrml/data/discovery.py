@@ -14,7 +14,7 @@ import numpy as np
 
 from rayrml import storage
 from rayrml.data.slicers import Grid
-from rayrml.errors import DataError, Problem
+from rayrml.errors import DataError, Problem, describe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +140,7 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
         scan = _scan_store if storage.is_uri(path) else _scan
         folders = scan(path, frozenset(extensions), names, ignored)
     except OSError as error:
-        raise DataError(Problem(where, f"cannot list '{error.filename}'. {error.strerror}")) from None
+        raise DataError(Problem(where, f"cannot list '{error.filename}'. {describe(error)}")) from None
     if not names:
         kinds = ", ".join(sorted(extensions))
         raise DataError(Problem(where, f"no files to read in '{path}'. Expected some with the ending {kinds}"))
@@ -163,12 +163,12 @@ def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequ
         unlabelled = (name for run in runs if not names_of[run.folder] for name in samples.names[run.begin : run.end])
         inside = f"a folder under '{tag}'" if tag else "a folder of its class"
         raise DataError(Problem(where, f"{some(unlabelled)} in '{samples.root}' must lie in {inside}"))
-    found = sorted(set(names_of.values()))
+    own_classes = sorted(set(names_of.values()))
     empty = _folders_without(samples.folders, names_of)
     if empty:
         raise DataError(Problem(where, f"class folders without images in '{samples.root}': {some(empty)}"))
-    known = list(classes) if classes is not None else found
-    strange = [c for c in found if c not in set(known)]
+    known = list(classes) if classes is not None else own_classes
+    strange = [name for name in own_classes if name not in set(known)]
     if strange:
         message = f"classes that training does not know in '{samples.root}': {some(strange)}. Known: {some(known)}"
         raise DataError(Problem(where, message))
@@ -199,22 +199,32 @@ def pair(inputs: Samples, targets: Samples, where: str) -> tuple[Samples, Sample
     Raises:
         DataError: inputs without a target or the other way round, or two files that could both be the partner.
     """
-    stems = [[os.path.splitext(name)[0] for name in samples.names] for samples in (inputs, targets)]  # noqa: PTH122
     if len(inputs) == len(targets) == 1:
-        return inputs, targets
-    problems: list[Problem] = []
-    for samples, own, others, what in ((inputs, stems[0], stems[1], "target"), (targets, stems[1], stems[0], "input")):
-        partners = set(others)
-        alone = [name for name, stem in zip(samples.names, own, strict=True) if stem not in partners]
-        if alone:
-            problems.append(Problem(where, f"no {what} for {some(alone)} in '{samples.root}'"))
-        twice = [stem for stem, count in Counter(own).items() if count > 1]
-        if twice:
-            problems.append(Problem(where, f"several files of the same name in '{samples.root}': {some(twice)}"))
-    if problems:
-        raise DataError(*problems)
-    place = dict(zip(stems[1], targets.names, strict=True))
-    return inputs, dataclasses.replace(targets, names=[place[stem] for stem in stems[0]])
+        return inputs, targets  # they belong together, whatever their names are
+    input_stems, target_stems = _stems(inputs), _stems(targets)
+    complaints = [
+        *_unpaired(inputs, input_stems, set(target_stems), "target"),
+        *_unpaired(targets, target_stems, set(input_stems), "input"),
+    ]
+    if complaints:
+        raise DataError(*(Problem(where, complaint) for complaint in complaints))
+    target_of = dict(zip(target_stems, targets.names, strict=True))
+    return inputs, dataclasses.replace(targets, names=[target_of[stem] for stem in input_stems])
+
+
+def _stems(samples: Samples) -> list[str]:
+    """The names without their endings."""
+    return [os.path.splitext(name)[0] for name in samples.names]  # noqa: PTH122 (a million splits)
+
+
+def _unpaired(samples: Samples, stems: Sequence[str], partners: Collection[str], partner: str) -> Iterator[str]:
+    """What keeps the samples of these `stems` from having one `partner` each, an input or a target."""
+    alone = [name for name, stem in zip(samples.names, stems, strict=True) if stem not in partners]
+    if alone:
+        yield f"no {partner} for {some(alone)} in '{samples.root}'"
+    twice = [stem for stem, count in Counter(stems).items() if count > 1]
+    if twice:
+        yield f"several files of the same name in '{samples.root}': {some(twice)}"
 
 
 def _scan(root: str, extensions: frozenset[str], names: list[str], ignored: Counter[str]) -> list[str]:
@@ -225,7 +235,7 @@ def _scan(root: str, extensions: frozenset[str], names: list[str], ignored: Coun
     while pending:
         prefix = pending.pop()
         folders.append(prefix[:-1])
-        found: list[str] = []
+        files: list[str] = []
         with os.scandir(os.path.join(root, prefix)) as entries:  # noqa: PTH118 (a million joins)
             for entry in entries:
                 name = entry.name
@@ -241,9 +251,9 @@ def _scan(root: str, extensions: frozenset[str], names: list[str], ignored: Coun
                         ignored["pipe or device"] += 1
                         continue
                 if name.endswith(usual) or _belongs(name, extensions, ignored):
-                    found.append(prefix + name)
-        found.sort()  # sorted runs are soon sorted together
-        names += found
+                    files.append(prefix + name)
+        files.sort()  # sorted runs are soon sorted together
+        names += files
     return folders
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from rayrml import storage
 from rayrml.config.tables import choose
-from rayrml.errors import DataError, Problem
+from rayrml.errors import explaining
 from rayrml.losses import LOSSES
 from rayrml.networks import graph as graphs
 from rayrml.networks.layers.initializers import class_and_config
@@ -124,19 +124,16 @@ def write(path: str | Path, rows: Iterable[Classified]) -> Iterator[Classified]:
     Raises:
         DataError: the file cannot be written.
     """
-    try:
-        with storage.Unfinished(path) as file:
-            first = True
-            for row in rows:
-                if first:
-                    file.write(_line(_headings(len(row.classes))))
-                    first = False
-                pairs = zip(row.classes, row.probabilities, strict=True)
-                file.write(_line([row.path, *(cell for name, p in pairs for cell in (name, f"{p:.6g}"))]))
-                yield row
-            file.commit()
-    except OSError as error:
-        raise DataError(Problem(str(path), f"cannot be written. {error.strerror}")) from None
+    with explaining(path, "cannot be written"), storage.Unfinished(path) as file:
+        first = True
+        for row in rows:
+            if first:
+                file.write(_line(_headings(len(row.classes))))
+                first = False
+            pairs = zip(row.classes, row.probabilities, strict=True)
+            file.write(_line([row.path, *(cell for name, p in pairs for cell in (name, f"{p:.6g}"))]))
+            yield row
+        file.commit()
 
 
 def _headings(count: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -102,24 +103,26 @@ class EvaluationStep:
 
     def result(self, device: torch.device) -> tuple[float, float | None]:
         """Mean loss and metric (None without one) over all samples of all workers; every worker must call it."""
-        mean = torch.as_tensor([self._loss, self._weight], dtype=torch.float64, device=device)
-        own = [mean, self._sums, self._pairs.counts]
-        # Of workers without samples nobody knows how many sums they would have.
-        sizes = [max(each) for each in zip(*self.workers.gather([_numel(part) for part in own]), strict=True)]
-        all_sums = self.workers.sum(torch.cat([_filled(*part, device) for part in zip(own, sizes, strict=True)]))
-        mean, self.totals, pairs = all_sums.split(sizes)
-        loss, weight = mean.tolist()
-        if sizes[-1]:
-            self.confusion = pairs.view(math.isqrt(sizes[-1]), -1)
-        return loss / (weight or 1.0), None if self.metric is None else self.metric.value(self.totals)
+        own_loss = torch.as_tensor([self._loss, self._weight], dtype=torch.float64, device=device)
+        all_loss, self.totals, pairs = self._add_up([own_loss, self._sums, self._pairs.counts], device)
+        loss, weight = all_loss.tolist()
+        if pairs.numel():
+            self.confusion = pairs.view(math.isqrt(pairs.numel()), -1)
+        value = None if self.metric is None else self.metric.value(self.totals)
+        return loss / (weight or 1.0), value
 
+    def _add_up(self, own: Sequence[torch.Tensor | None], device: torch.device) -> Sequence[torch.Tensor]:
+        """Each of this worker's rows of sums (n,) added to the others' of its kind, all of them in one exchange.
 
-def _numel(sums: torch.Tensor | None) -> int:
-    return 0 if sums is None else sums.numel()
-
-
-def _filled(sums: torch.Tensor | None, size: int, device: torch.device) -> torch.Tensor:
-    return torch.zeros(size, dtype=torch.float64, device=device) if sums is None else sums
+        A worker without samples has None, and learns from the others how long such a row is; it is empty if all have.
+        """
+        own_lengths = [0 if sums is None else sums.numel() for sums in own]
+        lengths = [max(of_one_kind) for of_one_kind in zip(*self.workers.gather(own_lengths), strict=True)]
+        rows = [
+            torch.zeros(length, dtype=torch.float64, device=device) if sums is None else sums
+            for sums, length in zip(own, lengths, strict=True)
+        ]
+        return self.workers.sum(torch.cat(rows)).split(lengths)
 
 
 def _autocast(batch: torch.Tensor, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:

@@ -17,7 +17,7 @@ from ray.actor import ActorHandle
 from rayrml import storage
 from rayrml.cluster.nodes import on_node
 from rayrml.data.discovery import Slices
-from rayrml.errors import DataError, Problem
+from rayrml.errors import DataError, explaining
 from rayrml.inference.slice_assembly import SliceAssembly
 from rayrml.storage import hdf5_reading
 from rayrml.storage.hdf5_writing import Hdf5Output
@@ -187,11 +187,8 @@ def outputs(path: str | Path) -> Generator[tuple[str, np.ndarray], None, None]:
     Raises:
         DataError: the file cannot be read.
     """
-    try:
-        with hdf5_reading.opened(storage.local_copy(path)) as file:
-            yield from _datasets(file, "")
-    except OSError as error:
-        raise DataError(Problem(str(path), f"cannot be read. {error.strerror or error}")) from None
+    with explaining(path, "cannot be read"), hdf5_reading.opened(storage.local_copy(path)) as file:
+        yield from _datasets(file, "")
 
 
 def _datasets(group: h5py.Group, prefix: str) -> Iterator[tuple[str, np.ndarray]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rayrml import storage
-from rayrml.errors import DataError, Problem
+from rayrml.errors import explaining
 from rayrml.networks.network import Network
 
 
@@ -23,10 +23,8 @@ def write_dot(network: Network, path: str | Path, *, statistics: bool = False) -
         label += _statistics(network, row.name) if statistics else []
         lines.append(f"  n{number} [label={_quoted(chr(10).join(label))}];")
         lines += [f"  n{source} -> n{number};" for source in node.inputs]
-    try:
+    with explaining(path, "cannot be written"):
         storage.write(path, "\n".join([*lines, "}", ""]).encode())
-    except OSError as error:
-        raise DataError(Problem(str(path), f"cannot be written. {error.strerror}")) from None
 
 
 def _statistics(network: Network, layer: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from rayrml.data.discovery import Samples, find_samples, label_by_folder
 from rayrml.data.readers import READERS
 from rayrml.data.readers.images import image_look
-from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.errors import ConfigError, DataError, Problem, explaining
 
 _TRAINING, _TEST = ("training", "train"), ("test", "testing", "val", "valid", "validation")
 _SHARE = 0.2  # of the images that are kept for the test, where no folder is for them
@@ -145,11 +145,9 @@ def _layer(class_name: str, name: str, **settings: Any) -> dict[str, Any]:
 
 def _below(folder: Path, names: tuple[str, ...]) -> Path | None:
     """The folder in `folder` that has the first of these names, in whatever case; None if there is none."""
-    try:
-        found = {entry.name.casefold(): entry for entry in sorted(folder.iterdir()) if entry.is_dir()}
-    except OSError as error:
-        raise DataError(Problem(str(folder), f"cannot be read. {error.strerror}")) from None
-    return next((found[name] for name in names if name in found), None)
+    with explaining(folder, "cannot be read"):
+        folders = {entry.name.casefold(): entry for entry in sorted(folder.iterdir()) if entry.is_dir()}
+    return next((folders[name] for name in names if name in folders), None)
 
 
 def _labelled(folder: Path, where: str, classes: tuple[str, ...] | None = None) -> Samples:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from rayrml import storage
-from rayrml.errors import DataError, Problem
+from rayrml.errors import DataError, Problem, explaining
 
 FILE = "history.csv"
 COLUMNS = ("epoch", "train_loss", "learning_rate", "seconds", "test_loss")  # and the metric, by its name
@@ -88,11 +88,9 @@ def read(runs: Sequence[str]) -> list[Run]:
 
 
 def _history(run: str) -> list[dict[str, float]]:
-    try:
+    with explaining(run, "cannot be read", (OSError, ValueError)):  # ValueError: a URI that nobody knows, a null byte
         file = storage.join(run, FILE)
         history = from_csv(storage.read(file), file) if storage.is_file(file) else _from_logs(*_logs(run))
-    except (OSError, ValueError) as error:  # ValueError: a URI that nobody knows, a null byte
-        raise DataError(Problem(run, f"cannot be read. {getattr(error, 'strerror', None) or error}")) from None
     if not history:
         raise DataError(Problem(run, "holds no finished epoch yet. Expected at least one"))
     return history

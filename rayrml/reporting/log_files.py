@@ -6,10 +6,12 @@ import contextlib
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from rayrml import storage
-from rayrml.errors import DataError, Problem
+from rayrml.errors import explaining
+
+_FAILED = "cannot be written"
 
 
 class LogFile:
@@ -20,7 +22,7 @@ class LogFile:
         self.path = path
         self._pending: list[str] = []
         self._published: str | None = None
-        with self._explaining():
+        with explaining(self.path, _FAILED):
             if storage.is_uri(path):
                 self._descriptor, place = tempfile.mkstemp()
                 os.remove(place)  # noqa: PTH107 (goes with the process)
@@ -41,13 +43,13 @@ class LogFile:
         content = "".join(self._pending).encode()
         self._pending.clear()
         if content:
-            with self._explaining():
+            with explaining(self.path, _FAILED):
                 self._replace_from(self._end, content)
 
     def publish(self) -> None:
         """Put the file into its object store, if it belongs there and is not there as it is now."""
         if storage.is_uri(self.path) and (content := self._content()) != self._published:
-            with self._explaining():
+            with explaining(self.path, _FAILED):
                 storage.write(self.path, content.encode())
             self._published = content
 
@@ -61,7 +63,7 @@ class LogFile:
         whole = [line for line in lines if line.endswith("\n") and len(line.split()) >= num_fields]
         kept = [line for line in whole if (place := _place(line, len(until))) and place <= until]
         if kept != lines:
-            with self._explaining():
+            with explaining(self.path, _FAILED):
                 self._replace_from(0, "".join(kept).encode())
         return (_place(kept[-1], len(until)) or ()) if kept else ()
 
@@ -76,7 +78,7 @@ class LogFile:
                 self._descriptor = -1
 
     def _content(self) -> str:
-        with self._explaining():
+        with explaining(self.path, _FAILED):
             return os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0).decode(errors="replace")
 
     def _replace_from(self, start: int, content: bytes) -> None:
@@ -94,9 +96,6 @@ class LogFile:
                 os.ftruncate(self._descriptor, place)
             self._end = place
 
-    def _explaining(self) -> contextlib.AbstractContextManager[None]:
-        return explaining(self.path)
-
 
 def set_aside(paths: Sequence[str]) -> list[str]:
     """Give the files among `paths` that hold something new names of the same number, `out_train.1.txt`; tells these.
@@ -109,7 +108,7 @@ def set_aside(paths: Sequence[str]) -> list[str]:
         kept = {path: storage.marked(path, f".{number}") for path in filled}
         if not any(storage.exists(storage.marked(path, f".{number}")) for path in paths):
             for path, other in kept.items():
-                with explaining(path):
+                with explaining(path, _FAILED):
                     storage.move(path, other)
             return list(kept.values())
     return []
@@ -122,15 +121,6 @@ def _place(line: str, count: int) -> tuple[int, ...] | None:
 
 
 def _holds_something(path: str) -> bool:
-    with explaining(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    with explaining(path, _FAILED), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return bool(storage.read(path))
     return False
-
-
-@contextlib.contextmanager
-def explaining(path: str) -> Iterator[None]:
-    """Trouble with writing the file as DataError."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(Problem(path, f"cannot be written. {error.strerror}")) from None

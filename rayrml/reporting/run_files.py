@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from rayrml import storage
+from rayrml.errors import explaining
 from rayrml.metrics import confusion
 from rayrml.reporting import history
-from rayrml.reporting.log_files import explaining
 from rayrml.reporting.messages import EpochDone, Evaluated, Message, Started
 from rayrml.reporting.run_state import RunState
-from rayrml.saving import checkpoints
+from rayrml.saving import checkpoint_folder
 
 CONFIG, ENVIRONMENT, CLASSES, METRICS = "config.resolved.json", "environment.json", "classes.json", "metrics.json"
 FILES = (CONFIG, history.FILE, METRICS, CLASSES, ENVIRONMENT)
@@ -71,7 +71,7 @@ class Record:
         if self._classes:
             self._write(CLASSES, to_json(self._classes))
         for name in () if resumed else (METRICS, *PLOTS, *(() if self._classes else (CLASSES,))):
-            checkpoints.remove(storage.join(self.folder, *name.split("/")))
+            checkpoint_folder.remove(storage.join(self.folder, *name.split("/")))
 
     def receive(self, message: Message) -> None:
         """Take what a worker says. Raises DataError if the history cannot be written."""
@@ -122,7 +122,7 @@ def class_names(classes: Sequence[str], count: int) -> list[str]:
 
 def write(path: str, content: bytes) -> None:
     """Put a file in its place. Raises DataError if that fails."""
-    with explaining(path):
+    with explaining(path, "cannot be written"):
         storage.write(path, content)
 
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rayrml.errors import DataError, Problem
+from rayrml.errors import explaining
 from rayrml.reporting.messages import EpochDone, Message, Started
 
 _TAGS = {"train_loss": "loss/train", "test_loss": "loss/test"}
 _NO_CURVES = ("epoch",)
+_FAILED = "cannot be written"
 
 
 class EventFiles:
@@ -27,11 +28,9 @@ class EventFiles:
 
         self._folder = folder
         self._epoch = 0
-        try:
+        with explaining(folder, _FAILED):
             Path(folder).mkdir(parents=True, exist_ok=True)
             self._writer: Any = SummaryWriter(folder)
-        except OSError as error:
-            raise DataError(Problem(folder, f"cannot be written. {error.strerror}")) from None
 
     def receive(self, message: Message) -> None:
         """Write what a worker says, each epoch once. Raises DataError if that fails."""
@@ -45,13 +44,11 @@ class EventFiles:
 
     def close(self) -> None:
         """Finish the file. Raises DataError if that fails."""
-        try:
+        with explaining(self._folder, _FAILED):
             self._writer.close()
-        except OSError as error:
-            raise DataError(Problem(self._folder, f"cannot be written. {error.strerror}")) from None
 
     def _write(self, history: Iterable[Mapping[str, float]]) -> None:
-        try:
+        with explaining(self._folder, _FAILED):
             for figures in history:
                 epoch = int(figures["epoch"])
                 if epoch <= self._epoch:
@@ -61,5 +58,3 @@ class EventFiles:
                     if name not in _NO_CURVES:
                         self._writer.add_scalar(_TAGS.get(name, name), value, epoch)
             self._writer.flush()
-        except OSError as error:
-            raise DataError(Problem(self._folder, f"cannot be written. {error.strerror}")) from None

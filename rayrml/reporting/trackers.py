@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rayrml import storage
+from rayrml.errors import describe
 from rayrml.reporting.messages import EpochDone, Message, Started
 from rayrml.reporting.run_files import write
 
@@ -95,7 +96,7 @@ class Tracking:
             try:
                 task()
             except Exception as error:  # whatever it is: training goes well
-                self._tell(str(error).strip().partition("\n")[0] or type(error).__name__)
+                self._tell(describe(error))
 
     def _tell(self, reason: str) -> None:
         if not self._told:

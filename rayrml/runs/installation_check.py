@@ -23,7 +23,7 @@ from rayrml import storage
 from rayrml.cluster import connection, nodes, ray_client
 from rayrml.cluster.connection import Allocation
 from rayrml.config.sections import Ray
-from rayrml.errors import ConfigError, DataError, Problem, RayrmlError
+from rayrml.errors import ConfigError, Problem, RayrmlError, explaining
 from rayrml.inference.prediction_files import outputs
 from rayrml.memory import human_bytes
 from rayrml.runs.launch import run
@@ -96,12 +96,10 @@ def write_images(folder: Path) -> None:
         image = random.integers(0, 80, (SIZE, SIZE, 1), np.uint8)
         rows = slice(SIZE // 2) if kind == "top" else slice(SIZE // 2, SIZE)
         image[rows] += 120
-        try:
-            path = folder / kind / f"{number:02}.jpg"
+        path = folder / kind / f"{number:02}.jpg"
+        with explaining(path, "cannot be written"):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(simplejpeg.encode_jpeg(image, quality=95, colorspace="GRAY"))
-        except OSError as error:
-            raise DataError(Problem(str(error.filename), f"cannot be written. {error.strerror}")) from None
 
 
 def configuration(folder: Path) -> dict[str, Any]:
@@ -188,10 +186,8 @@ def _place(folder: str | None, allocation: Allocation) -> Iterator[Path]:
         raise ConfigError(Problem("--folder", message))
     if folder is not None and storage.is_uri(folder):
         raise ConfigError(Problem("--folder", f"expected a folder of the file system, got '{folder}'"))
-    try:
+    with explaining("--folder", f"'{folder}' cannot be written to"):
         made = tempfile.TemporaryDirectory(prefix="rayrml-check-", dir=folder, ignore_cleanup_errors=True)
-    except OSError as error:
-        raise DataError(Problem("--folder", f"'{folder}' cannot be written to. {error.strerror}")) from None
     with made as name:
         yield Path(name).absolute()
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Collection, Sequence
 
 from rayrml import storage
-from rayrml.errors import DataError, Problem
+from rayrml.errors import explaining
 from rayrml.formatting import displayed
 from rayrml.planning.plan import Plan
 from rayrml.reporting.run_files import FILES, PLOTS
-from rayrml.saving import checkpoints
+from rayrml.saving import checkpoint_folder
+
+_FAILED = "cannot be looked at"
 
 
 def lines(plan: Plan, kept_logs: Sequence[str], *, resumed: bool) -> list[str]:
@@ -25,7 +26,7 @@ def lines(plan: Plan, kept_logs: Sequence[str], *, resumed: bool) -> list[str]:
     if resumed:
         return said
     folder = plan.config.ray.storage_path or plan.config.neural_network.checkpoints.save
-    if plan.training and folder and checkpoints.is_interrupted(folder):
+    if plan.training and folder and checkpoint_folder.is_interrupted(folder):
         said.append(f"The earlier run in {displayed(folder)} did not come to its end: --resume would go on with it")
     replaced = [*_checkpoints(plan), *_record(plan), *_predictions(plan)]
     if replaced:
@@ -37,11 +38,11 @@ def _checkpoints(plan: Plan) -> list[str]:
     section, last = plan.config.neural_network.checkpoints, plan.config.neural_network.num_epochs
     if not plan.training or section.save is None:
         return []
-    found = checkpoints.kept(section.save)
-    written = [
-        path for epoch, path in found.items() if epoch == last or (epoch < last and not epoch % section.interval)
+    there = checkpoint_folder.list_checkpoints(section.save)
+    replaced = [
+        path for epoch, path in there.items() if epoch == last or (epoch < last and not epoch % section.interval)
     ]
-    return _counted(written, "checkpoints", section.save)
+    return _counted(replaced, "checkpoints", section.save)
 
 
 def _record(plan: Plan) -> list[str]:
@@ -49,33 +50,37 @@ def _record(plan: Plan) -> list[str]:
     folder = plan.config.neural_network.checkpoints.save
     if not plan.training or folder is None:
         return []
-    try:
-        there = {*storage.files(folder), *(f"plots/{name}" for name in storage.files(storage.join(folder, "plots")))}
-    except OSError as error:
-        raise DataError(Problem(str(error.filename), f"cannot be looked at. {error.strerror}")) from None
-    found = [storage.join(folder, *name.split("/")) for name in (*FILES, *PLOTS) if name in there]
-    return _counted(found, "other files", folder)
+    plots = (f"plots/{name}" for name in _files(storage.join(folder, "plots")))
+    there = {*_files(folder), *plots}
+    replaced = [storage.join(folder, *name.split("/")) for name in (*FILES, *PLOTS) if name in there]
+    return _counted(replaced, "other files", folder)
 
 
 def _predictions(plan: Plan) -> list[str]:
     data = plan.config.neural_network.data
     if plan.test is None:
         return []
-    found: list[str] = []
-    try:
-        if data.test_output_path is not None:
-            there = storage.files(data.test_output_path)
-            last = plan.config.neural_network.num_epochs if plan.training else 1
-            names = [name for epoch in range(1, last + 1) if (name := f"output_{epoch}.h5") in there]
-            paths = [storage.join(data.test_output_path, name) for name in names]
-            found += _counted(paths, "prediction files", data.test_output_path)
-        if data.hdf5_outfile is not None and storage.exists(data.hdf5_outfile):
-            found.append(displayed(data.hdf5_outfile))
-    except OSError as error:
-        raise DataError(Problem(str(error.filename), f"cannot be looked at. {error.strerror}")) from None
-    return found
+    replaced: list[str] = []
+    if data.test_output_path is not None:
+        there = _files(data.test_output_path)
+        last = plan.config.neural_network.num_epochs if plan.training else 1
+        names = [f"output_{epoch}.h5" for epoch in range(1, last + 1)]
+        paths = [storage.join(data.test_output_path, name) for name in names if name in there]
+        replaced += _counted(paths, "prediction files", data.test_output_path)
+    if data.hdf5_outfile is not None:
+        with explaining(data.hdf5_outfile, _FAILED):
+            if storage.exists(data.hdf5_outfile):
+                replaced.append(displayed(data.hdf5_outfile))
+    return replaced
 
 
-def _counted(paths: Sequence[str | Path], what: str, folder: str) -> list[str]:
-    """A path, or how many there are in the folder."""
-    return [displayed(paths[0])] if len(paths) == 1 else [f"{len(paths)} {what} in {displayed(folder)}"] * bool(paths)
+def _files(folder: str) -> Collection[str]:
+    with explaining(folder, _FAILED):
+        return storage.files(folder)
+
+
+def _counted(paths: Sequence[str], what: str, folder: str) -> list[str]:
+    """A path, or how many there are in the folder; nothing if there are none."""
+    if len(paths) > 1:
+        return [f"{len(paths)} {what} in {displayed(folder)}"]
+    return [displayed(path) for path in paths]

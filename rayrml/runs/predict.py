@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rayrml import storage
 from rayrml.config.reading import Document, override
-from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.errors import ConfigError, Problem, explaining
 from rayrml.runs.launch import run_found
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _configuration(path: str, inputs: Sequence[str], folder: str, overrides: Map
     """
     from rayrml.saving import checkpoints
 
-    config = override(_learned(checkpoints.whole(path), path, inputs, overrides), overrides)
+    config = override(_learned(checkpoints.load_complete(path), path, inputs, overrides), overrides)
     data = config["neural_network"]["data"]
     data.setdefault("test_output_path", folder)
     if data.get("slicers"):
@@ -145,16 +145,11 @@ def _classify(file: str, classes: Classifier, path: str, console: Console) -> tu
         first = next(found, None)
         if first is None or not classes.applies(first[1].shape):
             return ()
-        if _exists(path):
+        with explaining(path, "cannot be looked at"):
+            replaces = storage.exists(path)
+        if replaces:
             console.line(f"Replacing a file of an earlier run: {displayed(path)}")
         return tuple(write(path, (classes.classified(*pair) for pair in itertools.chain([first], found))))
-
-
-def _exists(path: str) -> bool:
-    try:
-        return storage.exists(path)
-    except OSError as error:
-        raise DataError(Problem(path, f"cannot be looked at. {error.strerror}")) from None
 
 
 def _show(rows: Sequence[Classified], console: Console) -> None:

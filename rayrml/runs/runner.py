@@ -18,7 +18,7 @@ from rayrml.runs import overwritten, result_summary
 from rayrml.runs.context import Context, find_state_folder, open_context
 from rayrml.runs.inference_run import infer
 from rayrml.runs.training_run import train
-from rayrml.saving import checkpoints
+from rayrml.saving import resuming
 from rayrml.training.interrupts import Interrupts
 
 
@@ -104,7 +104,7 @@ def _find_resumable(plan: Plan) -> tuple[str, ...]:
     if folder is None:
         message = "is missing. A run is resumed from the checkpoints in that folder"
         raise ConfigError(Problem("neural_network.checkpoints.save", message))
-    return tuple(checkpoints.newest(folder))
+    return tuple(resuming.find_resumable(folder))
 
 
 def _announce(context: Context) -> None:

@@ -19,7 +19,7 @@ from rayrml.metrics import predicted_classes
 from rayrml.networks.network import build_network
 from rayrml.planning.plan import Plan
 from rayrml.reporting.run_files import CONFIG, Record, class_names, write
-from rayrml.saving import checkpoints
+from rayrml.saving import checkpoint_folder, checkpoints
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -134,8 +134,8 @@ def _trained(plan: Plan, record: Record) -> torch.nn.Module | None:
     """The network as it was kept after the last epoch: what was trained may lie on another machine."""
     if record.folder is None or not record.history:
         return None
-    path = checkpoints.checkpoint_path(record.folder, int(record.history[-1]["epoch"]))
-    checkpoint = checkpoints.found(path)
+    path = checkpoint_folder.checkpoint_path(record.folder, int(record.history[-1]["epoch"]))
+    checkpoint = checkpoints.load_if_exists(path)
     if checkpoint is None:
         return None
     network = build_network(plan.layers, plan.datasets.shape)

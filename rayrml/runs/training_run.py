@@ -17,7 +17,7 @@ from rayrml.planning.plan import EvaluationPlan, Plan, TrainingPlan
 from rayrml.reporting.messages import Saved
 from rayrml.runs import provenance, result_summary, training_plots
 from rayrml.runs.context import Context
-from rayrml.saving import checkpoints
+from rayrml.saving import checkpoint_folder
 from rayrml.training import trainer
 from rayrml.training.interrupts import Interrupts
 from rayrml.training.job import Job
@@ -51,8 +51,8 @@ def train(context: Context, plan: TrainingPlan | EvaluationPlan, interrupts: Int
         raise KeyboardInterrupt
     if job.state_path is not None:
         # The run's last checkpoint holds the same.
-        for path in (job.state_path, checkpoints.interrupted_path(storage.parent(job.state_path))):
-            checkpoints.remove(path)
+        for path in (job.state_path, checkpoint_folder.interrupted_path(storage.parent(job.state_path))):
+            checkpoint_folder.remove(path)
     _finish(context)
 
 
@@ -75,7 +75,7 @@ def make_job(
         datasets=plan.datasets,
         compression=plan.config.ray.gradient_compression,
         debug_path=_debug_path(plan) if nn.debug else None,
-        state_path=checkpoints.state_path(state_folder) if state_folder and plan.training is not None else None,
+        state_path=checkpoint_folder.state_path(state_folder) if state_folder and plan.training is not None else None,
         resume_from=resume_from,
         run_id=uuid.uuid4().hex,
         decode_cpus=decode_cpus,

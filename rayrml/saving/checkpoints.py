@@ -1,14 +1,12 @@
-"""Checkpoint files `model_checkpoint_<epoch>.pt`: what they hold, and how they get onto and off the disk."""
+"""Checkpoint files: what they hold, and how they are written, read and put into a network."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
-import re
-import threading
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,8 @@ import torch
 from torch import nn
 
 from rayrml import storage
-from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.errors import ConfigError, DataError, Problem, describe, explaining
+from rayrml.saving.checkpoint_folder import list_checkpoints
 from rayrml.storage import archives
 
 _FORMAT = 1
@@ -35,8 +34,6 @@ _KINDS = {
     "data": Mapping,
     "loss": Mapping,
 }
-_STATE, _INTERRUPTED = "last_epoch.pt", "interrupted.pt"
-_NAME = re.compile(r"model_checkpoint_(\d+)\.pt")
 
 
 @dataclasses.dataclass
@@ -101,62 +98,6 @@ class LoadReport:
         ]
 
 
-def checkpoint_path(folder: str | Path, epoch: int) -> str:
-    """Where the checkpoint of an epoch lies."""
-    return storage.join(folder, f"model_checkpoint_{epoch}.pt")
-
-
-def state_path(folder: str | Path) -> str:
-    """Where the last finished epoch of a run that goes on is kept, whatever the interval of checkpoints is."""
-    return storage.join(folder, _STATE)
-
-
-def interrupted_path(folder: str | Path) -> str:
-    """Where a run that was interrupted within an epoch is kept."""
-    return storage.join(folder, _INTERRUPTED)
-
-
-def kept(folder: str | Path) -> dict[int, str]:
-    """The checkpoints in a folder by their epochs, in order; none if there is no such folder.
-
-    Raises:
-        DataError: the folder cannot be listed.
-    """
-    matches = (_NAME.fullmatch(name) for name in _files(folder))
-    numbers = sorted(int(match[1]) for match in matches if match)
-    return {number: checkpoint_path(folder, number) for number in numbers}
-
-
-def is_interrupted(folder: str | Path) -> bool:
-    """Whether the last run in a folder did not come to its end."""
-    return not _files(folder).keys().isdisjoint((_STATE, _INTERRUPTED))
-
-
-def newest(folder: str | Path) -> list[str]:
-    """The files that the last run in a folder can go on from, the best first: of part of an epoch, of whole epochs.
-
-    Raises:
-        DataError: the folder cannot be listed, or a file cannot be loaded.
-    """
-    states = [state_path(folder), interrupted_path(folder)]
-    numbers = {path: number for number, path in kept(folder).items()} | dict.fromkeys(states, 0)
-    changed = {storage.join(folder, name): when for name, when in _files(folder).items()}
-    paths = [path for path in numbers if path in changed]
-    if not paths:
-        return []
-    last, longest = max(paths, key=lambda path: (changed[path], numbers[path])), max(paths, key=numbers.__getitem__)
-    asked = {last, longest, *states} & set(paths)
-    if asked == {longest} and numbers[longest]:
-        return [longest]
-    # Copied files have no times to go by; but those of an earlier and longer run have another history.
-    found = {path: load(path) for path in asked}
-    epochs = {path: numbers[path] or found[path].epoch for path in asked}
-    same = [path for path in asked if _agree(found[path].history, found[last].history)] or [last]
-    whole = sorted((path for path in same if not found[path].unfinished), key=lambda path: (epochs[path], path))[-1:]
-    furthest = epochs[whole[0]] if whole else 0
-    return [path for path in same if found[path].unfinished and epochs[path] >= furthest] + whole
-
-
 def save(path: str | Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint so that under its name there is a whole one or none, even if the machine fails.
 
@@ -164,80 +105,13 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
         DataError: the file cannot be written.
     """
     fields = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint)}
-    try:
-        with storage.Unfinished(path, durable=True) as file:
-            try:
-                torch.save({"format": _FORMAT, **fields}, file)
-            except RuntimeError as error:  # torch's own writer does not say what went wrong
-                raise file.error or error from None
-            file.commit()
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise DataError(Problem(str(path), f"cannot be written. {reason}")) from None
-
-
-def remove(path: str) -> None:
-    """Remove a checkpoint or a file beside one, if it is there. Raises DataError if that fails."""
-    try:
-        storage.remove(path)
-    except OSError as error:
-        raise DataError(Problem(path, f"cannot be removed. {error.strerror}")) from None
-
-
-class Writer:
-    """Writes checkpoints in a thread of its own, one at a time, while training goes on.
-
-    Args:
-        saved: called with the path of each checkpoint that is on disk; in the thread.
-    """
-
-    def __init__(self, saved: Callable[[str], None]):
-        self._saved = saved
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
-
-    def save(
-        self,
-        checkpoint: Checkpoint,
-        path: str | None,
-        state: str | None,
-        then: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Begin to write the checkpoint as it is now to `path`, as one that stays, and to `state`, over the last one.
-
-        `then` is called when both are on disk; in the thread.
-
-        Raises:
-            DataError: the checkpoint before this one could not be written.
-        """
-        self.wait()
-        copied = dataclasses.replace(
-            checkpoint,
-            network=_copied(checkpoint.network),
-            optimizer=_copied(checkpoint.optimizer),
-            history=list(checkpoint.history),
-        )
-        self._thread = threading.Thread(target=self._write, args=(copied, path, state, then))
-        self._thread.start()
-
-    def wait(self) -> None:
-        """Wait until everything is on disk. Raises DataError if it cannot be written."""
-        if self._thread is not None:
-            self._thread.join()
-        self._thread, error, self._error = None, self._error, None
-        if error is not None:
-            raise error
-
-    def _write(self, checkpoint: Checkpoint, path: str | None, state: str | None, then: Callable[[], None]) -> None:
+    failing = explaining(path, "cannot be written", (OSError, RuntimeError))
+    with failing, storage.Unfinished(path, durable=True) as file:
         try:
-            if path is not None:
-                save(path, checkpoint)
-                self._saved(path)
-            if state is not None:
-                save(state, checkpoint)
-            then()
-        except BaseException as error:  # handed to the thread that waits
-            self._error = error
+            torch.save({"format": _FORMAT, **fields}, file)
+        except RuntimeError as error:  # torch's own writer does not say what went wrong
+            raise file.error or error from None
+        file.commit()
 
 
 def load(path: str | Path, where: str = "") -> Checkpoint:
@@ -247,6 +121,22 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
         DataError: there is no such file, or it is no checkpoint; `where` is the JSON path that names it.
     """
     place = where or str(path)
+    content = _read(path, place)
+    if "network" not in content:
+        # A file with nothing but a state_dict, as PyTorch's own tutorials save it.
+        return Checkpoint(0, _tensors(content, path, place), None, ())
+    missing = sorted({"epoch", "layers", "input_shape"} - set(content))
+    if missing:
+        raise DataError(Problem(place, f"'{path}' is no checkpoint of rayrml: it has no {', '.join(missing)}"))
+    fields = {f.name: content[f.name] for f in dataclasses.fields(Checkpoint) if f.name in content}
+    wrong = [name for name, kinds in _KINDS.items() if name in fields and not isinstance(fields[name], kinds)]
+    if wrong:
+        raise DataError(Problem(place, f"'{path}' is a damaged checkpoint: what it holds as {', '.join(wrong)} is not"))
+    return Checkpoint(**{**fields, "network": _tensors(fields["network"], path, place)})
+
+
+def _read(path: str | Path, place: str) -> Mapping[str, Any]:
+    """What torch saved in a file, by name. Raises DataError, whatever torch makes of a damaged file."""
     try:
         file = _opened(path)
         with warnings.catch_warnings():
@@ -255,40 +145,28 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
     except FileNotFoundError:
         raise DataError(Problem(place, f"no such file: '{path}'")) from None
     except OSError as error:
-        raise DataError(Problem(place, f"cannot read '{path}'. {error.strerror or error}{_hint(path)}")) from None
+        raise DataError(Problem(place, f"cannot read '{path}'. {describe(error)}{_hint(path)}")) from None
     except DataError as error:
         raise DataError(*(Problem(place, str(p)) for p in error.problems)) from None
     except Exception as error:
         # From UnpicklingError to AssertionError: it depends on the byte that is wrong.
         # torch goes on with advice for programmers, to trust the file.
-        reason = str(error).splitlines()[0].partition(". ")[0] if str(error) else type(error).__name__
+        reason = describe(error).partition(". ")[0]
         if "TorchScript" in reason:
             reason = "It is a TorchScript archive. Expected tensors by the names of layers"
         raise DataError(Problem(place, f"'{path}' is no checkpoint, or a damaged one. {reason}")) from None
     if not isinstance(content, Mapping):
         raise DataError(Problem(place, f"'{path}' is no checkpoint"))
-    if "network" not in content:
-        # A file with nothing but a state_dict, as PyTorch's own tutorials save it.
-        return Checkpoint(0, _tensors(content, path, place), None, ())
-    names = {f.name for f in dataclasses.fields(Checkpoint)}
-    missing = {"epoch", "layers", "input_shape"} - set(content)
-    if missing:
-        raise DataError(Problem(place, f"'{path}' is no checkpoint of rayrml: it has no {', '.join(sorted(missing))}"))
-    fields = {name: value for name, value in content.items() if name in names}
-    wrong = [name for name, kinds in _KINDS.items() if name in fields and not isinstance(fields[name], kinds)]
-    if wrong:
-        raise DataError(Problem(place, f"'{path}' is a damaged checkpoint: what it holds as {', '.join(wrong)} is not"))
-    fields["network"] = _tensors(fields["network"], path, place)
-    return Checkpoint(**fields)
+    return content
 
 
 def _hint(path: str | Path) -> str:
     """The last checkpoint of the folder that was given for one."""
-    names = list(kept(path).values()) if Path(path).is_dir() else []
+    names = list(list_checkpoints(path).values()) if Path(path).is_dir() else []
     return f". Expected a file in it, for example '{names[-1]}'" if names else ""
 
 
-def whole(path: str | Path) -> Checkpoint:
+def load_complete(path: str | Path) -> Checkpoint:
     """The checkpoint in a file that holds its network, too.
 
     Raises:
@@ -303,12 +181,11 @@ def whole(path: str | Path) -> Checkpoint:
     return checkpoint
 
 
-def found(path: str) -> Checkpoint | None:
+def load_if_exists(path: str) -> Checkpoint | None:
     """The checkpoint in a file, None if there is no such file. Raises DataError as `load` does."""
-    try:
-        return load(path) if storage.exists(path) else None
-    except OSError as error:
-        raise DataError(Problem(path, f"cannot be read. {error.strerror}")) from None
+    with explaining(path, "cannot be read"):
+        there = storage.exists(path)
+    return load(path) if there else None
 
 
 def load_into(network: nn.Module, state: Mapping[str, torch.Tensor], path: str | Path, where: str = "") -> LoadReport:
@@ -353,32 +230,9 @@ def _opened(path: str | Path) -> Path | io.BytesIO:
     return content
 
 
-def _files(folder: str | Path) -> dict[str, float]:
-    try:
-        return storage.files(folder)
-    except OSError as error:
-        raise DataError(Problem(str(folder), f"cannot be listed. {error.strerror}")) from None
-
-
-def _agree(history: list[dict[str, float]], other: list[dict[str, float]]) -> bool:
-    """Whether one of the histories goes on where the other one ends."""
-    return all(mine == theirs for mine, theirs in zip(history, other, strict=False))
-
-
-def _layers(names: Any) -> tuple[str, ...]:
+def _layers(names: Iterable[str]) -> tuple[str, ...]:
     """The layers that parameters belong to, each once."""
     return tuple(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
-
-
-def _copied(state: Any) -> Any:
-    """Nested lists and mappings of tensors, the tensors copied into the CPU's memory."""
-    if isinstance(state, torch.Tensor):
-        return state.detach().to("cpu", copy=True)
-    if isinstance(state, Mapping):
-        return {key: _copied(value) for key, value in state.items()}
-    if isinstance(state, list | tuple):
-        return type(state)(_copied(value) for value in state)
-    return state
 
 
 def _tensors(state: Any, path: str | Path, place: str) -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from rayrml import extras, storage
-from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.errors import ConfigError, DataError, Problem, describe, explaining
 from rayrml.networks.network import Network, build_network
 from rayrml.saving import checkpoints
 from rayrml.saving.keras_weights import export_weights, load_weights
@@ -58,10 +58,8 @@ def export(checkpoint: str | Path, file: str | Path) -> float:
             warnings.simplefilter("ignore")  # what exporters say of themselves
             FORMATS[ending].write(network, _inputs(network, _BATCHES[0]), path)
             worst = _compare(network, FORMATS[ending].read(path, network), str(file))
-        try:
+        with explaining(file, "cannot be written"):
             storage.write(str(file), path.read_bytes())
-        except OSError as error:
-            raise DataError(Problem(str(file), f"cannot be written. {error.strerror}")) from None
     return worst
 
 
@@ -72,7 +70,7 @@ def network_of(checkpoint: str | Path) -> Network:
         ConfigError: the checkpoint holds no network, or one that its weights do not fit.
         DataError: the file cannot be read.
     """
-    kept = checkpoints.whole(checkpoint)
+    kept = checkpoints.load_complete(checkpoint)
     network = build_network(kept.layers, kept.input_shape)
     checkpoints.load_into(network, kept.network, checkpoint)
     return network.eval()
@@ -138,7 +136,7 @@ def _program(network: Network, inputs: tuple[torch.Tensor, ...]) -> torch.export
     try:
         return torch.export.export(_Positional(network), inputs, dynamic_shapes={"inputs": tuple(axes)})
     except Exception as error:  # of as many kinds as torch has parts
-        raise ConfigError(Problem("", f"torch cannot export the network. {_first_line(error)}")) from None
+        raise ConfigError(Problem("", f"torch cannot export the network. {describe(error)}")) from None
 
 
 def _write_pt2(network: Network, inputs: tuple[torch.Tensor, ...], path: Path) -> None:
@@ -167,7 +165,7 @@ def _write_onnx(network: Network, inputs: tuple[torch.Tensor, ...], path: Path) 
             verbose=False,
         )
     except Exception as error:
-        raise ConfigError(Problem("", f"ONNX cannot hold the network. {_first_line(error)}")) from None
+        raise ConfigError(Problem("", f"ONNX cannot hold the network. {describe(error)}")) from None
 
 
 def _read_onnx(path: Path, network: Network) -> _OUTPUTS:
@@ -200,11 +198,6 @@ def _required(name: str) -> Any:
     if lacking := extras.missing(name, "onnx"):
         raise ConfigError(f"for ONNX files, {lacking}")
     return importlib.import_module(name)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 FORMATS = {

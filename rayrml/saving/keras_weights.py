@@ -16,7 +16,7 @@ import torch
 
 from rayrml import storage
 from rayrml.config.json_files import decode
-from rayrml.errors import DataError, Problem
+from rayrml.errors import DataError, Problem, describe
 from rayrml.networks import graph as graphs
 from rayrml.networks.graph import Graph, KerasPath
 from rayrml.networks.layers.layer import Layer, Weight
@@ -119,8 +119,7 @@ def _read(path: str | Path, graph: Graph, place: str) -> tuple[list[_Stored], bo
     except DataError as error:
         raise DataError(*(Problem(place, str(p)) for p in error.problems)) from None
     except (OSError, LookupError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        message = f"'{path}' is not a file of Keras's weights, or a damaged one. {reason}"
+        message = f"'{path}' is not a file of Keras's weights, or a damaged one. {describe(error)}"
         raise DataError(Problem(place, message)) from None
 
 

@@ -15,7 +15,7 @@ from rayrml.errors import DataError, DivergenceError
 from rayrml.lr_schedulers import Schedule
 from rayrml.networks.network import Network
 from rayrml.reporting.messages import BatchRow, Driver, Emit, Message, Saved
-from rayrml.saving import checkpoints
+from rayrml.saving import checkpoint_folder, checkpoint_writer, checkpoints
 from rayrml.saving.checkpoints import Checkpoint
 from rayrml.training.early_stopping import EarlyStopping
 from rayrml.training.job import Job
@@ -80,12 +80,12 @@ class CheckpointManager:
         self._workers = workers
         self._driver = driver
         self.announcer = Announcer(driver.emit if workers.rank == 0 else _say_nothing)
-        self._writer = checkpoints.Writer(lambda path: self.announcer(Saved("checkpoint", path)))
+        self._writer = checkpoint_writer.CheckpointWriter(lambda path: self.announcer(Saved("checkpoint", path)))
 
     def resume(self, trainee: Trainee) -> Progress:
         """Put the run's last state into `trainee`: this run's if workers were lost in it, else an earlier one's."""
         path = self._job.state_path or ""
-        state = checkpoints.found(path) if path else None
+        state = checkpoints.load_if_exists(path) if path else None
         if state is None or state.run_id != self._job.run_id:
             state, path = self._earlier()
         if state is None:
@@ -118,7 +118,7 @@ class CheckpointManager:
             self.announcer.release()
             return
         _refuse_infinite(trainee.network, epoch)
-        path = checkpoints.checkpoint_path(section.save, epoch) if due and section.save is not None else None
+        path = checkpoint_folder.checkpoint_path(section.save, epoch) if due and section.save is not None else None
         self._writer.save(self._checkpoint(trainee, epoch), path, job.state_path, then=self._written)
 
     def save_unfinished(self, trainee: Trainee, progress: Progress) -> None:
@@ -134,7 +134,7 @@ class CheckpointManager:
             "random": random,
             "layout": self._layout(),
         }
-        self._writer.save(checkpoint, None, checkpoints.interrupted_path(storage.parent(job.state_path)))
+        self._writer.save(checkpoint, None, checkpoint_folder.interrupted_path(storage.parent(job.state_path)))
         self._writer.wait()
 
     def finish(self) -> None:
@@ -152,7 +152,7 @@ class CheckpointManager:
     def _written(self) -> None:
         if self._job.state_path:
             # What it had of this epoch is outdated.
-            checkpoints.remove(checkpoints.interrupted_path(storage.parent(self._job.state_path)))
+            checkpoint_folder.remove(checkpoint_folder.interrupted_path(storage.parent(self._job.state_path)))
         self.announcer.release()
 
     def _earlier(self) -> tuple[Checkpoint | None, str]:
@@ -165,7 +165,7 @@ class CheckpointManager:
 
     def _kept(self, epoch: int) -> str | None:
         folder = self._job.config.checkpoints.save
-        path = None if folder is None else checkpoints.checkpoint_path(folder, epoch)
+        path = None if folder is None else checkpoint_folder.checkpoint_path(folder, epoch)
         return path if path and storage.exists(path) else None
 
     def _layout(self) -> list[int]:

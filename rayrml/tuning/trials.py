@@ -16,7 +16,7 @@ from rayrml.config.search_spaces import Space
 from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.reporting.history import Figures, cost
 from rayrml.reporting.run_files import to_json, write
-from rayrml.saving import checkpoints
+from rayrml.saving import checkpoint_folder
 
 STATE, TABLE, PLOT = "trials.json", "trials.csv", "trials.png"
 BEST_CONFIG, BEST_MODEL = "best_config.json", "best_model.pt"
@@ -149,7 +149,7 @@ class Trials:
         leader = self.best()
         if leader is None:
             return None
-        there, best = checkpoints.kept(self.path(leader.number)), leader.best(self.figure) or {}
+        there, best = checkpoint_folder.list_checkpoints(self.path(leader.number)), leader.best(self.figure) or {}
         return there[_nearest(there, best.get("epoch", 0))] if there else None
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
@@ -167,13 +167,13 @@ class Trials:
 
     def _prune(self, trial: Trial, *, keep: bool) -> None:
         folder = self.path(trial.number)
-        there = checkpoints.kept(folder)
+        there = checkpoint_folder.list_checkpoints(folder)
         best = trial.best(self.figure) if keep else None
         kept = _nearest(there, best["epoch"]) if best is not None and there else None
         for path in (path for epoch, path in there.items() if epoch != kept):
-            checkpoints.remove(path)
-        for path in (checkpoints.state_path(folder), checkpoints.interrupted_path(folder)):
-            checkpoints.remove(path)
+            checkpoint_folder.remove(path)
+        for path in (checkpoint_folder.state_path(folder), checkpoint_folder.interrupted_path(folder)):
+            checkpoint_folder.remove(path)
 
     def _csv(self) -> bytes:
         names = list(next(iter(self.trials.values())).values) if self.trials else []

@@ -17,7 +17,7 @@ from rayrml.inference.prediction_files import PredictionFile
 from rayrml.inference.slice_assembly import SliceAssembly
 from rayrml.networks.network import build_network
 from rayrml.reporting.log_files import LogFile
-from rayrml.saving import checkpoints
+from rayrml.saving import checkpoints, resuming
 from rayrml.saving.keras_weights import export_weights
 from tests.conftest import dense_network, write_config
 
@@ -191,4 +191,6 @@ def test_a_second_run_says_what_it_replaces_and_keeps_the_logs(ray_cluster, tmp_
     rayrml.run(config, overrides={"num_epochs": 1})
     said = capsys.readouterr().out
     assert f"The earlier run in {tmp_path}/model did not come to its end: --resume would go on with it\n" in said
-    assert checkpoints.load(checkpoints.newest(tmp_path / "model")[0]).epoch == 1, "the longer run is an earlier one"
+    assert checkpoints.load(resuming.find_resumable(tmp_path / "model")[0]).epoch == 1, (
+        "the longer run is an earlier one"
+    )

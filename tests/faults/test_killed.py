@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 import rayrml
-from rayrml.saving import checkpoints
+from rayrml.saving import checkpoints, resuming
 from tests.conftest import write_config
 from tests.faults.runs import (
     NUM_BATCHES,
@@ -96,7 +96,7 @@ def _killed_after(command, cwd, seconds):
         run.kill()
         reader.join(timeout=30)
     announced = [int(epoch) for epoch in re.findall(r"Eval  Epoch \[ *(\d+)/", "".join(lines))]
-    kept = checkpoints.newest(cwd / "out" / "model")
+    kept = resuming.find_resumable(cwd / "out" / "model")
     assert max(announced, default=0) <= max((checkpoints.load(path).epoch for path in kept), default=0)
     # Ray's agents take longer to notice; they hold no data.
     working = [p for p in processes if "Agent" not in _name(p)]
@@ -118,7 +118,8 @@ def _alone():
 _SAVING = """
 import os, sys, torch
 from pathlib import Path
-from rayrml.saving.checkpoints import Checkpoint, Writer
+from rayrml.saving.checkpoint_writer import CheckpointWriter
+from rayrml.saving.checkpoints import Checkpoint
 for line in sys.stdin:
     if pid := os.fork():
         os.waitpid(pid, 0)
@@ -126,7 +127,7 @@ for line in sys.stdin:
         continue
     folder, size = line.split()
     print(os.getpid(), flush=True)
-    writer = Writer(lambda path: print(path.stem, flush=True))
+    writer = CheckpointWriter(lambda path: print(path.stem, flush=True))
     network = {"dense.weight": torch.zeros(int(size))}
     for epoch in range(1, 10_000):
         network["dense.weight"] += 1

@@ -22,7 +22,7 @@ from rayrml.errors import ConfigError, DataError
 from rayrml.inference.prediction_files import PredictionFile
 from rayrml.reporting import history
 from rayrml.reporting.log_files import LogFile, set_aside
-from rayrml.saving import checkpoints
+from rayrml.saving import checkpoint_folder, checkpoints, resuming
 from rayrml.storage import hdf5_reading, remote
 from tests.conftest import dense_network
 from tests.faults.object_store import Disturbance, served
@@ -109,7 +109,7 @@ def test_what_is_not_there_is_named_in_one_line(store, uri, complaint):
 
 def test_a_missing_bucket_is_named_before_a_run_begins(store):
     with pytest.raises(DataError, match=r"cannot be listed\. There is no bucket 'nobox'"):
-        checkpoints.kept(store.uri("model", bucket="nobox"))
+        checkpoint_folder.list_checkpoints(store.uri("model", bucket="nobox"))
     with pytest.raises(DataError, match=r"cannot be written\. There is no bucket 'nobox'"):
         LogFile(store.uri("out_train.txt", bucket="nobox"), append=False)
 
@@ -144,12 +144,12 @@ def test_arrays_are_read_from_copies_that_go_with_the_process(store, tmp_path):
 
 def test_checkpoints_are_kept_and_found(store):
     folder = store.uri("model")
-    assert checkpoints.newest(folder) == []
+    assert resuming.find_resumable(folder) == []
     for epoch in (9, 10):
-        path = checkpoints.checkpoint_path(folder, epoch)
+        path = checkpoint_folder.checkpoint_path(folder, epoch)
         checkpoints.save(path, checkpoints.Checkpoint(epoch, {"w": torch.ones(3)}, [], (1,)))
     assert store.names("model") == ["model/model_checkpoint_10.pt", "model/model_checkpoint_9.pt"]
-    assert checkpoints.load(checkpoints.newest(folder)[0]).epoch == 10
+    assert checkpoints.load(resuming.find_resumable(folder)[0]).epoch == 10
     assert not _left_in_temporary_folder("model_checkpoint")
     with pytest.raises(DataError, match="no such file"):
         checkpoints.load(store.uri("model/model_checkpoint_11.pt"))

@@ -10,6 +10,7 @@ import h5py
 import pytest
 
 import rayrml
+from rayrml.saving import checkpoints
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.ray
@@ -47,11 +48,11 @@ def test_layers_learned_from_some_digits_help_with_others(example, capsys):
     out = capsys.readouterr().out
     assert re.search(r"Skipping layer first_five: not found in model\n", out)
     assert re.search(r"Layer last_five keeps its initial weights: not found in file\n", out)
-    before, after = (rayrml.checkpoints.load(path).network for path in (first.checkpoints[0], second.checkpoints[-1]))
+    before, after = (checkpoints.load(path).network for path in (first.checkpoints[0], second.checkpoints[-1]))
     frozen = [name for name in before if not name.startswith("first_five")]
     assert len(frozen) > 8
     assert all(before[name].equal(after[name]) for name in frozen)
-    optimizer = rayrml.checkpoints.load(second.checkpoints[-1]).optimizer
+    optimizer = checkpoints.load(second.checkpoints[-1]).optimizer
     assert len(optimizer["state"]) == 2  # weight and bias of the one layer that is trained
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from rayrml.errors import ConfigError, DataError
-from rayrml.saving import checkpoints
+from rayrml.saving import checkpoint_folder, checkpoints
 from rayrml.saving.checkpoints import Checkpoint
 
 
@@ -19,7 +19,7 @@ def test_what_was_saved_can_be_loaded(tmp_path):
     optimizer = torch.optim.Adam(net.parameters())
     net(torch.randn(5, 4)).sum().backward()
     optimizer.step()
-    path = checkpoints.checkpoint_path(tmp_path / "model", 7)
+    path = checkpoint_folder.checkpoint_path(tmp_path / "model", 7)
     saved = Checkpoint(
         7, net.state_dict(), [{"class_name": "Dense"}], (1, None), ("cat", "dog"), optimizer.state_dict()
     )
@@ -91,37 +91,6 @@ def test_a_file_cannot_bring_code_along(tmp_path, capsys):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"no such file: '.*none\.pt'"):
         checkpoints.load(tmp_path / "none.pt")
-
-
-def test_a_checkpoint_is_of_the_moment_it_was_asked_for_though_it_is_written_later(tmp_path):
-    saved = []
-    writer = checkpoints.Writer(saved.append)
-    weight, history = torch.ones(3), [{"epoch": 1}]
-    state = {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
-    checkpoint = Checkpoint(1, {"w": weight}, [], (1,), optimizer=state, history=history)
-    writer.save(checkpoint, tmp_path / "model_checkpoint_1.pt", tmp_path / "last_epoch.pt")
-    weight.fill_(7)
-    state["state"][0]["step"].fill_(7)
-    history.append({"epoch": 2})
-    writer.wait()
-    assert saved == [tmp_path / "model_checkpoint_1.pt"]
-    for name in ("model_checkpoint_1.pt", "last_epoch.pt"):
-        found = checkpoints.load(tmp_path / name)
-        assert found.network["w"].tolist() == [1, 1, 1]
-        assert found.optimizer["state"][0]["step"] == 1
-        assert found.history == [{"epoch": 1}]
-
-
-def test_a_checkpoint_that_cannot_be_written_is_an_error_of_the_next_call(tmp_path):
-    (tmp_path / "folder").write_text("a file where a folder should be")
-    writer = checkpoints.Writer(lambda path: None)
-    checkpoint = Checkpoint(1, {"w": torch.ones(3)}, [], (1,))
-    writer.save(checkpoint, tmp_path / "folder" / "model_checkpoint_1.pt", None)
-    with pytest.raises(DataError, match="cannot be written"):
-        writer.save(checkpoint, tmp_path / "model_checkpoint_2.pt", None)
-    writer.save(checkpoint, tmp_path / "model_checkpoint_2.pt", None)
-    writer.wait()
-    assert checkpoints.load(tmp_path / "model_checkpoint_2.pt").epoch == 1
 
 
 def test_a_torchscript_archive_is_named_as_one(tmp_path):

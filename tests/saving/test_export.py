@@ -6,7 +6,7 @@ import torch
 
 from rayrml.errors import ConfigError, DataError
 from rayrml.networks.network import build_network
-from rayrml.saving import checkpoints
+from rayrml.saving import checkpoint_folder, checkpoints
 from rayrml.saving import export as exporting
 from rayrml.saving.checkpoints import Checkpoint
 from rayrml.saving.export import FORMATS, Format, export, network_of
@@ -84,7 +84,7 @@ def saved(folder, layers):
     network = build_network(layers)
     network.train()(*(torch.rand(5, *(size or 9 for size in shape)) for shape in network.input_shapes))
     checkpoint = Checkpoint(3, network.state_dict(), layers, network.input_shapes[0])
-    path = checkpoints.checkpoint_path(folder, 3)
+    path = checkpoint_folder.checkpoint_path(folder, 3)
     checkpoints.save(path, checkpoint)
     return path
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from rayrml import storage
 from rayrml.data.readers.reader import Read, Reader
-from rayrml.errors import DataError, Problem
+from rayrml.errors import DataError, Problem, describe
 from rayrml.storage import archives, hdf5_reading
 
 
@@ -133,15 +133,12 @@ def _explaining(path: str) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except OSError as error:
-        raise DataError(Problem(path, f"cannot be read. {error.strerror or str(error).splitlines()[0]}")) from None
-    except ValueError as error:
-        # Of object arrays numpy says that it must not unpickle them; files must not run code.
-        reason = "It holds Python objects, not numbers" if "pickle" in str(error).lower() else str(error)
-        raise DataError(Problem(path, f"cannot be read. {reason}")) from None
     except Exception as error:
-        # From EOFError to zlib.error and NotImplementedError: it depends on the byte that is wrong.
-        raise DataError(Problem(path, f"cannot be read. {error or type(error).__name__}")) from None
+        # From EOFError to zlib.error and NotImplementedError: it depends on the byte that is wrong. Of object arrays
+        # numpy says that it must not unpickle them; files must not run code.
+        pickled = isinstance(error, ValueError) and "pickle" in str(error).lower()
+        reason = "It holds Python objects, not numbers" if pickled else describe(error)
+        raise DataError(Problem(path, f"cannot be read. {reason}")) from None
 
 
 _NUMBERS = "biuf"

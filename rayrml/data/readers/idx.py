@@ -19,7 +19,7 @@ import numpy as np
 
 from rayrml import storage
 from rayrml.data.readers.reader import Part, Read, Reader
-from rayrml.errors import DataError, Problem
+from rayrml.errors import DataError, Problem, explaining
 from rayrml.storage.archives import check_memory
 
 
@@ -95,18 +95,14 @@ def _labels_beside(path: str, folder: str | None) -> str:
 @functools.lru_cache(maxsize=4)
 def _load(path: str) -> np.ndarray:
     """The array in an IDX file, in the machine's byte order; read once in each process."""
-    try:
-        with Path(storage.local_copy(path)).open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            content = _content(gzip.GzipFile(fileobj=file) if packed else file, path)
-    except DataError:
-        raise
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(Problem(path, f"cannot be read. {getattr(error, 'strerror', None) or error}")) from None
-    except Exception as error:  # zlib's own, of damaged files
-        raise DataError(Problem(path, f"cannot be unpacked. {error}")) from None
-    return content
+    with (
+        explaining(path, "cannot be unpacked", Exception),  # zlib's own, of damaged files
+        explaining(path, "cannot be read", (OSError, EOFError, ValueError)),
+        Path(storage.local_copy(path)).open("rb") as file,
+    ):
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        return _content(gzip.GzipFile(fileobj=file) if packed else file, path)
 
 
 def _content(file: IO[bytes] | gzip.GzipFile, path: str) -> np.ndarray:

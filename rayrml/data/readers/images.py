@@ -14,7 +14,7 @@ from PIL import Image, ImageMode, ImageOps, UnidentifiedImageError
 
 from rayrml import storage
 from rayrml.data.readers.reader import Read, Reader
-from rayrml.errors import DataError, Problem
+from rayrml.errors import DataError, Problem, describe
 from rayrml.memory import human_bytes
 
 
@@ -62,10 +62,10 @@ def image_look(path: str) -> tuple[int, int, bool]:
 
 def _read(path: str) -> bytes:
     """The whole file."""
-    try:
+    try:  # not `explaining`, which takes microseconds: small images are read by the ten thousand
         content = storage.read(path) if storage.is_uri(path) else _read_local(path)
     except OSError as error:
-        raise DataError(Problem(path, f"cannot be read. {error.strerror}")) from None
+        raise DataError(Problem(path, f"cannot be read. {describe(error)}")) from None
     if not content:
         raise DataError(Problem(path, "cannot be read. The file is empty"))
     return content
@@ -142,7 +142,7 @@ def _explaining(path: str) -> Iterator[None]:
         raise DataError(Problem(path, f"cannot be read. {_NO_IMAGE}")) from None
     except Exception as error:
         # From SyntaxError to struct.error: what Pillow raises depends on the byte that is wrong.
-        raise DataError(Problem(path, f"cannot be decoded. {error or type(error).__name__}")) from None
+        raise DataError(Problem(path, f"cannot be decoded. {describe(error)}")) from None
 
 
 def _to_bytes(image: Image.Image, mode: str) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 
 from rayrml.config import tables
 from rayrml.config.json_files import shown
-from rayrml.errors import ConfigError, Problem
+from rayrml.errors import ConfigError, Problem, describe
 
 Shape = tuple[int, ...]
 Mode = Literal["fan_in", "fan_out", "fan_avg"]
@@ -131,13 +131,9 @@ def draw(option: Any, shape: Shape, path: str) -> torch.Tensor:
     checked = tables.validate(tables.arguments_model(builder), kept, path, f"{row} takes")
     try:
         return builder(shape, **checked)
-    except (
-        RuntimeError,
-        ValueError,
-        ArithmeticError,
-    ) as error:  # limits that are no limits, or no floats
-        reason = str(error).splitlines()[0]
-        raise ConfigError(Problem(path, f"{row} cannot draw weights with {shown(checked)}. {reason}")) from None
+    except (RuntimeError, ValueError, ArithmeticError) as error:  # limits that are no limits, or no floats
+        message = f"{row} cannot draw weights with {shown(checked)}. {describe(error)}"
+        raise ConfigError(Problem(path, message)) from None
 
 
 def class_and_config(option: Any) -> tuple[Any, dict[str, Any]]:
