@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rayrml.cluster.connection import Allocation
+from rayrml.cluster.allocation import Allocation
 from rayrml.data.discovery import Samples
 from rayrml.data.pipeline import Source
 from rayrml.formatting import displayed, table

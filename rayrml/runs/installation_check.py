@@ -21,7 +21,7 @@ import simplejpeg
 import rayrml
 from rayrml import storage
 from rayrml.cluster import connection, nodes, ray_client
-from rayrml.cluster.connection import Allocation
+from rayrml.cluster.allocation import Allocation
 from rayrml.config.sections import Ray
 from rayrml.errors import ConfigError, DataError, Problem, RayrmlError
 from rayrml.inference.prediction_files import outputs
@@ -58,12 +58,12 @@ def check(
         RayrmlError: what does not work, with a hint; of the kind that a run would raise.
     """
     _versions(say)
-    if (address or "").startswith("ray://") or ray_client.applies(address):
+    if (address or "").startswith("ray://") or ray_client.is_needed(address):
         message = "needs to be on the cluster itself. Expected `ray job submit -- rayrml check-install --folder ...`"
         raise ConfigError(Problem("--address", message))
     with contextlib.ExitStack() as stack:
         with _step(say, "Connecting to Ray", "`ray status` tells whether a cluster runs; without one, see RAY_ADDRESS"):
-            connected = connection.connected(Ray(address=address, num_workers=num_workers), verbose=verbose)
+            connected = connection.connect(Ray(address=address, num_workers=num_workers), verbose=verbose)
             allocation = stack.enter_context(connected)
         _devices(say)
         place = stack.enter_context(_place(folder, allocation))
@@ -150,7 +150,7 @@ def _devices(say: Say) -> None:
     task: Any = ray.remote(_machine)
     for node in ray.nodes():
         if node["Alive"]:
-            asked = task.options(num_cpus=0, scheduling_strategy=nodes.on_node(node["NodeID"])).remote()
+            asked = task.options(num_cpus=0, scheduling_strategy=nodes.pin_to_node(node["NodeID"])).remote()
             ready, _ = ray.wait([asked], timeout=_PATIENCE)
             counts = ", ".join(f"{node['Resources'].get(name, 0):g} {name}" for name in ("CPU", "GPU"))
             has = ray.get(asked) if ready else "no answer"

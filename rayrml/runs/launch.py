@@ -65,7 +65,7 @@ def run(
         _refuse(config, wanted)
     from rayrml.cluster import ray_client
 
-    if ray_client.applies(parsed.ray.address):
+    if ray_client.is_needed(parsed.ray.address):
         return ray_client.run(parsed, run, resume=resume, quiet=quiet, verbose=verbose)
     options = _Options(resume=resume, quiet=quiet, verbose=verbose, on_mistake=on_mistake, command=command)
     return _carry_out(parsed.ray, lambda: config, wanted, options)
@@ -92,7 +92,7 @@ def run_found(
         return run(find(), overrides=overrides, quiet=quiet, verbose=verbose)  # which tells all mistakes
     from rayrml.cluster import ray_client
 
-    if ray_client.applies(ray.address):
+    if ray_client.is_needed(ray.address):
         return run(find(), overrides=overrides, quiet=quiet, verbose=verbose)
     return _carry_out(ray, find, overrides, _Options(quiet=quiet, verbose=verbose, on_mistake=on_mistake))
 
@@ -115,11 +115,11 @@ def _carry_out(ray: Ray, find: _Find, overrides: Mapping[str, Any], options: _Op
     from rayrml.storage import hdf5_reading  # noqa: F401
 
     if not options.verbose:
-        connection.quiet()  # before anything of Ray is imported that reads it then
+        connection.hide_messages()  # before anything of Ray is imported that reads it then
     say = _say_nothing if options.quiet else _say
     say(f"Connecting to the cluster at {ray.address}" if ray.address else "Starting Ray")
     preparing = _Preparing(find, overrides, options.on_mistake)
-    connected = connection.connected(ray, verbose=options.verbose)
+    connected = connection.connect(ray, verbose=options.verbose)
     with contextlib.closing(preparing), Interrupts() as interrupts, connected as allocation, interrupts.during_run():
         plan = preparing.result()
         say(f"Ray, the network and the lists of the data are there after {preparing.seconds:.1f} seconds")

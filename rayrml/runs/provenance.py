@@ -7,8 +7,8 @@ import platform
 from typing import Any
 
 import rayrml
-from rayrml.cluster.connection import Allocation
-from rayrml.cluster.nodes import accelerators
+from rayrml.cluster.allocation import Allocation
+from rayrml.cluster.nodes import accelerator_types
 from rayrml.data import slicers, transforms
 from rayrml.planning.plan import Plan
 
@@ -45,7 +45,7 @@ def environment(plan: Plan, allocation: Allocation) -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in _LIBRARIES},
         "platform": platform.platform(),
-        "devices": {"type": "GPU" if allocation.use_gpu else "CPU", "accelerators": accelerators()},
+        "devices": {"type": "GPU" if allocation.use_gpu else "CPU", "accelerators": accelerator_types()},
         "machines": allocation.num_nodes,
         "workers": allocation.num_workers,
         "seed": plan.config.neural_network.seed,

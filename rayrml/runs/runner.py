@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rayrml import storage
-from rayrml.cluster.connection import Allocation
+from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.shared_files import refuse_unshared
 from rayrml.errors import ConfigError, DivergenceError, Problem
 from rayrml.formatting import displayed

@@ -15,7 +15,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 from rayrml import extras, storage
 from rayrml.cluster import connection, ray_client
-from rayrml.cluster.connection import Allocation
+from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.shared_files import refuse_unshared
 from rayrml.config import search_spaces
 from rayrml.config.sections import Config, parse, portable
@@ -106,7 +106,7 @@ def tune(
     tuning.propose(num_trials, algorithm, search_seed)
     tuning.announce()
     try:
-        connected = connection.connected(section, verbose=verbose)
+        connected = connection.connect(section, verbose=verbose)
         with Interrupts() as interrupts, connected as allocation, interrupts.during_run():
             tuning.run(allocation, at_once)
     except KeyboardInterrupt:
@@ -124,13 +124,13 @@ def _searched(
     if algorithm == "optuna" and (lacking := extras.missing("optuna")):
         raise ConfigError(Problem("--algorithm", lacking))
     if not verbose:
-        connection.quiet()
+        connection.hide_messages()
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     searched = search.prepared(config, overrides)
     if searched is None:
         example = '"learning_rate": {"loguniform": [1e-4, 1e-1]}'
         raise ConfigError(Problem("neural_network", f"leaves nothing open. Expected search spaces, such as {example}"))
-    if ray_client.applies(searched.plan.config.ray.address):
+    if ray_client.is_needed(searched.plan.config.ray.address):
         message = "a search needs to be on the cluster itself. Expected `ray job submit -- rayrml tune ...`"
         raise ConfigError(Problem("ray.address", message))
     return searched

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 import rayrml
-from rayrml.cluster.connection import Allocation
+from rayrml.cluster.allocation import Allocation
 from rayrml.data.shards import ResidentShard
 from rayrml.memory import keep_freed_memory
 from rayrml.planning.plan import Plan

@@ -11,7 +11,7 @@ import yaml
 from rayrml.config.sections import parse
 from rayrml.reporting.dashboard import _MEANINGS
 
-CLUSTER = Path(__file__).parent.parent / "cluster"
+CLUSTER = Path(__file__).parent.parent.parent / "cluster"
 LAUNCHER = ["aws", "gcp", "azure"]
 MANIFESTS = sorted(CLUSTER.glob("kuberay/*.yaml"))
 SCRIPTS = sorted([*CLUSTER.glob("**/*.sh"), *CLUSTER.glob("**/*.sbatch")])
