@@ -18,7 +18,6 @@ import numpy as np
 import ray
 import simplejpeg
 
-import rayrml
 from rayrml import storage
 from rayrml.cluster import connection, nodes, ray_client
 from rayrml.cluster.allocation import Allocation
@@ -28,6 +27,7 @@ from rayrml.inference.prediction_files import outputs
 from rayrml.memory import human_bytes
 from rayrml.runs.launch import run
 from rayrml.runs.predict import predict
+from rayrml.version import __version__
 
 KINDS = ("bottom", "top")  # the half that is bright
 NUM_IMAGES, SIZE, NUM_EPOCHS = 32, 16, 8
@@ -137,7 +137,7 @@ def compare(path: str) -> None:
 
 def _versions(say: Say) -> None:
     versions = {
-        "rayrml": rayrml.__version__,
+        "rayrml": __version__,
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         **{name: metadata.version(name) for name in ("torch", "ray", "numpy", "h5py")},
     }
