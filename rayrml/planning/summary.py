@@ -7,8 +7,7 @@ from typing import Any
 from rayrml.cluster.allocation import Allocation
 from rayrml.data.discovery import Samples
 from rayrml.data.pipeline import Source
-from rayrml.formatting import displayed, table
-from rayrml.memory import human_bytes
+from rayrml.formatting import format_bytes, format_path, format_table
 from rayrml.planning import checks
 from rayrml.planning.plan import Plan
 from rayrml.reporting.run_log import RunLog
@@ -48,7 +47,7 @@ def plan(log: RunLog, plan: Plan, num_workers: int) -> None:
             "Total parameters": f"{network.num_parameters:,}",
             "Trainable parameters": f"{network.num_trainable_parameters:,}",
             "Number of operations": network.num_operations,
-            "Loaded from": config.checkpoints.load and displayed(config.checkpoints.load),
+            "Loaded from": config.checkpoints.load and format_path(config.checkpoints.load),
         },
     )
     for line in plan.loaded.lines() if plan.loaded else ():
@@ -73,7 +72,7 @@ def check(log: RunLog, checked: Plan) -> None:
     plan(log, checked, most)
     log.line("")
     rows = [(r.name, r.class_name, r.output_shape, f"{r.num_parameters:,}") for r in checked.network.summary()]
-    for line in table(rows, ("Layer", "Class", "Output shape", "Parameters")):
+    for line in format_table(rows, ("Layer", "Class", "Output shape", "Parameters")):
         log.line(line)
     for part in (checks.classes(checked), checks.image_sizes(checked), checks.memory(checked, least)):
         for number, line in enumerate(part):
@@ -94,7 +93,7 @@ def _data(log: RunLog, plan: Plan, source: Source, num_workers: int) -> None:
         f"Dataset ({'inference' if plan.is_inference else source.name})",
         {
             "Type": data.inputs,
-            "Location": displayed(_location(samples)) if samples.root else None,
+            "Location": format_path(_location(samples)) if samples.root else None,
             **{
                 f"Slicer '{part.name}'": f"{len(part.grid)} slices of {checks.times(part.grid.shape)}"
                 for part in samples.slices
@@ -111,8 +110,8 @@ def _data(log: RunLog, plan: Plan, source: Source, num_workers: int) -> None:
             "Preloaded": f"yes, {_memory(source, num_workers)}" if data.preload and not plan.is_inference else "no",
             "Transforms": _names(data.transforms or data.input_transforms) or "none",
             "Target transforms": _names(data.target_transforms) or None,
-            "Output": displayed(data.test_output_path) if testing and data.test_output_path else None,
-            "Assembled output": displayed(data.hdf5_outfile) if testing and data.hdf5_outfile else None,
+            "Output": format_path(data.test_output_path) if testing and data.test_output_path else None,
+            "Assembled output": format_path(data.hdf5_outfile) if testing and data.hdf5_outfile else None,
         },
     )
 
@@ -125,8 +124,8 @@ def _names(transforms: list[Any]) -> str:
 def _memory(source: Source, num_workers: int) -> str:
     """What preloaded samples take."""
     size = source.bytes_per_sample * len(source.samples)
-    each = f" ({human_bytes(size // num_workers)} in each worker)" if num_workers > 1 else ""
-    return human_bytes(size) + each
+    each = f" ({format_bytes(size // num_workers)} in each worker)" if num_workers > 1 else ""
+    return format_bytes(size) + each
 
 
 def _location(samples: Samples) -> str:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rayrml import storage
 from rayrml.data.bad_samples import BadSamples
 from rayrml.errors import printable
-from rayrml.formatting import displayed
+from rayrml.formatting import format_path
 from rayrml.reporting.history import best, cost
 from rayrml.reporting.live_line import LiveLine
 from rayrml.reporting.log_files import LogFile, set_aside
@@ -201,7 +201,7 @@ class RunLog:
         files = self.saved.setdefault(kind, [])
         if path not in files:  # some are written anew after each epoch
             files.append(path)
-        self.line(f"Saved {kind}: {displayed(path)}")
+        self.line(f"Saved {kind}: {format_path(path)}")
 
     def _evaluation(self, done: Evaluated) -> None:
         text = f"Eval  Epoch {_of(done.epoch, self.num_epochs)} : Batch {_of(done.num_batches, done.num_batches)}"

@@ -23,8 +23,8 @@ from rayrml.cluster import connection, nodes, ray_client
 from rayrml.cluster.allocation import Allocation
 from rayrml.config.sections import Ray
 from rayrml.errors import ConfigError, DataError, Problem, RayrmlError
+from rayrml.formatting import format_bytes
 from rayrml.inference.prediction_files import outputs
-from rayrml.memory import human_bytes
 from rayrml.runs.launch import run
 from rayrml.runs.predict import predict
 from rayrml.version import __version__
@@ -172,7 +172,7 @@ def _gpus() -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []  # a driver without a GPU
     pairs = [line.rpartition(",") for line in done.stdout.splitlines()]
-    return [f"{name} with {human_bytes(int(size) * 2**20)}" for name, _, size in pairs if size.strip().isdecimal()]
+    return [f"{name} with {format_bytes(int(size) * 2**20)}" for name, _, size in pairs if size.strip().isdecimal()]
 
 
 @contextlib.contextmanager

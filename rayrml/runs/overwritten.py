@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rayrml import storage
 from rayrml.errors import DataError, Problem
-from rayrml.formatting import displayed
+from rayrml.formatting import format_path
 from rayrml.planning.plan import Plan
 from rayrml.reporting.run_files import FILES, PLOTS
 from rayrml.saving import checkpoints
@@ -21,12 +21,12 @@ def lines(plan: Plan, kept_logs: Sequence[str], *, resumed: bool) -> list[str]:
     """
     said = []
     if kept_logs:
-        said.append(f"Keeping the logs of an earlier run: {', '.join(map(displayed, kept_logs))}")
+        said.append(f"Keeping the logs of an earlier run: {', '.join(map(format_path, kept_logs))}")
     if resumed:
         return said
     folder = plan.config.ray.storage_path or plan.config.neural_network.checkpoints.save
     if plan.training and folder and checkpoints.is_interrupted(folder):
-        said.append(f"The earlier run in {displayed(folder)} did not come to its end: --resume would go on with it")
+        said.append(f"The earlier run in {format_path(folder)} did not come to its end: --resume would go on with it")
     replaced = [*_checkpoints(plan), *_record(plan), *_predictions(plan)]
     if replaced:
         said.append(f"Replacing files of an earlier run: {', '.join(replaced)}")
@@ -70,12 +70,14 @@ def _predictions(plan: Plan) -> list[str]:
             paths = [storage.join(data.test_output_path, name) for name in names]
             found += _counted(paths, "prediction files", data.test_output_path)
         if data.hdf5_outfile is not None and storage.exists(data.hdf5_outfile):
-            found.append(displayed(data.hdf5_outfile))
+            found.append(format_path(data.hdf5_outfile))
     except OSError as error:
         raise DataError(Problem(str(error.filename), f"cannot be looked at. {error.strerror}")) from None
     return found
 
 
 def _counted(paths: Sequence[str | Path], what: str, folder: str) -> list[str]:
-    """A path, or how many there are in the folder."""
-    return [displayed(paths[0])] if len(paths) == 1 else [f"{len(paths)} {what} in {displayed(folder)}"] * bool(paths)
+    """A path, or how many there are in the folder; nothing if there are none."""
+    if len(paths) == 1:
+        return [format_path(paths[0])]
+    return [f"{len(paths)} {what} in {format_path(folder)}"] if paths else []

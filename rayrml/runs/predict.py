@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rayrml import storage
 from rayrml.config.sections import override
 from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.formatting import format_path, format_table
 from rayrml.runs.launch import run_found
 
 if TYPE_CHECKING:
@@ -137,7 +138,6 @@ def _learned(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapp
 
 def _classify(file: str, classes: Classifier, path: str, log: RunLog) -> tuple[Classified, ...]:
     """Write the table of the classes that outputs stand for, and give its rows; () if they stand for none."""
-    from rayrml.formatting import displayed
     from rayrml.inference.class_table import write
     from rayrml.inference.prediction_files import outputs
 
@@ -146,7 +146,7 @@ def _classify(file: str, classes: Classifier, path: str, log: RunLog) -> tuple[C
         if first is None or not classes.applies(first[1].shape):
             return ()
         if _exists(path):
-            log.line(f"Replacing a file of an earlier run: {displayed(path)}")
+            log.line(f"Replacing a file of an earlier run: {format_path(path)}")
         return tuple(write(path, (classes.classified(*pair) for pair in itertools.chain([first], found))))
 
 
@@ -161,11 +161,9 @@ def _show(rows: Sequence[Classified], log: RunLog) -> None:
     """Print the first of the rows, and how many more there are."""
     if not rows:
         return  # the line with the HDF5 file's name is there already
-    from rayrml.formatting import table
-
     shown = [(row.path, row.classes[0], f"{row.probabilities[0]:.3f}") for row in rows[:MOST_SHOWN]]
     log.line("")
-    for line in table(shown, ("Path", "Class", "Probability")):
+    for line in format_table(shown, ("Path", "Class", "Probability")):
         log.line(line)
     if len(rows) > MOST_SHOWN:
         log.line(f"and {len(rows) - MOST_SHOWN} more")

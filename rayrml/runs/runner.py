@@ -15,7 +15,7 @@ from rayrml import storage
 from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.shared_files import refuse_unshared
 from rayrml.errors import ConfigError, DivergenceError, Problem
-from rayrml.formatting import displayed
+from rayrml.formatting import format_path
 from rayrml.inference import batch_job
 from rayrml.inference.batch_job import InferenceJob
 from rayrml.networks.drawing import write_dot
@@ -257,7 +257,7 @@ def _last_kept(log: RunLog, resume_from: tuple[str, ...]) -> str:
     """Where a run that went astray could go on from."""
     kept = [*resume_from[-1:], *log.saved.get("checkpoint", [])]
     return (
-        f"the last checkpoint before that is {displayed(kept[-1])}" if kept else "no checkpoint was saved before that"
+        f"the last checkpoint before that is {format_path(kept[-1])}" if kept else "no checkpoint was saved before that"
     )
 
 

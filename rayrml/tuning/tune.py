@@ -20,7 +20,7 @@ from rayrml.cluster.shared_files import refuse_unshared
 from rayrml.config import search_spaces
 from rayrml.config.sections import Config, parse, portable
 from rayrml.errors import ConfigError, Problem, RayrmlError
-from rayrml.formatting import displayed, table
+from rayrml.formatting import format_path, format_table
 from rayrml.reporting.history import Run
 from rayrml.reporting.run_files import METRICS, to_json, write
 from rayrml.reporting.run_log import RunLog
@@ -145,7 +145,7 @@ def _book(searched: Search, *, resume: bool) -> Trials:
     if Trials.exist(folder):
         if not resume:
             expected = "Expected another folder, or --resume to go on with it"
-            raise ConfigError(Problem(_SAVE, f"'{displayed(folder)}' holds a search of before. {expected}"))
+            raise ConfigError(Problem(_SAVE, f"'{format_path(folder)}' holds a search of before. {expected}"))
         book.resume()
     return book
 
@@ -235,14 +235,14 @@ class _Tuning:
         result = self._write()
         headings, rows = book.rows()
         log.section("Results", {})
-        for line in table(rows, headings):
+        for line in format_table(rows, headings):
             log.line(line)
         log.line("")
         log.line(f"The best of {len(rows)} trials is number {best.number}: {best.text}")
         saved = {"trials": TABLE, "plot": PLOT, "best configuration": BEST_CONFIG, "best model": BEST_MODEL}
         for what, name in saved.items():
             if storage.exists(path := storage.join(book.folder, name)):
-                log.line(f"Saved {what}: {displayed(path)}")
+                log.line(f"Saved {what}: {format_path(path)}")
         model, reads = result.best_model, self._search.plan.config.neural_network.data.reading
         if command is not None and model is not None and reads:
             result_summary.show_next(log, [result_summary.predicting(command, model)])
