@@ -5,47 +5,34 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from rayrml.errors import ClusterError, ConfigError, DataError
+from rayrml.errors import ClusterError as ClusterError
+from rayrml.errors import ConfigError as ConfigError
+from rayrml.errors import DataError as DataError
 
-if TYPE_CHECKING:
-    from rayrml.networks.network import Network, build_network
-    from rayrml.planning.plan import Plan
-    from rayrml.runs.launch import run
-    from rayrml.runs.predict import Predictions, predict
-    from rayrml.runs.runner import RunResult, check
-    from rayrml.saving.export import export
-    from rayrml.saving.keras_weights import export_weights, load_weights
-    from rayrml.tuning.tune import TuneResult, tune
-
-__version__ = "0.1.0"
-
-__all__ = [
-    "ClusterError",
-    "ConfigError",
-    "DataError",
-    "Network",
-    "Plan",
-    "Predictions",
-    "RunResult",
-    "TuneResult",
-    "__version__",
-    "build_network",
-    "check",
-    "export",
-    "export_weights",
-    "load_weights",
-    "predict",
-    "run",
-    "tune",
-]
+if TYPE_CHECKING:  # what the table below says, for type checkers and editors
+    from rayrml.networks.network import Network as Network
+    from rayrml.networks.network import build_network as build_network
+    from rayrml.planning.plan import Plan as Plan
+    from rayrml.runs.launch import run as run
+    from rayrml.runs.predict import Predictions as Predictions
+    from rayrml.runs.predict import predict as predict
+    from rayrml.runs.runner import RunResult as RunResult
+    from rayrml.runs.runner import check as check
+    from rayrml.saving.export import export as export
+    from rayrml.saving.keras_weights import export_weights as export_weights
+    from rayrml.saving.keras_weights import load_weights as load_weights
+    from rayrml.tuning.tune import TuneResult as TuneResult
+    from rayrml.tuning.tune import tune as tune
+    from rayrml.version import __version__ as __version__
 
 # Importing torch and Ray takes seconds, and Ray's decoding tasks import this package without needing either.
-_HOMES = {
+_LAZY = {
     "Network": "rayrml.networks.network",
     "Plan": "rayrml.planning.plan",
     "Predictions": "rayrml.runs.predict",
     "RunResult": "rayrml.runs.runner",
     "TuneResult": "rayrml.tuning.tune",
+    "__version__": "rayrml.version",
     "build_network": "rayrml.networks.network",
     "check": "rayrml.runs.runner",
     "export": "rayrml.saving.export",
@@ -55,9 +42,11 @@ _HOMES = {
     "run": "rayrml.runs.launch",
     "tune": "rayrml.tuning.tune",
 }
+__all__ = ["ClusterError", "ConfigError", "DataError"]
+__all__ += list(_LAZY)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _LAZY:
         raise AttributeError(f"module 'rayrml' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -12,9 +12,9 @@ import traceback
 from collections.abc import Sequence
 from types import FrameType
 
-import rayrml
 from rayrml.commands import VERBS
 from rayrml.errors import RayrmlError, describe
+from rayrml.version import __version__
 
 _INTERRUPTED, _OUT_OF_MEMORY, _BUG = 130, 5, 1
 _OF_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # which Ray sets for the commands of its jobs
@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="`rayrml --config=FILE` is the same as `rayrml run FILE`.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"rayrml {rayrml.__version__}")
+    parser.add_argument("--version", action="version", version=f"rayrml {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, module in VERBS.items():
         module.add(verbs.add_parser(name, help=module.HELP, allow_abbrev=False))

@@ -1,4 +1,4 @@
-"""How paths and tables are shown to people."""
+"""How paths, sizes, durations and tables are shown to people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-def displayed(path: str | Path) -> str:
+def format_path(path: str | Path) -> str:
     """A path as one would type it: relative to the current directory where it lies below it."""
     try:
         return f"./{Path(path).relative_to(Path.cwd())}"
@@ -16,7 +16,25 @@ def displayed(path: str | Path) -> str:
         return str(path)
 
 
-def table(rows: Iterable[Iterable[Any]], headings: Iterable[str]) -> list[str]:
+def format_bytes(count: int) -> str:
+    """A number of bytes with its unit: `4.3 GB`."""
+    if count < 1000:
+        return f"{count} bytes"
+    size = float(count)
+    units = ["KB", "MB", "GB", "TB"]
+    while (size := size / 1000) >= 999.5 and len(units) > 1:
+        units.pop(0)
+    return f"{size:.3g} {units[0]}"
+
+
+def format_duration(seconds: float) -> str:
+    """A time as on a clock: `0:42`, `12:05`, `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def format_table(rows: Iterable[Iterable[Any]], headings: Iterable[str]) -> list[str]:
     """Lines of a table whose first column is aligned to the left and whose last one to the right."""
     cells = [[str(h) for h in headings], *([str(c) for c in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

@@ -1,4 +1,4 @@
-"""How much memory there is, and sizes as people write them."""
+"""How much memory there is, and what this process keeps of it."""
 
 from __future__ import annotations
 
@@ -63,14 +63,3 @@ def keep_freed_memory() -> None:
     if set_option is not None:
         set_option(_MMAP_MAX, 0)  # no block has a mapping of its own, which would end with it
         set_option(_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def human_bytes(count: int) -> str:
-    """A number of bytes with its unit: `4.3 GB`."""
-    if count < 1000:
-        return f"{count} bytes"
-    size = float(count)
-    units = ["KB", "MB", "GB", "TB"]
-    while (size := size / 1000) >= 999.5 and len(units) > 1:
-        units.pop(0)
-    return f"{size:.3g} {units[0]}"

@@ -296,13 +296,6 @@ def test_times_are_not_needed_to_tell_runs_apart(config):
     assert prepare(json.loads(config.read_text()), {}).name.startswith(f"run-{time.strftime('%Y')}")
 
 
-def test_public_names_are_no_modules():
-    """A submodule of a public name's spelling would take its place as soon as it is imported."""
-    import rayrml
-
-    assert not {name for name in rayrml.__all__ if (ROOT / "rayrml" / f"{name}.py").exists()}
-
-
 @pytest.mark.ray
 @pytest.mark.parametrize(
     ("arguments", "code", "complaint"),

@@ -19,19 +19,15 @@ import ray.exceptions
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from rayrml import storage
+from rayrml.cluster import ray_internals
 from rayrml.config.reading import AnyConfiguration, read_configuration
 from rayrml.config.sections import Config
 from rayrml.errors import ClusterError, DataError, Problem
 
 DASHBOARD = "http://127.0.0.1:8265"
 # Who stops a job waits three seconds until it kills it; a step, a checkpoint and the end of Ray may take more.
-_VARIABLES = {"PYTHONUNBUFFERED": "1", "RAY_JOB_STOP_WAIT_TIME_S": "20"}
+_VARIABLES = {"PYTHONUNBUFFERED": "1", ray_internals.JOB_STOP_VARIABLE: "20"}
 _PATIENCE = 60.0  # seconds until a cluster takes a job
-_LOGGERS = (
-    "ray._private.runtime_env.packaging",
-    "ray.dashboard.modules.dashboard_sdk",
-    "ray.dashboard.modules.job.sdk",
-)
 _ENDED = {JobStatus.STOPPED: 130, JobStatus.FAILED: 1, JobStatus.SUCCEEDED: 0}
 
 
@@ -65,13 +61,13 @@ def submit(
     document = read_configuration(config, overrides)
     checked = document.checked()
     place = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DASHBOARD
-    client = _client(place)
+    client = _connect(place)
     name = f"{document.name}.json"
     with tempfile.TemporaryDirectory(prefix="rayrml-job-") as folder:
         pack(checked, Path(folder), name)
         command = shlex.join(["rayrml", "run", name, *options])
         environment = {"working_dir": folder, "env_vars": _VARIABLES}
-        job = _sent(client, entrypoint=command, runtime_env=environment, metadata={"name": Path(name).stem})
+        job = _send(client, entrypoint=command, runtime_env=environment, metadata={"name": Path(name).stem})
     say(f"Job {job} at {place}")
     if not follow:
         return 0
@@ -101,8 +97,8 @@ def pack(config: Config, folder: Path, name: str) -> None:
     (folder / name).write_text(json.dumps(values, indent=4), encoding="utf-8")
 
 
-def _client(address: str) -> JobSubmissionClient:
-    for logger in _LOGGERS:  # of what the client does
+def _connect(address: str) -> JobSubmissionClient:
+    for logger in ray_internals.SUBMISSION_LOGGERS:
         logging.getLogger(logger).setLevel(logging.ERROR)
     try:
         return JobSubmissionClient(address)
@@ -114,8 +110,8 @@ def _client(address: str) -> JobSubmissionClient:
         raise ClusterError(f"cannot reach the jobs of the cluster at {address}. {reason}{hint}") from None
 
 
-def _sent(client: JobSubmissionClient, **job: Any) -> str:
-    """The name of a job that is sent; a cluster that has just started needs a moment until it takes one.
+def _send(client: JobSubmissionClient, **job: Any) -> str:
+    """Send a job, and give its name; a cluster that has just started needs a moment until it takes one.
 
     Raises:
         ClusterError: the cluster does not take it.
@@ -125,7 +121,7 @@ def _sent(client: JobSubmissionClient, **job: Any) -> str:
         try:
             return client.submit_job(**job)
         except RuntimeError as error:
-            if "try again later" not in str(error) or time.monotonic() > end:
+            if not ray_internals.is_still_starting(error) or time.monotonic() > end:
                 raise ClusterError(f"the cluster does not take the job. {str(error).splitlines()[0]}") from None
         time.sleep(1)
 

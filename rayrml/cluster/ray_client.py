@@ -8,26 +8,25 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import ray
 import ray.exceptions
 
-from rayrml.cluster.connection import unreachable
-from rayrml.cluster.nodes import heads, on_node
+from rayrml.cluster import ray_internals
+from rayrml.cluster.connection import unreachable_error
+from rayrml.cluster.nodes import head_ids, pin_to_node
 from rayrml.config.reading import portable
 from rayrml.config.sections import Config
 from rayrml.errors import RayrmlError
 
-if TYPE_CHECKING:
-    from rayrml.runs.runner import RunResult
-
+Result = TypeVar("Result")
 _SECONDS_BETWEEN_LOOKS = 0.25
 _PATIENCE = 30.0  # seconds for an orderly end
 _TRIES = 3  # to be let in: the process that Ray starts for each client now and then ends at once on a crowded head
 
 
-def run(config: Config, carry_out: Callable[..., RunResult], **options: Any) -> RunResult:
+def run(config: Config, carry_out: Callable[..., Result], **options: Any) -> Result:
     """Let the head do `carry_out` with the configuration and these options, as a process of the cluster may.
 
     Paths are meant as seen from here, and are the same on all machines; the network's file is read here.
@@ -43,7 +42,7 @@ def run(config: Config, carry_out: Callable[..., RunResult], **options: Any) -> 
         actor: Any = ray.remote(_Screen)
         screen = actor.options(num_cpus=0).remote()
         task: Any = ray.remote(_on_head)
-        where = on_node(heads()[0])
+        where = pin_to_node(head_ids()[0])
         running = task.options(num_cpus=0, scheduling_strategy=where, max_retries=0).remote(
             json.dumps(values), carry_out, options, screen
         )
@@ -64,11 +63,10 @@ def run(config: Config, carry_out: Callable[..., RunResult], **options: Any) -> 
             raise
 
 
-def applies(address: str | None) -> bool:
+def is_needed(address: str | None) -> bool:
     """Whether a run with this address in its configuration goes through Ray's client."""
     if ray.is_initialized():
-        connection = getattr(sys.modules.get("ray.util.client"), "ray", None)
-        return connection is not None and connection.is_connected()
+        return ray_internals.is_client_connected()
     return (address or os.environ.get("RAY_ADDRESS") or "").startswith("ray://")
 
 
@@ -91,7 +89,7 @@ def _connect(address: str | None) -> None:
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             if isinstance(error, ConnectionAbortedError) and tries_left:
                 continue
-            raise unreachable(address, error) from None
+            raise unreachable_error(address, error) from None
         else:
             return
 
@@ -129,7 +127,7 @@ class _Output(io.TextIOBase):
         return True
 
 
-def _on_head(values: str, carry_out: Callable[..., RunResult], options: dict[str, Any], screen: Any) -> RunResult:
+def _on_head(values: str, carry_out: Callable[..., Result], options: dict[str, Any], screen: Any) -> Result:
     with contextlib.redirect_stdout(_Output(screen)):
         result = carry_out(json.loads(values), **options)
     ray.get(screen.put.remote(""))  # what came before is there now, too

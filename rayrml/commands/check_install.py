@@ -19,9 +19,9 @@ def add(verb: argparse.ArgumentParser) -> None:
 def do(options: argparse.Namespace) -> None:
     """Show each step. Raises what does not work, with a hint."""
     if not options.verbose:
-        from rayrml.cluster.connection import quiet
+        from rayrml.cluster.connection import hide_messages
 
-        quiet()  # before anything of Ray is imported that reads it then
+        hide_messages()  # before anything of Ray is imported that reads it then
     from rayrml.runs.installation_check import check
 
     check(

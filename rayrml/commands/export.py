@@ -16,8 +16,8 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> None:
     """Write the file and say how well it agrees. Raises what `rayrml.export` raises."""
-    from rayrml.formatting import displayed
+    from rayrml.formatting import format_path
     from rayrml.saving.export import export
 
     worst = export(options.checkpoint, options.file)
-    sys.stdout.write(f"Saved network: {displayed(options.file)} (its outputs differ by {worst:.1g} at most)\n")
+    sys.stdout.write(f"Saved network: {format_path(options.file)} (its outputs differ by {worst:.1g} at most)\n")

@@ -27,16 +27,16 @@ def add(verb: argparse.ArgumentParser) -> None:
 def do(options: argparse.Namespace) -> None:
     """Draw the runs, and print a line for each. Raises DataError for what is no run, and for files."""
     from rayrml import storage
-    from rayrml.formatting import displayed, table
+    from rayrml.formatting import format_path, format_table
     from rayrml.reporting import history, plots
 
     runs = history.read(options.runs)
     content, _ = plots.rendered(plots.comparison(runs), Path(options.output).suffix[1:].lower())
     with explaining(options.output, "cannot be written"):
         storage.write(options.output, content)
-    for line in table(map(_row, runs), ("Run", "Epochs", "Best epoch", "Best metric", "Last loss")):
+    for line in format_table(map(_row, runs), ("Run", "Epochs", "Best epoch", "Best metric", "Last loss")):
         sys.stdout.write(f"{line}\n")
-    sys.stdout.write(f"Saved plot: {displayed(options.output)}\n")
+    sys.stdout.write(f"Saved plot: {format_path(options.output)}\n")
 
 
 def _row(run: Run) -> tuple[str, str, str, str, str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import importlib
 import itertools
 import math
 import threading
@@ -15,6 +13,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import ray.data
 
+from rayrml.cluster import ray_internals
 from rayrml.data.decoding import Decoder, Decoding, packed
 from rayrml.data.discovery import Samples
 
@@ -26,7 +25,7 @@ _tasks_ran = threading.Event()
 _CHUNK_BYTES = 16 * 2**20  # a block: small enough for the object store, large enough to be worth a task
 _MOST_BLOCKS = 16  # of a task
 _BLOCKS_OF_STORE = 8  # some are written while others are read
-_SECONDS_BETWEEN_LIMITS = 0.05
+_SECONDS_BETWEEN_LIMITS = 0.05  # Ray's own is one second: a batch of images is decoded in less
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +51,14 @@ class Side:
     def dtype(self) -> np.dtype:
         """Type of every array as it is kept in memory."""
         return self.decoding.dtype
+
+    @property
+    def landmarks(self) -> list[str]:
+        """The first and the last file: a machine that has these has the others; none if arrays are in memory."""
+        samples = self.samples
+        if not samples.root and samples.places is None:
+            return []
+        return [path for i in (0, len(samples) - 1) if (path := samples.path(i))]
 
     @property
     def bytes_per_sample(self) -> int:
@@ -92,6 +99,11 @@ class Source:
     def decodings(self) -> dict[str, Decoding]:
         """How each side is read, for the tasks that read it."""
         return {name: side.decoding for name, side in self.sides.items()}
+
+    @property
+    def landmarks(self) -> list[str]:
+        """The first and the last file of each side."""
+        return [path for side in self.sides.values() for path in side.landmarks]
 
     @property
     def bytes_per_sample(self) -> int:
@@ -145,11 +157,7 @@ def bounded(data: ray.data.Dataset, name: str) -> ray.data.Dataset:
 
 def tasks_of(chunks: list[dict[str, Any]]) -> ray.data.Dataset:
     """A dataset of a row and a task for each of the chunks."""
-    # Ray Data asks what the cluster has without waiting for the answer, runs one task at a time until it has one, and
-    # looks for it once a second only. A batch of images is decoded in less.
-    with contextlib.suppress(ImportError, AttributeError):  # another Ray may be built otherwise
-        manager: Any = importlib.import_module("ray.data._internal.execution.resource_manager").ResourceManager
-        manager.GLOBAL_LIMITS_UPDATE_INTERVAL_S = _SECONDS_BETWEEN_LIMITS
+    ray_internals.set_seconds_between_limits(_SECONDS_BETWEEN_LIMITS)
     return ray.data.from_items(chunks, override_num_blocks=len(chunks))
 
 

@@ -14,7 +14,8 @@ import ray
 import ray.data
 import torch
 
-from rayrml.cluster.connection import Allocation, unheard
+from rayrml.cluster.allocation import Allocation
+from rayrml.cluster.connection import hide_stderr
 from rayrml.config.tables import Choice
 from rayrml.data.bad_samples import BadSamples, bad_samples, reasons_of
 from rayrml.data.decoding import Decoder
@@ -110,7 +111,7 @@ def _results(job: InferenceJob, allocation: Allocation) -> Iterator[dict[str, np
     tasks = chunks(job.source, indices, batch, num_actors=allocation.most_workers)
     found = blocks(_dataset(job, allocation, tasks, apart=allocation.use_gpu))
     # Ray reports an error in each actor that its own library begins: what they are made of might get lost.
-    with contextlib.nullcontext() if allocation.verbose else unheard():
+    with contextlib.nullcontext() if allocation.verbose else hide_stderr():
         first = next(found, None)
     if first is not None:
         yield first

@@ -15,7 +15,7 @@ import ray
 from ray.actor import ActorHandle
 
 from rayrml import storage
-from rayrml.cluster.nodes import on_node
+from rayrml.cluster.nodes import pin_to_node
 from rayrml.data.discovery import Slices
 from rayrml.errors import DataError, explaining
 from rayrml.inference.slice_assembly import SliceAssembly
@@ -263,4 +263,4 @@ class _Writer:
 def start_writer() -> ActorHandle:
     """An actor on this process's node, with methods `begin`, `write` and `finish`."""
     writer: Any = ray.remote(_Writer)
-    return writer.options(num_cpus=0, scheduling_strategy=on_node()).remote()
+    return writer.options(num_cpus=0, scheduling_strategy=pin_to_node()).remote()

@@ -12,7 +12,8 @@ import torch
 from rayrml.config.json_files import read_json
 from rayrml.config.line_numbers import located_in_network
 from rayrml.errors import ConfigError, Problem
-from rayrml.memory import available_memory, human_bytes
+from rayrml.formatting import format_bytes
+from rayrml.memory import available_memory
 from rayrml.networks import graph as graphs
 from rayrml.networks import layers as tables
 from rayrml.networks.graph import Graph
@@ -248,8 +249,8 @@ def _initialize(graph: Graph, modules: dict[str, Layer], choices: Mapping[str, t
     # While a layer is drawn, its weights are there twice: as Keras and as torch has them.
     needed, free = sum(sizes.values()) + sizes.get(largest, 0), available_memory()
     if needed > free:
-        has = f"{human_bytes(sizes[largest])} of the {human_bytes(needed)} that the network's initial weights need"
-        message = f"its weights take {has}, but {human_bytes(free)} are free. Expected smaller layers"
+        has = f"{format_bytes(sizes[largest])} of the {format_bytes(needed)} that the network's initial weights need"
+        message = f"its weights take {has}, but {format_bytes(free)} are free. Expected smaller layers"
         raise ConfigError(_located(places[largest], Problem("", message)))
     for name, module in modules.items():
         try:

@@ -15,8 +15,8 @@ from rayrml.data.image_ops import ImageOperations
 from rayrml.data.pipeline import Side
 from rayrml.data.readers.images import image_size
 from rayrml.errors import MOST_NAMED, DataError
-from rayrml.formatting import table
-from rayrml.memory import available_memory, human_bytes
+from rayrml.formatting import format_bytes, format_table
+from rayrml.memory import available_memory
 from rayrml.networks.layers.layer import BYTES_OF_FLOAT
 from rayrml.optimizers import needs_closure
 from rayrml.planning import memory_estimate
@@ -39,7 +39,7 @@ def classes(plan: Plan) -> Iterator[str]:
             counts[source.name] = np.bincount(labels, minlength=len(plan.classes)).tolist()
     if not counts:
         return
-    yield from table(
+    yield from format_table(
         zip(plan.classes, *counts.values(), strict=True), ("Class", *(f"Samples ({name})" for name in counts))
     )
     for name, numbers in counts.items():
@@ -68,7 +68,7 @@ def image_sizes(plan: Plan) -> Iterator[str]:
                 if not _fits(side, sizes, transforms.input if kind == "input" else transforms.target):
                     warnings.append(f"Warning: {name} have different sizes. {RESIZE_HINT}")
     if rows:
-        yield from table(rows, ("Images (height x width)", "Smallest", "Largest", "Looked at", "Resized to"))
+        yield from format_table(rows, ("Images (height x width)", "Smallest", "Largest", "Looked at", "Resized to"))
         yield from warnings
 
 
@@ -107,7 +107,7 @@ def memory(plan: Plan, num_workers: int) -> list[str]:
     """
     parts = {name: size for name, size in memory_parts(plan, num_workers).items() if size}
     rows = [*parts.items(), ("Together", sum(parts.values())), ("Free on this machine", available_memory())]
-    return table([(name, human_bytes(size)) for name, size in rows], ("Memory of a worker, about", "Size"))
+    return format_table([(name, format_bytes(size)) for name, size in rows], ("Memory of a worker, about", "Size"))
 
 
 def memory_parts(plan: Plan, num_workers: int) -> dict[str, int]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from rayrml.cluster.connection import Allocation
+from rayrml.cluster.allocation import Allocation
 from rayrml.data.discovery import Samples
 from rayrml.data.pipeline import Source
-from rayrml.formatting import displayed, table
-from rayrml.memory import human_bytes
+from rayrml.formatting import format_bytes, format_path, format_table
 from rayrml.planning import checks
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
@@ -48,7 +47,7 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
             "Total parameters": f"{network.num_parameters:,}",
             "Trainable parameters": f"{network.num_trainable_parameters:,}",
             "Number of operations": network.num_operations,
-            "Loaded from": config.checkpoints.load and displayed(config.checkpoints.load),
+            "Loaded from": config.checkpoints.load and format_path(config.checkpoints.load),
         },
     )
     console.lines(plan.loaded.lines() if plan.loaded else ())
@@ -70,7 +69,7 @@ def check(console: Console, checked: Plan) -> None:
     plan(console, checked, most)
     console.line()
     rows = [(r.name, r.class_name, r.output_shape, f"{r.num_parameters:,}") for r in checked.network.summary()]
-    console.lines(table(rows, ("Layer", "Class", "Output shape", "Parameters")))
+    console.lines(format_table(rows, ("Layer", "Class", "Output shape", "Parameters")))
     for part in (checks.classes(checked), checks.image_sizes(checked), checks.memory(checked, least)):
         if lines := list(part):
             console.lines(["", *lines])
@@ -88,7 +87,7 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
         f"Dataset ({'inference' if plan.is_inference else source.name})",
         {
             "Type": data.inputs,
-            "Location": displayed(_location(samples)) if samples.root else None,
+            "Location": format_path(_location(samples)) if samples.root else None,
             **{
                 f"Slicer '{part.name}'": f"{len(part.grid)} slices of {checks.times(part.grid.shape)}"
                 for part in samples.slices
@@ -105,8 +104,8 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
             "Preloaded": f"yes, {_memory(source, num_workers)}" if data.preload and not plan.is_inference else "no",
             "Transforms": _names(data.transforms or data.input_transforms) or "none",
             "Target transforms": _names(data.target_transforms) or None,
-            "Output": displayed(data.test_output_path) if testing and data.test_output_path else None,
-            "Assembled output": displayed(data.hdf5_outfile) if testing and data.hdf5_outfile else None,
+            "Output": format_path(data.test_output_path) if testing and data.test_output_path else None,
+            "Assembled output": format_path(data.hdf5_outfile) if testing and data.hdf5_outfile else None,
         },
     )
 
@@ -119,8 +118,8 @@ def _names(transforms: list[Any]) -> str:
 def _memory(source: Source, num_workers: int) -> str:
     """What preloaded samples take."""
     size = source.bytes_per_sample * len(source.samples)
-    each = f" ({human_bytes(size // num_workers)} in each worker)" if num_workers > 1 else ""
-    return human_bytes(size) + each
+    each = f" ({format_bytes(size // num_workers)} in each worker)" if num_workers > 1 else ""
+    return format_bytes(size) + each
 
 
 def _location(samples: Samples) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from rayrml.memory import human_bytes
+from rayrml.formatting import format_bytes, format_duration
 from rayrml.reporting.messages import BatchesTrained
 
 _BAR = 10  # columns
@@ -52,7 +52,7 @@ class LiveLine:
             f"waiting {_waiting(message):.0%}",
             f"lr {message.learning_rate:.2g}",
             f"|g| {last.gradient_norm:.3g}",
-            human_bytes(message.gpu_bytes or message.memory),
+            format_bytes(message.gpu_bytes or message.memory),
         ]
         head = f"Epoch {last.epoch}/{self._num_epochs}"
         batch = f"{last.batch}/{num_batches}"
@@ -87,15 +87,8 @@ def fitting(facts: Sequence[str], width: int) -> str:
     return text
 
 
-def duration(seconds: float) -> str:
-    """`0:42`, `12:05`, `1:02:03`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 def _left(seconds: float) -> str:
-    return f"{duration(seconds)} left"
+    return f"{format_duration(seconds)} left"
 
 
 def _rate(message: BatchesTrained) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from rayrml.formatting import displayed
+from rayrml.formatting import format_path
 from rayrml.reporting.console import Console
 from rayrml.reporting.history import best, cost
 from rayrml.reporting.live_line import LiveLine
@@ -118,7 +118,7 @@ class ProgressLines:
         )
 
     def _saved(self, kind: str, path: str) -> None:
-        self._console.line(f"Saved {kind}: {displayed(path)}")
+        self._console.line(f"Saved {kind}: {format_path(path)}")
 
     def _evaluation(self, done: Evaluated) -> None:
         text = f"Eval  Epoch {_of(done.epoch, self._num_epochs)} : Batch {_of(done.num_batches, done.num_batches)}"

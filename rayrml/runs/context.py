@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from rayrml import storage
-from rayrml.cluster.connection import Allocation
+from rayrml.cluster.allocation import Allocation
 from rayrml.planning.plan import Plan
 from rayrml.reporting import trackers
 from rayrml.reporting.console import Console

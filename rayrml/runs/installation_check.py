@@ -18,16 +18,16 @@ import numpy as np
 import ray
 import simplejpeg
 
-import rayrml
 from rayrml import storage
 from rayrml.cluster import connection, nodes, ray_client
-from rayrml.cluster.connection import Allocation
+from rayrml.cluster.allocation import Allocation
 from rayrml.config.sections import Ray
 from rayrml.errors import ConfigError, Problem, RayrmlError, explaining
+from rayrml.formatting import format_bytes
 from rayrml.inference.prediction_files import outputs
-from rayrml.memory import human_bytes
 from rayrml.runs.launch import run
 from rayrml.runs.predict import predict
+from rayrml.version import __version__
 
 KINDS = ("bottom", "top")  # the half that is bright
 NUM_IMAGES, SIZE, NUM_EPOCHS = 32, 16, 8
@@ -58,12 +58,12 @@ def check(
         RayrmlError: what does not work, with a hint; of the kind that a run would raise.
     """
     _versions(say)
-    if (address or "").startswith("ray://") or ray_client.applies(address):
+    if (address or "").startswith("ray://") or ray_client.is_needed(address):
         message = "needs to be on the cluster itself. Expected `ray job submit -- rayrml check-install --folder ...`"
         raise ConfigError(Problem("--address", message))
     with contextlib.ExitStack() as stack:
         with _step(say, "Connecting to Ray", "`ray status` tells whether a cluster runs; without one, see RAY_ADDRESS"):
-            connected = connection.connected(Ray(address=address, num_workers=num_workers), verbose=verbose)
+            connected = connection.connect(Ray(address=address, num_workers=num_workers), verbose=verbose)
             allocation = stack.enter_context(connected)
         _devices(say)
         place = stack.enter_context(_place(folder, allocation))
@@ -135,7 +135,7 @@ def compare(path: str) -> None:
 
 def _versions(say: Say) -> None:
     versions = {
-        "rayrml": rayrml.__version__,
+        "rayrml": __version__,
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         **{name: metadata.version(name) for name in ("torch", "ray", "numpy", "h5py")},
     }
@@ -148,7 +148,7 @@ def _devices(say: Say) -> None:
     task: Any = ray.remote(_machine)
     for node in ray.nodes():
         if node["Alive"]:
-            asked = task.options(num_cpus=0, scheduling_strategy=nodes.on_node(node["NodeID"])).remote()
+            asked = task.options(num_cpus=0, scheduling_strategy=nodes.pin_to_node(node["NodeID"])).remote()
             ready, _ = ray.wait([asked], timeout=_PATIENCE)
             counts = ", ".join(f"{node['Resources'].get(name, 0):g} {name}" for name in ("CPU", "GPU"))
             has = ray.get(asked) if ready else "no answer"
@@ -170,7 +170,7 @@ def _gpus() -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []  # a driver without a GPU
     pairs = [line.rpartition(",") for line in done.stdout.splitlines()]
-    return [f"{name} with {human_bytes(int(size) * 2**20)}" for name, _, size in pairs if size.strip().isdecimal()]
+    return [f"{name} with {format_bytes(int(size) * 2**20)}" for name, _, size in pairs if size.strip().isdecimal()]
 
 
 @contextlib.contextmanager

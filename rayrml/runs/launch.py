@@ -105,7 +105,7 @@ def _run(ray: Ray, find: Callable[[], Document], options: _Options) -> RunResult
     """Carry out the configuration that `find` gives, here or through Ray's client."""
     from rayrml.cluster import ray_client
 
-    if ray_client.applies(ray.address):
+    if ray_client.is_needed(ray.address):
         how = {"resume": options.resume, "quiet": options.quiet, "verbose": options.verbose}
         return ray_client.run(find().checked(), run, **how)
     return _carry_out(ray, find, options)
@@ -118,11 +118,11 @@ def _carry_out(ray: Ray, find: Callable[[], Document], options: _Options) -> Run
     from rayrml.storage import hdf5_reading  # noqa: F401
 
     if not options.verbose:
-        connection.quiet()  # before anything of Ray is imported that reads it then
+        connection.hide_messages()  # before anything of Ray is imported that reads it then
     say = _say_nothing if options.quiet else _say
     say(f"Connecting to the cluster at {ray.address}" if ray.address else "Starting Ray")
     preparing = _Preparing(find, options.on_mistake)
-    connected = connection.connected(ray, verbose=options.verbose)
+    connected = connection.connect(ray, verbose=options.verbose)
     with contextlib.closing(preparing), Interrupts() as interrupts, connected as allocation, interrupts.during_run():
         plan = preparing.result()
         say(f"Ready in {preparing.seconds:.1f} s (Ray, network, file lists)")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from rayrml import storage
 from rayrml.errors import explaining
-from rayrml.formatting import displayed
+from rayrml.formatting import format_path
 from rayrml.planning.plan import Plan
 from rayrml.reporting.run_files import FILES, PLOTS
 from rayrml.saving import checkpoint_folder
@@ -22,12 +22,12 @@ def lines(plan: Plan, kept_logs: Sequence[str], *, resumed: bool) -> list[str]:
     """
     said = []
     if kept_logs:
-        said.append(f"Keeping the logs of an earlier run: {', '.join(map(displayed, kept_logs))}")
+        said.append(f"Keeping the logs of an earlier run: {', '.join(map(format_path, kept_logs))}")
     if resumed:
         return said
     folder = plan.config.ray.storage_path or plan.config.neural_network.checkpoints.save
     if plan.training and folder and checkpoint_folder.is_interrupted(folder):
-        said.append(f"The earlier run in {displayed(folder)} did not come to its end: --resume would go on with it")
+        said.append(f"The earlier run in {format_path(folder)} did not come to its end: --resume would go on with it")
     replaced = [*_checkpoints(plan), *_record(plan), *_predictions(plan)]
     if replaced:
         said.append(f"Replacing files of an earlier run: {', '.join(replaced)}")
@@ -70,7 +70,7 @@ def _predictions(plan: Plan) -> list[str]:
     if data.hdf5_outfile is not None:
         with explaining(data.hdf5_outfile, _FAILED):
             if storage.exists(data.hdf5_outfile):
-                replaced.append(displayed(data.hdf5_outfile))
+                replaced.append(format_path(data.hdf5_outfile))
     return replaced
 
 
@@ -82,5 +82,5 @@ def _files(folder: str) -> Collection[str]:
 def _counted(paths: Sequence[str], what: str, folder: str) -> list[str]:
     """A path, or how many there are in the folder; nothing if there are none."""
     if len(paths) > 1:
-        return [f"{len(paths)} {what} in {displayed(folder)}"]
-    return [displayed(path) for path in paths]
+        return [f"{len(paths)} {what} in {format_path(folder)}"]
+    return [format_path(path) for path in paths]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rayrml import storage
 from rayrml.config.reading import Document, override
 from rayrml.errors import ConfigError, Problem, explaining
+from rayrml.formatting import format_path, format_table
 from rayrml.runs.launch import run_found
 
 if TYPE_CHECKING:
@@ -137,7 +138,6 @@ def _learned(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapp
 
 def _classify(file: str, classes: Classifier, path: str, console: Console) -> tuple[Classified, ...]:
     """Write the table of the classes that outputs stand for, and give its rows; () if they stand for none."""
-    from rayrml.formatting import displayed
     from rayrml.inference.class_table import write
     from rayrml.inference.prediction_files import outputs
 
@@ -148,7 +148,7 @@ def _classify(file: str, classes: Classifier, path: str, console: Console) -> tu
         with explaining(path, "cannot be looked at"):
             replaces = storage.exists(path)
         if replaces:
-            console.line(f"Replacing a file of an earlier run: {displayed(path)}")
+            console.line(f"Replacing a file of an earlier run: {format_path(path)}")
         return tuple(write(path, (classes.classified(*pair) for pair in itertools.chain([first], found))))
 
 
@@ -156,9 +156,7 @@ def _show(rows: Sequence[Classified], console: Console) -> None:
     """Print the first of the rows, and how many more there are."""
     if not rows:
         return  # the line with the HDF5 file's name is there already
-    from rayrml.formatting import table
-
     shown = [(row.path, row.classes[0], f"{row.probabilities[0]:.3f}") for row in rows[:MOST_SHOWN]]
-    console.lines(["", *table(shown, ("Path", "Class", "Probability"))])
+    console.lines(["", *format_table(shown, ("Path", "Class", "Probability"))])
     if len(rows) > MOST_SHOWN:
         console.line(f"and {len(rows) - MOST_SHOWN} more")

@@ -6,11 +6,11 @@ import importlib.metadata
 import platform
 from typing import Any
 
-import rayrml
-from rayrml.cluster.connection import Allocation
-from rayrml.cluster.nodes import accelerators
+from rayrml.cluster.allocation import Allocation
+from rayrml.cluster.nodes import accelerator_types
 from rayrml.data import slicers, transforms
 from rayrml.planning.plan import Plan
+from rayrml.version import __version__
 
 _LIBRARIES = ("torch", "ray", "numpy")
 
@@ -41,11 +41,11 @@ def resolved(plan: Plan, allocation: Allocation) -> dict[str, Any]:
 def environment(plan: Plan, allocation: Allocation) -> dict[str, Any]:
     """Versions and machines; nothing of what the system's environment holds, which may be secret."""
     return {
-        "rayrml": rayrml.__version__,
+        "rayrml": __version__,
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in _LIBRARIES},
         "platform": platform.platform(),
-        "devices": {"type": "GPU" if allocation.use_gpu else "CPU", "accelerators": accelerators()},
+        "devices": {"type": "GPU" if allocation.use_gpu else "CPU", "accelerators": accelerator_types()},
         "machines": allocation.num_nodes,
         "workers": allocation.num_workers,
         "seed": plan.config.neural_network.seed,

@@ -8,13 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rayrml import storage
-from rayrml.formatting import displayed, table
-from rayrml.memory import human_bytes
+from rayrml.formatting import format_bytes, format_duration, format_path, format_table
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
 from rayrml.reporting.figure_logs import log_paths
 from rayrml.reporting.history import best, metric_name
-from rayrml.reporting.live_line import duration
 from rayrml.reporting.messages import Interrupted
 from rayrml.reporting.run_files import CONFIG, Record
 from rayrml.reporting.run_state import RunState
@@ -44,9 +42,9 @@ def _summary(console: Console, state: RunState, plan: Plan, record: Record) -> N
     rows: dict[str, Any] = {}
     if plan.training:
         seconds = sum(figures.get("seconds", 0.0) for figures in state.history)
-        rows["Epochs"] = f"{len(state.history)}, trained in {duration(seconds)} ({seconds:.1f} s)"
+        rows["Epochs"] = f"{len(state.history)}, trained in {format_duration(seconds)} ({seconds:.1f} s)"
     if state.gpu_bytes:
-        rows["GPU memory"] = f"{human_bytes(state.gpu_bytes)} of a worker's at most"
+        rows["GPU memory"] = f"{format_bytes(state.gpu_bytes)} of a worker's at most"
     console.section("Results", {**rows, **_places(state, plan, record)})
     console.line()
     console.lines(_epochs(state, training=plan.training is not None))
@@ -68,7 +66,7 @@ def resuming(command: tuple[str, ...] | None) -> str:
 
 def predicting(command: tuple[str, ...], checkpoint: str) -> str:
     """A command that predicts with a checkpoint, for those who typed the other `command`."""
-    return shlex.join([*_program(command), "predict", "--checkpoint", displayed(checkpoint), "FILE_OR_FOLDER"])
+    return shlex.join([*_program(command), "predict", "--checkpoint", format_path(checkpoint), "FILE_OR_FOLDER"])
 
 
 def _program(command: tuple[str, ...]) -> tuple[str, ...]:
@@ -87,13 +85,13 @@ def _next_commands(state: RunState, plan: Plan, command: tuple[str, ...]) -> Ite
         yield predicting(command, checkpoint)
     run = plan.config.neural_network.checkpoints.save or plan.config.neural_network.outfile
     if run is not None:
-        yield shlex.join([*_program(command), "plot", displayed(run)])
+        yield shlex.join([*_program(command), "plot", format_path(run)])
 
 
 def look_at(path: str) -> str:
     """A command that lists the predictions in a file of this machine with their shapes."""
     # With double quotes: a shell takes them within single ones.
-    return shlex.join(["python", "-c", f"import h5py; h5py.File({json.dumps(displayed(path))}).visititems(print)"])
+    return shlex.join(["python", "-c", f"import h5py; h5py.File({json.dumps(format_path(path))}).visititems(print)"])
 
 
 def _epochs(state: RunState, *, training: bool) -> list[str]:
@@ -103,14 +101,14 @@ def _epochs(state: RunState, *, training: bool) -> list[str]:
     names = [name for name in ("train_loss", "test_loss", metric) if name and any(name in row for row in state.history)]
     headings = [_SHOWN.get(name, name.replace("_", " ").capitalize()) for name in names]
     if not training:
-        return table([_values(last, names)], headings)
+        return format_table([_values(last, names)], headings)
     marked = {"last, the best": last} if top == last else {"last": last, **({} if top is None else {"best": top})}
     kept, rows = _kept(state), []
     for mark, figures in marked.items():
         path = kept.get(int(figures["epoch"]))
         checkpoint = "not kept" if path is None else storage.split(path)[1]
         rows.append([f"{figures['epoch']:g} ({mark})", *_values(figures, names), checkpoint])
-    return table(rows, ["Epoch", *headings, "Checkpoint"])
+    return format_table(rows, ["Epoch", *headings, "Checkpoint"])
 
 
 def _values(figures: Mapping[str, float], names: Sequence[str]) -> list[str]:
@@ -147,12 +145,12 @@ def _places(state: RunState, plan: Plan, record: Record) -> dict[str, str]:
     }
     places = {name: _listed(paths) for name, paths in found.items() if paths}
     if "Record" in places:
-        places["Record"] = f"{CONFIG}, history.csv, metrics.json, ... in {displayed(record.folder or '')}"
+        places["Record"] = f"{CONFIG}, history.csv, metrics.json, ... in {format_path(record.folder or '')}"
     return places
 
 
 def _listed(paths: Sequence[str]) -> str:
     """All of a few paths, else the last one and how many lie beside it."""
     if len(paths) <= 2:
-        return ", ".join(map(displayed, paths))
-    return f"{displayed(paths[-1])} and {len(paths) - 1} before it"
+        return ", ".join(map(format_path, paths))
+    return f"{format_path(paths[-1])} and {len(paths) - 1} before it"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rayrml import storage
 from rayrml.errors import ConfigError, DivergenceError, Problem
-from rayrml.formatting import displayed
+from rayrml.formatting import format_path
 from rayrml.networks.drawing import write_dot
 from rayrml.planning import summary
 from rayrml.planning.plan import EvaluationPlan, Plan, TrainingPlan
@@ -124,7 +124,7 @@ def _last_kept(context: Context) -> str:
     """Where a run that went astray could go on from."""
     kept = [*context.resume_from[-1:], *context.state.saved.get("checkpoint", [])]
     return (
-        f"the last checkpoint before that is {displayed(kept[-1])}" if kept else "no checkpoint was saved before that"
+        f"the last checkpoint before that is {format_path(kept[-1])}" if kept else "no checkpoint was saved before that"
     )
 
 

@@ -10,7 +10,7 @@ from rayrml.config.tables import Table, find, function
 from rayrml.data.readers import READERS
 from rayrml.data.slicers import slicer
 from rayrml.data.transforms import TRANSFORMS
-from rayrml.formatting import table
+from rayrml.formatting import format_table
 from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS
 from rayrml.metrics import METRICS
@@ -39,7 +39,7 @@ def names(name: str) -> list[str]:
 
 def overview() -> list[str]:
     """Lines with the names of the tables, and how many rows each of them has."""
-    return table([(name, len(rows)) for name, rows in TABLES.items()], ("rayrml list", "Rows"))
+    return format_table([(name, len(rows)) for name, rows in TABLES.items()], ("rayrml list", "Rows"))
 
 
 TABLES: dict[str, Table] = {

@@ -15,7 +15,7 @@ from rayrml.config.sections import Config, PathString, Section
 from rayrml.config.tables import Table, arguments_model, find
 from rayrml.data.transforms import TRANSFORMS
 from rayrml.data.transforms.table import bare_field
-from rayrml.formatting import table
+from rayrml.formatting import format_table
 from rayrml.schema.catalog import TABLES, meaning
 
 HEADINGS = ("key", "type", "default", "range", "meaning")
@@ -55,7 +55,7 @@ def _table(model: type[BaseModel], bare: str | None = None) -> list[str]:
     columns = [c for c in range(len(HEADINGS)) if any(row[c] for row in rows)]
     # The first column and all behind it are aligned to the left.
     cells = [[*(row[c].replace("`", "") for c in columns), ""] for row in rows]
-    return [line.rstrip() for line in table(cells, [*(HEADINGS[c] for c in columns), ""])]
+    return [line.rstrip() for line in format_table(cells, [*(HEADINGS[c] for c in columns), ""])]
 
 
 def _key(name: str, field: FieldInfo, schemas: Mapping[str, Any]) -> tuple[str, ...]:

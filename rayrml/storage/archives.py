@@ -5,7 +5,8 @@ from __future__ import annotations
 import zipfile
 
 from rayrml.errors import DataError, Problem
-from rayrml.memory import available_memory, human_bytes
+from rayrml.formatting import format_bytes
+from rayrml.memory import available_memory
 
 # What the format can do at the most. Source: https://www.zlib.net/zlib_tech.html, "Maximum Compression Factor".
 _MOST_COMPRESSION = 1032
@@ -17,7 +18,7 @@ def check_size(info: zipfile.ZipInfo, place: str) -> None:
     if info.compress_type not in _DEFLATED:
         raise DataError(Problem(place, "cannot be read. It is packed in a way that is not known. Expected deflate"))
     if info.file_size > _MOST_COMPRESSION * max(info.compress_size, 1):
-        size = f"{human_bytes(info.file_size)}, packed into {human_bytes(info.compress_size)}"
+        size = f"{format_bytes(info.file_size)}, packed into {format_bytes(info.compress_size)}"
         raise DataError(Problem(place, f"cannot be read. It is said to hold {size}, which cannot be"))
     check_memory(info.file_size, place)
 
@@ -25,7 +26,7 @@ def check_size(info: zipfile.ZipInfo, place: str) -> None:
 def check_memory(size: int, place: str) -> None:
     """Raise DataError if there are not `size` bytes of memory; `place` names what needs them."""
     if size > _SMALL and size > (free := available_memory()):
-        needed = f"It needs {human_bytes(size)} of memory, but there are {human_bytes(free)}"
+        needed = f"It needs {format_bytes(size)} of memory, but there are {format_bytes(free)}"
         raise DataError(Problem(place, f"cannot be read. {needed}"))
 
 

@@ -14,7 +14,8 @@ from rayrml.data.bad_samples import BadSamples, bad_samples, merged, reasons_of
 from rayrml.data.pipeline import Source
 from rayrml.data.shards import Batch, ResidentShard, Shard, StreamedShard, as_numbers, mix_seed, moved
 from rayrml.errors import DataError, Problem
-from rayrml.memory import available_memory, human_bytes
+from rayrml.formatting import format_bytes
+from rayrml.memory import available_memory
 from rayrml.reporting.messages import Emit, Phase, Skipped
 from rayrml.training.job import Job
 from rayrml.workers import Workers, global_batch_sizes
@@ -137,7 +138,7 @@ class Feeder:
     def _preloaded(self, source: Source, kind: int) -> Feed:
         """This worker's samples, all read now."""
         size = source.bytes_per_sample * len(source.samples)
-        self.emit(Phase(f"Reading {len(source.samples)} {source.name} samples into memory: {human_bytes(size)}"))
+        self.emit(Phase(f"Reading {len(source.samples)} {source.name} samples into memory: {format_bytes(size)}"))
         seed = (self.job.config.seed, kind)
         order = np.arange(len(source.samples))
         if kind == TRAINING:
@@ -231,8 +232,9 @@ class Feeder:
         needed, free = source.bytes_per_sample * count, available_memory()
         if any(self.workers.gather(needed > free)):
             message = (
-                f"the {source.name} samples need {human_bytes(needed)} of memory in each worker, but there are "
-                f'{human_bytes(free)}. Expected "preload": false, which reads them anew in each epoch, or more machines'
+                f"the {source.name} samples need {format_bytes(needed)} of memory in each worker, "
+                f"but there are {format_bytes(free)}. "
+                'Expected "preload": false, which reads them anew in each epoch, or more machines'
             )
             raise DataError(Problem("neural_network.data.preload", message))
 

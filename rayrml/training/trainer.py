@@ -13,8 +13,9 @@ import ray.train
 import torch
 from ray.train.torch import TorchTrainer, get_device
 
-from rayrml.cluster.connection import Allocation, Shortage, quiet
-from rayrml.cluster.nodes import on_node
+from rayrml.cluster.allocation import Allocation, Shortage
+from rayrml.cluster.connection import hide_messages
+from rayrml.cluster.nodes import pin_to_node
 from rayrml.errors import ClusterError, RayrmlError
 from rayrml.inference.outputs import Outputs
 from rayrml.inference.prediction_files import start_writer
@@ -64,7 +65,7 @@ def run_on_workers(
     """
     actor: Any = ray.remote(Mailbox)
     # It goes with the driver, not with a worker.
-    mailbox = actor.options(num_cpus=0, scheduling_strategy=on_node()).remote()
+    mailbox = actor.options(num_cpus=0, scheduling_strategy=pin_to_node()).remote()
     run = ray.train.RunConfig(
         name=name,
         storage_path=storage,
@@ -115,7 +116,7 @@ def _scaling(allocation: Allocation) -> ray.train.ScalingConfig:
 
 def _worker_loop(config: dict[str, Any]) -> None:
     if not config["verbose"]:
-        quiet()
+        hide_messages()
     mailbox = config["mailbox"]
     if ray.get(mailbox.stopped.remote()):
         return

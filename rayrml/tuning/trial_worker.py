@@ -13,7 +13,8 @@ import torch
 from ray import tune as ray_tune
 
 from rayrml.cluster import nodes
-from rayrml.cluster.connection import Allocation, left_beside, quiet
+from rayrml.cluster.allocation import Allocation, cpus_left
+from rayrml.cluster.connection import hide_messages
 from rayrml.config.sections import Config
 from rayrml.errors import RayrmlError
 from rayrml.planning.plan import prepare
@@ -47,7 +48,7 @@ class Parcel:
 def trial(config: dict[str, Any], *, parcel: Parcel) -> None:
     """Train as the trial's configuration says, and report the figures of each epoch to Ray Tune, which may stop it."""
     if not parcel.allocation.verbose:
-        quiet()
+        hide_messages()
     torch.set_num_threads(parcel.threads)
     told = _Told()
 
@@ -116,8 +117,8 @@ class _Told:
 
 def taken(allocation: Allocation, config: Config, wanted: int) -> tuple[Allocation, int]:
     """What each trial takes, and how many find room; half of the CPUs stay free for decoding."""
-    there, workers = nodes.resources(), allocation.most_workers
-    total = nodes.capacity_of(there).total
+    there, workers = nodes.node_resources(), allocation.most_workers
+    total = nodes.add_up(there).total
     cpus = total.get("CPU", 1.0)
     asked = (config.ray.resources_per_worker or {}).get("CPU")
     rooms = [cpus / (workers * (asked or 1.0))]
@@ -141,7 +142,7 @@ def taken(allocation: Allocation, config: Config, wanted: int) -> tuple[Allocati
 
 def _left(there: Sequence[Mapping[str, float]], workers: int, allocation: Allocation) -> float:
     """The CPUs that are left for decoding on some machine, whichever the workers are on."""
-    return max(left_beside(node, workers, allocation.resources_per_worker) for node in there)
+    return max(cpus_left(node, workers, allocation.resources_per_worker) for node in there)
 
 
 def resources(share: Allocation) -> dict[str, float]:

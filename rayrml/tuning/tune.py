@@ -14,11 +14,11 @@ from ray.tune.schedulers import ASHAScheduler
 
 from rayrml import extras, storage
 from rayrml.cluster import connection, ray_client
-from rayrml.cluster.connection import Allocation
+from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.shared_files import refuse_unshared
 from rayrml.config.reading import AnyConfiguration
 from rayrml.errors import ConfigError, Problem, RayrmlError
-from rayrml.formatting import displayed, table
+from rayrml.formatting import format_path, format_table
 from rayrml.reporting.console import Console
 from rayrml.reporting.history import Run
 from rayrml.reporting.run_files import METRICS, to_json, write
@@ -112,7 +112,7 @@ def tune(
     tuning = _Tuning(searched, book, proposals, Console(quiet=quiet))
     tuning.announce()
     try:
-        connected = connection.connected(section, verbose=verbose)
+        connected = connection.connect(section, verbose=verbose)
         with Interrupts() as interrupts, connected as allocation, interrupts.during_run():
             tuning.run(allocation, at_once)
     except KeyboardInterrupt:
@@ -134,13 +134,13 @@ def _searched(
     if algorithm == "optuna" and (lacking := extras.missing("optuna")):
         raise ConfigError(Problem("--algorithm", lacking))
     if not verbose:
-        connection.quiet()
+        connection.hide_messages()
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     searched = search.prepare(config, overrides)
     if searched is None:
         example = '"learning_rate": {"loguniform": [1e-4, 1e-1]}'
         raise ConfigError(Problem("neural_network", f"leaves nothing open. Expected search spaces, such as {example}"))
-    if ray_client.applies(searched.plan.config.ray.address):
+    if ray_client.is_needed(searched.plan.config.ray.address):
         message = "a search needs to be on the cluster itself. Expected `ray job submit -- rayrml tune ...`"
         raise ConfigError(Problem("ray.address", message))
     return searched
@@ -155,7 +155,7 @@ def _book(searched: Search, *, resume: bool) -> Trials:
     if Trials.exist(folder):
         if not resume:
             expected = "Expected another folder, or --resume to go on with it"
-            raise ConfigError(Problem(_SAVE, f"'{displayed(folder)}' holds a search of before. {expected}"))
+            raise ConfigError(Problem(_SAVE, f"'{format_path(folder)}' holds a search of before. {expected}"))
         book.resume()
     return book
 
@@ -232,12 +232,12 @@ class _Tuning:
         result = self._write(best)
         headings, rows = book.rows()
         console.section("Results", {})
-        console.lines([*table(rows, headings), ""])
+        console.lines([*format_table(rows, headings), ""])
         console.line(f"The best of {len(rows)} trials is number {best.number}: {best.text}")
         saved = {"trials": TABLE, "plot": PLOT, "best configuration": BEST_CONFIG, "best model": BEST_MODEL}
         for what, name in saved.items():
             if storage.exists(path := storage.join(book.folder, name)):
-                console.line(f"Saved {what}: {displayed(path)}")
+                console.line(f"Saved {what}: {format_path(path)}")
         model, reads = result.best_model, self._search.plan.config.neural_network.data.reading
         if command is not None and model is not None and reads:
             result_summary.show_next(console, [result_summary.predicting(command, model)])

@@ -53,7 +53,7 @@ def rate(folder: Path, count: int, pairs: int) -> dict[str, Any]:
     sums = {}
 
     def ours() -> float:
-        with connection.connected(plan.config.ray) as allocation:
+        with connection.connect(plan.config.ray) as allocation:
             job = InferenceJob(
                 network=plan.network,
                 source=plan.test,

@@ -150,9 +150,9 @@ def _child(name: str, path: Path) -> dict[str, Any]:
 
 
 def _start() -> None:
-    from rayrml.cluster.connection import quiet
+    from rayrml.cluster.connection import hide_messages
 
-    quiet()
+    hide_messages()
     ray.init(num_cpus=cpus(), log_to_driver=False, logging_level="error", include_dashboard=False)
 
 

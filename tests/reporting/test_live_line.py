@@ -4,7 +4,7 @@ import re
 import pytest
 from rich.console import Console
 
-from rayrml.reporting.live_line import LiveLine, duration, fitting
+from rayrml.reporting.live_line import LiveLine, fitting
 from rayrml.reporting.messages import BatchesTrained, BatchRow
 
 ROW = BatchRow(3, 10, 1.0, 0.25, 1.5, 0.25, 0.5, 0.25, 64)
@@ -49,8 +49,3 @@ def test_the_line_fits_into_the_terminal(width):
 
 def test_facts_that_find_no_room_are_left_out():
     assert fitting(["loss 1", "", "a very long fact", "lr 2"], 15) == "  loss 1  lr 2"
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (42, "0:42"), (725.2, "12:05"), (3723, "1:02:03")])
-def test_durations_are_written_as_on_a_clock(seconds, text):
-    assert duration(seconds) == text

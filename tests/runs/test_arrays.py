@@ -181,7 +181,7 @@ def test_a_slice_that_cannot_be_read_leaves_no_assembled_file(ray_cluster, tmp_p
         precision="float32",
     )
     with (
-        connection.connected(plan.config.ray) as allocation,
+        connection.connect(plan.config.ray) as allocation,
         pytest.raises(DataError, match=r"4 of 8 samples have no prediction; the other 4 have"),
     ):
         batch_job.predict(job, allocation, lambda done: None)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rayrml import cli
-from rayrml.cluster.connection import Allocation
+from rayrml.cluster.allocation import Allocation
 from rayrml.errors import RayrmlError
 from rayrml.inference.prediction_files import PredictionFile
 from rayrml.runs import installation_check

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rayrml.cluster.connection import Allocation
+from rayrml.cluster.allocation import Allocation
 from rayrml.config.tables import arguments_model, choose
 from rayrml.data import slicers, transforms
 from rayrml.data.transforms.table import TRANSFORMS, bare_field

@@ -8,7 +8,7 @@ import h5py
 import pytest
 
 from rayrml import cli
-from rayrml.cluster.connection import Allocation
+from rayrml.cluster.allocation import Allocation
 from rayrml.planning.plan import prepare
 from rayrml.reporting.console import Console
 from rayrml.reporting.messages import BatchesTrained, BatchRow, EpochDone, Interrupted, Saved

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 import rayrml
-from rayrml.cluster.connection import allocate
+from rayrml.cluster.allocation import allocate
 from rayrml.config.sections import Ray
 from rayrml.data.pipeline import blocks, chunks
 from rayrml.data.readers import READERS

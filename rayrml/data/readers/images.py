@@ -15,7 +15,7 @@ from PIL import Image, ImageMode, ImageOps, UnidentifiedImageError
 from rayrml import storage
 from rayrml.data.readers.reader import Read, Reader
 from rayrml.errors import DataError, Problem, describe
-from rayrml.memory import human_bytes
+from rayrml.formatting import format_bytes
 
 
 def images(*, grayscale: bool = False) -> Reader:
@@ -85,7 +85,7 @@ def _read_local(path: str) -> bytes:
 
 def _checked_size(path: str, size: int) -> int:
     if size > _MOST_BYTES:
-        raise DataError(Problem(path, f"cannot be read. It has {human_bytes(size)}. {_EXPECTED_LESS}"))
+        raise DataError(Problem(path, f"cannot be read. It has {format_bytes(size)}. {_EXPECTED_LESS}"))
     return size
 
 

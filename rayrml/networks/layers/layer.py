@@ -10,7 +10,7 @@ import pydantic
 import torch
 
 from rayrml.errors import ConfigError, Problem
-from rayrml.memory import human_bytes
+from rayrml.formatting import format_bytes
 from rayrml.networks.layers.layout import Shape, held_shape, keras_shape, to_held, to_keras
 from rayrml.networks.layers.regularizers import Penalty
 
@@ -148,7 +148,7 @@ def expect_countable(shape: Shape, what: str) -> None:
     """
     count = math.prod(size for size in shape if size is not None)
     if count > _MOST_NUMBERS:
-        size = human_bytes(count * BYTES_OF_FLOAT)
+        size = format_bytes(count * BYTES_OF_FLOAT)
         raise ConfigError(Problem("", f"{what} of shape {format_shape(shape)} would take {size} of memory"))
 
 

@@ -1,0 +1,160 @@
+"""Each private part of Ray that is used is there, and does what it is used for; a new Ray fails here first."""
+
+import importlib
+import inspect
+import json
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rayrml import cli
+from rayrml.cluster import ray_internals
+
+
+def private(module):
+    return importlib.import_module(f"ray.{module}")
+
+
+@pytest.mark.ray
+def test_a_ray_that_was_started_here_is_told_from_one_that_was_not(ray_cluster):
+    assert private("_private.worker")._global_node.head is True
+    assert ray_internals.was_started_here()
+    program = """if True:
+        import sys, ray
+        from rayrml.cluster import ray_internals
+        ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+        print(ray_internals.was_started_here())
+    """
+    address = ray_cluster.get_runtime_context().gcs_address
+    command = [sys.executable, "-c", program, address]
+    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=120)
+    assert ran.stdout.split() == ["False"]
+
+
+def test_rays_client_tells_whether_it_is_connected():
+    client = importlib.import_module("ray.util.client").ray
+    assert client.is_connected() is False
+    assert not ray_internals.is_client_connected()
+
+
+def test_raylet_logs_are_printed_by_the_function_that_is_replaced(monkeypatch, capsys):
+    worker = private("_private.worker")
+    data = {"lines": ["a machine was lost"], "pid": "raylet", "is_err": False, "ip": "127.0.0.1", "job": None}
+    monkeypatch.setattr(worker, "print_to_stdstream", worker.print_to_stdstream)  # is put back after the test
+    worker.print_to_stdstream(data, ignore_prefix=False)
+    assert "a machine was lost" in capsys.readouterr().out
+    assert "print_to_stdstream" in worker.listen_error_messages.__code__.co_names
+    ray_internals.hide_raylet_logs()
+    worker.print_to_stdstream(data, ignore_prefix=False)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_private_ray_listens_to_the_loopback_interface(monkeypatch):
+    constants, services = private("_private.ray_constants"), private("_private.services")
+    monkeypatch.setattr(private("_private.worker"), "_global_node", None)
+    monkeypatch.delenv(constants.ENABLE_RAY_CLUSTERS_ENV_VAR, raising=False)
+    before = constants.ENABLE_RAY_CLUSTER
+    with ray_internals.listen_on_loopback():
+        assert os.environ[constants.ENABLE_RAY_CLUSTERS_ENV_VAR] == "0"
+        assert services.get_node_ip_address() in ("127.0.0.1", "::1")
+    assert constants.ENABLE_RAY_CLUSTERS_ENV_VAR not in os.environ
+    assert before == constants.ENABLE_RAY_CLUSTER
+
+
+def test_a_wish_about_the_interface_is_respected(monkeypatch):
+    constants = private("_private.ray_constants")
+    monkeypatch.setenv(constants.ENABLE_RAY_CLUSTERS_ENV_VAR, "1")
+    before = constants.ENABLE_RAY_CLUSTER
+    with ray_internals.listen_on_loopback():
+        assert os.environ[constants.ENABLE_RAY_CLUSTERS_ENV_VAR] == "1"
+        assert before == constants.ENABLE_RAY_CLUSTER
+    assert os.environ[constants.ENABLE_RAY_CLUSTERS_ENV_VAR] == "1"
+
+
+@pytest.mark.ray
+def test_ray_datas_services_are_started_and_stay(ray_cluster):
+    ray_internals.start_data_services()
+    named = ray_cluster.util.list_named_actors(all_namespaces=True)
+    names = {actor["name"] for actor in named}
+    stats = private("data._internal.stats").STATS_ACTOR_NAME
+    assert {stats, "AutoscalingCoordinator", "DataUsageCollectionActor"} <= names
+
+
+def test_ray_data_looks_for_its_limits_as_often_as_it_is_told(monkeypatch):
+    manager = private("data._internal.execution.resource_manager").ResourceManager
+    monkeypatch.setattr(manager, "GLOBAL_LIMITS_UPDATE_INTERVAL_S", manager.GLOBAL_LIMITS_UPDATE_INTERVAL_S)
+    ray_internals.set_seconds_between_limits(0.25)
+    assert manager.GLOBAL_LIMITS_UPDATE_INTERVAL_S == 0.25
+    assert "self.GLOBAL_LIMITS_UPDATE_INTERVAL_S" in inspect.getsource(manager.get_global_limits)
+
+
+@pytest.mark.ray
+def test_a_cluster_that_cannot_grow_reports_no_maximum(ray_cluster):
+    assert private("_private.state").state.get_max_resources_from_cluster_config() is None
+    assert ray_internals.reported_maximum() is None
+
+
+def test_the_launchers_file_is_found_by_the_command_of_the_autoscaler(tmp_path):
+    source = inspect.getsource(private("_private.services").start_monitor)
+    assert '"--autoscaling-config="' in source
+    assert "--gcs-address=" in source
+    (tmp_path / "launcher.yaml").write_text(json.dumps({"max_workers": 3}))
+    waiting = "import sys; print('ready', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", waiting, "--gcs-address=10.0.0.1:6543", "--autoscaling-config=launcher.yaml"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        process.stdout.readline()
+        assert ray_internals.read_launcher_file("6543") == {"max_workers": 3}
+        assert ray_internals.read_launcher_file("543") is None
+    finally:
+        process.communicate()
+
+
+def test_a_job_that_comes_too_early_is_refused_in_words_that_are_known():
+    text = "please try again later"
+    assert text in inspect.getsource(importlib.import_module("ray.dashboard.modules.job.job_head"))
+    assert ray_internals.is_still_starting(RuntimeError(f"No available agent to submit job, {text}."))
+    assert not ray_internals.is_still_starting(RuntimeError("No such package"))
+
+
+@pytest.mark.parametrize("name", ray_internals.SUBMISSION_LOGGERS)
+def test_what_submitting_says_comes_from_known_loggers(name):
+    module = importlib.import_module(name)
+    assert any(isinstance(value, logging.Logger) and value.name == name for value in vars(module).values())
+
+
+def test_ray_knows_the_variables_and_resources_by_the_same_names():
+    assert private("train.v2._internal.constants").WORKER_GROUP_START_TIMEOUT_S_ENV_VAR == (
+        ray_internals.START_TIMEOUT_VARIABLE
+    )
+    supervisor = importlib.import_module("ray.dashboard.modules.job.job_supervisor")
+    assert f'"{ray_internals.JOB_STOP_VARIABLE}"' in inspect.getsource(supervisor)
+    readers = {"RAY_DATA_LOG_LEVEL": "data._internal.logging", "RAY_DATA_DISABLE_PROGRESS_BARS": "data.context"}
+    assert readers.keys() == ray_internals.QUIET_VARIABLES.keys()
+    for variable, module in readers.items():
+        assert f'"{variable}"' in inspect.getsource(private(module))
+    constants = private("_common.constants")
+    assert constants.HEAD_NODE_RESOURCE_NAME == ray_internals.HEAD_RESOURCE
+    assert private("_common.utils").RESOURCE_CONSTRAINT_PREFIX == ray_internals.ACCELERATOR_PREFIX
+    assert private("_private.runtime_env.constants").RAY_JOB_CONFIG_JSON_ENV_VAR == cli._OF_A_JOB
+
+
+def test_workers_are_prepared_by_what_ray_train_promises_its_backends():
+    """What `training/rendezvous.py` calls."""
+    group = private("train._internal.base_worker_group").BaseWorkerGroup
+    for method, parameters in (
+        ("execute_single_async", ["self", "worker_index", "func", "args", "kwargs"]),
+        ("get_resources_per_worker", ["self"]),
+        ("__len__", ["self"]),
+    ):
+        assert list(inspect.signature(getattr(group, method)).parameters) == parameters
+    from ray.train.torch import TorchConfig
+
+    assert list(inspect.signature(TorchConfig().backend_cls.on_start).parameters)[:3] == [
+        "self",
+        "worker_group",
+        "backend_config",
+    ]
