@@ -96,7 +96,7 @@ class EvaluationStep:
         self._loss = self._loss + loss(output, target).double() * weight
         self._weight = self._weight + weight
         if self.metric is not None:
-            scores = output if loss.probabilities is None else loss.probabilities(output)
+            scores = loss.scores(output)
             sums = self.metric.sums(scores, target)
             self._sums = sums if self._sums is None else self._sums + sums
             self._pairs.add(scores, target)

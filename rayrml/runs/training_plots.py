@@ -73,7 +73,7 @@ def samples(plan: Plan, network: torch.nn.Module) -> list[ClassSample] | list[Im
             break
         inputs, target = _batch(plan, source, arrays)
         output = step(inputs, None)
-        scores = output if loss.probabilities is None else loss.probabilities(output)
+        scores = loss.scores(output)
         if pairs:
             if (sample := _image_sample(arrays["input"], as_target(target, loss), scores, loss)) is not None:
                 found[index] = sample
