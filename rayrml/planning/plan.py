@@ -174,7 +174,7 @@ class _Preparation:
         return self.findings.error()
 
     def _network_and_datasets(
-        self, read: graph.Graph | None, loss: Choice | None, checkpoint: checkpoints.Checkpoint | None
+        self, read: Graph | None, loss: Choice | None, checkpoint: checkpoints.Checkpoint | None
     ) -> tuple[Network | None, Datasets | None]:
         """The network and the samples for each other; one that does not declare its input is made for the samples."""
         network = self._network(read, None) if read is not None and read.declares_inputs else None
