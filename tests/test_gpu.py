@@ -103,7 +103,7 @@ def test_a_loss_its_gradient_its_weight_and_its_metric_are_the_same(case):
             value.backward()
             results.append([value, output.grad, *([loss.weight(target)] if loss.weight else [])])
             if loss.metric is not None:
-                scores = output if loss.probabilities is None else loss.probabilities(output)
+                scores = loss.scores(output)
                 results[-1].append(METRICS[loss.metric](ignore_index=loss.ignore_index).sums(scores.detach(), target))
         for on_cpu, on_gpu in zip(*results, strict=True):
             agree(torch.as_tensor(on_gpu, device=GPU), torch.as_tensor(on_cpu))

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from rayrml import storage
+from rayrml.config import figures
 
 
 def _lower(value: Any) -> Any:
@@ -173,7 +174,8 @@ class Stopping(Section):
 
     patience: PositiveInt = Field(default=5, description="epochs without improvement after which the run ends")
     metric: str = Field(
-        default="test_loss", description="the figure that should improve: train_loss, test_loss, or the metric's name"
+        default=figures.TEST_LOSS,
+        description=f"the figure that should improve: {', '.join(figures.LOSSES)}, or the metric's name",
     )
     min_delta: NonNegativeFloat = Field(default=0.0, description="what counts as an improvement")
 

@@ -34,11 +34,6 @@ class BadSamples:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    @property
-    def num_used(self) -> int:
-        """How many samples are left."""
-        return self.num_samples - len(self)
-
     def without(self, numbers: Iterable[int]) -> BadSamples:
         """The same without those of the numbers given."""
         left = self.numbers.difference(numbers)

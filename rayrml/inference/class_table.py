@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from rayrml import storage
 from rayrml.config.tables import choose
+from rayrml.endings import Ending, probabilities
 from rayrml.errors import explaining
-from rayrml.losses import LOSSES
-from rayrml.networks import graph as graphs
-from rayrml.networks.layers.initializers import class_and_config
+from rayrml.losses import LOSSES, Loss
+from rayrml.networks.ending import find_ending
+from rayrml.networks.graph import read_graph
 
 NUM_NAMED = 5  # classes of a sample that the table names
-# What leaves each number as it is when it is not training, and at most moves it.
-_PASSING = {"dropout", "flatten", "reshape", "alphadropout", "gaussiandropout", "gaussiannoise"}
-_ENDINGS = {"softmax": "softmax", "log_softmax": "logits", "logsoftmax": "logits", "sigmoid": "sigmoid"}
-_LOSSES_OF_PROBABILITIES = {"BCE"}
 
 
 class Classified(NamedTuple):
@@ -45,13 +43,12 @@ class Classifier:
 
     Attributes:
         names: of the classes, () if they are called by their numbers.
-        ending: `softmax`: the outputs are probabilities; `sigmoid`: they are, of each class by itself, or of class 1 of
-            two if there is one; `logits`: their softmax, or the sigmoid of a single one, is.
+        ending: what the outputs are; a single one is that of class 1 of two.
         certain: whether training compared outputs with classes, so that outputs stand for classes even without names.
     """
 
     names: tuple[str, ...]
-    ending: str
+    ending: Ending
     certain: bool
 
     def applies(self, shape: Sequence[int]) -> bool:
@@ -69,22 +66,18 @@ class Classifier:
 
     def probabilities(self, output: np.ndarray) -> np.ndarray:
         """Probabilities (max(K, 2),) of the classes for an output (K,)."""
-        values = np.asarray(output, np.float64)
-        if len(values) == 1:
-            one = values if self.ending == "sigmoid" else 1 / (1 + np.exp(-np.clip(values, -700, 700)))
-            return np.concatenate([1 - one, one])
-        if self.ending != "logits":
-            return values
-        shares = np.exp(values - values.max())
-        return shares / shares.sum()
+        values = torch.from_numpy(np.asarray(output, np.float64))
+        # The softmax of log-probabilities is what they are made of, and of other numbers at least probabilities.
+        ending = "logits" if self.ending == "log_softmax" and len(values) > 1 else self.ending
+        (found,) = probabilities(values[None], ending).numpy()
+        return found if len(found) > 1 else np.concatenate([1 - found, found])
 
 
 def classifier(layers: Any, loss: Mapping[str, Any] | None, names: Sequence[str]) -> Classifier:
     """How outputs of the network with this Keras JSON become probabilities.
 
-    What the network ends with decides: a softmax and a sigmoid give probabilities, and the softmax of what log-softmax
-    gives is what it was made of, as that of logits is. Where it ends with something else, the `loss` decides by what it
-    takes: the `source` of those that have one, probabilities for BCE, and else logits.
+    What the network ends with decides. Where that does not say, the loss decides by what it takes; without a loss that
+    says so either, outputs are logits.
 
     Args:
         layers: Keras JSON.
@@ -92,28 +85,9 @@ def classifier(layers: Any, loss: Mapping[str, Any] | None, names: Sequence[str]
         names: of the classes, () if they are not known.
     """
     choice = choose(LOSSES, loss, "neural_network.loss", "function") if loss else None
-    ending = _ending(graphs.read(layers))
-    if ending is None and choice is not None:
-        source = "sigmoid" if choice.name in _LOSSES_OF_PROBABILITIES else choice.settings.get("source", "logits")
-        ending = _ENDINGS.get(source, "logits")
-    certain = choice is not None and choice.build().targets == "labels"
-    return Classifier(tuple(names), ending or "logits", certain)
-
-
-def _ending(graph: graphs.Graph) -> str | None:
-    """What the last activation of the first output makes of its inputs, None if it makes no probabilities."""
-    node = graph.nodes[graph.outputs[0]]
-    while True:
-        layer = graph.layers[node.layer]
-        kind = layer.class_name.rpartition(".")[2].casefold()
-        if kind in _ENDINGS:
-            return _ENDINGS[kind]
-        name, _ = class_and_config(layer.config.get("activation"))
-        if name not in (None, "linear"):
-            return _ENDINGS.get(str(name).casefold().removesuffix("_v2"))
-        if (kind not in _PASSING and kind != "activation") or not node.inputs:
-            return None
-        node = graph.nodes[node.inputs[0]]
+    built: Loss | None = choice.build() if choice else None
+    ending = find_ending(read_graph(layers)) or (built.takes if built else None) or "logits"
+    return Classifier(tuple(names), ending, certain=built is not None and built.targets == "labels")
 
 
 def write(path: str | Path, rows: Iterable[Classified]) -> Iterator[Classified]:

@@ -47,7 +47,6 @@ class EvaluationStep:
     """Loss and metric of batches, added up over an epoch and over workers.
 
     Attributes:
-        totals: the metric's sums over all workers, for its `value` and `report`; set by `result`.
         confusion: (classes, classes) how often each true class was taken for which by all workers; set by `result`,
             and None where samples have not one label each.
     """
@@ -74,7 +73,6 @@ class EvaluationStep:
         self._weight: torch.Tensor | float = 0.0
         self._sums: torch.Tensor | None = None
         self._pairs = Pairs(None if self.loss is None else self.loss.ignore_index)
-        self.totals: torch.Tensor | None = None
         self.confusion: torch.Tensor | None = None
 
     @torch.inference_mode()
@@ -96,7 +94,7 @@ class EvaluationStep:
         self._loss = self._loss + loss(output, target).double() * weight
         self._weight = self._weight + weight
         if self.metric is not None:
-            scores = output if loss.probabilities is None else loss.probabilities(output)
+            scores = loss.scores(output)
             sums = self.metric.sums(scores, target)
             self._sums = sums if self._sums is None else self._sums + sums
             self._pairs.add(scores, target)
@@ -104,11 +102,11 @@ class EvaluationStep:
     def result(self, device: torch.device) -> tuple[float, float | None]:
         """Mean loss and metric (None without one) over all samples of all workers; every worker must call it."""
         own_loss = torch.as_tensor([self._loss, self._weight], dtype=torch.float64, device=device)
-        all_loss, self.totals, pairs = self._add_up([own_loss, self._sums, self._pairs.counts], device)
+        all_loss, totals, pairs = self._add_up([own_loss, self._sums, self._pairs.counts], device)
         loss, weight = all_loss.tolist()
         if pairs.numel():
             self.confusion = pairs.view(math.isqrt(pairs.numel()), -1)
-        value = None if self.metric is None else self.metric.value(self.totals)
+        value = None if self.metric is None else self.metric.value(totals)
         return loss / (weight or 1.0), value
 
     def _add_up(self, own: Sequence[torch.Tensor | None], device: torch.device) -> Sequence[torch.Tensor]:

@@ -11,8 +11,9 @@ import torch
 from pydantic import Field, NonNegativeFloat
 from torch.nn import functional
 
+from rayrml.endings import Ending
 from rayrml.losses.loss import Loss
-from rayrml.losses.outputs import SMALLEST_PROBABILITY, LabelWeights, Source, log_truth, mean, members, probabilities
+from rayrml.losses.outputs import SMALLEST_PROBABILITY, LabelWeights, log_truth, mean, members
 
 ClassWeights = Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] | None
 
@@ -22,7 +23,8 @@ def nll(*, weight: ClassWeights = None, ignore_index: int | None = None) -> Loss
 
     The mean is weighted by the `weight` of the true class; labels of `ignore_index` do not count.
     """
-    return _likelihood(functional.nll_loss, LabelWeights(weight, ignore_index), weight)
+    loss = _likelihood(functional.nll_loss, LabelWeights(weight, ignore_index), weight)
+    return dataclasses.replace(loss, takes="log_softmax")
 
 
 def cross_entropy(*, weight: ClassWeights = None, ignore_index: int | None = None) -> Loss:
@@ -33,12 +35,12 @@ def cross_entropy(*, weight: ClassWeights = None, ignore_index: int | None = Non
     """
     weights = LabelWeights(weight, ignore_index)
     loss = _likelihood(functional.cross_entropy, weights, weight)
-    return dataclasses.replace(loss, accepts_shares=weights.trivial)
+    return dataclasses.replace(loss, takes="logits", accepts_shares=weights.trivial)
 
 
 def focal(
     *,
-    source: Source = "softmax",
+    source: Ending = "softmax",
     gamma: NonNegativeFloat = 2.0,
     weight: ClassWeights = None,
     ignore_index: int | None = None,
@@ -55,7 +57,7 @@ def focal(
         metric="accuracy",
         weight=None if weights.trivial else weights.total,
         binary=True,
-        probabilities=probabilities(source),
+        takes=source,
         num_classes=len(weight) if weight else None,
         ignore_index=ignore_index,
     )
@@ -84,7 +86,7 @@ def _weighted(
 
 
 def _focal(
-    output: torch.Tensor, target: torch.Tensor, *, source: Source, gamma: float, weights: LabelWeights
+    output: torch.Tensor, target: torch.Tensor, *, source: Ending, gamma: float, weights: LabelWeights
 ) -> torch.Tensor:
     log_p = _log_likelihood(output, target, source, weights.ignore_index)  # (N, 1 or C, *spatial)
     # At p = 1 the power's slope may be infinite, which a factor of 0 would make not a number.
@@ -95,7 +97,7 @@ def _focal(
 
 
 def _log_likelihood(
-    output: torch.Tensor, target: torch.Tensor, source: Source, ignore_index: int | None
+    output: torch.Tensor, target: torch.Tensor, source: Ending, ignore_index: int | None
 ) -> torch.Tensor:
     member = members(output, target, ignore_index)
     if output.shape[1] == 1 or source == "sigmoid":

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from rayrml.endings import Ending, probabilities
 from rayrml.errors import ConfigError, Problem
 
 Function = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -22,11 +23,11 @@ class Loss:
         function: (output (N, C, *spatial), target) -> the mean loss, a scalar.
         targets: `labels`: class indices (N,) or (N, *spatial) int64; `arrays`: floats of the output's shape.
         metric: the row of the metrics table that evaluation reports beside the loss, None for none.
+        takes: what the numbers of the output have to be, from which follows how they become probabilities of classes;
+            None where they stand for no classes.
         weight: target -> what the mean divides by, where that is not the number of samples. Workers weigh their
             parts of a global batch with it, so that the mean is that of the whole batch.
         binary: an output of one channel is the probability of class 1 of two.
-        probabilities: output -> what the metric judges: the largest channel, or above 0.5 where there is only one,
-            is the predicted class. None for the output itself.
         num_classes: channels of the output that the row's arguments demand, None for any number.
         ignore_index: label of the pixels that count neither for the loss nor for the metric.
         accepts_labels: class indices will do too where `targets` is `arrays`.
@@ -40,9 +41,9 @@ class Loss:
     function: Function
     targets: Literal["labels", "arrays"]
     metric: str | None
+    takes: Ending | None = None
     weight: Callable[[torch.Tensor], torch.Tensor] | None = None
     binary: bool = False
-    probabilities: Callable[[torch.Tensor], torch.Tensor] | None = None
     num_classes: int | None = None
     ignore_index: int | None = None
     accepts_labels: bool = False
@@ -64,6 +65,11 @@ class Loss:
     def imposed(self, output: torch.Tensor) -> torch.Tensor:
         """The output with the values that the problem prescribes, in a new tensor; the output itself without any."""
         return output if self.impose is None else self.impose(output)
+
+    def scores(self, output: torch.Tensor) -> torch.Tensor:
+        """What metrics judge: the largest channel, or above 0.5 where there is only one, is the predicted class."""
+        # Several channels rank the classes as their probabilities do.
+        return output if self.takes is None or output.shape[1] > 1 else probabilities(output, self.takes)
 
     def classes_of(self, channels: int) -> int:
         """How many classes an output of so many channels tells apart."""

@@ -1,32 +1,15 @@
-"""What the numbers of an output and of a target of class indices mean, for the losses that compare the two."""
+"""What outputs and targets of class indices become before a loss compares the two."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional
 
-Source = Literal["softmax", "log_softmax", "sigmoid", "logits"]
+from rayrml.endings import Ending, probabilities
 
 SMALLEST_PROBABILITY = 1e-12  # what a probability of 0 counts as in a logarithm
-
-
-def probabilities(source: Source) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The function that turns an output (N, C, *spatial) that ends with `source` into probabilities of that shape.
-
-    `logits` are what comes before an activation: the softmax of several channels, the sigmoid of a single one.
-    """
-    return {"log_softmax": torch.exp, "logits": _from_logits}.get(source, _as_they_are)
-
-
-def _from_logits(output: torch.Tensor) -> torch.Tensor:
-    return output.softmax(1) if output.shape[1] > 1 else output.sigmoid()
-
-
-def _as_they_are(output: torch.Tensor) -> torch.Tensor:
-    return output
 
 
 def kept(target: torch.Tensor, ignore_index: int | None) -> torch.Tensor:
@@ -85,10 +68,10 @@ def mean(total: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
     return total / torch.where(count > 0, count, 1.0)
 
 
-def log_truth(output: torch.Tensor, member: torch.Tensor, source: Source) -> torch.Tensor:
+def log_truth(output: torch.Tensor, member: torch.Tensor, source: Ending) -> torch.Tensor:
     """Log-probability that each channel by itself gives to the truth (`members`), in the output's shape."""
     truth = member > 0
     if source == "logits":
         return functional.logsigmoid(torch.where(truth, output, -output))
-    probability = probabilities(source)(output)
+    probability = probabilities(output, source)
     return torch.where(truth, probability, 1 - probability).clamp(min=SMALLEST_PROBABILITY).log()

@@ -13,13 +13,14 @@ from collections.abc import Callable
 import torch
 from pydantic import PositiveFloat
 
+from rayrml.endings import Ending, probabilities
 from rayrml.losses.loss import Loss
-from rayrml.losses.outputs import Source, kept, members, probabilities
+from rayrml.losses.outputs import kept, members
 
 Regions = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def dice(*, source: Source = "softmax", smooth: PositiveFloat = 1.0, ignore_index: int | None = None) -> Loss:
+def dice(*, source: Ending = "softmax", smooth: PositiveFloat = 1.0, ignore_index: int | None = None) -> Loss:
     """1 - (2 |P T| + smooth) / (|P| + |T| + smooth) for the regions P of the output and T of the target.
 
     Source: arXiv 1606.04797, section 3, with plain sums for squared ones.
@@ -27,7 +28,7 @@ def dice(*, source: Source = "softmax", smooth: PositiveFloat = 1.0, ignore_inde
     return _loss(functools.partial(_dice, smooth=smooth), "dice", source, ignore_index)
 
 
-def jaccard(*, source: Source = "softmax", smooth: PositiveFloat = 1.0, ignore_index: int | None = None) -> Loss:
+def jaccard(*, source: Ending = "softmax", smooth: PositiveFloat = 1.0, ignore_index: int | None = None) -> Loss:
     """1 - (|P T| + smooth) / (|P| + |T| - |P T| + smooth) for the regions P of the output and T of the target.
 
     Source: Rahman & Wang, ISVC 2016, equation 3.
@@ -35,7 +36,7 @@ def jaccard(*, source: Source = "softmax", smooth: PositiveFloat = 1.0, ignore_i
     return _loss(functools.partial(_jaccard, smooth=smooth), "jaccard", source, ignore_index)
 
 
-def lovasz(*, source: Source = "softmax", ignore_index: int | None = None) -> Loss:
+def lovasz(*, source: Ending = "softmax", ignore_index: int | None = None) -> Loss:
     """Lovasz extension of 1 - intersection over union, at the errors |P - T| of the pixels.
 
     Source: arXiv 1705.08790, Algorithm 1.
@@ -43,21 +44,21 @@ def lovasz(*, source: Source = "softmax", ignore_index: int | None = None) -> Lo
     return _loss(_lovasz, "jaccard", source, ignore_index)
 
 
-def _loss(function: Regions, metric: str, source: Source, ignore_index: int | None) -> Loss:
+def _loss(function: Regions, metric: str, source: Ending, ignore_index: int | None) -> Loss:
     return Loss(
         functools.partial(_mean_over_classes, function=function, source=source, ignore_index=ignore_index),
         targets="labels",
         metric=metric,
         binary=True,
-        probabilities=probabilities(source),
+        takes=source,
         ignore_index=ignore_index,
     )
 
 
 def _mean_over_classes(
-    output: torch.Tensor, target: torch.Tensor, *, function: Regions, source: Source, ignore_index: int | None
+    output: torch.Tensor, target: torch.Tensor, *, function: Regions, source: Ending, ignore_index: int | None
 ) -> torch.Tensor:
-    region = probabilities(source)(output) * kept(target, ignore_index).unsqueeze(1)
+    region = probabilities(output, source) * kept(target, ignore_index).unsqueeze(1)
     truth = members(output, target, ignore_index)
     losses = function(_flat(region), _flat(truth))  # (N, C)
     if output.shape[1] == 1:

@@ -20,7 +20,9 @@ def bce() -> Loss:
     Class indices become 1 in the channel of their class and 0 in the others; a single channel is class 1 of two.
     A logarithm below -100 counts as -100.
     """
-    return Loss(_binary_cross_entropy, targets="arrays", metric="accuracy", binary=True, accepts_labels=True)
+    return Loss(
+        _binary_cross_entropy, targets="arrays", takes="sigmoid", metric="accuracy", binary=True, accepts_labels=True
+    )
 
 
 def mse() -> Loss:

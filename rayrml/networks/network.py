@@ -14,9 +14,8 @@ from rayrml.config.line_numbers import located_in_network
 from rayrml.errors import ConfigError, Problem
 from rayrml.formatting import format_bytes
 from rayrml.memory import available_memory
-from rayrml.networks import graph as graphs
-from rayrml.networks import layers as tables
-from rayrml.networks.graph import Graph
+from rayrml.networks.graph import INPUT, Graph, LayerSpec, read_graph
+from rayrml.networks.layers import LayerChoice, choose_layer
 from rayrml.networks.layers.activations import linear, relu
 from rayrml.networks.layers.convolution import Convolution
 from rayrml.networks.layers.layer import BYTES_OF_FLOAT, Layer, expect_countable, format_shape
@@ -198,10 +197,10 @@ def build_network(
         DataError: the file cannot be read.
     """
     if not isinstance(layers, str | Path):
-        return build(graphs.read(layers), input_shape)
+        return build(read_graph(layers), input_shape)
     content = read_json(layers)
     try:
-        return build(graphs.read(content), input_shape)
+        return build(read_graph(content), input_shape)
     except ConfigError as error:
         raise ConfigError(*located_in_network(error.problems, layers)) from None
 
@@ -219,14 +218,14 @@ def build(graph: Graph, input_shape: Sequence[int | None] | None = None) -> Netw
     shapes: list[Shape] = []
     for node in graph.nodes:
         layer = graph.layers[node.layer]
-        if layer.class_name == graphs.INPUT:
+        if layer.class_name == INPUT:
             shapes.append(_input_shape(layer, input_shape, channels_first))
             continue
         given = [shapes[i] for i in node.inputs]
         try:
-            tables.expect_inputs(choices[layer.name], len(given))
+            choices[layer.name].expect_inputs(len(given))
             if layer.name not in modules:
-                modules[layer.name] = tables.build(choices[layer.name], *given)
+                modules[layer.name] = choices[layer.name].build(*given)
             shapes.append(modules[layer.name].result_shape(*given))
             expect_countable(shapes[-1], _OUTPUT)
         except ConfigError as error:
@@ -237,7 +236,7 @@ def build(graph: Graph, input_shape: Sequence[int | None] | None = None) -> Netw
     return Network(graph, modules, shapes)
 
 
-def _initialize(graph: Graph, modules: dict[str, Layer], choices: Mapping[str, tables.Choice]) -> None:
+def _initialize(graph: Graph, modules: dict[str, Layer], choices: Mapping[str, LayerChoice]) -> None:
     """Give all weights memory and values, if this process can have as much.
 
     Raises:
@@ -254,20 +253,20 @@ def _initialize(graph: Graph, modules: dict[str, Layer], choices: Mapping[str, t
         raise ConfigError(_located(places[largest], Problem("", message)))
     for name, module in modules.items():
         try:
-            tables.initialize(module, choices[name])
+            choices[name].initialize(module)
         except ConfigError as error:
             raise ConfigError(*(_located(places[name], p) for p in error.problems)) from None
 
 
-def _choose(graph: Graph) -> dict[str, tables.Choice]:
+def _choose(graph: Graph) -> dict[str, LayerChoice]:
     """The table's row for each layer but the inputs, all mistakes of the graph at once."""
     problems: list[Problem] = []
-    choices: dict[str, tables.Choice] = {}
+    choices: dict[str, LayerChoice] = {}
     for layer in graph.layers:
-        if layer.class_name == graphs.INPUT:
+        if layer.class_name == INPUT:
             continue
         try:
-            choices[layer.name] = tables.choose(layer.class_name, layer.config, graph.keras_version)
+            choices[layer.name] = choose_layer(layer.class_name, layer.config, graph.keras_version)
         except ConfigError as error:
             problems += [_located(layer, problem) for problem in error.problems]
     if problems:
@@ -275,14 +274,14 @@ def _choose(graph: Graph) -> dict[str, tables.Choice]:
     return choices
 
 
-def _located(layer: graphs.Layer, problem: Problem, shapes: Sequence[Shape] = ()) -> Problem:
+def _located(layer: LayerSpec, problem: Problem, shapes: Sequence[Shape] = ()) -> Problem:
     """A layer's problem with the layer's place and name, and the shapes of its inputs where they are known."""
     where = f"{layer.where}.config.{problem.where}" if problem.where else layer.where
     on = f" on {' and '.join(map(format_shape, shapes))}" if shapes else ""
     return Problem(where, f"{layer.class_name} '{layer.name}'{on}: {problem.message}")
 
 
-def _input_shape(layer: graphs.Layer, given: Sequence[int | None] | None, channels_first: bool) -> Shape:
+def _input_shape(layer: LayerSpec, given: Sequence[int | None] | None, channels_first: bool) -> Shape:
     """The shape, as held, of an input: what the layer declares, or else what is `given` as (C, *spatial).
 
     Raises:
@@ -338,7 +337,7 @@ def _steps(graph: Graph, names: Mapping[str, str]) -> tuple[_Step, ...]:
     return tuple(
         _Step(names[graph.layers[node.layer].name], node.inputs, n, tuple(dead.get(n, ())))
         for n, node in enumerate(graph.nodes)
-        if graph.layers[node.layer].class_name != graphs.INPUT
+        if graph.layers[node.layer].class_name != INPUT
     )
 
 

@@ -2,40 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pydantic import PositiveFloat, PositiveInt
 from torch import nn, optim
 
+from rayrml.errors import ConfigError, Problem
 
-def hessian(
-    parameters: Iterable[nn.Parameter],
-    *,
-    learning_rate: PositiveFloat = 1.0,
-    max_iterations: PositiveInt = 2000,
-    max_func_eval: PositiveInt = 4000,
-    absolute_tolerance: PositiveFloat = 1e-8,
-    relative_tolerance: PositiveFloat = 1e-8,
-) -> optim.Optimizer:
+
+class ByClosure:
+    """Marks the optimizers whose `step` must be given a function that computes loss and gradient."""
+
+
+class Hessian(optim.LBFGS, ByClosure):
     """L-BFGS with a strong Wolfe line search: each batch is minimized until a tolerance or a limit is reached.
 
     `absolute_tolerance` is the largest gradient and `relative_tolerance` the change of loss and weights at which a
     batch is done. Source: Nocedal & Wright, Numerical Optimization, Algorithms 7.4 and 3.5.
     """
-    return optim.LBFGS(
-        parameters,
-        lr=learning_rate,
-        max_iter=max_iterations,
-        max_eval=max_func_eval,
-        tolerance_grad=absolute_tolerance,
-        tolerance_change=relative_tolerance,
-        line_search_fn="strong_wolfe",
-    )
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        *,
+        learning_rate: PositiveFloat = 1.0,
+        max_iterations: PositiveInt = 2000,
+        max_func_eval: PositiveInt = 4000,
+        absolute_tolerance: PositiveFloat = 1e-8,
+        relative_tolerance: PositiveFloat = 1e-8,
+    ):
+        super().__init__(
+            parameters,
+            lr=learning_rate,
+            max_iter=max_iterations,
+            max_eval=max_func_eval,
+            tolerance_grad=absolute_tolerance,
+            tolerance_change=relative_tolerance,
+            line_search_fn="strong_wolfe",
+        )
 
 
-def needs_closure(optimizer: optim.Optimizer) -> bool:
-    """Whether the optimizer's `step` must be given a function that computes loss and gradient."""
-    return isinstance(optimizer, optim.LBFGS)
+def needs_closure(optimizer: optim.Optimizer | Callable[..., optim.Optimizer]) -> bool:
+    """Whether an optimizer, or what a row of the table builds, must be given a function that computes the gradient."""
+    return issubclass(_kind(optimizer), ByClosure)
 
 
-OPTIMIZERS = {"Hessian": hessian}
+def refuse_clipping(optimizer: optim.Optimizer | Callable[..., optim.Optimizer]) -> None:
+    """Check that an optimizer, or what a row of the table builds, can work with gradients that are clipped.
+
+    Raises:
+        ConfigError: it computes them by itself.
+    """
+    if needs_closure(optimizer):
+        name = _kind(optimizer).__name__
+        message = f"cannot be used with the {name} optimizer, whose line search needs the loss's own gradient"
+        raise ConfigError(Problem("neural_network.gradient_clip", message))
+
+
+def _kind(optimizer: optim.Optimizer | Callable[..., optim.Optimizer]) -> type:
+    return optimizer if isinstance(optimizer, type) else type(optimizer)
+
+
+OPTIMIZERS = {"Hessian": Hessian}

@@ -21,7 +21,7 @@ from rayrml.data.pipeline import Source
 from rayrml.errors import ConfigError, DataError
 from rayrml.losses import LOSSES, Loss, pde
 from rayrml.lr_schedulers import ScheduleChoice, choose_schedule
-from rayrml.networks import graph
+from rayrml.networks.graph import Graph, read_graph
 from rayrml.networks.network import Network, build
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.planning.datasets import DATA, DatasetsPreparation, Expectations
@@ -174,7 +174,7 @@ class _Preparation:
         return self.findings.error()
 
     def _network_and_datasets(
-        self, read: graph.Graph | None, loss: Choice | None, checkpoint: checkpoints.Checkpoint | None
+        self, read: Graph | None, loss: Choice | None, checkpoint: checkpoints.Checkpoint | None
     ) -> tuple[Network | None, Datasets | None]:
         """The network and the samples for each other; one that does not declare its input is made for the samples."""
         network = self._network(read, None) if read is not None and read.declares_inputs else None
@@ -267,14 +267,14 @@ class _Preparation:
             return read_json(layers, "neural_network.layers") if isinstance(layers, str) else layers
         return None
 
-    def _graph(self, layers: Any) -> graph.Graph | None:
+    def _graph(self, layers: Any) -> Graph | None:
         """The network's graph; with a file of its own, its mistakes are at `layers`, which is what the file holds."""
         place = "layers" if isinstance(self.nn.layers, str) else "neural_network.layers"
         with self.findings.gathering():
-            return None if layers is None else graph.read(layers, place)
+            return None if layers is None else read_graph(layers, place)
         return None
 
-    def _network(self, read: graph.Graph, shape: tuple[int, ...] | None) -> Network | None:
+    def _network(self, read: Graph, shape: tuple[int, ...] | None) -> Network | None:
         """The network with initial weights; `shape` is that of the samples for one that does not declare its input."""
         with self.findings.gathering():
             torch.manual_seed(self.nn.seed)

@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Iterable
 
 from rayrml import storage
+from rayrml.config.figures import OF_TRAINING
 from rayrml.reporting.log_files import LogFile, set_aside
-from rayrml.reporting.messages import OF_TRAINING, BatchesTrained, BatchRow, EpochDone, Message, Started
+from rayrml.reporting.messages import BatchesTrained, BatchRow, EpochDone, Message, Started
 
 
 class FigureLogs:

@@ -9,10 +9,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from rayrml import storage
+from rayrml.config.figures import COLUMNS, TEST_LOSS, TRAIN_LOSS
 from rayrml.errors import DataError, Problem, explaining
 
 FILE = "history.csv"
-COLUMNS = ("epoch", "train_loss", "learning_rate", "seconds", "test_loss")  # and the metric, by its name
 
 Figures = Mapping[str, float]
 
@@ -62,7 +62,7 @@ def cost(figures: Figures, name: str) -> float:
 
 def best(history: Sequence[Figures]) -> Figures | None:
     """The epoch with the most of the metric, or else the least loss; the first of several, None if there is none."""
-    for name in filter(None, (metric_name(history), "test_loss", "train_loss")):
+    for name in filter(None, (metric_name(history), TEST_LOSS, TRAIN_LOSS)):
         known = [figures for figures in history if name in figures and math.isfinite(figures[name])]
         if known:
             return min(known, key=lambda figures: cost(figures, name))
@@ -127,9 +127,9 @@ def _from_logs(training: str, test: str) -> list[dict[str, float]]:
     for epoch, (_, _, loss, *_) in _lines(training, 5):
         losses.setdefault(epoch, []).append(loss)
     for epoch, values in losses.items():
-        history[epoch] = {"epoch": epoch, "train_loss": sum(values) / len(values)}
+        history[epoch] = {"epoch": epoch, TRAIN_LOSS: sum(values) / len(values)}
     for epoch, (loss, *metric) in _lines(test, 2):
-        history.setdefault(epoch, {"epoch": epoch})["test_loss"] = loss
+        history.setdefault(epoch, {"epoch": epoch})[TEST_LOSS] = loss
         history[epoch] |= {"metric": metric[0]} if metric else {}
     return [history[epoch] for epoch in sorted(history)]
 

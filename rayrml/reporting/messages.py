@@ -124,9 +124,6 @@ class Evaluated:
     confusion: np.ndarray | None = None
 
 
-OF_TRAINING = ("epoch", "train_loss", "learning_rate", "seconds")
-
-
 @dataclasses.dataclass(frozen=True)
 class EpochDone:
     """An epoch is over: the figures `OF_TRAINING`, and what evaluation gave."""

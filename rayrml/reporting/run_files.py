@@ -21,7 +21,10 @@ from rayrml.saving import checkpoint_folder
 
 CONFIG, ENVIRONMENT, CLASSES, METRICS = "config.resolved.json", "environment.json", "classes.json", "metrics.json"
 FILES = (CONFIG, history.FILE, METRICS, CLASSES, ENVIRONMENT)
-PLOTS = tuple(f"plots/{name}.png" for name in ("loss", "metric", "learning_rate", "confusion_matrix", "predictions"))
+PLOTS_FOLDER = "plots"
+CURVES = ("loss", "metric", "learning_rate")  # plots of the history, each by the function of its name in `plots`
+CONFUSION_MATRIX, PREDICTIONS = "confusion_matrix", "predictions"
+PLOTS = {name: f"{PLOTS_FOLDER}/{name}.png" for name in (*CURVES, CONFUSION_MATRIX, PREDICTIONS)}
 _LARGEST_SHARE = 0.05  # of the time is spent on writing the history: short epochs of a long run have a long one
 
 
@@ -70,7 +73,7 @@ class Record:
         self._write(ENVIRONMENT, to_json(environment))
         if self._classes:
             self._write(CLASSES, to_json(self._classes))
-        for name in () if resumed else (METRICS, *PLOTS, *(() if self._classes else (CLASSES,))):
+        for name in () if resumed else (METRICS, *PLOTS.values(), *(() if self._classes else (CLASSES,))):
             checkpoint_folder.remove(storage.join(self.folder, *name.split("/")))
 
     def receive(self, message: Message) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from rayrml import storage
 from rayrml.errors import describe
 from rayrml.reporting.messages import EpochDone, Message, Started
-from rayrml.reporting.run_files import write
+from rayrml.reporting.run_files import PLOTS_FOLDER, write
 
 PACKAGES = ("mlflow", "wandb")
 _EXPERIMENT = "rayrml"  # where neither MLFLOW_EXPERIMENT_NAME nor WANDB_PROJECT names another one
@@ -221,7 +221,7 @@ def parameters(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str,
 
 def _upload(tracker: Tracker, path: str) -> None:
     """Add a file that may lie in a store, in the run's folder `plots` if it lies in such a one."""
-    folder = "plots" if storage.split(storage.parent(path))[1] == "plots" else ""
+    folder = PLOTS_FOLDER if storage.split(storage.parent(path))[1] == PLOTS_FOLDER else ""
     if not storage.is_uri(path):
         tracker.file(path, folder)
         return

@@ -8,7 +8,7 @@ from rayrml import storage
 from rayrml.errors import explaining
 from rayrml.formatting import format_path
 from rayrml.planning.plan import Plan
-from rayrml.reporting.run_files import FILES, PLOTS
+from rayrml.reporting.run_files import FILES, PLOTS, PLOTS_FOLDER
 from rayrml.saving import checkpoint_folder
 
 _FAILED = "cannot be looked at"
@@ -50,9 +50,9 @@ def _record(plan: Plan) -> list[str]:
     folder = plan.config.neural_network.checkpoints.save
     if not plan.training or folder is None:
         return []
-    plots = (f"plots/{name}" for name in _files(storage.join(folder, "plots")))
+    plots = (f"{PLOTS_FOLDER}/{name}" for name in _files(storage.join(folder, PLOTS_FOLDER)))
     there = {*_files(folder), *plots}
-    replaced = [storage.join(folder, *name.split("/")) for name in (*FILES, *PLOTS) if name in there]
+    replaced = [storage.join(folder, *name.split("/")) for name in (*FILES, *PLOTS.values()) if name in there]
     return _counted(replaced, "other files", folder)
 
 

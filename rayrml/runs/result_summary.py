@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rayrml import storage
+from rayrml.config.figures import LOSSES
 from rayrml.formatting import format_bytes, format_duration, format_path, format_table
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
@@ -17,8 +18,6 @@ from rayrml.reporting.messages import Interrupted
 from rayrml.reporting.run_files import CONFIG, Record
 from rayrml.reporting.run_state import RunState
 from rayrml.runs.context import Context
-
-_SHOWN = {"train_loss": "Train loss", "test_loss": "Test loss"}
 
 
 def show(context: Context) -> None:
@@ -98,8 +97,8 @@ def _epochs(state: RunState, *, training: bool) -> list[str]:
     """The table of the last and of the best epoch; of the evaluation if there is nothing else."""
     last, top = state.history[-1], best(state.history)
     metric = metric_name(state.history)
-    names = [name for name in ("train_loss", "test_loss", metric) if name and any(name in row for row in state.history)]
-    headings = [_SHOWN.get(name, name.replace("_", " ").capitalize()) for name in names]
+    names = [name for name in (*LOSSES, metric) if name and any(name in row for row in state.history)]
+    headings = [name.replace("_", " ").capitalize() for name in names]
     if not training:
         return format_table([_values(last, names)], headings)
     marked = {"last, the best": last} if top == last else {"last": last, **({} if top is None else {"best": top})}

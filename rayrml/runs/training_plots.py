@@ -18,7 +18,17 @@ from rayrml.losses import Loss
 from rayrml.metrics import predicted_classes
 from rayrml.networks.network import build_network
 from rayrml.planning.plan import Plan
-from rayrml.reporting.run_files import CONFIG, Record, class_names, write
+from rayrml.reporting.run_files import (
+    CONFIG,
+    CONFUSION_MATRIX,
+    CURVES,
+    PLOTS,
+    PLOTS_FOLDER,
+    PREDICTIONS,
+    Record,
+    class_names,
+    write,
+)
 from rayrml.saving import checkpoint_folder, checkpoints
 
 if TYPE_CHECKING:
@@ -34,10 +44,10 @@ _SECONDS = 2.0  # in which samples are predicted: a large network shows fewer of
 def make(plan: Plan, record: Record, say: Callable[[str], None]) -> bool:
     """Draw a run's pictures, and say in a line what could not be drawn; whether there are some."""
     made, problems = False, []
-    for name, draw in _pictures(plan, record):
+    for path, draw in _pictures(plan, record):
         # Whatever it is: the network is trained, and what was asked for is on disk.
         try:
-            made |= _save(draw(), storage.join(record.folder or "", "plots", f"{name}.png"), problems)
+            made |= _save(draw(), storage.join(record.folder or "", *path.split("/")), problems)
         except Exception as error:
             problems.append(str(error).partition("\n")[0] or type(error).__name__)
     for problem in dict.fromkeys(problems):
@@ -49,7 +59,7 @@ def files(record: Record) -> list[str]:
     """The paths of the configuration and of the pictures of a run that are there."""
     if record.folder is None:
         return []
-    plots = storage.join(record.folder, "plots")
+    plots = storage.join(record.folder, PLOTS_FOLDER)
     return [storage.join(record.folder, CONFIG), *(storage.join(plots, name) for name in sorted(storage.files(plots)))]
 
 
@@ -73,7 +83,7 @@ def samples(plan: Plan, network: torch.nn.Module) -> list[ClassSample] | list[Im
             break
         inputs, target = _batch(plan, source, arrays)
         output = step(inputs, None)
-        scores = output if loss.probabilities is None else loss.probabilities(output)
+        scores = loss.scores(output)
         if pairs:
             if (sample := _image_sample(arrays["input"], as_target(target, loss), scores, loss)) is not None:
                 found[index] = sample
@@ -83,7 +93,7 @@ def samples(plan: Plan, network: torch.nn.Module) -> list[ClassSample] | list[Im
 
 
 def _pictures(plan: Plan, record: Record) -> Iterator[tuple[str, Callable[[], Figure | None]]]:
-    """Each picture's name, and what draws it."""
+    """Each picture's path in the run's folder, and what draws it."""
 
     def curve(name: str) -> Callable[[], Figure | None]:
         def draw() -> Figure | None:
@@ -94,9 +104,9 @@ def _pictures(plan: Plan, record: Record) -> Iterator[tuple[str, Callable[[], Fi
 
         return draw
 
-    yield from ((name, curve(name)) for name in ("loss", "metric", "learning_rate"))
-    yield "confusion_matrix", lambda: _confusion_matrix(plan, record)
-    yield "predictions", lambda: _predictions(plan, record)
+    yield from ((PLOTS[name], curve(name)) for name in CURVES)
+    yield PLOTS[CONFUSION_MATRIX], lambda: _confusion_matrix(plan, record)
+    yield PLOTS[PREDICTIONS], lambda: _predictions(plan, record)
 
 
 def _save(figure: Figure | None, path: str, problems: list[str]) -> bool:

@@ -15,6 +15,7 @@ from rayrml.networks.drawing import write_dot
 from rayrml.planning import summary
 from rayrml.planning.plan import EvaluationPlan, Plan, TrainingPlan
 from rayrml.reporting.messages import Saved
+from rayrml.reporting.run_files import PLOTS_FOLDER
 from rayrml.runs import provenance, result_summary, training_plots
 from rayrml.runs.context import Context
 from rayrml.saving import checkpoint_folder
@@ -134,6 +135,6 @@ def _finish(context: Context) -> None:
     record.finish()
     wanted = plan.config.neural_network.checkpoints.plots and record.folder is not None and record.history
     if wanted and training_plots.make(plan, record, context.console.line):
-        context.emit(Saved("plots", storage.join(record.folder or "", "plots")))
+        context.emit(Saved("plots", storage.join(record.folder or "", PLOTS_FOLDER)))
     for tracker in context.tracking:
         tracker.finish(training_plots.files(record), complete=True)

@@ -17,8 +17,7 @@ import torch
 from rayrml import storage
 from rayrml.config.json_files import decode
 from rayrml.errors import DataError, Problem, describe
-from rayrml.networks import graph as graphs
-from rayrml.networks.graph import Graph, KerasPath
+from rayrml.networks.graph import Graph, KerasPath, read_graph
 from rayrml.networks.layers.layer import Layer, Weight
 from rayrml.networks.network import Network
 from rayrml.saving.checkpoints import LoadReport
@@ -106,7 +105,7 @@ def _read(path: str | Path, graph: Graph, place: str) -> tuple[list[_Stored], bo
         local = storage.local_copy(path)
         if zipfile.is_zipfile(local):
             with zipfile.ZipFile(local) as archive:
-                graph = graphs.read(decode(_unpacked(archive, "config.json", path), f"{path}: config.json"), str(path))
+                graph = read_graph(decode(_unpacked(archive, "config.json", path), f"{path}: config.json"), str(path))
                 content = _unpacked(archive, "model.weights.h5", path)
                 with hdf5_reading.opened_in_memory(content, f"{path}: model.weights.h5") as file:
                     return list(_keras_3_groups(file, graph, ())), False

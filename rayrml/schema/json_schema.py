@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from rayrml.config import figures
 from rayrml.config.search_spaces import KINDS
 from rayrml.config.sections import AnyCase, Config, Data, Ray, Section
 from rayrml.config.tables import Table, arguments_model
@@ -20,7 +21,7 @@ from rayrml.data.transforms.table import bare_field
 from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS
 from rayrml.metrics import METRICS
-from rayrml.optimizers import OPTIMIZERS
+from rayrml.optimizers import OPTIMIZERS, needs_closure
 from rayrml.schema.catalog import meaning
 from rayrml.schema.key_tables import section_of, spellings
 
@@ -240,12 +241,13 @@ def _whole_files(row: Callable[..., Reader]) -> bool:
     return not any(field.is_required() for field in arguments_model(row).model_fields.values()) and bool(row().read)
 
 
+_BY_CLOSURE = [name for name, row in OPTIMIZERS.items() if needs_closure(row)]
 _TRAINS, _TESTS = ("input_path", "num_examples"), ("test_input_path", "num_test_examples", "test_share")
 
 # What the models leave to the tables.
 _VALUES: dict[str, dict[str, Schema]] = {
     "NeuralNetwork": {"optimizer": _optional(_ref("optimizer")), "loss": _optional(_ref("loss"))},
-    "Stopping": {"metric": {"enum": ["train_loss", "test_loss", *METRICS]}},
+    "Stopping": {"metric": {"enum": [*figures.LOSSES, *METRICS]}},
     "Data": {
         **{key: _type_key(key) for key in ("type", "input_type", "target_type")},
         **{key: _list_of("transform") for key in ("transforms", "input_transforms", "target_transforms")},
@@ -258,7 +260,7 @@ _VALUES: dict[str, dict[str, Schema]] = {
 _RULES: dict[str, list[Schema]] = {
     "NeuralNetwork": [
         _rule(_is("data", _given(*_TRAINS)), {"allOf": [_given("optimizer"), _given("loss")]}),
-        _rule(_given("gradient_clip"), {"not": _is("optimizer", _is("type", any_case(["Hessian"])))}),
+        _rule(_given("gradient_clip"), {"not": _is("optimizer", _is("type", any_case(_BY_CLOSURE)))}),
     ],
     "Data": [
         _given(*_TRAINS, *_TESTS),

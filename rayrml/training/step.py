@@ -10,10 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from rayrml.errors import ConfigError, Problem
 from rayrml.inference.evaluation import _autocast
 from rayrml.losses import Loss
-from rayrml.optimizers import needs_closure
+from rayrml.optimizers import needs_closure, refuse_clipping
 from rayrml.tensors import to_input
 from rayrml.training.cuda_graphs import Graphed
 from rayrml.training.gradients import BUCKET_BYTES, Compression, SharedGradient
@@ -87,9 +86,8 @@ class TrainingStep:
             # Such an optimizer takes all gradients as one row of numbers, which kernels with their channels together
             # in memory are not.
             network.to(memory_format=torch.contiguous_format)
-        if self.by_closure and gradient_clip is not None:
-            message = "cannot be used with this optimizer, whose line search needs the loss's own gradient"
-            raise ConfigError(Problem("neural_network.gradient_clip", message))
+        if gradient_clip is not None:
+            refuse_clipping(optimizer)
         self.penalty: Callable[[], torch.Tensor | None] = getattr(network, "penalty", lambda: None)
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         shared = workers.size > 1 or self.by_closure

@@ -16,6 +16,7 @@ from rayrml import extras, storage
 from rayrml.cluster import connection, ray_client
 from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.shared_files import refuse_unshared
+from rayrml.config.figures import COLUMNS
 from rayrml.config.reading import AnyConfiguration
 from rayrml.errors import ConfigError, Problem, RayrmlError
 from rayrml.formatting import format_path, format_table
@@ -252,7 +253,7 @@ class _Tuning:
         elif "epoch" in result:
             # One that has lost its machine begins again.
             one.history = [epoch for epoch in one.history if epoch["epoch"] < result["epoch"]]
-            known = ("epoch", "train_loss", "learning_rate", "seconds", "test_loss", self._book.figure)
+            known = (*COLUMNS, self._book.figure)
             one.history.append({name: result[name] for name in known if name in result})
 
     def ended(self, trial_id: str, reason: str = "") -> None:

@@ -1,10 +1,13 @@
 import csv
+import typing
 
 import numpy as np
 import pytest
 import torch
 
+from rayrml.endings import Ending, probabilities
 from rayrml.inference.class_table import classifier, write
+from rayrml.losses import LOSSES, Loss
 from rayrml.networks.network import build_network
 
 CLASSES = ("ant", "bee", "cow", "dog", "elk", "fox")
@@ -71,6 +74,38 @@ def test_one_channel_is_the_second_of_two_classes(activation, output):
     row = how.classified("a.jpg", np.array([output], np.float32))
     assert row.classes == ("yes", "no")
     assert row.probabilities == pytest.approx((0.8, 0.2), abs=1e-6)
+
+
+@pytest.mark.parametrize("takes", typing.get_args(Ending))
+def test_a_new_loss_needs_no_more_than_its_row_for_right_probabilities(takes, monkeypatch, tmp_path):
+    def brier() -> Loss:
+        """Squared distance of the probabilities from the truth."""
+
+        def squares(output, target):
+            truth = torch.nn.functional.one_hot(target, output.shape[1])
+            return (probabilities(output, takes) - truth).square().sum(1).mean()
+
+        return Loss(squares, targets="labels", metric="accuracy", takes=takes)
+
+    monkeypatch.setitem(LOSSES, "Brier", brier)
+    expected = LOGITS.softmax(0)
+    given = {"logits": LOGITS, "log_softmax": expected.log()}.get(takes, expected)
+    assert LOSSES["Brier"]()(given[None], torch.tensor([2])).item() == pytest.approx(
+        (expected - torch.eye(6)[2]).square().sum().item(), rel=1e-5
+    )
+    how = classifier(ending_with(), {"function": "brier"}, CLASSES)
+    (row,) = write(tmp_path / "predictions.csv", [how.classified("a.jpg", given.numpy())])
+    assert row.classes[0] == "cow"
+    (read,) = csv.DictReader((tmp_path / "predictions.csv").read_text().splitlines())
+    found = [float(read[f"probability{end}"]) for end in ("", "_2", "_3", "_4", "_5")]
+    assert found == pytest.approx(expected.sort(descending=True).values[:5].tolist(), rel=1e-5)
+
+
+@pytest.mark.parametrize("source", ["softmax", "sigmoid", "log_softmax"])
+def test_one_channel_of_probabilities_stays_what_the_loss_took_it_for(source):
+    how = classifier(ending_with(units=1), {"function": "Dice", "source": source}, ("no", "yes"))
+    given = np.log(0.8) if source == "log_softmax" else 0.8
+    assert how.probabilities(np.array([given])) == pytest.approx([0.2, 0.8])
 
 
 def test_extreme_logits_do_not_overflow():

@@ -6,6 +6,7 @@ import inspect
 import pytest
 import torch
 
+from rayrml import endings
 from rayrml.losses import LOSSES, Loss
 from rayrml.metrics import METRICS
 
@@ -187,8 +188,21 @@ def test_a_loss_names_a_metric_of_the_table_that_takes_its_outputs(case):
     loss, shape = case.loss, case.images(4)
     metric = METRICS[loss.metric](ignore_index=loss.ignore_index)
     output = case.output(probabilities(shape))
-    scores = output if loss.probabilities is None else loss.probabilities(output)
+    scores = loss.scores(output)
     assert 0 <= metric.value(metric.sums(scores, case.targets(shape))) <= 1
+
+
+@EVERY_LOSS
+def test_a_loss_takes_what_its_row_says(case):
+    loss = case.loss
+    assert (loss.takes is None) == (loss.metric is None)
+    assert case.source in (None, loss.takes)
+    if loss.takes is None:
+        return
+    target, truth = case.solved(case.images(4))
+    certain = {"logits": (truth - 0.5) * 1e3, "log_softmax": truth.clamp(min=1e-38).log()}.get(loss.takes, truth)
+    assert torch.allclose(endings.probabilities(certain, loss.takes), truth)
+    assert loss(certain, target).item() == pytest.approx(0, abs=1e-12)
 
 
 @EVERY_LOSS

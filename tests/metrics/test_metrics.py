@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rayrml.metrics import METRICS
+from rayrml.metrics import METRICS, Pairs, confusion
 
 RNG = np.random.default_rng(0)
 OUTPUT = RNG.normal(size=(6, 4, 3, 2))
@@ -109,12 +109,16 @@ def test_accuracy_of_floats_is_the_share_on_the_right_side_of_a_half():
 
 
 def test_the_report_is_the_confusion_matrix_with_figures_of_each_class():
-    predicted, labels = np.array([0, 0, 1, 1, 1, 2]), np.array([0, 1, 1, 1, 0, 1])
-    metric = METRICS["f1"]()
-    sums = metric.sums(torch.eye(4)[torch.tensor(predicted)], torch.tensor(labels))
-    report = metric.report(sums)
+    output, labels = torch.eye(4)[torch.tensor([0, 0, 1, 1, 1, 2])], torch.tensor([0, 1, 1, 1, 0, 1])
+    pairs = Pairs()
+    for part in zip(output.split(4), labels.split(4), strict=True):
+        pairs.add(*part)
+    report = confusion(pairs.counts)
     assert report.counts == [[1, 1, 0, 0], [1, 2, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert report.precision == pytest.approx([1 / 2, 2 / 3, 0, 0])
     assert report.recall == pytest.approx([1 / 2, 2 / 4, 0, 0])
     assert report.f1 == pytest.approx([1 / 2, 4 / 7, 0, 0])
+    metric = METRICS["f1"]()
+    sums = metric.sums(output, labels)
+    assert torch.equal(sums, pairs.counts)
     assert metric.value(sums) == pytest.approx(np.mean([1 / 2, 4 / 7, 0]))  # class 3 never occurs

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rayrml.errors import ConfigError
-from rayrml.networks.graph import Graph, read
+from rayrml.networks.graph import Graph, read_graph
 
 
 def _input(name, shape=(4,)):
@@ -41,7 +41,7 @@ DENSE = [{"class_name": "Dense", "config": {"name": name, "units": 2}} for name 
     ],
 )
 def test_a_list_of_layers_is_a_chain_in_every_form(layers):
-    graph = read(layers)
+    graph = read_graph(layers)
     assert _calls(graph) == [("a_input", []), ("a", ["a_input"]), ("b", ["a"])]
     assert graph.inputs == (0,) and graph.outputs == (2,)
     assert graph.layers[0].declared_shape is None
@@ -50,12 +50,12 @@ def test_a_list_of_layers_is_a_chain_in_every_form(layers):
 def test_the_first_layer_declares_the_shape_of_the_input():
     for key, value in (("batch_input_shape", [None, 4]), ("input_shape", [4]), ("input_dim", 4)):
         layer = {"class_name": "Dense", "config": {"units": 2, key: value}}
-        assert read([layer]).layers[0].declared_shape == [None, 4]
+        assert read_graph([layer]).layers[0].declared_shape == [None, 4]
 
 
 def test_layers_without_inbound_nodes_take_the_layer_before_and_unused_tensors_are_outputs():
     layers = [_input("in"), *DENSE, _layer("c", [("in", 0, 0)]), _layer("d", class_name="Flatten")]
-    graph = read(layers)
+    graph = read_graph(layers)
     assert _calls(graph)[1:] == [("a", ["in"]), ("b", ["a"]), ("c", ["in"]), ("d", ["c"])]
     assert [graph.layers[graph.nodes[i].layer].name for i in graph.outputs] == ["b", "d"]
 
@@ -70,38 +70,40 @@ def test_layers_without_inbound_nodes_take_the_layer_before_and_unused_tensors_a
     ],
 )
 def test_inbound_nodes_are_read_in_every_form(nodes):
-    graph = read([_input("x"), _input("y"), {"class_name": "Add", "config": {"name": "add"}, "inbound_nodes": nodes}])
+    graph = read_graph(
+        [_input("x"), _input("y"), {"class_name": "Add", "config": {"name": "add"}, "inbound_nodes": nodes}]
+    )
     assert _calls(graph)[-1] == ("add", ["x", "y"])
 
 
 def test_inputs_and_outputs_come_in_the_order_of_the_model_not_of_its_layers():
     layers = [_input("x"), _input("y"), _layer("a", [("x", 0, 0)]), _layer("b", [("y", 0, 0)])]
-    graph = read(_model(layers, ["y", "x"], [["b", 0, 0], ["a", 0, 0]]))
+    graph = read_graph(_model(layers, ["y", "x"], [["b", 0, 0], ["a", 0, 0]]))
     names = [graph.layers[node.layer].name for node in graph.nodes]
     assert [names[i] for i in graph.inputs] == ["y", "x"] and [names[i] for i in graph.outputs] == ["b", "a"]
 
 
 @pytest.mark.parametrize("ends", [["a", 0, 0], [["a", 0, 0]], {"out": ["a", 0, 0]}])
 def test_outputs_are_read_in_every_form(ends):
-    graph = read(_model([_input("x"), _layer("a", [("x", 0, 0)])], ["x"], ends))
+    graph = read_graph(_model([_input("x"), _layer("a", [("x", 0, 0)])], ["x"], ends))
     assert graph.outputs == (1,)
 
 
 def test_a_shared_layer_has_one_layer_and_a_node_for_each_call():
     layers = [_input("x"), _layer("a", [("x", 0, 0)], [("a", 0, 0)], [("a", 1, 0)])]
-    graph = read(_model(layers, ["x"], [["a", 2, 0]]))
+    graph = read_graph(_model(layers, ["x"], [["a", 2, 0]]))
     assert len(graph.layers) == 2 and _calls(graph)[1:] == [("a", ["x"]), ("a", ["a"]), ("a", ["a"])]
     assert [node.inputs for node in graph.nodes] == [(), (0,), (1,), (2,)] and graph.outputs == (3,)
 
 
 def test_calls_run_after_what_they_take_whatever_the_order_of_the_layers():
     layers = [_layer("b", [("a", 0, 0)]), _layer("a", [("x", 0, 0)]), _input("x")]
-    assert _calls(read(_model(layers, ["x"], [["b", 0, 0]]))) == [("x", []), ("a", ["x"]), ("b", ["a"])]
+    assert _calls(read_graph(_model(layers, ["x"], [["b", 0, 0]]))) == [("x", []), ("a", ["x"]), ("b", ["a"])]
 
 
 def test_layers_that_no_output_needs_are_left_out():
     layers = [_input("x"), _layer("a", [("x", 0, 0)]), _layer("dead", [("x", 0, 0)])]
-    assert [layer.name for layer in read(_model(layers, ["x"], [["a", 0, 0]])).layers] == ["x", "a"]
+    assert [layer.name for layer in read_graph(_model(layers, ["x"], [["a", 0, 0]])).layers] == ["x", "a"]
 
 
 def _tower(first_call, **call):
@@ -115,13 +117,13 @@ def _tower(first_call, **call):
 
 @pytest.mark.parametrize("first_call", [0, 1])
 def test_a_nested_model_called_twice_shares_its_layers_and_calls_may_count_from_1(first_call):
-    graph = read(_tower(first_call))
+    graph = read_graph(_tower(first_call))
     assert _calls(graph) == [("x", []), ("y", []), ("e", ["x"]), ("d", ["y"]), ("cat", ["e", "d"])]
     assert [layer.keras_path for layer in graph.layers[2:]] == [("tower", "d"), ("tower", "e"), ("cat",)]
 
 
 def test_a_mode_that_a_call_of_a_model_asks_for_is_that_of_its_layers():
-    graph = read(_tower(1, training=False))
+    graph = read_graph(_tower(1, training=False))
     assert [node.training for node in graph.nodes] == [None, None, False, False, None]
 
 
@@ -131,13 +133,13 @@ def test_layers_of_the_same_name_in_different_models_get_names_of_their_own():
         return model | {"inbound_nodes": [[[*source, {}]]]}
 
     layers = [_input("x"), inner("m", ("x", 0, 0)), inner("n", ("m", 1, 0))]
-    assert _calls(read(_model(layers, ["x"], [["n", 1, 0]])))[1:] == [("m/d", ["x"]), ("n/d", ["m/d"])]
+    assert _calls(read_graph(_model(layers, ["x"], [["n", 1, 0]])))[1:] == [("m/d", ["x"]), ("n/d", ["m/d"])]
 
 
 def test_a_frozen_model_freezes_its_layers():
     layers = _tower(1)
     layers["config"]["layers"][2]["config"]["trainable"] = False
-    assert [layer.trainable for layer in read(layers).layers] == [True, True, False, False, True]
+    assert [layer.trainable for layer in read_graph(layers).layers] == [True, True, False, False, True]
 
 
 def test_operations_of_tensorflow_keep_the_constants_of_their_call():
@@ -150,7 +152,7 @@ def test_operations_of_tensorflow_keep_the_constants_of_their_call():
             "inbound_nodes": [["_CONSTANT_VALUE", -1, 3.0, {"y": ["x", 0, 0], "name": None}]],
         },
     ]
-    layer = read(layers).layers[1]
+    layer = read_graph(layers).layers[1]
     assert layer.class_name == "tf.math.subtract" and layer.config["operands"] == [3.0, None]
 
 
@@ -189,10 +191,10 @@ def test_operations_of_tensorflow_keep_the_constants_of_their_call():
 )
 def test_a_mistake_is_named_with_its_place(layers, message):
     with pytest.raises(ConfigError) as caught:
-        read(layers)
+        read_graph(layers)
     assert message in str(caught.value)
 
 
 def test_a_chain_of_thousands_of_layers_is_read():
     layers = [{"class_name": "ReLU", "config": {"name": f"r{i}"}} for i in range(3000)]
-    assert len(read(layers).nodes) == 3001
+    assert len(read_graph(layers).nodes) == 3001

@@ -1,3 +1,4 @@
+import contextlib
 import io
 
 import numpy as np
@@ -7,7 +8,7 @@ from torch import nn, optim
 
 from rayrml.config.tables import choose
 from rayrml.errors import ConfigError
-from rayrml.optimizers import OPTIMIZERS, needs_closure
+from rayrml.optimizers import OPTIMIZERS, needs_closure, refuse_clipping
 
 ADAM = {"learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0, "eps": 1e-8, "amsgrad": False}
 SGD = {"learning_rate": 0.01, "momentum": 0, "weight_decay": 0, "dampening": 0, "nesterov": False}
@@ -286,6 +287,16 @@ def test_the_hessian_optimizer_finds_the_bottom_of_a_banana_in_one_step():
 
 def test_only_the_hessian_optimizer_needs_a_closure():
     assert [name for name in OPTIMIZERS if needs_closure(chosen({"type": name}).build(weights()))] == ["Hessian"]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_row_and_what_it_builds_agree_on_closures_and_clipping(name):
+    row, built = OPTIMIZERS[name], chosen({"type": name}).build(weights())
+    assert needs_closure(row) == needs_closure(built)
+    for optimizer in (row, built):
+        expected = pytest.raises(ConfigError, match=name) if needs_closure(row) else contextlib.nullcontext()
+        with expected:
+            refuse_clipping(optimizer)
 
 
 def test_optimizers_are_those_of_pytorch():

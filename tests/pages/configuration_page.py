@@ -256,7 +256,9 @@ def slicers() -> tuple[str, str]:
 def layers_and_activations() -> tuple[str, str]:
     """The names of what a network can be made of."""
     text = "What each layer computes, and which files of Keras `layers` can name: [Networks](../README.md#networks).\n"
-    chapters = [(title.split(":")[0], ", ".join(names for names, _ in rows)) for title, rows in layers.describe()]
+    chapters = [
+        (title.split(":")[0], ", ".join(names for names, _ in rows)) for title, rows in layers.describe_chapters()
+    ]
     rows = [(title, code(names.split(", "))) for title, names in chapters]
     return text, table(("", "names"), [*rows, ("`activation` of a layer", code(FUNCTIONS))])
 

@@ -12,7 +12,7 @@ def layers_table() -> str:
     from rayrml.networks import layers
 
     lines = ["| | layers | |", "|---|---|---|"]
-    for title, rows in layers.describe():
+    for title, rows in layers.describe_chapters():
         for number, (names, meaning) in enumerate(rows):
             listed = names.split(", ")
             coded = [f"`{name}`" for name in listed]

@@ -105,7 +105,7 @@ def test_a_run_that_was_complete_keeps_its_metrics(tmp_path):
 
 def test_a_new_run_begins_without_the_files_of_an_earlier_one(tmp_path):
     (tmp_path / "plots").mkdir()
-    for name in (METRICS, CLASSES, *PLOTS, "mine.txt"):
+    for name in (METRICS, CLASSES, *PLOTS.values(), "mine.txt"):
         (tmp_path / name).write_text("of before")
     Record(str(tmp_path), RunState()).begin({"a": 1}, {"b": 2}, resumed=False)
     names = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())

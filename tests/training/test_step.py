@@ -10,7 +10,7 @@ from torch.nn import functional
 from rayrml.errors import ConfigError
 from rayrml.inference.evaluation import EvaluationStep, as_target, metric_of
 from rayrml.losses import LOSSES
-from rayrml.metrics import METRICS
+from rayrml.metrics import METRICS, confusion
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.tensors import tiny_as_zero, to_input
 from rayrml.training.step import TrainingStep
@@ -139,12 +139,11 @@ def test_a_metric_judges_probabilities_whatever_the_network_ends_with():
         assert step.result(torch.device("cpu"))[1] == pytest.approx(2 / 3)
 
 
-def test_evaluation_leaves_its_totals_for_the_report():
-    metric = METRICS["f1"]()
-    step = EvaluationStep(nn.Identity(), LOSSES["NLL"](), metric)
+def test_evaluation_leaves_its_confusion_matrix_for_the_report():
+    step = EvaluationStep(nn.Identity(), LOSSES["NLL"](), METRICS["f1"]())
     step(torch.eye(2), torch.tensor([0, 0]))
     step.result(torch.device("cpu"))
-    assert metric.report(step.totals).counts == [[1, 1], [0, 0]]
+    assert confusion(step.confusion).counts == [[1, 1], [0, 0]]
 
 
 def evaluated(workers):

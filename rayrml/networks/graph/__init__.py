@@ -8,12 +8,12 @@ from rayrml.config.json_files import refused
 from rayrml.errors import ConfigError
 from rayrml.networks.graph.flattening import flatten
 from rayrml.networks.graph.keras_json import INPUT, read_model
-from rayrml.networks.graph.nodes import Graph, KerasPath, Layer, Node
+from rayrml.networks.graph.nodes import Graph, KerasPath, LayerSpec, Node
 
-__all__ = ["INPUT", "Graph", "KerasPath", "Layer", "Node", "read"]
+__all__ = ["INPUT", "Graph", "KerasPath", "LayerSpec", "Node", "read_graph"]
 
 
-def read(layers: dict[str, Any] | list[Any], path: str = "layers") -> Graph:
+def read_graph(layers: dict[str, Any] | list[Any], path: str = "layers") -> Graph:
     """The graph of parsed Keras JSON: a Sequential, a functional model, or a bare list of layers.
 
     Raises:

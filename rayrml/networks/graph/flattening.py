@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rayrml.errors import ConfigError, Problem
 from rayrml.networks.graph.calls import Reference
 from rayrml.networks.graph.keras_json import INPUT, Entry, Model
-from rayrml.networks.graph.nodes import Graph, KerasPath, Layer, Node
+from rayrml.networks.graph.nodes import Graph, KerasPath, LayerSpec, Node
 
 
 def flatten(model: Model) -> Graph:
@@ -75,7 +75,7 @@ class _Flattener:
     """Collects the layers of a model and of those in it, and appends the nodes of their calls."""
 
     def __init__(self, model: Model):
-        self.layers: list[Layer] = []
+        self.layers: list[LayerSpec] = []
         self.nodes: list[Node] = []
         self.numbers: dict[int, int] = {}  # id of an entry -> the number of its layer
         found = list(_entries(model, (), True))
@@ -87,7 +87,7 @@ class _Flattener:
                 name += "_"
             taken.add(name)
             self.numbers[id(entry)] = len(self.layers)
-            self.layers.append(Layer(name, entry.class_name, entry.config, entry.where, path, trainable))
+            self.layers.append(LayerSpec(name, entry.class_name, entry.config, entry.where, path, trainable))
 
     def call(self, model: Model, given: Sequence[int] | None, training: bool | None) -> list[int]:
         """Append the nodes of one call of `model` on the nodes `given`, None at the top; gives those of its outputs."""

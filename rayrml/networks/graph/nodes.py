@@ -11,7 +11,7 @@ SHAPE_KEYS = ("batch_input_shape", "batch_shape", "input_shape", "shape", "input
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Layer:
+class LayerSpec:
     """One layer of the network; it may be called several times.
 
     `name` is unique in the network and `where` is its place in the JSON; `keras_path` holds the names of the nested
@@ -52,7 +52,7 @@ class Graph:
     """
 
     name: str
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerSpec, ...]
     nodes: tuple[Node, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from rayrml.config import tables
+from rayrml.endings import Ending
 from rayrml.errors import ConfigError, Problem
 from rayrml.networks.layers.initializers import class_and_config
 from rayrml.networks.layers.layer import Axes, Layer, Shape, known
@@ -112,7 +113,7 @@ def hard_silu(x: torch.Tensor) -> torch.Tensor:
     return F.hardswish(x)
 
 
-def activation(option: Any, key: str = "activation") -> Function:
+def find_activation(option: Any, key: str = "activation") -> Function:
     """What a layer's `activation` stands for: the name of a function, or a layer of this chapter with its config.
 
     Raises:
@@ -133,10 +134,12 @@ def activation(option: Any, key: str = "activation") -> Function:
 class Activation(Layer):
     """An activation by name; softmax and log_softmax over `axis`, by default the channels."""
 
+    keeps_numbers = True  # apart from what the activation makes of them
+
     def __init__(self, shape: Shape, *, activation: Any, axis: int = -1):
         super().__init__()
         self.dim = held_axis(axis, shape)
-        self.function = _activation(activation)
+        self.function = find_activation(activation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, *spatial), of the same shape."""
@@ -161,6 +164,7 @@ class _Function(Layer):
 class Sigmoid(_Function):
     """1 / (1 + exp(-x))."""
 
+    ending = "sigmoid"
     function = staticmethod(sigmoid)
 
 
@@ -263,6 +267,8 @@ class ThresholdedReLU(Layer):
 class Softmax(Layer):
     """exp(x), divided by its sum over `axis`, one or several."""
 
+    ending = "softmax"
+
     def __init__(self, shape: Shape, *, axis: Axes = -1):
         super().__init__()
         self.dims = tuple(held_axis(a, shape) for a in ((axis,) if isinstance(axis, int) else axis))
@@ -277,6 +283,8 @@ class Softmax(Layer):
 class LogSoftmax(Layer):
     """The logarithm of the softmax over `axis`."""
 
+    ending = "log_softmax"
+
     def __init__(self, shape: Shape, *, axis: int = -1):
         super().__init__()
         self.dim = held_axis(axis, shape)
@@ -286,9 +294,10 @@ class LogSoftmax(Layer):
         return F.log_softmax(x, dim=self.dim)
 
 
-# `Activation` has a parameter of the same name.
-_activation = activation
 _OVER_AN_AXIS = {softmax: F.softmax, log_softmax: F.log_softmax}
+
+# What a function makes of its input, where that says how probabilities of classes follow from it.
+ENDINGS: dict[Function, Ending] = {softmax: "softmax", log_softmax: "log_softmax", sigmoid: "sigmoid"}
 
 FUNCTIONS: dict[str, Function] = {
     "linear": linear,

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from rayrml.errors import ConfigError, Problem
-from rayrml.networks.layers.activations import activation as activation_function
+from rayrml.networks.layers.activations import find_activation
 from rayrml.networks.layers.layer import Layer, Positive, Shape, expect_channels, expect_rank, known
 from rayrml.networks.layers.padding import PaddingOption, Sizes, Window, pad, spread, symmetric, window
 
@@ -68,7 +68,7 @@ class Convolution(_Windowed):
         if self.channels % groups or filters % groups:
             message = f"{groups} groups do not divide {self.channels} input channels and {filters} filters"
             raise ConfigError(Problem("groups", message))
-        self.activation = activation_function(activation)
+        self.activation = find_activation(activation)
         kernel = (*self.window.kernel, self.channels // groups, filters)
         axes = (rank + 1, rank, *range(rank))
         self.add_weight("weight", "kernel", kernel, axes=axes, initializer="glorot_uniform")
@@ -108,7 +108,7 @@ class DepthwiseConvolution(_Windowed):
             rank, shape, window(rank, kernel_size, strides=strides, dilation=dilation_rate, padding=padding)
         )
         self.filters = self.channels * depth_multiplier
-        self.activation = activation_function(activation)
+        self.activation = find_activation(activation)
         _add_depthwise_kernel(self, "weight", depth_multiplier)
         self.add_weight("bias", "bias", (self.filters,), initializer="zeros", present=use_bias)
 
@@ -148,7 +148,7 @@ class SeparableConvolution(_Windowed):
             rank, shape, window(rank, kernel_size, strides=strides, dilation=dilation_rate, padding=padding)
         )
         self.filters = filters
-        self.activation = activation_function(activation)
+        self.activation = find_activation(activation)
         _add_depthwise_kernel(self, "depthwise_weight", depth_multiplier)
         self.add_weight(
             "pointwise_weight",
@@ -196,7 +196,7 @@ class TransposedConvolution(_Windowed):
             rank, shape, window(rank, kernel_size, strides=strides, dilation=dilation_rate, padding="valid")
         )
         self.filters = filters
-        self.activation = activation_function(activation)
+        self.activation = find_activation(activation)
         extra = (None,) * rank if output_padding is None else spread(output_padding, rank, "output_padding", 0)
         if any(more is not None and more >= step for more, step in zip(extra, self.window.strides, strict=True)):
             message = f"expected less than the strides {list(self.window.strides)}, got {list(extra)}"

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from rayrml.networks.layers.activations import Activation
-from rayrml.networks.layers.activations import activation as activation_function
+from rayrml.networks.layers.activations import Activation, find_activation
 from rayrml.networks.layers.layer import Layer, Positive, Shape, expect_channels, known
 
 
@@ -22,7 +21,7 @@ class Dense(Layer):
         super().__init__()
         self.channels = known(shape[0])
         self.units = units
-        self.activation = activation_function(activation)
+        self.activation = find_activation(activation)
         kernel = (self.channels, units)
         self.add_weight("weight", "kernel", kernel, axes=(1, 0), initializer="glorot_uniform")
         self.add_weight("bias", "bias", (units,), initializer="zeros", present=use_bias)

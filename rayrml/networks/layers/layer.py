@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import pydantic
 import torch
 
+from rayrml.endings import Ending
 from rayrml.errors import ConfigError, Problem
 from rayrml.formatting import format_bytes
 from rayrml.networks.layers.layout import Shape, held_shape, keras_shape, to_held, to_keras
@@ -54,8 +55,15 @@ class Layer(torch.nn.Module):
     """A Keras layer on channels-first tensors.
 
     A subclass takes the shapes of its inputs by position and the JSON's keys by keyword; it registers its weights with
-    `add_weight` in Keras's order and leaves their memory and their values to `rayrml.networks.layers.initialize`.
+    `add_weight` in Keras's order and leaves their memory and their values to `LayerChoice.initialize`.
+
+    Attributes:
+        ending: what every output of the layer is, whatever its keys; None for most layers.
+        keeps_numbers: the layer only moves numbers, unless it is training: their meaning is that of its input.
     """
+
+    ending: ClassVar[Ending | None] = None
+    keeps_numbers: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()

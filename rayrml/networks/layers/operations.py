@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from rayrml.errors import ConfigError, Problem
+from rayrml.networks.layers.activations import sigmoid
 from rayrml.networks.layers.layer import Layer, Shape, format_shape
 from rayrml.networks.layers.merging import Concatenate, Elementwise
 
@@ -95,7 +96,7 @@ _FUNCTIONS: dict[Callable[..., Any], tuple[str, ...]] = {
     torch.sqrt: ("tf.math.sqrt", "ops.Sqrt"),
     torch.square: ("tf.math.square", "ops.Square"),
     torch.tanh: ("tf.math.tanh", "tf.nn.tanh", "ops.Tanh"),
-    torch.sigmoid: ("tf.math.sigmoid", "tf.nn.sigmoid", "ops.Sigmoid"),
+    sigmoid: ("tf.math.sigmoid", "tf.nn.sigmoid", "ops.Sigmoid"),
     F.relu: ("tf.nn.relu", "ops.Relu"),
     F.relu6: ("tf.nn.relu6", "ops.Relu6"),
     F.silu: ("tf.nn.silu", "tf.nn.swish", "ops.Silu"),

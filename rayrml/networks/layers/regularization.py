@@ -23,6 +23,8 @@ class Dropout(Layer):
     Source: arXiv 1207.0580.
     """
 
+    keeps_numbers = True
+
     def __init__(self, shape: Shape, *, rate: Rate, noise_shape: NoiseShape = None):
         super().__init__()
         self.rate = rate
@@ -38,6 +40,8 @@ class Dropout(Layer):
 class SpatialDropout(Layer):
     """As Dropout, for whole channels of a sample. Source: arXiv 1411.4280."""
 
+    keeps_numbers = True
+
     def __init__(self, rank: int, shape: Shape, *, rate: Rate, noise_shape: None = None):
         super().__init__()
         expect_rank(shape, rank)
@@ -51,6 +55,8 @@ class SpatialDropout(Layer):
 class GaussianNoise(Layer):
     """The input plus normal noise of the deviation `stddev`."""
 
+    keeps_numbers = True
+
     def __init__(self, shape: Shape, *, stddev: float):
         super().__init__()
         self.stddev = stddev
@@ -62,6 +68,8 @@ class GaussianNoise(Layer):
 
 class GaussianDropout(Layer):
     """The input times normal noise of mean 1 and variance rate / (1 - rate). Source: Srivastava et al. 2014."""
+
+    keeps_numbers = True
 
     def __init__(self, shape: Shape, *, rate: Rate):
         super().__init__()
@@ -76,6 +84,8 @@ class GaussianDropout(Layer):
 
 class AlphaDropout(Layer):
     """Dropout that keeps the mean and variance that SELU keeps. Source: arXiv 1706.02515."""
+
+    keeps_numbers = True
 
     def __init__(self, shape: Shape, *, rate: Rate, noise_shape: NoiseShape = None):
         super().__init__()

@@ -17,6 +17,8 @@ from rayrml.networks.layers.resampling import resample
 class Flatten(Layer):
     """All numbers of a sample in one row, in Keras's order: the channels of the first position, of the second, ..."""
 
+    keeps_numbers = True
+
     def __init__(self, shape: Shape):
         super().__init__()
 
@@ -31,6 +33,8 @@ class Flatten(Layer):
 
 class Reshape(Layer):
     """The numbers of a sample, in Keras's order, in `target_shape`, where one size may be -1."""
+
+    keeps_numbers = True
 
     def __init__(self, shape: Shape, *, target_shape: tuple[int, ...]):
         super().__init__()
@@ -62,6 +66,8 @@ class Reshape(Layer):
 
 class Permute(Layer):
     """The axes of Keras's tensor in the order of `dims`, which counts from 1 and leaves out the batch."""
+
+    keeps_numbers = True
 
     def __init__(self, shape: Shape, *, dims: tuple[int, ...]):
         super().__init__()

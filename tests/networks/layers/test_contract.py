@@ -116,7 +116,7 @@ def test_a_layer_can_be_pickled_copied_and_turned_to_double_precision(name):
 
 
 def test_the_description_has_a_line_for_every_row():
-    chapters = list(layers.describe())
+    chapters = list(layers.describe_chapters())
     names = [name for _, rows in chapters for names, _ in rows for name in names.split(", ")]
     assert sorted(names) == NAMES
     assert all(title and text.endswith(".") for title, rows in chapters for _, text in rows)

@@ -1,0 +1,5 @@
+"""The names of an epoch's figures, in configurations, files and tables alike; that of the metric comes after them."""
+
+TRAIN_LOSS, TEST_LOSS = LOSSES = ("train_loss", "test_loss")
+OF_TRAINING = ("epoch", TRAIN_LOSS, "learning_rate", "seconds")
+COLUMNS = (*OF_TRAINING, TEST_LOSS)
