@@ -27,6 +27,22 @@ def pytest_configure():
     faulthandler.enable(os.dup(2), all_threads=False)
 
 
+def pytest_collection_finish(session):
+    """Start what forks workers, which imports PyTorch anew, beside the tests that come before theirs."""
+    if not session.config.option.collectonly and any("on_workers" in item.fixturenames for item in session.items):
+        from tests.processes import start_server
+
+        start_server()
+
+
+@pytest.fixture(scope="session")
+def on_workers():
+    """A function that gives what other processes, the workers of one run, make of something."""
+    from tests import processes
+
+    return processes.on_workers
+
+
 @pytest.fixture(scope="session")
 def ray_cluster():
     """The session's one Ray. With a single CPU, whatever could wait for ever for another one does."""

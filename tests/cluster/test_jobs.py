@@ -19,7 +19,7 @@ from tests.clusters import Cluster
 from tests.conftest import dense_network, write_config, write_jpeg
 from tests.faults.runs import NUM_BATCHES, NUM_TEST, assert_whole_logs, config_in
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray]
+pytestmark = pytest.mark.cluster
 
 WORKERS = {"num_workers": 2, "resources_per_worker": {"CPU": 0.4}}
 

@@ -11,7 +11,7 @@ from tests.clusters import Cluster
 from tests.conftest import write_config
 from tests.faults.runs import NUM_BATCHES, config_in, logged
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray]
+pytestmark = pytest.mark.cluster
 
 # One worker on each node, and room for decoding.
 NODE = {"CPU": 1, "place": 1}
