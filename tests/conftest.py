@@ -21,6 +21,11 @@ ROOT = Path(__file__).parent.parent
 BATCH = 8  # of `training_config`
 
 
+def pytest_addoption(parser):
+    """Let more cases of fuzzing be tried than those of every day."""
+    parser.addoption("--fuzz-cases", type=int, default=250, metavar="N", help="cases of fuzzing (default: 250)")
+
+
 @pytest.hookimpl(trylast=True)  # after pytest has set its own
 def pytest_configure():
     """Show the stack of the thread that crashes, and no other: those of Ray fill what is kept of a log."""
