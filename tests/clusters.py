@@ -68,6 +68,16 @@ class Cluster:
         prefix = [] if without is None else ["unshare", "--mount", "sh", "-c", _WITHOUT, str(without)]
         return self._start([f"--address={self.address}"], resources, prefix=prefix)
 
+    @property
+    def nodes(self):
+        """The nodes that are alive, the head first."""
+        return [node for node in self._nodes if node.poll() is None]
+
+    @property
+    def is_busy(self):
+        """Whether a command of `run` has not ended."""
+        return any(command.process.poll() is None for command in self._commands)
+
     def kill(self, node):
         """End a node without notice: its raylet, and with it all that runs there."""
         (raylet,) = [p for p in psutil.Process(node.pid).children() if "raylet" in p.name()]

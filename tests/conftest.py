@@ -21,10 +21,31 @@ ROOT = Path(__file__).parent.parent
 BATCH = 8  # of `training_config`
 
 
+def pytest_addoption(parser):
+    """Let more cases of fuzzing be tried than those of every day."""
+    parser.addoption("--fuzz-cases", type=int, default=250, metavar="N", help="cases of fuzzing (default: 250)")
+
+
 @pytest.hookimpl(trylast=True)  # after pytest has set its own
 def pytest_configure():
     """Show the stack of the thread that crashes, and no other: those of Ray fill what is kept of a log."""
     faulthandler.enable(os.dup(2), all_threads=False)
+
+
+def pytest_collection_finish(session):
+    """Start what forks workers, which imports PyTorch anew, beside the tests that come before theirs."""
+    if not session.config.option.collectonly and any("on_workers" in item.fixturenames for item in session.items):
+        from tests.processes import start_server
+
+        start_server()
+
+
+@pytest.fixture(scope="session")
+def on_workers():
+    """A function that gives what other processes, the workers of one run, make of something."""
+    from tests import processes
+
+    return processes.on_workers
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,20 @@
 import contextlib
 import multiprocessing
 import socket
+from multiprocessing import forkserver
 
 import torch.distributed
 
 from rayrml.workers import Workers
+
+# A server forks them: it imports PyTorch once for all, with dynamo, which its optimizers import at first use.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["pytest", "torch._dynamo", "rayrml.inference.evaluation", "rayrml.training.step"])
+
+
+def start_server():
+    """Start what forks the processes; it takes seconds, in which the caller does something else."""
+    forkserver.ensure_running()
 
 
 def on_workers(work, *sizes, timeout=120):
@@ -14,12 +24,9 @@ def on_workers(work, *sizes, timeout=120):
 
     `work` is a function of a module, or a partial one, and has `timeout` seconds for all sizes.
     """
-    # The server imports PyTorch once for all processes; with dynamo, which its optimizers would import in each.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([getattr(work, "func", work).__module__, "torch._dynamo"])
-    queue = context.Queue()
+    queue = _CONTEXT.Queue()
     ports = dict(zip(sizes, free_ports(len(sizes)), strict=True))
-    processes = [context.Process(target=_work, args=(work, rank, ports, queue)) for rank in range(max(sizes))]
+    processes = [_CONTEXT.Process(target=_work, args=(work, rank, ports, queue)) for rank in range(max(sizes))]
     for process in processes:
         process.start()
     results = dict(queue.get(timeout=timeout) for _ in processes)
@@ -30,6 +37,7 @@ def on_workers(work, *sizes, timeout=120):
 
 
 def _work(work, rank, ports, queue):
+    torch.set_num_threads(1)  # there are more processes than processors
     results = {}
     for size, port in ports.items():
         if rank < size:

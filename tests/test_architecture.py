@@ -57,6 +57,27 @@ WITHOUT_TORCH = {
     "training/interrupts",
 }
 MOST_MODULES_AT_THE_ROOT = 12
+# Tests in the folder of a chapter, or at the root, that are of no single module there.
+OF_NO_MODULE = {
+    "architecture": "the package as a whole",
+    "public_names": "what the package offers to Python",
+    "gpu": "what differs on a GPU, skipped where there is none",
+    "cluster/autoscaling": "runs on a cluster that grows",
+    "cluster/jobs": "runs on several nodes",
+    "cluster/lost_nodes": "runs whose nodes vanish",
+    "data/transforms/dimensions": "all transforms, by the number of axes",
+    "data/transforms/reference": "all transforms, against other libraries",
+    "losses/contract": "what holds for every loss",
+    "networks/layers/contract": "what holds for every layer",
+    "networks/layers/options": "what layers have and Keras 3 lacks",
+    "networks/layers/reference": "all layers, against Keras",
+    "networks/layers/training": "all layers, in training",
+    "runs/arrays": "whole runs on arrays",
+    "runs/bad_pairs": "whole runs without bad pairs",
+    "runs/bad_samples": "whole runs without bad samples",
+    "runs/run": "whole runs",
+    "storage/object_store": "all modules that read or write in a store",
+}
 
 
 @functools.cache
@@ -108,6 +129,18 @@ def test_the_root_has_few_modules_and_every_chapter_says_what_is_in_it():
     for folder in PACKAGE.iterdir():
         if (folder / "__init__.py").exists():
             assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
+
+
+def test_tests_lie_where_their_module_does():
+    """In the same folder under the same name; a chapter with one file of tests has it under the chapter's name."""
+    tests = Path(__file__).parent
+    strayed = set()
+    for path in tests.rglob("test_*.py"):
+        module = PACKAGE / path.relative_to(tests).with_name(path.stem.removeprefix("test_"))
+        found = module.is_dir() or module.with_suffix(".py").exists() or module.name == module.parent.name
+        if module.parent.is_dir() and not found:
+            strayed.add(str(module.relative_to(PACKAGE)))
+    assert strayed == OF_NO_MODULE.keys()
 
 
 def test_libraries_stay_in_their_rooms():

@@ -20,7 +20,7 @@ from rayrml.saving import checkpoints
 from rayrml.training import cuda_graphs
 from rayrml.training.step import TrainingStep
 from tests.conftest import datasets_of, dense_network, training_config
-from tests.data import test_transforms as transforms
+from tests.data.transforms import test_transforms as transforms
 from tests.losses import test_contract as losses
 from tests.networks.layers import test_contract as layers
 

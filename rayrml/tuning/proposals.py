@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from ray.tune.search import Searcher
 
 from rayrml.config import search_spaces
 from rayrml.config.search_spaces import Space
+from rayrml.tuning.search import Search
 from rayrml.tuning.trials import Trial, Trials
 
 Algorithm = Literal["random", "optuna"]
@@ -22,37 +23,35 @@ class Proposals(Searcher):
 
     Args:
         book: the trials so far, to which those that begin are added.
-        found: what is searched for.
+        search: what is searched for.
         num_trials: in all, with those that are over.
         begin: called with each trial before it begins.
         algorithm: how values are drawn.
         seed: of the draws.
-        largest: whether the best trial is the one with the most of the figure.
     """
 
     def __init__(
         self,
         book: Trials,
-        found: Sequence[Space],
+        search: Search,
         begin: Callable[[Trial], None],
         *,
         num_trials: int,
         algorithm: Algorithm,
         seed: int,
-        largest: bool,
     ):
-        super().__init__(metric=book.figure, mode="max" if largest else "min")
+        super().__init__(metric=book.figure, mode="max" if search.largest else "min")
         self.numbers: dict[str, int] = {}
         self._book = book
-        self._spaces = {space.name: space for space in found}
+        self._spaces = {space.name: space for space in search.spaces}
         self._begin = begin
         self._optuna: Any = None
         if algorithm == "optuna":
             self._left = list(range(1, num_trials + 1))
-            self._optuna = _optuna(book, found, seed, largest=largest)
+            self._optuna = _optuna(book, search, seed)
             self._values: list[dict[str, Any]] = []
         else:
-            self._values = search_spaces.drawn(found, num_trials, seed)
+            self._values = search_spaces.drawn(search.spaces, num_trials, seed)
             self._left = list(range(1, len(self._values) + 1))
         self._left = [number for number in self._left if number not in book.trials]
 
@@ -102,7 +101,7 @@ class Proposals(Searcher):
         """Ray Tune's, as `save`."""
 
 
-def _optuna(book: Trials, found: Sequence[Space], seed: int, *, largest: bool) -> Any:
+def _optuna(book: Trials, search: Search, seed: int) -> Any:
     """Optuna's sampler, which knows what came of the trials that are over."""
     import optuna
     from ray.tune.search.optuna import OptunaSearch
@@ -111,7 +110,7 @@ def _optuna(book: Trials, found: Sequence[Space], seed: int, *, largest: bool) -
     logging.getLogger("ray.tune.search.optuna").setLevel(logging.ERROR)
     kinds = optuna.distributions
     distributions: dict[str, Any] = {}
-    for space in found:
+    for space in search.spaces:
         if space.kind == "choice":
             distributions[space.name] = kinds.CategoricalDistribution(list(range(len(space.values))))
         elif space.kind == "randint":
@@ -119,11 +118,11 @@ def _optuna(book: Trials, found: Sequence[Space], seed: int, *, largest: bool) -
         else:
             distributions[space.name] = kinds.FloatDistribution(*space.values, log=space.kind == "loguniform")
     known = [(trial, best) for trial in book.trials.values() if (best := trial.best(book.figure)) is not None]
-    points = [{space.name: _encoded(space, trial.values[space.name]) for space in found} for trial, _ in known]
+    points = [{space.name: _encoded(space, trial.values[space.name]) for space in search.spaces} for trial, _ in known]
     return OptunaSearch(
         distributions,
         metric=book.figure,
-        mode="max" if largest else "min",
+        mode="max" if search.largest else "min",
         points_to_evaluate=points or None,
         evaluated_rewards=[best[book.figure] for _, best in known] or None,
         seed=seed,

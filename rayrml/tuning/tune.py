@@ -81,10 +81,8 @@ def tune(
 
     Args:
         config: path of a JSON file, or what such a file holds; with search spaces such as `{"uniform": [0, 1]}`.
-        num_trials: sets of values.
+        num_trials: sets of values; `algorithm` says how they are drawn, `search_seed` seeds the draws.
         at_once: trials side by side; else as many as the cluster has room for.
-        algorithm: how values are drawn.
-        search_seed: of the values.
         overrides: values for dotted keys, which may be search spaces.
         resume: go on with the search in `checkpoints.save`.
         quiet: print nothing.
@@ -99,21 +97,19 @@ def tune(
         KeyboardInterrupt: SIGINT or SIGTERM came; what was found until then is in `checkpoints.save`.
     """
     searched = _searched(config, overrides or {}, algorithm, verbose=verbose)
-    section = searched.plan.config.ray
     book = _book(searched, resume=resume)
     proposals = Proposals(
         book,
-        searched.spaces,
+        searched,
         lambda one: write_config(searched, book, one),
         num_trials=num_trials,
         algorithm=algorithm,
         seed=search_seed,
-        largest=searched.largest,
     )
     tuning = _Tuning(searched, book, proposals, Console(quiet=quiet))
     tuning.announce()
     try:
-        connected = connection.connect(section, verbose=verbose)
+        connected = connection.connect(searched.plan.config.ray, verbose=verbose)
         with Interrupts() as interrupts, connected as allocation, interrupts.during_run():
             tuning.run(allocation, at_once)
     except KeyboardInterrupt:

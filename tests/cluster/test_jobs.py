@@ -15,29 +15,12 @@ import torch
 from rayrml.data.readers import READERS
 from rayrml.networks.network import build_network
 from rayrml.saving import checkpoints
-from tests.clusters import Cluster
 from tests.conftest import dense_network, write_config, write_jpeg
 from tests.faults.runs import NUM_BATCHES, NUM_TEST, assert_whole_logs, config_in
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray]
+pytestmark = pytest.mark.cluster
 
 WORKERS = {"num_workers": 2, "resources_per_worker": {"CPU": 0.4}}
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    cluster = Cluster(CPU=1)
-    cluster.add(CPU=1)
-    yield cluster
-    cluster.close()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, write_digits):
-    path = tmp_path_factory.mktemp("jobs")
-    write_digits(path / "training", "training", (1, 4, 7), 20)
-    write_digits(path / "testing", "testing", (1, 4, 7), 4)
-    return path
 
 
 def submitted(cluster, path, *options, address=None):

@@ -14,6 +14,13 @@ NUM_TRAINING, NUM_TEST, BATCH = 3 * 20, 3 * 4, 4
 NUM_BATCHES = NUM_TRAINING // BATCH
 
 
+def write_images(folder, write_digits):
+    """Images to train on and to test with, in two folders of `folder`."""
+    write_digits(folder / "training", "training", CLASSES, NUM_TRAINING // 3)
+    write_digits(folder / "testing", "testing", CLASSES, NUM_TEST // 3)
+    return folder
+
+
 def config_in(folder, out, **settings):
     """Training of a network that draws random numbers, with everything that a run writes in `out`."""
     out.mkdir(exist_ok=True)

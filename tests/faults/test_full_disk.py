@@ -3,12 +3,10 @@
 import os
 import subprocess
 
-import h5py
 import numpy as np
 import pytest
 import torch
 
-import rayrml
 from rayrml import cli, storage
 from rayrml.data.discovery import Slices
 from rayrml.data.slicers import parse
@@ -17,7 +15,7 @@ from rayrml.inference.prediction_files import PredictionFile
 from rayrml.inference.slice_assembly import SliceAssembly
 from rayrml.networks.network import build_network
 from rayrml.reporting.log_files import LogFile
-from rayrml.saving import checkpoints, resuming
+from rayrml.saving import checkpoints
 from rayrml.saving.keras_weights import export_weights
 from tests.conftest import dense_network, write_config
 
@@ -169,28 +167,3 @@ def test_a_run_ends_with_one_line_when_the_disk_is_full(
     before = disk / ("out_train.1.txt" if output == "logs" else file)
     assert before.read_bytes() == b"1 1 of before\n"
     assert not [p for p in disk.rglob("*") if p.name.endswith(".unfinished")]
-
-
-@pytest.mark.ray
-def test_a_second_run_says_what_it_replaces_and_keeps_the_logs(ray_cluster, tmp_path, write_digits, capsys):
-    config = configuration(tmp_path, tmp_path, write_digits, logs=True, checkpoints=True, predictions=True)
-    first = rayrml.run(config, quiet=True)
-    logs = (tmp_path / "out_train.txt").read_text()
-    rayrml.run(config)
-    said = capsys.readouterr().out
-    assert f"Keeping the logs of an earlier run: {tmp_path}/out_train.1.txt, {tmp_path}/out_test.1.txt\n" in said
-    others = f"10 other files in {tmp_path}/model"
-    replaced = f"2 checkpoints in {tmp_path}/model, {others}, 2 prediction files in {tmp_path}/predictions"
-    assert f"Replacing files of an earlier run: {replaced}\n" in said
-    assert (tmp_path / "out_train.1.txt").read_text() == logs
-    with h5py.File(first.predictions[-1]) as file:
-        assert len(file) == 3
-    rayrml.run(config, resume=True)
-    assert "an earlier run" not in capsys.readouterr().out
-    (tmp_path / "model" / "last_epoch.pt").write_bytes((tmp_path / "model" / "model_checkpoint_2.pt").read_bytes())
-    rayrml.run(config, overrides={"num_epochs": 1})
-    said = capsys.readouterr().out
-    assert f"The earlier run in {tmp_path}/model did not come to its end: --resume would go on with it\n" in said
-    assert checkpoints.load(resuming.find_resumable(tmp_path / "model")[0]).epoch == 1, (
-        "the longer run is an earlier one"
-    )

@@ -22,7 +22,7 @@ ELSEWHERE = {
     "ray job submit --address http://HEAD:8265": "needs a cluster's dashboard: test_jobs submits such a job",
     "export RAY_AUTH_MODE=token": "a line for later commands; cluster/local/tour.sh runs with tokens",
     "source cluster/local/nodes.sh": "takes minutes: cluster/local/tour.sh does it; test_cluster_files checks it",
-    "ray get-auth-token --generate        # and copy": "needs two machines; faults/test_nodes has nodes on one",
+    "ray get-auth-token --generate        # and copy": "needs two machines; cluster/test_lost_nodes has nodes on one",
     "ray get-auth-token --generate\nray up": "needs a cloud: test_cluster_files has Ray's launcher read the files",
     "docker build": "needs a registry and Kubernetes: test_cluster_files checks the manifests by what KubeRay knows",
     "sbatch cluster/slurm/train.sbatch": "needs Slurm: test_cluster_files checks the script",

@@ -14,7 +14,7 @@ from rayrml.optimizers import OPTIMIZERS
 from rayrml.planning.plan import prepare
 from rayrml.runs import provenance
 from tests.conftest import training_config
-from tests.data.test_transforms import VALUES
+from tests.data.transforms.test_transforms import VALUES
 
 ALLOCATION = Allocation(2, False, False, {"CPU": 1.0}, 0.5, 1)
 TABLES = {"type": OPTIMIZERS, "function": LOSSES}

@@ -10,7 +10,6 @@ from rayrml.optimizers import OPTIMIZERS
 from rayrml.training.gradients import SharedGradient
 from rayrml.training.step import TrainingStep
 from rayrml.workers import Workers
-from tests.processes import on_workers
 from tests.training.test_step import network, samples
 
 TINY = 16  # bytes: a bucket for each parameter
@@ -85,7 +84,7 @@ def _all_ways(workers):
 
 
 @pytest.fixture(scope="module")
-def by_size():
+def by_size(on_workers):
     return on_workers(_all_ways, 2, 3)
 
 
@@ -121,7 +120,7 @@ def _loss_of_16_bits(workers):
     return trained(workers, CASES[0], compression="bf16")[0][0]
 
 
-def test_the_loss_itself_travels_in_full():
+def test_the_loss_itself_travels_in_full(on_workers):
     exact = trained(Workers(), CASES[0])[0][0]
     assert on_workers(_loss_of_16_bits, 2)[2] == [pytest.approx(exact, rel=1e-6)] * 2
 

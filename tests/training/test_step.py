@@ -15,7 +15,6 @@ from rayrml.optimizers import OPTIMIZERS
 from rayrml.tensors import tiny_as_zero, to_input
 from rayrml.training.step import TrainingStep
 from rayrml.workers import Workers
-from tests.processes import on_workers
 
 
 def network():
@@ -158,7 +157,7 @@ def evaluated(workers):
     return step.confusion.long().tolist()
 
 
-def test_the_confusion_matrix_is_that_of_all_samples_for_any_number_of_workers():
+def test_the_confusion_matrix_is_that_of_all_samples_for_any_number_of_workers(on_workers):
     images, labels = samples(11)
     predicted = network().eval()(images / 255).argmax(1)
     expected = [[int(((labels == t) & (predicted == p)).sum()) for p in range(4)] for t in range(4)]
@@ -317,7 +316,7 @@ def _result(workers, loss, optimizer, count, batch_size):
     return losses, weights.tolist(), evaluation.result(torch.device("cpu"))
 
 
-def test_workers_take_the_steps_that_one_process_takes():
+def test_workers_take_the_steps_that_one_process_takes(on_workers):
     expected = _results(Workers())
     for results in on_workers(_results, 2, 3).values():
         for mine in results:

@@ -25,9 +25,7 @@ from rayrml.reporting.log_files import LogFile, set_aside
 from rayrml.saving import checkpoint_folder, checkpoints, resuming
 from rayrml.storage import hdf5_reading, remote
 from tests.conftest import dense_network
-from tests.faults.object_store import Disturbance, served
-
-pytestmark = pytest.mark.faults
+from tests.storage.object_store import Disturbance, served
 
 
 @pytest.fixture(scope="module")

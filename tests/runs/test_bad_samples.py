@@ -17,7 +17,7 @@ from rayrml.networks.network import build_network
 from rayrml.saving import checkpoints
 from tests.conftest import datasets_of, dense_network, training_config, write_jpeg
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray]
+pytestmark = pytest.mark.ray
 
 CLASSES = ("1", "4", "7")
 RUNS = [(1, True), (1, False), (2, True), (2, False)]

@@ -8,7 +8,7 @@ from PIL import Image
 import rayrml
 from tests.conftest import datasets_of, dense_network, write_jpeg
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray]
+pytestmark = pytest.mark.ray
 
 CONV = {"class_name": "Conv2D", "config": {"name": "conv", "filters": 1, "kernel_size": 1}}
 

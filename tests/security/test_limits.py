@@ -15,8 +15,6 @@ from rayrml.planning.plan import prepare
 from rayrml.saving import checkpoints
 from tests.faults.mutations import nested
 
-pytestmark = pytest.mark.faults
-
 
 def mistakes(layers):
     with pytest.raises(ConfigError) as caught:

@@ -11,8 +11,6 @@ import pytest
 
 from rayrml import storage
 
-pytestmark = pytest.mark.faults
-
 WRITE = """
 import sys, time
 from rayrml import storage
@@ -37,6 +35,7 @@ def writer(tmp_path):
     process.stdout.close()
 
 
+@pytest.mark.faults
 def test_what_a_killed_process_left_goes_with_the_next_that_writes_the_file(tmp_path, writer):
     writer.send_signal(signal.SIGKILL)
     writer.wait()

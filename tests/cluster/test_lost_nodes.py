@@ -7,22 +7,13 @@ import pytest
 
 import rayrml
 from rayrml.saving import checkpoints
-from tests.clusters import Cluster
+from tests.cluster.conftest import NODE
 from tests.conftest import write_config
 from tests.faults.runs import NUM_BATCHES, config_in, logged
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray]
+pytestmark = pytest.mark.cluster
 
-# One worker on each node, and room for decoding.
-NODE = {"CPU": 1, "place": 1}
-WORKER = {"CPU": 0.4, "place": 1}
-
-
-@pytest.fixture
-def cluster():
-    cluster = Cluster(**NODE)
-    yield cluster
-    cluster.close()
+WORKER = {"CPU": 0.4, "place": 1}  # one on each node
 
 
 def convex_in(folder, out, num_epochs):
@@ -66,7 +57,7 @@ def assert_as_if_nothing_had_been(folder, out, num_epochs):
 
 
 def test_an_elastic_run_goes_on_without_a_node_and_takes_it_back(ray_cluster, folder, tmp_path, cluster):
-    other = cluster.add(**NODE)
+    _, other = cluster.nodes
     out = tmp_path / "out"
     run = started(cluster, convex_in(folder, out, 10**6), tmp_path / "elastic.json", [1, 2])
     run.wait_for("Training on 2 workers", 300)
@@ -83,7 +74,7 @@ def test_an_elastic_run_goes_on_without_a_node_and_takes_it_back(ray_cluster, fo
 
 
 def test_a_run_of_two_workers_waits_for_the_node_and_says_for_what(ray_cluster, folder, tmp_path, cluster):
-    other = cluster.add(**NODE)
+    _, other = cluster.nodes
     out = tmp_path / "out"
     run = started(cluster, convex_in(folder, out, 10**6), tmp_path / "fixed.json", 2)
     run.wait_for("Train Epoch [      2", 300)

@@ -9,7 +9,7 @@ from tests.clusters import Cluster
 from tests.conftest import write_config
 from tests.faults.runs import assert_whole_logs, config_in
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray]
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from rayrml.data.transforms import sampling as sampling_module
 from rayrml.data.transforms.mixing import PairTransform
 from rayrml.data.transforms.sampling import boxes
 from rayrml.errors import ConfigError
-from tests.data.test_transforms import VALUES, seeded
+from tests.data.transforms.test_transforms import VALUES, seeded
 
 SPATIAL = {1: (16,), 2: (12, 16), 3: (10, 12, 16)}
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}

@@ -32,8 +32,6 @@ from rayrml.saving.keras_weights import export_weights, load_weights
 from tests.conftest import dense_network
 from tests.inference.test_slice_assembly import contents, parts_of, read_all
 
-pytestmark = pytest.mark.faults
-
 NUMPY, HDF5, IMAGES, MNIST = (READERS[name]() for name in ("numpy", "hdf5", "images", "mnist"))
 
 
