@@ -81,8 +81,10 @@ def tune(
 
     Args:
         config: path of a JSON file, or what such a file holds; with search spaces such as `{"uniform": [0, 1]}`.
-        num_trials: sets of values; `algorithm` says how they are drawn, `search_seed` seeds the draws.
+        num_trials: sets of values.
         at_once: trials side by side; else as many as the cluster has room for.
+        algorithm: how values are drawn.
+        search_seed: of the values.
         overrides: values for dotted keys, which may be search spaces.
         resume: go on with the search in `checkpoints.save`.
         quiet: print nothing.
@@ -98,14 +100,8 @@ def tune(
     """
     searched = _searched(config, overrides or {}, algorithm, verbose=verbose)
     book = _book(searched, resume=resume)
-    proposals = Proposals(
-        book,
-        searched,
-        lambda one: write_config(searched, book, one),
-        num_trials=num_trials,
-        algorithm=algorithm,
-        seed=search_seed,
-    )
+    draws = {"num_trials": num_trials, "algorithm": algorithm, "seed": search_seed}
+    proposals = Proposals(book, searched, lambda one: write_config(searched, book, one), **draws)
     tuning = _Tuning(searched, book, proposals, Console(quiet=quiet))
     tuning.announce()
     try:

@@ -1,4 +1,4 @@
-"""The page of the configuration, made from the code; `python -m tests.pages.configuration_page` writes it anew."""
+"""The page of the configuration, made from the code; `python -m tests.pages` writes it."""
 
 import inspect
 import re
@@ -25,15 +25,15 @@ from rayrml.schema.catalog import meaning
 from rayrml.schema.key_tables import allowed, default, section_of, sections, spellings
 from tests.conftest import ROOT
 
-PAGE = ROOT / "examples" / "CONFIGURATION.md"
+PAGE = ROOT / "examples" / "guide" / "configuration.md"
 
 INTRODUCTION = """\
 # The configuration, key by key
 
-<!-- Made from the code by `python -m tests.pages.configuration_page`; not to be edited. -->
+<!-- Made from the code by `python -m tests.pages`; not to be edited. -->
 
 A configuration is one JSON file. It holds one object, `neural_network`: the network, the data that it learns from, and
-how it learns. An optional object beside it, `ray`, says where the training takes place.
+how it learns. An optional second object, `ray`, says where the training takes place.
 
 ```json
 {
@@ -53,14 +53,12 @@ how it learns. An optional object beside it, `ray`, says where the training take
 }
 ```
 
-- Paths that are relative count from the current directory.
-- Names (of optimizers, losses, data types and so on) are matched without regard to case.
-- Any key can be set on the command line: `rayrml config.json --set num_epochs=5 --set ray.num_workers=4`. Keys count
-  from `neural_network`, but for those that begin with `ray.`.
-- `rayrml schema` prints this page as a JSON Schema, with which editors complete and check a configuration whose first
-  key is `"$schema": "<path of the schema>"`. `rayrml schema --keys optimizer` prints a part of it as text.
-- `rayrml check FILE` tells all mistakes at once, each with its place, and trains nothing. An unknown key is a mistake.
-- A key that is not *required* may be left out; one that has no default may also be `null`.
+- Relative paths are relative to the current directory.
+- The case of names (of optimizers, losses, data types and so on) does not matter.
+- A key that is not *required* may be left out; a key without a default may also be `null`. An unknown key is a mistake.
+- Any key can be [set on the command line](commands.md#setting-keys-on-the-command-line).
+- `rayrml check FILE` [reports all mistakes](commands.md#checking-a-configuration) at once and trains nothing.
+- `rayrml schema` prints this page [as a JSON Schema](commands.md#finding-keys-and-names) for editors.
 
 Sections:
 """
@@ -71,7 +69,7 @@ The section `optimizer`: its `type`, the keys of that type, and [`lr_scheduler`]
 
 SCHEDULERS_TEXT = """\
 How the learning rate changes from epoch to epoch: the key `lr_scheduler` of the [optimizer](#optimizers), one object or
-a list of them in sequence. Each of the list lasts its `num_epochs`; the last one may go without.
+a list of them in sequence. Each of the list lasts for its `num_epochs`; the last one does not need that key.
 
 ```json
 "lr_scheduler": [{"type": "Warmup", "num_epochs": 3, "start_factor": 0.1}, {"type": "Cosine"}]
@@ -79,18 +77,18 @@ a list of them in sequence. Each of the list lasts its `num_epochs`; the last on
 """
 
 LOSSES_TEXT = """\
-The section `loss`: its `function`, and the keys of that function. Evaluation reports a [metric](#metrics) beside the
-loss where there is one.
+The section `loss`: its `function`, and the keys of that function. Next to the loss, evaluation reports the
+[metric](#metrics) of the last column, if there is one.
 """
 
 METRICS_TEXT = """\
-What evaluation reports beside the [loss](#losses), and what can be the `metric` of
-[early stopping](#neural_networkearly_stopping).
+What evaluation reports next to the [loss](#losses): the loss's own metric, or the one that
+[`metric`](#neural_network) names. [Early stopping](#neural_networkearly_stopping) can watch it.
 """
 
 TRANSFORMS_TEXT = """\
-What is done to the samples on their way to the network: lists of objects with one key each, applied in their order,
-under the keys `transforms`, `input_transforms` and `target_transforms` of [the data section](#neural_networkdata).
+What is done to samples on their way to the network: lists of objects with one key each, applied in their order, under
+the keys `transforms`, `input_transforms` and `target_transforms` of [the data section](#neural_networkdata).
 
 ```json
 "transforms": [{"resize": [64, 64]}, {"random_horizontal_flip": 0.5}, {"normalize": {"mean": 0.5, "std": 0.5}}]
@@ -98,16 +96,16 @@ under the keys `transforms`, `input_transforms` and `target_transforms` of [the 
 """
 
 DATA_TYPES_TEXT = """\
-What `input_type` and `target_type`, or `type` for both, can be. The keys of a type stand beside it in
-[the data section](#neural_networkdata). `target_type` may also be `labels`: the targets are the inputs' classes, which
-their folders name.
+What `input_type` and `target_type`, or `type` for both, can be. The keys of a type are also keys of
+[the data section](#neural_networkdata). `target_type` may also be `labels`: the targets are then the classes of the
+inputs, named by their folders. [Images, arrays and slices](data.md) says how to lay out the data.
 """
 
 SLICERS_TEXT = """\
 How large arrays (types `numpy` and `hdf5`) become samples: the list `slicers` of
-[the data section](#neural_networkdata). Nothing but the slices is read. With several slicers the network gets the
-samples of all of them; targets are cut like inputs. Predictions of slices go by their bounds (`0:64,0:64,17:273`), and
-`hdf5_outfile` has them put together: one dataset for each slicer, (*spatial, C), the mean where slices overlap and NaN
+[the data section](#neural_networkdata). Only the slices are read. With several slicers, the network gets the samples of
+all of them; targets are cut like inputs. Predictions of slices are named by their bounds (`0:64,0:64,17:273`).
+`hdf5_outfile` reassembles them: one dataset for each slicer, (*spatial, C), with the mean where slices overlap and NaN
 where there are none.
 
 ```json
@@ -173,7 +171,7 @@ def link(text: str, heading: str) -> str:
 
 
 def anchor(heading: str) -> str:
-    """What code hosts make of a heading."""
+    """The place of a heading in a link, as code hosts make it."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
@@ -218,10 +216,8 @@ def metric_of(row: Callable[..., Any]) -> str | None:
 
 
 def metrics() -> tuple[str, str]:
-    """The metrics that some loss brings with it."""
-    used = {metric_of(row) for row in LOSSES.values()}
-    rows = [(f"`{name}`", meaning(row)) for name, row in METRICS.items() if name in used]
-    return METRICS_TEXT, table(("metric", "meaning"), rows)
+    """What evaluation can report."""
+    return METRICS_TEXT, table(("metric", "meaning"), [(f"`{name}`", meaning(row)) for name, row in METRICS.items()])
 
 
 def transforms() -> tuple[str, str]:
@@ -255,7 +251,7 @@ def slicers() -> tuple[str, str]:
 
 def layers_and_activations() -> tuple[str, str]:
     """The names of what a network can be made of."""
-    text = "What each layer computes, and which files of Keras `layers` can name: [Networks](../README.md#networks).\n"
+    text = "What each layer computes, and which files of Keras `layers` can name: [Networks and layers](networks.md).\n"
     chapters = [
         (title.split(":")[0], ", ".join(names for names, _ in rows)) for title, rows in layers.describe_chapters()
     ]
@@ -290,7 +286,3 @@ TABLES: tuple[tuple[str, Callable[[], tuple[str, str]]], ...] = (
     ("Transforms", transforms),
     ("Layers and activations", layers_and_activations),
 )
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page())

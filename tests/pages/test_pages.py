@@ -13,11 +13,13 @@ import pytest
 from tests.conftest import ROOT
 from tests.planning.test_starter_config import fill
 
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("examples/*.md")), *sorted(ROOT.glob("[ct]*/**/README.md"))]
+FOLDERS = ("examples", "cluster", "rayrml", "tests")
+PAGES = [ROOT / "README.md", *(page for folder in FOLDERS for page in sorted((ROOT / folder).rglob("*.md")))]
 COMMAND = re.compile(r"(?:\w+=\S+ )*(?:rayrml|ray|python3?|pip|pytest|git|docker|kubectl|sbatch|source|export|cd) ")
 # Blocks that need what a test has not, by their beginning, with what is tested instead.
 ELSEWHERE = {
     "pip install -q '.[test]' && pytest": "the command that runs these tests; test_readme compares it with .ci/run",
+    "ruff check . && ruff format": "these tests themselves, after the linters",
     "rayrml submit config.json --address http://HEAD:8265": "needs a cluster's dashboard: test_jobs submits",
     "ray job submit --address http://HEAD:8265": "needs a cluster's dashboard: test_jobs submits such a job",
     "export RAY_AUTH_MODE=token": "a line for later commands; cluster/local/tour.sh runs with tokens",
@@ -58,7 +60,7 @@ RUN = [(page, block) for page, block in ALL if not block.startswith(tuple(ELSEWH
 # What a block takes to be there already, or the folder that it is typed in, by the block's beginning.
 BEFORE = {
     "rayrml new path": "cd rayrml && rm images.json",
-    "rayrml predict": "cd examples/mnist && mkdir more_digits && cp mnist_digits/digit_0.jpg more_digits/ && "
+    "rayrml predict": "cd examples/mnist && mkdir -p more_digits && cp mnist_digits/digit_0.jpg more_digits/ && "
     "cp mnist_digits/digit_1.jpg digit.png",
     "rayrml plot mnist_model": "cd examples/mnist && cp -r mnist_model faster_model",
 }

@@ -1,0 +1,61 @@
+"""The configurations and the Python that the guide shows are those that there are."""
+
+import json
+import re
+
+import pytest
+
+from rayrml.commands import VERBS
+from rayrml.errors import ClusterError, ConfigError, DataError, DivergenceError
+from rayrml.planning.plan import prepare
+from tests.conftest import ROOT, dense_network, write_jpeg
+
+GUIDE = ROOT / "examples" / "guide"
+WITH_PYTHON = [path for path in (ROOT / "README.md", *GUIDE.glob("*.md")) if "```python" in path.read_text()]
+
+
+def blocks(path, language):
+    return re.findall(rf"```{language}\n(.*?)```", path.read_text(), flags=re.DOTALL)
+
+
+def test_the_section_for_workers_is_accepted(tmp_path, digits):
+    (shown,) = (block for block in blocks(GUIDE / "clusters.md", "json") if block.startswith('"ray"'))
+    images, _ = digits["training"]
+    for number in range(2):
+        write_jpeg(tmp_path / "in" / str(number) / "0.jpg", images[number])
+    data = {"type": "images", "target_type": "labels", "input_path": str(tmp_path / "in"), "grayscale": True}
+    network = {"layers": dense_network(2), "data": data, "loss": {"function": "NLL"}, "optimizer": {"type": "SGD"}}
+    plan = prepare({"neural_network": network, **json.loads("{" + shown + "}")}, {})
+    assert (plan.config.ray.num_workers, plan.config.ray.address) == (4, "auto")
+
+
+def test_the_section_for_slices_is_that_of_the_example():
+    (shown,) = (json.loads("{" + block + "}") for block in blocks(GUIDE / "data.md", "json"))
+    whole = json.loads((ROOT / "examples" / "volume" / "config.json").read_text())["neural_network"]["data"]
+    slicers, expected = shown["data"].pop("slicers"), whole.pop("slicers")
+    assert shown["data"].items() <= whole.items()
+    assert [slicer.items() <= other.items() for slicer, other in zip(slicers, expected, strict=True)] == [True]
+
+
+def test_the_search_is_that_of_the_example():
+    page = (GUIDE / "tuning.md").read_text()
+    (shown,) = re.findall(r'^    "optimizer": \{\n(?:    .*\n)+', page, flags=re.MULTILINE)
+    whole = json.loads((ROOT / "examples" / "segmentation" / "tune.json").read_text())["neural_network"]
+    assert json.loads("{" + shown + "}").items() <= whole.items()
+
+
+@pytest.mark.parametrize("path", WITH_PYTHON, ids=lambda path: path.name)
+def test_the_python_shown_compiles(path):
+    for block in blocks(path, "python"):
+        compile(block.split(">>>")[0], path.name, "exec")
+
+
+def test_every_command_is_listed():
+    page = (GUIDE / "commands.md").read_text()
+    assert all(f"`rayrml {name} " in page or f"`rayrml {name}`" in page for name in VERBS)
+
+
+def test_every_exit_code_of_an_error_is_listed():
+    codes = {error.exit_code for error in (ConfigError, DataError, ClusterError, DivergenceError)}
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", (GUIDE / "commands.md").read_text(), re.MULTILINE)}
+    assert codes | {0, 1, 5, 130} == listed
