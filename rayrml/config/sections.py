@@ -6,6 +6,7 @@ reading a configuration imports neither torch nor Ray.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -36,6 +37,18 @@ def _known_application(value: Any) -> Any:
 
 PathString = Annotated[str, AfterValidator(storage.absolute)]
 AnyCase = BeforeValidator(_lower)
+SideName = Literal["input", "target"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RowOf:
+    """Marks a string that names a row of a table, which is known, and checked, only where the table is.
+
+    Attributes:
+        table: its name among those that `rayrml list` knows.
+    """
+
+    table: str
 
 
 class Section(pydantic.BaseModel):
@@ -131,22 +144,10 @@ class Data(Section):
         """Whether samples that cannot be used are left out."""
         return self.on_bad_sample == "skip"
 
-    @property
-    def reading(self) -> dict[str, Any]:
-        """The keys that say how inputs become samples, wherever they lie; {} if nothing is read."""
-        if self.inputs in (None, "pde"):
-            return {}
-        return {
-            "input_type": self.inputs,
-            "grayscale": self.one_channel("input"),
-            "input_transforms": self.transforms or self.input_transforms,
-            "slicers": self.slicers,
-        }
-
-    def one_channel(self, side: Literal["input", "target"]) -> bool:
-        """Whether the images of inputs or targets are read in shades of gray."""
-        own = self.input_grayscale if side == "input" else self.target_grayscale
-        return self.grayscale if own is None else own
+    def option(self, key: str, side: SideName) -> Any:
+        """What a key for both sides says of one: `input_...` and `target_...` of the same name come before it."""
+        own = getattr(self, f"{side}_{key}", None)
+        return getattr(self, key) if own is None else own
 
 
 class Checkpoints(Section):
@@ -191,7 +192,7 @@ class NeuralNetwork(Section):
     num_epochs: PositiveInt = Field(default=1, description="passes over the training data")
     optimizer: dict[str, Any] | None = Field(default=None, description="how weights are updated; training needs it")
     loss: dict[str, Any] | None = Field(default=None, description="what is minimized; training and evaluation need it")
-    metric: Annotated[Literal["accuracy", "dice", "jaccard", "f1"], AnyCase] | None = Field(
+    metric: Annotated[str, AnyCase, RowOf("metrics")] | None = Field(
         default=None, description="the figure that evaluation reports beside the loss; else that of the loss"
     )
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="where networks are saved and loaded")

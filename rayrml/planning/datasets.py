@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
 
 import numpy as np
 
 from rayrml.config.mistakes import Findings
-from rayrml.config.sections import Data
-from rayrml.config.tables import Choice, choose
+from rayrml.config.tables import Choice
 from rayrml.data import contents
 from rayrml.data.bad_samples import TOO_MANY
 from rayrml.data.datasets import Datasets
@@ -20,15 +18,14 @@ from rayrml.data.discovery import Place, Samples, label_by_folder, pair, part_of
 from rayrml.data.image_ops import ImageOperations
 from rayrml.data.naming import check_names
 from rayrml.data.pipeline import Side, Source
-from rayrml.data.readers import READERS, Part, Reader
+from rayrml.data.reader_keys import DATA
+from rayrml.data.readers import Part, Reader
 from rayrml.data.slicers import Slicer
 from rayrml.data.slicers import parse as parse_slicers
 from rayrml.data.transforms import Placed, Transforms, parse, split
 from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem
+from rayrml.planning.data_types import DataTypes
 from rayrml.storage.archives import check_memory
-
-DATA = "neural_network.data"
-_GENERATOR_KEYS = ("domain_size", "num_examples", "num_test_examples", "bc_frequency", "bc_type")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,34 +48,25 @@ class Expectations:
 class DatasetsPreparation:
     """Looks at each part of the data section, and goes on after a mistake."""
 
-    def __init__(self, data: Data, findings: Findings, expectations: Expectations):
-        self.data = data
+    def __init__(self, types: DataTypes, findings: Findings, expectations: Expectations):
+        self.types = types
+        self.data = types.data
         self.findings = findings
         self.expectations = expectations
-        self.reader = self._reader("input")
-        built: Reader | None = self.reader and self.reader.build()
-        self.input_reader = built
-        # What files of labels hold are classes, like the names of folders.
-        self.labelled_by_files = (
-            built is not None and built.labels is not None and data.targets in ("labels", data.inputs)
-        )
-        self.targets_are_labels = data.targets == "labels" or self.labelled_by_files
-        self.targets_are_arrays = data.targets is not None and not self.targets_are_labels
-        self.target_reader = self._reader("target") if self.targets_are_arrays else None
         self.slicers: tuple[Slicer, ...] = ()
 
     def datasets(self, known_classes: Sequence[str]) -> Datasets | None:
         """The samples, None if something is wrong; `known_classes` are those of a checkpoint."""
-        self._consistency()
         if self.data.slicers:
             with self.findings.gathering():
                 self.slicers = parse_slicers(self.data.slicers, f"{DATA}.slicers")
             if not self.slicers:
                 return None
         training = self._samples("training", None)
-        classes = training[0].classes if training is not None and self.targets_are_labels else tuple(known_classes)
+        labels = self.types.targets_are_labels
+        classes = training[0].classes if training is not None and labels else tuple(known_classes)
         test = self._samples("test", classes or None)
-        if test is not None and self.targets_are_labels:
+        if test is not None and labels:
             classes = classes or test[0].classes
         transforms = self._transforms(len(classes) if self.expectations.shares else None)
         if transforms is None:
@@ -89,15 +77,6 @@ class DatasetsPreparation:
             if found is not None
         }
         return self._put_together(sources, transforms, classes)
-
-    @property
-    def _inputs_are_targets(self) -> bool:
-        """Whether targets are the input files read in another way: in colour, say, where inputs are gray."""
-        data = self.data
-        differ = data.input_transforms != data.target_transforms or data.one_channel("input") != data.one_channel(
-            "target"
-        )
-        return self.targets_are_arrays and differ and not data.target_path and not data.test_target_path
 
     def _put_together(
         self, sources: dict[str, Source | None], transforms: Transforms, classes: tuple[str, ...]
@@ -119,80 +98,21 @@ class DatasetsPreparation:
                 classes=classes,
                 shape=shapes[0],
                 target_shape=self._target_shape(training, test, transforms),
-                test_targets=test is not None and self._test_targets,
+                test_targets=test is not None and self.types.test_samples_have_targets(compared=self.expectations.loss),
             )
         return None
-
-    @property
-    def _test_targets(self) -> bool:
-        data = self.data
-        if self.targets_are_arrays:
-            # Inputs are their own targets only where there is something to compare with them.
-            return bool(data.test_target_path or data.test_share or (not data.target_path and self.expectations.loss))
-        return self.targets_are_labels
 
     def _target_shape(
         self, training: Source | None, test: Source | None, transforms: Transforms
     ) -> tuple[int, ...] | None:
         source = training or test
-        if self.targets_are_labels:
+        if self.types.targets_are_labels:
             return ()
-        if source is None or not self.targets_are_arrays:
+        if source is None or not self.types.targets_are_arrays:
             return None
         if source.target is not None:
             return transforms.batched.shape(source.target.shape, "target")
         return transforms.batched.shape(source.shape)
-
-    def _consistency(self) -> None:
-        """Keys that need one another."""
-        data, add = self.data, self.findings.add
-        generates = self.input_reader is not None and self.input_reader.generate is not None
-        if not data.trains and not data.tests:
-            names = ("num_examples", "num_test_examples") if generates else ("input_path", "test_input_path")
-            add(DATA, f"there is nothing to do. Expected {names[0]}, {names[1]}, or both")
-        if data.trains and data.targets is None:
-            add(DATA, 'training needs targets. Expected target_type, for example "labels"')
-        if not data.tests:
-            for key in ("test_output_path", "hdf5_outfile"):
-                if getattr(data, key):
-                    add(f"{DATA}.{key}", "there is nothing to predict without test_input_path")
-        self._share(generates)
-        for key in ("target_path", "test_target_path"):
-            if getattr(data, key) and not self.targets_are_arrays and not self.labelled_by_files:
-                reason = "the class is the name of the folder" if data.targets else "there is no target_type"
-                add(f"{DATA}.{key}", f"is of no use: {reason}")
-        if data.transforms and (data.input_transforms or data.target_transforms):
-            add(f"{DATA}.transforms", "is for both inputs and targets. Expected it, or input_transforms and the other")
-        if data.target_transforms and not self.targets_are_arrays:
-            add(f"{DATA}.target_transforms", "is of no use: targets are no images or arrays")
-        self._types_and_keys(generates)
-
-    def _share(self, generates: bool) -> None:
-        """A share of the training samples, each of which must be a file, instead of test samples of their own."""
-        data, reader, where = self.data, self.input_reader, f"{DATA}.test_share"
-        if data.test_share is None:
-            return
-        for key in ("test_input_path", "test_target_path"):
-            if getattr(data, key):
-                self.findings.add(where, f"is of no use beside {key}. Expected one of the two")
-        if reader is not None and (generates or reader.read is None):
-            self.findings.add(
-                where, f"takes some of the files of a folder, which samples of type {data.inputs} are not"
-            )
-        elif data.input_path is None:
-            self.findings.add(where, "is a share of the images below input_path, which is missing")
-
-    def _types_and_keys(self, generates: bool) -> None:
-        """Keys that only some data types have."""
-        data, add, reader = self.data, self.findings.add, self.input_reader
-        if generates:
-            for key in ("input_path", "test_input_path", "target_path", "test_target_path"):
-                if getattr(data, key):
-                    add(f"{DATA}.{key}", f"is of no use: samples of type {data.inputs} are computed")
-        if data.slicers and reader is not None and (reader.contents is None or reader.pixels):
-            add(f"{DATA}.slicers", f"cuts arrays, but the inputs are {reader.noun}. Expected the type numpy or hdf5")
-        if data.hdf5_outfile and not data.slicers:
-            add(f"{DATA}.hdf5_outfile", "puts slices together, but there are no slicers. Expected 'slicers'")
 
     def _transforms(self, num_classes: int | None) -> Transforms | None:
         lists: dict[str, tuple[Placed, ...]] = {}
@@ -202,46 +122,34 @@ class DatasetsPreparation:
         if len(lists) < 3:
             return None
         both = lists["transforms"]
-        targets = (both or lists["target_transforms"]) if self.targets_are_arrays else ()
+        targets = (both or lists["target_transforms"]) if self.types.targets_are_arrays else ()
         with self.findings.gathering():
             return split(
                 both or lists["input_transforms"],
                 targets,
                 target_is_mask=self.data.target_is_mask,
-                target_is_label=self.targets_are_labels,
+                target_is_label=self.types.targets_are_labels,
                 num_classes=num_classes or None,
-                input_pixels=self.input_reader is None or self.input_reader.pixels,
-                target_pixels=self.target_reader is None or self.target_reader.build().pixels,
+                input_pixels=self.types.input_reader is None or self.types.input_reader.pixels,
+                target_pixels=self.types.target_reader is None or self.types.target_reader.pixels,
             )
-        return None
-
-    def _reader(self, side: Literal["input", "target"]) -> Choice | None:
-        name = self.data.inputs if side == "input" else self.data.targets
-        if name is None:
-            self.findings.add(DATA, f"'{side}_type' is missing. Expected one of {', '.join(READERS)}")
-            return None
-        key = f"{side}_type" if getattr(self.data, f"{side}_type") else "type"
-        options: dict[str, Any] = {"grayscale": True} if self.data.one_channel(side) else {}
-        options |= {k: getattr(self.data, k) for k in _GENERATOR_KEYS if getattr(self.data, k) is not None}
-        with self.findings.gathering():
-            return choose(READERS, {key: name, **options}, DATA, key)
         return None
 
     def _samples(self, part: Part, classes: Sequence[str] | None) -> tuple[Samples, Samples | None] | None:
         """Inputs and, if targets are read from files, the targets in the same order."""
-        reader = self.input_reader
+        reader = self.types.input_reader
         if reader is None:
             return None
         if reader.generate is not None:
             samples = contents.generated(reader, part)
-            return (samples, samples if self._inputs_are_targets else None) if len(samples) else None
+            return (samples, samples if self.types.inputs_are_targets else None) if len(samples) else None
         prefix = self._prefix(part)
         path, where = getattr(self.data, f"{prefix}input_path"), f"{DATA}.{prefix}input_path"
         if path is None:
             return None
         with self.findings.gathering():
             location = contents.locate(path, reader, part, where)
-            if self.targets_are_labels and not self.labelled_by_files:
+            if self.types.targets_are_labels and not self.types.labelled_by_files:
                 tag = self.data.test_tag if prefix else self.data.training_tag
                 files = label_by_folder(location.files, tag, where, classes)
                 location = dataclasses.replace(location, files=files)
@@ -250,7 +158,7 @@ class DatasetsPreparation:
                 found = contents.readable(sides)
                 sides = [(found, reader) for found, (_, reader) in zip(found, sides, strict=True)]
             inputs = contents.arrays(sides[0][0], reader, where)
-            if self.labelled_by_files and reader.labels is not None:
+            if self.types.labelled_by_files and reader.labels is not None:
                 labels = reader.labels(location.files.path(0), getattr(self.data, f"{prefix}target_path"))
                 inputs = contents.labelled(inputs, labels, classes, where)
             samples = self._sliced(inputs, self._targets(inputs, sides[1:], part), f"{DATA}.{prefix}target_path")
@@ -280,9 +188,9 @@ class DatasetsPreparation:
         """The files of the targets in the order of the inputs', with their reader; none if they have no files."""
         prefix = self._prefix(part)
         path, where = getattr(self.data, f"{prefix}target_path"), f"{DATA}.{prefix}target_path"
-        if self.target_reader is None or path is None:
+        if self.types.target_reader is None or path is None:
             return []
-        reader: Reader = self.target_reader.build()
+        reader = self.types.target_reader
         found = contents.locate(path, reader, part, where)
         _, files = pair(inputs, found.files, where)
         return [(dataclasses.replace(found, files=files), reader)]
@@ -294,16 +202,16 @@ class DatasetsPreparation:
         where = f"{DATA}.{'' if part == 'training' else 'test_'}target_path"
         for location, reader in found:
             return contents.pair_arrays(inputs, contents.arrays(location, reader, where), where)
-        return inputs if self._inputs_are_targets else None
+        return inputs if self.types.inputs_are_targets else None
 
     def _sliced(self, inputs: Samples, targets: Samples | None, where: str) -> tuple[Samples, Samples | None]:
-        if not self.slicers or self.input_reader is None:
+        if not self.slicers or self.types.input_reader is None:
             return inputs, targets
         skip = self.data.skips
-        grids = contents.grids(inputs, self.input_reader, self.slicers, skip=skip)
-        if targets is None or self.target_reader is None:
+        grids = contents.grids(inputs, self.types.input_reader, self.slicers, skip=skip)
+        if targets is None or self.types.target_reader is None:
             return contents.slices(inputs, grids, self.slicers), None
-        theirs = contents.grids(targets, self.target_reader.build(), self.slicers, skip=skip)
+        theirs = contents.grids(targets, self.types.target_reader, self.slicers, skip=skip)
         grids = contents.pair_grids(grids, theirs, targets, where, skip=skip)
         return contents.slices(inputs, grids, self.slicers), contents.slices(targets, grids, self.slicers)
 
@@ -320,12 +228,12 @@ class DatasetsPreparation:
         inputs, targets = found
         ranks = self.expectations
         with self.findings.gathering():
-            if self.reader is None:
+            if self.types.input is None:
                 return None
-            side = self._side(inputs, self.reader, transforms.input, ranks.input_rank)
-            if targets is None or self.target_reader is None:
+            side = self._side(inputs, self.types.input, transforms.input, ranks.input_rank)
+            if targets is None or self.types.target is None:
                 return Source(side, None, name)
-            return Source(side, self._side(targets, self.target_reader, transforms.target, ranks.output_rank), name)
+            return Source(side, self._side(targets, self.types.target, transforms.target, ranks.output_rank), name)
         return None
 
     def _first(self, samples: Samples, reader: Reader) -> tuple[Place, tuple[int, ...], np.dtype]:

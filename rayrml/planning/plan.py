@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from rayrml import extras, storage
+from rayrml import storage
 from rayrml.config.json_files import read_json
 from rayrml.config.line_numbers import located_in_network
 from rayrml.config.mistakes import Findings
@@ -18,19 +18,20 @@ from rayrml.config.sections import Config
 from rayrml.config.tables import Choice, choose
 from rayrml.data.datasets import Datasets
 from rayrml.data.pipeline import Source
+from rayrml.data.reader_keys import DATA
 from rayrml.errors import ConfigError, DataError
-from rayrml.losses import LOSSES, Loss, pde
+from rayrml.losses import LOSSES, Loss
 from rayrml.lr_schedulers import ScheduleChoice, choose_schedule
 from rayrml.networks.graph import Graph, read_graph
 from rayrml.networks.network import Network, build
 from rayrml.optimizers import OPTIMIZERS
-from rayrml.planning.datasets import DATA, DatasetsPreparation, Expectations
-from rayrml.reporting import trackers
+from rayrml.planning.consistency import Settings, check_consistency
+from rayrml.planning.data_types import DataTypes, find_types
+from rayrml.planning.datasets import DatasetsPreparation, Expectations
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import LoadReport
 from rayrml.saving.keras_weights import load_weights
 
-_EQUATIONS = {name.casefold() for name in pde.LOSSES}
 KERAS_FILES = {".h5", ".hdf5", ".keras"}
 
 
@@ -130,21 +131,19 @@ class _Preparation:
 
     def plan(self, name: str) -> Plan:
         """The plan of a run with this name. Raises ConfigError or DataError with everything that is wrong."""
-        self._consistency()
         loss = self._row(LOSSES, self.nn.loss, "loss", "function")
         optimizer, schedule = self._optimizer()
-        if optimizer and optimizer.name == "Hessian" and self.nn.gradient_clip is not None:
-            message = "cannot be used with the Hessian optimizer, whose search needs the loss's own gradient"
-            self.findings.add("neural_network.gradient_clip", message)
+        types = find_types(self.data, self.findings)
+        check_consistency(Settings(self.nn, types, loss, optimizer), self.findings)
         checkpoint = self._checkpoint()
         layers = self._layers()
-        network, datasets = self._network_and_datasets(self._graph(layers), loss, checkpoint)
+        built: Loss | None = None if loss is None else loss.build()
+        known_classes = checkpoint.classes if checkpoint else ()
+        network, datasets = self._network_and_datasets(self._graph(layers), built, types, known_classes)
         loaded = None if network is None else self._load(network, checkpoint)
         if network is None or datasets is None:
             raise self._error()
         self._outputs(network, datasets, loss)
-        self._metric(loss)
-        self._stopping(datasets, loss)
         if self.findings:
             raise self._error()
         trains = datasets.training is not None
@@ -174,60 +173,22 @@ class _Preparation:
         return self.findings.error()
 
     def _network_and_datasets(
-        self, read: Graph | None, loss: Choice | None, checkpoint: checkpoints.Checkpoint | None
+        self, read: Graph | None, loss: Loss | None, types: DataTypes, known_classes: Sequence[str]
     ) -> tuple[Network | None, Datasets | None]:
         """The network and the samples for each other; one that does not declare its input is made for the samples."""
         network = self._network(read, None) if read is not None and read.declares_inputs else None
-        built: Loss | None = None if loss is None else loss.build()
         expectations = Expectations(
-            loss=built is not None,
-            shares=built is not None and (built.targets == "arrays" or built.accepts_shares),
+            loss=loss is not None,
+            shares=loss is not None and (loss.targets == "arrays" or loss.accepts_shares),
             input_rank=network and len(network.input_shapes[0]),
             output_rank=network and len(network.output_shapes[0]),
         )
-        preparation = DatasetsPreparation(self.data, self.findings, expectations)
-        datasets = preparation.datasets(checkpoint.classes if checkpoint else ())
+        datasets = DatasetsPreparation(types, self.findings, expectations).datasets(known_classes)
         if read is not None and not read.declares_inputs and datasets is not None:
             network = self._network(read, datasets.shape)
         if network is not None and datasets is not None:
             self._input(network, datasets.shape)
         return network, datasets
-
-    def _consistency(self) -> None:
-        """Sections that need one another."""
-        data, nn = self.data, self.nn
-        compares = data.targets == "labels" or data.test_target_path
-        if (data.trains or (data.tests and compares)) and nn.loss is None:
-            self.findings.add("neural_network", "the section 'loss' is missing")
-        if data.trains and nn.optimizer is None:
-            self.findings.add("neural_network", "the section 'optimizer' is missing")
-        self._event_files()
-        self._trackers()
-        if nn.app == "pde" and nn.loss is not None and str(nn.loss.get("function")).casefold() not in _EQUATIONS:
-            equations = ", ".join(pde.LOSSES)
-            self.findings.add("neural_network.app", f"'pde' learns from an equation. Expected a loss of {equations}")
-
-    def _event_files(self) -> None:
-        """Event files need a package that not everybody has, and a folder that it can write to."""
-        section, where = self.nn.checkpoints, "neural_network.checkpoints.tensorboard"
-        if not section.tensorboard:
-            return
-        if lacking := extras.missing("tensorboard"):
-            self.findings.add(where, lacking)
-        if section.save is None or storage.is_uri(section.save):
-            self.findings.add(where, "event files are written into checkpoints.save. Expected a folder of this machine")
-
-    def _trackers(self) -> None:
-        """Servers for figures need packages that not everybody has, and a folder that remembers the run's name."""
-        section = self.nn.checkpoints
-        for name in trackers.PACKAGES:
-            where = f"neural_network.checkpoints.{name}"
-            if not getattr(section, name):
-                continue
-            if lacking := extras.missing(name):
-                self.findings.add(where, lacking)
-            if section.save is None:
-                self.findings.add(where, "a run's name there is kept in checkpoints.save. Expected a folder")
 
     def _optimizer(self) -> tuple[Choice | None, ScheduleChoice | None]:
         if self.nn.optimizer is None:
@@ -295,23 +256,6 @@ class _Preparation:
         if (expected, shape[0]) == (1, 3):
             return '. "grayscale": true reads images with one channel'
         return ""
-
-    def _metric(self, choice: Choice | None) -> None:
-        """A metric that is asked for counts classes, which the loss must know of."""
-        if self.nn.metric is not None and choice is not None and choice.build().metric is None:
-            message = f"'{self.nn.metric}' compares classes, and {choice.name} is a loss of values"
-            self.findings.add("neural_network.metric", message)
-
-    def _stopping(self, datasets: Datasets, choice: Choice | None) -> None:
-        """The figure that decides on early stopping must be one that there is."""
-        stopping = self.nn.early_stopping
-        if stopping is None or choice is None:
-            return
-        tested = ["test_loss", self.nn.metric or choice.build().metric] if datasets.test_targets else []
-        figures = ["train_loss", *filter(None, tested)]
-        if stopping.metric not in figures:
-            message = f"there is no figure '{stopping.metric}' in this run. Expected one of {', '.join(figures)}"
-            self.findings.add("neural_network.early_stopping.metric", message)
 
     def _outputs(self, network: Network, datasets: Datasets, choice: Choice | None) -> None:
         """Targets must fit the network's output, and class indices be indices of it."""

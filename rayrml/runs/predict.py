@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 OUTPUT = "predictions"  # folder for the files, if none is named
 TABLE, ASSEMBLED = "predictions.csv", "assembled.h5"
 MOST_SHOWN = 20  # rows on the screen
-_READING = ("input_type", "grayscale", "input_transforms", "slicers")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,8 +122,10 @@ def _learned(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapp
     Raises:
         ConfigError: the checkpoint does not say how inputs become samples, and neither do the `overrides`.
     """
+    from rayrml.data.reader_keys import select_reading
+
     # Other keys could name files that nobody has asked to be read or written.
-    data = {key: kept.data[key] for key in _READING if key in kept.data}
+    data = select_reading(kept.data)
     if not data and not any("data." in key for key in overrides):
         message = (
             "does not say how its inputs are read (it is of an older version, or they were computed). Expected "

@@ -9,6 +9,7 @@ from typing import Any
 
 from rayrml import storage
 from rayrml.config.figures import LOSSES
+from rayrml.data.reader_keys import describe_reading
 from rayrml.formatting import format_bytes, format_duration, format_path, format_table
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
@@ -80,7 +81,7 @@ def _next_commands(state: RunState, plan: Plan, command: tuple[str, ...]) -> Ite
             yield look_at(kept[-1])
         return
     checkpoint = _wanted(state)
-    if checkpoint is not None and plan.config.neural_network.data.reading:
+    if checkpoint is not None and describe_reading(plan.config.neural_network.data):
         yield predicting(command, checkpoint)
     run = plan.config.neural_network.checkpoints.save or plan.config.neural_network.outfile
     if run is not None:

@@ -14,6 +14,7 @@ from rayrml.config import figures
 from rayrml.config.search_spaces import KINDS
 from rayrml.config.sections import AnyCase, Config, Data, Ray, Section
 from rayrml.config.tables import Table, arguments_model
+from rayrml.data.reader_keys import list_reader_options
 from rayrml.data.readers import READERS, Reader
 from rayrml.data.slicers import slicer
 from rayrml.data.transforms import TRANSFORMS
@@ -23,7 +24,7 @@ from rayrml.lr_schedulers import LR_SCHEDULERS
 from rayrml.metrics import METRICS
 from rayrml.optimizers import OPTIMIZERS, needs_closure
 from rayrml.schema.catalog import meaning
-from rayrml.schema.key_tables import section_of, spellings
+from rayrml.schema.key_tables import rows_named, section_of, spellings
 
 Schema = dict[str, Any]
 
@@ -31,7 +32,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NULL: Schema = {"type": "null"}
 _LABELS = "labels"
 # Keys of the data section that belong to some data types only.
-_KEYS_OF_TYPES = sorted({k for row in READERS.values() for k in arguments_model(row).model_fields} - {"grayscale"})
+_KEYS_OF_TYPES = [key for key in list_reader_options() if key != "grayscale"]
 
 
 def configuration() -> Schema:
@@ -108,6 +109,8 @@ def _section(model: type[Section]) -> Schema:
         said = {k: properties[key][k] for k in ("description", "default") if k in properties[key]}
         if key in _VALUES.get(model.__name__, {}):
             properties[key] = _VALUES[model.__name__][key] | said
+        elif rows := rows_named(field):
+            properties[key] = _optional(any_case(rows)) | said
         elif AnyCase in field.metadata:
             properties[key] = any_case(properties[key]["enum"]) | said
         for other in others:

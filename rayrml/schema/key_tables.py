@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
-from rayrml.config.sections import Config, PathString, Section
+from rayrml.config.sections import Config, PathString, RowOf, Section
 from rayrml.config.tables import Table, arguments_model, find
 from rayrml.data.transforms import TRANSFORMS
 from rayrml.data.transforms.table import bare_field
@@ -49,13 +49,30 @@ def _table(model: type[BaseModel], bare: str | None = None) -> list[str]:
 
     The value of the key `bare` is given as it is, without an object around it.
     """
-    schemas = model.model_json_schema()["properties"]
+    schemas = key_schemas(model)
     rows = [_key(name, field, schemas) for name, field in model.model_fields.items()]
     rows = [("(no key)" if row[0] == bare else row[0], *row[1:]) for row in rows]
     columns = [c for c in range(len(HEADINGS)) if any(row[c] for row in rows)]
     # The first column and all behind it are aligned to the left.
     cells = [[*(row[c].replace("`", "") for c in columns), ""] for row in rows]
     return [line.rstrip() for line in format_table(cells, [*(HEADINGS[c] for c in columns), ""])]
+
+
+def key_schemas(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of each key of a model, by its usual spelling; a key that names a row of a table lists them."""
+    schemas = model.model_json_schema().get("properties", {})
+    for name, field in model.model_fields.items():
+        if rows := rows_named(field):
+            key = spellings(name, field)[0]
+            kinds = [{"enum": rows} if kind == {"type": "string"} else kind for kind in schemas[key]["anyOf"]]
+            schemas[key] = {**schemas[key], "anyOf": kinds}
+    return schemas
+
+
+def rows_named(field: FieldInfo) -> list[str]:
+    """The rows of the table of which a field names one, [] if it names none."""
+    inner = (meta for part in typing.get_args(field.annotation) for meta in getattr(part, "__metadata__", ()))
+    return [row for mark in (*field.metadata, *inner) if isinstance(mark, RowOf) for row in TABLES[mark.table]]
 
 
 def _key(name: str, field: FieldInfo, schemas: Mapping[str, Any]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from rayrml import storage
+from rayrml.data.reader_keys import describe_reading
 from rayrml.errors import DataError, DivergenceError
 from rayrml.lr_schedulers import Schedule
 from rayrml.networks.network import Network
@@ -188,7 +189,7 @@ class CheckpointManager:
             rows=[tuple(row) for row in self._driver.unwritten()],
             seconds=trainee.seconds,
             run_id=self._job.run_id,
-            data=self._job.config.data.reading,
+            data=describe_reading(self._job.config.data),
             loss={"function": self._job.loss.name, **self._job.loss.arguments},
         )
 

@@ -18,6 +18,7 @@ from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.shared_files import refuse_unshared
 from rayrml.config.figures import COLUMNS
 from rayrml.config.reading import AnyConfiguration
+from rayrml.data.reader_keys import describe_reading
 from rayrml.errors import ConfigError, Problem, RayrmlError
 from rayrml.formatting import format_path, format_table
 from rayrml.reporting.console import Console
@@ -231,7 +232,7 @@ class _Tuning:
         for what, name in saved.items():
             if storage.exists(path := storage.join(book.folder, name)):
                 console.line(f"Saved {what}: {format_path(path)}")
-        model, reads = result.best_model, self._search.plan.config.neural_network.data.reading
+        model, reads = result.best_model, describe_reading(self._search.plan.config.neural_network.data)
         if command is not None and model is not None and reads:
             result_summary.show_next(console, [result_summary.predicting(command, model)])
         console.line("All done (return value = 0).")

@@ -22,7 +22,7 @@ from rayrml.networks import layers
 from rayrml.networks.layers.activations import FUNCTIONS
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.schema.catalog import meaning
-from rayrml.schema.key_tables import allowed, default, section_of, sections, spellings
+from rayrml.schema.key_tables import allowed, default, key_schemas, section_of, sections, spellings
 from tests.conftest import ROOT
 
 PAGE = ROOT / "examples" / "guide" / "configuration.md"
@@ -148,7 +148,7 @@ def section(heading: str, text: str, table: str) -> str:
 
 def model_table(model: type[BaseModel], path: str) -> str:
     """A table with a row for each key of a section."""
-    schemas = model.model_json_schema()["properties"]
+    schemas = key_schemas(model)
     rows = []
     for name, field in model.model_fields.items():
         key, *others = spellings(name, field)

@@ -11,6 +11,7 @@ import torch
 import rayrml
 from rayrml import cli
 from rayrml.config.sections import Data
+from rayrml.data.reader_keys import describe_reading
 from rayrml.data.readers import READERS
 from rayrml.networks.network import build_network
 from rayrml.saving import checkpoints
@@ -158,5 +159,5 @@ def test_what_cannot_be_read_is_left_out_if_asked_for(trained, folder, tmp_path)
 
 def test_only_what_says_how_inputs_are_read_is_kept_of_the_data_section():
     section = {"type": "images", "target_type": "labels", "input_path": "/x", "transforms": TRANSFORMS}
-    assert Data(**section, input_grayscale=True).reading == READING
-    assert Data(type="pde", num_examples=4).reading == {}
+    assert describe_reading(Data(**section, input_grayscale=True)) == READING
+    assert describe_reading(Data(type="pde", num_examples=4, domain_size=8)) == {}

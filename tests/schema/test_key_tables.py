@@ -23,6 +23,11 @@ def test_a_section_has_a_line_for_each_key_with_all_that_is_to_be_known():
     ]
 
 
+def test_a_key_that_names_a_row_lists_all_rows_of_its_table():
+    line = next(line for line in keys("neural_network") if line.startswith("metric "))
+    assert '"accuracy", "f1", "dice" or "jaccard"' in line
+
+
 def test_a_key_with_two_spellings_shows_both():
     assert any(line.startswith("test_tag or testing_tag  string") for line in keys("Data"))
 

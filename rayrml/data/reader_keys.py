@@ -1,0 +1,56 @@
+"""Which keys of the section `data` say how samples are read: those that its readers take, and those beside them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from rayrml.config.sections import Data, SideName
+from rayrml.config.tables import Choice, arguments_model, choose
+from rayrml.data.readers import READERS
+from rayrml.errors import ConfigError, Problem
+
+DATA = "neural_network.data"
+
+
+@functools.cache
+def list_reader_options() -> tuple[str, ...]:
+    """The keys that some readers take, each of which is one of the section `data` too."""
+    return tuple(sorted({key for row in READERS.values() for key in arguments_model(row).model_fields}))
+
+
+def choose_reader(data: Data, side: SideName) -> Choice:
+    """The row of the readers for the inputs or the targets, with the options that are given.
+
+    Raises:
+        ConfigError: there is no type, an unknown one, or an option that it does not take.
+    """
+    name = data.inputs if side == "input" else data.targets
+    if name is None:
+        raise ConfigError(Problem(DATA, f"'{side}_type' is missing. Expected one of {', '.join(READERS)}"))
+    key = f"{side}_type" if getattr(data, f"{side}_type") else "type"
+    options = {option: data.option(option, side) for option in list_reader_options()}
+    given = {option: value for option, value in options.items() if value != Data.model_fields[option].default}
+    return choose(READERS, {key: name, **given}, DATA, key)
+
+
+def describe_reading(data: Data) -> dict[str, Any]:
+    """The keys that say how inputs become samples, wherever they lie; {} if nothing is read."""
+    if data.inputs is None:
+        return {}
+    reader = choose_reader(data, "input")
+    if reader.build().generate is not None:
+        return {}
+    return {
+        "input_type": data.inputs,
+        **reader.settings,
+        "input_transforms": data.transforms or data.input_transforms,
+        "slicers": data.slicers,
+    }
+
+
+def select_reading(described: Mapping[str, Any]) -> dict[str, Any]:
+    """What `describe_reading` can have put there; none of these keys names a file to be read or written."""
+    keys = ("input_type", *list_reader_options(), "input_transforms", "slicers")
+    return {key: described[key] for key in keys if key in described}

@@ -1,0 +1,205 @@
+"""Keys that need or exclude one another: each rule is a function of the settings, and all of them are in one table.
+
+What follows from files or from the network is checked where these are read. Editors get the same rules from the end of
+`schema.json_schema`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+
+from rayrml import extras, storage
+from rayrml.config.figures import TEST_LOSS, TRAIN_LOSS
+from rayrml.config.mistakes import Findings
+from rayrml.config.sections import Data, NeuralNetwork
+from rayrml.config.tables import Choice, find
+from rayrml.data.reader_keys import DATA
+from rayrml.errors import Problem
+from rayrml.losses import pde
+from rayrml.metrics import METRICS
+from rayrml.optimizers import refuse_clipping
+from rayrml.planning.data_types import DataTypes
+from rayrml.reporting import trackers
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the rules look at.
+
+    Attributes:
+        nn: the section `neural_network`.
+        types: what inputs and targets are.
+        loss: row of the losses, None if there is none, or a mistake in it.
+        optimizer: the same for the optimizers.
+    """
+
+    nn: NeuralNetwork
+    types: DataTypes
+    loss: Choice | None
+    optimizer: Choice | None
+
+    @property
+    def data(self) -> Data:
+        """The section `neural_network.data`."""
+        return self.nn.data
+
+
+Rule = Callable[[Settings], Iterable[Problem]]  # may also raise a ConfigError
+
+
+def check_consistency(settings: Settings, findings: Findings) -> None:
+    """Add to the findings whatever contradicts a rule."""
+    for rule in RULES:
+        with findings.gathering():
+            findings.mistakes.extend(rule(settings))
+
+
+def _needed_sections(settings: Settings) -> Iterator[Problem]:
+    nn, data = settings.nn, settings.data
+    compares = data.targets == "labels" or data.test_target_path
+    if (data.trains or (data.tests and compares)) and nn.loss is None:
+        yield Problem("neural_network", "the section 'loss' is missing")
+    if data.trains and nn.optimizer is None:
+        yield Problem("neural_network", "the section 'optimizer' is missing")
+
+
+def _event_files(settings: Settings) -> Iterator[Problem]:
+    """Event files need a package that not everybody has, and a folder that it can write to."""
+    section, where = settings.nn.checkpoints, "neural_network.checkpoints.tensorboard"
+    if not section.tensorboard:
+        return
+    if lacking := extras.missing("tensorboard"):
+        yield Problem(where, lacking)
+    if section.save is None or storage.is_uri(section.save):
+        yield Problem(where, "event files are written into checkpoints.save. Expected a folder of this machine")
+
+
+def _tracking_servers(settings: Settings) -> Iterator[Problem]:
+    """Servers for figures need packages that not everybody has, and a folder that remembers the run's name."""
+    section = settings.nn.checkpoints
+    for name in filter(lambda name: getattr(section, name), trackers.PACKAGES):
+        where = f"neural_network.checkpoints.{name}"
+        if lacking := extras.missing(name):
+            yield Problem(where, lacking)
+        if section.save is None:
+            yield Problem(where, "a run's name there is kept in checkpoints.save. Expected a folder")
+
+
+def _equations(settings: Settings) -> Iterator[Problem]:
+    if settings.nn.app == "pde" and settings.loss is not None and settings.loss.name not in pde.LOSSES:
+        equations = ", ".join(pde.LOSSES)
+        yield Problem("neural_network.app", f"'pde' learns from an equation. Expected a loss of {equations}")
+
+
+def _clipping(settings: Settings) -> Iterable[Problem]:
+    if settings.optimizer is not None and settings.nn.gradient_clip is not None:
+        refuse_clipping(settings.optimizer.builder)
+    return ()
+
+
+def _metric(settings: Settings) -> Iterator[Problem]:
+    """A metric that is asked for counts classes, which the loss must know of."""
+    metric, loss, where = settings.nn.metric, settings.loss, "neural_network.metric"
+    if metric is None:
+        return
+    find(METRICS, metric, where)
+    if loss is not None and loss.build().metric is None:
+        yield Problem(where, f"'{metric}' compares classes, and {loss.name} is a loss of values")
+
+
+def _early_stopping(settings: Settings) -> Iterator[Problem]:
+    """The figure that decides must be one that there is."""
+    nn, stopping, loss = settings.nn, settings.nn.early_stopping, settings.loss
+    if stopping is None or loss is None:
+        return
+    tested = settings.data.tests and settings.types.test_samples_have_targets(compared=True)
+    figures = [TRAIN_LOSS, *filter(None, (TEST_LOSS, nn.metric or loss.build().metric) if tested else ())]
+    if stopping.metric not in figures:
+        message = f"there is no figure '{stopping.metric}' in this run. Expected one of {', '.join(figures)}"
+        yield Problem("neural_network.early_stopping.metric", message)
+
+
+def _something_to_do(settings: Settings) -> Iterator[Problem]:
+    data = settings.data
+    if not data.trains and not data.tests:
+        names = ("num_examples", "num_test_examples") if settings.types.generated else ("input_path", "test_input_path")
+        yield Problem(DATA, f"there is nothing to do. Expected {names[0]}, {names[1]}, or both")
+    if data.trains and data.targets is None:
+        yield Problem(DATA, 'training needs targets. Expected target_type, for example "labels"')
+
+
+def _predictions(settings: Settings) -> Iterator[Problem]:
+    for key in _given(settings.data, "test_output_path", "hdf5_outfile"):
+        if not settings.data.tests:
+            yield Problem(f"{DATA}.{key}", "there is nothing to predict without test_input_path")
+
+
+def _test_share(settings: Settings) -> Iterator[Problem]:
+    """A share of the training samples, each of which must be a file, instead of test samples of their own."""
+    data, reader, where = settings.data, settings.types.input_reader, f"{DATA}.test_share"
+    if data.test_share is None:
+        return
+    for key in _given(data, "test_input_path", "test_target_path"):
+        yield Problem(where, f"is of no use beside {key}. Expected one of the two")
+    if reader is not None and (settings.types.generated or reader.read is None):
+        yield Problem(where, f"takes some of the files of a folder, which samples of type {data.inputs} are not")
+    elif data.input_path is None:
+        yield Problem(where, "is a share of the images below input_path, which is missing")
+
+
+def _targets(settings: Settings) -> Iterator[Problem]:
+    data, types = settings.data, settings.types
+    if types.targets_are_arrays:
+        return
+    for key in () if types.labelled_by_files else _given(data, "target_path", "test_target_path"):
+        reason = "the class is the name of the folder" if data.targets else "there is no target_type"
+        yield Problem(f"{DATA}.{key}", f"is of no use: {reason}")
+    if data.target_transforms:
+        yield Problem(f"{DATA}.target_transforms", "is of no use: targets are no images or arrays")
+
+
+def _transforms(settings: Settings) -> Iterator[Problem]:
+    data = settings.data
+    if data.transforms and (data.input_transforms or data.target_transforms):
+        message = "is for both inputs and targets. Expected it, or input_transforms and the other"
+        yield Problem(f"{DATA}.transforms", message)
+
+
+def _computed_samples(settings: Settings) -> Iterator[Problem]:
+    keys = ("input_path", "test_input_path", "target_path", "test_target_path") if settings.types.generated else ()
+    for key in _given(settings.data, *keys):
+        yield Problem(f"{DATA}.{key}", f"is of no use: samples of type {settings.data.inputs} are computed")
+
+
+def _slices(settings: Settings) -> Iterator[Problem]:
+    data, reader = settings.data, settings.types.input_reader
+    if data.slicers and reader is not None and (reader.contents is None or reader.pixels):
+        message = f"cuts arrays, but the inputs are {reader.noun}. Expected the type numpy or hdf5"
+        yield Problem(f"{DATA}.slicers", message)
+    if data.hdf5_outfile and not data.slicers:
+        message = "puts slices together, but there are no slicers. Expected 'slicers'"
+        yield Problem(f"{DATA}.hdf5_outfile", message)
+
+
+def _given(data: Data, *keys: str) -> list[str]:
+    """Those of the keys that have a value."""
+    return [key for key in keys if getattr(data, key)]
+
+
+RULES: tuple[Rule, ...] = (
+    _needed_sections,
+    _event_files,
+    _tracking_servers,
+    _equations,
+    _clipping,
+    _metric,
+    _early_stopping,
+    _something_to_do,
+    _predictions,
+    _test_share,
+    _targets,
+    _transforms,
+    _computed_samples,
+    _slices,
+)

@@ -1,0 +1,85 @@
+"""What inputs and targets are, as far as the data section alone says it: before any file is looked at."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from rayrml.config.mistakes import Findings
+from rayrml.config.sections import Data, SideName
+from rayrml.config.tables import Choice
+from rayrml.data.reader_keys import choose_reader, list_reader_options
+from rayrml.data.readers import Reader
+
+
+@dataclasses.dataclass(frozen=True)
+class DataTypes:
+    """How both sides of samples are read.
+
+    Attributes:
+        data: the section that says so.
+        input: row of the inputs' reader, None if there is a mistake in it.
+        target: row of the targets' reader, None if there is a mistake in it, or if targets are not arrays.
+        input_reader: what the row builds.
+        target_reader: what the row builds.
+    """
+
+    data: Data
+    input: Choice | None
+    target: Choice | None
+    input_reader: Reader | None
+    target_reader: Reader | None
+
+    @property
+    def generated(self) -> bool:
+        """Whether inputs are computed, and not read."""
+        return self.input_reader is not None and self.input_reader.generate is not None
+
+    @property
+    def labelled_by_files(self) -> bool:
+        """Whether files of labels say the classes, and not the names of folders."""
+        return _labelled_by_files(self.data, self.input_reader)
+
+    @property
+    def targets_are_labels(self) -> bool:
+        """Whether a sample's target is its class."""
+        return self.data.targets == "labels" or self.labelled_by_files
+
+    @property
+    def targets_are_arrays(self) -> bool:
+        """Whether a sample's target is an array, as its input is."""
+        return self.data.targets is not None and not self.targets_are_labels
+
+    @property
+    def inputs_are_targets(self) -> bool:
+        """Whether targets are the input files read in another way: in colour, say, where inputs are gray."""
+        data = self.data
+        differ = data.input_transforms != data.target_transforms or any(
+            data.option(key, "input") != data.option(key, "target") for key in list_reader_options()
+        )
+        return self.targets_are_arrays and differ and not data.target_path and not data.test_target_path
+
+    def test_samples_have_targets(self, *, compared: bool) -> bool:
+        """Whether test samples have them; inputs are their own targets only where they are `compared` by a loss."""
+        data = self.data
+        if not self.targets_are_arrays:
+            return self.targets_are_labels
+        return bool(data.test_target_path or data.test_share or (not data.target_path and compared))
+
+
+def find_types(data: Data, findings: Findings) -> DataTypes:
+    """The types of both sides; mistakes are added to the findings."""
+    own = _reader(data, "input", findings)
+    reader: Reader | None = own and own.build()
+    arrays = data.targets not in (None, "labels") and not _labelled_by_files(data, reader)
+    target = _reader(data, "target", findings) if arrays else None
+    return DataTypes(data, own, target, reader, target and target.build())
+
+
+def _labelled_by_files(data: Data, reader: Reader | None) -> bool:
+    return reader is not None and reader.labels is not None and data.targets in ("labels", data.inputs)
+
+
+def _reader(data: Data, side: SideName, findings: Findings) -> Choice | None:
+    with findings.gathering():
+        return choose_reader(data, side)
+    return None

@@ -1,0 +1,140 @@
+import copy
+
+import pytest
+
+from rayrml.config.mistakes import Findings
+from rayrml.config.reading import parse
+from rayrml.config.tables import choose
+from rayrml.losses import LOSSES
+from rayrml.optimizers import OPTIMIZERS
+from rayrml.planning.consistency import RULES, Settings, check_consistency
+from rayrml.planning.data_types import find_types
+
+RIGHT = {
+    "layers": [],
+    "data": {"input_type": "images", "target_type": "labels", "input_path": "/in", "test_input_path": "/test"},
+    "optimizer": {"type": "SGD"},
+    "loss": {"function": "NLL"},
+}
+ARRAYS = {"input_type": "numpy", "target_type": "numpy", "input_path": "/in"}
+COMPUTED = {"type": "pde", "domain_size": 8, "num_examples": 4}
+WITHOUT_INPUT = {"data.input_path": None, "optimizer": None}
+# What contradicts each rule, and the first words of the complaint, below `neural_network`.
+BROKEN = {
+    "_needed_sections": [
+        ({"loss": None}, ": the section 'loss' is missing"),
+        ({"optimizer": None}, ": the section 'optimizer' is missing"),
+        ({**WITHOUT_INPUT, "loss": None}, ": the section 'loss' is missing"),
+    ],
+    "_event_files": [({"checkpoints": {"tensorboard": True}}, ".checkpoints.tensorboard: ")],
+    "_tracking_servers": [({"checkpoints": {"wandb": True}}, ".checkpoints.wandb: ")],
+    "_equations": [({"app": "pde"}, ".app: 'pde' learns from an equation. Expected a loss of Burgers_PDE, ")],
+    "_clipping": [
+        ({"optimizer": {"type": "Hessian"}, "gradient_clip": 1}, ".gradient_clip: cannot be used with the Hessian")
+    ],
+    "_metric": [
+        ({"metric": "acuracy"}, ".metric: unknown name \"acuracy\". Did you mean 'accuracy'?"),
+        ({"metric": "f1", "loss": {"function": "MSE"}}, ".metric: 'f1' compares classes, and MSE is a loss of values"),
+    ],
+    "_early_stopping": [
+        (
+            {"early_stopping": {"metric": "dice"}},
+            ".early_stopping.metric: there is no figure 'dice' in this run. Expected one of train_loss, test_loss, acc",
+        ),
+        (
+            {"early_stopping": {}, "data.test_input_path": None},
+            ".early_stopping.metric: there is no figure 'test_loss' in this run. Expected one of train_loss",
+        ),
+    ],
+    "_something_to_do": [
+        (
+            {**WITHOUT_INPUT, "data.test_input_path": None},
+            ".data: there is nothing to do. Expected input_path, test_in",
+        ),
+        (
+            {"data": {"type": "pde", "domain_size": 8}},
+            ".data: there is nothing to do. Expected num_examples, num_test_examples, or both",
+        ),
+        ({"data.target_type": None}, ".data: training needs targets. Expected target_type"),
+    ],
+    "_predictions": [
+        (
+            {"data.test_input_path": None, "data.test_output_path": "/out"},
+            ".data.test_output_path: there is nothing to predict without test_input_path",
+        )
+    ],
+    "_test_share": [
+        ({"data.test_share": 0.5}, ".data.test_share: is of no use beside test_input_path"),
+        ({"data": {**ARRAYS, "input_type": "hdf5", "test_share": 0.5}}, ".data.test_share: takes some of the files of"),
+        (
+            {"data.test_share": 0.5, "data.test_input_path": None, **WITHOUT_INPUT},
+            ".data.test_share: is a share of the images below input_path, which is missing",
+        ),
+    ],
+    "_targets": [
+        ({"data.target_path": "/t"}, ".data.target_path: is of no use: the class is the name of the folder"),
+        (
+            {**WITHOUT_INPUT, "data.target_type": None, "data.test_target_path": "/t"},
+            ".data.test_target_path: is of no use: there is no target_type",
+        ),
+        ({"data.target_transforms": [{}]}, ".data.target_transforms: is of no use: targets are no images or arrays"),
+    ],
+    "_transforms": [
+        (
+            {"data.transforms": [{}], "data.input_transforms": [{}]},
+            ".data.transforms: is for both inputs and targets. Expected it, or input_transforms and the other",
+        )
+    ],
+    "_computed_samples": [
+        (
+            {"data": {**COMPUTED, "test_input_path": "/test"}},
+            ".data.test_input_path: is of no use: samples of type pde are computed",
+        )
+    ],
+    "_slices": [
+        ({"data.slicers": [{"sizes": [4]}]}, ".data.slicers: cuts arrays, but the inputs are images"),
+        ({"data.hdf5_outfile": "/o.h5"}, ".data.hdf5_outfile: puts slices together, but there are no slicers"),
+    ],
+}
+
+
+def complaints(changes):
+    """What the rules say of the right configuration with dotted keys set; a value of None takes the key away."""
+    section = copy.deepcopy(RIGHT)
+    for key, value in changes.items():
+        place, _, last = ("", "", key) if "." not in key else key.partition(".")
+        inside = section[place] if place else section
+        inside.pop(last, None)
+        inside.update({} if value is None else {last: value})
+    config, mistakes = parse({"neural_network": section})
+    assert not mistakes
+    findings, nn = Findings(), config.neural_network
+    loss = choose(LOSSES, nn.loss, "neural_network.loss", "function") if nn.loss else None
+    optimizer = choose(OPTIMIZERS, nn.optimizer, "neural_network.optimizer") if nn.optimizer else None
+    check_consistency(Settings(nn, find_types(nn.data, findings), loss, optimizer), findings)
+    return [str(problem) for problem in findings.mistakes]
+
+
+@pytest.mark.parametrize(("changes", "complaint"), [case for cases in BROKEN.values() for case in cases])
+def test_what_contradicts_a_rule_is_refused(changes, complaint):
+    assert any(found.startswith(f"neural_network{complaint}") for found in complaints(changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"metric": "F1", "early_stopping": {"metric": "f1"}},
+        {"gradient_clip": 1.0},
+        {"data": ARRAYS, "loss": {"function": "MSE"}},
+        {"data": COMPUTED, "loss": {"function": "Burgers_PDE"}, "app": "pde"},
+        {**WITHOUT_INPUT, "loss": None, "data.target_type": None, "data.test_output_path": "/out"},
+        {"data.test_input_path": None, "data.test_share": 0.5},
+    ],
+)
+def test_what_fits_together_is_accepted(changes):
+    assert not complaints(changes)
+
+
+def test_every_rule_of_the_table_has_a_case():
+    assert {rule.__name__ for rule in RULES} == BROKEN.keys()
