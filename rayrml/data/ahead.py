@@ -22,6 +22,7 @@ class Ahead(Iterator[Item], Generic[Item]):
         self._items = items
         self._made: queue.Queue[tuple[str, Any]] = queue.Queue(most)
         self._stop = threading.Event()
+        # An executor's thread would keep a process alive that ends while items are being made, or wait to be taken.
         threading.Thread(target=self._make, daemon=True).start()
 
     def __next__(self) -> Item:

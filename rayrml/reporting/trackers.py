@@ -67,6 +67,7 @@ class Tracking:
         self._tracker: Tracker | None = None
         self._told = self._closed = False
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        # The process does not wait for it, as it would for an executor's: a server may never answer.
         self._thread = threading.Thread(target=self._send, daemon=True)
         self._thread.start()
 

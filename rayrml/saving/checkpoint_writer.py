@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
-import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -21,8 +22,9 @@ class CheckpointWriter:
 
     def __init__(self, saved: Callable[[str], None]):
         self._saved = saved
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        # Its thread is waited for when the process ends: what was begun gets onto the disk.
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
+        self._writing: Future[None] | None = None
 
     def save(
         self,
@@ -45,27 +47,23 @@ class CheckpointWriter:
             optimizer=_copied(checkpoint.optimizer),
             history=list(checkpoint.history),
         )
-        self._thread = threading.Thread(target=self._write, args=(copied, path, state, then))
-        self._thread.start()
+        self._writing = self._executor.submit(self._write, copied, path, state, then)
 
     def wait(self) -> None:
         """Wait until everything is on disk. Raises DataError if it cannot be written."""
-        if self._thread is not None:
-            self._thread.join()
-        self._thread, error, self._error = None, self._error, None
-        if error is not None:
-            raise error
+        if self._writing is None:
+            return
+        concurrent.futures.wait([self._writing])  # an interruption here leaves it to the next call
+        written, self._writing = self._writing, None
+        written.result()
 
     def _write(self, checkpoint: Checkpoint, path: str | None, state: str | None, then: Callable[[], None]) -> None:
-        try:
-            if path is not None:
-                save(path, checkpoint)
-                self._saved(path)
-            if state is not None:
-                save(state, checkpoint)
-            then()
-        except BaseException as error:  # handed to the thread that waits
-            self._error = error
+        if path is not None:
+            save(path, checkpoint)
+            self._saved(path)
+        if state is not None:
+            save(state, checkpoint)
+        then()
 
 
 def _copied(state: Any) -> Any:

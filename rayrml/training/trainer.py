@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import ray
@@ -28,6 +30,7 @@ from rayrml.training.mailbox import Connection, Mailbox
 from rayrml.training.rendezvous import OneMachine
 from rayrml.workers import Workers
 
+_SECONDS_BETWEEN_LOOKS = 0.1  # at what workers say
 _SECONDS_BETWEEN_RESIZES = 30.0  # at the least: all workers start anew, which takes about as long
 
 
@@ -79,22 +82,22 @@ def run_on_workers(
         run_config=run,
         torch_config=OneMachine(folder=storage) if allocation.private else None,
     )
-    fit = Background(trainer.fit)
+    fit = call_in_background(trainer.fit)
     shortage = Shortage(allocation, lambda text: emit(Phase(text)))
     try:
-        while fit.running:
+        while not fit.done():
             for message in ray.get(mailbox.take.remote(wish=interrupts.requested)):
                 emit(message)
             shortage.look()
-            fit.wait(0.1)
+            concurrent.futures.wait([fit], _SECONDS_BETWEEN_LOOKS)
         for message in ray.get(mailbox.take.remote()):
             emit(message)
     except BaseException:
         # Workers that Ray starts again look here first and end at once.
         mailbox.stop.remote()
         raise
-    if fit.error is not None:
-        raise _explained(fit.error) from fit.error
+    if (error := fit.exception()) is not None:
+        raise _explained(error) from error
 
 
 def _parcel(job: Job, mailbox: Any, allocation: Allocation) -> dict[str, Any]:
@@ -156,29 +159,21 @@ class _Here:
         return ()
 
 
-class Background:
-    """A call in a thread of its own: the main thread stays free for signals and for what workers say."""
+def call_in_background(call: Callable[[], Any]) -> Future[Any]:
+    """The future of a call in a thread of its own: the main thread stays free for signals and for what workers say.
 
-    def __init__(self, call: Callable[[], Any]):
-        self.error: BaseException | None = None
-        self._call = call
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+    It is a daemon, as no thread of an executor is: a process that is interrupted ends without waiting for it.
+    """
+    future: Future[Any] = Future()
 
-    @property
-    def running(self) -> bool:
-        """Whether it is not over yet."""
-        return self._thread.is_alive()
-
-    def wait(self, seconds: float) -> None:
-        """Return when it is over, or after so many seconds."""
-        self._thread.join(seconds)
-
-    def _run(self) -> None:
+    def work() -> None:
         try:
-            self._call()
+            future.set_result(call())
         except BaseException as error:  # handed to the thread that waits
-            self.error = error
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return future
 
 
 def _explained(error: BaseException) -> BaseException:

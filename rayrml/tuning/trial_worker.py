@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import math
 import queue
@@ -21,7 +22,7 @@ from rayrml.planning.plan import prepare
 from rayrml.reporting.messages import EpochDone, Message
 from rayrml.runs.runner import execute
 from rayrml.training.interrupts import Interrupts
-from rayrml.training.trainer import Background
+from rayrml.training.trainer import call_in_background
 
 FAILED = "failed"  # the key of a report that says why
 PATIENCE = 60.0  # seconds for a trial that is stopped
@@ -57,17 +58,18 @@ def trial(config: dict[str, Any], *, parcel: Parcel) -> None:
         execute(plan, parcel.allocation, Interrupts(), quiet=True, also=told.receive)
 
     # Epochs are announced by several threads, and Ray Tune ends the one that reports to it when it stops a trial.
-    work = Background(run)
+    work = call_in_background(run)
     try:
-        while work.running or told.waiting:
+        while not work.done() or told.waiting:
             told.pass_on(ray_tune.report)
     finally:
         told.stop()
-        work.wait(PATIENCE)
-    if isinstance(work.error, RayrmlError | torch.OutOfMemoryError | MemoryError):
-        ray_tune.report({FAILED: str(work.error)})
-    elif work.error is not None:
-        raise work.error
+        concurrent.futures.wait([work], PATIENCE)
+    error = work.exception()
+    if isinstance(error, RayrmlError | torch.OutOfMemoryError | MemoryError):
+        ray_tune.report({FAILED: str(error)})
+    elif error is not None:
+        raise error
 
 
 class _Stopped(BaseException):

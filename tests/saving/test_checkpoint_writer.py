@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -36,3 +39,15 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error_of_the_next_call(tmp_pa
     writer.save(checkpoint, tmp_path / "model_checkpoint_2.pt", None)
     writer.wait()
     assert checkpoints.load(tmp_path / "model_checkpoint_2.pt").epoch == 1
+
+
+def test_a_process_that_ends_waits_for_the_checkpoint_that_it_has_begun(tmp_path):
+    program = """if True:
+        import sys, torch
+        from rayrml.saving.checkpoint_writer import CheckpointWriter
+        from rayrml.saving.checkpoints import Checkpoint
+        writer = CheckpointWriter(lambda path: None)
+        writer.save(Checkpoint(1, {"w": torch.ones(2000, 2000)}, [], (1,)), None, sys.argv[1])
+    """
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "last_epoch.pt")], check=True, timeout=120)
+    assert checkpoints.load(tmp_path / "last_epoch.pt").epoch == 1
