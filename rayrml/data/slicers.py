@@ -299,7 +299,7 @@ def slicer(
     return Slicer(name or "", sizes, strides or sizes, padded, discard_remainders, transpose, padding_mode)
 
 
-def parse(section: Any, path: str) -> tuple[Slicer, ...]:
+def parse_slicers(section: Any, path: str) -> tuple[Slicer, ...]:
     """The slicers of a JSON list, in its order; those without a name are called `slicer_<k>`, from 0.
 
     Raises:

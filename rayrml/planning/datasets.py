@@ -20,8 +20,7 @@ from rayrml.data.naming import check_names
 from rayrml.data.pipeline import Side, Source
 from rayrml.data.reader_keys import DATA
 from rayrml.data.readers import Part, Reader
-from rayrml.data.slicers import Slicer
-from rayrml.data.slicers import parse as parse_slicers
+from rayrml.data.slicers import Slicer, parse_slicers
 from rayrml.data.transforms import Placed, Transforms, parse, split
 from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem
 from rayrml.planning.data_types import DataTypes

@@ -26,7 +26,7 @@ def resolved(plan: Plan, allocation: Allocation) -> dict[str, Any]:
     data = plan.config.neural_network.data
     for key in ("transforms", "input_transforms", "target_transforms"):
         nn["data"][key] = [transform.section for transform in transforms.parse(getattr(data, key), key)]
-    nn["data"]["slicers"] = [slicer.settings for slicer in slicers.parse(data.slicers, "slicers")]
+    nn["data"]["slicers"] = [slicer.settings for slicer in slicers.parse_slicers(data.slicers, "slicers")]
     if plan.optimizer is not None:
         nn["optimizer"] = {"type": plan.optimizer.name, **plan.optimizer.settings}
         if plan.schedule is not None:

@@ -7,7 +7,7 @@ from rayrml.data import contents
 from rayrml.data.decoding import Decoder, Decoding, packed, unpacked
 from rayrml.data.discovery import Place, Samples, label_by_folder
 from rayrml.data.readers import READERS
-from rayrml.data.slicers import parse
+from rayrml.data.slicers import parse_slicers
 from rayrml.errors import DataError
 
 NUMPY, HDF5 = READERS["numpy"](), READERS["hdf5"]()
@@ -87,7 +87,7 @@ def test_arrays_without_a_partner_are_named(tmp_path):
 
 
 def slicers(*settings):
-    return parse(list(settings), "slicers")
+    return parse_slicers(list(settings), "slicers")
 
 
 def sliced(samples, cut):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rayrml.data.slicers import parse, slicer
+from rayrml.data.slicers import parse_slicers, slicer
 from rayrml.errors import ConfigError, DataError
 
 
@@ -79,7 +79,7 @@ def brute_force(array, section):
 def test_slices_are_those_of_brute_force(cut):
     shape, section = cut
     array = numbers(shape)
-    (one,) = parse([section], "slicers")
+    (one,) = parse_slicers([section], "slicers")
     grid = one.grid(shape)
     expected = list(brute_force(array, section))
     assert [grid.name(i) for i in range(len(grid))] == [name for name, _ in expected]
@@ -93,7 +93,7 @@ def test_slices_are_those_of_brute_force(cut):
 @given(cuts())
 def test_coverage_counts_the_slices_over_each_cell(cut):
     shape, section = cut
-    grid = parse([section], "slicers")[0].grid(shape)
+    grid = parse_slicers([section], "slicers")[0].grid(shape)
     count = np.zeros(shape, int)
     output = np.zeros((1, *grid.slicer.sample_shape))
     for i in range(len(grid)):
@@ -112,7 +112,7 @@ def test_coverage_counts_the_slices_over_each_cell(cut):
 def test_samples_go_back_to_where_they_came_from(cut):
     shape, section = cut
     array = numbers(shape, channels=3)
-    grid = parse([section], "slicers")[0].grid(shape)
+    grid = parse_slicers([section], "slicers")[0].grid(shape)
     again = np.full((*shape, 3), np.nan, np.float32)
     for i in range(len(grid)):
         region, values = grid.place(i, grid.read(array, i))
@@ -166,7 +166,7 @@ def test_files_are_read_as_arrays_are(cut, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("arrays")
     array = numbers(shape)
     np.save(folder / "array.npy", array)
-    grid = parse([section], "slicers")[0].grid(shape)
+    grid = parse_slicers([section], "slicers")[0].grid(shape)
     i = data.draw(st.integers(0, len(grid) - 1))
     expected = grid.read(array, i)
     mapped = np.load(folder / "array.npy", mmap_mode="r")
@@ -252,18 +252,20 @@ def test_predictions_of_another_shape_are_refused(shape):
 @settings(max_examples=60, deadline=None)
 @given(cuts())
 def test_settings_are_json_that_gives_the_slicer_again(cut):
-    (one,) = parse([cut[1]], "slicers")
-    assert parse([json.loads(json.dumps(one.settings))], "slicers") == (one,)
+    (one,) = parse_slicers([cut[1]], "slicers")
+    assert parse_slicers([json.loads(json.dumps(one.settings))], "slicers") == (one,)
     assert pickle.loads(pickle.dumps(one)) == one
 
 
 def test_names_follow_the_place_in_the_list():
-    named = parse([{"sizes": [4]}, {"sizes": [4], "name": "fine"}, {"sizes": [4]}], "slicers")
+    named = parse_slicers([{"sizes": [4]}, {"sizes": [4], "name": "fine"}, {"sizes": [4]}], "slicers")
     assert [one.name for one in named] == ["slicer_0", "fine", "slicer_2"]
 
 
 def test_slicers_along_several_planes_agree_in_the_shape_of_samples():
-    planes = parse([{"sizes": [1, 8, 6]}, {"sizes": [8, 1, 6]}, {"sizes": [6, 8, 1], "transpose": True}], "slicers")
+    planes = parse_slicers(
+        [{"sizes": [1, 8, 6]}, {"sizes": [8, 1, 6]}, {"sizes": [6, 8, 1], "transpose": True}], "slicers"
+    )
     assert {one.sample_shape for one in planes} == {(8, 6)}
 
 
@@ -326,17 +328,17 @@ def test_slicers_along_several_planes_agree_in_the_shape_of_samples():
 )  # fmt: skip
 def test_mistakes_are_all_told_with_their_places(section, messages):
     with pytest.raises(ConfigError) as caught:
-        parse(section, "s")
+        parse_slicers(section, "s")
     assert [str(problem) for problem in caught.value.problems] == messages
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0b"])
 def test_names_that_hdf5_would_not_take_are_refused(name):
     with pytest.raises(ConfigError, match=r"s\[0\]\.name: .* cannot be a part"):
-        parse([{"sizes": [4], "name": name}], "s")
+        parse_slicers([{"sizes": [4], "name": name}], "s")
 
 
 def test_mistakes_in_several_slicers_are_told_at_once():
     with pytest.raises(ConfigError) as caught:
-        parse([{"sizes": []}, {"sizes": [4], "padding_mode": "mirror"}, {"sizes": [4]}, {"sizes": [5]}], "s")
+        parse_slicers([{"sizes": []}, {"sizes": [4], "padding_mode": "mirror"}, {"sizes": [4]}, {"sizes": [5]}], "s")
     assert [problem.where for problem in caught.value.problems] == ["s[0].sizes", "s[1].padding_mode", "s[3].sizes"]

@@ -9,7 +9,7 @@ import torch
 
 from rayrml import cli, storage
 from rayrml.data.discovery import Slices
-from rayrml.data.slicers import parse
+from rayrml.data.slicers import parse_slicers
 from rayrml.errors import DataError
 from rayrml.inference.prediction_files import PredictionFile
 from rayrml.inference.slice_assembly import SliceAssembly
@@ -80,7 +80,7 @@ def test_predictions_of_before_stay_when_the_next_ones_do_not_fit(disk, leave, t
 @pytest.mark.parametrize("stride", [16, 8])
 def test_an_assembled_file_of_before_stays_when_the_next_one_does_not_fit(disk, stride):
     (disk / "o.h5").write_bytes(b"of before")
-    (slicer,) = parse([{"name": "s", "sizes": [16, 16], "strides": [stride, stride]}], "slicers")
+    (slicer,) = parse_slicers([{"name": "s", "sizes": [16, 16], "strides": [stride, stride]}], "slicers")
     grid = slicer.grid((1024, 1024))
     assembly = SliceAssembly(disk / "o.h5", [Slices("s", 0, grid)])
     with pytest.raises(DataError, match=FULL):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rayrml import storage
 from rayrml.data.discovery import Slices
-from rayrml.data.slicers import parse, slicer
+from rayrml.data.slicers import parse_slicers, slicer
 from rayrml.errors import DataError
 from rayrml.inference.prediction_files import PredictionFile
 from rayrml.inference.slice_assembly import SliceAssembly, chunk_shape
@@ -50,7 +50,7 @@ def several_cuts(draw):
     """A spatial shape and slicers for it, whose samples all have one shape."""
     shape, section = draw(cuts(gaps=False))
     others = [{**section, "strides": section["sizes"]}, {**section, "padding_mode": "neighbors"}]
-    return shape, parse([section, *draw(st.lists(st.sampled_from(others), max_size=2))], "slicers")
+    return shape, parse_slicers([section, *draw(st.lists(st.sampled_from(others), max_size=2))], "slicers")
 
 
 @settings(max_examples=60, deadline=None)
@@ -75,14 +75,14 @@ def test_what_is_cut_is_put_together_again(cut, seed, batch, channels, tmp_path_
         assert np.array_equal(together[~uncovered], np.moveaxis(array, 0, -1)[~uncovered])
         assert uncovered.sum() == attributes["uncovered"] * array.shape[0]
         assert attributes["uncovered"] == part.grid.num_uncovered
-        assert parse([json.loads(attributes["slicer"])], "slicers") == (part.grid.slicer,)
+        assert parse_slicers([json.loads(attributes["slicer"])], "slicers") == (part.grid.slicer,)
 
 
 @settings(max_examples=30, deadline=None)
 @given(cut=cuts(), seed=st.integers(0, 99))
 def test_cells_are_means_of_the_slices_that_cover_them(cut, seed, tmp_path_factory):
     shape, section = cut
-    grid = parse([section], "slicers")[0].grid(shape)
+    grid = parse_slicers([section], "slicers")[0].grid(shape)
     rng = np.random.default_rng(seed)
     outputs = rng.normal(size=(len(grid), 2, *grid.slicer.sample_shape)).astype(np.float32)
     sums, counts = np.zeros((*shape, 2)), np.zeros((*shape, 1))

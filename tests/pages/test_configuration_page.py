@@ -9,7 +9,7 @@ from rayrml.config.reading import parse as parse_configuration
 from rayrml.config.sections import Config
 from rayrml.config.tables import arguments_model, choose
 from rayrml.data.readers import READERS
-from rayrml.data.slicers import parse as parse_slicers
+from rayrml.data.slicers import parse_slicers
 from rayrml.data.transforms import TRANSFORMS
 from rayrml.data.transforms.table import bare_field
 from rayrml.data.transforms.table import parse as parse_transforms

@@ -57,10 +57,10 @@ def test_the_settings_of_every_transform_are_a_list_that_says_the_same(name):
 
 
 def test_the_settings_of_a_slicer_are_an_object_that_says_the_same():
-    (cut,) = slicers.parse([{"name": "bricks", "sizes": [4, 4], "padding": [2, 2]}], "slicers")
+    (cut,) = slicers.parse_slicers([{"name": "bricks", "sizes": [4, 4], "padding": [2, 2]}], "slicers")
     section = json.loads(json.dumps(cut.settings))
     assert section["strides"] == [4, 4]
-    assert slicers.parse([section], "slicers") == (cut,)
+    assert slicers.parse_slicers([section], "slicers") == (cut,)
 
 
 @pytest.fixture
