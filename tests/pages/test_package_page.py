@@ -27,7 +27,7 @@ EXAMPLES = {
 }
 NEW = {
     "rayrml/data/readers/tables.py",
-    "tests/data/test_table_readers.py",
+    "tests/data/readers/test_tables.py",
     "rayrml/commands/classes.py",
     "tests/commands/test_classes.py",
 }
@@ -64,7 +64,7 @@ def test_a_loss_can_be_added_as_the_page_says(carry_out, monkeypatch):
 
 def test_a_reader_can_be_added_as_the_page_says(carry_out, monkeypatch, tmp_path):
     monkeypatch.setitem(READERS, "csv", carry_out("rayrml/data/readers/tables.py").READERS["csv"])
-    shown = carry_out("tests/data/test_table_readers.py")
+    shown = carry_out("tests/data/readers/test_tables.py")
     shown.test_a_table_has_one_channel(tmp_path)
     shown.test_a_damaged_table_is_named(tmp_path)
 
