@@ -14,6 +14,9 @@ import simplejpeg
 
 # Keras is the reference that networks are compared with; it reads the variable when it is first imported.
 os.environ.setdefault("KERAS_BACKEND", "torch")
+# PyTorch's threads wait for one another asleep. By default they wait in a busy loop, which takes the processor from the
+# processes beside them: with Ray's at work, small networks trained several times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Of an object store on this machine, which asks for none in particular; nothing in a test may reach another one.
 os.environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true"}
 

@@ -28,6 +28,8 @@ ELSEWHERE = {
     "ray get-auth-token --generate\nray up": "needs a cloud: test_cluster_files has Ray's launcher read the files",
     "docker build": "needs a registry and Kubernetes: test_cluster_files checks the manifests by what KubeRay knows",
     "sbatch cluster/slurm/train.sbatch": "needs Slurm: test_cluster_files checks the script",
+    "cd examples/mnist\npython prepare.py\nrayrml --config= ./config_mnist_training.json\n"
+    "rayrml --config= ./config_mnist_test.json": "test_cli walks through these very commands",
 }
 # What the commands of a page take for granted: what they install, and programs that fetch things.
 PRELUDE = f"""
@@ -71,7 +73,6 @@ AFTER = {
     "rayrml new path": ["images.json"],
     "rayrml predict": ["predictions/output_1.h5", "predictions/predictions.csv"],
     "rayrml plot mnist_model": ["runs.png"],
-    "cd examples/mnist\npython": ["mnist_predictions/output_1.h5"],
 }
 
 
