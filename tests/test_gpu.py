@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import rayrml
-from rayrml.data.shards import ResidentShard, moved
+from rayrml.data.shards import ResidentShard, move
 from rayrml.inference.evaluation import EvaluationStep
 from rayrml.losses import LOSSES
 from rayrml.metrics import METRICS
@@ -182,7 +182,7 @@ def test_batches_get_onto_the_gpu_and_through_an_evaluation_without_making_the_c
     step(images[:8].to(GPU), labels[:8].to(GPU))
     with no_waiting():
         for batch, target in zip(images[8:].split(8), labels[8:].split(8), strict=True):
-            step(moved(batch, GPU), moved(target, GPU))
+            step(move(batch, GPU), move(target, GPU))
     on_cpu = EvaluationStep(small_network().eval(), LOSSES["NLL"](), METRICS["accuracy"]())
     on_cpu(images, labels)
     assert step.result(GPU) == pytest.approx(on_cpu.result(CPU), rel=1e-4)

@@ -16,7 +16,7 @@ import ray.exceptions
 from rayrml.cluster import ray_internals
 from rayrml.cluster.connection import unreachable_error
 from rayrml.cluster.nodes import head_ids, pin_to_node
-from rayrml.config.reading import portable
+from rayrml.config.reading import make_portable
 from rayrml.config.sections import Config
 from rayrml.errors import RayrmlError
 
@@ -36,7 +36,7 @@ def run(config: Config, carry_out: Callable[..., Result], **options: Any) -> Res
         ClusterError: the cluster cannot be reached.
         KeyboardInterrupt: the run was interrupted.
     """
-    values = portable(config)
+    values = make_portable(config)
     values.get("ray", {}).pop("address", None)
     with _connected(config.ray.address):
         actor: Any = ray.remote(_Screen)

@@ -15,7 +15,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> None:
     """Write the file. Raises ConfigError if the checkpoint holds no network, DataError for files."""
-    from rayrml.saving.export import network_of
+    from rayrml.saving.export import load_network
     from rayrml.saving.keras_weights import export_weights
 
-    export_weights(network_of(options.checkpoint), options.file)
+    export_weights(load_network(options.checkpoint), options.file)

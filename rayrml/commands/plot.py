@@ -30,8 +30,8 @@ def do(options: argparse.Namespace) -> None:
     from rayrml.formatting import format_path, format_table
     from rayrml.reporting import history, plots
 
-    runs = history.read(options.runs)
-    content, _ = plots.rendered(plots.comparison(runs), Path(options.output).suffix[1:].lower())
+    runs = history.read_runs(options.runs)
+    content, _ = plots.render(plots.draw_comparison(runs), Path(options.output).suffix[1:].lower())
     with explaining(options.output, "cannot be written"):
         storage.write(options.output, content)
     for line in format_table(map(_row, runs), ("Run", "Epochs", "Best epoch", "Best metric", "Last loss")):
@@ -43,7 +43,7 @@ def _row(run: Run) -> tuple[str, str, str, str, str]:
     """A run's name, its epochs, the best of them with its metric, and its last loss: that of the test if it has one."""
     from rayrml.reporting import history
 
-    best, metric, last = history.best(run.history), history.metric_name(run.history), run.history[-1]
+    best, metric, last = history.find_best(run.history), history.find_metric(run.history), run.history[-1]
     value = best.get(metric) if best and metric else None
     loss = last.get("test_loss", last.get("train_loss"))
     return (

@@ -60,12 +60,12 @@ def decode(content: bytes, place: str) -> Any:
         raise ConfigError(Problem(place, "not usable JSON. It has a number of thousands of digits")) from None
 
 
-def refused(value: Any, where: str = "") -> list[Problem]:
+def find_unusable(value: Any, where: str = "") -> list[Problem]:
     """What in a value is no JSON, or means nothing to a configuration; each with its JSON path below `where`."""
     return [Problem(path or "configuration", message) for path, message in _complaints(value, where)]
 
 
-def shown(value: Any, most: int = 80) -> str:
+def format_value(value: Any, most: int = 80) -> str:
     """A value as JSON, for messages: as much of it as can be read."""
     if isinstance(value, int) and abs(value) >> 128:
         return "an integer of hundreds of digits" if value > 0 else "a negative integer of hundreds of digits"
@@ -101,7 +101,7 @@ def _of_scalar(value: Any) -> str | None:
     if isinstance(value, str):
         return _of_text(value)
     if isinstance(value, int):
-        return None if value in _INTEGERS else f"{shown(value)} is too large. Expected an integer of 64 bits"
+        return None if value in _INTEGERS else f"{format_value(value)} is too large. Expected an integer of 64 bits"
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{value} is no number to compute with. Expected a finite one"
     return f"{value!r} is no JSON. Expected a number, a string, true, false, null, a list or an object"
@@ -110,9 +110,9 @@ def _of_scalar(value: Any) -> str | None:
 def _of_text(text: str) -> str | None:
     """What keeps a string from being the name of a file, a layer or a dataset."""
     if "\0" in text:
-        return f"{shown(text)} has the character of code 0 in it. Expected text"
+        return f"{format_value(text)} has the character of code 0 in it. Expected text"
     try:
         text.encode()
     except UnicodeEncodeError:
-        return f"{shown(text)} has half of a surrogate pair in it. Expected text"
+        return f"{format_value(text)} has half of a surrogate pair in it. Expected text"
     return None

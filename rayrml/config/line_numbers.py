@@ -30,7 +30,7 @@ class _Container:
         return f"{self.path}.{name}" if self.path else name
 
 
-def lines_of(text: str) -> dict[str, int]:
+def find_lines(text: str) -> dict[str, int]:
     """The line, from 1, of every key and of every list's item of a valid JSON text, by its dotted path.
 
     Of a key that an object has twice, the last one counts, as it does for its value.
@@ -81,7 +81,7 @@ def with_lines(
     return [_located(problem, path, lines, known) for problem in problems]
 
 
-def located_in_network(problems: Iterable[Problem], path: str | Path) -> list[Problem]:
+def with_lines_in_network(problems: Iterable[Problem], path: str | Path) -> list[Problem]:
     """The problems of a network that a file holds, with their lines and JSON paths in it, as `with_lines` does it.
 
     They are those whose places begin with `layers`, which stands for what the file holds; others stay as they are.
@@ -97,7 +97,7 @@ def located_in_network(problems: Iterable[Problem], path: str | Path) -> list[Pr
 
 def _lines_of_file(path: str | Path) -> dict[str, int]:
     try:
-        return lines_of(storage.read(path).decode("utf-8-sig"))
+        return find_lines(storage.read(path).decode("utf-8-sig"))
     except (OSError, ValueError):  # it was there a moment ago
         return {}
 

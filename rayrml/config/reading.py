@@ -13,10 +13,10 @@ import pydantic
 
 from rayrml import storage
 from rayrml.config import search_spaces
-from rayrml.config.json_files import decode, read_file, read_json, refused
-from rayrml.config.line_numbers import lines_of, with_lines
+from rayrml.config.json_files import decode, find_unusable, read_file, read_json
+from rayrml.config.line_numbers import find_lines, with_lines
 from rayrml.config.sections import Config, Ray
-from rayrml.config.tables import problems
+from rayrml.config.tables import list_problems
 from rayrml.errors import ConfigError, DataError, Problem
 
 UNNAMED = "run"  # what a configuration without a file is called
@@ -90,7 +90,7 @@ class Document:
 
     @functools.cached_property
     def _lines(self) -> Mapping[str, int]:
-        return lines_of(self._text)
+        return find_lines(self._text)
 
 
 AnyConfiguration = str | Path | Mapping[str, Any] | Document  # a file's path, what it holds, or what was read of it
@@ -119,7 +119,7 @@ def read_configuration(config: AnyConfiguration, overrides: Mapping[str, Any] | 
     )
 
 
-def portable(config: Config) -> dict[str, Any]:
+def make_portable(config: Config) -> dict[str, Any]:
     """What was given of a configuration, with absolute paths; on all machines that have its files it means the same.
 
     Raises:
@@ -140,7 +140,7 @@ def override(raw: Any, overrides: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: the file's object is no JSON, or a key's place is no object.
     """
-    if mistakes := refused(raw):
+    if mistakes := find_unusable(raw):
         raise ConfigError(*mistakes)
     raw = json.loads(json.dumps(raw))
     for key, value in overrides.items():
@@ -164,11 +164,11 @@ def parse(raw: Any) -> tuple[Config | None, list[Problem]]:
     With mistakes, the configuration is what is left when the faulty values are taken out, so that the rest can be
     checked too; None if too little is left.
     """
-    mistakes = refused(raw)
+    mistakes = find_unusable(raw)
     if not isinstance(raw, Mapping):
         return None, [Problem("configuration", "expected an object with the key 'neural_network'")]
     if not mistakes:
-        searched, wrong = search_spaces.find(raw)
+        searched, wrong = search_spaces.find_spaces(raw)
         mistakes = [Problem(space.where, "is a search space, which is for `rayrml tune`") for space in searched] + wrong
     if mistakes:
         return None, mistakes
@@ -178,7 +178,7 @@ def parse(raw: Any) -> tuple[Config | None, list[Problem]]:
         try:
             return Config.model_validate_json(json.dumps(values)), mistakes
         except pydantic.ValidationError as error:
-            mistakes += [p for p in problems(error, Config, values, "") if p not in mistakes]
+            mistakes += [p for p in list_problems(error, Config, values, "") if p not in mistakes]
             values = _without(values, error)
     return None, mistakes
 
@@ -193,7 +193,7 @@ def parse_ray(overrides: Mapping[str, Any]) -> Ray:
     try:
         return Ray.model_validate_json(json.dumps(section))
     except pydantic.ValidationError as error:
-        raise ConfigError(*problems(error, Ray, section, "ray")) from None
+        raise ConfigError(*list_problems(error, Ray, section, "ray")) from None
 
 
 def _without(values: dict[str, Any], error: pydantic.ValidationError) -> dict[str, Any]:

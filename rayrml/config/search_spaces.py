@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
-from rayrml.config.json_files import shown
+from rayrml.config.json_files import format_value
 from rayrml.errors import Problem
 
 Kind = Literal["choice", "uniform", "loguniform", "randint"]
@@ -51,8 +51,8 @@ class Space:
     def text(self) -> str:
         """What it is drawn from, in a few words."""
         if self.kind == "choice":
-            return "one of " + ", ".join(shown(value, 40) for value in self.values)
-        return f"{self.kind} from {shown(self.values[0])} to {shown(self.values[1])}"
+            return "one of " + ", ".join(format_value(value, 40) for value in self.values)
+        return f"{self.kind} from {format_value(self.values[0])} to {format_value(self.values[1])}"
 
     def draw(self, source: random.Random) -> Any:
         """A value at random."""
@@ -66,7 +66,7 @@ class Space:
         return min(max(math.exp(source.uniform(math.log(low), math.log(high))), low), high)
 
 
-def find(raw: Any) -> tuple[list[Space], list[Problem]]:
+def find_spaces(raw: Any) -> tuple[list[Space], list[Problem]]:
     """The spaces of a configuration in the order in which they stand there, and what is wrong with them."""
     spaces: list[Space] = []
     problems: list[Problem] = []
@@ -82,10 +82,10 @@ def find(raw: Any) -> tuple[list[Space], list[Problem]]:
     return spaces, problems
 
 
-def filled(raw: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def fill(raw: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the configuration with these values, by the names of their spaces, in the spaces' places."""
     whole: Any = copy.deepcopy(dict(raw))
-    for space in find(raw)[0]:
+    for space in find_spaces(raw)[0]:
         *outer, last = space.place
         inside = whole
         for part in outer:
@@ -94,7 +94,7 @@ def filled(raw: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def examples(spaces: Sequence[Space]) -> Iterator[dict[str, Any]]:
+def list_examples(spaces: Sequence[Space]) -> Iterator[dict[str, Any]]:
     """Values for all spaces: the first choices or ends, and then with each of the others in one place."""
     first = {space.name: space.values[0] for space in spaces}
     yield first
@@ -103,7 +103,7 @@ def examples(spaces: Sequence[Space]) -> Iterator[dict[str, Any]]:
             yield first | {space.name: value}
 
 
-def drawn(spaces: Sequence[Space], count: int, seed: int) -> list[dict[str, Any]]:
+def draw(spaces: Sequence[Space], count: int, seed: int) -> list[dict[str, Any]]:
     """So many sets of values at random, no two of them alike; fewer if there are not so many."""
     source = random.Random(seed)
     found: list[dict[str, Any]] = []
@@ -133,21 +133,21 @@ def _complaint(space: Space) -> str | None:
     values: Any = space.values
     if space.kind == "choice":
         if not isinstance(values, list) or not values:
-            return f"expected a list of values to choose from, got {shown(values)}"
+            return f"expected a list of values to choose from, got {format_value(values)}"
         if any(value in values[:number] for number, value in enumerate(values)):
-            return f"a value is listed twice: {shown(values)}"
+            return f"a value is listed twice: {format_value(values)}"
         if any(True for _ in _objects(values, ())):
             return "has a search space in one of its values. Expected spaces beside one another"
         return None
     if not isinstance(values, list) or len(values) != 2 or not all(map(_is_number, values)):
-        return f"expected [lowest, highest], two numbers, got {shown(values)}"
+        return f"expected [lowest, highest], two numbers, got {format_value(values)}"
     low, high = values
     if low >= high:
-        return f"expected [lowest, highest], the first less than the second, got {shown(values)}"
+        return f"expected [lowest, highest], the first less than the second, got {format_value(values)}"
     if space.kind == "loguniform" and low <= 0:
-        return f"expected numbers above 0, got {shown(values)}"
+        return f"expected numbers above 0, got {format_value(values)}"
     if space.kind == "randint" and not all(isinstance(value, int) for value in values):
-        return f"expected two integers, got {shown(values)}"
+        return f"expected two integers, got {format_value(values)}"
     return None
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pydantic
 
-from rayrml.config.json_files import shown
+from rayrml.config.json_files import format_value
 from rayrml.errors import ConfigError, Problem
 
 Table = Mapping[str, Callable[..., Any]]
@@ -38,7 +38,7 @@ class Choice:
     @property
     def settings(self) -> dict[str, Any]:
         """All of the row's arguments: those that the JSON gave, and the defaults of the others."""
-        fields = arguments_model(self.builder).model_fields
+        fields = make_model(self.builder).model_fields
         return {name: self.arguments.get(name, field.default) for name, field in fields.items()}
 
     def build(self, *inputs: Any) -> Any:
@@ -56,7 +56,7 @@ def choose(table: Table, section: Mapping[str, Any], path: str, key: str = "type
         raise ConfigError(Problem(path, f"'{key}' is missing. Expected one of {', '.join(table)}"))
     name = find(table, section[key], f"{path}.{key}")
     arguments = {k: v for k, v in section.items() if k != key}
-    return Choice(name, table[name], validate(arguments_model(table[name]), arguments, path, f"{name} takes"))
+    return Choice(name, table[name], validate(make_model(table[name]), arguments, path, f"{name} takes"))
 
 
 def find(table: Collection[str], name: Any, path: str) -> str:
@@ -68,7 +68,7 @@ def find(table: Collection[str], name: Any, path: str) -> str:
     rows = {row.casefold(): row for row in table}
     if isinstance(name, str) and name.casefold() in rows:
         return rows[name.casefold()]
-    raise ConfigError(Problem(path, f"unknown name {shown(name)}. {suggestion(str(name), table)}"))
+    raise ConfigError(Problem(path, f"unknown name {format_value(name)}. {suggest(str(name), table)}"))
 
 
 def validate(model: type[pydantic.BaseModel], values: Mapping[str, Any], path: str, takes: str) -> dict[str, Any]:
@@ -81,14 +81,14 @@ def validate(model: type[pydantic.BaseModel], values: Mapping[str, Any], path: s
         # JSON's rules (a list is a tuple, but "64" is no number) hold only for what comes in as JSON text.
         checked = model.model_validate_json(json.dumps(values))
     except pydantic.ValidationError as error:
-        raise ConfigError(*problems(error, model, values, path, takes=takes)) from None
+        raise ConfigError(*list_problems(error, model, values, path, takes=takes)) from None
     return {name: getattr(checked, name) for name in checked.model_fields_set}
 
 
 @functools.cache
-def arguments_model(builder: Callable[..., Any]) -> type[pydantic.BaseModel]:
+def make_model(builder: Callable[..., Any]) -> type[pydantic.BaseModel]:
     """A pydantic model whose fields are the keyword-only parameters of the builder: a function or a class."""
-    row = function(builder)
+    row = unwrap(builder)
     hints = typing.get_type_hints(row.__init__ if isinstance(row, type) else row, include_extras=True)
     fields: dict[str, Any] = {
         p.name: (hints[p.name], ... if p.default is p.empty else p.default)
@@ -99,12 +99,12 @@ def arguments_model(builder: Callable[..., Any]) -> type[pydantic.BaseModel]:
     return pydantic.create_model(name, __config__=_STRICT, __doc__=row.__doc__, **fields)
 
 
-def function(builder: Callable[..., Any]) -> Callable[..., Any]:
+def unwrap(builder: Callable[..., Any]) -> Callable[..., Any]:
     """The function or class of a row, without the leading arguments that the table binds to it."""
     return builder.func if isinstance(builder, functools.partial) else builder
 
 
-def problems(
+def list_problems(
     error: pydantic.ValidationError,
     model: type[pydantic.BaseModel],
     values: Any,
@@ -133,7 +133,7 @@ def problems(
     return [*listed[:_MOST_PROBLEMS], Problem(listed[_MOST_PROBLEMS].where, more)]
 
 
-def suggestion(name: str, allowed: Iterable[str], takes: str = "Expected one of") -> str:
+def suggest(name: str, allowed: Iterable[str], takes: str = "Expected one of") -> str:
     """`Did you mean 'x'?` if something is near, else the list of what is allowed."""
     by_case = {a.casefold(): a for a in allowed}
     near = difflib.get_close_matches(name.casefold(), by_case, n=1, cutoff=0.6)
@@ -166,7 +166,7 @@ def _message(item: Any, model: type[pydantic.BaseModel], loc: list[int | str], t
     if item["type"] == "extra_forbidden":
         owner = _owner(model, loc[:-1])
         names = [field.alias or name for name, field in owner.model_fields.items()] if owner else []
-        return f"unknown key. {suggestion(str(loc[-1]), names, takes)}"
+        return f"unknown key. {suggest(str(loc[-1]), names, takes)}"
     if item["type"] == "missing":
         return "this key is missing and has no default"
     message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
@@ -177,7 +177,7 @@ def _message(item: Any, model: type[pydantic.BaseModel], loc: list[int | str], t
     )
     if item["type"] == "value_error":
         return message
-    return f"expected {message}, got {shown(item['input'])}"
+    return f"expected {message}, got {format_value(item['input'])}"
 
 
 def _owner(model: type[pydantic.BaseModel], loc: list[int | str]) -> type[pydantic.BaseModel] | None:

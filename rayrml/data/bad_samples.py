@@ -56,13 +56,13 @@ class BadSamples:
             raise DataError(*self.error().problems, Problem("", TOO_MANY))
 
 
-def bad_samples(name: str, samples: Samples, reasons: Mapping[int, str], *, partial: bool = False) -> BadSamples:
+def gather_bad_samples(name: str, samples: Samples, reasons: Mapping[int, str], *, partial: bool = False) -> BadSamples:
     """The bad ones of `samples`, with what is wrong with each, and the files that turned out to be none before."""
     before = {number - len(samples.unreadable): reason for number, reason in enumerate(samples.unreadable)}
     return _first(name, len(samples) + len(before), before | dict(reasons), partial=partial)
 
 
-def merged(parts: Sequence[BadSamples]) -> BadSamples:
+def merge_bad_samples(parts: Sequence[BadSamples]) -> BadSamples:
     """What several processes found in their parts of a dataset."""
     reasons = {number: reason for part in parts for number, reason in part.reasons.items()}
     first = _first(parts[0].name, parts[0].num_samples, reasons)
@@ -74,6 +74,6 @@ def _first(name: str, num_samples: int, reasons: Mapping[int, str], *, partial: 
     return BadSamples(name, num_samples, frozenset(reasons), {number: reasons[number] for number in named}, partial)
 
 
-def reasons_of(numbers: np.ndarray, errors: np.ndarray) -> dict[int, str]:
+def list_reasons(numbers: np.ndarray, errors: np.ndarray) -> dict[int, str]:
     """What is wrong with the samples of the `numbers` (n,), for those whose `errors` (n,) are not empty."""
     return {int(number): str(error) for number, error in zip(numbers, errors, strict=True) if error}

@@ -23,26 +23,26 @@ _RGB_OF_XYZ = ((3.240479, -1.537150, -0.498535), (-0.969256, 1.875991, 0.041556)
 
 def convert(code: str, pixels: Array, xp: Any) -> Array:
     """Pixels (..., C, H, W) of 0..255 in the colours that a code such as `BGR2HSV` names, as whole numbers 0..255."""
-    source, destination = spaces(code)
+    source, destination = parse_code(code)
     if "RGB" in (source, destination) and "BGR" in (source, destination):
         return xp.flip(pixels, (-3,))
     return xp.clip(FROM_RGB[destination](TO_RGB[source](pixels, xp), xp), 0, 255)
 
 
-def shape(code: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+def convert_shape(code: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape (C, H, W) of converted images.
 
     Raises:
         ConfigError: images of `shape` have not as many channels as the code's colours.
     """
-    source, destination = (1 if space == "GRAY" else 3 for space in spaces(code))
+    source, destination = (1 if space == "GRAY" else 3 for space in parse_code(code))
     if shape[0] != source:
         raise ConfigError(Problem("", f"'{code}' takes images of {source} channels, but they have {shape[0]} here"))
     return (destination, *shape[1:])
 
 
 @functools.cache
-def spaces(code: str) -> tuple[str, str]:
+def parse_code(code: str) -> tuple[str, str]:
     """The two colour spaces that a code names, as this module spells them.
 
     Raises:

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 
 from rayrml import storage
-from rayrml.config.tables import suggestion
-from rayrml.data.decoding import spatial_shape
-from rayrml.data.discovery import Place, Samples, Slices, find_samples, some
+from rayrml.config.tables import suggest
+from rayrml.data.decoding import drop_channels
+from rayrml.data.discovery import Place, Samples, Slices, find_samples, quote_some
 from rayrml.data.readers import Part, Reader
 from rayrml.data.slicers import Grid, Slicer
 from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem, explaining
@@ -91,14 +91,14 @@ def _split_inside(path: str, extensions: Collection[str]) -> tuple[str, str]:
     return path, ""
 
 
-def generated(reader: Reader, part: Part) -> Samples:
+def list_generated(reader: Reader, part: Part) -> Samples:
     """Samples that the reader computes."""
     names = list(reader.generate(part)) if reader.generate is not None else []
     shown = [name.rpartition("/")[2] for name in names]
     return Samples("", shown, places=[Place("", name) for name in names])
 
 
-def readable(sides: Sequence[tuple[Location, Reader]]) -> list[Location]:
+def drop_unreadable(sides: Sequence[tuple[Location, Reader]]) -> list[Location]:
     """The same locations of inputs and targets without the files that cannot be opened, each with its partner.
 
     Raises:
@@ -135,7 +135,7 @@ def _look_inside(files: Samples, reader: Reader, bad: dict[int, str]) -> dict[in
     return names
 
 
-def arrays(location: Location, reader: Reader, where: str) -> Samples:
+def list_arrays(location: Location, reader: Reader, where: str) -> Samples:
     """The arrays in the files, each with the label of its file; the files themselves where each is one array.
 
     An array goes by its name in its file; with the file's path before it where several files have the same names.
@@ -154,7 +154,7 @@ def arrays(location: Location, reader: Reader, where: str) -> Samples:
         return files
     empty = [files.name(i) for i, names in enumerate(names_in_files) if not names]
     if empty:
-        raise DataError(Problem(where, f"no arrays in {some(empty)} in '{files.root}'"))
+        raise DataError(Problem(where, f"no arrays in {quote_some(empty)} in '{files.root}'"))
     pairs = [(i, name) for i, names in enumerate(names_in_files) for name in names]
     counts = Counter(name or files.name(i) for i, name in pairs)
     unique = max(counts.values()) == 1
@@ -166,7 +166,7 @@ def arrays(location: Location, reader: Reader, where: str) -> Samples:
     )
 
 
-def labelled(samples: Samples, labels: np.ndarray, classes: Sequence[str] | None, where: str) -> Samples:
+def label_by_file(samples: Samples, labels: np.ndarray, classes: Sequence[str] | None, where: str) -> Samples:
     """The same samples with the classes that files of labels give, named by their numbers.
 
     Raises:
@@ -176,7 +176,9 @@ def labelled(samples: Samples, labels: np.ndarray, classes: Sequence[str] | None
     index = {name: i for i, name in enumerate(known)}
     strange = sorted({str(label) for label in np.unique(labels)} - index.keys())
     if strange:
-        raise DataError(Problem(where, f"labels that training does not know: {some(strange)}. Known: {some(known)}"))
+        raise DataError(
+            Problem(where, f"labels that training does not know: {quote_some(strange)}. Known: {quote_some(known)}")
+        )
     indices = np.array([index[str(label)] for label in labels.tolist()], np.int64)
     return dataclasses.replace(samples, labels=indices, classes=tuple(known))
 
@@ -206,7 +208,7 @@ def pair_arrays(inputs: Samples, targets: Samples, where: str) -> Samples:
         for missing, what, samples in ((alone, "target", inputs), (unused, "input", targets)):
             if missing:
                 file = samples.path(own[0] if samples is inputs else other[0])
-                problems.append(Problem(where, f"no {what} for {some(missing)} in '{file}'"))
+                problems.append(Problem(where, f"no {what} for {quote_some(missing)} in '{file}'"))
         order += [partner[inputs.place(i).name] for i in own if inputs.place(i).name in partner]
     if problems:
         raise DataError(*problems)
@@ -215,7 +217,7 @@ def pair_arrays(inputs: Samples, targets: Samples, where: str) -> Samples:
     )
 
 
-def grids(samples: Samples, reader: Reader, slicers: Sequence[Slicer], *, skip: bool) -> list[Grids | str]:
+def make_grids(samples: Samples, reader: Reader, slicers: Sequence[Slicer], *, skip: bool) -> list[Grids | str]:
     """How the slicers cut each array; with `skip`, what is wrong with those that they cannot cut.
 
     Raises:
@@ -236,12 +238,12 @@ def _grids(place: Place, reader: Reader, slicers: Sequence[Slicer]) -> Grids:
     with reader.open(place.path) as read:
         shape = tuple(read(place.name).shape)
     try:
-        return tuple(slicer.grid(spatial_shape(shape, slicer)) for slicer in slicers)
+        return tuple(slicer.grid(drop_channels(shape, slicer)) for slicer in slicers)
     except (ConfigError, DataError) as error:
         raise DataError(*(Problem(place.address, p.message) for p in error.problems)) from None
 
 
-def slices(samples: Samples, grids: Sequence[Grids | str], slicers: Sequence[Slicer]) -> Samples:
+def list_slices(samples: Samples, grids: Sequence[Grids | str], slicers: Sequence[Slicer]) -> Samples:
     """The slices of all arrays, array by array and slicer by slicer, each with the label of its array.
 
     A slice goes by its bounds along each axis, `0:64,64:128`; with the name of its slicer before them where there are
@@ -308,7 +310,7 @@ def _below(location: Location, names: Sequence[str], where: str) -> list[str]:
     inside = location.inside
     below = [name for name in names if name == inside or name.startswith(f"{inside}/")]
     if not below:
-        message = f"no dataset or group '{inside}' in '{location.files.path(0)}'. {suggestion(inside, names)}"
+        message = f"no dataset or group '{inside}' in '{location.files.path(0)}'. {suggest(inside, names)}"
         raise DataError(Problem(where, message))
     return below
 

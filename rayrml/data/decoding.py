@@ -81,7 +81,7 @@ class Decoding:
         """The sample at `place`. Raises DataError if there is none, or one of another shape or type."""
         reader: Reader = self.reader.build()
         with reader.open(place.path) as read:
-            return self.finished(sample(read, place, self), place)
+            return self.finished(read_sample(read, place, self), place)
 
     def _fill_whole(self, read: Callable[[str], np.ndarray], place: Place, row: np.ndarray) -> str:
         """What `_fill_one` does, for files of one array: small images come by the ten thousand."""
@@ -96,7 +96,7 @@ class Decoding:
 
     def _fill_one(self, read: Read, place: Place, row: np.ndarray) -> str:
         try:
-            row[...] = self.finished(sample(read, place, self), place)
+            row[...] = self.finished(read_sample(read, place, self), place)
         except (DataError, ConfigError) as error:
             return str(error)
         return ""
@@ -107,7 +107,7 @@ class Decoding:
         if self.prepare is not None:
             array = self.prepare(array)
         self.check_shape(array.shape, place)
-        if not np.can_cast(stored_type(array.dtype), self.dtype):
+        if not np.can_cast(choose_stored_type(array.dtype), self.dtype):
             raise DataError(Problem(place.address, f"holds {array.dtype}, but {self.first} {self.dtype}"))
         return array
 
@@ -115,17 +115,17 @@ class Decoding:
         """Raise DataError unless the sample at `place`, which has that shape, is like the first."""
         if tuple(shape) != self.shape:
             hint = f". {RESIZE_HINT}" if len(self.shape) == 3 else ""
-            message = f"is {size(shape)}, but {self.first} is {size(self.shape)}{hint}"
+            message = f"is {format_size(shape)}, but {self.first} is {format_size(self.shape)}{hint}"
             raise DataError(Problem(place.address, message))
 
 
-def sample(read: Read, place: Place, decoding: Decoding) -> np.ndarray:
+def read_sample(read: Read, place: Place, decoding: Decoding) -> np.ndarray:
     """The sample (C, *spatial) at `place` in an open file, as it is before it is prepared."""
     stored = read(place.name)
     try:  # not `explaining`, which takes microseconds: a large array has many small slices
         if place.slicer >= 0:
             slicer = decoding.slicers[place.slicer]
-            return slicer.grid(spatial_shape(stored.shape, slicer)).read(stored, place.number)
+            return slicer.grid(drop_channels(stored.shape, slicer)).read(stored, place.number)
         if decoding.prepare is None:
             decoding.check_shape((1, *stored.shape) if decoding.adds_channel else stored.shape, place)
         check_memory(math.prod(stored.shape) * stored.dtype.itemsize, place.address)
@@ -141,12 +141,12 @@ def check_cells(shape: Sequence[int], place: Place) -> None:
         raise DataError(Problem(place.address, f"has no values: its shape is {list(shape)}"))
 
 
-def spatial_shape(shape: Sequence[int], slicer: Slicer) -> tuple[int, ...]:
+def drop_channels(shape: Sequence[int], slicer: Slicer) -> tuple[int, ...]:
     """The shape of an array that a slicer cuts, without the axis of channels that it may have."""
     return tuple(shape[1:] if len(shape) == len(slicer.sizes) + 1 else shape)
 
 
-def stored_type(dtype: np.dtype) -> np.dtype:
+def choose_stored_type(dtype: np.dtype) -> np.dtype:
     """The type in which values of `dtype` are kept and sent: their own if it is short, else float32."""
     return np.dtype(_STORED.get(dtype.newbyteorder("=").str[1:], "f4"))
 
@@ -166,7 +166,7 @@ class Decoder:
     def __call__(self, block: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
         """Rows `place`, `input` (n, C, *spatial), perhaps `target`, and `error` of the chunk in `block`, in parts."""
         first = int(block["first"][0])
-        places = {name: list(unpacked(block[name][0])) for name in self.sides}
+        places = {name: list(unpack(block[name][0])) for name in self.sides}
         count = len(next(iter(places.values())))
         for start in range(0, count, self.most):
             arrays: dict[str, np.ndarray] = {}
@@ -180,7 +180,7 @@ class Decoder:
             yield {"place": numbers, **arrays, "error": np.array(errors, object)}
 
 
-def packed(samples: Samples, indices: np.ndarray) -> bytes:
+def pack(samples: Samples, indices: np.ndarray) -> bytes:
     """The places of the samples at `indices` (n,) as one string.
 
     Ray takes a thousand times longer over a list of strings.
@@ -195,8 +195,8 @@ def packed(samples: Samples, indices: np.ndarray) -> bytes:
     return os.fsencode(_SEPARATOR.join(["", *fields]))
 
 
-def unpacked(chunk: bytes) -> Iterator[Place]:
-    """The places in what `packed` made."""
+def unpack(chunk: bytes) -> Iterator[Place]:
+    """The places in what `pack` made."""
     first, *fields = os.fsdecode(chunk).split(_SEPARATOR)
     if first:
         yield from map(Place, (first, *fields))
@@ -205,7 +205,7 @@ def unpacked(chunk: bytes) -> Iterator[Place]:
         yield Place(path, name, int(slicer), int(number))
 
 
-def size(shape: Sequence[int]) -> str:
+def format_size(shape: Sequence[int]) -> str:
     """A sample's size as people say it: width x height and channels for an image."""
     if len(shape) != 3:
         return "x".join(map(str, shape))

@@ -162,22 +162,22 @@ def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequ
     if not all(names_of.values()):
         unlabelled = (name for run in runs if not names_of[run.folder] for name in samples.names[run.begin : run.end])
         inside = f"a folder under '{tag}'" if tag else "a folder of its class"
-        raise DataError(Problem(where, f"{some(unlabelled)} in '{samples.root}' must lie in {inside}"))
+        raise DataError(Problem(where, f"{quote_some(unlabelled)} in '{samples.root}' must lie in {inside}"))
     own_classes = sorted(set(names_of.values()))
     empty = _folders_without(samples.folders, names_of)
     if empty:
-        raise DataError(Problem(where, f"class folders without images in '{samples.root}': {some(empty)}"))
+        raise DataError(Problem(where, f"class folders without images in '{samples.root}': {quote_some(empty)}"))
     known = list(classes) if classes is not None else own_classes
     strange = [name for name in own_classes if name not in set(known)]
     if strange:
-        message = f"classes that training does not know in '{samples.root}': {some(strange)}. Known: {some(known)}"
-        raise DataError(Problem(where, message))
+        message = f"classes that training does not know in '{samples.root}': {quote_some(strange)}"
+        raise DataError(Problem(where, f"{message}. Known: {quote_some(known)}"))
     index = {name: i for i, name in enumerate(known)}
     labels = np.repeat([index[names_of[run.folder]] for run in runs], [run.end - run.begin for run in runs])
     return dataclasses.replace(samples, labels=labels, classes=tuple(known))
 
 
-def part_of(samples: Samples, share: float, *, test: bool) -> list[int]:
+def select_part(samples: Samples, share: float, *, test: bool) -> list[int]:
     """The indices of the test samples, as many of each class as `share` says, or of all others, the training samples.
 
     Which they are depends on their names alone. A class of two or more has some of both kinds.
@@ -221,10 +221,10 @@ def _unpaired(samples: Samples, stems: Sequence[str], partners: Collection[str],
     """What keeps the samples of these `stems` from having one `partner` each, an input or a target."""
     alone = [name for name, stem in zip(samples.names, stems, strict=True) if stem not in partners]
     if alone:
-        yield f"no {partner} for {some(alone)} in '{samples.root}'"
+        yield f"no {partner} for {quote_some(alone)} in '{samples.root}'"
     twice = [stem for stem, count in Counter(stems).items() if count > 1]
     if twice:
-        yield f"several files of the same name in '{samples.root}': {some(twice)}"
+        yield f"several files of the same name in '{samples.root}': {quote_some(twice)}"
 
 
 def _scan(root: str, extensions: frozenset[str], names: list[str], ignored: Counter[str]) -> list[str]:
@@ -332,7 +332,7 @@ def _folders_without(folders: Iterable[str], filled: Iterable[str]) -> list[str]
     return sorted(f for f in folders if f not in above and f.rpartition("/")[0] in above)
 
 
-def some(names: Iterable[str], most: int = 10) -> str:
+def quote_some(names: Iterable[str], most: int = 10) -> str:
     """The first few names in quotes, and how many more there are."""
     listed = list(names)
     text = ", ".join(f"'{n}'" for n in listed[:most])

@@ -80,7 +80,7 @@ class Resize:
 
     def shape(self, shape: Shape, /) -> Shape:
         """(C, *size)."""
-        return sized(shape, self.size)
+        return resize_shape(shape, self.size)
 
     def dtype(self, dtype: np.dtype, /) -> np.dtype:
         """As it is of pixels and of the nearest values, float32 otherwise."""
@@ -107,7 +107,7 @@ class CenterCrop:
 
     def shape(self, shape: Shape, /) -> Shape:
         """(C, *size)."""
-        return sized(shape, self.size)
+        return resize_shape(shape, self.size)
 
     def dtype(self, dtype: np.dtype, /) -> np.dtype:
         """As it is."""
@@ -149,7 +149,7 @@ class ConvertColor:
 
     def shape(self, shape: Shape, /) -> Shape:
         """(1 or 3, H, W)."""
-        return colors.shape(self.code, shape)
+        return colors.convert_shape(self.code, shape)
 
     def dtype(self, dtype: np.dtype, /) -> np.dtype:
         """As it is."""
@@ -175,7 +175,7 @@ class ImageOperations:
             ConfigError: an operation cannot take the samples that reach it.
         """
         for where, operation in self.steps:
-            shape = shape_after(where, operation, shape)
+            shape = change_shape(where, operation, shape)
         return shape
 
     def dtype(self, dtype: np.dtype) -> np.dtype:
@@ -212,13 +212,13 @@ class Shaped(Protocol):
         ...
 
 
-def shape_after(where: str, change: Shaped, shape: Shape) -> Shape:
+def change_shape(where: str, change: Shaped, shape: Shape) -> Shape:
     """The shape (C, *spatial) that samples of `shape` come out with.
 
     Raises:
         ConfigError: `change`, at the place `where`, cannot take them.
     """
-    with located(where):
+    with locating(where):
         num_axes = len(shape) - 1
         if num_axes not in change.dimensions:
             here = f"samples have {num_axes} spatial {'axis' if num_axes == 1 else 'axes'} here"
@@ -232,7 +232,7 @@ def shape_after(where: str, change: Shaped, shape: Shape) -> Shape:
         return change.shape(shape)
 
 
-def sized(shape: Shape, size: Shape) -> Shape:
+def resize_shape(shape: Shape, size: Shape) -> Shape:
     """(C, *size). Raises ConfigError if samples of `shape` have not as many axes as `size` has numbers."""
     count = len(shape) - 1
     if len(size) != count:
@@ -242,7 +242,7 @@ def sized(shape: Shape, size: Shape) -> Shape:
 
 
 @contextlib.contextmanager
-def located(where: str) -> Iterator[None]:
+def locating(where: str) -> Iterator[None]:
     """Give mistakes that are found inside the place `where` in the configuration."""
     try:
         yield

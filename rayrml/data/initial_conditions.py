@@ -10,7 +10,7 @@ import numpy as np
 Kind = Literal["random_uniform", "fixed_uniform"]
 
 
-def initial_condition(
+def make_initial_condition(
     index: int,
     number: int,
     *,

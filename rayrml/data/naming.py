@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from rayrml.data.discovery import some
+from rayrml.data.discovery import quote_some
 from rayrml.errors import DataError, Problem
 
 # Parts that a path of HDF5 leaves out, and the two that are no name elsewhere.
@@ -17,12 +17,12 @@ def check_names(names: Sequence[str], place: str) -> None:
     strange = [name for name in names if _NO_NAME.search(name)]
     if strange:
         expected = "Expected parts between single slashes, none of them '.' or '..'"
-        raise DataError(Problem(place, f"predictions cannot go by the names {some(strange)}. {expected}"))
+        raise DataError(Problem(place, f"predictions cannot go by the names {quote_some(strange)}. {expected}"))
     known = set(names)
     if len(known) < len(names):
         seen: set[str] = set()
         twice = [name for name in names if name in seen or seen.add(name)]
-        raise DataError(Problem(place, f"several samples have one name: {some(dict.fromkeys(twice))}"))
+        raise DataError(Problem(place, f"several samples have one name: {quote_some(dict.fromkeys(twice))}"))
     groups = sorted(known & _groups(known))
     if groups:
         inside = next(name for name in names if name.startswith(f"{groups[0]}/"))

@@ -14,7 +14,7 @@ import numpy as np
 import ray.data
 
 from rayrml.cluster import ray_internals
-from rayrml.data.decoding import Decoder, Decoding, packed
+from rayrml.data.decoding import Decoder, Decoding, pack
 from rayrml.data.discovery import Samples
 
 # Decoding that takes less than this is done by the process that waits for it: the first tasks of a process take seconds
@@ -251,7 +251,7 @@ def _store_bytes() -> int:
 
 
 def _task(source: Source, indices: np.ndarray, first: int) -> dict[str, Any]:
-    return {"first": first} | {name: packed(side.samples, indices) for name, side in source.sides.items()}
+    return {"first": first} | {name: pack(side.samples, indices) for name, side in source.sides.items()}
 
 
 def _chunk_size(count: int, smallest: int, num_actors: int = 1) -> int:

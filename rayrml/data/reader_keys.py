@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rayrml.config.sections import Data, SideName
-from rayrml.config.tables import Choice, arguments_model, choose
+from rayrml.config.tables import Choice, choose, make_model
 from rayrml.data.readers import READERS
 from rayrml.errors import ConfigError, Problem
 
@@ -17,7 +17,7 @@ DATA = "neural_network.data"
 @functools.cache
 def list_reader_options() -> tuple[str, ...]:
     """The keys that some readers take, each of which is one of the section `data` too."""
-    return tuple(sorted({key for row in READERS.values() for key in arguments_model(row).model_fields}))
+    return tuple(sorted({key for row in READERS.values() for key in make_model(row).model_fields}))
 
 
 def choose_reader(data: Data, side: SideName) -> Choice:

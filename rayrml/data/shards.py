@@ -198,7 +198,7 @@ def cut(blocks: Iterator[tuple[np.ndarray, ...]], sizes: Sequence[int]) -> Itera
         yield tuple(np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
 
 
-def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+def move(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """`tensor` on the device; the CPU does not wait for a copy to a GPU."""
     if tensor.device == device:
         return tensor  # even to ask torch for nothing takes microseconds
@@ -208,7 +208,7 @@ def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor.to(device, non_blocking=True)
 
 
-def as_numbers(arrays: torch.Tensor, *, pixels: bool) -> torch.Tensor:
+def to_numbers(arrays: torch.Tensor, *, pixels: bool) -> torch.Tensor:
     """Arrays as transforms and networks take them: pixels as the bytes that they are, all others as float32."""
     return arrays if pixels else arrays.float()
 

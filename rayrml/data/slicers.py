@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal, Protocol
 import numpy as np
 from pydantic import Field
 
-from rayrml.config.json_files import shown
-from rayrml.config.tables import arguments_model, validate
+from rayrml.config.json_files import format_value
+from rayrml.config.tables import make_model, validate
 from rayrml.errors import ConfigError, DataError, Problem
 
 PaddingMode = Literal["zeros", "neighbors"]
@@ -292,7 +292,7 @@ def slicer(
         message = f"swaps the two axes of a 2-D sample, but this sample is {num_kept}-D"
         found.append(Problem("transpose", f"{message}. Expected false, or two sizes above 1"))
     if name is not None and (name in ("", ".", "..") or "/" in name or "\0" in name):
-        message = f"{shown(name)} cannot be a part of a dataset's name. Expected a name without '/'"
+        message = f"{format_value(name)} cannot be a part of a dataset's name. Expected a name without '/'"
         found.append(Problem("name", message))
     if found:
         raise ConfigError(*found)
@@ -307,7 +307,7 @@ def parse_slicers(section: Any, path: str) -> tuple[Slicer, ...]:
     """
     if not isinstance(section, list):
         raise ConfigError(
-            Problem(path, f'expected a list of objects such as {{"sizes": [64, 64]}}, got {shown(section)}')
+            Problem(path, f'expected a list of objects such as {{"sizes": [64, 64]}}, got {format_value(section)}')
         )
     found: list[Problem] = []
     slicers: dict[int, Slicer] = {}
@@ -324,8 +324,8 @@ def parse_slicers(section: Any, path: str) -> tuple[Slicer, ...]:
 
 def _one(entry: Any, k: int, path: str) -> Slicer:
     if not isinstance(entry, Mapping):
-        raise ConfigError(Problem(path, f'expected an object such as {{"sizes": [64, 64]}}, got {shown(entry)}'))
-    arguments = validate(arguments_model(slicer), entry, path, "a slicer takes")
+        raise ConfigError(Problem(path, f'expected an object such as {{"sizes": [64, 64]}}, got {format_value(entry)}'))
+    arguments = validate(make_model(slicer), entry, path, "a slicer takes")
     try:
         cut = slicer(**arguments)
     except ConfigError as error:

@@ -17,10 +17,10 @@ import torch
 from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.connection import hide_stderr
 from rayrml.config.tables import Choice
-from rayrml.data.bad_samples import BadSamples, bad_samples, reasons_of
+from rayrml.data.bad_samples import BadSamples, gather_bad_samples, list_reasons
 from rayrml.data.decoding import Decoder
 from rayrml.data.pipeline import Source, block_size, blocks, bounded, chunks, decode, tasks_of
-from rayrml.data.shards import as_numbers
+from rayrml.data.shards import to_numbers
 from rayrml.data.transforms import BatchTransforms
 from rayrml.errors import DataError, Problem
 from rayrml.inference.evaluation import EvaluationStep, autocast_dtype
@@ -80,14 +80,14 @@ def predict(
         stack.callback(files.discard)  # does nothing once the files are closed
         for block in _results(job, allocation):
             good = [i for i, error in enumerate(block["error"]) if not error]
-            reasons |= reasons_of(block["place"], block["error"])
+            reasons |= list_reasons(block["place"], block["error"])
             if good:
                 files.write(block["place"][good], block["output"][good])
             done += len(good)
             progress(done)
         if done:
             files.close(complete=job.skip or not reasons)
-    bad = bad_samples("inference", job.source.samples, reasons)
+    bad = gather_bad_samples("inference", job.source.samples, reasons)
     if reasons and not job.skip:
         count = f"{len(reasons)} of {len(job.source.samples)} samples have no prediction; the other {done} have"
         raise DataError(*bad.error().problems[:-1], Problem("", count))
@@ -166,7 +166,7 @@ class Forward:
         return torch.cat([self._outputs(part) for part in samples.split(self.batch_size)]).numpy()
 
     def _outputs(self, batch: torch.Tensor) -> torch.Tensor:
-        inputs, _ = self.transforms(as_numbers(batch.to(self.device), pixels=self.pixels), None)
+        inputs, _ = self.transforms(to_numbers(batch.to(self.device), pixels=self.pixels), None)
         return self.step(inputs, None).cpu()
 
 
@@ -186,6 +186,6 @@ class Predictor:
             yield {"place": part["place"], "output": self.forward(part["input"]), "error": part["error"]}
 
 
-def rate(started: float, done: int) -> str:
+def format_rate(started: float, done: int) -> str:
     """Samples a second since `started`, for people."""
     return f"{done / max(time.monotonic() - started, 1e-9):.0f} samples/s"

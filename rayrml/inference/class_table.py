@@ -90,7 +90,7 @@ def classifier(layers: Any, loss: Mapping[str, Any] | None, names: Sequence[str]
     return Classifier(tuple(names), ending, certain=built is not None and built.targets == "labels")
 
 
-def write(path: str | Path, rows: Iterable[Classified]) -> Iterator[Classified]:
+def write_table(path: str | Path, rows: Iterable[Classified]) -> Iterator[Classified]:
     """Write a table with a line for each row, and give each row once it is written; to be used up.
 
     The columns are `path`, `class` and `probability`, then the next classes as `class_2`, `probability_2` and so on.

@@ -181,7 +181,7 @@ class PredictionFile:
         return properties
 
 
-def outputs(path: str | Path) -> Generator[tuple[str, np.ndarray], None, None]:
+def read_outputs(path: str | Path) -> Generator[tuple[str, np.ndarray], None, None]:
     """The name of each sample of a file of predictions, in the file's order, and its output.
 
     Raises:

@@ -177,7 +177,7 @@ class SliceAssembly:
             _link(part.name),
             shape=(*part.grid.shape, self._num_channels),
             dtype=self._dtype if final else np.float64,
-            chunks=chunk_shape(part.grid, self._num_channels or 1),
+            chunks=choose_chunk_shape(part.grid, self._num_channels or 1),
             fillvalue=np.nan if final else 0,
             track_times=False,
         )
@@ -240,7 +240,7 @@ def _rounded(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return np.ascontiguousarray(values, dtype)
 
 
-def chunk_shape(grid: Grid, num_channels: int) -> tuple[int, ...]:
+def choose_chunk_shape(grid: Grid, num_channels: int) -> tuple[int, ...]:
     """A chunk (*spatial, K) such that a slice touches few of them and little else.
 
     Its sides follow the slices: a stride, where slices overlap by more than a half several strides. Leading axes are

@@ -24,7 +24,7 @@ def find_ending(graph: Graph) -> Ending | None:
     node = graph.nodes[graph.outputs[0]]
     while (layer := graph.layers[node.layer]).class_name != INPUT:
         row = choose_layer(layer.class_name, layer.config, graph.keras_version).row
-        kind: Any = tables.function(row.builder)  # a class of layers
+        kind: Any = tables.unwrap(row.builder)  # a class of layers
         last = _last_function(row)
         ending = kind.ending or (last.ending if isinstance(last, Layer) else ENDINGS.get(last))
         if ending is not None or last is not linear or not kind.keeps_numbers:
@@ -36,6 +36,6 @@ def find_ending(graph: Graph) -> Ending | None:
 def _last_function(row: tables.Choice) -> Function:
     """The activation of a layer or, for an operation, the function that its row is bound to."""
     builder: Any = row.builder
-    if tables.function(builder) is Operation:
+    if tables.unwrap(builder) is Operation:
         return builder.args[0]
     return find_activation(row.arguments.get("activation"))

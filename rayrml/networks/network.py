@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from rayrml.config.json_files import read_json
-from rayrml.config.line_numbers import located_in_network
+from rayrml.config.line_numbers import with_lines_in_network
 from rayrml.errors import ConfigError, Problem
 from rayrml.formatting import format_bytes
 from rayrml.memory import available_memory
@@ -202,7 +202,7 @@ def build_network(
     try:
         return build(read_graph(content), input_shape)
     except ConfigError as error:
-        raise ConfigError(*located_in_network(error.problems, layers)) from None
+        raise ConfigError(*with_lines_in_network(error.problems, layers)) from None
 
 
 def build(graph: Graph, input_shape: Sequence[int | None] | None = None) -> Network:

@@ -13,15 +13,15 @@ from rayrml.config.tables import Choice
 from rayrml.data import contents
 from rayrml.data.bad_samples import TOO_MANY
 from rayrml.data.datasets import Datasets
-from rayrml.data.decoding import RESIZE_HINT, Decoding, check_cells, stored_type
-from rayrml.data.discovery import Place, Samples, label_by_folder, pair, part_of
+from rayrml.data.decoding import RESIZE_HINT, Decoding, check_cells, choose_stored_type
+from rayrml.data.discovery import Place, Samples, label_by_folder, pair, select_part
 from rayrml.data.image_ops import ImageOperations
 from rayrml.data.naming import check_names
 from rayrml.data.pipeline import Side, Source
 from rayrml.data.reader_keys import DATA
 from rayrml.data.readers import Part, Reader
 from rayrml.data.slicers import Slicer, parse_slicers
-from rayrml.data.transforms import Placed, Transforms, parse, split
+from rayrml.data.transforms import Placed, Transforms, parse_transforms, split_transforms
 from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem
 from rayrml.planning.data_types import DataTypes
 from rayrml.storage.archives import check_memory
@@ -117,13 +117,13 @@ class DatasetsPreparation:
         lists: dict[str, tuple[Placed, ...]] = {}
         for key in ("transforms", "input_transforms", "target_transforms"):
             with self.findings.gathering():
-                lists[key] = parse(getattr(self.data, key), f"{DATA}.{key}")
+                lists[key] = parse_transforms(getattr(self.data, key), f"{DATA}.{key}")
         if len(lists) < 3:
             return None
         both = lists["transforms"]
         targets = (both or lists["target_transforms"]) if self.types.targets_are_arrays else ()
         with self.findings.gathering():
-            return split(
+            return split_transforms(
                 both or lists["input_transforms"],
                 targets,
                 target_is_mask=self.data.target_is_mask,
@@ -140,7 +140,7 @@ class DatasetsPreparation:
         if reader is None:
             return None
         if reader.generate is not None:
-            samples = contents.generated(reader, part)
+            samples = contents.list_generated(reader, part)
             return (samples, samples if self.types.inputs_are_targets else None) if len(samples) else None
         prefix = self._prefix(part)
         path, where = getattr(self.data, f"{prefix}input_path"), f"{DATA}.{prefix}input_path"
@@ -154,12 +154,12 @@ class DatasetsPreparation:
                 location = dataclasses.replace(location, files=files)
             sides = self._parted([(location, reader), *self._target_files(location.files, part)], part)
             if self.data.skips:
-                found = contents.readable(sides)
+                found = contents.drop_unreadable(sides)
                 sides = [(found, reader) for found, (_, reader) in zip(found, sides, strict=True)]
-            inputs = contents.arrays(sides[0][0], reader, where)
+            inputs = contents.list_arrays(sides[0][0], reader, where)
             if self.types.labelled_by_files and reader.labels is not None:
                 labels = reader.labels(location.files.path(0), getattr(self.data, f"{prefix}target_path"))
-                inputs = contents.labelled(inputs, labels, classes, where)
+                inputs = contents.label_by_file(inputs, labels, classes, where)
             samples = self._sliced(inputs, self._targets(inputs, sides[1:], part), f"{DATA}.{prefix}target_path")
             self._check_names(samples[0], part, where)
             return samples
@@ -176,7 +176,7 @@ class DatasetsPreparation:
         share = self.data.test_share
         if share is None:
             return sides
-        indices = part_of(sides[0][0].files, share, test=part == "test")
+        indices = select_part(sides[0][0].files, share, test=part == "test")
         if not indices:
             raise ConfigError(
                 Problem(f"{DATA}.test_share", f"leaves no {part} sample: there is no class of two or more")
@@ -200,19 +200,19 @@ class DatasetsPreparation:
         """The targets' arrays in the order of the inputs, None if they are not read from files of their own."""
         where = f"{DATA}.{'' if part == 'training' else 'test_'}target_path"
         for location, reader in found:
-            return contents.pair_arrays(inputs, contents.arrays(location, reader, where), where)
+            return contents.pair_arrays(inputs, contents.list_arrays(location, reader, where), where)
         return inputs if self.types.inputs_are_targets else None
 
     def _sliced(self, inputs: Samples, targets: Samples | None, where: str) -> tuple[Samples, Samples | None]:
         if not self.slicers or self.types.input_reader is None:
             return inputs, targets
         skip = self.data.skips
-        grids = contents.grids(inputs, self.types.input_reader, self.slicers, skip=skip)
+        grids = contents.make_grids(inputs, self.types.input_reader, self.slicers, skip=skip)
         if targets is None or self.types.target_reader is None:
-            return contents.slices(inputs, grids, self.slicers), None
-        theirs = contents.grids(targets, self.types.target_reader, self.slicers, skip=skip)
+            return contents.list_slices(inputs, grids, self.slicers), None
+        theirs = contents.make_grids(targets, self.types.target_reader, self.slicers, skip=skip)
         grids = contents.pair_grids(grids, theirs, targets, where, skip=skip)
-        return contents.slices(inputs, grids, self.slicers), contents.slices(targets, grids, self.slicers)
+        return contents.list_slices(inputs, grids, self.slicers), contents.list_slices(targets, grids, self.slicers)
 
     def _check_names(self, inputs: Samples, part: Part, where: str) -> None:
         """Raise DataError if predictions cannot be written under the names of the samples; a file system's can be."""
@@ -270,7 +270,7 @@ class DatasetsPreparation:
         decoding = Decoding(
             reader,
             operations.shape(shape),
-            stored_type(operations.dtype(dtype)),
+            choose_stored_type(operations.dtype(dtype)),
             place.address,
             prepare=operations.apply if operations.steps else None,
             adds_channel=adds_channel,

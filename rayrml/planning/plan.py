@@ -11,7 +11,7 @@ import torch
 
 from rayrml import storage
 from rayrml.config.json_files import read_json
-from rayrml.config.line_numbers import located_in_network
+from rayrml.config.line_numbers import with_lines_in_network
 from rayrml.config.mistakes import Findings
 from rayrml.config.reading import AnyConfiguration, read_configuration
 from rayrml.config.sections import Config
@@ -169,7 +169,7 @@ class _Preparation:
     def _error(self) -> ConfigError | DataError:
         """Everything that is wrong; what a file says of the network has the file's lines."""
         if isinstance(self.nn.layers, str):
-            self.findings.mistakes = located_in_network(self.findings.mistakes, self.nn.layers)
+            self.findings.mistakes = with_lines_in_network(self.findings.mistakes, self.nn.layers)
         return self.findings.error()
 
     def _network_and_datasets(

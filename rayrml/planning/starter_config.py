@@ -10,7 +10,7 @@ from typing import Any
 
 from rayrml.data.discovery import Samples, find_samples, label_by_folder
 from rayrml.data.readers import READERS
-from rayrml.data.readers.images import image_look
+from rayrml.data.readers.images import read_look
 from rayrml.errors import ConfigError, DataError, Problem, explaining
 
 _TRAINING, _TEST = ("training", "train"), ("test", "testing", "val", "valid", "validation")
@@ -161,7 +161,7 @@ def _looks(samples: Samples) -> list[tuple[int, int, bool]]:
     problems: list[Problem] = []
     for index in samples.spread(_MOST_LOOKED_AT):
         try:
-            found.append(image_look(samples.path(index)))
+            found.append(read_look(samples.path(index)))
         except DataError as error:
             problems += error.problems
     if not found:

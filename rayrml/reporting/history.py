@@ -32,7 +32,7 @@ class Run:
 
 def to_csv(history: Sequence[Figures]) -> bytes:
     """A row for each epoch, with the figures in full precision; a cell is empty where an epoch has no such figure."""
-    columns = [*COLUMNS, *filter(None, [metric_name(history)])]
+    columns = [*COLUMNS, *filter(None, [find_metric(history)])]
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(columns)
@@ -50,26 +50,26 @@ def from_csv(content: bytes, where: str) -> list[dict[str, float]]:
         raise DataError(Problem(where, f"is no history of a run. Expected the columns {', '.join(COLUMNS)}")) from None
 
 
-def metric_name(history: Sequence[Figures]) -> str | None:
+def find_metric(history: Sequence[Figures]) -> str | None:
     """The name of the metric among the figures, None if there is none."""
     return next((name for figures in history for name in figures if name not in COLUMNS), None)
 
 
-def cost(figures: Figures, name: str) -> float:
+def to_cost(figures: Figures, name: str) -> float:
     """What is less the better an epoch is: a loss itself, and the negative of anything else."""
     return figures[name] if name.endswith("loss") else -figures[name]
 
 
-def best(history: Sequence[Figures]) -> Figures | None:
+def find_best(history: Sequence[Figures]) -> Figures | None:
     """The epoch with the most of the metric, or else the least loss; the first of several, None if there is none."""
-    for name in filter(None, (metric_name(history), TEST_LOSS, TRAIN_LOSS)):
+    for name in filter(None, (find_metric(history), TEST_LOSS, TRAIN_LOSS)):
         known = [figures for figures in history if name in figures and math.isfinite(figures[name])]
         if known:
-            return min(known, key=lambda figures: cost(figures, name))
+            return min(known, key=lambda figures: to_cost(figures, name))
     return None
 
 
-def read(runs: Sequence[str]) -> list[Run]:
+def read_runs(runs: Sequence[str]) -> list[Run]:
     """The epochs of the runs that left their files in these folders, or that have logs of these names.
 
     Raises:

@@ -71,7 +71,7 @@ class ImageSample:
     num_classes: int = 0
 
 
-def loss(history: Sequence[Figures]) -> Figure:
+def draw_loss(history: Sequence[Figures]) -> Figure:
     """Training and test loss over the epochs, the least of the one that counts marked."""
     figure, axes = _curves("Loss")
     _line(axes, history, "train_loss", label="training", color=BLUE)
@@ -83,9 +83,9 @@ def loss(history: Sequence[Figures]) -> Figure:
     return figure
 
 
-def metric(history: Sequence[Figures]) -> Figure | None:
+def draw_metric(history: Sequence[Figures]) -> Figure | None:
     """The metric over the epochs, the best marked; None if there is none."""
-    name = histories.metric_name(history)
+    name = histories.find_metric(history)
     if name is None:
         return None
     figure, axes = _curves(name.capitalize())
@@ -95,7 +95,7 @@ def metric(history: Sequence[Figures]) -> Figure | None:
     return figure
 
 
-def learning_rate(history: Sequence[Figures]) -> Figure | None:
+def draw_learning_rate(history: Sequence[Figures]) -> Figure | None:
     """The learning rate of each epoch; None if it is not known."""
     if not any("learning_rate" in figures for figures in history):
         return None
@@ -106,9 +106,9 @@ def learning_rate(history: Sequence[Figures]) -> Figure | None:
     return figure
 
 
-def comparison(runs: Sequence[Run]) -> Figure:
+def draw_comparison(runs: Sequence[Run]) -> Figure:
     """Loss and metric of one run or several: the curve that counts of each, and for one run also its training loss."""
-    names = {histories.metric_name(run.history) for run in runs} - {None}
+    names = {histories.find_metric(run.history) for run in runs} - {None}
     figure = Figure(figsize=(10, 9 if names else 6), dpi=_DPI, layout="constrained")
     places = figure.subplots(2 if names else 1, 1, squeeze=False)[:, 0]
     for place, title in zip(places, ("Loss", "Metric"), strict=False):
@@ -121,7 +121,7 @@ def comparison(runs: Sequence[Run]) -> Figure:
         if len(runs) == 1 or not tested:
             shown = {"color": "#555555" if tested else color, "style": "--" if tested else style}
             _line(places[0], run.history, "train_loss", label=f"{run.name} (training)", **shown)
-        if (name := histories.metric_name(run.history)) is not None:
+        if (name := histories.find_metric(run.history)) is not None:
             label = run.name if len(names) == 1 else f"{run.name} ({name})"
             _line(places[1], run.history, name, label=label, color=color, style=style)
     _logarithmic_if_wide(places[0])
@@ -130,7 +130,7 @@ def comparison(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def trials(trials: Sequence[tuple[Run, Mapping[str, Any]]], name: str) -> Figure:
+def draw_trials(trials: Sequence[tuple[Run, Mapping[str, Any]]], name: str) -> Figure:
     """The figure `name` of a search's trials, the best first, by epoch, and the best of each by its values."""
     values = list(trials[0][1])[:_MOST_PANELS]
     rows = 1 + -(-len(values) // _PANELS_IN_A_ROW)
@@ -159,7 +159,7 @@ def _values(axes: Axes, trials: Sequence[tuple[Run, Mapping[str, Any]]], key: st
     places = given if numeric else [ticks.index(text) for text in names]
     for number, ((run, _), place) in reversed(list(enumerate(zip(trials, places, strict=True)))):
         epochs = [figures for figures in run.history if name in figures]
-        best = min((histories.cost(figures, name) for figures in epochs), default=math.nan)
+        best = min((histories.to_cost(figures, name) for figures in epochs), default=math.nan)
         value = abs(best) if not name.endswith("loss") else best
         color, size = (BLUE, 9) if number == 0 else ("#888888", 5)
         axes.plot([place], [value], "o", color=color, markersize=size)
@@ -170,7 +170,7 @@ def _values(axes: Axes, trials: Sequence[tuple[Run, Mapping[str, Any]]], key: st
         axes.set_xscale("log")
 
 
-def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+def draw_confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     """Counts (classes, classes): how often each true class, a row, was predicted as which, and as shares of the row."""
     size = len(counts)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -195,7 +195,7 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     return figure
 
 
-def class_samples(samples: Sequence[ClassSample]) -> Figure:
+def draw_class_samples(samples: Sequence[ClassSample]) -> Figure:
     """A grid of samples, each with the predicted class, and the true one where that is another."""
     columns = 5
     rows = -(-len(samples) // columns)
@@ -224,7 +224,7 @@ def class_samples(samples: Sequence[ClassSample]) -> Figure:
     return figure
 
 
-def image_samples(samples: Sequence[ImageSample]) -> Figure:
+def draw_image_samples(samples: Sequence[ImageSample]) -> Figure:
     """A row for each sample: its input, its target and its prediction, the last two in the same colours."""
     figure = Figure(figsize=(10, 3.1 * len(samples) + 0.4), dpi=_DPI, layout="constrained")
     grid = figure.subplots(len(samples), 3, squeeze=False)
@@ -244,7 +244,7 @@ def image_samples(samples: Sequence[ImageSample]) -> Figure:
     return figure
 
 
-def rendered(figure: Figure, kind: str = "png") -> tuple[bytes, bool]:
+def render(figure: Figure, kind: str = "png") -> tuple[bytes, bool]:
     """The figure as a file of that kind, and whether a font for all of its characters was found."""
     content = io.BytesIO()
     with warnings.catch_warnings(record=True) as said:

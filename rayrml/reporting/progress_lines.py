@@ -6,7 +6,7 @@ import time
 
 from rayrml.formatting import format_path
 from rayrml.reporting.console import Console
-from rayrml.reporting.history import best, cost
+from rayrml.reporting.history import find_best, to_cost
 from rayrml.reporting.live_line import LiveLine
 from rayrml.reporting.messages import (
     BatchesTrained,
@@ -138,10 +138,10 @@ class ProgressLines:
             return ""
         name = done.metric if done.metric in figures else "test_loss"
         live.evaluated(f"{name.replace('_', ' ')} {figures[name]:.4g}")
-        top = best([before for before in self._state.history if name in before])
+        top = find_best([before for before in self._state.history if name in before])
         if top is None:
             return ""
-        if cost(figures, name) < cost(top, name):
+        if to_cost(figures, name) < to_cost(top, name):
             return "  (the best so far)"
         return f"  (the best: {top[name]:.3f} in epoch {top['epoch']})"
 

@@ -109,21 +109,21 @@ class Record:
 
     def metrics(self) -> dict[str, Any]:
         """The figures of the last and the best epoch, and those of each class after the last."""
-        figures: dict[str, Any] = {"final": self.history[-1], "best": history.best(self.history)}
+        figures: dict[str, Any] = {"final": self.history[-1], "best": history.find_best(self.history)}
         if self.confusion is not None:
             figures["classes"] = _per_class(self.confusion, self._classes)
         return figures
 
     def _write(self, name: str, content: bytes) -> None:
-        write(storage.join(self.folder or "", name), content)
+        write_file(storage.join(self.folder or "", name), content)
 
 
-def class_names(classes: Sequence[str], count: int) -> list[str]:
+def name_classes(classes: Sequence[str], count: int) -> list[str]:
     """A name for each of so many outputs: their numbers where the classes' names are not known."""
     return [*classes[:count], *(str(number) for number in range(len(classes), count))]
 
 
-def write(path: str, content: bytes) -> None:
+def write_file(path: str, content: bytes) -> None:
     """Put a file in its place. Raises DataError if that fails."""
     with explaining(path, "cannot be written"):
         storage.write(path, content)
@@ -131,7 +131,7 @@ def write(path: str, content: bytes) -> None:
 
 def _per_class(counts: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
     found = confusion(torch.from_numpy(counts.astype(np.float64)))  # what Ray brings cannot be written to
-    names = class_names(classes, len(counts))
+    names = name_classes(classes, len(counts))
     rows = zip(counts.sum(1).tolist(), found.recall, found.precision, found.f1, strict=True)
     return {
         name: dict(zip(("samples", "recall", "precision", "f1"), row, strict=True))

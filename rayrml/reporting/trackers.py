@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from rayrml import storage
 from rayrml.errors import describe
 from rayrml.reporting.messages import EpochDone, Message, Started
-from rayrml.reporting.run_files import PLOTS_FOLDER, write
+from rayrml.reporting.run_files import PLOTS_FOLDER, write_file
 
 PACKAGES = ("mlflow", "wandb")
 _EXPERIMENT = "rayrml"  # where neither MLFLOW_EXPERIMENT_NAME nor WANDB_PROJECT names another one
@@ -121,7 +121,7 @@ class Tracking:
         path = storage.join(self._folder, _IDS)
         known: dict[str, str] = json.loads(storage.read(path)) if storage.exists(path) else {}
         self._tracker = self._begin(known.get(self._package) if self._resumed else None)
-        write(path, json.dumps({**known, self._package: self._tracker.id}).encode())
+        write_file(path, json.dumps({**known, self._package: self._tracker.id}).encode())
         return self._tracker
 
     def _end(self, files: Sequence[str], complete: bool) -> None:
@@ -131,12 +131,12 @@ class Tracking:
         tracker.end(complete=complete)
 
 
-def mlflow(name: str, config: Mapping[str, Any]) -> Callable[[str | None], Tracker]:
+def prepare_mlflow(name: str, config: Mapping[str, Any]) -> Callable[[str | None], Tracker]:
     """What begins a run of MLflow, on the server of MLFLOW_TRACKING_URI."""
     return lambda known: _MLflow(name, config, known)
 
 
-def wandb(name: str, config: Mapping[str, Any], folder: str) -> Callable[[str | None], Tracker]:
+def prepare_wandb(name: str, config: Mapping[str, Any], folder: str) -> Callable[[str | None], Tracker]:
     """What begins a run of Weights & Biases, as WANDB_MODE, WANDB_PROJECT and the like say."""
     return lambda known: _Wandb(name, config, folder, known)
 
@@ -161,7 +161,7 @@ class _MLflow:
         found = self._client.get_experiment_by_name(wanted)
         experiment = found.experiment_id if found else self._client.create_experiment(wanted)
         self.id = self._client.create_run(experiment, run_name=name).info.run_id
-        for key, value in parameters(config):
+        for key, value in list_parameters(config):
             self._client.log_param(self.id, key, value)
 
     def figures(self, epoch: int, values: Mapping[str, float]) -> None:
@@ -188,7 +188,7 @@ class _Wandb:
             name=name,
             id=known,
             resume="allow" if known else None,
-            config=dict(parameters(config)),
+            config=dict(list_parameters(config)),
             dir=None if storage.is_uri(folder) else folder,
             settings=wandb.Settings(silent=True, console="off", init_timeout=_PATIENCE),
         )
@@ -207,14 +207,14 @@ class _Wandb:
         self._run.finish(exit_code=0 if complete else 1)
 
 
-def parameters(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+def list_parameters(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
     """A configuration's values by their dotted keys, without the network, whose file is with the run."""
     for key, value in config.items():
         place = f"{path}.{key}" if path else key
         if place == "neural_network.layers" or value is None:
             continue
         if isinstance(value, Mapping):
-            yield from parameters(value, place)
+            yield from list_parameters(value, place)
         else:
             shown = value if isinstance(value, str) else json.dumps(value)
             yield place.removeprefix("neural_network."), shown[:_LONGEST]

@@ -133,8 +133,8 @@ def _begin_tracking(plan: Plan, allocation: Allocation, console: Console, *, res
     begins = {}
     config = provenance.resolved(plan, allocation)
     if section.mlflow:
-        begins["mlflow"] = trackers.mlflow(plan.name, config)
+        begins["mlflow"] = trackers.prepare_mlflow(plan.name, config)
     if section.wandb:
-        begins["wandb"] = trackers.wandb(plan.name, config, folder)
+        begins["wandb"] = trackers.prepare_wandb(plan.name, config, folder)
     for name, begin in begins.items():
         yield Tracking(name, begin, folder=folder, resumed=resumed, say=console.line)

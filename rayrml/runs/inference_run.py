@@ -41,7 +41,9 @@ def infer(context: Context, plan: InferencePlan) -> int:
         now = time.monotonic()
         if finished or done == len(job.source.samples) or now - shown >= 1:
             shown = now
-            console.line(f"Inference : {done} of {len(job.source.samples)} samples ({batch_job.rate(started, done)})")
+            console.line(
+                f"Inference : {done} of {len(job.source.samples)} samples ({batch_job.format_rate(started, done)})"
+            )
 
     count = batch_job.predict(job, context.allocation, progress, skipped=lambda bad: context.emit(Skipped(bad)))
     if context.state.skipped:

@@ -24,7 +24,7 @@ from rayrml.cluster.allocation import Allocation
 from rayrml.config.sections import Ray
 from rayrml.errors import ConfigError, Problem, RayrmlError, explaining
 from rayrml.formatting import format_bytes
-from rayrml.inference.prediction_files import outputs
+from rayrml.inference.prediction_files import read_outputs
 from rayrml.runs.launch import run
 from rayrml.runs.predict import predict
 from rayrml.version import __version__
@@ -125,7 +125,7 @@ def configuration(folder: Path) -> dict[str, Any]:
 
 def compare(path: str) -> None:
     """Raise RayrmlError if the file does not have a prediction for each image, or not that of its kind."""
-    found = {name: KINDS[int(output.argmax())] for name, output in outputs(path)}
+    found = {name: KINDS[int(output.argmax())] for name, output in read_outputs(path)}
     wrong = [name for name, kind in found.items() if name.partition("/")[0] != kind]
     if len(found) != NUM_IMAGES:
         raise RayrmlError(f"{len(found)} of {NUM_IMAGES} images have a prediction")

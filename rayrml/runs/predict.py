@@ -139,10 +139,10 @@ def _learned(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapp
 
 def _classify(file: str, classes: Classifier, path: str, console: Console) -> tuple[Classified, ...]:
     """Write the table of the classes that outputs stand for, and give its rows; () if they stand for none."""
-    from rayrml.inference.class_table import write
-    from rayrml.inference.prediction_files import outputs
+    from rayrml.inference.class_table import write_table
+    from rayrml.inference.prediction_files import read_outputs
 
-    with contextlib.closing(outputs(file)) as found:
+    with contextlib.closing(read_outputs(file)) as found:
         first = next(found, None)
         if first is None or not classes.applies(first[1].shape):
             return ()
@@ -150,7 +150,7 @@ def _classify(file: str, classes: Classifier, path: str, console: Console) -> tu
             replaces = storage.exists(path)
         if replaces:
             console.line(f"Replacing a file of an earlier run: {format_path(path)}")
-        return tuple(write(path, (classes.classified(*pair) for pair in itertools.chain([first], found))))
+        return tuple(write_table(path, (classes.classified(*pair) for pair in itertools.chain([first], found))))
 
 
 def _show(rows: Sequence[Classified], console: Console) -> None:

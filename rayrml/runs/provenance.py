@@ -25,7 +25,7 @@ def resolved(plan: Plan, allocation: Allocation) -> dict[str, Any]:
     del nn["layers"]
     data = plan.config.neural_network.data
     for key in ("transforms", "input_transforms", "target_transforms"):
-        nn["data"][key] = [transform.section for transform in transforms.parse(getattr(data, key), key)]
+        nn["data"][key] = [transform.section for transform in transforms.parse_transforms(getattr(data, key), key)]
     nn["data"]["slicers"] = [slicer.settings for slicer in slicers.parse_slicers(data.slicers, "slicers")]
     if plan.optimizer is not None:
         nn["optimizer"] = {"type": plan.optimizer.name, **plan.optimizer.settings}

@@ -14,7 +14,7 @@ from rayrml.formatting import format_bytes, format_duration, format_path, format
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
 from rayrml.reporting.figure_logs import log_paths
-from rayrml.reporting.history import best, metric_name
+from rayrml.reporting.history import find_best, find_metric
 from rayrml.reporting.messages import Interrupted
 from rayrml.reporting.run_files import CONFIG, Record
 from rayrml.reporting.run_state import RunState
@@ -96,8 +96,8 @@ def look_at(path: str) -> str:
 
 def _epochs(state: RunState, *, training: bool) -> list[str]:
     """The table of the last and of the best epoch; of the evaluation if there is nothing else."""
-    last, top = state.history[-1], best(state.history)
-    metric = metric_name(state.history)
+    last, top = state.history[-1], find_best(state.history)
+    metric = find_metric(state.history)
     names = [name for name in (*LOSSES, metric) if name and any(name in row for row in state.history)]
     headings = [name.replace("_", " ").capitalize() for name in names]
     if not training:
@@ -127,7 +127,7 @@ def _kept(state: RunState) -> dict[int, str]:
 
 def _wanted(state: RunState) -> str | None:
     """The checkpoint to predict with: that of the best epoch if it was kept, else the last one."""
-    kept, top = _kept(state), best(state.history)
+    kept, top = _kept(state), find_best(state.history)
     if not kept:
         return None
     return kept.get(int(top["epoch"]) if top else 0, kept[max(kept)])

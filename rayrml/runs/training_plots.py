@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from rayrml import storage
-from rayrml.data.decoding import Decoder, packed
+from rayrml.data.decoding import Decoder, pack
 from rayrml.data.pipeline import Source
-from rayrml.data.shards import as_numbers
+from rayrml.data.shards import to_numbers
 from rayrml.inference.evaluation import EvaluationStep, as_target
 from rayrml.losses import Loss
 from rayrml.metrics import predicted_classes
@@ -26,8 +26,8 @@ from rayrml.reporting.run_files import (
     PLOTS_FOLDER,
     PREDICTIONS,
     Record,
-    class_names,
-    write,
+    name_classes,
+    write_file,
 )
 from rayrml.saving import checkpoint_folder, checkpoints
 
@@ -112,12 +112,12 @@ def _pictures(plan: Plan, record: Record) -> Iterator[tuple[str, Callable[[], Fi
 def _save(figure: Figure | None, path: str, problems: list[str]) -> bool:
     if figure is None:
         return False
-    from rayrml.reporting.plots import rendered
+    from rayrml.reporting.plots import render
 
-    content, complete = rendered(figure)
+    content, complete = render(figure)
     if not complete:
         problems.append("no font on this machine has all characters of the names")
-    write(path, content)
+    write_file(path, content)
     return True
 
 
@@ -127,7 +127,7 @@ def _confusion_matrix(plan: Plan, record: Record) -> Figure | None:
     counts = record.confusion
     if counts is None or not counts.sum():
         return None
-    return plots.confusion_matrix(counts, class_names(plan.classes, len(counts)))
+    return plots.draw_confusion_matrix(counts, name_classes(plan.classes, len(counts)))
 
 
 def _predictions(plan: Plan, record: Record) -> Figure | None:
@@ -137,7 +137,8 @@ def _predictions(plan: Plan, record: Record) -> Figure | None:
     shown = [] if network is None else samples(plan, network)
     if not shown:
         return None
-    return plots.class_samples(shown) if isinstance(shown[0], plots.ClassSample) else plots.image_samples(shown)  # pyright: ignore[reportArgumentType]
+    draw: Any = plots.draw_class_samples if isinstance(shown[0], plots.ClassSample) else plots.draw_image_samples
+    return draw(shown)
 
 
 def _trained(plan: Plan, record: Record) -> torch.nn.Module | None:
@@ -157,7 +158,7 @@ def _decoded(source: Source, indices: np.ndarray) -> Iterator[tuple[int, dict[st
     """The arrays (1, C, *spatial) of each side of the samples that can be read, one at a time."""
     decoder = Decoder(source.decodings, 1)
     for index in indices.tolist():
-        places = {name: packed(side.samples, np.array([index])) for name, side in source.sides.items()}
+        places = {name: pack(side.samples, np.array([index])) for name, side in source.sides.items()}
         task = {"first": 0, **places}
         for block in decoder({key: np.array([value], object) for key, value in task.items()}):
             if not block["error"][0]:
@@ -166,7 +167,7 @@ def _decoded(source: Source, indices: np.ndarray) -> Iterator[tuple[int, dict[st
 
 def _batch(plan: Plan, source: Source, arrays: dict[str, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     """Input and target as evaluation takes them; an empty target where it is a label."""
-    tensors = [as_numbers(torch.from_numpy(arrays[name]), pixels=side.pixels) for name, side in source.sides.items()]
+    tensors = [to_numbers(torch.from_numpy(arrays[name]), pixels=side.pixels) for name, side in source.sides.items()]
     inputs, target = plan.datasets.transforms.batched.evaluation()(tensors[0], tensors[1] if tensors[1:] else None)
     return inputs, torch.empty(0) if target is None else target
 

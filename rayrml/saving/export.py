@@ -51,7 +51,7 @@ def export(checkpoint: str | Path, file: str | Path) -> float:
     ending = storage.suffix(str(file))
     if ending not in FORMATS:
         raise ConfigError(Problem(str(file), f"unknown ending '{ending}'. Expected one of {', '.join(FORMATS)}"))
-    network = network_of(checkpoint)
+    network = load_network(checkpoint)
     with tempfile.TemporaryDirectory(prefix="rayrml-") as folder:
         path = Path(folder) / f"network{ending}"
         with torch.inference_mode(False), warnings.catch_warnings():
@@ -63,7 +63,7 @@ def export(checkpoint: str | Path, file: str | Path) -> float:
     return worst
 
 
-def network_of(checkpoint: str | Path) -> Network:
+def load_network(checkpoint: str | Path) -> Network:
     """The network in a checkpoint, with its weights, as it computes when it is not training.
 
     Raises:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from rayrml.config.tables import Table, find, function
+from rayrml.config.tables import Table, find, unwrap
 from rayrml.data.readers import READERS
 from rayrml.data.slicers import slicer
 from rayrml.data.transforms import TRANSFORMS
@@ -23,7 +23,7 @@ from rayrml.optimizers import OPTIMIZERS
 
 def meaning(row: Callable[..., Any]) -> str:
     """The first line of a row's docstring."""
-    return (inspect.getdoc(function(row)) or "").split("\n")[0]
+    return (inspect.getdoc(unwrap(row)) or "").split("\n")[0]
 
 
 def names(name: str) -> list[str]:

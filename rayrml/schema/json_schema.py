@@ -13,12 +13,12 @@ from typing import Any
 from rayrml.config import figures
 from rayrml.config.search_spaces import KINDS
 from rayrml.config.sections import AnyCase, Config, Data, Ray, Section
-from rayrml.config.tables import Table, arguments_model
+from rayrml.config.tables import Table, make_model
 from rayrml.data.reader_keys import list_reader_options
 from rayrml.data.readers import READERS, Reader
 from rayrml.data.slicers import slicer
 from rayrml.data.transforms import TRANSFORMS
-from rayrml.data.transforms.table import bare_field
+from rayrml.data.transforms.table import find_bare_field
 from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS
 from rayrml.metrics import METRICS
@@ -133,7 +133,7 @@ def _plain(schema: Any) -> Any:
 
 def _row(row: Callable[..., Any]) -> Schema:
     """The schema of a row's arguments."""
-    found = _plain(arguments_model(row).model_json_schema())
+    found = _plain(make_model(row).model_json_schema())
     return found | {"description": meaning(row)}
 
 
@@ -169,7 +169,7 @@ def _transform() -> Schema:
 
 def _transform_value(row: Callable[..., Any]) -> Schema:
     """A bare value, or an object with the row's keys."""
-    bare, found = bare_field(row), _row(row)
+    bare, found = find_bare_field(row), _row(row)
     return found if bare is None else found["properties"][bare] | {"description": meaning(row)}
 
 
@@ -192,7 +192,7 @@ def _type_key(key: str) -> Schema:
 
 def _key_of_types(key: str) -> Schema:
     """What a key that some data types have can be, as the first of those has it."""
-    rows = [_plain(arguments_model(row).model_json_schema())["properties"] for row in READERS.values()]
+    rows = [_plain(make_model(row).model_json_schema())["properties"] for row in READERS.values()]
     found = next(properties[key] for properties in rows if key in properties)
     return _optional(any_case(found["enum"]) if "enum" in found else found)
 
@@ -232,7 +232,7 @@ def _in_color(side: str) -> Schema:
 
 def _keys_by_type(side: str, name: str) -> Schema:
     """What a data type makes of the keys that only some data types have."""
-    found = arguments_model(READERS[name]).model_fields
+    found = make_model(READERS[name]).model_fields
     required = [key for key, field in found.items() if field.is_required()]
     keys = {key: _NULL for key in _KEYS_OF_TYPES if key not in found} | {key: {"not": _NULL} for key in required}
     color = {} if "grayscale" in found else _in_color(side)
@@ -241,7 +241,7 @@ def _keys_by_type(side: str, name: str) -> Schema:
 
 def _whole_files(row: Callable[..., Reader]) -> bool:
     """Whether each file of a data type is one sample."""
-    return not any(field.is_required() for field in arguments_model(row).model_fields.values()) and bool(row().read)
+    return not any(field.is_required() for field in make_model(row).model_fields.values()) and bool(row().read)
 
 
 _BY_CLOSURE = [name for name, row in OPTIMIZERS.items() if needs_closure(row)]

@@ -12,9 +12,9 @@ from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
 from rayrml.config.sections import Config, PathString, RowOf, Section
-from rayrml.config.tables import Table, arguments_model, find
+from rayrml.config.tables import Table, find, make_model
 from rayrml.data.transforms import TRANSFORMS
-from rayrml.data.transforms.table import bare_field
+from rayrml.data.transforms.table import find_bare_field
 from rayrml.formatting import format_table
 from rayrml.schema.catalog import TABLES, meaning
 
@@ -40,7 +40,7 @@ def _of_rows(rows: Table) -> Iterator[str]:
     for number, (name, row) in enumerate(rows.items()):
         yield from ([""] if number else [])
         yield f"{name}: {meaning(row)}"
-        model, bare = arguments_model(row), bare_field(row) if rows is TRANSFORMS else None
+        model, bare = make_model(row), find_bare_field(row) if rows is TRANSFORMS else None
         yield from (f"    {line}" for line in (_table(model, bare) if model.model_fields else ["no keys"]))
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from rayrml.reporting.history import cost
+from rayrml.reporting.history import to_cost
 
 
 class EarlyStopping:
@@ -27,7 +27,7 @@ class EarlyStopping:
 
     def update(self, figures: Mapping[str, float]) -> bool:
         """Whether the run should end after an epoch with these figures."""
-        figure = cost(figures, self.metric)
+        figure = to_cost(figures, self.metric)
         if figure < self.best - self.min_delta:
             self.best, self.waited = figure, 0
         else:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from rayrml.data import pipeline
-from rayrml.data.bad_samples import BadSamples, bad_samples, merged, reasons_of
+from rayrml.data.bad_samples import BadSamples, gather_bad_samples, list_reasons, merge_bad_samples
 from rayrml.data.pipeline import Source
-from rayrml.data.shards import Batch, ResidentShard, Shard, StreamedShard, as_numbers, mix_seed, moved
+from rayrml.data.shards import Batch, ResidentShard, Shard, StreamedShard, mix_seed, move, to_numbers
 from rayrml.errors import DataError, Problem
 from rayrml.formatting import format_bytes
 from rayrml.memory import available_memory
@@ -76,10 +76,10 @@ class Feed:
         pixels = source.target is not None and source.target.pixels
         parts = self.workers.parts(self.used, batch_size)
         for batch in self.shard.batches(parts[done:], epoch, sum(parts[:done])):
-            input = as_numbers(moved(batch.input, self.device), pixels=source.input.pixels)
-            target = None if batch.target is None else moved(batch.target, self.device)
+            input = to_numbers(move(batch.input, self.device), pixels=source.input.pixels)
+            target = None if batch.target is None else move(batch.target, self.device)
             if target is not None and source.target is not None:
-                target = as_numbers(target, pixels=pixels)
+                target = to_numbers(target, pixels=pixels)
             yield Batch(input, target, batch.positions)
         if self.passed is not None:
             self.passed.tell()
@@ -98,8 +98,8 @@ class _Passed:
     def tell(self) -> None:
         """Say which bad samples are new; every worker must call it. Raises DataError if there are too many of them."""
         # Others may be found meanwhile, ahead of the next pass.
-        own = bad_samples(self.source.name, self.source.samples, dict(self.reasons)).without(self._known)
-        new = merged(self._workers.gather(own))
+        own = gather_bad_samples(self.source.name, self.source.samples, dict(self.reasons)).without(self._known)
+        new = merge_bad_samples(self._workers.gather(own))
         self._known |= new.numbers
         dataclasses.replace(new, numbers=frozenset(self._known)).refuse_too_many()
         if len(new):
@@ -169,7 +169,7 @@ class Feeder:
         blocks = self._decode(source, indices, smallest)
         for decoded in blocks:
             rows = indices[decoded.first : decoded.first + len(decoded.inputs)]
-            reasons = reasons_of(rows, decoded.errors)
+            reasons = list_reasons(rows, decoded.errors)
             if passed is not None:
                 passed.reasons.update(reasons)
             elif reasons:
@@ -193,10 +193,10 @@ class Feeder:
         others = np.setdiff1d(np.arange(len(source.samples)), begun[0][0])
         for indices, blocks in [*begun, (others, self._decode(source, others, 1))]:
             for decoded in blocks:
-                reasons |= reasons_of(indices[decoded.first : decoded.first + len(decoded.inputs)], decoded.errors)
+                reasons |= list_reasons(indices[decoded.first : decoded.first + len(decoded.inputs)], decoded.errors)
                 if time.monotonic() > end:
-                    return bad_samples(source.name, source.samples, reasons, partial=True)
-        return bad_samples(source.name, source.samples, reasons)
+                    return gather_bad_samples(source.name, source.samples, reasons, partial=True)
+        return gather_bad_samples(source.name, source.samples, reasons)
 
     def _resident(self, source: Source, indices: np.ndarray) -> tuple[list[torch.Tensor], BadSamples]:
         """Inputs (n, C, *spatial) and targets at `indices`, arrays or int64 labels; and all workers' bad samples.
@@ -214,8 +214,8 @@ class Feeder:
             sides["input"].numpy()[rows] = decoded.inputs
             if decoded.targets is not None:
                 sides["target"].numpy()[rows] = decoded.targets
-            reasons |= reasons_of(indices[rows], decoded.errors)
-        bad = merged(self.workers.gather(bad_samples(source.name, source.samples, reasons)))
+            reasons |= list_reasons(indices[rows], decoded.errors)
+        bad = merge_bad_samples(self.workers.gather(gather_bad_samples(source.name, source.samples, reasons)))
         if len(bad) and not self.job.config.data.skips:
             raise bad.error()
         bad.refuse_too_many()

@@ -51,7 +51,7 @@ class Proposals(Searcher):
             self._optuna = _optuna(book, search, seed)
             self._values: list[dict[str, Any]] = []
         else:
-            self._values = search_spaces.drawn(search.spaces, num_trials, seed)
+            self._values = search_spaces.draw(search.spaces, num_trials, seed)
             self._left = list(range(1, len(self._values) + 1))
         self._left = [number for number in self._left if number not in book.trials]
 

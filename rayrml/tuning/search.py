@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rayrml.config import search_spaces
-from rayrml.config.json_files import shown
+from rayrml.config.json_files import format_value
 from rayrml.config.mistakes import Findings
 from rayrml.config.reading import AnyConfiguration, read_configuration
 from rayrml.config.search_spaces import Space
@@ -15,7 +15,7 @@ from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.planning import plan as planning
 from rayrml.planning.plan import Plan, TrainingPlan
 from rayrml.reporting.console import Console
-from rayrml.reporting.history import cost
+from rayrml.reporting.history import to_cost
 
 _LOSS = "neural_network.loss"
 
@@ -46,7 +46,7 @@ class Search:
     @property
     def largest(self) -> bool:
         """Whether the best trial is the one with the most of the figure."""
-        return cost({self.figure: 1.0}, self.figure) < 0
+        return to_cost({self.figure: 1.0}, self.figure) < 0
 
 
 def prepare(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None) -> Search | None:
@@ -58,7 +58,7 @@ def prepare(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None
         ConfigError, DataError: all mistakes, each with its line if the configuration is a file.
     """
     document = read_configuration(config, overrides)
-    spaces, wrong = search_spaces.find(document.values)
+    spaces, wrong = search_spaces.find_spaces(document.values)
     with document.locating_mistakes():
         if wrong:
             raise ConfigError(*wrong)
@@ -80,15 +80,15 @@ def _plans(raw: Mapping[str, Any], found: Sequence[Space], findings: Findings) -
     """The plans of the first values, and of each other value in one place; what is wrong is told once."""
     first: dict[str, Any] = {}
     told: set[Problem] = set()
-    for values in search_spaces.examples(found):
+    for values in search_spaces.list_examples(found):
         first = first or values
         changed = [name for name, value in values.items() if value != first[name]]
         try:
-            yield planning.prepare(search_spaces.filled(raw, values))
+            yield planning.prepare(search_spaces.fill(raw, values))
         except (ConfigError, DataError) as error:
             new = [problem for problem in error.problems if problem not in told]
             told.update(new)
-            with_values = f" (with {changed[0]} = {shown(values[changed[0]])})" if changed else ""
+            with_values = f" (with {changed[0]} = {format_value(values[changed[0]])})" if changed else ""
             problems = [dataclasses.replace(problem, message=problem.message + with_values) for problem in new]
             with findings.gathering():
                 raise type(error)(*problems) from None

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rayrml import storage
 from rayrml.config import search_spaces
-from rayrml.config.reading import portable, read_configuration
+from rayrml.config.reading import make_portable, read_configuration
 from rayrml.config.sections import Config
-from rayrml.reporting.run_files import METRICS, to_json, write
+from rayrml.reporting.run_files import METRICS, to_json, write_file
 from rayrml.tuning.search import Search
 from rayrml.tuning.trials import Trial, Trials
 
@@ -17,13 +17,13 @@ CONFIG = "config.json"
 
 def config_of(search: Search, trial: Trial) -> Config:
     """The search's configuration with the values of a trial."""
-    return read_configuration(search_spaces.filled(search.raw, trial.values)).checked()
+    return read_configuration(search_spaces.fill(search.raw, trial.values)).checked()
 
 
 def write_config(search: Search, book: Trials, trial: Trial) -> None:
     """Write the configuration of a trial, whose folder holds all that it leaves. Raises DataError if that fails."""
     folder = book.path(trial.number)
-    values = portable(config_of(search, trial))
+    values = make_portable(config_of(search, trial))
     nn = values["neural_network"]
     nn["checkpoints"] = {**nn.get("checkpoints", {}), "save": folder, "plots": False}
     for key in ("test_output_path", "hdf5_outfile"):
@@ -37,4 +37,4 @@ def write_config(search: Search, book: Trials, trial: Trial) -> None:
     path = storage.join(folder, METRICS)
     if storage.exists(path):  # of a trial that was interrupted at its very end
         storage.remove(path)
-    write(storage.join(folder, CONFIG), to_json(values))
+    write_file(storage.join(folder, CONFIG), to_json(values))

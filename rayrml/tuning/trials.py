@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from rayrml import storage
-from rayrml.config.json_files import read_json, shown
+from rayrml.config.json_files import format_value, read_json
 from rayrml.config.search_spaces import Space
 from rayrml.errors import ConfigError, DataError, Problem
-from rayrml.reporting.history import Figures, cost
-from rayrml.reporting.run_files import to_json, write
+from rayrml.reporting.history import Figures, to_cost
+from rayrml.reporting.run_files import to_json, write_file
 from rayrml.saving import checkpoint_folder
 
 STATE, TABLE, PLOT = "trials.json", "trials.csv", "trials.png"
@@ -46,7 +46,7 @@ class Trial:
     def best(self, figure: str) -> Figures | None:
         """The epoch with the best figure, None if there is none."""
         known = [epoch for epoch in self.history if math.isfinite(epoch.get(figure, math.nan))]
-        return min(known, key=lambda epoch: cost(epoch, figure), default=None)
+        return min(known, key=lambda epoch: to_cost(epoch, figure), default=None)
 
     @property
     def seconds(self) -> float:
@@ -113,7 +113,7 @@ class Trials:
     def best(self) -> Trial | None:
         """The finished trial with the best figure of all epochs, None if there is none."""
         known = [(best, trial) for trial in self.finished if (best := trial.best(self.figure)) is not None]
-        return min(known, key=lambda pair: cost(pair[0], self.figure), default=(None, None))[1]
+        return min(known, key=lambda pair: to_cost(pair[0], self.figure), default=(None, None))[1]
 
     def over(self, trial: Trial, status: Status, reason: str = "") -> None:
         """Note the end of a trial, and keep no more checkpoints than that of the best epoch of the best trial.
@@ -132,15 +132,15 @@ class Trials:
     def save(self) -> None:
         """Write the state and the table. Raises DataError if that fails."""
         state = {"figure": self.figure, "spaces": self._spaces, "trials": list(map(dataclasses.asdict, self.ordered()))}
-        write(storage.join(self.folder, STATE), to_json(state))
-        write(storage.join(self.folder, TABLE), self._csv())
+        write_file(storage.join(self.folder, STATE), to_json(state))
+        write_file(storage.join(self.folder, TABLE), self._csv())
 
     def ordered(self) -> list[Trial]:
         """The best trial first; those without a figure last."""
 
         def rank(trial: Trial) -> tuple[float, int]:
             best = trial.best(self.figure)
-            return (math.inf if best is None else cost(best, self.figure), trial.number)
+            return (math.inf if best is None else to_cost(best, self.figure), trial.number)
 
         return sorted(self.trials.values(), key=rank)
 
@@ -196,7 +196,7 @@ def brief(value: Any) -> str:
     if isinstance(value, Mapping) and (named := [key for key in ("type", "function") if key in value]):
         rest = ", ".join(f"{key}={brief(item)}" for key, item in value.items() if key != named[0])
         return f"{value[named[0]]} ({rest})" if rest else str(value[named[0]])
-    return value if isinstance(value, str) else shown(value, 40)
+    return value if isinstance(value, str) else format_value(value, 40)
 
 
 def short_names(names: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ from rayrml.errors import ConfigError, Problem, RayrmlError
 from rayrml.formatting import format_path, format_table
 from rayrml.reporting.console import Console
 from rayrml.reporting.history import Run
-from rayrml.reporting.run_files import METRICS, to_json, write
+from rayrml.reporting.run_files import METRICS, to_json, write_file
 from rayrml.runs import result_summary
 from rayrml.training.interrupts import Interrupts
 from rayrml.tuning import search
@@ -270,15 +270,15 @@ class _Tuning:
         if isinstance(config.neural_network.layers, str):
             values["neural_network"]["layers"] = storage.absolute(config.neural_network.layers)
         path = storage.join(book.folder, BEST_CONFIG)
-        write(path, to_json(values))
+        write_file(path, to_json(values))
         kept = book.model()
         model = None if kept is None else storage.join(book.folder, BEST_MODEL)
         if kept is not None and model is not None:
-            write(model, storage.read(kept))
+            write_file(model, storage.read(kept))
         curves = [
             (Run(f"trial {one.number}", one.history), _drawn(one.values)) for one in book.ordered() if one.history
         ]
-        write(storage.join(book.folder, PLOT), plots.rendered(plots.trials(curves, book.figure))[0])
+        write_file(storage.join(book.folder, PLOT), plots.render(plots.draw_trials(curves, book.figure))[0])
         rows = [dataclasses.asdict(one) for one in book.ordered()]
         return TuneResult(dict(best.values), dict(best.best(book.figure) or {}), path, model, rows)
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rayrml.config.line_numbers import lines_of
+from rayrml.config.line_numbers import find_lines
 from rayrml.config.reading import read_configuration
 from rayrml.errors import ConfigError, Problem
 
@@ -25,7 +25,7 @@ TEXT = """{
 
 
 def test_every_key_and_item_has_its_line():
-    assert lines_of(TEXT) == {
+    assert find_lines(TEXT) == {
         "a": 2,
         "a.b": 2,
         "a.c": 2,
@@ -48,7 +48,7 @@ def test_every_key_and_item_has_its_line():
 
 
 def test_equal_keys_in_different_objects_are_told_apart():
-    assert lines_of('{"a": {"x": 1},\n"b": {"x": 1},\n"x": {"x": [\n{"x": 1}]}}') == {
+    assert find_lines('{"a": {"x": 1},\n"b": {"x": 1},\n"x": {"x": [\n{"x": 1}]}}') == {
         "a": 1,
         "a.x": 1,
         "b": 2,
@@ -61,25 +61,25 @@ def test_equal_keys_in_different_objects_are_told_apart():
 
 
 def test_of_a_key_that_comes_twice_the_last_one_counts():
-    assert lines_of('{"a": {"x": 1, "y": 2},\n"ab": 1,\n"a": {\n"x": 1}}') == {"a": 3, "a.x": 4, "ab": 2}
+    assert find_lines('{"a": {"x": 1, "y": 2},\n"ab": 1,\n"a": {\n"x": 1}}') == {"a": 3, "a.x": 4, "ab": 2}
 
 
 def test_escapes_and_all_of_unicode_are_read_as_json_reads_them():
     text = '{"\\"quoted\\\\": 1,\n"\\u00e4": {"\U0001f600\u2028": 1},\n"": {"": ["\\n", "}"]}, "z":\n2}'
-    found = lines_of(text)
+    found = find_lines(text)
     assert [found[key] for key in ('"quoted\\', "ä", "ä.\U0001f600\u2028", "", "z")] == [1, 2, 2, 3, 3]
 
 
 @pytest.mark.parametrize("text", ["3", '"text"', "[]", "{}", "null", " [ ] "])
 def test_what_has_no_inside_has_no_lines(text):
-    assert lines_of(text) == {}
+    assert find_lines(text) == {}
 
 
 def test_each_line_is_that_of_the_value_in_a_text_with_one_value_a_line():
     value = {"a": [1, {"b": [[], {}, {"c": "d"}]}, "e"], "f": {"g": [True, None, [[1]]]}}
     text = json.dumps(value, indent=1)
     shown = text.splitlines()
-    for path, line in lines_of(text).items():
+    for path, line in find_lines(text).items():
         inner = value
         for part in path.split("."):
             inner = inner[int(part) if isinstance(inner, list) else part]

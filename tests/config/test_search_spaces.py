@@ -17,7 +17,7 @@ RAW = {
 
 
 def test_spaces_are_found_anywhere_in_the_network_and_nowhere_else():
-    found, problems = search_spaces.find(RAW)
+    found, problems = search_spaces.find_spaces(RAW)
     assert not problems
     assert [space.name for space in found] == [
         "layers.0.config.units",
@@ -28,10 +28,10 @@ def test_spaces_are_found_anywhere_in_the_network_and_nowhere_else():
 
 
 def test_values_take_the_places_of_their_spaces():
-    found, _ = search_spaces.find(RAW)
-    for values in search_spaces.drawn(found, 5, seed=0):
-        whole = search_spaces.filled(RAW, values)
-        assert search_spaces.find(whole) == ([], [])
+    found, _ = search_spaces.find_spaces(RAW)
+    for values in search_spaces.draw(found, 5, seed=0):
+        whole = search_spaces.fill(RAW, values)
+        assert search_spaces.find_spaces(whole) == ([], [])
         nn = whole["neural_network"]
         assert nn["layers"][0]["config"]["units"] == values["layers.0.config.units"]
         assert nn["optimizer"]["type"] == values["optimizer.type"]
@@ -49,7 +49,7 @@ def test_values_take_the_places_of_their_spaces():
     ],
 )
 def test_draws_lie_within_and_come_from_all_over(space, inside):
-    ((found,), _) = search_spaces.find({"neural_network": {"key": space}})
+    ((found,), _) = search_spaces.find_spaces({"neural_network": {"key": space}})
     source = random.Random(0)
     draws = [found.draw(source) for _ in range(300)]
     assert all(map(inside, draws))
@@ -64,17 +64,17 @@ def test_draws_lie_within_and_come_from_all_over(space, inside):
 
 
 def test_no_two_sets_of_values_are_alike_and_more_of_them_begin_with_the_same():
-    found, _ = search_spaces.find({"neural_network": {"a": {"choice": [1, 2]}, "b": {"randint": [1, 3]}}})
-    every = search_spaces.drawn(found, 100, seed=3)
+    found, _ = search_spaces.find_spaces({"neural_network": {"a": {"choice": [1, 2]}, "b": {"randint": [1, 3]}}})
+    every = search_spaces.draw(found, 100, seed=3)
     assert len(every) == 6
     assert len({tuple(values.values()) for values in every}) == 6
-    assert search_spaces.drawn(found, 4, seed=3) == every[:4]
-    assert search_spaces.drawn(found, 6, seed=4) != every
+    assert search_spaces.draw(found, 4, seed=3) == every[:4]
+    assert search_spaces.draw(found, 6, seed=4) != every
 
 
 def test_every_choice_and_both_ends_are_examples():
-    found, _ = search_spaces.find({"neural_network": {"a": {"choice": [1, 2, 3]}, "b": {"uniform": [0, 1]}}})
-    assert list(search_spaces.examples(found)) == [
+    found, _ = search_spaces.find_spaces({"neural_network": {"a": {"choice": [1, 2, 3]}, "b": {"uniform": [0, 1]}}})
+    assert list(search_spaces.list_examples(found)) == [
         {"a": 1, "b": 0},
         {"a": 2, "b": 0},
         {"a": 3, "b": 0},
@@ -98,7 +98,7 @@ def test_every_choice_and_both_ends_are_examples():
     ],
 )
 def test_what_is_no_space_is_told_with_its_place(space, message):
-    found, (problem,) = search_spaces.find({"neural_network": {"optimizer": {"learning_rate": space}}})
+    found, (problem,) = search_spaces.find_spaces({"neural_network": {"optimizer": {"learning_rate": space}}})
     assert not found
     assert problem.where == "neural_network.optimizer.learning_rate"
     assert message in problem.message

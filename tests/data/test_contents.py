@@ -4,7 +4,7 @@ import pytest
 
 from rayrml.config.tables import choose
 from rayrml.data import contents
-from rayrml.data.decoding import Decoder, Decoding, packed, unpacked
+from rayrml.data.decoding import Decoder, Decoding, pack, unpack
 from rayrml.data.discovery import Place, Samples, label_by_folder
 from rayrml.data.readers import READERS
 from rayrml.data.slicers import parse_slicers
@@ -14,7 +14,7 @@ NUMPY, HDF5 = READERS["numpy"](), READERS["hdf5"]()
 
 
 def arrays(path, reader):
-    return contents.arrays(contents.locate(str(path), reader, "training", "input_path"), reader, "input_path")
+    return contents.list_arrays(contents.locate(str(path), reader, "training", "input_path"), reader, "input_path")
 
 
 def h5(path, *names, shape=(1, 2)):
@@ -56,7 +56,7 @@ def test_arrays_have_the_class_of_their_files_folder(tmp_path):
         np.savez(tmp_path / name / "some.npz", a=np.zeros(2), b=np.zeros(2))
     located = contents.locate(str(tmp_path), NUMPY, "training", "input_path")
     files = label_by_folder(located.files, None, "input_path")
-    samples = contents.arrays(contents.Location(files), NUMPY, "input_path")
+    samples = contents.list_arrays(contents.Location(files), NUMPY, "input_path")
     assert list(samples.names) == ["cat/some.npz/a", "cat/some.npz/b", "dog/some.npz/a", "dog/some.npz/b"]
     assert samples.labels.tolist() == [0, 0, 1, 1]
 
@@ -91,7 +91,7 @@ def slicers(*settings):
 
 
 def sliced(samples, cut):
-    return contents.slices(samples, contents.grids(samples, NUMPY, cut, skip=False), cut)
+    return contents.list_slices(samples, contents.make_grids(samples, NUMPY, cut, skip=False), cut)
 
 
 def test_slices_go_by_their_bounds_their_slicer_and_their_array(tmp_path):
@@ -119,10 +119,10 @@ def test_an_array_that_cannot_be_sliced_is_named(tmp_path):
 def test_places_survive_being_packed():
     plain = Samples("/some/root", ["a:1", "b/c", "d", "e:"])
     order = np.array([3, 0, 1, 2])
-    assert list(unpacked(packed(plain, order))) == [plain.place(i) for i in order]
+    assert list(unpack(pack(plain, order))) == [plain.place(i) for i in order]
     places = [Place("/x.h5", "g/y", 2, 77), Place("", "training/0"), Place("/z.npy")]
     full = Samples("/", ["1", "2", "3"], places=places)
-    assert list(unpacked(packed(full, np.array([2, 0, 1])))) == [places[2], places[0], places[1]]
+    assert list(unpack(pack(full, np.array([2, 0, 1])))) == [places[2], places[0], places[1]]
 
 
 def decoding(reader, shape, dtype="f4", **more):
@@ -130,7 +130,7 @@ def decoding(reader, shape, dtype="f4", **more):
 
 
 def decoded(samples, decode):
-    block = {"first": [0], "input": [packed(samples, np.arange(len(samples)))]}
+    block = {"first": [0], "input": [pack(samples, np.arange(len(samples)))]}
     (part,) = Decoder({"input": decode}, most=100)(block)
     return part
 

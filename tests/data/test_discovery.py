@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 
-from rayrml.data.discovery import find_samples, label_by_folder, pair, part_of
+from rayrml.data.discovery import find_samples, label_by_folder, pair, select_part
 from rayrml.errors import DataError
 
 IMAGES = {".jpg", ".png"}
@@ -143,7 +143,7 @@ def test_two_possible_partners_are_refused(tmp_path):
 def test_a_share_is_that_of_each_class_and_of_all_but_the_smallest_some_of_both(tmp_path, share):
     sizes = {"a": 1, "b": 2, "c": 100}
     samples = label_by_folder(find(fill(tmp_path, *(f"{c}/{n}.jpg" for c in sizes for n in range(sizes[c])))), None, "")
-    training, test = (part_of(samples, share, test=test) for test in (False, True))
+    training, test = (select_part(samples, share, test=test) for test in (False, True))
     assert sorted(training + test) == list(range(103))
     assert np.bincount(samples.labels[test], minlength=3).tolist() == [0, 1, round(100 * share)]
 
@@ -153,7 +153,7 @@ def test_which_files_are_for_the_test_does_not_depend_on_other_classes(tmp_path)
     before = label_by_folder(find(tmp_path), None, "")
     fill(tmp_path, *(f"a/{n}.jpg" for n in range(3)))
     after = label_by_folder(find(tmp_path), None, "")
-    kept = [{s.name(i) for i in part_of(s, 0.25, test=True)} for s in (before, after)]
+    kept = [{s.name(i) for i in select_part(s, 0.25, test=True)} for s in (before, after)]
     assert kept[0] < kept[1]
     assert kept[0] != {before.name(i) for i in range(10)}
 

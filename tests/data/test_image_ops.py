@@ -118,13 +118,13 @@ def test_gray_becomes_three_equal_channels():
 
 @pytest.mark.parametrize("code", ["BGR2Lab", "bgr2lab", "COLOR_BGR2LAB"])
 def test_codes_are_read_as_opencv_spells_them(code):
-    assert colors.spaces(code) == ("BGR", "LAB")
+    assert colors.parse_code(code) == ("BGR", "LAB")
 
 
 @pytest.mark.parametrize("code", ["", "RGB", "RGB2RGB", "HSV2LAB", "RGB2CMYK", "RGB2GRAY2RGB"])
 def test_other_codes_are_unknown(code):
     with pytest.raises(ValueError, match=r"unknown conversion .* one of RGB, BGR, GRAY, HSV, HLS, LAB, YCrCb"):
-        colors.spaces(code)
+        colors.parse_code(code)
 
 
 @pytest.mark.parametrize("dtype", ARRAY_TYPES)

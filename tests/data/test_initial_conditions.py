@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rayrml.data.initial_conditions import initial_condition
+from rayrml.data.initial_conditions import make_initial_condition
 
 SETTINGS = {"domain_size": 50, "bc_frequency": (1.0, 3.0), "seed": (7, 0)}
 
@@ -13,11 +13,11 @@ def raised_cosine(frequency, domain_size=50):
 
 
 def fixed(index, number, **settings):
-    return initial_condition(index, number, **(SETTINGS | {"bc_type": "fixed_uniform"} | settings))
+    return make_initial_condition(index, number, **(SETTINGS | {"bc_type": "fixed_uniform"} | settings))
 
 
 def random(index, **settings):
-    return initial_condition(index, 100, **(SETTINGS | {"bc_type": "random_uniform"} | settings))
+    return make_initial_condition(index, 100, **(SETTINGS | {"bc_type": "random_uniform"} | settings))
 
 
 @pytest.mark.parametrize(("index", "frequency"), [(0, 1), (1, 1.5), (2, 2), (4, 3)])

@@ -3,7 +3,7 @@ import typing
 import pytest
 
 from rayrml.config.sections import Data, PathString
-from rayrml.config.tables import arguments_model
+from rayrml.config.tables import make_model
 from rayrml.data import readers
 from rayrml.data.reader_keys import choose_reader, describe_reading, list_reader_options, select_reading
 from rayrml.data.readers import READERS, Reader
@@ -11,7 +11,7 @@ from rayrml.errors import ConfigError
 
 
 def test_every_option_of_a_reader_is_a_key_of_the_section():
-    assert {key for row in READERS.values() for key in arguments_model(row).model_fields} == {*list_reader_options()}
+    assert {key for row in READERS.values() for key in make_model(row).model_fields} == {*list_reader_options()}
     assert {*list_reader_options()} <= Data.model_fields.keys()
 
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayrml.data.shards import ResidentShard, StreamedShard, cut, mix_seed, moved
+from rayrml.data.shards import ResidentShard, StreamedShard, cut, mix_seed, move
 from rayrml.workers import Workers, global_batch_sizes
 
 
@@ -79,8 +79,8 @@ def test_near_seeds_give_unrelated_numbers():
 
 def test_what_is_on_the_device_already_is_not_copied():
     batch = torch.arange(6)
-    assert moved(batch, torch.device("cpu")) is batch
-    assert moved(batch, torch.device("meta")).device.type == "meta"
+    assert move(batch, torch.device("cpu")) is batch
+    assert move(batch, torch.device("meta")).device.type == "meta"
 
 
 def test_the_next_epoch_is_begun_before_the_one_before_it_is_over_and_comes_in_its_own_order():

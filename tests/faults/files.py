@@ -19,7 +19,7 @@ from PIL import Image
 from rayrml.config.json_files import read_json
 from rayrml.config.reading import override, parse
 from rayrml.config.tables import choose
-from rayrml.data.decoding import Decoding, sample
+from rayrml.data.decoding import Decoding, read_sample
 from rayrml.data.discovery import Place
 from rayrml.data.readers import READERS
 from rayrml.errors import ConfigError, DataError
@@ -157,7 +157,7 @@ def _reading(kind: str) -> Callable[[Path], None]:
         names = reader.contents(str(path)) if reader.contents else [""]
         with reader.open(str(path)) as get:
             for name in names:
-                sample(get, Place(str(path), name), decoding)
+                read_sample(get, Place(str(path), name), decoding)
 
     return read
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rayrml.endings import Ending, probabilities
-from rayrml.inference.class_table import classifier, write
+from rayrml.inference.class_table import classifier, write_table
 from rayrml.losses import LOSSES, Loss
 from rayrml.networks.network import build_network
 
@@ -94,7 +94,7 @@ def test_a_new_loss_needs_no_more_than_its_row_for_right_probabilities(takes, mo
         (expected - torch.eye(6)[2]).square().sum().item(), rel=1e-5
     )
     how = classifier(ending_with(), {"function": "brier"}, CLASSES)
-    (row,) = write(tmp_path / "predictions.csv", [how.classified("a.jpg", given.numpy())])
+    (row,) = write_table(tmp_path / "predictions.csv", [how.classified("a.jpg", given.numpy())])
     assert row.classes[0] == "cow"
     (read,) = csv.DictReader((tmp_path / "predictions.csv").read_text().splitlines())
     found = [float(read[f"probability{end}"]) for end in ("", "_2", "_3", "_4", "_5")]
@@ -123,7 +123,7 @@ def test_images_and_other_numbers_are_no_classes():
 def test_the_table_has_the_five_best_classes(tmp_path):
     how = classifier(ending_with(), {}, CLASSES)
     rows = [how.classified(name, LOGITS.numpy()) for name in ("a, b.jpg", "ä/c.jpg")]
-    assert list(write(tmp_path / "t.csv", rows)) == rows
+    assert list(write_table(tmp_path / "t.csv", rows)) == rows
     first, second = csv.DictReader((tmp_path / "t.csv").read_text().splitlines())
     assert (first["path"], second["path"]) == ("a, b.jpg", "ä/c.jpg")
     ends = ("", "_2", "_3", "_4", "_5")

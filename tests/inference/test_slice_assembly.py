@@ -14,7 +14,7 @@ from rayrml.data.discovery import Slices
 from rayrml.data.slicers import parse_slicers, slicer
 from rayrml.errors import DataError
 from rayrml.inference.prediction_files import PredictionFile
-from rayrml.inference.slice_assembly import SliceAssembly, chunk_shape
+from rayrml.inference.slice_assembly import SliceAssembly, choose_chunk_shape
 from rayrml.networks.network import build_network
 from rayrml.saving.keras_weights import export_weights
 from tests.conftest import dense_network
@@ -170,7 +170,7 @@ def test_names_may_lie_in_groups_and_need_not_be_utf8(tmp_path):
 )
 def test_chunks_are_neither_large_nor_tiny_and_a_slice_touches_few(shape, sizes, strides, num_channels):
     grid = slicer(sizes=sizes, strides=strides).grid(shape)
-    *sides, last = chunk_shape(grid, num_channels)
+    *sides, last = choose_chunk_shape(grid, num_channels)
     itemsize = 8 if grid.overlaps else 4
     chunk = np.prod([*sides, last]) * itemsize
     assert last == num_channels

@@ -10,11 +10,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from rayrml.config.sections import Config, PathString
-from rayrml.config.tables import Table, arguments_model
+from rayrml.config.tables import Table, make_model
 from rayrml.data.readers import READERS
 from rayrml.data.slicers import slicer
 from rayrml.data.transforms import TRANSFORMS
-from rayrml.data.transforms.table import bare_field
+from rayrml.data.transforms.table import find_bare_field
 from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS
 from rayrml.metrics import METRICS
@@ -177,7 +177,7 @@ def anchor(heading: str) -> str:
 
 def keys(row: Callable[..., Any]) -> str:
     """The keys of a row, one a line, each with its values and its default."""
-    model = arguments_model(row)
+    model = make_model(row)
     schemas = model.model_json_schema().get("properties", {})
     lines = []
     for key, field in model.model_fields.items():
@@ -210,7 +210,7 @@ def losses() -> tuple[str, str]:
 
 def metric_of(row: Callable[..., Any]) -> str | None:
     """The metric that is reported with a loss."""
-    if any(field.is_required() for field in arguments_model(row).model_fields.values()):
+    if any(field.is_required() for field in make_model(row).model_fields.values()):
         return None
     return row().metric
 
@@ -228,10 +228,10 @@ def transforms() -> tuple[str, str]:
 
 def transform_value(row: Callable[..., Any]) -> str:
     """A bare value, or an object with its keys."""
-    bare = bare_field(row)
+    bare = find_bare_field(row)
     if bare is None:
         return f"object<br>{keys(row)}"
-    return allowed(arguments_model(row).model_json_schema()["properties"][bare])
+    return allowed(make_model(row).model_json_schema()["properties"][bare])
 
 
 def data_types() -> tuple[str, str]:
@@ -243,7 +243,7 @@ def slicers() -> tuple[str, str]:
     """The keys of a slicer."""
     _, _, text = (inspect.getdoc(slicer) or "").partition("\n\n")
     text = text.partition("\n\nRaises:")[0]
-    model = arguments_model(slicer)
+    model = make_model(slicer)
     schemas = model.model_json_schema()["properties"]
     rows = [(f"`{key}`", allowed(schemas[key]), default(field)) for key, field in model.model_fields.items()]
     return SLICERS_TEXT.replace("{text}", text), table(("key", "values", "default"), rows)

@@ -7,12 +7,11 @@ import pytest
 
 from rayrml.config.reading import parse as parse_configuration
 from rayrml.config.sections import Config
-from rayrml.config.tables import arguments_model, choose
+from rayrml.config.tables import choose, make_model
 from rayrml.data.readers import READERS
 from rayrml.data.slicers import parse_slicers
 from rayrml.data.transforms import TRANSFORMS
-from rayrml.data.transforms.table import bare_field
-from rayrml.data.transforms.table import parse as parse_transforms
+from rayrml.data.transforms.table import find_bare_field, parse_transforms
 from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS, choose_schedule
 from rayrml.metrics import METRICS
@@ -56,8 +55,8 @@ def test_every_key_of_a_section_has_a_row(path, model):
 @pytest.mark.parametrize(("heading", "name"), ROWS)
 def test_every_row_of_a_table_is_there_with_its_keys(heading, name):
     line, builder = row(heading, name), TABLES[heading][name]
-    bare = bare_field(builder) if heading == "Transforms" else None
-    for key in arguments_model(builder).model_fields:
+    bare = find_bare_field(builder) if heading == "Transforms" else None
+    for key in make_model(builder).model_fields:
         assert key == bare or f"`{key}`: " in line
 
 

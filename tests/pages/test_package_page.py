@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from rayrml.commands import VERBS
-from rayrml.config.tables import arguments_model, choose
+from rayrml.config.tables import choose, make_model
 from rayrml.data.readers import READERS
-from rayrml.data.transforms.table import bare_field
+from rayrml.data.transforms.table import find_bare_field
 from rayrml.losses import LOSSES
 from tests.conftest import ROOT
 from tests.pages.chapters import PAGE
@@ -52,7 +52,7 @@ def carry_out(monkeypatch):
 
 def test_a_layer_can_be_added_as_the_page_says(carry_out):
     layer = carry_out("rayrml/networks/layers/activations.py").HardTanh
-    assert set(arguments_model(layer).model_fields) == {"limit"}
+    assert set(make_model(layer).model_fields) == {"limit"}
     assert layer((3,), limit=0.5)(torch.tensor([[-2.0, 0.25, 2.0]])).tolist() == [[-0.5, 0.25, 0.5]]
 
 
@@ -71,7 +71,7 @@ def test_a_reader_can_be_added_as_the_page_says(carry_out, monkeypatch, tmp_path
 
 def test_a_transform_can_be_added_as_the_page_says(carry_out):
     transform = carry_out("rayrml/data/transforms/values.py").Gamma
-    assert bare_field(transform) == "exponent"
+    assert find_bare_field(transform) == "exponent"
     images = torch.full((1, 1, 2, 2), 0.25)
     assert torch.equal(transform(exponent=0.5)(images, torch.empty(1, 0), "linear"), images * 2)
 

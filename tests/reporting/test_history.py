@@ -36,14 +36,14 @@ def test_what_is_no_table_is_one_error(content):
 
 
 def test_the_best_epoch_is_the_first_with_the_most_of_the_metric():
-    assert history.best(HISTORY)["epoch"] == 2
+    assert history.find_best(HISTORY)["epoch"] == 2
 
 
 def test_without_a_metric_the_best_epoch_has_the_least_loss():
     bare = [{k: v for k, v in figures.items() if k != "dice"} for figures in HISTORY]
-    assert history.best(bare)["epoch"] == 1
-    assert history.best([{"epoch": e, "train_loss": 1 / e} for e in (1, 2)])["epoch"] == 2
-    assert history.best([]) is None
+    assert history.find_best(bare)["epoch"] == 1
+    assert history.find_best([{"epoch": e, "train_loss": 1 / e} for e in (1, 2)])["epoch"] == 2
+    assert history.find_best([]) is None
 
 
 def test_runs_are_called_as_it_takes_to_tell_them_apart(tmp_path):
@@ -51,15 +51,15 @@ def test_runs_are_called_as_it_takes_to_tell_them_apart(tmp_path):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "history.csv").write_bytes(history.to_csv(HISTORY))
     paths = [str(tmp_path / name) for name in ("a/model", "b/model", "c")]
-    assert [run.name for run in history.read([paths[0], paths[2]])] == ["model", "c"]
-    assert [run.name for run in history.read(paths)][:2] == ["a/model", "b/model"]
+    assert [run.name for run in history.read_runs([paths[0], paths[2]])] == ["model", "c"]
+    assert [run.name for run in history.read_runs(paths)][:2] == ["a/model", "b/model"]
 
 
 @pytest.mark.parametrize("name", ["out_x", "out_x.txt"])
 def test_logs_give_the_mean_loss_of_an_epoch_and_its_test(tmp_path, name):
     (tmp_path / "out_x_train.txt").write_text("1 1 0.5 3.0 1.0\n1 2 0.6 1.0 1.0\n2 1 0.7 0.5 1.0\n2 2 0.")
     (tmp_path / "out_x_test.txt").write_text("1 0.25 0.75\n")
-    (run,) = history.read([str(tmp_path / name)])
+    (run,) = history.read_runs([str(tmp_path / name)])
     assert run.history == [
         {"epoch": 1, "train_loss": 2.0, "test_loss": 0.25, "metric": 0.75},
         {"epoch": 2, "train_loss": 0.5},
@@ -70,7 +70,7 @@ def test_folders_without_a_run_are_named_with_what_is_expected(tmp_path):
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "history.csv").write_bytes(history.to_csv([]))
     with pytest.raises(DataError) as caught:
-        history.read([str(tmp_path), str(tmp_path / "nowhere"), str(tmp_path / "begun")])
+        history.read_runs([str(tmp_path), str(tmp_path / "nowhere"), str(tmp_path / "begun")])
     lines = str(caught.value).splitlines()
     expected = (
         "Expected a folder with the file history.csv, or a name with which logs begin (out_x for out_x_train.txt)"

@@ -19,7 +19,7 @@ def curves(axes):
 
 
 def test_the_losses_are_those_of_the_epochs_and_the_lowest_is_marked():
-    (axes,) = plots.loss(HISTORY).axes
+    (axes,) = plots.draw_loss(HISTORY).axes
     assert curves(axes) == {
         "training": ([1, 2, 3, 4, 5], [2.0 / e for e in range(1, 6)]),
         "test": ([1, 2, 3, 4, 5], [3.0, 2.0, 1.0, 2.0, 3.0]),
@@ -30,19 +30,19 @@ def test_the_losses_are_those_of_the_epochs_and_the_lowest_is_marked():
 
 
 def test_a_loss_without_a_test_is_one_curve():
-    (axes,) = plots.loss(BARE).axes
+    (axes,) = plots.draw_loss(BARE).axes
     assert list(curves(axes)) == ["training", "lowest: 1 in epoch 2"]
 
 
 def test_losses_of_several_magnitudes_have_a_logarithmic_axis():
-    (axes,) = plots.loss([{"epoch": e, "train_loss": 10.0**-e} for e in range(4)]).axes
+    (axes,) = plots.draw_loss([{"epoch": e, "train_loss": 10.0**-e} for e in range(4)]).axes
     assert axes.get_yscale() == "log"
     axes.figure.draw_without_rendering()
     assert {"1", "0.1"} <= {label.get_text() for label in axes.get_yticklabels()}
 
 
 def test_epochs_are_marked_at_round_numbers():
-    figure = plots.loss([{"epoch": e, "train_loss": 1.0 / e} for e in range(1, 21)])
+    figure = plots.draw_loss([{"epoch": e, "train_loss": 1.0 / e} for e in range(1, 21)])
     figure.draw_without_rendering()
     ticks = figure.axes[0].get_xticks()
     assert {5, 10, 15, 20} <= set(ticks)
@@ -50,21 +50,21 @@ def test_epochs_are_marked_at_round_numbers():
 
 
 def test_the_metric_and_its_best_epoch():
-    (axes,) = plots.metric(HISTORY).axes
+    (axes,) = plots.draw_metric(HISTORY).axes
     assert axes.get_title("left") == "Accuracy"
     assert curves(axes)["highest: 0.5 in epoch 5"] == ([5], [0.5])
-    assert plots.metric(BARE) is None
+    assert plots.draw_metric(BARE) is None
 
 
 def test_the_learning_rate_of_each_epoch():
-    (axes,) = plots.learning_rate(HISTORY).axes
+    (axes,) = plots.draw_learning_rate(HISTORY).axes
     assert curves(axes)["learning rate"][1] == [0.1**e for e in range(1, 6)]
-    assert plots.learning_rate(BARE) is None
+    assert plots.draw_learning_rate(BARE) is None
 
 
 def test_runs_are_compared_under_their_names_in_colours_of_their_own():
     runs = [Run(f"_{n}$", HISTORY) for n in range(9)]
-    loss, metric = plots.comparison(runs).axes
+    loss, metric = plots.draw_comparison(runs).axes
     assert [line.get_label() for line in loss.lines] == [rf"{n}\$ (test)" for n in range(9)]
     assert [line.get_label() for line in metric.lines] == [rf"{n}\$" for n in range(9)]
     looks = {(line.get_color(), line.get_linestyle()) for line in loss.lines}
@@ -72,15 +72,15 @@ def test_runs_are_compared_under_their_names_in_colours_of_their_own():
 
 
 def test_one_run_shows_its_training_too():
-    loss, metric = plots.comparison([Run("model", HISTORY)]).axes
+    loss, metric = plots.draw_comparison([Run("model", HISTORY)]).axes
     assert list(curves(loss)) == ["model (test)", "model (training)"]
     assert metric.get_title("left") == "Accuracy"
-    (loss,) = plots.comparison([Run("model", BARE)]).axes
+    (loss,) = plots.draw_comparison([Run("model", BARE)]).axes
     assert curves(loss) == {"model (training)": ([1, 2], [2.0, 1.0])}
 
 
 def test_the_confusion_matrix_has_counts_shares_and_names():
-    axes, _ = plots.confusion_matrix(np.array([[3, 1], [0, 0]]), ["a$b$", "c"]).axes
+    axes, _ = plots.draw_confusion_matrix(np.array([[3, 1], [0, 0]]), ["a$b$", "c"]).axes
     assert axes.images[0].get_array().tolist() == [[0.75, 0.25], [0, 0]]
     assert [text.get_text() for text in axes.texts] == ["3\n75%", "1\n25%"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a$b$", "c"]
@@ -89,23 +89,23 @@ def test_the_confusion_matrix_has_counts_shares_and_names():
 
 @pytest.mark.parametrize(("size", "numbers", "names"), [(30, True, 30), (31, False, 31), (200, False, 50)])
 def test_a_matrix_of_many_classes_is_without_numbers(size, numbers, names):
-    figure = plots.confusion_matrix(np.eye(size, dtype=int), [f"class {n}" for n in range(size)])
+    figure = plots.draw_confusion_matrix(np.eye(size, dtype=int), [f"class {n}" for n in range(size)])
     axes = figure.axes[0]
     assert bool(axes.texts) == numbers
     assert len(axes.get_xticks()) == names
-    assert plots.rendered(figure)[0].startswith(b"\x89PNG")
+    assert plots.render(figure)[0].startswith(b"\x89PNG")
 
 
 def test_wrong_predictions_are_marked():
     image = np.zeros((4, 4))
-    figure = plots.class_samples([ClassSample(image, "cat", "cat"), ClassSample(image, "dog", "cat")])
+    figure = plots.draw_class_samples([ClassSample(image, "cat", "cat"), ClassSample(image, "dog", "cat")])
     assert [axes.get_title() for axes in figure.axes[:3]] == ["cat", "✗ cat\ntrue: dog", ""]
     assert figure.get_suptitle() == "Predictions for 2 test samples: 1 wrong"
 
 
 def test_images_have_a_row_of_input_target_and_prediction_in_the_same_colours():
     target, prediction = np.array([[0.0, 2.0]]), np.array([[1.0, 5.0]])
-    figure = plots.image_samples([ImageSample(np.zeros((1, 2)), target, prediction)] * 2)
+    figure = plots.draw_image_samples([ImageSample(np.zeros((1, 2)), target, prediction)] * 2)
     assert len(figure.axes) == 6
     shown = [axes.images[0] for axes in figure.axes[1:3]]
     assert [image.get_array().tolist() for image in shown] == [target.tolist(), prediction.tolist()]
@@ -113,7 +113,7 @@ def test_images_have_a_row_of_input_target_and_prediction_in_the_same_colours():
 
 
 def test_names_that_no_font_has_are_told_and_control_characters_are_not_drawn():
-    content, complete = plots.rendered(plots.confusion_matrix(np.eye(2, dtype=int), ["\U0001fae8\n", "$x_"]))
+    content, complete = plots.render(plots.draw_confusion_matrix(np.eye(2, dtype=int), ["\U0001fae8\n", "$x_"]))
     assert content.startswith(b"\x89PNG")
     assert not complete
-    assert plots.rendered(plots.loss(BARE))[1]
+    assert plots.render(plots.draw_loss(BARE))[1]

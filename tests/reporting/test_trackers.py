@@ -37,7 +37,7 @@ def runs_in(store):
 @pytest.mark.filterwarnings("ignore")  # of the client's own making
 def test_mlflow_has_each_epoch_once_in_one_run_also_when_it_is_resumed(store, tmp_path):
     said = []
-    begin = trackers.mlflow("my-run", CONFIG)
+    begin = trackers.prepare_mlflow("my-run", CONFIG)
     first = Tracking("mlflow", begin, folder=str(tmp_path), resumed=False, say=said.append)
     for message in (Started(1), EpochDone(figures(1)), Started(1), EpochDone(figures(1)), EpochDone(figures(2))):
         first.receive(message)
@@ -63,7 +63,7 @@ def test_mlflow_has_each_epoch_once_in_one_run_also_when_it_is_resumed(store, tm
 def test_wandb_writes_a_run_without_a_server_and_goes_on_with_it(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     said = []
-    begin = trackers.wandb("my-run", CONFIG, str(tmp_path))
+    begin = trackers.prepare_wandb("my-run", CONFIG, str(tmp_path))
     for resumed, epochs in ((False, (1, 2)), (True, (3,))):
         sent = Tracking("wandb", begin, folder=str(tmp_path), resumed=resumed, say=said.append)
         for epoch in epochs:

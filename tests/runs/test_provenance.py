@@ -5,9 +5,9 @@ import json
 import pytest
 
 from rayrml.cluster.allocation import Allocation
-from rayrml.config.tables import arguments_model, choose
+from rayrml.config.tables import choose, make_model
 from rayrml.data import slicers, transforms
-from rayrml.data.transforms.table import TRANSFORMS, bare_field
+from rayrml.data.transforms.table import TRANSFORMS, find_bare_field
 from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS, choose_schedule
 from rayrml.optimizers import OPTIMIZERS
@@ -23,7 +23,7 @@ ROWS = [(key, name) for key, table in TABLES.items() for name in table]
 
 def needed(row):
     """Values for what has no default."""
-    fields = arguments_model(row).model_fields
+    fields = make_model(row).model_fields
     return {name: 0.5 for name, field in fields.items() if field.is_required()}
 
 
@@ -36,7 +36,7 @@ def test_the_settings_of_every_row_are_a_section_that_says_the_same(key, name):
 
 @pytest.mark.parametrize("name", LR_SCHEDULERS)
 def test_the_settings_of_every_scheduler_are_a_section_that_says_the_same(name):
-    fields = arguments_model(LR_SCHEDULERS[name]).model_fields
+    fields = make_model(LR_SCHEDULERS[name]).model_fields
     values = {"milestones": [2], "step_size": 2, "num_epochs": 5, "total_steps": 5, "max_lr": 0.5}
     given = {key: values.get(key, 0.5) for key, field in fields.items() if field.is_required()}
     chosen = choose_schedule({"type": name, **given}, "section")
@@ -47,12 +47,12 @@ def test_the_settings_of_every_scheduler_are_a_section_that_says_the_same(name):
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_the_settings_of_every_transform_are_a_list_that_says_the_same(name):
     row = TRANSFORMS[name]
-    bare = bare_field(row)
-    (chosen,) = transforms.parse([{name: VALUES[name]}], "transforms")
+    bare = find_bare_field(row)
+    (chosen,) = transforms.parse_transforms([{name: VALUES[name]}], "transforms")
     section = json.loads(json.dumps(chosen.section))
     shown = section[name] if bare is None else {bare: section[name]}
-    assert shown.keys() == arguments_model(row).model_fields.keys()
-    (again,) = transforms.parse([section], "transforms")
+    assert shown.keys() == make_model(row).model_fields.keys()
+    (again,) = transforms.parse_transforms([section], "transforms")
     assert (again.settings, again.build()) == (chosen.settings, chosen.build())
 
 

@@ -183,7 +183,7 @@ def test_the_figures_of_each_class_are_those_of_the_predictions_for_any_number_o
 @pytest.mark.parametrize("key", ALL)
 def test_the_history_has_a_row_for_each_epoch(runs, key):
     result, out = runs[key]
-    (read,) = history.read([str(out / "model")])
+    (read,) = history.read_runs([str(out / "model")])
     assert read.history == result.history
 
 

@@ -9,7 +9,7 @@ from rayrml.networks.network import build_network
 from rayrml.saving import checkpoint_folder, checkpoints
 from rayrml.saving import export as exporting
 from rayrml.saving.checkpoints import Checkpoint
-from rayrml.saving.export import FORMATS, Format, export, network_of
+from rayrml.saving.export import FORMATS, Format, export, load_network
 from rayrml.saving.keras_weights import load_weights
 from tests.keras_networks import resnet50
 
@@ -101,7 +101,7 @@ def test_what_is_exported_computes_what_the_network_computes(name, ending, tmp_p
     require(ending)
     path = saved(tmp_path, NETWORKS[name])
     assert export(path, tmp_path / "out" / f"net{ending}") < 1e-4
-    network = network_of(path)
+    network = load_network(path)
     inputs = [torch.rand(7, *(size or 32 for size in shape)) for shape in network.input_shapes]
     found = read(tmp_path / "out" / f"net{ending}", NETWORKS[name])(*inputs)
     for mine, theirs in zip(as_list(network(*inputs)), as_list(found), strict=True):
@@ -135,7 +135,7 @@ def test_a_network_of_many_layers_can_be_exported(tmp_path):
 
 def test_outputs_that_differ_are_an_error_that_names_by_how_much_and_leave_no_file(tmp_path, monkeypatch):
     path = saved(tmp_path, NETWORKS["dense"])
-    other = network_of(path)
+    other = load_network(path)
     with torch.no_grad():
         other.layers()["e"].bias += torch.tensor([0.0, 0.0, 0.5])
     monkeypatch.setitem(FORMATS, ".pt2", Format(FORMATS[".pt2"].write, lambda path, network: other))

@@ -90,12 +90,12 @@ def test_it_is_a_schema_whose_references_lead_somewhere():
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_example_is_right(path):
     raw = json.loads(path.read_text())
-    found, problems = search_spaces.find(raw)
+    found, problems = search_spaces.find_spaces(raw)
     assert not problems
     validator = jsonschema.Draft202012Validator(json_schema.search()) if found else VALIDATOR
     assert not list(validator.iter_errors(raw))
-    for values in search_spaces.examples(found):
-        assert not reading.parse(search_spaces.filled(raw, values))[1]
+    for values in search_spaces.list_examples(found):
+        assert not reading.parse(search_spaces.fill(raw, values))[1]
 
 
 @pytest.mark.parametrize("base", ["images", "arrays", "values"])

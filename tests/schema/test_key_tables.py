@@ -2,7 +2,7 @@
 
 import pytest
 
-from rayrml.config.tables import arguments_model
+from rayrml.config.tables import make_model
 from rayrml.errors import ConfigError
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.schema.catalog import TABLES
@@ -37,7 +37,7 @@ def test_a_table_has_the_keys_of_each_row(name):
     text = "\n".join(keys(name))
     for row, builder in OPTIMIZERS.items():
         part = text.partition(f"{row}: ")[2].partition("\n\n")[0]
-        assert all(f"\n    {key} " in part for key in arguments_model(builder).model_fields), row
+        assert all(f"\n    {key} " in part for key in make_model(builder).model_fields), row
     assert "    momentum       number         0.0" not in text  # numbers are no longer than can be read
     assert "    momentum       number         0        >= 0 and < 1" in text
 

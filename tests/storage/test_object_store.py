@@ -127,7 +127,7 @@ def test_arrays_are_read_from_copies_that_go_with_the_process(store, tmp_path):
     store.write("arrays/y.npz", archive.getvalue())
     reader = READERS["hdf5"]()
     location = contents.locate(store.uri("arrays/scan.h5/ct"), reader, "training", "data")
-    assert list(contents.arrays(location, reader, "data").names) == ["ct/amplitude"]
+    assert list(contents.list_arrays(location, reader, "data").names) == ["ct/amplitude"]
     assert reader.decode(uri, "ct/amplitude")[0, 1].tolist() == [6, 7, 8, 9, 10, 11]
     numpy = READERS["numpy"]()
     assert numpy.decode(store.uri("arrays/x.npy")).tolist() == [[0, 1, 2, 3, 4, 5]]
@@ -269,7 +269,7 @@ def test_a_run_whose_files_are_all_in_a_store_goes_on_from_there(ray_cluster, st
     second = rayrml.run(configuration(store, 2), num_workers=2, resume=True, quiet=True)
     assert [figures["epoch"] for figures in second.history] == [1, 2]
     assert second.history[0] == first.history[0]
-    (read,) = history.read([store.uri("run/model")])
+    (read,) = history.read_runs([store.uri("run/model")])
     assert read.history == second.history
     lines = store.read("run/out_train.txt").decode().splitlines()
     assert [line.split()[:2] for line in lines] == [[e, str(b)] for e in "12" for b in range(1, 5)]

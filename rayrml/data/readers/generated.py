@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import AfterValidator, Field, PositiveFloat
 
-from rayrml.data.initial_conditions import initial_condition
+from rayrml.data.initial_conditions import make_initial_condition
 from rayrml.data.readers.reader import Part, Read, Reader
 
 _Number = Annotated[int, Field(ge=1, le=1_000_000)]  # each has a name and a place in memory
@@ -36,7 +36,9 @@ def pde(
     it in equal steps (`fixed_uniform`).
     """
     numbers: dict[str, int] = {"training": num_examples or 0, "test": num_test_examples or 0}
-    draw = functools.partial(initial_condition, domain_size=domain_size, bc_frequency=bc_frequency, bc_type=bc_type)
+    draw = functools.partial(
+        make_initial_condition, domain_size=domain_size, bc_frequency=bc_frequency, bc_type=bc_type
+    )
 
     def names(part: Part) -> Sequence[str]:
         return [f"{part}/{i}" for i in range(numbers[part])]

@@ -43,12 +43,12 @@ def _decode_image(path: str, jpeg_colors: str, pillow_mode: str) -> np.ndarray:
     return image.transpose(2, 0, 1)
 
 
-def image_size(path: str) -> tuple[int, int]:
+def read_size(path: str) -> tuple[int, int]:
     """Height and width of the upright image in a file, whose pixels are not decoded. Raises DataError."""
-    return image_look(path)[:2]
+    return read_look(path)[:2]
 
 
-def image_look(path: str) -> tuple[int, int, bool]:
+def read_look(path: str) -> tuple[int, int, bool]:
     """The same, and whether the image has shades of gray alone. Raises DataError."""
     content = _read(path)
     with _explaining(path), warnings.catch_warnings():

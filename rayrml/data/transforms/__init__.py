@@ -4,7 +4,7 @@ Each chapter of the table is a file with its rows at its foot: `sizing`, `flippi
 `trivial_augment`, and `mixing` for what changes inputs and targets together. A new row goes into the nearest chapter.
 """
 
-from rayrml.data.transforms.sequence import BatchTransforms, Transforms, split
-from rayrml.data.transforms.table import TRANSFORMS, Placed, parse
+from rayrml.data.transforms.sequence import BatchTransforms, Transforms, split_transforms
+from rayrml.data.transforms.table import TRANSFORMS, Placed, parse_transforms
 
-__all__ = ["TRANSFORMS", "BatchTransforms", "Placed", "Transforms", "parse", "split"]
+__all__ = ["TRANSFORMS", "BatchTransforms", "Placed", "Transforms", "parse_transforms", "split_transforms"]

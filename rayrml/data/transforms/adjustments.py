@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from rayrml.data import colors
 from rayrml.data.image_ops import Resampling
-from rayrml.data.transforms.sampling import shifted
-from rayrml.data.transforms.transform import Transform, per_sample
+from rayrml.data.transforms.sampling import center_draws
+from rayrml.data.transforms.transform import Transform, spread_per_sample
 from rayrml.tensors import constants, to_floats
 
 
@@ -39,30 +39,34 @@ class ColorJitter(Transform):
         if resampling == "nearest":
             return images
         images = to_floats(images)
-        changes = ((brightness, self.brightness), (contrast, self.contrast), (saturation, self.saturation))
+        changes = (
+            (adjust_brightness, self.brightness),
+            (adjust_contrast, self.contrast),
+            (adjust_saturation, self.saturation),
+        )
         for draw, (change, amount) in zip(draws.unbind(1), changes, strict=False):
             if amount:
                 low = max(1 - amount, 0)
                 images = change(images, low + draw * (1 + amount - low))
-        return hue(images, shifted(draws[:, 3], self.hue)) if self.hue else images
+        return adjust_hue(images, center_draws(draws[:, 3], self.hue)) if self.hue else images
 
 
-def brightness(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+def adjust_brightness(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     """Images as bright as `factor` says: 0 is black, 1 changes nothing."""
-    return (images * per_sample(factor)).clamp(0, 1)
+    return (images * spread_per_sample(factor)).clamp(0, 1)
 
 
-def contrast(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+def adjust_contrast(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     """Images of other contrast: 0 is the mean gray, 1 changes nothing."""
     return _from(_gray(images).mean((1, 2, 3), keepdim=True), images, factor)
 
 
-def saturation(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+def adjust_saturation(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     """Images of other saturation: 0 is gray, 1 changes nothing."""
     return images if images.shape[1] != 3 else _from(_gray(images), images, factor)
 
 
-def hue(images: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+def adjust_hue(images: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
     """Images whose hue is turned by `turn` of a full circle."""
     if images.shape[1] != 3:
         return images
@@ -70,7 +74,7 @@ def hue(images: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
     return colors.from_hsv(angle + 6 * turn[:, None, None], share, value, torch)
 
 
-def sharpness(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+def adjust_sharpness(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     """Images of other sharpness: 0 is blurred, 1 changes nothing; border pixels stay."""
     if min(images.shape[2:]) < 3:
         return images
@@ -84,16 +88,16 @@ def sharpness(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
 
 def posterize(images: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
     """Images of fewer shades: the highest `bits` of the 8 of each channel."""
-    step = per_sample(2 ** (8 - bits))
+    step = spread_per_sample(2 ** (8 - bits))
     return (images * 255).round().div(step).floor() * step / 255
 
 
 def solarize(images: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
     """Images whose values from `threshold` on are turned into their negatives."""
-    return torch.where(images >= per_sample(threshold), 1 - images, images)
+    return torch.where(images >= spread_per_sample(threshold), 1 - images, images)
 
 
-def autocontrast(images: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+def stretch_contrast(images: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
     """Images whose channels reach from 0 to 1; channels of one value stay."""
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
     return torch.where(high > low, (images - low) / (high - low).clamp(min=1e-6), images)
@@ -121,7 +125,7 @@ def _gray(images: torch.Tensor) -> torch.Tensor:
 
 def _from(poor: torch.Tensor, images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     """`poor` images for a factor 0, `images` for 1, and beyond them for more."""
-    return (poor + per_sample(factor) * (images - poor)).clamp(0, 1)
+    return (poor + spread_per_sample(factor) * (images - poor)).clamp(0, 1)
 
 
 TRANSFORMS = {"color_jitter": ColorJitter}

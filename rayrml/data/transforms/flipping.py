@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from rayrml.data.image_ops import ANY_DIMENSION, Resampling
-from rayrml.data.transforms.transform import Probability, Transform, per_sample
+from rayrml.data.transforms.transform import Probability, Transform, spread_per_sample
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class _Flip(Transform):
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, *spatial), of the same shape."""
-        return torch.where(per_sample(draws < self.probability, images.ndim), images.flip(self.axis), images)
+        return torch.where(spread_per_sample(draws < self.probability, images.ndim), images.flip(self.axis), images)
 
     def room(self) -> float | None:
         """A flipped sample resized is a resized sample flipped."""

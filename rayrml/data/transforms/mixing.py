@@ -10,8 +10,8 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 
 from rayrml.data.image_ops import ANY_DIMENSION, Shape
-from rayrml.data.transforms.sampling import rectangles
-from rayrml.data.transforms.transform import Transform, per_sample
+from rayrml.data.transforms.sampling import mark_rectangles
+from rayrml.data.transforms.transform import Transform, spread_per_sample
 from rayrml.errors import ConfigError, Problem
 from rayrml.tensors import constants, to_floats
 
@@ -60,7 +60,7 @@ class RandomPatches(PairTransform):
         """Inputs and targets (N, C, H, W), which add up to what came in."""
         free = constants(input.shape[2:], draws) - self.size + 1
         corner = (draws.view(-1, self.number, 2) * free).floor()
-        squares = rectangles(torch.cat([corner, corner + self.size], 2), input.shape[2:])
+        squares = mark_rectangles(torch.cat([corner, corner + self.size], 2), input.shape[2:])
         images = to_floats(input)
         return images.masked_fill(squares, 0), images.masked_fill(~squares, 0)
 
@@ -151,7 +151,7 @@ def _share_and_rank(alpha: float, draws: torch.Tensor) -> torch.Tensor:
 
 def _mixed(values: torch.Tensor, other: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     floats = to_floats(values)
-    share = per_sample(share, values.ndim)
+    share = spread_per_sample(share, values.ndim)
     return share * floats + (1 - share) * floats[other]
 
 
@@ -159,7 +159,7 @@ def _boxes(draws: torch.Tensor, size: torch.Size) -> torch.Tensor:
     """The boxes (N, 1, H, W) of the other samples, cut off at the border."""
     half = (1 - draws[:, :1]).sqrt() / 2
     bounds = torch.cat([draws[:, 2:] - half, draws[:, 2:] + half], 1)
-    return rectangles((bounds * constants((*size, *size), bounds))[:, None], size)
+    return mark_rectangles((bounds * constants((*size, *size), bounds))[:, None], size)
 
 
 TRANSFORMS = {"random_patches": RandomPatches, "mixup": Mixup, "cutmix": CutMix}

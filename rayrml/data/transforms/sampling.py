@@ -12,7 +12,9 @@ from rayrml.data.image_ops import LARGEST_TABLE, Resampling
 from rayrml.tensors import constants, to_floats
 
 
-def boxes(images: torch.Tensor, bounds: torch.Tensor, size: Sequence[int], resampling: Resampling) -> torch.Tensor:
+def resample_boxes(
+    images: torch.Tensor, bounds: torch.Tensor, size: Sequence[int], resampling: Resampling
+) -> torch.Tensor:
     """A box of each sample in one size: linear with antialias, or by the nearest value.
 
     Args:
@@ -51,7 +53,7 @@ def warp(images: torch.Tensor, maps: torch.Tensor, resampling: Resampling) -> to
     return sampled * inside[:, None]
 
 
-def rectangles(bounds: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+def mark_rectangles(bounds: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Which pixels lie in any of several rectangles of each sample.
 
     Args:
@@ -68,7 +70,7 @@ def rectangles(bounds: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     return (in_rows.mT @ in_columns > 0)[:, None]
 
 
-def random_boxes(
+def draw_boxes(
     draws: torch.Tensor, scale: tuple[float, float], ratio: tuple[float, float], aspect: float
 ) -> torch.Tensor:
     """Boxes (N, 4) of random area, shape and place: top, left, bottom and right, as shares of height and width.
@@ -88,12 +90,12 @@ def random_boxes(
     return torch.stack([top, left, top + height, left + width], 1)
 
 
-def shifted(draws: torch.Tensor, amount: float) -> torch.Tensor:
+def center_draws(draws: torch.Tensor, amount: float) -> torch.Tensor:
     """Numbers of [0, 1) spread over [-amount, amount)."""
     return (2 * draws - 1) * amount
 
 
-def maps_of(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+def make_maps(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
     """The maps (N, 2, 3) with the rows (a, b, 0) and (c, d, 0), from numbers (N,)."""
     zero = torch.zeros_like(a)
     return torch.stack([a, b, zero, c, d, zero], 1).view(-1, 2, 3)

@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch.nn import functional as F
 
-from rayrml.data.image_ops import ImageOperations, Resampling, Shape, shape_after
+from rayrml.data.image_ops import ImageOperations, Resampling, Shape, change_shape
 from rayrml.data.transforms.mixing import PairTransform, Targets
-from rayrml.data.transforms.steps import Step, image_operations, in_one_order, steps
+from rayrml.data.transforms.steps import Step, make_steps, merge_steps, split_off_image_operations
 from rayrml.data.transforms.table import Placed
 from rayrml.errors import ConfigError, Problem
 from rayrml.tensors import to_floats
@@ -76,7 +76,7 @@ class BatchTransforms:
         """
         for step in self.steps:
             if step.part in (part, "both"):
-                shape = shape_after(step.where, step.transform, shape)
+                shape = change_shape(step.where, step.transform, shape)
         return shape
 
     def evaluation(self) -> BatchTransforms:
@@ -110,7 +110,7 @@ class Transforms(NamedTuple):
     batched: BatchTransforms
 
 
-def split(
+def split_transforms(
     inputs: Sequence[Placed],
     targets: Sequence[Placed] = (),
     *,
@@ -142,9 +142,9 @@ def split(
     resampling: Resampling = "nearest" if target_is_mask else "bilinear"
     if targets == inputs:  # then their JSON path does not tell which of both a mistake is about
         targets = [dataclasses.replace(choice, where=f"{choice.where} (of targets)") for choice in targets]
-    input_operations, input_rest = image_operations(inputs, "bilinear", input_pixels)
-    target_operations, target_rest = image_operations(targets, resampling, target_pixels)
-    order = in_one_order(steps(input_rest, "input"), steps(target_rest, "target"), kind)
+    input_operations, input_rest = split_off_image_operations(inputs, "bilinear", input_pixels)
+    target_operations, target_rest = split_off_image_operations(targets, resampling, target_pixels)
+    order = merge_steps(make_steps(input_rest, "input"), make_steps(target_rest, "target"), kind)
     mixing = [step.where for step in order if step.shares_labels and target_is_label]
     if mixing and num_classes is None:
         message = "mixes labels. Expected a loss that takes each class's share, not the label of one"

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from rayrml.data import image_ops
-from rayrml.data.image_ops import ANY_DIMENSION, IMAGES, Resampling, Shape, crop_window, sized
-from rayrml.data.transforms.sampling import boxes, random_boxes
+from rayrml.data.image_ops import ANY_DIMENSION, IMAGES, Resampling, Shape, crop_window, resize_shape
+from rayrml.data.transforms.sampling import draw_boxes, resample_boxes
 from rayrml.data.transforms.transform import AreaShares, Interval, Size, Sizes, Transform
 from rayrml.tensors import to_floats
 
@@ -38,11 +38,11 @@ class Resize(Transform):
             return F.interpolate(to_floats(images), self.size, mode="bilinear", antialias=True)
         num_axes = images.ndim - 2
         whole = (torch.arange(2 * num_axes, device=images.device) >= num_axes).float()[None]  # from 0 to 1 along each
-        return boxes(images, whole, self.size, resampling)
+        return resample_boxes(images, whole, self.size, resampling)
 
     def shape(self, shape: Shape) -> Shape:
         """(C, *size)."""
-        return sized(shape, self.size)
+        return resize_shape(shape, self.size)
 
     def on_image(self, resampling: Resampling, pixels: bool = True) -> image_ops.Resize:
         """The same, by Pillow or numpy."""
@@ -68,7 +68,7 @@ class CenterCrop(Transform):
 
     def shape(self, shape: Shape) -> Shape:
         """(C, *size)."""
-        return sized(shape, self.size)
+        return resize_shape(shape, self.size)
 
     def on_image(self, resampling: Resampling, pixels: bool = True) -> image_ops.CenterCrop:
         """The same, by slices."""
@@ -86,7 +86,7 @@ class Crop(Transform):
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, *spatial), of the same shape."""
-        return boxes(images, self.bounds(draws, images.shape[1:]), images.shape[2:], resampling)
+        return resample_boxes(images, self.bounds(draws, images.shape[1:]), images.shape[2:], resampling)
 
     def joined(self, following: Transform) -> Transform | None:
         """With a `resize`, one that resamples once instead of twice."""
@@ -107,7 +107,7 @@ class ResizedCrop(Transform):
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, *spatial) -> (N, C, *size)."""
-        return boxes(images, self.crop.bounds(draws, images.shape[1:]), self.resize.size, resampling)
+        return resample_boxes(images, self.crop.bounds(draws, images.shape[1:]), self.resize.size, resampling)
 
     def shape(self, shape: Shape) -> Shape:
         """(C, *size)."""
@@ -172,11 +172,11 @@ class RandomResizedCrop(Crop):
 
     def bounds(self, draws: torch.Tensor, shape: Shape) -> torch.Tensor:
         """(N, 4), of random area, shape and place."""
-        return random_boxes(draws, self.scale, self.ratio, shape[1] / shape[2])
+        return draw_boxes(draws, self.scale, self.ratio, shape[1] / shape[2])
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, H, W) -> (N, C, height, width)."""
-        return boxes(images, self.bounds(draws, images.shape[1:]), self.size, resampling)
+        return resample_boxes(images, self.bounds(draws, images.shape[1:]), self.size, resampling)
 
     def shape(self, shape: Shape) -> Shape:
         """(C, height, width)."""

@@ -46,7 +46,7 @@ class Step:
         return isinstance(self.transform, PairTransform) and self.transform.shares_labels
 
 
-def image_operations(
+def split_off_image_operations(
     chosen: Sequence[Placed], resampling: Resampling, pixels: bool
 ) -> tuple[ImageOperations, Sequence[Placed]]:
     """The operations that can be done once for each sample, and the transforms that are left for batches.
@@ -68,7 +68,7 @@ def image_operations(
     return ImageOperations((*done, *_early_resize(rest, resampling, pixels))), rest
 
 
-def steps(chosen: Sequence[Placed], part: Part) -> list[Step]:
+def make_steps(chosen: Sequence[Placed], part: Part) -> list[Step]:
     """The steps of transforms in their order, neighbours that belong together as one."""
     made: list[Step] = []
     uses: Counter[str] = Counter()
@@ -83,7 +83,7 @@ def steps(chosen: Sequence[Placed], part: Part) -> list[Step]:
     return made
 
 
-def in_one_order(inputs: Sequence[Step], targets: Sequence[Step], kind: Targets) -> tuple[Step, ...]:
+def merge_steps(inputs: Sequence[Step], targets: Sequence[Step], kind: Targets) -> tuple[Step, ...]:
     """Steps of inputs and of targets in one order, in which both are ready for what changes them together.
 
     Raises:

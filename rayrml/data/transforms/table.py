@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rayrml.config.json_files import shown
-from rayrml.config.tables import Choice, arguments_model, find, validate
+from rayrml.config.json_files import format_value
+from rayrml.config.tables import Choice, find, make_model, validate
 from rayrml.data.transforms import adjustments, flipping, mixing, sizing, trivial_augment, turning, values
 from rayrml.errors import ConfigError, Problem
 
@@ -39,18 +39,18 @@ class Placed(Choice):
     @property
     def section(self) -> dict[str, Any]:
         """The JSON object that gives this row, with all its keys."""
-        bare = bare_field(self.builder)
+        bare = find_bare_field(self.builder)
         return {self.name: self.settings if bare is None else self.settings[bare]}
 
 
-def parse(section: Any, path: str) -> tuple[Placed, ...]:
+def parse_transforms(section: Any, path: str) -> tuple[Placed, ...]:
     """The rows that a JSON list of one-key objects chooses, in its order.
 
     Raises:
         ConfigError: every mistake in the list, each with its JSON path below `path`.
     """
     if not isinstance(section, list):
-        raise ConfigError(Problem(path, f"expected a list of objects with one key each, got {shown(section)}"))
+        raise ConfigError(Problem(path, f"expected a list of objects with one key each, got {format_value(section)}"))
     found: list[Problem] = []
     chosen: list[Placed] = []
     for number, entry in enumerate(section):
@@ -64,23 +64,23 @@ def parse(section: Any, path: str) -> tuple[Placed, ...]:
     return tuple(chosen)
 
 
-def bare_field(builder: Callable[..., Any]) -> str | None:
+def find_bare_field(builder: Callable[..., Any]) -> str | None:
     """The one field of a row that is given as a bare value; None if the row takes an object."""
-    fields = arguments_model(builder).model_fields
+    fields = make_model(builder).model_fields
     return next(iter(fields)) if [f.is_required() for f in fields.values()] == [True] else None
 
 
 def _placed(entry: Any, path: str) -> Placed:
     if not isinstance(entry, Mapping) or len(entry) != 1:
         expected = 'expected an object with one key, such as {"random_horizontal_flip": 0.5}'
-        raise ConfigError(Problem(path, f"{expected}, got {shown(entry)}"))
+        raise ConfigError(Problem(path, f"{expected}, got {format_value(entry)}"))
     ((key, value),) = entry.items()
     name = find(TRANSFORMS, key, path)
     where, builder = f"{path}.{name}", TRANSFORMS[name]
-    model, bare = arguments_model(builder), bare_field(builder)
+    model, bare = make_model(builder), find_bare_field(builder)
     if bare is None and not isinstance(value, Mapping):
         keys = ", ".join(f"'{k}'" for k in model.model_fields)
-        raise ConfigError(Problem(where, f"expected an object with the keys {keys}, got {shown(value)}"))
+        raise ConfigError(Problem(where, f"expected an object with the keys {keys}, got {format_value(value)}"))
     try:
         arguments = validate(model, value if bare is None else {bare: value}, where, f"{name} takes")
     except ConfigError as error:

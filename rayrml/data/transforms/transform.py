@@ -7,26 +7,26 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt
 
-from rayrml.config.json_files import shown
+from rayrml.config.json_files import format_value
 from rayrml.data.image_ops import IMAGES, ImageOperation, Resampling, Shape
 
 
 def _size(value: Any) -> Any:
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise ValueError(f"expected [height, width] in pixels, got {shown(value)}")
+        raise ValueError(f"expected [height, width] in pixels, got {format_value(value)}")
     return tuple(value)
 
 
 def _sizes(value: Any) -> Any:
     if not isinstance(value, list | tuple) or not 1 <= len(value) <= 3:
         expected = "expected one number for each spatial axis, such as [height, width] for images"
-        raise ValueError(f"{expected}, got {shown(value)}")
+        raise ValueError(f"{expected}, got {format_value(value)}")
     return tuple(value)
 
 
 def _interval(value: Any) -> Any:
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise ValueError(f"expected [lowest, highest], got {shown(value)}")
+        raise ValueError(f"expected [lowest, highest], got {format_value(value)}")
     return tuple(value)
 
 
@@ -114,6 +114,6 @@ class Transform:
         return None
 
 
-def per_sample(values: torch.Tensor, ndim: int = 4) -> torch.Tensor:
+def spread_per_sample(values: torch.Tensor, ndim: int = 4) -> torch.Tensor:
     """(N,) as (N, 1, ..., 1) of `ndim` axes, to go with images or what else has so many."""
     return values.view(-1, *(1,) * (ndim - 1))

@@ -13,7 +13,7 @@ from rayrml.data.image_ops import Resampling
 from rayrml.data.transforms import adjustments
 from rayrml.data.transforms.sampling import warp
 from rayrml.data.transforms.transform import Transform
-from rayrml.data.transforms.turning import turns
+from rayrml.data.transforms.turning import make_turns
 from rayrml.tensors import to_floats
 
 Maps = Callable[[torch.Tensor, Sequence[int]], torch.Tensor]
@@ -61,7 +61,7 @@ def _change(kind: int, images: torch.Tensor, amounts: torch.Tensor, resampling: 
 
 def _shear_x(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Rows pushed aside, the more the lower they are."""
-    maps = turns(torch.zeros_like(signed))
+    maps = make_turns(torch.zeros_like(signed))
     maps[:, 0, 1] = maps[:, 0, 2] = 0.99 * signed
     maps[:, 0, 2] *= size[0] / 2  # the top row stays where it is
     return maps
@@ -69,7 +69,7 @@ def _shear_x(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 
 def _shear_y(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Columns pushed up or down, the more the further right they are."""
-    maps = turns(torch.zeros_like(signed))
+    maps = make_turns(torch.zeros_like(signed))
     maps[:, 1, 0] = maps[:, 1, 2] = 0.99 * signed
     maps[:, 1, 2] *= size[1] / 2  # the first column stays where it is
     return maps
@@ -77,20 +77,20 @@ def _shear_y(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 
 def _shift_x(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Shifts of up to 32 pixels to the side."""
-    maps = turns(torch.zeros_like(signed))
+    maps = make_turns(torch.zeros_like(signed))
     maps[:, 0, 2] = -(32 * signed).trunc()
     return maps
 
 
 def _shift_y(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Shifts of up to 32 pixels up or down."""
-    maps = turns(torch.zeros_like(signed))
+    maps = make_turns(torch.zeros_like(signed))
     maps[:, 1, 2] = -(32 * signed).trunc()
     return maps
 
 
 def _turn(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    return turns(135 * signed)
+    return make_turns(135 * signed)
 
 
 def _factor(strength: torch.Tensor, signed: torch.Tensor) -> torch.Tensor:
@@ -107,13 +107,13 @@ def _threshold(strength: torch.Tensor, signed: torch.Tensor) -> torch.Tensor:
 
 GEOMETRY: tuple[Maps, ...] = (_shear_x, _shear_y, _shift_x, _shift_y, _turn)
 COLOR: tuple[tuple[Change, Change], ...] = (
-    (adjustments.brightness, _factor),
-    (adjustments.saturation, _factor),
-    (adjustments.contrast, _factor),
-    (adjustments.sharpness, _factor),
+    (adjustments.adjust_brightness, _factor),
+    (adjustments.adjust_saturation, _factor),
+    (adjustments.adjust_contrast, _factor),
+    (adjustments.adjust_sharpness, _factor),
     (adjustments.posterize, _bits),
     (adjustments.solarize, _threshold),
-    (adjustments.autocontrast, _factor),
+    (adjustments.stretch_contrast, _factor),
     (adjustments.equalize, _factor),
 )
 _NUM_KINDS = len(GEOMETRY) + len(COLOR) + 1  # the last one changes nothing

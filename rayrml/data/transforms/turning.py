@@ -8,18 +8,18 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import BeforeValidator, Field
 
-from rayrml.config.json_files import shown
+from rayrml.config.json_files import format_value
 from rayrml.data import image_ops
 from rayrml.data.image_ops import Resampling, Shape
-from rayrml.data.transforms.sampling import maps_of, shifted, warp
-from rayrml.data.transforms.transform import Transform, per_sample
+from rayrml.data.transforms.sampling import center_draws, make_maps, warp
+from rayrml.data.transforms.transform import Transform, spread_per_sample
 from rayrml.errors import ConfigError, Problem
 
 
 def _axes(value: Any) -> Any:
     if not isinstance(value, list | tuple) or len(value) != 2 or value[0] == value[1]:
         message = "expected two different axes, such as [0, 1], or [-2, -1] for the last two"
-        raise ValueError(f"{message}, got {shown(value)}")
+        raise ValueError(f"{message}, got {format_value(value)}")
     return tuple(value)
 
 
@@ -36,7 +36,7 @@ class Rotate(Transform):
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, H, W), of the same shape."""
         degrees = torch.full((len(images),), self.degrees, device=images.device)
-        return warp(images, turns(degrees), resampling)
+        return warp(images, make_turns(degrees), resampling)
 
     def on_image(self, resampling: Resampling, pixels: bool = True) -> image_ops.Rotate | None:
         """The same, by Pillow, which wants pixels."""
@@ -52,7 +52,7 @@ class RandomRotate(Transform):
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, H, W), of the same shape."""
-        return warp(images, turns(shifted(draws[:, 0], self.degrees)), resampling)
+        return warp(images, make_turns(center_draws(draws[:, 0], self.degrees)), resampling)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class RandomRotate90(Transform):
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, *spatial), of the same shape."""
         plane = [axis if axis < 0 else axis + 2 for axis in self.axes]
-        quarters = per_sample((draws * 4).floor(), images.ndim)
+        quarters = spread_per_sample((draws * 4).floor(), images.ndim)
         turned = images
         for number in (1, 2, 3):
             turned = torch.where(quarters == number, images.rot90(number, plane), turned)
@@ -90,10 +90,10 @@ class RandomRotate90(Transform):
         return shape
 
 
-def turns(degrees: torch.Tensor) -> torch.Tensor:
+def make_turns(degrees: torch.Tensor) -> torch.Tensor:
     """The maps (N, 2, 3) that turn images clockwise by `degrees` (N,)."""
     angle = degrees.deg2rad()
-    return maps_of(angle.cos(), angle.sin(), -angle.sin(), angle.cos())
+    return make_maps(angle.cos(), angle.sin(), -angle.sin(), angle.cos())
 
 
 TRANSFORMS = {"rotate": Rotate, "random_rotate": RandomRotate, "random_rotate_90": RandomRotate90}

@@ -8,23 +8,23 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import AfterValidator
 
-from rayrml.config.json_files import shown
+from rayrml.config.json_files import format_value
 from rayrml.data import colors, image_ops
 from rayrml.data.image_ops import ANY_DIMENSION, Resampling, Shape
-from rayrml.data.transforms.sampling import random_boxes, rectangles
-from rayrml.data.transforms.transform import AreaShares, Interval, Probability, Transform, per_sample
+from rayrml.data.transforms.sampling import draw_boxes, mark_rectangles
+from rayrml.data.transforms.transform import AreaShares, Interval, Probability, Transform, spread_per_sample
 from rayrml.errors import ConfigError, Problem
 from rayrml.tensors import constants, to_floats
 
 
 def _positive(value: float | tuple[float, ...]) -> float | tuple[float, ...]:
     if min(value if isinstance(value, tuple) else (value,), default=0) <= 0:
-        raise ValueError(f"expected numbers above 0, got {shown(value)}")
+        raise ValueError(f"expected numbers above 0, got {format_value(value)}")
     return value
 
 
 def _code(value: str) -> str:
-    colors.spaces(value)  # raises ValueError
+    colors.parse_code(value)  # raises ValueError
     return value
 
 
@@ -69,7 +69,7 @@ class ConvertColor(Transform):
 
     def shape(self, shape: Shape) -> Shape:
         """(1 or 3, H, W)."""
-        return colors.shape(self.code, shape)
+        return colors.convert_shape(self.code, shape)
 
     def on_image(self, resampling: Resampling, pixels: bool = True) -> image_ops.ConvertColor:
         """The same, by numpy."""
@@ -92,9 +92,9 @@ class RandomErasing(Transform):
         """(N, C, H, W), of the same shape."""
         if resampling == "nearest":
             return images
-        bounds = random_boxes(draws[:, 1:], self.scale, self.ratio, images.shape[2] / images.shape[3])
+        bounds = draw_boxes(draws[:, 1:], self.scale, self.ratio, images.shape[2] / images.shape[3])
         pixels = bounds * constants((*images.shape[2:], *images.shape[2:]), bounds)
-        lost = rectangles(pixels[:, None], images.shape[2:]) & per_sample(draws[:, 0] < self.probability)
+        lost = mark_rectangles(pixels[:, None], images.shape[2:]) & spread_per_sample(draws[:, 0] < self.probability)
         return images.masked_fill(lost, 0)
 
 

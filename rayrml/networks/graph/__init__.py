@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rayrml.config.json_files import refused
+from rayrml.config.json_files import find_unusable
 from rayrml.errors import ConfigError
 from rayrml.networks.graph.flattening import flatten
 from rayrml.networks.graph.keras_json import INPUT, read_model
@@ -19,7 +19,7 @@ def read_graph(layers: dict[str, Any] | list[Any], path: str = "layers") -> Grap
     Raises:
         ConfigError: everything that is wrong with the structure, each with its place below `path`.
     """
-    problems = refused(layers, path)
+    problems = find_unusable(layers, path)
     if problems:
         raise ConfigError(*problems)
     model = read_model(layers, path, problems)

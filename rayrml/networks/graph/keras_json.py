@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rayrml.config.tables import suggestion
+from rayrml.config.tables import suggest
 from rayrml.errors import Problem
 from rayrml.networks.graph.calls import Call, Reference, listed, read_calls
 from rayrml.networks.graph.nodes import SHAPE_KEYS, declared_shape
@@ -184,7 +184,7 @@ def _wrong_references(model: Model) -> Iterator[Problem]:
     for entry in model.entries.values():
         for ref in (ref for call in entry.calls for ref in call.references()):
             if ref.layer not in model.entries:
-                near = suggestion(ref.layer, model.entries)
+                near = suggest(ref.layer, model.entries)
                 yield Problem(f"{entry.where}.inbound_nodes", f"{entry}: no layer is named '{ref.layer}'. {near}")
     for name in model.inputs:
         if name in model.entries and model.entries[name].class_name != INPUT:
@@ -192,5 +192,5 @@ def _wrong_references(model: Model) -> Iterator[Problem]:
             yield Problem(entry.where, f"{entry} is named as an input of its model. Expected an InputLayer")
     for name in (*model.inputs, *(ref.layer for ref in model.outputs)):
         if name not in model.entries:
-            near = suggestion(name, model.entries)
+            near = suggest(name, model.entries)
             yield Problem(model.where, f"no layer is named '{name}', but it is an input or output of the model. {near}")

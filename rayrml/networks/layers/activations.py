@@ -127,7 +127,7 @@ def find_activation(option: Any, key: str = "activation") -> Function:
     if isinstance(option, dict) and isinstance(name, str) and name in LAYERS:
         own = {k: v for k, v in config.items() if k not in ("name", "dtype", "trainable")}
         builder = LAYERS[str(name)]
-        return builder((None,), **tables.validate(tables.arguments_model(builder), own, key, f"{name} takes"))
+        return builder((None,), **tables.validate(tables.make_model(builder), own, key, f"{name} takes"))
     return FUNCTIONS[tables.find(FUNCTIONS, "linear" if name is None else name, key)]
 
 

@@ -87,7 +87,7 @@ def choose_layer(class_name: str, config: Mapping[str, Any], keras_version: str 
     if layout not in (None, "channels_last", "channels_first"):
         problems.append(Problem("data_format", f"expected 'channels_last' or 'channels_first', got {layout!r}"))
     try:
-        arguments = tables.validate(tables.arguments_model(TABLE[name]), own, "", f"{name} takes")
+        arguments = tables.validate(tables.make_model(TABLE[name]), own, "", f"{name} takes")
     except ConfigError as error:
         raise ConfigError(*problems, *error.problems) from None
     if problems:

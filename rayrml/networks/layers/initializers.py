@@ -9,7 +9,7 @@ import pydantic
 import torch
 
 from rayrml.config import tables
-from rayrml.config.json_files import shown
+from rayrml.config.json_files import format_value
 from rayrml.errors import ConfigError, Problem, describe
 
 Shape = tuple[int, ...]
@@ -128,11 +128,11 @@ def draw(option: Any, shape: Shape, path: str) -> torch.Tensor:
     # A seed of TensorFlow's generator means nothing to torch's; the axes are Keras 3's, None for the usual fans.
     kept = {k: v for k, v in arguments.items() if not (k in ("seed", "dtype") or (k.endswith("_axes") and v is None))}
     builder = INITIALIZERS[row]
-    checked = tables.validate(tables.arguments_model(builder), kept, path, f"{row} takes")
+    checked = tables.validate(tables.make_model(builder), kept, path, f"{row} takes")
     try:
         return builder(shape, **checked)
     except (RuntimeError, ValueError, ArithmeticError) as error:  # limits that are no limits, or no floats
-        message = f"{row} cannot draw weights with {shown(checked)}. {describe(error)}"
+        message = f"{row} cannot draw weights with {format_value(checked)}. {describe(error)}"
         raise ConfigError(Problem(path, message)) from None
 
 

@@ -52,7 +52,7 @@ def penalty(option: Any, path: str) -> Penalty | None:
     name, arguments = class_and_config(option)
     row = tables.find(REGULARIZERS, str(name).replace("_", ""), path)
     builder = REGULARIZERS[row]
-    built = builder(**tables.validate(tables.arguments_model(builder), arguments, path, f"{row} takes"))
+    built = builder(**tables.validate(tables.make_model(builder), arguments, path, f"{row} takes"))
     return built if built.l1 or built.l2 else None
 
 

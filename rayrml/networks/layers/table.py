@@ -41,6 +41,6 @@ def describe_chapters() -> Iterator[tuple[str, list[tuple[str, str]]]]:
     for chapter in CHAPTERS:
         rows: dict[Any, list[str]] = {}
         for name, builder in chapter.LAYERS.items():
-            rows.setdefault(tables.function(builder), []).append(name)
+            rows.setdefault(tables.unwrap(builder), []).append(name)
         title = (inspect.getdoc(chapter) or "").rstrip(".")
         yield title, [(", ".join(names), (inspect.getdoc(kind) or "").split("\n")[0]) for kind, names in rows.items()]

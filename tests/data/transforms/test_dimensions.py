@@ -6,10 +6,10 @@ import torch
 from torch.nn import functional as F
 
 from rayrml.data.image_ops import CenterCrop
-from rayrml.data.transforms import TRANSFORMS, parse, split
+from rayrml.data.transforms import TRANSFORMS, parse_transforms, split_transforms
 from rayrml.data.transforms import sampling as sampling_module
 from rayrml.data.transforms.mixing import PairTransform
-from rayrml.data.transforms.sampling import boxes
+from rayrml.data.transforms.sampling import resample_boxes
 from rayrml.errors import ConfigError
 from tests.data.transforms.test_transforms import VALUES, seeded
 
@@ -48,8 +48,8 @@ def value_for(name, dimension):
 
 def batched(section, *, targets=True, **kinds):
     """The same flip first makes everything else wait for the batch."""
-    chosen = parse([{"random_horizontal_flip": 0}, *section], "t")
-    return split(chosen, chosen if targets else (), **kinds).batched
+    chosen = parse_transforms([{"random_horizontal_flip": 0}, *section], "t")
+    return split_transforms(chosen, chosen if targets else (), **kinds).batched
 
 
 def whole(dimension):
@@ -57,9 +57,9 @@ def whole(dimension):
 
 
 def message_of(section, shape, **kinds):
-    chosen = parse(section, "t")
+    chosen = parse_transforms(section, "t")
     with pytest.raises(ConfigError) as raised:
-        split(chosen, **kinds).batched.shape(shape)
+        split_transforms(chosen, **kinds).batched.shape(shape)
     return str(raised.value)
 
 
@@ -163,7 +163,7 @@ def test_enlarging_is_torchs_interpolation(dimension):
     size = [11, 6, 16][:dimension]
     large, _ = batched([{"resize": size}])(given, None, seeded())
     torch.testing.assert_close(large, F.interpolate(given, size, mode=MODES[dimension]), atol=1e-5, rtol=0)
-    torch.testing.assert_close(boxes(given, whole(dimension), size, "bilinear"), large, atol=1e-5, rtol=0)
+    torch.testing.assert_close(resample_boxes(given, whole(dimension), size, "bilinear"), large, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("dimension", [1, 3])
@@ -188,9 +188,9 @@ def test_a_box_is_the_slice_that_it_names(dimension):
     bounds = torch.tensor([starts + ends]).expand(len(given), -1)
     inside = given[:, :, *(slice(2, 6), slice(6, 12), slice(0, 8))[:dimension]]
     for resampling in ("bilinear", "nearest"):
-        cut = boxes(given, bounds, inside.shape[2:], resampling)
+        cut = resample_boxes(given, bounds, inside.shape[2:], resampling)
         torch.testing.assert_close(cut, inside, atol=1e-5, rtol=0)
-    doubled = boxes(given, bounds, [2 * n for n in inside.shape[2:]], "nearest")
+    doubled = resample_boxes(given, bounds, [2 * n for n in inside.shape[2:]], "nearest")
     assert torch.equal(doubled, F.interpolate(inside, scale_factor=2, mode="nearest-exact"))
 
 
@@ -235,7 +235,7 @@ def test_crops_fill_the_size_of_the_resize_that_follows(dimension):
     assert len([step for step in transforms.steps if step.part == "input"]) == 2
     given = floats(SPATIAL[dimension])
     assert transforms(given, None, seeded())[0].shape[2:] == (7, 9, 4)[:dimension]
-    early = split(parse(section, "t"), input_pixels=False).input
+    early = split_transforms(parse_transforms(section, "t"), input_pixels=False).input
     assert early.shape((3, *SPATIAL[dimension])) == (3, *(14, 18, 8)[:dimension])
 
 
@@ -253,7 +253,7 @@ def test_normalize_is_numpys(dimension):
 @pytest.mark.parametrize("dimension", DIMENSIONS)
 def test_mixup_mixes_inputs_and_labels_by_the_same_shares(dimension):
     ones = torch.eye(8).view(8, 8, *[1] * dimension)
-    transforms = split(parse([{"mixup": 0.7}], "t"), target_is_label=True, num_classes=8).batched
+    transforms = split_transforms(parse_transforms([{"mixup": 0.7}], "t"), target_is_label=True, num_classes=8).batched
     input, target = transforms(ones, torch.arange(8), seeded())
     torch.testing.assert_close(input.flatten(1), target)
     assert len(target.unique()) > 4
@@ -263,11 +263,11 @@ def test_mixup_mixes_inputs_and_labels_by_the_same_shares(dimension):
 def test_long_axes_are_resampled_as_short_ones(monkeypatch, size):
     given = floats((57,), 4)
     bounds = torch.tensor([[0.0, 1.0], [0.2, 0.7], [0.5, 0.51], [0.9, 1.0]])
-    expected = boxes(given, bounds, size, "bilinear")
-    alone = boxes(given, whole(1), size, "bilinear")
+    expected = resample_boxes(given, bounds, size, "bilinear")
+    alone = resample_boxes(given, whole(1), size, "bilinear")
     monkeypatch.setattr(sampling_module, "LARGEST_TABLE", 0)
-    torch.testing.assert_close(boxes(given, bounds, size, "bilinear"), expected, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(boxes(given, whole(1), size, "bilinear"), alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(resample_boxes(given, bounds, size, "bilinear"), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(resample_boxes(given, whole(1), size, "bilinear"), alone, atol=1e-5, rtol=1e-5)
 
 
 def test_a_long_signal_is_resized_in_little_memory():
@@ -324,29 +324,31 @@ def test_samples_that_a_transform_cannot_take_are_told(section, shape, message):
 )
 def test_values_of_no_dimension_are_told(section, message):
     with pytest.raises(ConfigError) as raised:
-        parse([section], "t")
+        parse_transforms([section], "t")
     assert str(raised.value).startswith(f"t[0].{message}")
 
 
 @pytest.mark.parametrize("side", ["input", "target"])
 @pytest.mark.parametrize("name", ["convert_color", "color_jitter", "trivial_augment"])
 def test_what_reads_pixels_is_told_of_arrays_of_other_numbers(name, side):
-    chosen = parse([{"random_horizontal_flip": 0.5}, {name: VALUES[name]}], "t")
+    chosen = parse_transforms([{"random_horizontal_flip": 0.5}, {name: VALUES[name]}], "t")
     lists = {"inputs": chosen if side == "input" else (), "targets": chosen if side == "target" else ()}
     with pytest.raises(ConfigError, match=rf"^t\[1\]\.{name}: works on pixels of images, but"):
-        split(**lists, **{f"{side}_pixels": False})
+        split_transforms(**lists, **{f"{side}_pixels": False})
 
 
 def test_masks_that_are_no_pixels_can_follow_images_in_other_light():
-    chosen = parse([{"color_jitter": {"brightness": 0.5}}], "t")
+    chosen = parse_transforms([{"color_jitter": {"brightness": 0.5}}], "t")
     mask = floats((8, 8), 4, 1).mul(300).round()
     image = torch.full((4, 3, 8, 8), 100, dtype=torch.uint8)
-    input, target = split(chosen, chosen, target_is_mask=True, target_pixels=False).batched(image, mask, seeded())
+    input, target = split_transforms(chosen, chosen, target_is_mask=True, target_pixels=False).batched(
+        image, mask, seeded()
+    )
     assert torch.equal(target, mask)
     assert len(input.unique()) > 3
-    recolored = parse([{"convert_color": "GRAY2RGB"}], "t")
+    recolored = parse_transforms([{"convert_color": "GRAY2RGB"}], "t")
     with pytest.raises(ConfigError, match=r"convert_color \(of targets\): works on pixels of images"):
-        split(recolored, recolored, target_is_mask=True, target_pixels=False)
+        split_transforms(recolored, recolored, target_is_mask=True, target_pixels=False)
 
 
 @pytest.mark.parametrize("name", ["resize", "center_crop"])
@@ -355,16 +357,16 @@ def test_masks_that_are_no_pixels_can_follow_images_in_other_light():
 def test_samples_and_batches_are_changed_alike(name, dimension, mask):
     section = [{name: SIZES[name][dimension]}]
     given = floats(SPATIAL[dimension])
-    chosen = parse(section, "t")
-    once = split(chosen, chosen, target_is_mask=mask, input_pixels=False, target_pixels=False)
+    chosen = parse_transforms(section, "t")
+    once = split_transforms(chosen, chosen, target_is_mask=mask, input_pixels=False, target_pixels=False)
     anew = batched(section, target_is_mask=mask)(given, given, seeded())[1]
     assert once.target.shape(tuple(given.shape[1:])) == tuple(anew.shape[1:])
     np.testing.assert_allclose(once.target.apply(given[0].numpy()), anew[0], atol=1e-5)
 
 
 def test_arrays_are_turned_in_batches():
-    chosen = parse([{"rotate": 90}], "t")
-    transforms = split(chosen, input_pixels=False)
+    chosen = parse_transforms([{"rotate": 90}], "t")
+    transforms = split_transforms(chosen, input_pixels=False)
     assert transforms.input.steps == ()
     corner = torch.zeros(1, 1, 5, 5)
     corner[:, :, 0, 0] = -7

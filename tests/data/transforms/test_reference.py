@@ -6,17 +6,17 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as reference
 
-from rayrml.data.transforms import adjustments, parse, split
-from rayrml.data.transforms.sampling import boxes, rectangles, warp
+from rayrml.data.transforms import adjustments, parse_transforms, split_transforms
+from rayrml.data.transforms.sampling import mark_rectangles, resample_boxes, warp
 from rayrml.data.transforms.trivial_augment import COLOR, GEOMETRY, TrivialAugment
-from rayrml.data.transforms.turning import turns
+from rayrml.data.transforms.turning import make_turns
 
 BYTES = torch.randint(0, 256, (5, 3, 21, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 FLOATS = BYTES / 255
 
 
 def transformed(section, input=BYTES, target=None, **kinds):
-    transforms = split(parse(section, "t"), **kinds).batched
+    transforms = split_transforms(parse_transforms(section, "t"), **kinds).batched
     return transforms(input, target, torch.Generator().manual_seed(0))
 
 
@@ -50,16 +50,16 @@ def test_normalize():
 def test_the_box_of_everything_is_torchs_resize(size):
     everything = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(5, -1)
     torch.testing.assert_close(
-        boxes(FLOATS, everything, size, "bilinear"),
+        resample_boxes(FLOATS, everything, size, "bilinear"),
         torch.nn.functional.interpolate(FLOATS, size, mode="bilinear", antialias=True),
     )
     nearest = torch.nn.functional.interpolate(FLOATS, size, mode="nearest-exact")
-    assert torch.equal(boxes(FLOATS, everything, size, "nearest"), nearest)
+    assert torch.equal(resample_boxes(FLOATS, everything, size, "nearest"), nearest)
 
 
 def test_a_box_is_pillows_resize_of_a_box():
     shares = torch.tensor([[0.1, 0.2, 0.8, 0.9]]).expand(5, -1)
-    ours = boxes(BYTES, shares, (6, 7), "bilinear")[0, 0] * 255
+    ours = resample_boxes(BYTES, shares, (6, 7), "bilinear")[0, 0] * 255
     box = (0.2 * 16, 0.1 * 21, 0.9 * 16, 0.8 * 21)
     pillows = Image.fromarray(BYTES[0, 0].numpy()).resize((7, 6), Image.Resampling.BILINEAR, box=box)
     assert np.abs(ours.numpy() - np.asarray(pillows)).max() <= 1
@@ -67,7 +67,7 @@ def test_a_box_is_pillows_resize_of_a_box():
 
 def test_boxes_differ_from_sample_to_sample():
     halves = torch.tensor([[0, 0, 1, 0.5], [0, 0.5, 1, 1]])
-    cut = boxes(FLOATS[:1].expand(2, -1, -1, -1), halves, (21, 8), "nearest")
+    cut = resample_boxes(FLOATS[:1].expand(2, -1, -1, -1), halves, (21, 8), "nearest")
     assert torch.equal(torch.cat([cut[0], cut[1]], 2), FLOATS[0])
 
 
@@ -112,7 +112,7 @@ def test_rotate_is_clockwise(degrees, place):
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
 def test_rotate_is_torchvisions_but_for_the_border(mode):
     degrees = torch.tensor([-100.0, -30, 0, 15, 77])
-    ours = warp(FLOATS, turns(degrees), mode)
+    ours = warp(FLOATS, make_turns(degrees), mode)
     for image, given, angle in zip(ours, FLOATS, degrees.tolist(), strict=True):
         theirs = reference.rotate(given[None], -angle, interpolation=reference.InterpolationMode(mode))[0]
         whole = reference.rotate(torch.ones_like(given[None]), -angle, interpolation=reference.InterpolationMode(mode))
@@ -134,7 +134,12 @@ def test_random_rotate_turns_to_either_side_as_far_as_asked():
 
 def test_rectangles_are_drawn_by_the_middles_of_pixels():
     bounds = torch.tensor([[[0.0, 1.0, 2.0, 3.0], [2.4, 0.0, 4.0, 0.6]]])
-    assert rectangles(bounds, (4, 4))[0, 0].int().tolist() == [[0, 1, 1, 0], [0, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0]]
+    assert mark_rectangles(bounds, (4, 4))[0, 0].int().tolist() == [
+        [0, 1, 1, 0],
+        [0, 1, 1, 0],
+        [1, 0, 0, 0],
+        [1, 0, 0, 0],
+    ]
 
 
 def test_random_erasing_erases_one_box_of_the_area_asked_for():
@@ -150,18 +155,18 @@ def test_random_erasing_erases_one_box_of_the_area_asked_for():
 
 
 COLORS = [
-    (adjustments.brightness, reference.adjust_brightness, 1.4),
-    (adjustments.brightness, reference.adjust_brightness, 0.3),
-    (adjustments.contrast, reference.adjust_contrast, 1.7),
-    (adjustments.contrast, reference.adjust_contrast, 0.2),
-    (adjustments.saturation, reference.adjust_saturation, 1.9),
-    (adjustments.saturation, reference.adjust_saturation, 0.0),
-    (adjustments.hue, reference.adjust_hue, 0.3),
-    (adjustments.hue, reference.adjust_hue, -0.45),
-    (adjustments.sharpness, reference.adjust_sharpness, 1.9),
-    (adjustments.sharpness, reference.adjust_sharpness, 0.1),
+    (adjustments.adjust_brightness, reference.adjust_brightness, 1.4),
+    (adjustments.adjust_brightness, reference.adjust_brightness, 0.3),
+    (adjustments.adjust_contrast, reference.adjust_contrast, 1.7),
+    (adjustments.adjust_contrast, reference.adjust_contrast, 0.2),
+    (adjustments.adjust_saturation, reference.adjust_saturation, 1.9),
+    (adjustments.adjust_saturation, reference.adjust_saturation, 0.0),
+    (adjustments.adjust_hue, reference.adjust_hue, 0.3),
+    (adjustments.adjust_hue, reference.adjust_hue, -0.45),
+    (adjustments.adjust_sharpness, reference.adjust_sharpness, 1.9),
+    (adjustments.adjust_sharpness, reference.adjust_sharpness, 0.1),
     (adjustments.solarize, reference.solarize, 0.6),
-    (adjustments.autocontrast, lambda images, _: reference.autocontrast(images), 0.0),
+    (adjustments.stretch_contrast, lambda images, _: reference.autocontrast(images), 0.0),
 ]
 
 
@@ -228,7 +233,7 @@ def test_trivial_augment_chooses_each_change_as_often():
 
 def test_convert_color_is_that_of_images():
     code = {"convert_color": "BGR2LAB"}
-    once = split(parse([code], "t")).input.apply(BYTES[0].numpy())
+    once = split_transforms(parse_transforms([code], "t")).input.apply(BYTES[0].numpy())
     anew = transformed([{"random_horizontal_flip": 0}, code])[0][0] * 255
     np.testing.assert_allclose(anew, once, atol=1)
 
@@ -253,7 +258,7 @@ def test_random_patches_replace_the_target():
 
 
 def test_in_evaluation_all_samples_lose_the_same_squares():
-    transforms = split(parse([{"random_patches": {"number": 2, "size": 4}}], "t")).batched
+    transforms = split_transforms(parse_transforms([{"random_patches": {"number": 2, "size": 4}}], "t")).batched
     white = torch.full((10, 1, 30, 20), 255, dtype=torch.uint8)
     input, target = transforms.evaluation()(white, None)
     assert len(input.unique(dim=0)) == 1
@@ -296,8 +301,8 @@ def test_cutmix_gives_labels_the_shares_of_the_areas():
 
 def test_cutmix_cuts_masks_where_it_cuts_inputs():
     halves = BYTES[:, :1] // 128 * 255
-    chosen = parse([{"cutmix": 1}], "t")
-    transforms = split(chosen, chosen, target_is_mask=True).batched
+    chosen = parse_transforms([{"cutmix": 1}], "t")
+    transforms = split_transforms(chosen, chosen, target_is_mask=True).batched
     input, target = transforms(halves, halves.clone(), torch.Generator().manual_seed(0))
     assert torch.equal(input, target)
     assert not torch.equal(input, halves / 255)

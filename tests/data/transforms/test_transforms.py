@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rayrml.data.transforms import TRANSFORMS, parse, split
+from rayrml.data.transforms import TRANSFORMS, parse_transforms, split_transforms
 from rayrml.data.transforms.mixing import PairTransform
 from rayrml.errors import ConfigError
 
@@ -68,8 +68,8 @@ def samples(name, count=6, seed=0, channels=3):
 
 
 def batched(name, value=None, *, targets=True, **kinds):
-    chosen = parse([FLIP, {name: VALUES[name] if value is None else value}], "t")
-    return split(chosen, chosen if targets else (), **kinds).batched
+    chosen = parse_transforms([FLIP, {name: VALUES[name] if value is None else value}], "t")
+    return split_transforms(chosen, chosen if targets else (), **kinds).batched
 
 
 def seeded(seed=0):
@@ -78,7 +78,7 @@ def seeded(seed=0):
 
 def errors_of(section, path="neural_network.data.transforms"):
     with pytest.raises(ConfigError) as raised:
-        parse(section, path)
+        parse_transforms(section, path)
     return str(raised.value)
 
 
@@ -137,8 +137,8 @@ def test_the_target_follows_the_input(name):
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"random_patches", "normalize", "convert_color", "mixup"}))
 def test_masks_keep_the_values_that_they_have(name):
     mask = samples(name, 16, channels=1) % 4 * 60
-    chosen = parse([FLIP, {name: VALUES[name]}], "t")
-    input, target = split(chosen, chosen, target_is_mask=True).batched(samples(name, 16), mask, seeded())
+    chosen = parse_transforms([FLIP, {name: VALUES[name]}], "t")
+    input, target = split_transforms(chosen, chosen, target_is_mask=True).batched(samples(name, 16), mask, seeded())
     assert target.shape[2:] == input.shape[2:]
     assert set((target * 255).round().int().unique().tolist()) <= {0, 60, 120, 180}
 
@@ -148,8 +148,8 @@ def test_a_mask_stays_over_its_object(name):
     """Squares of white: the mask is what is white in the image, before and after."""
     square = torch.zeros(64, 1, 32, 32, dtype=torch.uint8)
     square[:, :, 6:22, 4:16] = 255
-    chosen = parse([{name: VALUES[name]}], "t")
-    input, mask = split(chosen, chosen, target_is_mask=True).batched(square, square.clone(), seeded())
+    chosen = parse_transforms([{name: VALUES[name]}], "t")
+    input, mask = split_transforms(chosen, chosen, target_is_mask=True).batched(square, square.clone(), seeded())
     if name == "trivial_augment":  # negatives, say, have no white where the mask is
         input = torch.where(input[:, :, :1, :1] == 0, input, mask)
     unsure = (input > 0.01) & (input < 0.99)
@@ -174,7 +174,7 @@ def test_inputs_need_no_targets(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_transforms_can_be_sent_to_workers(name):
-    transforms = split(parse([{name: VALUES[name]}], "t"))
+    transforms = split_transforms(parse_transforms([{name: VALUES[name]}], "t"))
     twin = pickle.loads(pickle.dumps(transforms))
     image = samples(name, 1)[0].numpy()
     assert np.array_equal(twin.input.apply(image), transforms.input.apply(image))
@@ -228,8 +228,8 @@ def test_a_batch_may_be_of_one_sample_or_of_none(name):
 
 
 def test_what_is_not_random_is_done_on_images_until_something_is():
-    chosen = parse([{"resize": [20, 30]}, {"rotate": 10}, FLIP, {"center_crop": [5, 5]}], "t")
-    transforms = split(chosen, chosen)
+    chosen = parse_transforms([{"resize": [20, 30]}, {"rotate": 10}, FLIP, {"center_crop": [5, 5]}], "t")
+    transforms = split_transforms(chosen, chosen)
     for operations in (transforms.input, transforms.target):
         assert [where.split()[0] for where, _ in operations.steps] == ["t[0].resize", "t[1].rotate"]
     assert [s.where for s in transforms.batched.steps if s.part == "input"] == [
@@ -241,8 +241,8 @@ def test_what_is_not_random_is_done_on_images_until_something_is():
 
 @pytest.mark.parametrize("value", ["resize", "center_crop", "rotate", "convert_color"])
 def test_images_and_batches_are_changed_alike(value):
-    chosen = parse([{value: VALUES[value]}], "t")
-    once = split(chosen).input.apply(images(1)[0].numpy())
+    chosen = parse_transforms([{value: VALUES[value]}], "t")
+    once = split_transforms(chosen).input.apply(images(1)[0].numpy())
     anew, _ = batched(value)(images(1), None, seeded())
     assert np.abs(once - anew[0].numpy() * 255).max() <= 1
 
@@ -250,15 +250,23 @@ def test_images_and_batches_are_changed_alike(value):
 def test_a_later_resize_is_done_early_if_nothing_before_it_minds():
     """So that images of different sizes can share a batch."""
     section = [FLIP, {"jitter_crop": 0.2}, {"color_jitter": {"hue": 0.1}}]
-    early = split(parse([*section[:2], {"resize": [40, 80]}], "t"))
+    early = split_transforms(parse_transforms([*section[:2], {"resize": [40, 80]}], "t"))
     assert early.input.shape((3, 500, 300)) == (3, 50, 100)
     assert early.batched.shape((3, 50, 100)) == (3, 40, 80)
-    assert split(parse([*section, {"random_rotate": 9}, {"resize": [40, 80]}], "t")).input.steps == ()
-    assert split(parse([{"random_resized_crop": {"size": [5, 5]}}, {"resize": [40, 80]}], "t")).input.steps == ()
+    assert (
+        split_transforms(parse_transforms([*section, {"random_rotate": 9}, {"resize": [40, 80]}], "t")).input.steps
+        == ()
+    )
+    assert (
+        split_transforms(
+            parse_transforms([{"random_resized_crop": {"size": [5, 5]}}, {"resize": [40, 80]}], "t")
+        ).input.steps
+        == ()
+    )
 
 
 def test_crops_fill_the_size_of_the_resize_that_follows():
-    transforms = split(parse([{"random_zoom": 0.5}, {"resize": [34, 48]}], "t")).batched
+    transforms = split_transforms(parse_transforms([{"random_zoom": 0.5}, {"resize": [34, 48]}], "t")).batched
     assert len(transforms.steps) == 1
     assert transforms(images(), None, seeded())[0].shape == (6, 3, 34, 48)
     assert transforms.evaluation()(images(), None)[0].shape == (6, 3, 34, 48)
@@ -267,21 +275,21 @@ def test_crops_fill_the_size_of_the_resize_that_follows():
 def test_inputs_and_targets_with_lists_of_their_own_share_their_draws():
     targets = [{"random_horizontal_flip": 0.5}, {"random_rotate": 40}]
     inputs = [targets[0], {"random_erasing": {"probability": 0}}, targets[1], {"normalize": {"mean": 0.5}}]
-    transforms = split(parse(inputs, "i"), parse(targets, "t"))
+    transforms = split_transforms(parse_transforms(inputs, "i"), parse_transforms(targets, "t"))
     input, target = transforms.batched(images(32), images(32), seeded())
     torch.testing.assert_close(input + 0.5, target)
 
 
 def test_two_uses_of_a_transform_draw_twice():
-    chosen = parse([{"random_horizontal_flip": 0.5}, {"random_horizontal_flip": 0.5}], "t")
-    changed, _ = split(chosen).batched(images(64), None, seeded())
+    chosen = parse_transforms([{"random_horizontal_flip": 0.5}, {"random_horizontal_flip": 0.5}], "t")
+    changed, _ = split_transforms(chosen).batched(images(64), None, seeded())
     assert not torch.equal(changed, images(64) / 255)
 
 
 def test_targets_may_be_smaller_than_inputs():
     small = torch.nn.functional.avg_pool2d(images(8)[:, :, :16].float(), 2).byte()
-    chosen = parse([{"random_vertical_flip": 0.5}, {"random_zoom": 0.2}], "t")
-    input, target = split(chosen, chosen).batched(images(8)[:, :, :16], small, seeded())
+    chosen = parse_transforms([{"random_vertical_flip": 0.5}, {"random_zoom": 0.2}], "t")
+    input, target = split_transforms(chosen, chosen).batched(images(8)[:, :, :16], small, seeded())
     assert input.shape[2:] == (16, 24)
     assert target.shape[2:] == (8, 12)
 
@@ -348,10 +356,10 @@ def test_images_that_a_transform_cannot_take_are_told(name, shape, message):
 
 
 def test_it_is_told_whether_inputs_or_targets_cannot_be_taken():
-    chosen = parse(
+    chosen = parse_transforms(
         [{"convert_color": "RGB2GRAY"}, FLIP, {"normalize": {"mean": [0.5]}}, {"normalize": {"std": [1, 2, 3]}}], "t"
     )
-    transforms = split(chosen, chosen)
+    transforms = split_transforms(chosen, chosen)
     with pytest.raises(ConfigError, match=r"^t\[0\]\.convert_color: 'RGB2GRAY' takes"):
         transforms.input.shape((1, 5, 5))
     with pytest.raises(ConfigError, match=r"^t\[0\]\.convert_color \(of targets\): 'RGB2GRAY' takes"):
@@ -363,14 +371,16 @@ def test_it_is_told_whether_inputs_or_targets_cannot_be_taken():
 @pytest.mark.parametrize("last", [{"mixup": 0.5}, {"cutmix": 0.5}])
 def test_targets_are_ready_before_samples_are_mixed(last):
     turn = {"random_rotate": 90}
-    transforms = split(parse([turn, last], "i"), parse([turn], "t")).batched
+    transforms = split_transforms(parse_transforms([turn, last], "i"), parse_transforms([turn], "t")).batched
     input, target = transforms(images(16), images(16), seeded())
     assert torch.equal(input, target)
 
 
 def test_targets_that_are_made_of_inputs_are_changed_afterwards():
     patches = {"random_patches": {"number": 2, "size": 4}}
-    transforms = split(parse([patches], "i"), parse([FLIP, {"center_crop": [8, 8]}], "t")).batched
+    transforms = split_transforms(
+        parse_transforms([patches], "i"), parse_transforms([FLIP, {"center_crop": [8, 8]}], "t")
+    ).batched
     assert transforms.makes_target
     input, target = transforms(images(), None, seeded())
     torch.testing.assert_close(input[:, :, 4:12, 8:16] + target, images()[:, :, 4:12, 8:16] / 255)
@@ -394,10 +404,10 @@ def test_targets_that_are_made_of_inputs_are_changed_afterwards():
 )
 def test_targets_that_a_transform_cannot_do_with_are_told(name, kinds, message):
     with pytest.raises(ConfigError) as raised:
-        split(parse([{name: VALUES[name]}], "t"), **kinds)
+        split_transforms(parse_transforms([{name: VALUES[name]}], "t"), **kinds)
     assert str(raised.value) == f"t[0].{name}: {message}"
 
 
 def test_what_changes_inputs_too_is_told_if_it_is_for_targets_alone():
     with pytest.raises(ConfigError, match=r"t\[0\]\.mixup: changes inputs too"):
-        split((), parse([{"mixup": 1}], "t"))
+        split_transforms((), parse_transforms([{"mixup": 1}], "t"))
