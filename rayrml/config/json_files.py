@@ -85,7 +85,7 @@ def _complaints(value: Any, where: str) -> Iterator[tuple[str, str]]:
             items = place.items() if isinstance(place, Mapping) else enumerate(place)
             inside = [(child, f"{path}.{key}" if path else str(key), level + 1) for key, child in items]
             if isinstance(place, Mapping):
-                yield from ((path, message) for key in place if (message := _of_key(key)))
+                yield from ((path, message) for message in map(_of_key, place) if message)
             pending += reversed(inside)
         elif message := _of_scalar(place):
             yield path, message

@@ -35,7 +35,7 @@ def find_lines(text: str) -> dict[str, int]:
 
     Of a key that an object has twice, the last one counts, as it does for its value.
     """
-    found: dict[str, int] = {}
+    lines: dict[str, int] = {}
     stack: list[_Container] = []
     line, position = 1, 0
     for match in _TOKEN.finditer(text):
@@ -48,14 +48,14 @@ def find_lines(text: str) -> dict[str, int]:
             _go_on(stack[-1])
         elif inside is not None and not inside.is_list and inside.key is None:
             inside.key = json.loads(token)
-            _note(found, inside.next_path, line)
+            _note(lines, inside.next_path, line)
         else:
             path = inside.next_path if inside is not None else ""
             if inside is not None and inside.is_list:
-                found[path] = line
+                lines[path] = line
             if token in "[{":
                 stack.append(_Container(path, token == "["))
-    return found
+    return lines
 
 
 def _go_on(container: _Container) -> None:
@@ -63,11 +63,11 @@ def _go_on(container: _Container) -> None:
     container.number += 1
 
 
-def _note(found: dict[str, int], path: str, line: int) -> None:
-    if path in found:  # what stood below the key of before is nothing any more
-        for old in [key for key in found if key.startswith(f"{path}.")]:
-            del found[old]
-    found[path] = line
+def _note(lines: dict[str, int], path: str, line: int) -> None:
+    if path in lines:  # what stood below the key of before is nothing any more
+        for old in [key for key in lines if key.startswith(f"{path}.")]:
+            del lines[old]
+    lines[path] = line
 
 
 def with_lines(

@@ -71,8 +71,8 @@ def find_spaces(raw: Any) -> tuple[list[Space], list[Problem]]:
     spaces: list[Space] = []
     problems: list[Problem] = []
     section = raw.get(_SECTION) if isinstance(raw, Mapping) else None
-    for place, found in _objects(section, (_SECTION,)):
-        ((kind, values),) = found.items()
+    for place, entry in _objects(section, (_SECTION,)):
+        ((kind, values),) = entry.items()
         space = Space(place, cast(Kind, kind), values)
         message = _complaint(space)
         if message is None:
@@ -106,16 +106,16 @@ def list_examples(spaces: Sequence[Space]) -> Iterator[dict[str, Any]]:
 def draw(spaces: Sequence[Space], count: int, seed: int) -> list[dict[str, Any]]:
     """So many sets of values at random, no two of them alike; fewer if there are not so many."""
     source = random.Random(seed)
-    found: list[dict[str, Any]] = []
+    sets: list[dict[str, Any]] = []
     for _ in range(count):
         for _try in range(_MOST_TRIES):
             values = {space.name: space.draw(source) for space in spaces}
-            if values not in found:
-                found.append(values)
+            if values not in sets:
+                sets.append(values)
                 break
         else:
             break
-    return found
+    return sets
 
 
 def _objects(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Mapping[str, Any]]]:

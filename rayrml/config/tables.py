@@ -113,7 +113,7 @@ def list_problems(
     takes: str = "Expected one of",
 ) -> list[Problem]:
     """Complaints of pydantic as one `Problem` for each place, with what is expected there."""
-    found: dict[str, list[str]] = {}
+    messages_by_place: dict[str, list[str]] = {}
     judged: set[str] = set()
     # A value that is of the right kind for one of several, and wrong, is not of the wrong kind for the others.
     for item in sorted(error.errors(include_url=False), key=lambda item: item["type"] != "value_error"):
@@ -124,8 +124,8 @@ def list_problems(
             judged.add(where)
         elif where in judged:
             continue
-        found.setdefault(where, []).append(_message(item, model, loc, takes))
-    listed = [Problem(where, " or ".join(dict.fromkeys(messages))) for where, messages in found.items()]
+        messages_by_place.setdefault(where, []).append(_message(item, model, loc, takes))
+    listed = [Problem(where, " or ".join(dict.fromkeys(messages))) for where, messages in messages_by_place.items()]
     if len(listed) <= _MOST_PROBLEMS:
         return listed
     # Long lists of which nothing is as it should be.

@@ -170,12 +170,12 @@ class Decoder:
         count = len(next(iter(places.values())))
         for start in range(0, count, self.most):
             arrays: dict[str, np.ndarray] = {}
-            errors: list[str] = []
+            reasons: list[list[str]] = []  # of each side, what is wrong with each of its samples
             for name, decoding in self.sides.items():
                 part = places[name][start : start + self.most]
                 arrays[name] = np.zeros((len(part), *decoding.shape), decoding.dtype)
-                found = decoding.fill(part, arrays[name])
-                errors = [old or new for old, new in zip(errors or found, found, strict=True)]
+                reasons.append(decoding.fill(part, arrays[name]))
+            errors = [next(filter(None, of_sample), "") for of_sample in zip(*reasons, strict=True)]
             numbers = np.arange(first + start, first + start + len(errors))
             yield {"place": numbers, **arrays, "error": np.array(errors, object)}
 

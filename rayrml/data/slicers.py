@@ -280,22 +280,22 @@ def slicer(
     Raises:
         ConfigError: every key that does not go with the others.
     """
-    found = _miscounted(len(sizes), {"strides": strides, "padding": padding, "padded_sizes": padded_sizes})
+    mistakes = _miscounted(len(sizes), {"strides": strides, "padding": padding, "padded_sizes": padded_sizes})
     if padding is not None and padded_sizes is not None:
-        found.append(Problem("padded_sizes", "says again what 'padding' says. Expected one of the two"))
+        mistakes.append(Problem("padded_sizes", "says again what 'padding' says. Expected one of the two"))
     padded = padded_sizes or sizes
-    if not found:
+    if not mistakes:
         padded = padded if padding is None else tuple(n + 2 * p for n, p in zip(sizes, padding, strict=True))
-        found += _mispadded(sizes, padded, "padded_sizes" if padding is None else "padding")
+        mistakes += _mispadded(sizes, padded, "padded_sizes" if padding is None else "padding")
     num_kept = sum(size > 1 for size in sizes)
     if transpose and num_kept != 2:
         message = f"swaps the two axes of a 2-D sample, but this sample is {num_kept}-D"
-        found.append(Problem("transpose", f"{message}. Expected false, or two sizes above 1"))
+        mistakes.append(Problem("transpose", f"{message}. Expected false, or two sizes above 1"))
     if name is not None and (name in ("", ".", "..") or "/" in name or "\0" in name):
         message = f"{format_value(name)} cannot be a part of a dataset's name. Expected a name without '/'"
-        found.append(Problem("name", message))
-    if found:
-        raise ConfigError(*found)
+        mistakes.append(Problem("name", message))
+    if mistakes:
+        raise ConfigError(*mistakes)
     return Slicer(name or "", sizes, strides or sizes, padded, discard_remainders, transpose, padding_mode)
 
 
@@ -309,16 +309,16 @@ def parse_slicers(section: Any, path: str) -> tuple[Slicer, ...]:
         raise ConfigError(
             Problem(path, f'expected a list of objects such as {{"sizes": [64, 64]}}, got {format_value(section)}')
         )
-    found: list[Problem] = []
+    mistakes: list[Problem] = []
     slicers: dict[int, Slicer] = {}
     for k, entry in enumerate(section):
         try:
             slicers[k] = _one(entry, k, f"{path}[{k}]")
         except ConfigError as error:
-            found += error.problems
-    found += _disagreeing(slicers, path)
-    if found:
-        raise ConfigError(*found)
+            mistakes += error.problems
+    mistakes += _disagreeing(slicers, path)
+    if mistakes:
+        raise ConfigError(*mistakes)
     return tuple(slicers.values())
 
 
@@ -342,34 +342,34 @@ def _miscounted(num_axes: int, given: Mapping[str, tuple[int, ...] | None]) -> l
 
 
 def _mispadded(sizes: tuple[int, ...], padded_sizes: tuple[int, ...], key: str) -> list[Problem]:
-    found: list[Problem] = []
+    mistakes: list[Problem] = []
     for axis, (size, padded) in enumerate(zip(sizes, padded_sizes, strict=True)):
         if padded < size:
             message = f"expected at least the size, {size}, for axis {axis}, got {padded}"
-            found.append(Problem(key, message))
+            mistakes.append(Problem(key, message))
         elif size == 1 and padded > 1:
             message = f"axis {axis} has size 1 and is dropped. Expected {0 if key == 'padding' else 1} for it"
-            found.append(Problem(key, message))
-    return found
+            mistakes.append(Problem(key, message))
+    return mistakes
 
 
 def _disagreeing(slicers: Mapping[int, Slicer], path: str) -> list[Problem]:
     """Complaints about slicers that cut other arrays or give other samples than the first one, and of equal names."""
-    found: list[Problem] = []
+    mistakes: list[Problem] = []
     named: dict[str, int] = {}
     first, expected = next(iter(slicers.items()), (0, None))
     for k, cut in slicers.items():
         if cut.name in named:
             message = f"'{cut.name}' is the name of {path}[{named[cut.name]}] too. Expected another one"
-            found.append(Problem(f"{path}[{k}].name", message))
+            mistakes.append(Problem(f"{path}[{k}].name", message))
         named.setdefault(cut.name, k)
         if expected is None:
             continue
         if len(cut.sizes) != len(expected.sizes):
             message = f"expected {len(expected.sizes)} numbers as in {path}[{first}], which cuts the same arrays"
-            found.append(Problem(f"{path}[{k}].sizes", f"{message}, got {len(cut.sizes)}"))
+            mistakes.append(Problem(f"{path}[{k}].sizes", f"{message}, got {len(cut.sizes)}"))
         elif cut.sample_shape != expected.sample_shape:
             message = f"gives samples of the shape {list(cut.sample_shape)}, but one network takes those of all slicers"
             shape = f"{list(expected.sample_shape)} as from {path}[{first}]"
-            found.append(Problem(f"{path}[{k}].sizes", f"{message}. Expected {shape}"))
-    return found
+            mistakes.append(Problem(f"{path}[{k}].sizes", f"{message}. Expected {shape}"))
+    return mistakes

@@ -109,13 +109,13 @@ def _results(job: InferenceJob, allocation: Allocation) -> Iterator[dict[str, np
             yield {"place": places, "output": forward(decoded.inputs), "error": decoded.errors}
         return
     tasks = chunks(job.source, indices, batch, num_actors=allocation.most_workers)
-    found = blocks(_dataset(job, allocation, tasks, apart=allocation.use_gpu))
+    results = blocks(_dataset(job, allocation, tasks, apart=allocation.use_gpu))
     # Ray reports an error in each actor that its own library begins: what they are made of might get lost.
     with contextlib.nullcontext() if allocation.verbose else hide_stderr():
-        first = next(found, None)
+        first = next(results, None)
     if first is not None:
         yield first
-    yield from found
+    yield from results
 
 
 def _dataset(

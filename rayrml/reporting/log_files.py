@@ -60,12 +60,18 @@ class LogFile:
         process was killed is dropped, too.
         """
         lines = self._content().splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n") and len(line.split()) >= num_fields]
-        kept = [line for line in whole if (place := _place(line, len(until))) and place <= until]
+        kept: list[str] = []
+        last: tuple[int, ...] = ()
+        for line in lines:
+            is_whole = line.endswith("\n") and len(line.split()) >= num_fields
+            place = _place(line, len(until)) if is_whole else None
+            if place and place <= until:
+                kept.append(line)
+                last = place
         if kept != lines:
             with explaining(self.path, _FAILED):
                 self._replace_from(0, "".join(kept).encode())
-        return (_place(kept[-1], len(until)) or ()) if kept else ()
+        return last
 
     def close(self) -> None:
         """Write what is left, and end. Raises DataError if it cannot be written."""

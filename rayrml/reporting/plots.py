@@ -283,8 +283,8 @@ def _mark(axes: Axes, history: Sequence[Figures], name: str, choose: Callable[..
     known = [figures for figures in history if math.isfinite(figures.get(name, math.nan))]
     if not known:
         return
-    found = choose(known, key=lambda figures: figures[name])
-    epoch, value = found["epoch"], found[name]
+    chosen = choose(known, key=lambda figures: figures[name])
+    epoch, value = chosen["epoch"], chosen[name]
     what = "lowest" if choose is min else "highest"
     label = f"{what}: {value:.4g} in epoch {epoch:g}"
     axes.plot([epoch], [value], "o", markersize=11, markerfacecolor="none", markeredgecolor="#000000", label=label)

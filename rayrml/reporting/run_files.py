@@ -130,9 +130,9 @@ def write_file(path: str, content: bytes) -> None:
 
 
 def _per_class(counts: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
-    found = confusion(torch.from_numpy(counts.astype(np.float64)))  # what Ray brings cannot be written to
+    figures = confusion(torch.from_numpy(counts.astype(np.float64)))  # what Ray brings cannot be written to
     names = name_classes(classes, len(counts))
-    rows = zip(counts.sum(1).tolist(), found.recall, found.precision, found.f1, strict=True)
+    rows = zip(counts.sum(1).tolist(), figures.recall, figures.precision, figures.f1, strict=True)
     return {
         name: dict(zip(("samples", "recall", "precision", "f1"), row, strict=True))
         for name, row in zip(names, rows, strict=True)

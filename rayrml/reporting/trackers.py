@@ -158,8 +158,8 @@ class _MLflow:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
         wanted = os.environ.get("MLFLOW_EXPERIMENT_NAME", _EXPERIMENT)
-        found = self._client.get_experiment_by_name(wanted)
-        experiment = found.experiment_id if found else self._client.create_experiment(wanted)
+        known_experiment = self._client.get_experiment_by_name(wanted)
+        experiment = known_experiment.experiment_id if known_experiment else self._client.create_experiment(wanted)
         self.id = self._client.create_run(experiment, run_name=name).info.run_id
         for key, value in list_parameters(config):
             self._client.log_param(self.id, key, value)

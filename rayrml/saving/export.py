@@ -101,21 +101,21 @@ def _compare(network: Network, other: _OUTPUTS, place: str) -> float:
         inputs = _inputs(network, count, seed=count)
         with torch.no_grad():
             pairs = zip(_listed(network(*inputs)), _listed(other(*inputs)), strict=True)
-        for expected, found in pairs:
-            if expected.shape != found.shape:
-                shapes = f"{tuple(found.shape)}, but the network's is {tuple(expected.shape)}"
+        for expected, computed in pairs:
+            if expected.shape != computed.shape:
+                shapes = f"{tuple(computed.shape)}, but the network's is {tuple(expected.shape)}"
                 raise DataError(Problem(place, f"is not written: an output of it has the shape {shapes}"))
-            worst = max(worst, _difference(expected, found))
+            worst = max(worst, _difference(expected, computed))
     if not worst <= TOLERANCE:
         message = f"is not written: its outputs differ by {worst:.2g} from the network's, more than {TOLERANCE:g}"
         raise DataError(Problem(place, message))
     return worst
 
 
-def _difference(expected: torch.Tensor, found: torch.Tensor) -> float:
+def _difference(expected: torch.Tensor, computed: torch.Tensor) -> float:
     """The largest difference of two numbers, as a share of those beyond 1; infinite where one is not a number."""
-    same = (expected == found) | (expected.isnan() & found.isnan())
-    differences = ((expected - found).abs() / expected.abs().clamp(min=1))[~same].nan_to_num(nan=torch.inf)
+    same = (expected == computed) | (expected.isnan() & computed.isnan())
+    differences = ((expected - computed).abs() / expected.abs().clamp(min=1))[~same].nan_to_num(nan=torch.inf)
     return differences.max().item() if differences.numel() else 0.0
 
 

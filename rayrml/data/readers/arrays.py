@@ -97,11 +97,11 @@ def _open_hdf5(path: str) -> Iterator[Read]:
 
         def read(name: str) -> Any:
             with _explaining(path):
-                found = hdf5_reading.member(file, name, path)
-                if not isinstance(found, h5py.Dataset):
+                dataset = hdf5_reading.member(file, name, path)
+                if not isinstance(dataset, h5py.Dataset):
                     raise DataError(Problem(path, f"has no dataset '{name}'"))
-                hdf5_reading.check(found, f"{path}: {name}")
-                return _checked(found, f"{path}: {name}")
+                hdf5_reading.check(dataset, f"{path}: {name}")
+                return _checked(dataset, f"{path}: {name}")
 
         yield read
 
@@ -109,9 +109,9 @@ def _open_hdf5(path: str) -> Iterator[Read]:
 def _contents_of_hdf5(path: str) -> Sequence[str]:
     names: list[str] = []
 
-    def visit(name: str, found: Any) -> None:
+    def visit(name: str, member: Any) -> None:
         # What has no shape, and text, are notes on the data, not samples.
-        if isinstance(found, h5py.Dataset) and found.dtype.kind in _NUMBERS and hdf5_reading.has_shape(found):
+        if isinstance(member, h5py.Dataset) and member.dtype.kind in _NUMBERS and hdf5_reading.has_shape(member):
             names.append(name)
 
     with _explaining(path), hdf5_reading.opened(_file(path)) as file:

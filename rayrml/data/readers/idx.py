@@ -56,9 +56,9 @@ def _find(path: str, part: Part) -> Sequence[str]:
         return [path]
     if not storage.is_folder(path):
         raise DataError(Problem(path, "no such folder or file"))
-    found = sorted(p for p in _files_below(path) if _IMAGES.search(storage.split(p)[1]))
+    files = sorted(p for p in _files_below(path) if _IMAGES.search(storage.split(p)[1]))
     # The same file may lie there packed and unpacked.
-    unpacked = [p for p in found if not (p.endswith(".gz") and p.removesuffix(".gz") in found)]
+    unpacked = [p for p in files if not (p.endswith(".gz") and p.removesuffix(".gz") in files)]
     own = [p for p in unpacked if _PARTS[part].match(storage.split(p)[1])] or unpacked
     if len(own) != 1:
         names = ", ".join(storage.split(p)[1] for p in own) or "none"

@@ -51,16 +51,16 @@ def parse_transforms(section: Any, path: str) -> tuple[Placed, ...]:
     """
     if not isinstance(section, list):
         raise ConfigError(Problem(path, f"expected a list of objects with one key each, got {format_value(section)}"))
-    found: list[Problem] = []
+    mistakes: list[Problem] = []
     chosen: list[Placed] = []
     for number, entry in enumerate(section):
         try:
             chosen.append(_placed(entry, f"{path}[{number}]"))
         except ConfigError as error:
-            found += error.problems
-    found += _misplaced(chosen)
-    if found:
-        raise ConfigError(*found)
+            mistakes += error.problems
+    mistakes += _misplaced(chosen)
+    if mistakes:
+        raise ConfigError(*mistakes)
     return tuple(chosen)
 
 
