@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import h5py
+import hypothesis
 import numpy as np
 import pytest
 import simplejpeg
@@ -19,6 +20,10 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Of an object store on this machine, which asks for none in particular; nothing in a test may reach another one.
 os.environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true"}
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("rayrml", deadline=None)
+hypothesis.settings.load_profile("rayrml")
 
 ROOT = Path(__file__).parent.parent
 BATCH = 8  # of `training_config`

@@ -276,7 +276,7 @@ def test_a_configuration_may_come_through_a_pipe(config, capsys):
         os.close(stdin)
         os.close(reading)
     assert (code, err) == (0, "")
-    assert "The configuration is right." in out
+    assert "The configuration is valid." in out
 
 
 def test_h5py_is_imported_before_anything_forks(config):

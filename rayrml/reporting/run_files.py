@@ -22,7 +22,7 @@ from rayrml.saving import checkpoint_folder
 CONFIG, ENVIRONMENT, CLASSES, METRICS = "config.resolved.json", "environment.json", "classes.json", "metrics.json"
 FILES = (CONFIG, history.FILE, METRICS, CLASSES, ENVIRONMENT)
 PLOTS_FOLDER = "plots"
-CURVES = ("loss", "metric", "learning_rate")  # plots of the history, each by the function of its name in `plots`
+CURVES = ("loss", "metric", "learning_rate")  # plots of the history; `plots.draw_loss` draws the first, and so on
 CONFUSION_MATRIX, PREDICTIONS = "confusion_matrix", "predictions"
 PLOTS = {name: f"{PLOTS_FOLDER}/{name}.png" for name in (*CURVES, CONFUSION_MATRIX, PREDICTIONS)}
 _LARGEST_SHARE = 0.05  # of the time is spent on writing the history: short epochs of a long run have a long one

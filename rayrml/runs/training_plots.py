@@ -100,7 +100,7 @@ def _pictures(plan: Plan, record: Record) -> Iterator[tuple[str, Callable[[], Fi
             # matplotlib takes half a second, which only who is to have pictures waits for.
             from rayrml.reporting import plots
 
-            return getattr(plots, name)(record.history)
+            return getattr(plots, f"draw_{name}")(record.history)
 
         return draw
 
