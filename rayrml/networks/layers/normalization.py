@@ -91,7 +91,7 @@ class BatchNormalization(Layer):
             self.running_mean.lerp_(x.flatten(), 1 - self.momentum)
             self.running_var.mul_(self.momentum)
         mean, variance = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
-        return F.batch_norm(torch.zeros_like(x), mean, variance, self.weight, self.bias)
+        return F.batch_norm(_without_deviation(x), mean, variance, self.weight, self.bias)
 
 
 class LayerNormalization(Layer):
@@ -172,6 +172,8 @@ class GroupNormalization(Layer):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, *spatial), of the same shape."""
         x = x.transpose(1, self.dim)
+        if x.numel() == len(x) * self.groups:  # one value a group, which torch refuses if there is only one sample
+            return _scale(_without_deviation(x), self.weight, self.bias).transpose(1, self.dim)
         y = F.group_norm(x, self.groups, self.weight, self.bias, self.epsilon)
         return y.transpose(1, self.dim)
 
@@ -216,8 +218,18 @@ class InstanceNormalization(Layer):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, *spatial), of the same shape."""
         own = self.training or not self.track
+        if own and x.numel() == len(x) * self.size:
+            return self._normalize_one(x)
         statistics = self.running_mean, self.running_var
         return F.instance_norm(x, *statistics, self.weight, self.bias, own, self.momentum, self.epsilon)
+
+    def _normalize_one(self, x: torch.Tensor) -> torch.Tensor:
+        """The result for one value a channel and sample, which torch refuses: it is its own mean, its variance is 0."""
+        if self.training and self.running_mean is not None and self.running_var is not None:
+            with torch.no_grad():
+                self.running_mean.lerp_(x.mean((0, *range(2, x.ndim))), self.momentum)
+                self.running_var.mul_(1 - self.momentum)
+        return _scale(_without_deviation(x), self.weight, self.bias)
 
 
 class UnitNormalization(Layer):
@@ -235,6 +247,18 @@ class UnitNormalization(Layer):
 def unit(x: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
     """`x` over its Euclidean norm along `dims`, which counts as 1e-6 at least."""
     return x * torch.rsqrt(x.square().sum(dims, keepdim=True).clamp(min=1e-12))
+
+
+def _without_deviation(x: torch.Tensor) -> torch.Tensor:
+    """`x` less itself: zeros with a gradient of zero, where a constant would leave the layers before without one."""
+    return x - x
+
+
+def _scale(x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None) -> torch.Tensor:
+    """`x` (N, C, *spatial) times the weight (C,) plus the bias (C,) of its channel."""
+    shape = (1, -1, *(1,) * (x.ndim - 2))
+    x = x if weight is None else x * weight.view(shape)
+    return x if bias is None else x + bias.view(shape)
 
 
 def _one(axis: Axes) -> int:

@@ -178,3 +178,33 @@ def test_a_quarter_turn_is_counterclockwise_and_a_zoom_of_one_doubles_the_view()
     torch.testing.assert_close(turned, expected, atol=1e-5, rtol=0)
     zoomed = _row("RandomZoom", (1, 5, 5), height_factor=[1, 1], fill_mode="constant", fill_value=3.0)(x)
     assert zoomed[0, 0, 2, 3] == 1 and zoomed[0, 0, 2, 2] == 0 and zoomed[0, 0, 0, 0] == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "keys", "num_samples"),
+    [
+        ("BatchNormalization", (6,), {}, 1),
+        ("BatchNormalization", (6, 1, 1), {}, 1),
+        ("InstanceNormalization", (6, 1, 1), {"affine": True}, 1),
+        ("InstanceNormalization", (6, 1), {"affine": True, "track_running_stats": True}, 3),
+        ("GroupNormalization", (6, 1, 1), {"groups": 6}, 1),
+        ("GroupNormalization", (6,), {"groups": 6}, 3),
+        ("LayerNormalization", (1,), {}, 1),
+    ],
+)
+def test_a_single_value_is_normalized_to_beta_and_has_a_gradient_of_zero(name, shape, keys, num_samples):
+    network = _row(name, shape, **keys)
+    layer = network.layers()["row"]
+    with torch.no_grad():
+        layer.weight.fill_(2.0)
+        layer.bias.copy_(torch.arange(float(layer.bias.numel())).view_as(layer.bias))
+    x = torch.randn(num_samples, *shape, requires_grad=True)
+    y = network(x)
+    expected = layer.bias.view(1, -1, *(1,) * (len(shape) - 1)).expand_as(x)
+    assert torch.equal(y, expected)
+    y.square().sum().backward()
+    assert x.grad is not None
+    assert not x.grad.any()
+    assert layer.weight.grad is not None
+    assert not layer.weight.grad.any()
+    assert torch.equal(layer.bias.grad.flatten(), (2 * num_samples * layer.bias.flatten()).detach())
