@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rayrml import storage
+from rayrml.config.line_numbers import find_repeated_keys
 from rayrml.errors import ConfigError, Problem, explaining
 
 # Models in models in models need four levels each. Python, and the libraries that read JSON, end at several hundred.
@@ -45,10 +46,19 @@ def decode(content: bytes, place: str) -> Any:
     """What JSON text in UTF-8 says; a byte order mark does no harm.
 
     Raises:
-        ConfigError: it is not JSON; names the line and the column in `place`.
+        ConfigError: it is not JSON, or an object has a key twice; names the line in `place`.
     """
+    repeats = False
+
+    def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal repeats
+        built = dict(pairs)
+        repeats = repeats or len(built) < len(pairs)
+        return built
+
     try:
-        return json.loads(content.decode("utf-8-sig"))
+        text = content.decode("utf-8-sig")
+        value = json.loads(text, object_pairs_hook=build)
     except json.JSONDecodeError as error:
         position = f"{place}, line {error.lineno}, column {error.colno}"
         raise ConfigError(Problem(position, f"not valid JSON. {error.msg}")) from None
@@ -58,6 +68,10 @@ def decode(content: bytes, place: str) -> Any:
         raise ConfigError(Problem(place, "not usable JSON. It is nested too deeply")) from None
     except ValueError:
         raise ConfigError(Problem(place, "not usable JSON. It has a number of thousands of digits")) from None
+    if repeats:
+        message = "this key is given twice in one object. Expected it once"
+        raise ConfigError(*(Problem(path, message, f"{place}:{line}") for path, line in find_repeated_keys(text)))
+    return value
 
 
 def find_unusable(value: Any, where: str = "") -> list[Problem]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from rayrml import storage
@@ -29,13 +29,30 @@ class _Container:
         name = str(self.number) if self.is_list else self.key or ""
         return f"{self.path}.{name}" if self.path else name
 
+    def advance(self) -> None:
+        """Go on to the next value."""
+        self.key = None
+        self.number += 1
+
 
 def find_lines(text: str) -> dict[str, int]:
-    """The line, from 1, of every key and of every list's item of a valid JSON text, by its dotted path.
+    """The line, from 1, of every key and of every list's item of a valid JSON text, by its dotted path."""
+    return dict(_walk(text))
 
-    Of a key that an object has twice, the last one counts, as it does for its value.
-    """
-    lines: dict[str, int] = {}
+
+def find_repeated_keys(text: str) -> list[tuple[str, int]]:
+    """The dotted path and the line of each key of a valid JSON text that its object already has."""
+    seen: set[str] = set()
+    repeated: list[tuple[str, int]] = []
+    for path, line in _walk(text):
+        if path in seen and not any(path.startswith(f"{other}.") for other, _ in repeated):
+            repeated.append((path, line))
+        seen.add(path)
+    return repeated
+
+
+def _walk(text: str) -> Iterator[tuple[str, int]]:
+    """The path and the line of every key and of every list's item, in order."""
     stack: list[_Container] = []
     line, position = 1, 0
     for match in _TOKEN.finditer(text):
@@ -45,29 +62,16 @@ def find_lines(text: str) -> dict[str, int]:
         if token in "]}":
             stack.pop()
         elif token == ",":
-            _go_on(stack[-1])
+            stack[-1].advance()
         elif inside is not None and not inside.is_list and inside.key is None:
             inside.key = json.loads(token)
-            _note(lines, inside.next_path, line)
+            yield inside.next_path, line
         else:
             path = inside.next_path if inside is not None else ""
             if inside is not None and inside.is_list:
-                lines[path] = line
+                yield path, line
             if token in "[{":
                 stack.append(_Container(path, token == "["))
-    return lines
-
-
-def _go_on(container: _Container) -> None:
-    container.key = None
-    container.number += 1
-
-
-def _note(lines: dict[str, int], path: str, line: int) -> None:
-    if path in lines:  # what stood below the key of before is nothing any more
-        for old in [key for key in lines if key.startswith(f"{path}.")]:
-            del lines[old]
-    lines[path] = line
 
 
 def with_lines(

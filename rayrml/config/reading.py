@@ -13,8 +13,9 @@ import pydantic
 
 from rayrml import storage
 from rayrml.config import search_spaces
-from rayrml.config.json_files import decode, find_unusable, read_file, read_json
+from rayrml.config.json_files import decode, find_unusable, read_file
 from rayrml.config.line_numbers import find_lines, with_lines
+from rayrml.config.network_files import read_network_file
 from rayrml.config.sections import Config, Ray
 from rayrml.config.tables import list_problems
 from rayrml.errors import ConfigError, DataError, Problem
@@ -128,7 +129,7 @@ def make_portable(config: Config) -> dict[str, Any]:
     values = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
     layers = config.neural_network.layers
     if isinstance(layers, str) and not storage.is_uri(layers):
-        values["neural_network"]["layers"] = read_json(layers)
+        values["neural_network"]["layers"] = read_network_file(layers)
     return values
 
 

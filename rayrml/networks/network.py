@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rayrml.config.json_files import read_json
 from rayrml.config.line_numbers import with_lines_in_network
+from rayrml.config.network_files import read_network_file
 from rayrml.errors import ConfigError, Problem
 from rayrml.formatting import format_bytes
 from rayrml.memory import available_memory
@@ -198,7 +198,7 @@ def build_network(
     """
     if not isinstance(layers, str | Path):
         return build(read_graph(layers), input_shape)
-    content = read_json(layers)
+    content = read_network_file(layers)
     try:
         return build(read_graph(content), input_shape)
     except ConfigError as error:

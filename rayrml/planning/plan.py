@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from rayrml import storage
-from rayrml.config.json_files import read_json
 from rayrml.config.line_numbers import with_lines_in_network
 from rayrml.config.mistakes import Findings
+from rayrml.config.network_files import read_network_file
 from rayrml.config.reading import AnyConfiguration, read_configuration
 from rayrml.config.sections import Config
 from rayrml.config.tables import Choice, choose
@@ -225,7 +225,7 @@ class _Preparation:
     def _layers(self) -> Any:
         with self.findings.gathering():
             layers = self.nn.layers
-            return read_json(layers, "neural_network.layers") if isinstance(layers, str) else layers
+            return read_network_file(layers, "neural_network.layers") if isinstance(layers, str) else layers
         return None
 
     def _graph(self, layers: Any) -> Graph | None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rayrml.config.line_numbers import find_lines
+from rayrml.config.line_numbers import find_lines, find_repeated_keys
 from rayrml.config.reading import read_configuration
 from rayrml.errors import ConfigError, Problem
 
@@ -60,8 +60,10 @@ def test_equal_keys_in_different_objects_are_told_apart():
     }
 
 
-def test_of_a_key_that_comes_twice_the_last_one_counts():
-    assert find_lines('{"a": {"x": 1, "y": 2},\n"ab": 1,\n"a": {\n"x": 1}}') == {"a": 3, "a.x": 4, "ab": 2}
+def test_keys_that_an_object_has_twice_are_found_with_their_second_line():
+    text = '{"a": {"x": 1, "y": 2},\n"ab": 1,\n"a": {\n"x": 1}, "b": [{"x": 1}, {"x": 2,\n"x": 3, "x": 4}]}'
+    assert find_repeated_keys(text) == [("a", 3), ("b.1.x", 5), ("b.1.x", 5)]
+    assert find_repeated_keys('{"a": {"x": 1}, "b": {"x": 1}, "c": ["a", "a"]}') == []
 
 
 def test_escapes_and_all_of_unicode_are_read_as_json_reads_them():
