@@ -32,7 +32,7 @@ class Curve:
 
     Attributes:
         factor: epochs since the curve began, from 0 -> the multiple.
-        num_epochs: how many epochs the curve lasts, None for as many as the run.
+        num_epochs: how many epochs the curve lasts, None until the end of the run.
         verbose: whether to print the rate of each epoch.
     """
 

@@ -76,7 +76,7 @@ class Schedule:
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleChoice:
-    """Validated rows of the scheduler table, ready to be built (also on a worker that they are sent to)."""
+    """Validated rows of the scheduler table, ready to be built (here, or on a worker they are sent to)."""
 
     choices: tuple[Choice, ...]
 

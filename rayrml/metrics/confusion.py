@@ -29,7 +29,7 @@ class Confusion:
 
 
 class Pairs:
-    """Counts the confusion matrix, batch by batch, where a sample has one label.
+    """Accumulates the confusion matrix, batch by batch, for samples with one label each.
 
     Attributes:
         counts: (classes * classes,) float64, to be summed over workers; None until something is counted.
@@ -52,7 +52,7 @@ class Pairs:
 
 
 def confusion(counts: torch.Tensor) -> Confusion:
-    """The confusion matrix and what follows from it, given its counts (classes, classes), possibly as one vector."""
+    """The confusion matrix and what follows from it, from its counts as (classes, classes) or as one vector."""
     matrix = as_matrix(counts).cpu()
     both, predicted, true = matrix.diagonal(), matrix.sum(0), matrix.sum(1)
     return Confusion(

@@ -28,7 +28,7 @@ class Metric:
 
 
 def predicted_classes(output: torch.Tensor) -> torch.Tensor:
-    """The classes (N, *spatial) that an output (N, C, *spatial) predicts."""
+    """The classes (N, *spatial) predicted by an output (N, C, *spatial)."""
     return output.argmax(1) if output.shape[1] > 1 else (output[:, 0] > 0.5).long()
 
 

@@ -14,7 +14,7 @@ from rayrml.networks.layers.operations import Operation
 
 
 def find_ending(graph: Graph) -> Ending | None:
-    """How the last layers make the first output represent probabilities; None if they do not.
+    """How the first output represents probabilities, according to the last layers; None if it does not.
 
     None covers logits and any other numbers: a network does not say what the output of a linear layer means.
 

@@ -15,7 +15,7 @@ class ByClosure:
 
 
 class Hessian(optim.LBFGS, ByClosure):
-    """L-BFGS with a strong Wolfe line search: the loss of each batch is minimized to a tolerance or limit.
+    """L-BFGS with a strong Wolfe line search: minimizes each batch's loss until a tolerance or limit is reached.
 
     A batch is done when its largest gradient falls to `absolute_tolerance`, or the change in loss or weights to
     `relative_tolerance`. Source: Nocedal & Wright, Numerical Optimization, Algorithms 7.4 and 3.5.
