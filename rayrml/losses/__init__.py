@@ -1,4 +1,4 @@
-"""The table of losses; each chapter's rows stand at the foot of its file."""
+"""The loss table; each chapter's rows are at the end of its file."""
 
 from rayrml.losses import classification, overlap, pde, pointwise
 from rayrml.losses.loss import Loss

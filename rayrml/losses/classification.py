@@ -1,4 +1,4 @@
-"""Losses that ask for the one true class of each sample or pixel."""
+"""Losses for targets with one true class per sample or pixel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ClassWeights = Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] | No
 def nll(*, weight: ClassWeights = None, ignore_index: int | None = None) -> Loss:
     """Negative log-likelihood of the true class, given log-probabilities (N, C) or (N, C, *spatial).
 
-    The mean is weighted by the `weight` of the true class; labels of `ignore_index` do not count.
+    The mean is weighted by the `weight` of the true class; labels equal to `ignore_index` do not count.
     """
     loss = _likelihood(functional.nll_loss, LabelWeights(weight, ignore_index), weight)
     return dataclasses.replace(loss, takes="log_softmax")
@@ -30,8 +30,8 @@ def nll(*, weight: ClassWeights = None, ignore_index: int | None = None) -> Loss
 def cross_entropy(*, weight: ClassWeights = None, ignore_index: int | None = None) -> Loss:
     """Negative log-likelihood of the true class, given logits (N, C) or (N, C, *spatial).
 
-    The mean is weighted by the `weight` of the true class; labels of `ignore_index` do not count. Without either, the
-    truth may also be shares of the classes (N, C), as mixed samples have them.
+    The mean is weighted by the `weight` of the true class; labels equal to `ignore_index` do not count. Without either,
+    targets may also be shares of the classes (N, C), as for mixed samples.
     """
     weights = LabelWeights(weight, ignore_index)
     loss = _likelihood(functional.cross_entropy, weights, weight)
@@ -45,10 +45,10 @@ def focal(
     weight: ClassWeights = None,
     ignore_index: int | None = None,
 ) -> Loss:
-    """Cross entropy in which a truth of probability p counts (1 - p) ** gamma. Source: arXiv 1708.02002, equation 5.
+    """Cross entropy times (1 - p) ** gamma for a true class of probability p. Source: arXiv 1708.02002, equation 5.
 
-    The mean is weighted by the `weight` of the true class, the paper's alpha. A `sigmoid` of several channels is one
-    question for each channel, and the answers are added up.
+    The mean is weighted by the `weight` of the true class, the paper's alpha. With a `sigmoid` over several channels,
+    each channel is a binary problem, and their losses are summed.
     """
     weights = LabelWeights(weight, ignore_index)
     return Loss(
@@ -89,7 +89,7 @@ def _focal(
     output: torch.Tensor, target: torch.Tensor, *, source: Ending, gamma: float, weights: LabelWeights
 ) -> torch.Tensor:
     log_p = _log_likelihood(output, target, source, weights.ignore_index)  # (N, 1 or C, *spatial)
-    # At p = 1 the power's slope may be infinite, which a factor of 0 would make not a number.
+    # At p = 1 the slope of the power may be infinite, and times 0 that would be NaN.
     doubt = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).eps)
     per_label = (-(doubt**gamma) * log_p).sum(1)
     counts = weights.per_label(target, output.dtype)

@@ -17,25 +17,25 @@ Shape = Sequence[int | None]
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """A mean loss over a batch, and what it needs to know of outputs and targets.
+    """A mean loss over a batch, and what it requires of outputs and targets.
 
     Attributes:
         function: (output (N, C, *spatial), target) -> the mean loss, a scalar.
         targets: `labels`: class indices (N,) or (N, *spatial) int64; `arrays`: floats of the output's shape.
-        metric: the row of the metrics table that evaluation reports beside the loss, None for none.
-        takes: what the numbers of the output have to be, from which follows how they become probabilities of classes;
-            None where they stand for no classes.
-        weight: target -> what the mean divides by, where that is not the number of samples. Workers weigh their
-            parts of a global batch with it, so that the mean is that of the whole batch.
-        binary: an output of one channel is the probability of class 1 of two.
-        num_classes: channels of the output that the row's arguments demand, None for any number.
-        ignore_index: label of the pixels that count neither for the loss nor for the metric.
-        accepts_labels: class indices will do too where `targets` is `arrays`.
-        accepts_shares: shares of the classes (N, C) will do too where `targets` is `labels`.
-        impose: output -> the output with the values that the problem prescribes, None where nothing is prescribed.
-            The loss is that of these values, and predictions are to have them.
+        metric: the row of the metric table that evaluation reports along with the loss, None for none.
+        takes: what the output must be, which determines how it is converted to class probabilities; None if it does
+            not represent classes.
+        weight: target -> the divisor of the mean, if that is not the number of samples. Workers weight their parts of
+            a global batch by it, so that the mean is that of the whole batch.
+        binary: whether an output of one channel is the probability of class 1 of two.
+        num_classes: the number of classes that the row's arguments require, None for any number.
+        ignore_index: the label of pixels that count neither in the loss nor in the metric.
+        accepts_labels: whether class indices are accepted too where `targets` is `arrays`.
+        accepts_shares: whether shares of the classes (N, C) are accepted too where `targets` is `labels`.
+        impose: output -> the output with the values that the problem prescribes; None if it prescribes none. The loss
+            is computed from these values, and predictions must have them.
         shapes: (a sample's output shape, its target shape or None) -> what is wrong with them, None if nothing is; for
-            a loss that asks for other shapes than `targets` says. See `misfit`.
+            a loss that requires other shapes than `targets` implies. See `misfit`.
     """
 
     function: Function
@@ -55,7 +55,7 @@ class Loss:
         """The mean loss of the batch.
 
         Raises:
-            ConfigError: the loss asks for shapes of its own, and these are others.
+            ConfigError: the loss requires particular shapes, and these differ.
         """
         misfit = self.shapes(output.shape[1:], target.shape[1:]) if self.shapes else None
         if misfit is not None:
@@ -63,24 +63,24 @@ class Loss:
         return self.function(self.imposed(output), target)
 
     def imposed(self, output: torch.Tensor) -> torch.Tensor:
-        """The output with the values that the problem prescribes, in a new tensor; the output itself without any."""
+        """The output with the values that the problem prescribes, in a new tensor; the output itself if none."""
         return output if self.impose is None else self.impose(output)
 
     def scores(self, output: torch.Tensor) -> torch.Tensor:
-        """What metrics judge: the largest channel, or above 0.5 where there is only one, is the predicted class."""
+        """The input of metrics: the predicted class is the largest channel, or 1 where a single channel exceeds 0.5."""
         # Several channels rank the classes as their probabilities do.
         return output if self.takes is None or output.shape[1] > 1 else probabilities(output, self.takes)
 
     def classes_of(self, channels: int) -> int:
-        """How many classes an output of so many channels tells apart."""
+        """How many classes an output with this many channels distinguishes."""
         return 2 if channels == 1 and self.binary else channels
 
     def misfit(self, output: Shape, target: Sequence[int] | None = None) -> str | None:
         """What is wrong with a sample's output shape (C, *spatial) and target shape, None if the loss can take them.
 
         Args:
-            output: None stands for a size that is not known beforehand.
-            target: of class indices without an axis for channels, () for one class a sample; None if not known.
+            output: with None for a size that is not known in advance.
+            target: for class indices without a channel axis, () for one class per sample; None if not known.
         """
         if self.shapes is not None:
             return self.shapes(output, target)
@@ -88,7 +88,7 @@ class Loss:
         if channels is not None and self.num_classes not in (None, self.classes_of(channels)):
             return f"weight has {self.num_classes} values, but the network's output has {channels} channels"
         if channels == 1 and self.targets == "labels" and not self.binary:
-            return "the network's output has one channel, which cannot tell classes apart. Expected one for each class"
+            return "the network's output has one channel, which cannot distinguish classes. Expected one per class"
         fitting = [output] if self.targets == "arrays" else [output[1:]]
         if self.accepts_labels:
             fitting.append(output[1:])
@@ -96,7 +96,7 @@ class Loss:
 
 
 def wrong_target(output: Shape, target: Sequence[int] | None, fitting: Sequence[Shape]) -> str | None:
-    """What is wrong with a sample's target shape if it is none of the `fitting` ones, None if it is known to be one."""
+    """What is wrong with a sample's target shape; None if it is one of the `fitting` ones or not known."""
     if target is None or any(_alike(shape, target) for shape in fitting):
         return None
     wanted = " or ".join(str(tuple(shape)) for shape in fitting)

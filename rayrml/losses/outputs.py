@@ -1,4 +1,4 @@
-"""What outputs and targets of class indices become before a loss compares the two."""
+"""How outputs and targets of class indices are prepared for their comparison by a loss."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from rayrml.endings import Ending, probabilities
 
-SMALLEST_PROBABILITY = 1e-12  # what a probability of 0 counts as in a logarithm
+SMALLEST_PROBABILITY = 1e-12  # replaces smaller probabilities in a logarithm
 
 
 def kept(target: torch.Tensor, ignore_index: int | None) -> torch.Tensor:
@@ -30,7 +30,7 @@ def members(output: torch.Tensor, target: torch.Tensor, ignore_index: int | None
 
 
 class LabelWeights:
-    """How much each label counts in a mean: the weight of its class, and nothing where it is to be ignored."""
+    """How much each label counts in a mean: the weight of its class, or 0 if it is ignored."""
 
     def __init__(self, weight: Sequence[float] | None, ignore_index: int | None):
         self.ignore_index = ignore_index
@@ -43,33 +43,33 @@ class LabelWeights:
         return self._weight is None and self.ignore_index is None
 
     def per_class(self, device: torch.device, dtype: torch.dtype) -> torch.Tensor | None:
-        """Weights (C,) of the classes, None if there are none."""
+        """The class weights (C,), None if there are none."""
         if self._weight is None:
             return None
         place = (device, dtype)
         if place not in self._moved:
-            # Once only: a copy to the GPU makes the CPU wait for it.
+            # Copied only once, because a copy to the GPU makes the CPU wait.
             self._moved[place] = self._weight.to(device, dtype)
         return self._moved[place]
 
     def per_label(self, target: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """What each label counts, in the target's shape."""
+        """The weight of each label, in the target's shape."""
         counts = kept(target, self.ignore_index)
         weight = self.per_class(target.device, dtype)
         return counts.to(dtype) if weight is None else weight[torch.where(counts, target, 0)] * counts
 
     def total(self, target: torch.Tensor) -> torch.Tensor:
-        """What all labels count together: the denominator of the mean."""
+        """The total weight of all labels: the denominator of the mean."""
         return self.per_label(target).sum()
 
 
 def mean(total: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
-    """A total over what it counts, and 0 where nothing counts."""
+    """`total` divided by `count`, or 0 where `count` is 0."""
     return total / torch.where(count > 0, count, 1.0)
 
 
 def log_truth(output: torch.Tensor, member: torch.Tensor, source: Ending) -> torch.Tensor:
-    """Log-probability that each channel by itself gives to the truth (`members`), in the output's shape."""
+    """The log-probability that each channel by itself assigns to the truth (`members`), in the output's shape."""
     truth = member > 0
     if source == "logits":
         return functional.logsigmoid(torch.where(truth, output, -output))

@@ -1,8 +1,8 @@
 """Losses that compare the region of a class in the output with its region in the target.
 
-Each is a mean over samples, and in a sample over the classes that occur in its target, so that neither the batch nor
-the number of workers changes it. An output of one channel is the probability of class 1 of two, the background is not
-looked at, and a sample without any of class 1 counts like all others.
+Each is a mean over samples and, within a sample, over the classes that occur in its target, so it depends neither on
+the batch nor on the number of workers. An output of one channel is the probability of class 1 of two; the background
+is ignored, and a sample without class 1 counts like any other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Regions = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 def dice(*, source: Ending = "softmax", smooth: PositiveFloat = 1.0, ignore_index: int | None = None) -> Loss:
     """1 - (2 |P T| + smooth) / (|P| + |T| + smooth) for the regions P of the output and T of the target.
 
-    Source: arXiv 1606.04797, section 3, with plain sums for squared ones.
+    Source: arXiv 1606.04797, section 3, with plain sums instead of squared ones.
     """
     return _loss(functools.partial(_dice, smooth=smooth), "dice", source, ignore_index)
 
@@ -37,7 +37,7 @@ def jaccard(*, source: Ending = "softmax", smooth: PositiveFloat = 1.0, ignore_i
 
 
 def lovasz(*, source: Ending = "softmax", ignore_index: int | None = None) -> Loss:
-    """Lovasz extension of 1 - intersection over union, at the errors |P - T| of the pixels.
+    """Lovasz extension of 1 - intersection over union, at the pixels' errors |P - T|.
 
     Source: arXiv 1705.08790, Algorithm 1.
     """

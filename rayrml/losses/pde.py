@@ -1,6 +1,6 @@
-"""Losses that need no solution: how far an output is from solving a differential equation, given the equation's data.
+"""Losses that need no reference solution: how far an output is from solving a differential equation with given data.
 
-The target is what the equation asks for, which is the network's input: a coefficient, or initial values.
+The target is the equation's data, which is the network's input: a coefficient, or initial values.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _GAUSS_POINTS = (0.5 - 3**-0.5 / 2, 0.5 + 3**-0.5 / 2)  # of the unit interval; 
 def burgers(*, diffusion_coeff: NonNegativeFloat = 0.0, boundary_factor: NonNegativeFloat = 1.0) -> Loss:
     """Squared residual of u_t + u u_x = diffusion_coeff u_xx, plus boundary_factor times the conditions' squared error.
 
-    The output (N, 1, T, X) has a row for each time t = 0, 1, ..., the target (N, 1, X) or (N, 1, 1, X) the initial
-    values b. Both are given at x = 0, 1, ..., X - 1. The mean squared residual is that of every time but the first and
-    every point but the first, of a conservative scheme with the same spacings of 1:
+    The output (N, 1, T, X) has one row per time t = 0, 1, ..., and the target (N, 1, X) or (N, 1, 1, X) holds the
+    initial values b. Both are given at x = 0, 1, ..., X - 1. The mean squared residual is taken over all times and
+    all points except the first of each, for a conservative scheme with the same spacings of 1:
 
     - Godunov's flux F(v, w) = max(max(v, 0)^2, min(w, 0)^2) / 2 between neighbours v and w,
     - central differences of the new row for the diffusion,
-    - the same value beyond the right end as at it, that is, no gradient,
-    - the flux of the old row with the weight 1 - theta and of the new row with theta = max(0, 1 - 1 / max |b|).
+    - the same value beyond the right end as at the end, that is, zero gradient,
+    - the flux of the old row with weight 1 - theta and of the new row with weight theta = max(0, 1 - 1 / max |b|).
 
-    That is the least theta with which the scheme is monotone, since by the maximum principle |u| never exceeds
+    This is the smallest theta for which the scheme is monotone, since by the maximum principle |u| never exceeds
     max |b|: the scheme is stable for all initial values, and its solution tends to the entropy solution. Up to
-    max |b| = 1 theta is 0, with the least numerical diffusion. The loss is 0 for the scheme's solution alone (where
-    b(0) = 0), with u(t = 0) = b and u(x = 0) = 0, whose mean squared errors are added up.
+    max |b| = 1, theta is 0, with the least numerical diffusion. The loss is 0 only for the scheme's solution (if
+    b(0) = 0) under the conditions u(t = 0) = b and u(x = 0) = 0, whose mean squared errors are summed.
 
     Source: Crandall & Majda, Math. Comp. 34 (1980), for monotone schemes.
     """
@@ -40,25 +40,25 @@ def burgers(*, diffusion_coeff: NonNegativeFloat = 0.0, boundary_factor: NonNega
 
 
 def poisson_2d() -> Loss:
-    """Energy of -div(nu grad u) = 0 on the unit square, where u = 1 at x = 0, u = 0 at x = 1, and no flux elsewhere.
+    """Energy of -div(nu grad u) = 0 on the unit square, with u = 1 at x = 0, u = 0 at x = 1, and no flux elsewhere.
 
     The target (N, 1, nx, ny) is the diffusivity nu > 0 at the nodes of a regular grid, the output u at the same nodes;
     x is the first axis. The values at x = 0 and x = 1 are imposed on the output. The loss is the mean over samples of
     the integral of nu |grad u|^2, whose minimizer is the solution. Both u and nu are bilinear in each cell, so the
-    integrand is at most cubic along each axis, and two Gauss points for each axis integrate it exactly.
+    integrand is at most cubic along each axis, and two Gauss points per axis integrate it exactly.
     """
     return _poisson(2)
 
 
 def poisson_3d() -> Loss:
-    """Energy of -div(nu grad u) = 0 on the unit cube, where u = 1 at x = 0, u = 0 at x = 1, and no flux elsewhere.
+    """Energy of -div(nu grad u) = 0 on the unit cube, with u = 1 at x = 0, u = 0 at x = 1, and no flux elsewhere.
 
     As in Poisson2D_PDE, for a target and an output (N, 1, nx, ny, nz) that are trilinear in each cell.
     """
     return _poisson(3)
 
 
-# The heat that flows through an inhomogeneous body
+# Heat flow through an inhomogeneous body
 
 
 def _poisson(num_axes: int) -> Loss:
@@ -78,18 +78,18 @@ def _energy(u: torch.Tensor, nu: torch.Tensor) -> torch.Tensor:
 
 def _energy_along(axis: int, u: torch.Tensor, nu: torch.Tensor) -> torch.Tensor:
     """Mean over samples of the integral of nu (du/da)^2, for the coordinate a along `axis`."""
-    # Along its own axis the slope is constant in a cell, so that of nu only the mean counts there.
+    # Along its own axis the slope is constant in a cell, so only the mean of nu counts there.
     slope = u.diff(dim=axis) * (u.shape[axis] - 1)
     nu = _between(nu, axis, 0.5)
     for other in range(2, u.ndim):
         if other != axis:
             slope, nu = (torch.cat([_between(f, other, p) for p in _GAUSS_POINTS], other) for f in (slope, nu))
-    # All cells are of one size and all points of one weight: the integral over the domain of volume 1 is the mean.
+    # All cells have the same size and all points the same weight: the integral over the domain of volume 1 is the mean.
     return (nu * slope.square()).mean()
 
 
 def _between(values: torch.Tensor, axis: int, place: float) -> torch.Tensor:
-    """Linear interpolation between all neighbours along an axis, at a `place` in [0, 1] from the one to the other."""
+    """Linear interpolation between all neighbours along an axis, at `place` in [0, 1] from one to the next."""
     count = values.shape[axis] - 1
     return torch.lerp(values.narrow(axis, 0, count), values.narrow(axis, 1, count), place)
 
@@ -103,7 +103,7 @@ def _poisson_misfit(output: Sequence[int | None], target: Sequence[int] | None, 
     return wrong_target(output, target, [output])
 
 
-# Waves that break
+# Breaking waves
 
 
 def _burgers(output: torch.Tensor, target: torch.Tensor, *, diffusion: float, boundary_factor: float) -> torch.Tensor:
@@ -114,7 +114,7 @@ def _burgers(output: torch.Tensor, target: torch.Tensor, *, diffusion: float, bo
 
 
 def _burgers_residual(u: torch.Tensor, b: torch.Tensor, diffusion: float) -> torch.Tensor:
-    """What the scheme for u (N, T, X) leaves at the times from 1 on and the points from 1 on: (N, T - 1, X - 1)."""
+    """The residual of the scheme for u (N, T, X) at all times and points from 1 on: (N, T - 1, X - 1)."""
     speed = b.abs().amax(1)[:, None, None]
     theta = 1 - 1 / speed.clamp(min=1.0)
     beyond = torch.cat([u, u[:, :, -1:]], dim=2)

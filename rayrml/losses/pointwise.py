@@ -1,4 +1,4 @@
-"""Losses that compare each number of the output with the same number of the target, and take the mean."""
+"""Losses that compare each number of the output with the corresponding number of the target, and take the mean."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rayrml.losses.outputs import members
 
 
 def bce() -> Loss:
-    """Binary cross entropy, given probabilities (what a sigmoid gives) and targets in [0, 1] of the same shape.
+    """Binary cross entropy, given probabilities (a sigmoid's output) and targets in [0, 1] of the same shape.
 
     Class indices become 1 in the channel of their class and 0 in the others; a single channel is class 1 of two.
-    A logarithm below -100 counts as -100.
+    Logarithms below -100 count as -100.
     """
     return Loss(
         _binary_cross_entropy, targets="arrays", takes="sigmoid", metric="accuracy", binary=True, accepts_labels=True
@@ -64,7 +64,7 @@ def _binary_cross_entropy(output: torch.Tensor, target: torch.Tensor) -> torch.T
 def _refuse_broadcasting(output: torch.Tensor, target: torch.Tensor) -> None:
     if output.shape != target.shape:
         shapes = f"{tuple(output.shape)} and a target {tuple(target.shape)}"
-        raise ConfigError(Problem("neural_network.loss.function", f"needs one shape, got an output {shapes}"))
+        raise ConfigError(Problem("neural_network.loss.function", f"needs equal shapes, got an output {shapes}"))
 
 
 LOSSES = {"BCE": bce, "MSE": mse, "MAE": mae, "Huber": huber}

@@ -1,4 +1,4 @@
-"""The table of learning rate schedulers, and the schedules that its rows make."""
+"""The table of learning rate schedulers, and the schedules built from its rows."""
 
 from rayrml.lr_schedulers.curves import LR_SCHEDULERS
 from rayrml.lr_schedulers.schedule import Schedule, ScheduleChoice, choose_schedule

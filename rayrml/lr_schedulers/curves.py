@@ -1,6 +1,6 @@
 """Learning rates over the epochs: each row of the table is a curve, a multiple of the optimizer's own rate.
 
-What builders take by position is the number of epochs that the training still has when the curve begins.
+Builders take the number of epochs that remain when the curve begins as a positional argument.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Curve:
 
     Attributes:
         factor: epochs since the curve began, from 0 -> the multiple.
-        num_epochs: how long the curve lasts, None for as long as the training.
-        verbose: print the rate of each epoch.
+        num_epochs: how many epochs the curve lasts, None until the end of the run.
+        verbose: whether to print the rate of each epoch.
     """
 
     def __init__(self, factor: Callable[[int], float], num_epochs: int | None, verbose: bool):
@@ -42,14 +42,14 @@ class Curve:
         self.verbose = verbose
 
     def observe(self, loss: float | None) -> None:
-        """Take note of the loss of the epoch that ends; a curve that is known in advance has no use for it."""
+        """Record the loss of the epoch that ends; a curve that is known in advance ignores it."""
 
     def state_dict(self) -> dict[str, Any]:
         """What the curve has learnt from the epochs so far."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up again where `state_dict` was called."""
+        """Resume from where `state_dict` was called."""
 
 
 def step(
@@ -84,7 +84,7 @@ def exponential(epochs: int, /, *, gamma: PositiveFloat, num_epochs: Length = No
 
 
 def warmup(epochs: int, /, *, num_epochs: PositiveInt, start_factor: StartFactor, verbose: bool = False) -> Curve:
-    """Grows in equal steps from `start_factor` times the learning rate to the whole in `num_epochs` epochs."""
+    """Grows linearly from `start_factor` times the learning rate to the full rate in `num_epochs` epochs."""
     return Curve(lambda epoch: start_factor + (1 - start_factor) * min(epoch / num_epochs, 1), num_epochs, verbose)
 
 
@@ -127,8 +127,8 @@ def _cosine(first: float, last: float, progress: float) -> float:
 class Plateau(Curve):
     """Multiplied by `gamma` when the loss has not fallen by the share `threshold` for more than `patience` epochs.
 
-    After that it stays as it is for `cooldown` epochs. The loss is that of the evaluation, or without test data that
-    of the training.
+    It then stays constant for `cooldown` epochs. The loss is the evaluation loss, or without test data the training
+    loss.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Plateau(Curve):
         self.reached = 1.0
 
     def observe(self, loss: float | None) -> None:
-        """Lower the rate if `loss` and those before it have not fallen."""
+        """Lower the rate if `loss` and the previous losses have not fallen."""
         if loss is None:
             raise ValueError("Plateau needs the loss of the epoch")
         # Not `best * (1 - threshold)`: the loss may be negative, and is infinite at first.
@@ -169,11 +169,11 @@ class Plateau(Curve):
             self.waited, self.resting = 0, self.cooldown
 
     def state_dict(self) -> dict[str, Any]:
-        """The best loss, and how long ago it was."""
+        """The best loss, the counters of epochs, and the factor reached."""
         return {name: getattr(self, name) for name in ("best", "waited", "resting", "reached")}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up again where `state_dict` was called."""
+        """Resume from where `state_dict` was called."""
         self.best, self.waited, self.resting, self.reached = (
             state[name] for name in ("best", "waited", "resting", "reached")
         )

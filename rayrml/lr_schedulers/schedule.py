@@ -1,7 +1,7 @@
 """Schedules of one curve or of several in sequence, from JSON to an optimizer whose rate they set.
 
-In a sequence each curve begins where the optimizer's own rate is whole, and lasts `num_epochs`; the last one, if it
-says nothing else, lasts as long as the training.
+In a sequence, each curve is relative to the optimizer's own rate and lasts `num_epochs`; the last one lasts to the
+end of the run by default.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Schedule:
     def __init__(self, optimizer: torch.optim.Optimizer, curves: Sequence[Curve]):
         self._optimizer = optimizer
         self._curves = curves
-        # Kept in the optimizer's state too: a resumed one has some later rate in 'lr'.
+        # Also kept in the optimizer's state: a resumed one has a later rate in 'lr'.
         self._rates = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
         self._epoch = 0
         self._set()
 
     def step(self, loss: float | None) -> None:
-        """End an epoch, whose loss may decide on the rate of the next one."""
+        """End an epoch, whose loss may determine the rate of the next one."""
         curve, epoch = self._now()
         if curve.num_epochs is None or epoch < curve.num_epochs:
             curve.observe(loss)
@@ -38,20 +38,20 @@ class Schedule:
 
     @property
     def rate(self) -> float:
-        """The learning rate of the epoch that comes next or is under way."""
+        """The learning rate of the current epoch, or of the next one between epochs."""
         return float(self._optimizer.param_groups[0]["lr"])
 
     @property
     def verbose(self) -> bool:
-        """Whether the rate of this epoch is to be printed."""
+        """Whether to print the rate of this epoch."""
         return self._now()[0].verbose
 
     def state_dict(self) -> dict[str, Any]:
-        """Numbers from which `load_state_dict` goes on."""
+        """The numbers from which `load_state_dict` resumes."""
         return {"epoch": self._epoch, "curves": [curve.state_dict() for curve in self._curves]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was called, and set the rate of that epoch."""
+        """Resume from where `state_dict` was called, and set the rate of that epoch."""
         self._epoch = state["epoch"]
         for curve, inner in zip(self._curves, state["curves"], strict=True):
             curve.load_state_dict(inner)
@@ -63,7 +63,7 @@ class Schedule:
             group["lr"] = rate * curve.factor(epoch)
 
     def _now(self) -> tuple[Curve, int]:
-        """The curve that holds now, and the epochs since it began; the last one stays at its end."""
+        """The current curve, and the epochs since it began; the last curve stays at its end."""
         epoch = self._epoch
         for curve in self._curves[:-1]:
             length = curve.num_epochs or 0
@@ -76,13 +76,13 @@ class Schedule:
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleChoice:
-    """Validated rows of the schedulers, ready to be built (and to be sent to a worker and built there)."""
+    """Validated rows of the scheduler table, ready to be built (here, or on a worker they are sent to)."""
 
     choices: tuple[Choice, ...]
 
     @property
     def name(self) -> str:
-        """The rows' names, in their order."""
+        """The rows' names, in order."""
         return ", ".join(choice.name for choice in self.choices)
 
     @property
@@ -91,7 +91,7 @@ class ScheduleChoice:
         return [{"type": choice.name, **choice.settings} for choice in self.choices]
 
     def build(self, optimizer: torch.optim.Optimizer, num_epochs: int) -> Schedule:
-        """The schedule of `optimizer` in a training of `num_epochs`; sets the rate of the first epoch."""
+        """The schedule of `optimizer` for a run of `num_epochs`; sets the rate of the first epoch."""
         curves: list[Curve] = []
         for choice in self.choices:
             curves.append(choice.build(max(num_epochs, 1)))
@@ -100,10 +100,10 @@ class ScheduleChoice:
 
 
 def choose_schedule(section: Any, path: str) -> ScheduleChoice:
-    """The rows of `LR_SCHEDULERS` that a JSON object, or a list of objects in sequence, names.
+    """The rows of `LR_SCHEDULERS` named by a JSON object, or by a list of objects in sequence.
 
     Raises:
-        ConfigError: every mistake of the section, each with its JSON path below `path`.
+        ConfigError: every mistake in the section, each with its JSON path below `path`.
     """
     listed = isinstance(section, list)
     parts = section if listed else [section]
@@ -127,6 +127,6 @@ def _choose_part(part: Any, path: str, *, followed: bool) -> Choice:
         raise ConfigError(Problem(path, "expected an object with the key 'type'"))
     choice = choose(LR_SCHEDULERS, part, path)
     if followed and choice.settings["num_epochs"] is None:
-        message = "this key is missing. A scheduler that another one follows must say how many epochs it lasts"
+        message = "this key is missing. Every scheduler except the last must set how many epochs it lasts"
         raise ConfigError(Problem(f"{path}.num_epochs", message))
     return choice

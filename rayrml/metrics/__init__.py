@@ -1,4 +1,4 @@
-"""The table of metrics; each chapter's rows stand at the foot of its file."""
+"""The metric table; each chapter's rows are at the end of its file."""
 
 from rayrml.metrics import classification, overlap
 from rayrml.metrics.confusion import MOST_CLASSES, Confusion, Pairs, confusion

@@ -1,4 +1,4 @@
-"""Metrics of samples or pixels that have one class each."""
+"""Metrics for samples or pixels with one class each."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rayrml.metrics.overlap import mean_of_occurring
 
 
 def accuracy(*, ignore_index: int | None = None) -> Metric:
-    """Share of samples (or pixels) whose predicted class is the true one.
+    """Fraction of samples (or pixels) whose predicted class is the true one.
 
-    Of targets of floats it is the share of numbers that are on the same side of 0.5 as the output's.
+    For float targets, it is the fraction of numbers that are on the same side of 0.5 as the output's.
     """
     return Metric("accuracy", functools.partial(_hits_and_count, ignore_index=ignore_index), _share)
 
@@ -37,7 +37,7 @@ def _share(sums: torch.Tensor) -> float:
 
 
 def _pairs(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
-    """How often each class was taken for which: (classes * classes,), rows are true classes."""
+    """The confusion matrix as a vector (classes * classes,); rows are true classes."""
     size = max(output.shape[1], 2)
     tally, target = torch.zeros(size * size, dtype=torch.float64, device=output.device), true_classes(target)
     return add_pairs(tally, output, target, counted(target, ignore_index))

@@ -1,4 +1,4 @@
-"""How often each class was taken for which, and what follows from that."""
+"""The confusion matrix, and the metrics that follow from it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import torch
 
 from rayrml.metrics.metric import add_to, counted, predicted_classes
 
-MOST_CLASSES = 1000  # of which it is counted how often each is taken for which: there are as many pairs squared
+MOST_CLASSES = 1000  # for which a confusion matrix is counted, because it grows with their square
 
 
 @dataclasses.dataclass(frozen=True)
 class Confusion:
-    """How often each true class was taken for which, and what follows for each class; 0 where nothing follows.
+    """The confusion matrix, and what follows from it for each class; 0 where that is undefined.
 
     Attributes:
         counts: a row for each true class, a column for each predicted one.
-        precision: share of what was predicted as the class that is of the class.
-        recall: share of the class that was predicted as such.
+        precision: fraction of the predictions of the class that are correct.
+        recall: fraction of the samples of the class that were predicted as such.
         f1: harmonic mean of precision and recall.
     """
 
@@ -29,10 +29,10 @@ class Confusion:
 
 
 class Pairs:
-    """Counts how often each class was taken for which, batch by batch, where a sample has one label.
+    """Accumulates the confusion matrix, batch by batch, for samples with one label each.
 
     Attributes:
-        counts: (classes * classes,) float64, to be added up over workers; None as long as nothing was counted.
+        counts: (classes * classes,) float64, to be summed over workers; None until something is counted.
     """
 
     def __init__(self, ignore_index: int | None = None):
@@ -40,19 +40,19 @@ class Pairs:
         self.counts: torch.Tensor | None = None
 
     def add(self, output: torch.Tensor, target: torch.Tensor) -> None:
-        """Count a batch (N, C) with labels (N,); others, such as masks and shares of classes, are not counted."""
+        """Count a batch (N, C) with labels (N,); other targets, such as masks and class shares, are skipped."""
         size = max(output.shape[1], 2)
         if output.ndim != 2 or target.ndim != 1 or target.is_floating_point() or size > MOST_CLASSES:
             return
         if self.counts is None:
             self.counts = torch.zeros(size * size, dtype=torch.float64, device=output.device)
-        # Losses pass over labels of classes that there are not: those of PyTorch over -100.
+        # Losses skip labels of nonexistent classes: PyTorch's skip -100.
         counts = counted(target, self._ignore_index) & (target >= 0) & (target < size)
         add_pairs(self.counts, output, target, counts)
 
 
 def confusion(counts: torch.Tensor) -> Confusion:
-    """What counts of pairs of classes, (classes, classes) or as one vector, say of each class."""
+    """The confusion matrix and what follows from it, from its counts as (classes, classes) or as one vector."""
     matrix = as_matrix(counts).cpu()
     both, predicted, true = matrix.diagonal(), matrix.sum(0), matrix.sum(1)
     return Confusion(
@@ -64,11 +64,11 @@ def confusion(counts: torch.Tensor) -> Confusion:
 
 
 def add_pairs(tally: torch.Tensor, output: torch.Tensor, target: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """Add to `tally`, a number for each pair of classes, how often each true one was taken for which."""
+    """Add the pairs of true and predicted classes to `tally`, which has one number per pair."""
     return add_to(tally, torch.where(counts, target, 0) * max(output.shape[1], 2) + predicted_classes(output), counts)
 
 
 def as_matrix(sums: torch.Tensor) -> torch.Tensor:
-    """The counts of pairs as (classes, classes); rows are true classes."""
+    """The counts of pairs as a matrix (classes, classes); rows are true classes."""
     size = round(sums.numel() ** 0.5)
     return sums.view(size, size)

@@ -1,7 +1,7 @@
-"""What a metric is, and what all of them make of outputs and targets.
+"""What a metric is, and how all metrics interpret outputs and targets.
 
-A metric consists of sums: what is added up over batches and workers gives the same figure for any split. Outputs are
-probabilities or anything else that ranks classes as they do; a single channel is the probability of class 1 of two.
+A metric is computed from sums over batches and workers, which makes it the same for any split. Outputs are
+probabilities or anything that ranks the classes alike; a single channel is the probability of class 1 of two.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class Metric:
 
     Attributes:
         name: as printed, in lower case.
-        sums: (output (N, C, *spatial), target) -> a float64 vector to be added up.
-        value: the added vector -> the figure.
+        sums: (output (N, C, *spatial), target) -> a float64 vector to be summed.
+        value: the summed vector -> the figure.
     """
 
     name: str
@@ -28,17 +28,17 @@ class Metric:
 
 
 def predicted_classes(output: torch.Tensor) -> torch.Tensor:
-    """The classes (N, *spatial) that an output (N, C, *spatial) speaks for."""
+    """The classes (N, *spatial) predicted by an output (N, C, *spatial)."""
     return output.argmax(1) if output.shape[1] > 1 else (output[:, 0] > 0.5).long()
 
 
 def true_classes(target: torch.Tensor) -> torch.Tensor:
-    """The classes of a target: itself, or those that shares of classes (N, C, *spatial) speak for."""
+    """The classes of a target: itself, or the predominant ones for shares of the classes (N, C, *spatial)."""
     return predicted_classes(target) if target.is_floating_point() else target
 
 
 def counted(target: torch.Tensor, ignore_index: int | None) -> torch.Tensor:
-    """Which elements of a target count: all but those with the class number to ignore."""
+    """Which elements of a target count: all except those equal to `ignore_index`."""
     return torch.ones_like(target, dtype=torch.bool) if ignore_index is None else target != ignore_index
 
 

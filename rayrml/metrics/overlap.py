@@ -1,4 +1,4 @@
-"""Metrics of regions: how much what is predicted as a class covers what is of that class."""
+"""Metrics of regions: how well the predicted region of a class overlaps the true one."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def jaccard(*, ignore_index: int | None = None) -> Metric:
 
 
 def _regions(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
-    """Pixels of each class that are predicted and true, that are predicted, that are true: (3 * classes,)."""
+    """For each class, how many pixels are predicted and true, are predicted, are true: (3 * classes,)."""
     size, target = max(output.shape[1], 2), true_classes(target)
     predicted, counts = predicted_classes(output), counted(target, ignore_index)
     truth = torch.where(counts, target, 0)
     both = counts & (predicted == truth)
     tallies = torch.stack([_tally(truth, both, size), _tally(predicted, counts, size), _tally(truth, counts, size)])
-    # Of two classes in a single channel the background is not looked at.
+    # For two classes in a single channel, the background is ignored.
     return (tallies if output.shape[1] > 1 else tallies[:, 1:]).flatten()
 
 
 def _tally(index: torch.Tensor, counts: torch.Tensor, size: int) -> torch.Tensor:
-    """How many of each index below `size` count: float64 (size,)."""
+    """How many elements with each index below `size` count: float64 (size,)."""
     return add_to(torch.zeros(size, dtype=torch.float64, device=index.device), index, counts)
 
 
@@ -46,7 +46,7 @@ def _jaccard(sums: torch.Tensor) -> float:
 
 
 def mean_of_occurring(part: torch.Tensor, whole: torch.Tensor) -> float:
-    """Mean of part / whole over the classes that were predicted or true; 1 if there was nothing to be found."""
+    """Mean of part / whole over the classes that were predicted or true; 1 if there were none."""
     occurring = whole > 0
     return float((part[occurring] / whole[occurring]).mean()) if occurring.any() else 1.0
 

@@ -1,4 +1,4 @@
-"""The network as a graph in Graphviz's language, to look at."""
+"""Draws a network as a Graphviz graph."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from rayrml.networks.network import Network
 
 
 def write_dot(network: Network, path: str | Path, *, statistics: bool = False) -> None:
-    """Write one box for each call of a layer and one arrow for each tensor.
+    """Write one box per layer call and one arrow per tensor.
 
-    With `statistics`, a box also shows mean and deviation of its layer's weights and gradients.
+    With `statistics`, a box also shows the mean and standard deviation of its layer's weights and gradients.
 
     Raises:
         DataError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""What a network ends with: whether its outputs are probabilities, their logarithms, or anything else."""
+"""How a network ends: whether its outputs are probabilities, their logarithms, or anything else."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from rayrml.networks.layers.operations import Operation
 
 
 def find_ending(graph: Graph) -> Ending | None:
-    """What the network's last layers make its first output, None if it is nothing that stands for probabilities.
+    """How the first output represents probabilities, according to the last layers; None if it does not.
 
-    None stands for logits and for any other numbers: a network does not say what the output of a linear layer means.
+    None covers logits and any other numbers: a network does not say what the output of a linear layer means.
 
     Raises:
-        ConfigError: a layer that is not in the table, or keys that it does not take.
+        ConfigError: an unknown layer, or keys that it does not accept.
     """
     node = graph.nodes[graph.outputs[0]]
     while (layer := graph.layers[node.layer]).class_name != INPUT:
         row = choose_layer(layer.class_name, layer.config, graph.keras_version).row
-        kind: Any = tables.unwrap(row.builder)  # a class of layers
+        kind: Any = tables.unwrap(row.builder)  # a layer class
         last = _last_function(row)
         ending = kind.ending or (last.ending if isinstance(last, Layer) else ENDINGS.get(last))
         if ending is not None or last is not linear or not kind.keeps_numbers:

@@ -1,4 +1,4 @@
-"""One torch module that runs the nodes of a graph."""
+"""The torch module that runs the nodes of a graph."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OUTPUT = "its output for one sample,"
 
 
 class Row(NamedTuple):
-    """A line of the network's summary: one call of a layer; parameters are counted at the first call."""
+    """A line of the network's summary: one layer call. Parameters are counted at the layer's first call."""
 
     name: str
     class_name: str
@@ -35,7 +35,7 @@ class Row(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """One call: `module` on the tensors in the slots `inputs`; slots in `free` are not needed afterwards."""
+    """One call: `module` on the tensors in the slots `inputs`; the slots in `free` are not needed afterwards."""
 
     module: str
     inputs: tuple[int, ...]
@@ -44,14 +44,14 @@ class _Step(NamedTuple):
 
 
 class Network(torch.nn.Module):
-    """A network built from Keras JSON; takes and gives channels-first tensors (N, C, *spatial).
+    """A network built from Keras JSON; takes and returns channels-first tensors (N, C, *spatial).
 
-    One whose JSON is channels-first takes and gives Keras's tensors as they are; it also takes them with their last
-    axis moved to position 1, as all others are held, and then gives them so.
+    If the JSON is channels-first, it takes and returns Keras's tensors as they are. It also accepts them with their
+    last axis moved to position 1, as other networks hold theirs, and then returns its outputs the same way.
 
     Args:
         graph: the layers and their calls.
-        modules: the module of each layer but the inputs, by the layer's name.
+        modules: the module of each layer except inputs, by the layer's name.
         shapes: the shape of each node's tensor, (C, *spatial).
     """
 
@@ -70,13 +70,13 @@ class Network(torch.nn.Module):
             for name, module in modules.items()
             for attribute, penalty in module.penalties.items()
         ]
-        # A layer may have the name of an attribute or of one of torch's own methods. Only this way in takes every name,
-        # and only when all attributes are there.
+        # A layer may have the name of an attribute or of one of torch's own methods. Only this assignment accepts every
+        # name, and only once all attributes exist.
         self._modules.update({self._names[name]: module for name, module in modules.items()})
 
     @property
     def num_parameters(self) -> int:
-        """The number of weights as Keras counts them: with the running statistics."""
+        """The number of weights as Keras counts them, including the running statistics."""
         return sum(weight.numel() for layer in self.layers().values() for weight in _weights(layer))
 
     @property
@@ -86,16 +86,16 @@ class Network(torch.nn.Module):
 
     @property
     def num_operations(self) -> int:
-        """The number of layer calls, inputs apart."""
+        """The number of layer calls, not counting inputs."""
         return len(self._steps)
 
     def layers(self) -> dict[str, Layer]:
-        """The layers with their names, in the JSON's order."""
+        """The layers by name, in the JSON's order."""
         modules: dict[str, Any] = self._modules
         return {name: modules[module_name] for name, module_name in self._names.items()}
 
     def forward(self, x: Any, *more: torch.Tensor) -> Any:
-        """The output (N, C, *spatial), or a tuple of outputs, for a tensor for each input, or for one list of them."""
+        """The output (N, C, *spatial), or a tuple of outputs, given one tensor per input or one list of them."""
         tensors = (*x, *more) if isinstance(x, list | tuple) else (x, *more)
         as_declared = self._check(tensors)
         modules: dict[str, Any] = self._modules
@@ -112,7 +112,7 @@ class Network(torch.nn.Module):
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def check_input(self, *shapes: Sequence[int | None]) -> str | None:
-        """What is wrong with inputs of `shapes` (C, *spatial), one for each input; None if they fit."""
+        """What is wrong with inputs of `shapes` (C, *spatial), one per input; None if they fit."""
         if len(shapes) != len(self.input_shapes):
             return f"the network takes {len(self.input_shapes)} inputs, got {len(shapes)}"
         for expected, given in zip(self.input_shapes, shapes, strict=True):
@@ -122,19 +122,19 @@ class Network(torch.nn.Module):
         return None
 
     def outputs_of(self, *shapes: Sequence[int | None]) -> tuple[Shape, ...]:
-        """The shapes of the outputs for inputs of `shapes` (C, *spatial), which fit. Nothing is computed.
+        """The shapes of the outputs for inputs of `shapes` (C, *spatial), which must fit. Nothing is computed.
 
         Raises:
-            ConfigError: a layer cannot take what the layers before it make of such inputs.
+            ConfigError: a layer cannot take what the preceding layers make of such inputs.
         """
         found = self.shapes_of(*shapes)
         return tuple(found[i] for i in self.graph.outputs)
 
     def shapes_of(self, *shapes: Sequence[int | None]) -> tuple[Shape, ...]:
-        """The shapes of all nodes' tensors for inputs of `shapes` (C, *spatial), which fit. Nothing is computed.
+        """The shapes of all nodes' tensors for inputs of `shapes` (C, *spatial), which must fit. Nothing is computed.
 
         Raises:
-            ConfigError: a layer cannot take what the layers before it make of such inputs.
+            ConfigError: a layer cannot take what the preceding layers make of such inputs.
         """
         modules = self.layers()
         given = dict(zip(self.graph.inputs, shapes, strict=True))
@@ -152,14 +152,14 @@ class Network(torch.nn.Module):
         return tuple(map(keras_shape, found) if self.channels_first else found)
 
     def penalty(self) -> torch.Tensor | None:
-        """The sum of the regularizers of all weights that are trained, a scalar; None if there are none."""
+        """The sum of the regularizers of all trainable weights, a scalar; None if there are none."""
         modules: dict[str, Any] = self._modules
         weights = [(getattr(modules[name], attribute), penalty) for name, attribute, penalty in self._penalized]
         terms = [penalty(weight) for weight, penalty in weights if weight.requires_grad]
         return torch.stack(terms).sum() if terms else None
 
     def summary(self) -> Iterator[Row]:
-        """A row for each call of a layer, inputs included, in the order in which they run."""
+        """One row per layer call, including inputs, in execution order."""
         counted: set[int] = set()
         modules = self.layers()
         for i, node in enumerate(self.graph.nodes):
@@ -170,7 +170,7 @@ class Network(torch.nn.Module):
             yield Row(layer.name, layer.class_name, self.shapes[i], number)
 
     def _check(self, tensors: Sequence[torch.Tensor]) -> bool:
-        """Whether the tensors are Keras's own, of a channels-first network, and not as they are held.
+        """Whether the network is channels-first and the tensors are in Keras's layout rather than the held one.
 
         Raises:
             ValueError: they do not fit.
@@ -187,13 +187,13 @@ class Network(torch.nn.Module):
 def build_network(
     layers: str | Path | dict[str, Any] | list[Any], input_shape: Sequence[int | None] | None = None
 ) -> Network:
-    """The network that Keras JSON describes: parsed, or the path of a file.
+    """The network that Keras JSON describes, given as parsed JSON or as the path of a file.
 
-    Weights are initial, drawn from torch's global generator. `input_shape` is (C, *spatial), None for any size, for
-    networks that do not declare it.
+    The weights are initial ones, drawn from torch's global generator. `input_shape` is (C, *spatial), with None for any
+    size, for networks that do not declare it.
 
     Raises:
-        ConfigError: everything that is wrong with the JSON, each with its place.
+        ConfigError: every mistake in the JSON, each with its place.
         DataError: the file cannot be read.
     """
     if not isinstance(layers, str | Path):
@@ -209,8 +209,8 @@ def build(graph: Graph, input_shape: Sequence[int | None] | None = None) -> Netw
     """The network of a graph, with initial weights.
 
     Raises:
-        ConfigError: unknown layers, keys that they do not take, inputs that do not fit, and weights that fit into no
-            memory.
+        ConfigError: unknown layers, keys that they do not accept, inputs that do not fit, and weights too large for
+            the memory.
     """
     choices = _choose(graph)
     channels_first = any(choice.channels_first for choice in choices.values())
@@ -237,19 +237,19 @@ def build(graph: Graph, input_shape: Sequence[int | None] | None = None) -> Netw
 
 
 def _initialize(graph: Graph, modules: dict[str, Layer], choices: Mapping[str, LayerChoice]) -> None:
-    """Give all weights memory and values, if this process can have as much.
+    """Allocate and initialize all weights, if there is enough memory.
 
     Raises:
-        ConfigError: it cannot, or the JSON asks for values that there are not.
+        ConfigError: there is not, or the JSON asks for impossible initial values.
     """
     places = {layer.name: layer for layer in graph.layers}
     sizes = {name: BYTES_OF_FLOAT * sum(w.numel() for w in _weights(module)) for name, module in modules.items()}
     largest = max(sizes, key=sizes.__getitem__, default="")
-    # While a layer is drawn, its weights are there twice: as Keras and as torch has them.
+    # While a layer is initialized, its weights exist twice: in Keras's layout and in torch's.
     needed, free = sum(sizes.values()) + sizes.get(largest, 0), available_memory()
     if needed > free:
         has = f"{format_bytes(sizes[largest])} of the {format_bytes(needed)} that the network's initial weights need"
-        message = f"its weights take {has}, but {format_bytes(free)} are free. Expected smaller layers"
+        message = f"its weights take {has}, but only {format_bytes(free)} are available. Use smaller layers"
         raise ConfigError(_located(places[largest], Problem("", message)))
     for name, module in modules.items():
         try:
@@ -259,7 +259,11 @@ def _initialize(graph: Graph, modules: dict[str, Layer], choices: Mapping[str, L
 
 
 def _choose(graph: Graph) -> dict[str, LayerChoice]:
-    """The table's row for each layer but the inputs, all mistakes of the graph at once."""
+    """The table row of each layer except inputs.
+
+    Raises:
+        ConfigError: all mistakes of the graph at once.
+    """
     problems: list[Problem] = []
     choices: dict[str, LayerChoice] = {}
     for layer in graph.layers:
@@ -275,31 +279,31 @@ def _choose(graph: Graph) -> dict[str, LayerChoice]:
 
 
 def _located(layer: LayerSpec, problem: Problem, shapes: Sequence[Shape] = ()) -> Problem:
-    """A layer's problem with the layer's place and name, and the shapes of its inputs where they are known."""
+    """A layer's problem with the layer's place and name, and the shapes of its inputs if they are known."""
     where = f"{layer.where}.config.{problem.where}" if problem.where else layer.where
     on = f" on {' and '.join(map(format_shape, shapes))}" if shapes else ""
     return Problem(where, f"{layer.class_name} '{layer.name}'{on}: {problem.message}")
 
 
 def _input_shape(layer: LayerSpec, given: Sequence[int | None] | None, channels_first: bool) -> Shape:
-    """The shape, as held, of an input: what the layer declares, or else what is `given` as (C, *spatial).
+    """The shape of an input as held: the one that the layer declares, or else the one `given` as (C, *spatial).
 
     Raises:
-        ConfigError: neither says.
+        ConfigError: there is neither, or the given one has no axes or a size below 1.
     """
     if layer.declared_shape is not None:
         return held_shape(tuple(layer.declared_shape[1:]))
     if given is not None and (not given or any(size is not None and size < 1 for size in given)):
-        message = f"expected an input of shape (C, *spatial), without 0, got {format_shape(tuple(given))}"
+        message = f"expected an input shape (C, *spatial) with sizes of at least 1, got {format_shape(tuple(given))}"
         raise ConfigError(_located(layer, Problem("", message)))
     if given is not None:
         return held_shape(tuple(given)) if channels_first else tuple(given)
-    message = "its shape is declared nowhere. Expected 'batch_input_shape' [null, height, width, channels]"
+    message = "its shape is not declared. Expected 'batch_input_shape' [null, height, width, channels]"
     raise ConfigError(_located(layer, Problem("", message)))
 
 
 def _fix_modes(graph: Graph, modules: dict[str, Layer]) -> None:
-    """Freeze what the JSON freezes, and keep layers in the mode in which their calls ask for them."""
+    """Freeze what the JSON freezes, and keep layers in the mode that their calls request."""
     for number, layer in enumerate(graph.layers):
         if layer.name not in modules:
             continue
@@ -307,14 +311,14 @@ def _fix_modes(graph: Graph, modules: dict[str, Layer]) -> None:
             modules[layer.name].freeze()
         modes = {node.training for node in graph.nodes if node.layer == number}
         if len(modes) > 1:
-            message = "is called both in training and in inference mode. Expected one mode for all of its calls"
+            message = "is called both in training and in inference mode. Expected the same mode for all of its calls"
             raise ConfigError(_located(layer, Problem("", message)))
         if None not in modes:
             modules[layer.name].fix_mode(modes == {True})
 
 
 def _defer_relu(graph: Graph, modules: dict[str, Layer]) -> None:
-    """Leave the ReLU of a convolution to the max pooling behind it, where nothing else takes its output."""
+    """Move the ReLU of a convolution into the max pooling that follows it, if nothing else uses its output."""
     calls = Counter(node.layer for node in graph.nodes)
     uses = Counter(i for node in graph.nodes for i in node.inputs) + Counter(graph.outputs)
     for node in graph.nodes:
@@ -328,7 +332,7 @@ def _defer_relu(graph: Graph, modules: dict[str, Layer]) -> None:
 
 
 def _steps(graph: Graph, names: Mapping[str, str]) -> tuple[_Step, ...]:
-    """The calls with the slots to forget after each, so that no tensor outlives its last use."""
+    """The calls, each with the slots to free after it, so that no tensor outlives its last use."""
     last = {i: n for n, node in enumerate(graph.nodes) for i in node.inputs}
     dead: dict[int, list[int]] = {}
     for slot, n in last.items():
@@ -342,7 +346,7 @@ def _steps(graph: Graph, names: Mapping[str, str]) -> tuple[_Step, ...]:
 
 
 def _module_names(layers: Iterable[str]) -> dict[str, str]:
-    """Each layer's name as torch can take it: without the dots that separate names, and none that torch itself sets."""
+    """Each layer's name in a form that torch accepts: without dots, which separate names, and none that torch sets."""
     names: dict[str, str] = {}
     taken = set(vars(torch.nn.Module()))
     for layer in layers:

@@ -1,4 +1,4 @@
-"""The table of optimizers; each chapter's rows stand at the foot of its file."""
+"""The optimizer table; each chapter's rows are at the end of its file."""
 
 from rayrml.optimizers import gradient, layerwise, second_order
 from rayrml.optimizers.second_order import needs_closure, refuse_clipping

@@ -1,4 +1,4 @@
-"""Optimizers that take one step from one gradient: JSON's names and defaults, on PyTorch's implementations."""
+"""Optimizers that take one step per gradient: PyTorch's implementations with the JSON's names and defaults."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sgd(
     dampening: Fraction = 0.0,
     nesterov: Nesterov = False,
 ) -> optim.Optimizer:
-    """Stochastic gradient descent, with momentum if wanted."""
+    """Stochastic gradient descent, optionally with momentum."""
     return optim.SGD(
         parameters,
         lr=learning_rate,

@@ -1,7 +1,7 @@
-"""Optimizers for large batches, which scale the step of each tensor of weights by the tensor's own length.
+"""Optimizers for large batches, which scale the step of each weight tensor by the tensor's own norm.
 
-Biases and normalization parameters (tensors of one axis) are neither scaled nor decayed, as in the experiments and
-the code of both papers' authors: their lengths say nothing about the layer.
+Biases and normalization parameters (tensors with one axis) are neither scaled nor decayed, as in the experiments and
+the code of both papers' authors: their norms say nothing about the layer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Group = dict[str, Any]
 
 
 class _Layerwise(optim.Optimizer):
-    """An optimizer that updates one tensor after the other, each by itself."""
+    """An optimizer that updates one tensor after another, independently."""
 
     def update(self, weights: torch.Tensor, gradient: torch.Tensor, group: Group) -> None:
         """Move `weights` by one step, in place."""
@@ -27,7 +27,7 @@ class _Layerwise(optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step of all parameters that have a gradient; gives the closure's loss, if there is one."""
+        """Take a step for all parameters that have a gradient; return the closure's loss, if there is a closure."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -42,7 +42,7 @@ class _Layerwise(optim.Optimizer):
 class LARS(_Layerwise):
     """SGD whose step is scaled per tensor by eta * |w| / (|g| + weight_decay * |w|).
 
-    Source: arXiv 1708.03888, Algorithm 1; as there, the momentum holds steps in which the learning rate is included.
+    Source: arXiv 1708.03888, Algorithm 1; as there, the momentum accumulates steps that include the learning rate.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class LARS(_Layerwise):
 
 
 class LAMB(_Layerwise):
-    """Adam whose step r + weight_decay * w is scaled per tensor to the length of w.
+    """Adam whose step r + weight_decay * w is scaled per tensor to the norm of w.
 
     Source: arXiv 1904.00962, Algorithm 2, whose function phi is the identity here.
     """
@@ -127,7 +127,7 @@ class LAMB(_Layerwise):
         weights.sub_(step.mul_(group["lr"] * ratio))
 
     def _adam(self, weights: torch.Tensor, gradient: torch.Tensor, group: Group) -> torch.Tensor:
-        """Adam's ratio of the moments, both without their bias towards zero."""
+        """Adam's ratio of the moments, both corrected for their bias towards zero."""
         beta1, beta2 = group["betas"]
         state = self.state[weights]
         if not state:
@@ -144,7 +144,7 @@ class LAMB(_Layerwise):
 
 
 def _ratio(wanted: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
-    """Give wanted / length, but 1 where either is 0: weights of length 0 would never get away from it."""
+    """Return wanted / length, but 1 where either is 0: weights of norm 0 would otherwise stay there forever."""
     usable = (wanted > 0) & (length > 0)
     return torch.where(usable, wanted / torch.where(usable, length, 1.0), 1.0)
 

@@ -1,4 +1,4 @@
-"""Optimizers that look at one batch many times, and so need a closure that gives its loss and gradient anew."""
+"""Optimizers that evaluate one batch many times, and so need a closure that recomputes its loss and gradient."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rayrml.errors import ConfigError, Problem
 
 
 class ByClosure:
-    """Marks the optimizers whose `step` must be given a function that computes loss and gradient."""
+    """Marks the optimizers whose `step` needs a function that computes loss and gradient."""
 
 
 class Hessian(optim.LBFGS, ByClosure):
-    """L-BFGS with a strong Wolfe line search: each batch is minimized until a tolerance or a limit is reached.
+    """L-BFGS with a strong Wolfe line search: minimizes each batch's loss until a tolerance or limit is reached.
 
-    `absolute_tolerance` is the largest gradient and `relative_tolerance` the change of loss and weights at which a
-    batch is done. Source: Nocedal & Wright, Numerical Optimization, Algorithms 7.4 and 3.5.
+    A batch is done when its largest gradient falls to `absolute_tolerance`, or the change in loss or weights to
+    `relative_tolerance`. Source: Nocedal & Wright, Numerical Optimization, Algorithms 7.4 and 3.5.
     """
 
     def __init__(
@@ -43,19 +43,19 @@ class Hessian(optim.LBFGS, ByClosure):
 
 
 def needs_closure(optimizer: optim.Optimizer | Callable[..., optim.Optimizer]) -> bool:
-    """Whether an optimizer, or what a row of the table builds, must be given a function that computes the gradient."""
+    """Whether an optimizer, or what a row of the table builds, needs a function that computes the gradient."""
     return issubclass(_kind(optimizer), ByClosure)
 
 
 def refuse_clipping(optimizer: optim.Optimizer | Callable[..., optim.Optimizer]) -> None:
-    """Check that an optimizer, or what a row of the table builds, can work with gradients that are clipped.
+    """Check that an optimizer, or what a row of the table builds, can use clipped gradients.
 
     Raises:
-        ConfigError: it computes them by itself.
+        ConfigError: it computes the gradients itself.
     """
     if needs_closure(optimizer):
         name = _kind(optimizer).__name__
-        message = f"cannot be used with the {name} optimizer, whose line search needs the loss's own gradient"
+        message = f"cannot be used with the {name} optimizer, whose line search needs the unclipped gradient"
         raise ConfigError(Problem("neural_network.gradient_clip", message))
 
 

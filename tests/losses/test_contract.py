@@ -1,4 +1,4 @@
-"""What holds for every loss: a new row is tested the moment it exists."""
+"""What holds for every loss: a new row is tested as soon as it exists."""
 
 import dataclasses
 import inspect
@@ -13,7 +13,7 @@ from rayrml.metrics import METRICS
 CLASSES = 3
 WEIGHT = (1.0, 0.5, 4.0)
 SHAPES = [(5, CLASSES), (4, CLASSES, 2, 3), (3, CLASSES, 2, 2, 2)]
-# Samples of losses that ask for shapes of their own: outputs and targets.
+# Samples for losses that require particular shapes: outputs and targets.
 OWN_SHAPES = {
     "Burgers_PDE": [((1, 3, 5), (1, 5)), ((1, 2, 2), (1, 2)), ((1, 2, 4), (1, 1, 4))],
     "Poisson2D_PDE": [((1, 4, 3), (1, 4, 3)), ((1, 2, 2), (1, 2, 2))],
@@ -22,7 +22,7 @@ OWN_SHAPES = {
 
 
 def probabilities(shape, seed=0):
-    """Outputs that every loss takes: positive, and of sum 1 over the channels."""
+    """Outputs that every loss accepts: positive, with sum 1 over the channels."""
     generator = torch.Generator().manual_seed(seed)
     if shape[1] == 1:
         return torch.rand(shape, generator=generator, dtype=torch.float64)
@@ -31,7 +31,7 @@ def probabilities(shape, seed=0):
 
 @dataclasses.dataclass
 class Case:
-    """A row with some arguments; `source` is what its outputs are, None for probabilities."""
+    """A row with some of its arguments; `source` is what its outputs are, None for probabilities."""
 
     name: str
     loss: Loss
@@ -39,16 +39,16 @@ class Case:
 
     @property
     def shapes(self):
-        """Shapes of outputs that the loss takes."""
+        """Shapes of outputs that the loss accepts."""
         own = [(4, *output) for output, _ in OWN_SHAPES.get(self.name, ())]
         return own or SHAPES
 
     def images(self, count):
-        """The shape of the outputs of so many samples."""
+        """The shape of the outputs of this many samples."""
         return (count, *OWN_SHAPES[self.name][0][0]) if self.name in OWN_SHAPES else (count, CLASSES, 2, 2)
 
     def output(self, probability):
-        """Probabilities as the loss wants to have them; only log_softmax is picky about signs."""
+        """Probabilities in the form that the loss expects; only log_softmax is picky about signs."""
         return probability.clamp(min=1e-38).log() if self.source == "log_softmax" else probability
 
     def targets(self, shape, seed=0):
@@ -60,7 +60,7 @@ class Case:
         return torch.randint(0, shape[1], (shape[0], *shape[2:]), generator=generator)
 
     def solved(self, shape):
-        """Targets and the outputs that are right for them."""
+        """Targets and the outputs that are correct for them."""
         target = self.targets(shape)
         if self.name == "Burgers_PDE":
             return torch.zeros_like(target), torch.zeros(shape, dtype=torch.float64)
@@ -73,7 +73,7 @@ class Case:
 
 
 def variants(builder):
-    """The sets of arguments with which a row is tested: none, options that it has, and each source of outputs."""
+    """The sets of arguments with which a row is tested: none, the options it has, and each source of outputs."""
     known = inspect.signature(builder).parameters
     options = [{"weight": WEIGHT}, {"ignore_index": 1}, {"weight": WEIGHT, "ignore_index": 1}]
     options += [{"diffusion_coeff": 0.5, "boundary_factor": 3.0}]

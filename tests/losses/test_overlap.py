@@ -35,7 +35,7 @@ def set_function(mistaken, truth):
 
 
 def lovasz(p, t):
-    """Definition of the extension: sum of the errors, largest first, times what each adds to the set function."""
+    """The extension by definition: the sum of the errors, largest first, times what each adds to the set function."""
     errors, truth = abs(p - t), set(np.flatnonzero(t))
     order = np.argsort(-errors).tolist()
     adds = [set_function(set(order[: i + 1]), truth) - set_function(set(order[:i]), truth) for i in range(len(order))]
@@ -47,7 +47,7 @@ EVERY_ONE = pytest.mark.parametrize("name", REFERENCES)
 
 
 def mean_over_samples(function, probability, labels, ignore):
-    """Mean over samples of the mean over present classes; of one channel, class 1 counts always."""
+    """Mean over samples of the mean over present classes; with one channel, class 1 always counts."""
     values = []
     for p, label in zip(probability, labels, strict=True):
         keep = label.flatten() != ignore
@@ -77,7 +77,7 @@ def test_several_channels_are_averaged_over_the_classes_of_a_sample(name, source
 @pytest.mark.parametrize("ignore", [None, 255])
 def test_one_channel_is_the_probability_of_class_1(name, source, ignore):
     logits, labels = LOGITS[:, :1], np.minimum(LABELS, 1)
-    labels[2] = 0  # a sample without any
+    labels[2] = 0  # a sample without class 1
     if ignore:
         labels[:, 0] = ignore
     probability = sigmoid(logits)

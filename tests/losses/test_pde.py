@@ -19,7 +19,7 @@ def poisson(shape):
 
 
 def batch(*arrays, dtype=torch.float64):
-    """Arrays of nodes as a batch (N, 1, *spatial)."""
+    """Arrays of node values as a batch (N, 1, *spatial)."""
     return torch.tensor(np.array(arrays), dtype=dtype)[:, None].contiguous()
 
 
@@ -141,7 +141,7 @@ def solve(nu):
 
 
 def minimize(loss, start, target, iterations=2000):
-    """The values at the nodes that make the loss least."""
+    """The values at the nodes that minimize the loss."""
     u = start.clone().requires_grad_()
     search = torch.optim.LBFGS(
         [u],
@@ -197,7 +197,7 @@ def test_layers_are_resistors_in_a_row_up_to_the_square_of_the_spacing(shape_of)
     assert coarse / fine == pytest.approx(4, rel=0.1)
 
 
-# Waves that break
+# Breaking waves
 
 
 def burgers(**arguments):
@@ -257,7 +257,7 @@ def test_the_minimizer_is_the_solution_of_the_scheme_before_and_after_the_shock(
 
 def test_a_shock_goes_at_the_speed_of_the_mean_of_its_sides():
     b = np.where((np.arange(200) > 5) & (np.arange(200) < 60), 1.0, 0.0)
-    # Behind the front the values fan out; until that reaches it, it goes at 1/2.
+    # Behind the front the values fan out; until the fan reaches it, the front moves at speed 1/2.
     row = stepped(b, 81)[80]
     assert np.interp(-0.5, -row[60:], np.arange(60.0, 200)) == pytest.approx(59.5 + 40, abs=0.6)
     assert burgers()(batch(stepped(b, 81)), batch(b)).item() < 1e-24
@@ -271,7 +271,7 @@ def test_a_jump_upwards_becomes_a_fan_and_does_not_stay():
 
 def test_values_of_both_signs_flow_both_ways():
     loss = burgers(boundary_factor=0.0)
-    # A shock at rest between 1 and -1 solves the equation, the same jump the other way round does not.
+    # A stationary shock between 1 and -1 solves the equation; the same jump in the other direction does not.
     rest = np.tile(np.where(np.arange(20) < 10, 1.0, -1.0), (8, 1))
     assert loss(batch(rest), batch(rest[0])).item() == 0
     assert loss(batch(-rest), batch(-rest[0])).item() > 0.01
@@ -280,7 +280,7 @@ def test_values_of_both_signs_flow_both_ways():
 def test_the_residual_of_a_line_that_flattens_vanishes_with_the_spacing():
     losses = []
     for size in (20, 40, 80):
-        # The line ends as a constant, where the row ends too.
+        # The line ends in a constant, where the row ends too.
         x, t = np.minimum(np.arange(size), size - 2), np.arange(size)[:, None]
         exact = x / size / (1 + t / size)
         losses.append(burgers()(batch(exact), batch(exact[0])).item())

@@ -9,7 +9,7 @@ from torch.optim import lr_scheduler
 from rayrml.errors import ConfigError
 from rayrml.lr_schedulers import LR_SCHEDULERS, choose_schedule
 
-# What a row cannot do without.
+# The keys that a row requires.
 REQUIRED = {
     "Step": {"step_size": 3},
     "MultiStep": {"milestones": [2, 5]},
@@ -133,7 +133,7 @@ def test_a_row_stays_where_it_is_after_its_own_number_of_epochs(name):
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )
 def test_rates_are_those_of_pytorch(section, make):
-    # PyTorch's OneCycleLR refuses to step beyond its last epoch, so that it has one more.
+    # PyTorch's OneCycleLR refuses to step beyond its last epoch, so it gets one more.
     num_epochs = 15 if section["type"] == "OneCycle" else 14
     assert rates(build(section, num_epochs)) == pytest.approx(rates_of_pytorch(make), rel=1e-9)
 
@@ -241,7 +241,7 @@ def test_every_mistake_of_a_sequence_is_named():
 def test_a_scheduler_that_is_followed_must_say_how_long_it_lasts():
     assert mistakes([{"type": "Exponential", "gamma": 0.5}, {"type": "Cosine"}]) == [
         "lr_scheduler.0.num_epochs: this key is missing. "
-        "A scheduler that another one follows must say how many epochs it lasts"
+        "Every scheduler except the last must set how many epochs it lasts"
     ]
 
 

@@ -60,7 +60,7 @@ def test_a_row_of_samples_is_like_one_of_pixels(name):
 @pytest.mark.parametrize("name", METRICS)
 def test_a_row_takes_one_channel_for_the_probability_of_class_1(name):
     output, labels = RNG.uniform(size=(5, 1, 7)), RNG.integers(0, 2, (5, 7))
-    # Overlap is that of class 1 alone; F1 looks at both classes.
+    # Overlap metrics consider class 1 alone; F1 considers both classes.
     classes = (0, 1) if name == "f1" else (1,)
     expected = by_hand(name, (output[:, 0] > 0.5).astype(int), labels, classes)
     assert value(name, output, labels) == pytest.approx(expected, rel=1e-12)
@@ -96,7 +96,7 @@ def test_a_row_is_printed_under_its_name_in_the_table(name):
     assert inspect.signature(METRICS[name]).parameters["ignore_index"].default is None
 
 
-# Each for itself
+# Single metrics
 
 
 @pytest.mark.parametrize("name", ["dice", "jaccard"])

@@ -12,7 +12,7 @@ LOGITS = torch.tensor([[0.5, -1.0, 3.0, 0.0], [1.0, 1.0, -4.0, 2.0]])
 
 
 def sequence(*layers):
-    """Numbers of four channels, and what the layers make of them."""
+    """A network of the layers, in sequence, on inputs with four channels."""
     first = {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 4], "name": "input"}}
     return [
         first,
@@ -25,7 +25,7 @@ def dense(activation):
 
 
 def functional(outputs, *layers):
-    """A model in which each of the layers, with a name, is called on the input."""
+    """A model in which each of the named layers is called on the input."""
     first = {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 4]}, "name": "x", "inbound_nodes": []}
     called = [{"class_name": kind, "name": name, "config": more} for name, kind, more in layers]
     entries = [first, *({**entry, "inbound_nodes": [[["x", 0, 0, {}]]]} for entry in called)]

@@ -11,7 +11,7 @@ def _input(name, shape=(4,)):
 
 
 def _layer(name, *calls, class_name="Dense", **config):
-    """A layer in Keras 2's form; each call is a list of (layer, call, tensor)."""
+    """A layer in the form of Keras 2; each call is a list of (layer, call, tensor)."""
     nodes = [[[*reference, {}] for reference in call] for call in calls]
     return {"class_name": class_name, "name": name, "config": {"name": name, **config}, "inbound_nodes": nodes}
 
@@ -22,7 +22,7 @@ def _model(layers, inputs, outputs, name="model", class_name="Functional"):
 
 
 def _calls(graph: Graph) -> list[tuple[str, list[str]]]:
-    """Each call as the name of its layer and those of the layers that it takes from."""
+    """Each call as the name of its layer and the names of the layers that feed it."""
     names = [graph.layers[node.layer].name for node in graph.nodes]
     return [(name, [names[i] for i in node.inputs]) for name, node in zip(names, graph.nodes, strict=True)]
 
@@ -159,21 +159,21 @@ def test_operations_of_tensorflow_keep_the_constants_of_their_call():
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ([], "layers: there are no layers here"),
-        ({"class_name": "Functional", "config": {}}, "layers: there are no layers here"),
+        ([], "layers: no layers found"),
+        ({"class_name": "Functional", "config": {}}, "layers: no layers found"),
         ([_input("x", (0, 4))], "layers[0]: InputLayer 'x': expected a shape such as [null, 28, 28, 1]"),
         (_model([_input("x")], ["x"], [["x", "0", 0]]), "layers: expected [layer, call, tensor], got ['x', '0', 0]"),
         (["Dense"], "layers[0]: expected a layer: an object with 'class_name' and 'config'"),
-        ([DENSE[0], DENSE[0]], "layers[1]: the name 'a' is also that of layers[0]"),
+        ([DENSE[0], DENSE[0]], "layers[1]: the name 'a' is already used by layers[0]"),
         ([_input("x"), _layer("a", [("z", 0, 0)])], "layers[1].inbound_nodes: Dense 'a': no layer is named 'z'"),
         ([_input("in"), _layer("a", [("inn", 0, 0)])], "Did you mean 'in'?"),
-        ([_input("x"), _layer("a", [("x", 3, 0)])], "InputLayer 'x' has no call number 3, which another layer takes"),
+        ([_input("x"), _layer("a", [("x", 3, 0)])], "InputLayer 'x' has no call number 3, but another layer uses it"),
         (
             [_input("x"), _layer("a", [("x", 0, 1)])],
-            "InputLayer 'x' has no output number 1, which another layer takes",
+            "InputLayer 'x' has no output number 1, but another layer uses it",
         ),
         ([_input("x"), {**DENSE[0], "inbound_nodes": [[["x"]]]}], "expected [layer, call, tensor], got ['x']"),
-        ([_input("x"), {**DENSE[0], "inbound_nodes": [[["x", 0, 0, {"scale": 2}]]]}], "cannot be honoured"),
+        ([_input("x"), {**DENSE[0], "inbound_nodes": [[["x", 0, 0, {"scale": 2}]]]}], "unsupported arguments"),
         (
             _model([_input("x")], ["x"], [["y", 0, 0]]),
             "no layer is named 'y', but it is an input or output of the model",

@@ -48,7 +48,7 @@ def mistakes(section):
 
 
 def weights():
-    """A matrix, a bias, and a parameter that is in no loss."""
+    """A matrix, a bias, and a parameter that no loss depends on."""
     generator = torch.Generator().manual_seed(0)
     return [nn.Parameter(torch.randn(s, generator=generator, dtype=torch.float64)) for s in ((3, 4), (4,), (2, 2))]
 
@@ -226,7 +226,7 @@ def test_lars_takes_the_steps_of_its_paper():
 
 
 def test_lars_takes_a_step_that_can_be_reckoned_in_the_head():
-    # |w| = 5, |g| = 10, so that the step is 0.1 * 0.02 * 5 / (10 + 0.5 * 5) * (g + 0.5 w).
+    # |w| = 5, |g| = 10, so the step is 0.1 * 0.02 * 5 / (10 + 0.5 * 5) * (g + 0.5 w).
     moved = follow(
         {"type": "LARS", "learning_rate": 0.1, "weight_decay": 0.5, "eta": 0.02},
         np.array([[3.0, 4.0]]),

@@ -172,7 +172,7 @@ def _first_value(lines):
 def test_mistakes_in_the_structure_of_a_network_file_are_shown_in_it(right, tmp_path):
     config = changed(right, layers=str(tmp_path / "net.json"), outfile=4)
     for content, shown in (
-        ({}, "net.json: there are no layers here"),
+        ({}, "net.json: no layers found"),
         (["Dense"], "net.json:1: layers[0]: expected a layer"),
         ({"config": {"layers": [3]}}, "net.json:1: config.layers[0]: expected a layer"),
         (dense_network(7), "net.json:1: layers[5]: the network's last layer 'dense' gives 7 values"),

@@ -35,7 +35,7 @@ def test_weights_that_do_not_fit_into_the_memory_are_refused_before_anything_is_
     units = 2 * available_memory() // 12
     (found,) = mistakes(network(layer("Dense", units=units)))
     assert found.startswith("layers[1]: Dense 'row': its weights take ")
-    assert "that the network's initial weights need" in found and "are free" in found
+    assert "that the network's initial weights need" in found and "are available" in found
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 10_000  # KB
 
 
@@ -111,7 +111,7 @@ def test_an_input_takes_nothing_from_other_layers():
     entry = {"class_name": "InputLayer", "config": {"name": "in", "batch_input_shape": [None, 4]}}
     looped = {**entry, "name": "in", "inbound_nodes": [[["in", 0, 0, {}]]]}
     assert mistakes([looped]) == [
-        "layers[0].inbound_nodes: InputLayer 'in': an input takes nothing from other layers",
+        "layers[0].inbound_nodes: InputLayer 'in': an input layer cannot have inputs",
     ]
 
 
@@ -149,7 +149,7 @@ def test_computed_samples_are_no_more_than_fit_into_memory(key):
 def test_a_shape_has_at_least_one_axis_and_no_axis_without_cells(target):
     (found,) = mistakes(network(layer("Reshape", target_shape=target), shape=(None, 1)))
     assert found.startswith("layers[1].config.target_shape: Reshape 'row'")
-    with pytest.raises(ConfigError, match=r"layers\[0\]: .*expected an input of shape"):
+    with pytest.raises(ConfigError, match=r"layers\[0\]: .*expected an input shape"):
         build_network([layer("Dense", units=2)], ())
 
 
@@ -194,5 +194,5 @@ def test_the_inputs_of_a_model_are_input_layers():
     for name, shown in (("row", "[1]: Flatten 'row'"), ("s", "[2]: Sequential 's'")):
         model = {"class_name": "Functional", "config": {"layers": layers, "input_layers": [[name, 0, 0]]}}
         assert mistakes(model) == [
-            f"layers.config.layers{shown} is named as an input of its model. Expected an InputLayer"
+            f"layers.config.layers{shown} is listed as an input of its model. Expected an InputLayer"
         ]

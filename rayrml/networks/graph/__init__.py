@@ -1,4 +1,4 @@
-"""Keras JSON of any version -> an ordered, acyclic list of layer calls. Knows no torch and no layer's options."""
+"""From Keras JSON of any version to an ordered, acyclic list of layer calls, independent of torch and layer options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read_graph(layers: dict[str, Any] | list[Any], path: str = "layers") -> Grap
     """The graph of parsed Keras JSON: a Sequential, a functional model, or a bare list of layers.
 
     Raises:
-        ConfigError: everything that is wrong with the structure, each with its place below `path`.
+        ConfigError: every mistake in the structure, each with its place below `path`.
     """
     problems = find_unusable(layers, path)
     if problems:

@@ -1,4 +1,4 @@
-"""The calls that `inbound_nodes` lists, in the forms of Keras 2 and 3 and of hands, and what they refer to."""
+"""The layer calls in `inbound_nodes`, as written by Keras 2, Keras 3 or by hand, and the tensors they refer to."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 class Reference:
     """A tensor of the same model: output `tensor` of call `call` of `layer`.
 
-    None for `call` is the last one, None for `tensor` all of its outputs. `counted` tells that calls of nested models
-    are counted as Keras 2 counts them: from 1, because a model's own inner call is number 0.
+    If `call` is None, it is the last call; if `tensor` is None, all outputs of the call. `counted` means that calls of
+    nested models are numbered as in Keras 2: from 1, because a model's own inner call is number 0.
     """
 
     layer: str
@@ -23,7 +23,7 @@ class Reference:
 
 @dataclasses.dataclass(slots=True)
 class Call:
-    """One call of a layer: its arguments, in which references stand for tensors, and the mode that it asks for."""
+    """One layer call: its arguments, with references in place of tensors, and the mode that it requests."""
 
     arguments: list[Any]
     training: bool | None = None
@@ -33,7 +33,7 @@ class Call:
         return [item for item in self.arguments if isinstance(item, Reference)]
 
     def constants(self) -> list[Any]:
-        """The arguments that are no tensors."""
+        """The arguments that are not tensors."""
         return [item for item in self.arguments if not isinstance(item, Reference)]
 
 
@@ -41,7 +41,7 @@ def read_calls(nodes: Any) -> list[Call]:
     """The calls in `nodes`.
 
     Raises:
-        ValueError: none of the known forms.
+        ValueError: `nodes` has none of the known forms.
     """
     if isinstance(nodes, list) and nodes and all(isinstance(node, str) for node in nodes):
         return [Call([Reference(name) for name in nodes])]  # ["conv1", "conv2"]
@@ -54,7 +54,7 @@ def listed(ends: Any) -> list[Reference]:
     """The references in `input_layers` or `output_layers`: one, a list of them, or a dict.
 
     Raises:
-        ValueError: none of these.
+        ValueError: `ends` is none of these.
     """
     if isinstance(ends, dict):
         return [ref for value in ends.values() for ref in listed(value)]
@@ -82,7 +82,7 @@ def _read_call(node: Any) -> Call:
 
 
 def _call(arguments: list[Any], options: Mapping[str, Any]) -> Call:
-    """A call with its keyword arguments behind the others; of those without a value, and of names, there are none."""
+    """A call with its keyword arguments after the others, without names and arguments that are None."""
     mode = options.get("training")
     more = [value for key, value in options.items() if key not in ("training", "name")]
     return Call(
@@ -91,14 +91,14 @@ def _call(arguments: list[Any], options: Mapping[str, Any]) -> Call:
 
 
 def _keras_2(item: Any) -> Any:
-    """A tensor of Keras 2, written [layer, call, tensor], or the constant that stands in its place."""
+    """A Keras 2 tensor, written [layer, call, tensor], or the constant in its place."""
     if isinstance(item, list) and len(item) >= 3 and isinstance(item[0], str) and isinstance(item[1], int):
         return item[2] if item[0] == "_CONSTANT_VALUE" else _reference(item[:3], counted=True)
     return [_keras_2(value) for value in item] if isinstance(item, list) else item
 
 
 def _keras_3(item: Any) -> Any:
-    """`item` with each of Keras 3's `__keras_tensor__` objects turned into a reference."""
+    """`item` with each of Keras 3's `__keras_tensor__` objects replaced by a reference."""
     if isinstance(item, dict) and item.get("class_name") == "__keras_tensor__":
         config = item.get("config")
         return _reference(config.get("keras_history") if isinstance(config, dict) else None)

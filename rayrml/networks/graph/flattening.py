@@ -1,4 +1,4 @@
-"""Nested models, written out: every layer with a name of its own, every call in an order that can run."""
+"""Flattens nested models: every layer gets a unique name, and the calls are put in an order that can run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rayrml.networks.graph.nodes import Graph, KerasPath, LayerSpec, Node
 
 
 def flatten(model: Model) -> Graph:
-    """The graph of `model` and of the models in it, without the calls that no output needs, which Keras drops too.
+    """The graph of `model` and its nested models, without calls that no output needs, which Keras drops too.
 
     Raises:
-        ConfigError: calls that wait for each other, or that refer to tensors that are not there.
+        ConfigError: calls that form a cycle or refer to missing tensors.
     """
     flattener = _Flattener(model)
     outputs = flattener.call(model, None, None)
@@ -38,7 +38,7 @@ def flatten(model: Model) -> Graph:
 
 @dataclasses.dataclass(slots=True)
 class _Scope:
-    """One call of a model: the nodes that the calls of its layers have made so far, by layer and number of the call."""
+    """One call of a model: the nodes created so far by the calls of its layers, by layer and call number."""
 
     model: Model
     training: bool | None
@@ -46,7 +46,7 @@ class _Scope:
     first_calls: Mapping[str, int]
 
     def tensors(self, references: Sequence[Reference]) -> list[int] | None:
-        """The nodes that `references` stand for, or None if one of them is not made yet."""
+        """The nodes that `references` refer to, or None if one of them does not exist yet."""
         found: list[int] = []
         for reference in references:
             nodes = self._resolve(reference)
@@ -60,19 +60,19 @@ class _Scope:
         num_calls = max(len(entry.calls), 1)
         number = num_calls - 1 if ref.call is None else ref.call - (self.first_calls[ref.layer] if ref.counted else 0)
         if not 0 <= number < num_calls:
-            message = f"{entry} has no call number {ref.call}, which another layer takes its input from"
+            message = f"{entry} has no call number {ref.call}, but another layer uses it as input"
             raise ConfigError(Problem(entry.where, message))
         nodes = self.made.get((ref.layer, number))
         if nodes is None or ref.tensor is None:
             return nodes
         if not 0 <= ref.tensor < len(nodes):
-            message = f"{entry} has no output number {ref.tensor}, which another layer takes its input from"
+            message = f"{entry} has no output number {ref.tensor}, but another layer uses it as input"
             raise ConfigError(Problem(entry.where, message))
         return [nodes[ref.tensor]]
 
 
 class _Flattener:
-    """Collects the layers of a model and of those in it, and appends the nodes of their calls."""
+    """Collects the layers of a model and its nested models, and appends the nodes of their calls."""
 
     def __init__(self, model: Model):
         self.layers: list[LayerSpec] = []
@@ -90,7 +90,7 @@ class _Flattener:
             self.layers.append(LayerSpec(name, entry.class_name, entry.config, entry.where, path, trainable))
 
     def call(self, model: Model, given: Sequence[int] | None, training: bool | None) -> list[int]:
-        """Append the nodes of one call of `model` on the nodes `given`, None at the top; gives those of its outputs."""
+        """Append the nodes of one call of `model` on the nodes `given` (None at the top); return its output nodes."""
         scope = _Scope(model, training, {}, _first_calls(model))
         for i, name in enumerate(model.inputs):
             node = self._append(Node(self.numbers[id(model.entries[name])])) if given is None else given[i]
@@ -104,7 +104,7 @@ class _Flattener:
         return scope.tensors(model.outputs) or []
 
     def _made(self, scope: _Scope, entry: Entry, number: int) -> bool:
-        """Append the nodes of a layer's call, if those it takes are made."""
+        """Append the nodes of a layer call if its input nodes exist; return whether they do."""
         call = entry.calls[number]
         tensors = scope.tensors(call.references())
         if tensors is None:
@@ -125,7 +125,7 @@ class _Flattener:
 
 
 def _needed(graph: Graph) -> Graph:
-    """The graph with only the inputs and the nodes that the outputs need."""
+    """The graph reduced to the inputs and the nodes that the outputs need."""
     needed = {*graph.inputs, *graph.outputs}
     for i in reversed(range(len(graph.nodes))):
         if i in needed:
@@ -146,7 +146,7 @@ def _needed(graph: Graph) -> Graph:
 
 
 def _entries(model: Model, path: KerasPath, trainable: bool) -> Iterator[tuple[Entry, KerasPath, bool]]:
-    """Every layer of `model` and of the models in it, with its Keras path and whether it may be trained."""
+    """Every layer of `model` and its nested models, with its Keras path and whether it is trainable."""
     for entry in model.entries.values():
         here = (*path, entry.path_name)
         free = trainable and entry.config.get("trainable", True) is not False
@@ -175,7 +175,7 @@ def _first_calls(model: Model) -> dict[str, int]:
 
 
 def _cycle(blocked: list[Entry]) -> Problem:
-    """The problem that names the layers of a ring of calls that wait for each other."""
+    """The problem that names the layers of a cycle of calls."""
     names = {entry.name for entry in blocked}
     feeds = {
         entry.name: next((ref.layer for call in entry.calls for ref in call.references() if ref.layer in names), None)

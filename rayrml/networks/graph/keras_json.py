@@ -1,4 +1,4 @@
-"""What Keras JSON says, in the forms of all versions: models, their layers, and the calls with what they refer to."""
+"""Reads Keras JSON of all versions: models, their layers, and the layer calls with the tensors they refer to."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class Model:
 
 
 def read_model(layers: Any, where: str, problems: list[Problem]) -> Model:
-    """The model that parsed JSON describes; what is wrong with it is appended to `problems`."""
+    """The model that parsed JSON describes; mistakes in it are appended to `problems`."""
     config, items, place = _model_config(layers)
     model = Model(str(config.get("name", "network")), where, keras_version=_keras_version(layers))
     if not isinstance(items, list) or not items:
-        expected = "a list of layers, or Keras's JSON of a Sequential or functional model"
-        problems.append(Problem(where, f"there are no layers here. Expected {expected}"))
+        expected = "a list of layers, or the Keras JSON of a Sequential or functional model"
+        problems.append(Problem(where, f"no layers found. Expected {expected}"))
         return model
     previous: Entry | None = None
     for i, item in enumerate(items):
@@ -66,8 +66,8 @@ def read_model(layers: Any, where: str, problems: list[Problem]) -> Model:
         if entry.class_name != INPUT and not entry.calls:
             entry.calls.append(Call([Reference(_source(model, entry, previous, config))]))
         if entry.name in model.entries:
-            taken = f"the name '{entry.name}' is also that of {model.entries[entry.name].where}"
-            problems.append(Problem(entry.where, f"{taken}. Every layer needs a name of its own"))
+            taken = f"the name '{entry.name}' is already used by {model.entries[entry.name].where}"
+            problems.append(Problem(entry.where, f"{taken}. Layer names must be unique"))
         model.entries[entry.name] = previous = entry
     try:
         _read_ends(model, config)
@@ -78,9 +78,9 @@ def read_model(layers: Any, where: str, problems: list[Problem]) -> Model:
 
 
 def _model_config(layers: Any) -> tuple[Mapping[str, Any], Any, str]:
-    """The configuration of a model, its list of layers, and the JSON path of that in the model, with a dot before it.
+    """A model's configuration, its list of layers, and the JSON path of that list in the model, with a leading dot.
 
-    Versions of Keras keep them in different places.
+    Versions of Keras store them in different places.
     """
     wrapped = isinstance(layers, dict) and "config" in layers
     config, place = (layers["config"], ".config") if wrapped else (layers, "")
@@ -88,7 +88,7 @@ def _model_config(layers: Any) -> tuple[Mapping[str, Any], Any, str]:
 
 
 def _keras_version(layers: Any) -> str:
-    """The version of Keras that wrote the JSON: what it says, or 3 if it has a form that only Keras 3 writes."""
+    """The version of Keras that wrote the JSON: as stated there, or else 3 if it has forms that only Keras 3 writes."""
     if isinstance(layers, dict) and layers.get("keras_version"):
         return str(layers["keras_version"])
     text = json.dumps(layers)
@@ -114,9 +114,9 @@ def _read_entry(item: Any, number: int, where: str, problems: list[Problem]) -> 
     if _is_operation(item):
         _become_operation(entry)
     elif class_name == INPUT and entry.calls:
-        problems.append(Problem(f"{where}.inbound_nodes", f"{entry}: an input takes nothing from other layers"))
+        problems.append(Problem(f"{where}.inbound_nodes", f"{entry}: an input layer cannot have inputs"))
     elif any(call.constants() for call in entry.calls):
-        message = f"{entry}: a call with other arguments than tensors and 'training' cannot be honoured"
+        message = f"{entry}: a call has unsupported arguments. Expected only tensors and 'training'"
         problems.append(Problem(f"{where}.inbound_nodes", message))
     if class_name in _MODELS:
         entry.model = read_model(item, where, problems)
@@ -125,12 +125,12 @@ def _read_entry(item: Any, number: int, where: str, problems: list[Problem]) -> 
 
 
 def _is_operation(item: Mapping[str, Any]) -> bool:
-    """Whether an entry is an operation of TensorFlow or of Keras 3's `ops` on tensors, and no layer."""
+    """Whether an entry is an operation on tensors (of TensorFlow or of Keras 3's `ops`) rather than a layer."""
     return item["class_name"] == "TFOpLambda" or str(item.get("module")).startswith("keras.src.ops")
 
 
 def _become_operation(entry: Entry) -> None:
-    """Name the operation as `tf.math.multiply` or `ops.Multiply`, and put the constants of its call into its config."""
+    """Name the operation like `tf.math.multiply` or `ops.Multiply`, and put its call's constants into its config."""
     config = dict(entry.config)
     tensorflow = entry.class_name == "TFOpLambda"
     entry.class_name = f"tf.{config.pop('function', '')}" if tensorflow else f"ops.{entry.class_name}"
@@ -139,7 +139,7 @@ def _become_operation(entry: Entry) -> None:
 
 
 def _source(model: Model, entry: Entry, previous: Entry | None, config: Mapping[str, Any]) -> str:
-    """The name of the layer that feeds a layer without `inbound_nodes`: the one before it, or an input made for it."""
+    """The name of the layer that feeds a layer without `inbound_nodes`: the previous one or an input created for it."""
     if previous is not None:
         return previous.name
     name = f"{entry.name}_input"
@@ -153,10 +153,10 @@ def _source(model: Model, entry: Entry, previous: Entry | None, config: Mapping[
 
 
 def _read_ends(model: Model, config: Mapping[str, Any]) -> None:
-    """Find the inputs and outputs of the model: as it names them, or every InputLayer and every tensor left unused.
+    """Find the inputs and outputs of the model: those it names, or else every InputLayer and every unused tensor.
 
     Raises:
-        ValueError: they are not [layer, call, tensor], or lists of that, or there is no input.
+        ValueError: they are not [layer, call, tensor] or lists of such, or there is no input.
     """
     if config.get("input_layers"):
         model.inputs = [ref.layer for ref in listed(config["input_layers"])]
@@ -168,7 +168,7 @@ def _read_ends(model: Model, config: Mapping[str, Any]) -> None:
 
 
 def _unused(model: Model) -> Iterator[Reference]:
-    """The outputs of calls that no other call takes."""
+    """The outputs of calls that no other call uses."""
     used: dict[str, set[int]] = {}
     for ref in (ref for entry in model.entries.values() for call in entry.calls for ref in call.references()):
         last = len(model.entries[ref.layer].calls) - 1 if ref.layer in model.entries else 0
@@ -189,7 +189,7 @@ def _wrong_references(model: Model) -> Iterator[Problem]:
     for name in model.inputs:
         if name in model.entries and model.entries[name].class_name != INPUT:
             entry = model.entries[name]
-            yield Problem(entry.where, f"{entry} is named as an input of its model. Expected an InputLayer")
+            yield Problem(entry.where, f"{entry} is listed as an input of its model. Expected an InputLayer")
     for name in (*model.inputs, *(ref.layer for ref in model.outputs)):
         if name not in model.entries:
             near = suggest(name, model.entries)

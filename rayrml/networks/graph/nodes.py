@@ -1,4 +1,4 @@
-"""The parts of a graph: layers, their calls, and the tensors that the calls make."""
+"""The parts of a graph: layers, their calls, and the tensors that the calls produce."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ SHAPE_KEYS = ("batch_input_shape", "batch_shape", "input_shape", "shape", "input
 class LayerSpec:
     """One layer of the network; it may be called several times.
 
-    `name` is unique in the network and `where` is its place in the JSON; `keras_path` holds the names of the nested
-    models around the layer and its own, as the JSON gives them, or its number in its model where it has no name.
+    `name` is unique in the network, and `where` is its place in the JSON; `keras_path` lists the names that the JSON
+    gives the enclosing models and the layer itself, or the number in the model for one without a name.
     """
 
     name: str
@@ -27,15 +27,15 @@ class LayerSpec:
 
     @property
     def declared_shape(self) -> list[int | None] | None:
-        """The shape [batch, *spatial, channels] that an input declares, None if it does not."""
+        """The shape [batch, *spatial, channels] that an input declares, None if it declares none."""
         return declared_shape(self.config)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Node:
-    """One call of a layer; it makes one tensor, which goes by the node's number.
+    """One layer call; it produces one tensor, which is identified by the node's number.
 
-    `inputs` are the numbers of earlier nodes; `training` is the mode that the call asks for, None for the network's.
+    `inputs` are the numbers of earlier nodes; `training` is the mode that the call requests, None for the network's.
     """
 
     layer: int
@@ -45,10 +45,10 @@ class Node:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Graph:
-    """A network as its JSON describes it: layers, their calls in an order in which they can run, inputs and outputs.
+    """A network as its JSON describes it: layers, their calls in an order that can run, inputs and outputs.
 
-    `models` are the classes of the nested models, by their Keras paths; `keras_version` is that of the JSON's writer as
-    far as it can be told.
+    `models` maps the Keras paths of the nested models to their classes; `keras_version` is the version that wrote the
+    JSON, as far as that is known.
     """
 
     name: str
@@ -61,15 +61,15 @@ class Graph:
 
     @property
     def declares_inputs(self) -> bool:
-        """Whether every input has a shape, though sizes in it may be open."""
+        """Whether every input declares a shape, in which sizes may be open."""
         return all(self.layers[self.nodes[i].layer].declared_shape is not None for i in self.inputs)
 
 
 def declared_shape(config: Mapping[str, Any]) -> list[int | None] | None:
-    """The shape [batch, *spatial, channels] that a configuration declares for its layer's input; None if none.
+    """The shape [batch, *spatial, channels] that a configuration declares for its layer's input, None if there is none.
 
     Raises:
-        ValueError: what it declares is no shape.
+        ValueError: what it declares is not a shape.
     """
     whole = config.get("batch_input_shape") or config.get("batch_shape")
     part = (

@@ -1,4 +1,4 @@
-"""Keras's layers in torch, a table row for each class: the files are the chapters of Keras's manual."""
+"""Keras's layers in torch, one table row per class; the files follow the chapters of Keras's manual."""
 
 from rayrml.networks.layers.choice import LayerChoice, choose_layer
 from rayrml.networks.layers.table import TABLE, describe_chapters

@@ -1,4 +1,4 @@
-"""Activations: by name on other layers, and as layers of their own."""
+"""Activations: by name in other layers, and as separate layers."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def relu6(x: torch.Tensor) -> torch.Tensor:
 
 
 def leaky_relu(x: torch.Tensor) -> torch.Tensor:
-    """Positive numbers as they are, others times 0.2."""
+    """Positive numbers unchanged, others times 0.2."""
     return F.leaky_relu(x, 0.2)
 
 
 def elu(x: torch.Tensor) -> torch.Tensor:
-    """Positive numbers as they are, others exp(x) - 1. Source: arXiv 1511.07289."""
+    """Positive numbers unchanged, others exp(x) - 1. Source: arXiv 1511.07289."""
     return F.elu(x)
 
 
@@ -59,7 +59,7 @@ def sigmoid(x: torch.Tensor) -> torch.Tensor:
 
 
 def hard_sigmoid(x: torch.Tensor) -> torch.Tensor:
-    """0.2 x + 0.5, cut to [0, 1]."""
+    """0.2 x + 0.5, clipped to [0, 1]."""
     return torch.clamp(0.2 * x + 0.5, 0, 1)
 
 
@@ -104,7 +104,7 @@ def exponential(x: torch.Tensor) -> torch.Tensor:
 
 
 def hard_sigmoid_keras_3(x: torch.Tensor) -> torch.Tensor:
-    """The line x / 6 + 0.5, cut to [0, 1]: what Keras 3 means by `hard_sigmoid`."""
+    """The line x / 6 + 0.5, clipped to [0, 1]: what Keras 3 means by `hard_sigmoid`."""
     return F.hardsigmoid(x)
 
 
@@ -114,7 +114,7 @@ def hard_silu(x: torch.Tensor) -> torch.Tensor:
 
 
 def find_activation(option: Any, key: str = "activation") -> Function:
-    """What a layer's `activation` stands for: the name of a function, or a layer of this chapter with its config.
+    """The function for a layer's `activation`: the name of a function, or a layer of this chapter with its config.
 
     Raises:
         ConfigError: an unknown name, or a layer that has weights.
@@ -134,7 +134,7 @@ def find_activation(option: Any, key: str = "activation") -> Function:
 class Activation(Layer):
     """An activation by name; softmax and log_softmax over `axis`, by default the channels."""
 
-    keeps_numbers = True  # apart from what the activation makes of them
+    keeps_numbers = True  # apart from the activation's effect on them
 
     def __init__(self, shape: Shape, *, activation: Any, axis: int = -1):
         super().__init__()
@@ -149,7 +149,7 @@ class Activation(Layer):
 
 
 class _Function(Layer):
-    """What the activations without options share: the function, over every number of the input."""
+    """The base of activations without options: the function, applied to every number of the input."""
 
     function: Function
 
@@ -181,7 +181,7 @@ class Swish(_Function):
 
 
 class ReLU(Layer):
-    """The input cut at `max_value` where it is at least `threshold`, and else negative_slope * (x - threshold)."""
+    """The input clipped at `max_value` where it is at least `threshold`, else negative_slope * (x - threshold)."""
 
     def __init__(
         self,
@@ -204,7 +204,7 @@ class ReLU(Layer):
 
 
 class LeakyReLU(Layer):
-    """Positive numbers as they are, others times `alpha` (which Keras 3 calls `negative_slope`), by default 0.3."""
+    """Positive numbers unchanged, others times `alpha` (which Keras 3 calls `negative_slope`), by default 0.3."""
 
     def __init__(self, shape: Shape, *, alpha: float = 0.3, negative_slope: float | None = None):
         super().__init__()
@@ -216,7 +216,7 @@ class LeakyReLU(Layer):
 
 
 class PReLU(Layer):
-    """Positive numbers as they are, others times weights, one for all along `shared_axes`. Source: arXiv 1502.01852."""
+    """Positive numbers unchanged, others times weights, shared along `shared_axes`. Source: arXiv 1502.01852."""
 
     weight: torch.Tensor
 
@@ -229,7 +229,7 @@ class PReLU(Layer):
         self.add_weight("weight", "alpha", keras, axes=order, initializer="zeros")
 
     def output_shape(self, *shapes: Shape) -> Shape:
-        """The input's."""
+        """The input's shape."""
         for size, own in zip(shapes[0], self.weight.shape, strict=True):
             if own not in (1, size):
                 raise ConfigError(Problem("", f"expected a size of {own}, got {size}"))
@@ -241,7 +241,7 @@ class PReLU(Layer):
 
 
 class ELU(Layer):
-    """Positive numbers as they are, others alpha * (exp(x) - 1). Source: arXiv 1511.07289."""
+    """Positive numbers unchanged, others alpha * (exp(x) - 1). Source: arXiv 1511.07289."""
 
     def __init__(self, shape: Shape, *, alpha: float = 1.0):
         super().__init__()
@@ -253,7 +253,7 @@ class ELU(Layer):
 
 
 class ThresholdedReLU(Layer):
-    """Numbers above `theta` as they are, others 0. Source: arXiv 1402.3337."""
+    """Numbers above `theta` unchanged, others 0. Source: arXiv 1402.3337."""
 
     def __init__(self, shape: Shape, *, theta: float = 1.0):
         super().__init__()
@@ -265,7 +265,7 @@ class ThresholdedReLU(Layer):
 
 
 class Softmax(Layer):
-    """exp(x), divided by its sum over `axis`, one or several."""
+    """exp(x), divided by its sum over `axis` (one or several)."""
 
     ending = "softmax"
 
@@ -296,7 +296,7 @@ class LogSoftmax(Layer):
 
 _OVER_AN_AXIS = {softmax: F.softmax, log_softmax: F.log_softmax}
 
-# What a function makes of its input, where that says how probabilities of classes follow from it.
+# What a function makes of its input, if that tells how to derive class probabilities from it.
 ENDINGS: dict[Function, Ending] = {softmax: "softmax", log_softmax: "log_softmax", sigmoid: "sigmoid"}
 
 FUNCTIONS: dict[str, Function] = {

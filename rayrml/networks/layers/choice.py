@@ -1,4 +1,4 @@
-"""From a layer's JSON to a row of the table with checked arguments, and from there to a layer with weights."""
+"""From a layer's JSON to a table row with validated arguments, and from there to a layer with weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rayrml.networks.layers.table import TABLE
 from rayrml.networks.layers.versions import settled
 from rayrml.tensors import channels_last
 
-# What every Keras layer may carry and no torch layer needs: its shapes are known, its numbers are floats.
+# Keys that every Keras layer may have and no torch layer needs: its shapes are known, its numbers are floats.
 _COMMON = {
     "name", "trainable", "dtype", "autocast", "batch_input_shape", "batch_shape", "input_shape", "input_dtype",
     "input_dim", "data_format", "seed", "ragged", "sparse", "optional", "quantization_config",
@@ -31,7 +31,7 @@ _UNSUPPORTED = ("constraint", "activity_regularizer")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LayerChoice:
-    """A checked layer, ready to be built: the table's row, its arguments, and what the JSON says of its weights."""
+    """A validated layer, ready to be built: the table row, its arguments, and the JSON's options for its weights."""
 
     row: tables.Choice
     weight_options: Mapping[str, Any]
@@ -41,7 +41,7 @@ class LayerChoice:
         """Check that the layer takes `number` inputs.
 
         Raises:
-            ConfigError: it takes one.
+            ConfigError: it does not.
         """
         kinds = {p.kind for p in inspect.signature(self.row.builder).parameters.values()}
         if number != 1 and inspect.Parameter.VAR_POSITIONAL not in kinds:
@@ -50,7 +50,7 @@ class LayerChoice:
             raise ConfigError(Problem("", "expected at least one input"))
 
     def build(self, *shapes: Shape) -> Layer:
-        """The layer for inputs of `shapes`; its weights have shapes, but no memory before they are initialized.
+        """The layer for inputs of `shapes`; its weights have shapes, but no memory until they are initialized.
 
         Raises:
             ConfigError: the layer cannot take such inputs.
@@ -61,25 +61,25 @@ class LayerChoice:
         return layer
 
     def initialize(self, layer: Layer) -> None:
-        """Give the weights of the layer that was built their initial values, drawn from torch's global generator.
+        """Give the weights of a built layer their initial values, drawn from torch's global generator.
 
         Raises:
-            ConfigError: the JSON asks for values that there are not.
+            ConfigError: the JSON asks for impossible values.
         """
         for weight in layer.weights:
             _initialize(layer, weight, self.weight_options)
 
 
 def choose_layer(class_name: str, config: Mapping[str, Any], keras_version: str = "2") -> LayerChoice:
-    """The row that `class_name` names, with the arguments in `config`, as `keras_version` means them.
+    """The row named `class_name`, with the arguments in `config` interpreted as `keras_version` does.
 
     Raises:
-        ConfigError: an unknown class, and every key that the layer does not take or that cannot be honoured.
+        ConfigError: an unknown class, and every key that the layer does not accept or that is not supported.
     """
     name = tables.find(TABLE, class_name, "")
     own, weights = _split(settled(config, keras_version))
     problems = [
-        Problem(key, "this cannot be honoured. Expected null")
+        Problem(key, "not supported. Expected null")
         for key, value in weights.items()
         if value is not None and key.endswith(_UNSUPPORTED)
     ]
@@ -96,11 +96,11 @@ def choose_layer(class_name: str, config: Mapping[str, Any], keras_version: str 
 
 
 def _initialize(layer: Layer, weight: Weight, options: Mapping[str, Any]) -> None:
-    """Draw the weight's initial value, and note its penalty, as the JSON's `options` say."""
+    """Draw the weight's initial value and record its penalty, according to the JSON's `options`."""
     key = f"{weight.option}_initializer"
     value = initializers.draw(options.get(key) or weight.initializer, weight.shape, key)
-    # A kernel whose channels lie together in memory makes torch compute images and volumes so too, whatever the input's
-    # layout: a third to two thirds of the time, on CPUs and GPUs.
+    # A kernel in channels-last memory format makes torch compute images and volumes in that format too, regardless of
+    # the input's layout, which takes a third to two thirds of the time, on CPUs and GPUs.
     held = torch.empty(weight.held, memory_format=channels_last(len(weight.held))).copy_(weight.to_torch(value))
     setattr(layer, weight.attribute, torch.nn.Parameter(held) if weight.trainable else held)
     key = f"{weight.option}_regularizer"
@@ -109,7 +109,7 @@ def _initialize(layer: Layer, weight: Weight, options: Mapping[str, Any]) -> Non
 
 
 def _split(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The layer's own keys, and those about its weights; what all layers carry is left out."""
+    """The layer's own keys, and those of its weights; keys that all layers may have are left out."""
     own: dict[str, Any] = {}
     weights: dict[str, Any] = {}
     for key, value in config.items():

@@ -18,7 +18,7 @@ _CONVOLVE_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_
 
 
 class _Windowed(Layer):
-    """What the convolutions share: a window that slides over the input and a fixed number of input channels."""
+    """The base of the convolutions: a window that slides over the input, and a fixed number of input channels."""
 
     def __init__(self, rank: int, shape: Shape, slide: Window):
         super().__init__()
@@ -31,7 +31,7 @@ class _Windowed(Layer):
         expect_channels(shape, self.channels)
 
     def _slide(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, groups: int) -> torch.Tensor:
-        """The convolution of `x`, padded as the window says."""
+        """The convolution of `x`, padded according to the window."""
         slide = self.window
         pads = slide.amounts(x.shape[2:])
         if symmetric(pads):
@@ -42,7 +42,7 @@ class _Windowed(Layer):
 
 
 class Convolution(_Windowed):
-    """Convolution with strides, dilation, groups and padding as TensorFlow does them; then the activation."""
+    """Convolution with strides, dilation, groups and padding as in TensorFlow, then the activation."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None
@@ -85,7 +85,7 @@ class Convolution(_Windowed):
 
 
 class DepthwiseConvolution(_Windowed):
-    """Convolution of each channel by itself into `depth_multiplier` channels; then the activation."""
+    """Convolution of each channel on its own into `depth_multiplier` channels, then the activation."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None
@@ -118,7 +118,7 @@ class DepthwiseConvolution(_Windowed):
         return (self.filters, *self.window.output_sizes(shapes[0]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C, *spatial) -> (N, C * depth_multiplier, *spatial); those of channel c are neighbours."""
+        """(N, C, *spatial) -> (N, C * depth_multiplier, *spatial); those from the same channel are adjacent."""
         return self.activation(self._slide(x, self.weight, self.bias, self.channels))
 
 
@@ -172,7 +172,7 @@ class SeparableConvolution(_Windowed):
 
 
 class TransposedConvolution(_Windowed):
-    """The transpose of a convolution, which enlarges by the strides; then the activation. Source: arXiv 1603.07285."""
+    """The transpose of a convolution, which enlarges by the strides, then the activation. Source: arXiv 1603.07285."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None
@@ -220,7 +220,7 @@ class TransposedConvolution(_Windowed):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, *spatial) -> (N, filters, *spatial)."""
-        # torch takes the same from both ends and gives back at the end only; what it leaves too much is cut off.
+        # torch crops both ends equally and can add only to the end; any excess at the end is cut off afterwards.
         starts = tuple(start for start, _ in self.crops)
         more = tuple(max(start - end, 0) for start, end in self.crops)
         slide = self.window
@@ -246,9 +246,9 @@ def _add_depthwise_kernel(layer: _Windowed, attribute: str, depth_multiplier: in
 
 
 def _crop(same: bool, extent: int, stride: int, output_padding: int | None) -> tuple[int, int]:
-    """What TensorFlow takes from the start and end of the full transposed convolution; below 0 it appends zeros.
+    """What TensorFlow crops from the start and end of the full transposed convolution; below 0, it appends zeros.
 
-    The full one of n cells is (n - 1) * stride + extent long.
+    The full one has (n - 1) * stride + extent cells for n input cells.
     """
     if output_padding is not None:
         total = (2 * (extent // 2) if same else 0) - output_padding

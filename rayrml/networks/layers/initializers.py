@@ -1,4 +1,4 @@
-"""Keras's distributions of initial weights, drawn from torch's global generator for a weight of Keras's own shape."""
+"""Keras's distributions of initial weights, drawn from torch's global generator for a weight of Keras's shape."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Mode = Literal["fan_in", "fan_out", "fan_avg"]
 Deviation = Annotated[float, pydantic.Field(ge=0)]
 Distribution = Literal["uniform", "normal", "truncated_normal", "untruncated_normal"]
 
-# A normal distribution that is cut at two standard deviations keeps this share of its own.
+# The fraction of its standard deviation that a normal distribution keeps when truncated at two of them.
 _TRUNCATED = 0.87962566103423978
 
 
@@ -47,7 +47,7 @@ def random_normal(shape: Shape, *, mean: float = 0.0, stddev: Deviation = 0.05) 
 
 
 def truncated_normal(shape: Shape, *, mean: float = 0.0, stddev: Deviation = 0.05) -> torch.Tensor:
-    """Normal, drawn again where it is more than two standard deviations off."""
+    """Normal, redrawn where it is more than two standard deviations from the mean."""
     if stddev == 0:
         return constant(shape, value=mean)
     low, high = mean - 2 * stddev, mean + 2 * stddev
@@ -61,7 +61,7 @@ def variance_scaling(
     mode: Mode = "fan_in",
     distribution: Distribution = "truncated_normal",
 ) -> torch.Tensor:
-    """Variance `scale` divided by the number of a unit's inputs, outputs, or their mean. Source: arXiv 1502.01852."""
+    """Variance `scale` divided by the number of a unit's inputs or outputs, or their mean. Source: arXiv 1502.01852."""
     fan_in, fan_out = _fans(shape)
     fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
     variance = scale / max(1.0, fan)
@@ -110,34 +110,34 @@ def orthogonal(shape: Shape, *, gain: float = 1.0) -> torch.Tensor:
 
 
 def identity(shape: Shape, *, gain: float = 1.0) -> torch.Tensor:
-    """The identity matrix times `gain`, for weights of two axes."""
+    """The identity matrix times `gain`, for weights with two axes."""
     if len(shape) != 2:
-        raise ConfigError(Problem("", f"the identity needs a weight of two axes, this one has the shape {shape}"))
+        raise ConfigError(Problem("", f"the identity needs a weight with two axes, but this one has shape {shape}"))
     return torch.eye(*shape) * gain
 
 
 def draw(option: Any, shape: Shape, path: str) -> torch.Tensor:
-    """A weight of Keras's `shape` drawn as the JSON's `option` says: the name of an initializer, or a class and config.
+    """A weight of Keras's `shape` drawn by the JSON's `option`: the name of an initializer, or a class and config.
 
     Raises:
-        ConfigError: an unknown initializer, or arguments that it does not take.
+        ConfigError: an unknown initializer, or arguments that it does not accept.
     """
     name, arguments = class_and_config(option)
     name = str(name).replace("_", "").removesuffix("V2")
     row = tables.find(INITIALIZERS, name, path)
-    # A seed of TensorFlow's generator means nothing to torch's; the axes are Keras 3's, None for the usual fans.
+    # TensorFlow's seed means nothing to torch's generator; the axes are Keras 3's, None for the usual fans.
     kept = {k: v for k, v in arguments.items() if not (k in ("seed", "dtype") or (k.endswith("_axes") and v is None))}
     builder = INITIALIZERS[row]
     checked = tables.validate(tables.make_model(builder), kept, path, f"{row} takes")
     try:
         return builder(shape, **checked)
-    except (RuntimeError, ValueError, ArithmeticError) as error:  # limits that are no limits, or no floats
+    except (RuntimeError, ValueError, ArithmeticError) as error:  # invalid limits, or numbers that are not valid floats
         message = f"{row} cannot draw weights with {format_value(checked)}. {describe(error)}"
         raise ConfigError(Problem(path, message)) from None
 
 
 def class_and_config(option: Any) -> tuple[Any, dict[str, Any]]:
-    """What a serialized Keras object names and how it is configured: from 'name' or {'class_name', 'config'}."""
+    """The name and configuration of a serialized Keras object, which is 'name' or {'class_name', 'config'}."""
     if isinstance(option, dict):
         config = option.get("config")
         return option.get("class_name"), config if isinstance(config, dict) else {}

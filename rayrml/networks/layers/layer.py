@@ -1,4 +1,4 @@
-"""What every row of the tables builds: a module that knows its output's shape and its weights' names in Keras."""
+"""What every row of the layer table builds: a module that knows its output shape and its weights' names in Keras."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _MOST_NUMBERS = 2**40
 class Weight:
     """One weight as Keras knows it, and how the layer holds it.
 
-    Keras's array of `shape` becomes the tensor `attribute` by permuting it to `axes` and reshaping it to `held`.
-    `option` is the stem of the JSON's keys about it (`kernel` of `kernel_initializer`).
+    Keras's array of `shape` becomes the tensor `attribute` when it is permuted to `axes` and reshaped to `held`.
+    `option` is the stem of its keys in the JSON (`kernel` in `kernel_initializer`).
     """
 
     name: str
@@ -41,11 +41,11 @@ class Weight:
     trainable: bool
 
     def to_torch(self, value: torch.Tensor) -> torch.Tensor:
-        """The tensor as the layer holds it, from Keras's own."""
+        """The tensor as the layer holds it, from Keras's."""
         return value.permute(self.axes).reshape(self.held)
 
     def to_keras(self, value: torch.Tensor) -> torch.Tensor:
-        """The tensor as Keras holds it, from the layer's own."""
+        """The tensor as Keras holds it, from the layer's."""
         permuted = tuple(self.shape[axis] for axis in self.axes)
         inverse = tuple(self.axes.index(i) for i in range(len(self.axes)))
         return value.reshape(permuted).permute(inverse)
@@ -55,11 +55,11 @@ class Layer(torch.nn.Module):
     """A Keras layer on channels-first tensors.
 
     A subclass takes the shapes of its inputs by position and the JSON's keys by keyword; it registers its weights with
-    `add_weight` in Keras's order and leaves their memory and their values to `LayerChoice.initialize`.
+    `add_weight` in Keras's order and leaves their allocation and initialization to `LayerChoice.initialize`.
 
     Attributes:
-        ending: what every output of the layer is, whatever its keys; None for most layers.
-        keeps_numbers: the layer only moves numbers, unless it is training: their meaning is that of its input.
+        ending: what every output of the layer is, regardless of its keys; None for most layers.
+        keeps_numbers: whether the layer only moves numbers outside training, so that they keep their meaning.
     """
 
     ending: ClassVar[Ending | None] = None
@@ -69,11 +69,11 @@ class Layer(torch.nn.Module):
         super().__init__()
         self.weights: tuple[Weight, ...] = ()
         self.mode: bool | None = None  # the training mode that the JSON fixes
-        self.penalties: dict[str, Penalty] = {}  # of weights that the JSON regularizes, by attribute
+        self.penalties: dict[str, Penalty] = {}  # of the regularized weights, by attribute
         self.channels_first = False
 
     def output_shape(self, *shapes: Shape) -> Shape:
-        """The shape of the output for inputs of `shapes`; the same as the input's unless a layer says otherwise.
+        """The output shape for inputs of `shapes`; the input's shape unless a subclass overrides this.
 
         Raises:
             ConfigError: the layer cannot take such inputs.
@@ -81,13 +81,13 @@ class Layer(torch.nn.Module):
         return shapes[0]
 
     def result_shape(self, *shapes: Shape) -> Shape:
-        """The shape that a call on inputs of `shapes` gives, whatever the layer's data_format."""
+        """The shape of what a call on inputs of `shapes` returns, regardless of the layer's data_format."""
         if not self.channels_first:
             return self.output_shape(*shapes)
         return held_shape(self.output_shape(*map(keras_shape, shapes)))
 
     def take_channels_first(self) -> None:
-        """Work on Keras tensors whose channels come first: their axes are those that the layer's `forward` wants."""
+        """Work on channels-first Keras tensors, which already have the axes that the layer's `forward` expects."""
         self.channels_first = True
         self.register_forward_pre_hook(_inputs_to_keras)
         self.register_forward_hook(_output_to_held)
@@ -105,9 +105,9 @@ class Layer(torch.nn.Module):
         trainable: bool = True,
         present: bool = True,
     ) -> None:
-        """Register the tensor `attribute`, which Keras calls `name` and shapes `shape`; a buffer if not trainable.
+        """Register the tensor `attribute`, which has `name` and `shape` in Keras; as a buffer if it is not trainable.
 
-        The attribute is None if the weight is not `present`. Until it is initialized it has a shape, but no memory.
+        The attribute is None if the weight is not `present`. Until it is initialized, it has a shape but no memory.
 
         Raises:
             ConfigError: it is larger than any machine's memory.
@@ -127,12 +127,12 @@ class Layer(torch.nn.Module):
             self.register_buffer(attribute, tensor)
 
     def fix_mode(self, mode: bool) -> None:
-        """Keep the layer in training (True) or inference (False) mode whatever the network's mode is."""
+        """Keep the layer in training (True) or inference (False) mode regardless of the network's mode."""
         self.mode = mode
         self.train(mode)
 
     def freeze(self) -> None:
-        """Train none of the weights."""
+        """Exclude all weights from training."""
         self.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Layer:
@@ -149,10 +149,10 @@ def _output_to_held(_: torch.nn.Module, __: tuple[torch.Tensor, ...], output: to
 
 
 def expect_countable(shape: Shape, what: str) -> None:
-    """Check that no machine is needed that does not exist: torch itself ends where sizes have more than 63 bits.
+    """Check that a tensor would fit into some existing machine; torch itself fails at sizes of more than 63 bits.
 
     Raises:
-        ConfigError: a tensor of `shape`, named by `what`, has too many numbers; sizes that are not known count as 1.
+        ConfigError: a tensor of `shape`, named by `what`, has too many numbers; unknown sizes count as 1.
     """
     count = math.prod(size for size in shape if size is not None)
     if count > _MOST_NUMBERS:
@@ -167,15 +167,15 @@ def known(size: int | None) -> int:
         ConfigError: it is None.
     """
     if size is None:
-        raise ConfigError(Problem("", "its weights depend on a size that is not known. Declare the input's shape"))
+        raise ConfigError(Problem("", "its weights depend on an unknown size. Declare the shape of the input"))
     return size
 
 
 def expect_channels(shape: Shape, channels: int) -> None:
-    """Check that an input of a layer that is called again has as many channels as the first.
+    """Check that the input of a repeated call of a layer has as many channels as in the first call.
 
     Raises:
-        ConfigError: it has not.
+        ConfigError: it does not.
     """
     if shape[0] != channels:
         raise ConfigError(Problem("", f"expected {channels} input channels, got {shape[0]}"))
@@ -188,10 +188,10 @@ def expect_rank(shape: Shape, num_spatial: int) -> None:
         ConfigError: it is not.
     """
     if len(shape) != num_spatial + 1:
-        message = f"expected an input with {num_spatial} spatial axes and channels, got the shape {format_shape(shape)}"
+        message = f"expected an input with {num_spatial} spatial axes and channels, got shape {format_shape(shape)}"
         raise ConfigError(Problem("", message))
 
 
 def format_shape(shape: Shape) -> str:
-    """`(3, 28, ?)`: a shape for people, with `?` for any size."""
+    """A shape in readable form, such as `(3, 28, ?)`, with `?` for any size."""
     return f"({', '.join('?' if size is None else str(size) for size in shape)})"

@@ -1,4 +1,4 @@
-"""Where Keras's axes are: a Keras tensor of rank > 2 is held with its last axis, the channels, moved to position 1."""
+"""How Keras tensors are held: if the rank is > 2, the last axis (the channels) is moved to position 1."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def held_shape(shape: Sequence[int | None]) -> Shape:
 
 
 def held_axis(axis: int, shape: Shape, key: str = "axis") -> int:
-    """The dimension, counting the batch, that holds Keras's `axis` of a tensor of `shape`.
+    """The dimension, including the batch, that holds Keras's `axis` of a tensor of `shape`.
 
     Raises:
-        ConfigError: the tensor has no such axis, or it is the batch.
+        ConfigError: the tensor has no such axis, or it is the batch axis.
     """
     rank = len(shape) + 1
     number = axis + rank if axis < 0 else axis
@@ -46,6 +46,6 @@ def held_axis(axis: int, shape: Shape, key: str = "axis") -> int:
 
 
 def held_order(dims: tuple[int, ...]) -> tuple[int, ...]:
-    """How to permute an array of Keras's axes that are held as `dims`, in rising order, into their held order."""
+    """The permutation from Keras's axis order to the held order, for axes held as `dims` (ascending)."""
     last = len(dims) - 1
     return (last, *range(last)) if dims[0] == 1 else tuple(range(len(dims)))

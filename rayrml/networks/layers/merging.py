@@ -1,4 +1,4 @@
-"""Merging: one tensor of several."""
+"""Merging: several tensors into one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rayrml.networks.layers.normalization import unit
 
 
 class Elementwise(Layer):
-    """What the element-wise merges share: broadcasting, where axes missing after the batch have the size 1."""
+    """The base of the element-wise merges: broadcasting, with size 1 for axes missing after the batch."""
 
     def __init__(self, *shapes: Shape):
         super().__init__()
@@ -33,7 +33,7 @@ class Elementwise(Layer):
         return self.merge(xs)
 
     def merge(self, xs: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """What the layer makes of tensors of the same rank."""
+        """The result for tensors of the same rank."""
         raise NotImplementedError
 
 
@@ -46,7 +46,7 @@ class Add(Elementwise):
 
 
 class Subtract(Elementwise):
-    """The first input less the second."""
+    """The first input minus the second."""
 
     def __init__(self, *shapes: Shape):
         super().__init__(*shapes)
@@ -74,7 +74,7 @@ class Average(Elementwise):
 
 
 class Maximum(Elementwise):
-    """The largest of the inputs, number by number."""
+    """The element-wise maximum of the inputs."""
 
     def merge(self, xs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """The maximum."""
@@ -82,7 +82,7 @@ class Maximum(Elementwise):
 
 
 class Minimum(Elementwise):
-    """The smallest of the inputs, number by number."""
+    """The element-wise minimum of the inputs."""
 
     def merge(self, xs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """The minimum."""
@@ -90,7 +90,7 @@ class Minimum(Elementwise):
 
 
 class Concatenate(Layer):
-    """The inputs one after the other along `axis`, by default the channels."""
+    """The inputs concatenated along `axis`, by default the channels."""
 
     def __init__(self, *shapes: Shape, axis: int = -1):
         super().__init__()
@@ -98,12 +98,12 @@ class Concatenate(Layer):
         self.dim = held_axis(axis, shapes[0])
 
     def output_shape(self, *shapes: Shape) -> Shape:
-        """The inputs' shape, with the sum of their sizes along the axis."""
+        """The inputs' shape, with their sizes along the axis added up."""
         i = self.dim - 1
         rests = [(*shape[:i], *shape[i + 1 :]) for shape in shapes]
         if len(set(map(len, shapes))) > 1 or any(len(set(sizes) - {None}) > 1 for sizes in zip(*rests, strict=True)):
             found = " and ".join(map(format_shape, shapes))
-            raise ConfigError(Problem("axis", f"inputs of {found} differ in more than the axis {self.axis}"))
+            raise ConfigError(Problem("axis", f"inputs of shapes {found} differ in more than axis {self.axis}"))
         sizes = [shape[i] for shape in shapes if shape[i] is not None]
         total = sum(size or 0 for size in sizes) if len(sizes) == len(shapes) else None
         return (*shapes[0][:i], total, *shapes[0][i + 1 :])
@@ -114,7 +114,7 @@ class Concatenate(Layer):
 
 
 class Dot(Layer):
-    """The products of two inputs, summed over one axis of each; of unit vectors if it is to `normalize`."""
+    """The dot product of two inputs over one axis of each; of unit vectors with `normalize`."""
 
     def __init__(self, *shapes: Shape, axes: int | tuple[int, int], normalize: bool = False):
         super().__init__()
@@ -159,7 +159,7 @@ def _without(sizes: Shape, i: int) -> Shape:
 def _broadcast(sizes: tuple[int | None, ...], shapes: tuple[Shape, ...]) -> int | None:
     large = {size for size in sizes if size != 1}
     if len(large - {None}) > 1:
-        raise ConfigError(Problem("", f"inputs of {' and '.join(map(format_shape, shapes))} do not fit together"))
+        raise ConfigError(Problem("", f"shapes {' and '.join(map(format_shape, shapes))} cannot be broadcast"))
     return next(iter(large - {None}), None) if large else 1
 
 

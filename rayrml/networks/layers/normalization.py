@@ -14,9 +14,9 @@ from rayrml.networks.layers.layout import held_axis, held_order
 
 
 class BatchNormalization(Layer):
-    """The input less its mean and over its deviation along `axis`: the batch's in training, else running ones.
+    """(x - mean) / deviation along `axis`, with the batch's statistics in training and the running ones otherwise.
 
-    The running statistics move to momentum * old + (1 - momentum) * new. Source: arXiv 1502.03167.
+    The running statistics become momentum * old + (1 - momentum) * new. Source: arXiv 1502.03167.
     """
 
     weight: torch.Tensor | None
@@ -41,8 +41,8 @@ class BatchNormalization(Layer):
         super().__init__()
         self.dim = held_axis(_one(axis), shape)
         self.momentum, self.epsilon = momentum, epsilon
-        # Only Keras 3 writes `synchronized`. Its running variance takes the batch's biased variance, as Keras 2's does
-        # for tensors of rank 2 and 3; Keras 2's fused kernel for images takes the unbiased one, as torch does.
+        # Only Keras 3 writes `synchronized`. Its running variance uses the batch's biased variance, as Keras 2's does
+        # for tensors of rank 2 and 3; Keras 2's fused kernel for images uses the unbiased one, as torch does.
         self.biased = synchronized is not None or len(shape) < 3
         self.size = known(shape[self.dim - 1])
         self.add_weight("weight", "gamma", (self.size,), initializer="ones", present=scale)
@@ -51,7 +51,7 @@ class BatchNormalization(Layer):
         self.add_weight("running_var", "moving_variance", (self.size,), initializer="ones", trainable=False)
 
     def freeze(self) -> None:
-        """Train nothing: the running statistics are used, and do not move."""
+        """Train nothing: the running statistics are used but not updated."""
         super().freeze()
         self.fix_mode(False)
 
@@ -86,7 +86,7 @@ class BatchNormalization(Layer):
         return F.batch_norm(x, self.running_mean, variance, self.weight, self.bias, self.training, rate, self.epsilon)
 
     def _normalize_one(self, x: torch.Tensor) -> torch.Tensor:
-        """The result for one value a channel, which torch refuses: it is its own mean, and its variance is 0."""
+        """The result for one value per channel, which torch rejects: it is its own mean, and its variance is 0."""
         with torch.no_grad():
             self.running_mean.lerp_(x.flatten(), 1 - self.momentum)
             self.running_var.mul_(self.momentum)
@@ -95,7 +95,7 @@ class BatchNormalization(Layer):
 
 
 class LayerNormalization(Layer):
-    """Each sample less its mean and over its deviation along `axis`, one or several. Source: arXiv 1607.06450."""
+    """(x - mean) / deviation of each sample along `axis` (one or several). Source: arXiv 1607.06450."""
 
     weight: torch.Tensor | None
     bias: torch.Tensor | None
@@ -114,7 +114,7 @@ class LayerNormalization(Layer):
         self.epsilon = epsilon
         self.dims = tuple(sorted(held_axis(a, shape) for a in ((axis,) if isinstance(axis, int) else axis)))
         self.sizes = tuple(known(shape[dim - 1]) for dim in self.dims)
-        # Keras holds the factors in its own order of the axes, channels last; here they broadcast as the input does.
+        # Keras stores the factors in its own axis order, channels last; here they broadcast with the input.
         order = held_order(self.dims)
         keras = tuple(self.sizes[order.index(i)] for i in range(len(order)))
         held = tuple(shape[dim - 1] if dim in self.dims else 1 for dim in range(1, len(shape) + 1))
@@ -139,7 +139,7 @@ class LayerNormalization(Layer):
 
 
 class GroupNormalization(Layer):
-    """Each sample less its mean and over its deviation in `groups` of channels. Source: arXiv 1803.08494."""
+    """(x - mean) / deviation of each sample in each of `groups` groups of channels. Source: arXiv 1803.08494."""
 
     weight: torch.Tensor | None
     bias: torch.Tensor | None
@@ -179,9 +179,9 @@ class GroupNormalization(Layer):
 
 
 class InstanceNormalization(Layer):
-    """Each channel of each sample less its mean and over its deviation. Source: arXiv 1607.08022.
+    """(x - mean) / deviation of each channel of each sample. Source: arXiv 1607.08022.
 
-    Keras has no such layer: the keys are torch's, so `momentum` is the share of the new statistics.
+    Keras has no such layer: the keys are torch's, so `momentum` is the fraction of the new statistics.
     """
 
     weight: torch.Tensor | None
@@ -233,7 +233,7 @@ class InstanceNormalization(Layer):
 
 
 class UnitNormalization(Layer):
-    """The input over its Euclidean norm along `axis`, one or several."""
+    """The input divided by its Euclidean norm along `axis` (one or several)."""
 
     def __init__(self, shape: Shape, *, axis: Axes = -1):
         super().__init__()
@@ -245,7 +245,7 @@ class UnitNormalization(Layer):
 
 
 def unit(x: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
-    """`x` over its Euclidean norm along `dims`, which counts as 1e-6 at least."""
+    """`x` divided by its Euclidean norm along `dims`, or by 1e-6 if that is larger."""
     return x * torch.rsqrt(x.square().sum(dims, keepdim=True).clamp(min=1e-12))
 
 

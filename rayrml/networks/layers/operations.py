@@ -1,4 +1,4 @@
-"""Operations that are no layers: TensorFlow's in Keras 2, and those of Keras 3's `ops`."""
+"""Operations that are not layers: TensorFlow's in Keras 2, and those of Keras 3's `ops`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Operand = float | None
 
 
 class Operation(Elementwise):
-    """An operation number by number on tensors and constants; `operands` has null for each tensor."""
+    """An element-wise operation on tensors and constants; `operands` has null for each tensor."""
 
     def __init__(self, function: Callable[..., Any], *shapes: Shape, operands: tuple[Operand, ...] = ()):
         super().__init__(*shapes)
         if not self.aligned:
             found = " and ".join(map(format_shape, shapes))
-            raise ConfigError(Problem("", f"expected inputs of as many axes, got {found}"))
+            raise ConfigError(Problem("", f"expected inputs with the same number of axes, got {found}"))
         self.function = function
         self.operands = operands or (None,) * len(shapes)
         self._check(len(shapes))
@@ -40,17 +40,17 @@ class Operation(Elementwise):
         try:
             self.merge((torch.ones(1),) * num_tensors)
         except (TypeError, ValueError, RuntimeError):
-            message = f"cannot be computed of {num_tensors} inputs in {list(self.operands)}"
+            message = f"cannot be computed with {num_tensors} inputs and operands {list(self.operands)}"
             raise ConfigError(Problem("operands", message)) from None
 
     def merge(self, xs: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """The function of the tensors and the constants, in their order."""
+        """The function applied to the tensors and constants, in order."""
         tensors = iter(xs)
         return self.function(*(next(tensors) if operand is None else operand for operand in self.operands))
 
 
 class Concatenation(Concatenate):
-    """The inputs one after the other along the axis that is the last of `operands`."""
+    """The inputs concatenated along the axis that is the last of `operands`."""
 
     def __init__(self, *shapes: Shape, operands: tuple[int | None, ...]):
         super().__init__(*shapes, axis=operands[-1] or 0)
@@ -68,12 +68,12 @@ def minimum(x: torch.Tensor | float, y: torch.Tensor | float) -> torch.Tensor:
 
 def _tensors(x: torch.Tensor | float, y: torch.Tensor | float) -> tuple[torch.Tensor, torch.Tensor]:
     like = x if isinstance(x, torch.Tensor) else torch.as_tensor(y)
-    # A constant is made where it is needed: the CPU would wait for a GPU that it is sent to.
+    # A constant is created on the device that needs it: copying it to a GPU would make the CPU wait.
     first, second = (z.to(like.dtype) if isinstance(z, torch.Tensor) else like.new_full((), z) for z in (x, y))
     return first, second
 
 
-# How many operands each function takes; all others one.
+# How many operands each function takes; all others take one.
 _NUM_OPERANDS: dict[Callable[..., Any], tuple[int, ...]] = {
     **dict.fromkeys((operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, maximum, minimum), (2,)),
     F.leaky_relu: (1, 2),

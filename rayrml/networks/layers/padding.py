@@ -10,7 +10,7 @@ import torch
 from rayrml.errors import ConfigError, Problem
 from rayrml.networks.layers.layer import Shape, format_shape
 
-Sizes = int | tuple[int, ...]  # one number for all spatial axes, or one each
+Sizes = int | tuple[int, ...]  # one number for all spatial axes, or one per axis
 Pads = tuple[tuple[int, int], ...]  # (before, after) of each spatial axis
 PaddingOption = str | int | tuple[int | tuple[int, ...], ...]
 
@@ -26,7 +26,7 @@ class Window:
 
     @property
     def extents(self) -> tuple[int, ...]:
-        """How many cells the window spans on each axis, with the gaps of its dilation."""
+        """How many cells the window spans on each axis, including the gaps of its dilation."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
     def amounts(self, sizes: Sequence[int]) -> Pads:
@@ -77,7 +77,7 @@ def spread(value: Sizes, rank: int, key: str, minimum: int = 1) -> tuple[int, ..
     """One number for each of `rank` spatial axes.
 
     Raises:
-        ConfigError: another number of numbers, or one below `minimum`.
+        ConfigError: the wrong number of values, or one below `minimum`.
     """
     values = (value,) * rank if isinstance(value, int) else tuple(value)
     if len(values) != rank or min(values) < minimum:
@@ -87,10 +87,10 @@ def spread(value: Sizes, rank: int, key: str, minimum: int = 1) -> tuple[int, ..
 
 
 def pairs(value: PaddingOption, rank: int, key: str = "padding") -> Pads:
-    """(before, after) of each spatial axis from an int, a number for each axis, or pairs.
+    """(before, after) of each spatial axis, from an int, a number per axis, or pairs.
 
     Raises:
-        ConfigError: none of these.
+        ConfigError: `value` is none of these.
     """
     given = (value,) * rank if isinstance(value, int) else value
     each: list[tuple[int, ...]] = [(v, v) if isinstance(v, int) else v for v in given if not isinstance(v, str)]
@@ -108,7 +108,7 @@ def pad(x: torch.Tensor, pads: Pads, value: float = 0.0) -> torch.Tensor:
 
 
 def symmetric(pads: Pads) -> bool:
-    """Whether each axis has as much before as after, which torch can pad by itself."""
+    """Whether each axis has the same padding before and after, which torch can apply by itself."""
     return all(before == after for before, after in pads)
 
 

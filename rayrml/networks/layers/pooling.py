@@ -16,7 +16,7 @@ _AVERAGE_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 class _Pooling(Layer):
-    """What both kinds of pooling share: the window, and padding that never takes part in the result."""
+    """The base of both kinds of pooling: the window, and padding that never affects the result."""
 
     def __init__(
         self,
@@ -39,14 +39,14 @@ class _Pooling(Layer):
         return (shapes[0][0], *self.window.output_sizes(shapes[0]))
 
     def _torch_can(self, pads: Pads) -> bool:
-        """Whether torch can pad by `pads` itself, which it does up to half of the window."""
+        """Whether torch can pad by `pads` itself, which it can up to half the window."""
         return symmetric(pads) and all(2 * p[0] <= k for p, k in zip(pads, self.window.kernel, strict=True))
 
 
 class MaxPooling(_Pooling):
     """The maximum in each window; padding never wins.
 
-    An activation that never falls may be left to the layer: of the maximum it costs a fraction of what it costs before.
+    The layer may take over a nondecreasing activation: after the maximum, it costs a fraction of what it costs before.
     """
 
     activation: Function | None = None
@@ -64,7 +64,7 @@ class MaxPooling(_Pooling):
 
 
 class AveragePooling(_Pooling):
-    """The mean in each window; padded cells of `same` are not counted."""
+    """The mean in each window; cells padded by `same` are not counted."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, *spatial) -> (N, C, *spatial)."""
@@ -77,7 +77,7 @@ class AveragePooling(_Pooling):
 
 
 class _GlobalPooling(Layer):
-    """What both kinds of global pooling share: one number for each channel, with `keepdims` on axes of size 1."""
+    """The base of both kinds of global pooling: one number per channel, with axes of size 1 if `keepdims`."""
 
     def __init__(self, rank: int, shape: Shape, *, keepdims: bool = False):
         super().__init__()

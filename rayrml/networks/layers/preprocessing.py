@@ -1,4 +1,4 @@
-"""Preprocessing: fixed maps of the input, and random ones in training only."""
+"""Preprocessing: fixed transforms of the input, and random ones only in training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GRID_PADDING = {"reflect": "reflection", "constant": "zeros", "nearest": "borde
 
 
 class Rescaling(Layer):
-    """The input times `scale`, plus `offset`; numbers, or one for each channel."""
+    """The input times `scale`, plus `offset`: each one number, or one per channel."""
 
     scale: torch.Tensor
     offset: torch.Tensor
@@ -38,7 +38,7 @@ class Rescaling(Layer):
 
 
 class Normalization(Layer):
-    """The input less `mean` and over the root of `variance`, given or learnt; or `invert`, the reverse."""
+    """(x - mean) / sqrt(variance), with given or learnt statistics; the reverse with `invert`."""
 
     running_mean: torch.Tensor
     running_var: torch.Tensor
@@ -77,7 +77,7 @@ class Normalization(Layer):
 
 
 class Resizing(Layer):
-    """Images in the size `height` x `width`."""
+    """Images resized to `height` x `width`."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Resizing(Layer):
         super().__init__()
         expect_rank(shape, 2)
         if antialias and interpolation != "bilinear":
-            raise ConfigError(Problem("antialias", "expected false, but for bilinear interpolation"))
+            raise ConfigError(Problem("antialias", "expected false, except with bilinear interpolation"))
         self.sizes, self.antialias = (height, width), antialias
         self.resample = resample(interpolation)
 
@@ -133,7 +133,7 @@ class RandomFlip(Layer):
 
 
 class _RandomAffine(Layer):
-    """What the random turns and zooms share: a linear map of the positions around the centre, one for each sample."""
+    """The base of random rotations and zooms: a linear map of the positions about the centre, one per sample."""
 
     def __init__(self, shape: Shape, fill_mode: Fill, interpolation: Interpolation, fill_value: float):
         super().__init__()
@@ -144,7 +144,7 @@ class _RandomAffine(Layer):
         """(N, C, H, W), of the same shape."""
         if not self.training:
             return x
-        # torch counts positions from -1 to 1 on each axis; Keras turns and zooms in pixels.
+        # torch's positions range from -1 to 1 on each axis; Keras rotates and zooms in pixels.
         aspect = x.shape[2] / x.shape[3]
         xx, xy, yx, yy = self.draw(x).flatten(1).unbind(1)
         matrix = F.pad(torch.stack([xx, xy * aspect, yx / aspect, yy], 1).view(-1, 2, 2), (0, 1))
@@ -158,7 +158,7 @@ class _RandomAffine(Layer):
 
 
 class RandomRotation(_RandomAffine):
-    """Images turned about their centre by a share of a full turn, drawn from `factor`, or from +-`factor`."""
+    """Images rotated about their centre by a fraction of a full turn, drawn from `factor`, or from +-`factor`."""
 
     def __init__(
         self,
@@ -173,14 +173,14 @@ class RandomRotation(_RandomAffine):
         self.low, self.high = _range(factor)
 
     def draw(self, x: torch.Tensor) -> torch.Tensor:
-        """Turns (N, 2, 2)."""
+        """Rotations (N, 2, 2)."""
         turn = 2 * math.pi * torch.empty(x.shape[0], device=x.device, dtype=x.dtype).uniform_(self.low, self.high)
         cosine, sine = turn.cos(), turn.sin()
         return torch.stack([cosine, -sine, sine, cosine], 1).view(-1, 2, 2)
 
 
 class RandomZoom(_RandomAffine):
-    """Images zoomed about their centre: out by a positive share drawn from `height_factor`, in by a negative one."""
+    """Images zoomed about their centre: out by a positive fraction drawn from `height_factor`, in by a negative one."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ class RandomZoom(_RandomAffine):
 
 
 def _by_channel(value: Numbers, shape: Shape, key: str) -> torch.Tensor:
-    """`value` as a tensor that broadcasts over the input: one number, or one for each channel."""
+    """`value` as a tensor that broadcasts over the input: one number, or one per channel."""
     if isinstance(value, float | int):
         return torch.tensor(float(value))
     if len(value) not in (1, shape[0]):

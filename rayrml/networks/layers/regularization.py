@@ -1,4 +1,4 @@
-"""Regularization: noise in training, nothing in inference."""
+"""Regularization: noise in training, no effect in inference."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from rayrml.networks.layers.layer import Layer, Rate, Shape, expect_rank
 
 NoiseShape = tuple[int | None, ...] | None
 
-# What AlphaDropout puts in the place of a dropped number: SELU's limit at minus infinity, -scale * alpha.
+# What AlphaDropout substitutes for a dropped number: SELU's limit at minus infinity, -scale * alpha.
 _SELU_LIMIT = -1.7580993408473766
 
 
 class Dropout(Layer):
-    """Each number is 0 with probability `rate` and else over 1 - rate; alike along `noise_shape`'s axes of size 1.
+    """Each number is 0 with probability `rate`, else divided by 1 - rate; `noise_shape`'s axes of size 1 share a draw.
 
     Source: arXiv 1207.0580.
     """
@@ -38,7 +38,7 @@ class Dropout(Layer):
 
 
 class SpatialDropout(Layer):
-    """As Dropout, for whole channels of a sample. Source: arXiv 1411.4280."""
+    """Like Dropout, for whole channels of a sample. Source: arXiv 1411.4280."""
 
     keeps_numbers = True
 
@@ -53,7 +53,7 @@ class SpatialDropout(Layer):
 
 
 class GaussianNoise(Layer):
-    """The input plus normal noise of the deviation `stddev`."""
+    """The input plus normal noise with standard deviation `stddev`."""
 
     keeps_numbers = True
 
@@ -67,7 +67,7 @@ class GaussianNoise(Layer):
 
 
 class GaussianDropout(Layer):
-    """The input times normal noise of mean 1 and variance rate / (1 - rate). Source: Srivastava et al. 2014."""
+    """The input times normal noise with mean 1 and variance rate / (1 - rate). Source: Srivastava et al. 2014."""
 
     keeps_numbers = True
 
@@ -83,7 +83,7 @@ class GaussianDropout(Layer):
 
 
 class AlphaDropout(Layer):
-    """Dropout that keeps the mean and variance that SELU keeps. Source: arXiv 1706.02515."""
+    """Dropout that preserves mean and variance, as SELU does. Source: arXiv 1706.02515."""
 
     keeps_numbers = True
 
@@ -103,7 +103,7 @@ class AlphaDropout(Layer):
 
 
 def _shared(noise_shape: NoiseShape, shape: Shape) -> tuple[int, ...]:
-    """The dimensions, the batch's too, along which Keras's `noise_shape` shares one draw."""
+    """The dimensions, including the batch, along which Keras's `noise_shape` shares one draw."""
     if noise_shape is None:
         return ()
     rank = len(shape) + 1
@@ -116,7 +116,7 @@ def _shared(noise_shape: NoiseShape, shape: Shape) -> tuple[int, ...]:
 
 
 def _narrow(x: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
-    """A part of `x` of size 1 along `dims`."""
+    """A part of `x` with size 1 along `dims`."""
     for dim in dims:
         x = x.narrow(dim, 0, 1)
     return x

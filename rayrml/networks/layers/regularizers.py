@@ -13,7 +13,7 @@ from rayrml.networks.layers.initializers import class_and_config
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Penalty:
-    """l1 * sum(|w|) + l2 * sum(w^2), without the factor 1/2 of a weight decay."""
+    """l1 * sum(|w|) + l2 * sum(w^2), without the factor 1/2 of weight decay."""
 
     l1: float
     l2: float
@@ -45,7 +45,7 @@ def penalty(option: Any, path: str) -> Penalty | None:
     """The penalty that the JSON's `option` describes: None, a name, or a class and config; None if it is always 0.
 
     Raises:
-        ConfigError: an unknown regularizer, or arguments that it does not take.
+        ConfigError: an unknown regularizer, or arguments that it does not accept.
     """
     if option is None:
         return None

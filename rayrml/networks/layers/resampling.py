@@ -1,4 +1,4 @@
-"""Images and volumes in other sizes, interpolated as TensorFlow does it."""
+"""Images and volumes resized with TensorFlow's interpolations."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ Resample = Callable[[torch.Tensor, Sequence[int]], torch.Tensor]
 
 
 def nearest(x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
-    """(N, C, *spatial) in `sizes`, each cell that of the nearest centre."""
+    """(N, C, *spatial) resized to `sizes`; each cell takes the value at the nearest centre."""
     factors = [new // old for new, old in zip(sizes, x.shape[2:], strict=True)]
     if any(new % old for new, old in zip(sizes, x.shape[2:], strict=True)):
         return F.interpolate(x, list(sizes), mode="nearest-exact")
     if all(factor & (factor - 1) == 0 for factor in factors):
         return F.interpolate(x, list(sizes), mode="nearest")
-    # torch finds the cell by a product of floats, which can miss by one unless the factor is a power of 2.
+    # torch finds the cell by a product of floats, which can be off by one unless the factor is a power of 2.
     for dim, factor in enumerate(factors, start=2):
         x = x.repeat_interleave(factor, dim) if factor > 1 else x
     return x
 
 
 def bilinear(x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
-    """(N, C, H, W) in `sizes`, linear between the centres of cells."""
+    """(N, C, H, W) resized to `sizes`, linear between the centres of cells."""
     return F.interpolate(x, list(sizes), mode="bilinear", align_corners=False)
 
 
 def bicubic(x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
-    """(N, C, H, W) enlarged to `sizes`, by Keys's cubic with a = -1/2, which counts no cell beyond the border.
+    """(N, C, H, W) enlarged to `sizes` by Keys's cubic with a = -1/2, which ignores cells beyond the border.
 
     Source: Keys 1981, Cubic convolution interpolation.
     """
@@ -39,7 +39,7 @@ def bicubic(x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
 
 
 def bilinear_from_corners(x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
-    """(N, C, H, W) in `sizes`, linear between the first corners of cells, as Keras did it before TensorFlow 2."""
+    """(N, C, H, W) resized to `sizes`, linear between the first corners of cells, as in Keras before TensorFlow 2."""
     for dim, size in enumerate(sizes, start=2):
         old = x.shape[dim]
         place = torch.arange(size, device=x.device) * old
@@ -51,10 +51,10 @@ def bilinear_from_corners(x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor
 
 
 def resample(name: str, key: str = "interpolation") -> Resample:
-    """The function that `interpolation` names.
+    """The interpolation called `name`.
 
     Raises:
-        ConfigError: there is none of this name.
+        ConfigError: there is no interpolation of this name.
     """
     return INTERPOLATIONS[tables.find(INTERPOLATIONS, name, key)]
 

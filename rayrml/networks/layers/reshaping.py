@@ -1,4 +1,4 @@
-"""Reshaping: layers that rearrange, repeat, pad and cut."""
+"""Reshaping: layers that rearrange, repeat, pad and crop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rayrml.networks.layers.resampling import resample
 
 
 class Flatten(Layer):
-    """All numbers of a sample in one row, in Keras's order: the channels of the first position, of the second, ..."""
+    """A sample's numbers as one vector, in Keras's order: the channels of the first position, of the second, ..."""
 
     keeps_numbers = True
 
@@ -32,7 +32,7 @@ class Flatten(Layer):
 
 
 class Reshape(Layer):
-    """The numbers of a sample, in Keras's order, in `target_shape`, where one size may be -1."""
+    """The numbers of a sample, in Keras's order, reshaped to `target_shape`, where one size may be -1."""
 
     keeps_numbers = True
 
@@ -40,13 +40,13 @@ class Reshape(Layer):
         super().__init__()
         self.target = target_shape
         if not target_shape or target_shape.count(-1) > 1 or any(size < 1 and size != -1 for size in target_shape):
-            message = f"expected sizes, and -1 at most once, got {list(target_shape)}"
+            message = f"expected positive sizes and at most one -1, got {list(target_shape)}"
             raise ConfigError(Problem("target_shape", message))
-        # Then no number changes its channel, and the positions alone are reshaped.
+        # Then no number changes its channel, and only the positions are reshaped.
         self.keeps_channels = len(shape) > 1 and len(target_shape) > 1 and shape[0] == target_shape[-1]
 
     def output_shape(self, *shapes: Shape) -> Shape:
-        """The target, channels first."""
+        """The target shape, channels first."""
         total, known = _product(shapes[0]), math.prod(size for size in self.target if size != -1)
         if total is None:
             return held_shape(tuple(None if size == -1 else size for size in self.target))
@@ -65,7 +65,7 @@ class Reshape(Layer):
 
 
 class Permute(Layer):
-    """The axes of Keras's tensor in the order of `dims`, which counts from 1 and leaves out the batch."""
+    """The axes of Keras's tensor in the order `dims`, numbered from 1 and without the batch."""
 
     keeps_numbers = True
 
@@ -87,7 +87,7 @@ class Permute(Layer):
 
 
 class RepeatVector(Layer):
-    """The vector `n` times, as a sequence."""
+    """The vector repeated `n` times, as a sequence."""
 
     def __init__(self, shape: Shape, *, n: Positive):
         super().__init__()
@@ -147,7 +147,7 @@ class ZeroPadding(Layer):
 
 
 class Cropping(Layer):
-    """The spatial axes without their ends."""
+    """The spatial axes with their ends cropped."""
 
     def __init__(self, rank: int, shape: Shape, *, cropping: PaddingOption = 1):
         super().__init__()

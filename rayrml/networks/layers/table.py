@@ -1,4 +1,4 @@
-"""The table of layers, of which each chapter has its part at the foot of its file."""
+"""The layer table; each chapter's rows are at the end of its file."""
 
 from __future__ import annotations
 

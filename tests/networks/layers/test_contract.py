@@ -1,4 +1,4 @@
-"""What every row of the layers' tables keeps: a new row is tested as soon as it exists."""
+"""What holds for every row of the layer table: a new row is tested as soon as it exists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rayrml.networks.layers import merging
 from rayrml.networks.network import build_network
 from rayrml.saving.keras_weights import export_weights, load_weights
 
-# Arguments without a default; a row with a new one needs it here.
+# Values of arguments without a default; a row with a new one needs an entry here.
 ARGUMENTS = {
     "filters": 4, "kernel_size": 2, "units": 3, "rate": 0.5, "stddev": 0.1, "target_shape": [-1, 3], "n": 3,
     "activation": "relu", "scale": 0.5, "height": 5, "width": 7, "factor": 0.1, "height_factor": 0.1, "axes": -1,
@@ -32,7 +32,7 @@ NAMES = sorted(layers.TABLE)
 
 
 def sample(name: str) -> tuple[dict, list[tuple[int, ...]]]:
-    """Arguments for a row, and shapes of inputs that it takes."""
+    """Arguments for a row, and shapes of inputs that it accepts."""
     builder = layers.TABLE[name]
     parameters = [p for p in inspect.signature(builder).parameters.values() if p.kind is p.KEYWORD_ONLY]
     config = {p.name: ARGUMENTS[p.name] for p in parameters if p.default is p.empty and p.name in ARGUMENTS}

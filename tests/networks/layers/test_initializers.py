@@ -9,7 +9,7 @@ from rayrml.errors import ConfigError
 from rayrml.networks.layers.initializers import INITIALIZERS, draw
 from rayrml.networks.network import build_network
 
-SHAPE = (3, 3, 20, 60)  # a kernel of Keras: (*receptive field, in, out)
+SHAPE = (3, 3, 20, 60)  # a Keras kernel: (*receptive field, in, out)
 FAN_IN, FAN_OUT = 180, 540
 
 

@@ -1,4 +1,4 @@
-"""Options and layers that Keras 3 has not, or has with another meaning: checked against formulas."""
+"""Options and layers that Keras 3 lacks or defines differently, checked against formulas."""
 
 from __future__ import annotations
 

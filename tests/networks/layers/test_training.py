@@ -137,7 +137,7 @@ def test_every_regularized_weight_adds_its_penalty(regularizer, l1, l2):
         network.get_parameter("row.bias").uniform_(-1, 1)
     penalty = network.penalty()
     expected = sum(l1 * p.abs().sum() + l2 * p.square().sum() for p in network.parameters())
-    if regularizer == "l1_l2":  # Keras's own default of the two together is 0
+    if regularizer == "l1_l2":  # Keras's default for both together is 0
         assert penalty is None
     else:
         torch.testing.assert_close(penalty, expected)
