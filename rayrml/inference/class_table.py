@@ -86,7 +86,9 @@ def classifier(layers: Any, loss: Mapping[str, Any] | None, names: Sequence[str]
     """
     choice = choose(LOSSES, loss, "neural_network.loss", "function") if loss else None
     built: Loss | None = choice.build() if choice else None
-    ending = find_ending(read_graph(layers)) or (built.takes if built else None) or "logits"
+    ending = find_ending(read_graph(layers))
+    by_loss = (built.takes if built else None) or "logits"
+    ending = by_loss if ending is None or ending == "linear" else ending
     return Classifier(tuple(names), ending, certain=built is not None and built.targets == "labels")
 
 

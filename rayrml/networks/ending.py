@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from rayrml.config import tables
 from rayrml.endings import Ending
@@ -13,10 +13,13 @@ from rayrml.networks.layers.layer import Layer
 from rayrml.networks.layers.operations import Operation
 
 
-def find_ending(graph: Graph) -> Ending | None:
-    """How the first output represents probabilities, according to the last layers; None if it does not.
+KnownEnding = Ending | Literal["linear"]
 
-    None covers logits and any other numbers: a network does not say what the output of a linear layer means.
+
+def find_ending(graph: Graph) -> KnownEnding | None:
+    """How the first output represents probabilities, according to the last layers; None if that is unknown.
+
+    `linear` is a layer of weights without an activation, such as one that gives logits, or values of any kind.
 
     Raises:
         ConfigError: an unknown layer, or keys that it does not accept.
@@ -27,8 +30,10 @@ def find_ending(graph: Graph) -> Ending | None:
         kind: Any = tables.unwrap(row.builder)  # a layer class
         last = _last_function(row)
         ending = kind.ending or (last.ending if isinstance(last, Layer) else ENDINGS.get(last))
-        if ending is not None or last is not linear or not kind.keeps_numbers:
+        if ending is not None:
             return ending
+        if last is not linear or not kind.keeps_numbers:
+            return "linear" if last is linear and kind.is_weighted_sum else None
         node = graph.nodes[node.inputs[0]]
     return None
 

@@ -20,6 +20,8 @@ _CONVOLVE_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_
 class _Windowed(Layer):
     """The base of the convolutions: a window that slides over the input, and a fixed number of input channels."""
 
+    is_weighted_sum = True
+
     def __init__(self, rank: int, shape: Shape, slide: Window):
         super().__init__()
         expect_rank(shape, rank)

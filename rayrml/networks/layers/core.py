@@ -14,6 +14,8 @@ from rayrml.networks.layers.layer import Layer, Positive, Shape, expect_channels
 class Dense(Layer):
     """activation(x @ kernel + bias) over the channels, at every position."""
 
+    is_weighted_sum = True
+
     weight: torch.Tensor
     bias: torch.Tensor | None
 
