@@ -1,4 +1,4 @@
-"""Training on Ray: the job that workers get, the loop and step of one worker, and the trainer around all of them.
+"""Training on Ray: the job that workers receive, one worker's epoch loop and step, and the trainer that runs them.
 
-It knows no configuration files and no command line: what to do comes as a `Job`, what happened leaves as messages.
+It knows nothing of configuration files or the command line: a `Job` goes in, messages come out.
 """

@@ -1,4 +1,4 @@
-"""What a worker keeps of a run on disk, and how it goes on from there."""
+"""What a worker keeps on disk during a run, and how a run resumes from it."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from rayrml.workers import Workers
 
 @dataclasses.dataclass
 class Trainee:
-    """What training changes.
+    """Everything that training changes.
 
     Attributes:
         network: on its device.
-        optimizer: of its parameters.
-        schedule: of the optimizer's learning rate, None for a constant one.
-        stopping: what ends the run early, None for nothing.
+        optimizer: updates the network's parameters.
+        schedule: sets the optimizer's learning rate; None for a constant one.
+        stopping: decides whether the run ends early; None if it never does.
         history: the figures of all epochs so far.
-        seconds: of training so far.
+        seconds: training time so far.
     """
 
     network: Network
@@ -46,15 +46,15 @@ class Trainee:
 
 @dataclasses.dataclass
 class Progress:
-    """Where a run is.
+    """How far a run has got.
 
     Attributes:
-        epoch: the one that is next, or under way.
-        batch: batches of it that are done.
-        losses: of these batches, with their numbers of samples.
-        random: the states of this worker's random numbers after them, None if none are done.
-        rows: the figures of the last steps, as far as they may be missing in the log.
-        checkpoint: path of the checkpoint of the epoch before, None if there is none.
+        epoch: the next or current epoch.
+        batch: number of its batches that are done.
+        losses: of these batches, each with its number of samples.
+        random: the states of this worker's random number generators after them, None if no batch is done.
+        rows: the figures of the latest steps that may be missing from the log.
+        checkpoint: path of the previous epoch's checkpoint, None if there is none.
     """
 
     epoch: int = 1
@@ -66,14 +66,14 @@ class Progress:
 
 
 class CheckpointManager:
-    """Writes a run's checkpoints and the state that it can go on from; only the first of the workers does.
+    """Writes a run's checkpoints and the state from which it can resume; only the first worker writes.
 
-    An epoch is announced when its state is on disk: what was said to be done is never lost.
+    An epoch is announced once its state is on disk: an epoch that was reported as done is never lost.
 
     Args:
         job: says what is kept, and where.
-        workers: who works on it.
-        driver: the first worker's messages go there.
+        workers: the workers of the run.
+        driver: receives the first worker's messages.
     """
 
     def __init__(self, job: Job, workers: Workers, driver: Driver):
@@ -84,7 +84,7 @@ class CheckpointManager:
         self._writer = checkpoint_writer.CheckpointWriter(lambda path: self.announcer(Saved("checkpoint", path)))
 
     def resume(self, trainee: Trainee) -> Progress:
-        """Put the run's last state into `trainee`: this run's if workers were lost in it, else an earlier one's."""
+        """Load the last state into `trainee`: this run's own if it has lost workers, otherwise an earlier run's."""
         path = self._job.state_path or ""
         state = checkpoints.load_if_exists(path) if path else None
         if state is None or state.run_id != self._job.run_id:
@@ -106,11 +106,11 @@ class CheckpointManager:
         return progress
 
     def save(self, trainee: Trainee, epoch: int, *, last: bool) -> None:
-        """Begin to write what an epoch has come to, and announce it when that is done.
+        """Start writing the state after an epoch; the epoch is announced once that is done.
 
         Raises:
-            DivergenceError: the network holds numbers that are not finite.
-            DataError: what was to be written before could not be.
+            DivergenceError: the network contains numbers that are not finite.
+            DataError: an earlier write failed.
         """
         job = self._job
         section = job.config.checkpoints
@@ -123,7 +123,7 @@ class CheckpointManager:
         self._writer.save(self._checkpoint(trainee, epoch), path, job.state_path, then=self._written)
 
     def save_unfinished(self, trainee: Trainee, progress: Progress) -> None:
-        """Write what a part of an epoch has come to, for a run that is interrupted; all workers must call it."""
+        """Write the state in the middle of an epoch, for a run that is interrupted; all workers must call it."""
         random = self._workers.gather(list(progress.random or ()))
         job = self._job
         if self._workers.rank or not job.state_path:
@@ -139,25 +139,25 @@ class CheckpointManager:
         self._writer.wait()
 
     def finish(self) -> None:
-        """Wait until everything is on disk and announced. Raises DataError if it cannot be written."""
+        """Wait until everything is on disk and announced. Raises DataError if a write failed."""
         try:
             self._writer.wait()
         finally:
             self.announcer.release()
 
     def give_up(self) -> None:
-        """Wait for what is being written; what came first is what went wrong."""
+        """Wait for pending writes and ignore their errors: the error that ended the run is the one to report."""
         with contextlib.suppress(DataError):
             self.finish()
 
     def _written(self) -> None:
         if self._job.state_path:
-            # What it had of this epoch is outdated.
+            # A state from the middle of this epoch is outdated.
             checkpoint_folder.remove(checkpoint_folder.interrupted_path(storage.parent(self._job.state_path)))
         self.announcer.release()
 
     def _earlier(self) -> tuple[Checkpoint | None, str]:
-        """The state that the run was asked to go on from, or the last whole epoch if the workers are others now."""
+        """The state that the run was asked to resume; or the last complete epoch's if batches are split differently."""
         for path in self._job.resume_from:
             state = checkpoints.load(path)
             if not state.unfinished or state.unfinished["layout"] == self._layout():
@@ -170,7 +170,7 @@ class CheckpointManager:
         return path if path and storage.exists(path) else None
 
     def _layout(self) -> list[int]:
-        """What decides which samples are in which batch of which worker."""
+        """The numbers that determine which samples are in which batch of which worker."""
         config, training = self._job.config, self._job.datasets.training
         count = 0 if training is None else len(training.samples)
         return [count, config.data.batch_size, config.seed, int(config.data.preload), self._workers.size]
@@ -195,7 +195,7 @@ class CheckpointManager:
 
 
 class Announcer:
-    """Passes messages on; while it holds them back, they wait for their release, in the order in which they came."""
+    """Forwards messages; between `hold` and `release` it queues them, in the order in which they came."""
 
     def __init__(self, emit: Emit):
         self._emit = emit
@@ -204,7 +204,7 @@ class Announcer:
         self._waiting: list[Message] = []
 
     def __call__(self, message: Message) -> None:
-        """Pass a message on, or keep it."""
+        """Forward a message, or queue it."""
         with self._lock:
             if self._holding:
                 self._waiting.append(message)
@@ -212,12 +212,12 @@ class Announcer:
                 self._emit(message)
 
     def hold(self) -> None:
-        """Keep what comes from now on."""
+        """Queue messages from now on."""
         with self._lock:
             self._holding = True
 
     def release(self) -> None:
-        """Pass on what has come since."""
+        """Forward the queued messages, and every later one at once."""
         with self._lock:
             self._holding = False
             waiting, self._waiting = self._waiting, []
@@ -233,11 +233,11 @@ def _rows(state: Checkpoint) -> list[BatchRow]:
     try:
         return [BatchRow(*row) for row in state.rows]
     except TypeError:
-        raise DataError("the state to go on from is damaged: what it holds as rows is not") from None
+        raise DataError("the state to resume from is damaged: its log rows cannot be read") from None
 
 
 def _refuse_infinite(network: torch.nn.Module, epoch: int) -> None:
-    """A checkpoint of such numbers would be of no use, and take the place of one that is."""
+    """Raise DivergenceError if a weight is not finite: such a checkpoint is useless, and would replace a good one."""
     states: dict[str, Any] = network.state_dict()
     for name, tensor in states.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():

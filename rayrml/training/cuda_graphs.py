@@ -1,7 +1,7 @@
-"""CUDA graphs: work that a GPU has done once and does again at one word of the CPU's.
+"""CUDA graphs: a step that is captured once and then replayed with a single launch.
 
-For a small network the CPU takes longer to name the GPU's hundreds of operations than the GPU to do them. A graph has
-them all, and takes as long as the GPU does.
+For a small network the CPU takes longer to launch the GPU's hundreds of operations than the GPU to execute them. A
+graph contains them all, and takes only as long as the GPU does.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ Tensors = tuple[torch.Tensor, ...]
 Function = Callable[..., Tensors]
 
 _STEPS_TO_WATCH = 10
-_FIRST_STEPS = 3  # which load and choose kernels
+_FIRST_STEPS = 3  # warm-up: they load and choose kernels
 _WAITING = "called a synchronizing CUDA operation"  # in torch's words
-_MOST_OF_THE_CPU = 1.25  # how long the GPU may take, with the CPU's time as 1, where it only waits for the CPU
+_MOST_OF_THE_CPU = 1.25  # a GPU that only waits for the CPU takes at most this multiple of the CPU's time
 
 
 class Graphed:
-    """A function of a batch that is watched, and becomes a graph if the GPU waits for the CPU in it.
+    """Measures a function of a batch, and captures it as a graph if the GPU waits for the CPU in it.
 
-    The function takes a batch and its target, gives tensors and leaves new gradients in the `grad` of parameters. What
-    it computes must follow from the shapes of its arguments and the numbers in tensors alone. Batches of other shapes
-    than those that came often enough first, such as the last of an epoch, are computed as before.
+    The function takes a batch and its target, returns tensors and leaves new gradients in the parameters' `grad`. What
+    it computes must depend only on the shapes of its arguments and on the values in tensors. Only the first shapes that
+    occur often enough are captured; batches of other shapes, such as an epoch's last, are computed without a graph.
 
     Args:
-        parameters: whose gradients these are.
+        parameters: the parameters that receive the gradients.
     """
 
     def __init__(self, parameters: Sequence[torch.Tensor]):
         self._parameters = parameters
-        self._watched: dict[_Shapes, _Watch] | None = {}  # None once all is decided
+        self._watched: dict[_Shapes, _Watch] | None = {}  # None once the decision is made
         self._graph: _Graph | None = None
 
     @property
     def recorded(self) -> bool:
-        """Whether there is a graph."""
+        """Whether a graph was captured."""
         return self._graph is not None
 
     def __call__(self, function: Function, batch: torch.Tensor, target: torch.Tensor) -> Tensors:
-        """What the function, the same each time, gives; the tensors are the caller's."""
+        """The results of `function`, which must be the same in every call; the caller owns the tensors."""
         if self._graph is not None and self._graph.takes(batch, target):
             return self._graph.replay(batch, target)
         if self._watched is None:
@@ -74,7 +74,7 @@ def _shapes(*tensors: torch.Tensor) -> _Shapes:
 
 
 class _Step(NamedTuple):
-    """A step that was watched: seconds of the CPU, beginning and end on the GPU, and if that had nothing else to do."""
+    """A measured step: the CPU's seconds, the GPU events at start and end, and whether the GPU was idle before it."""
 
     seconds: float
     first: torch.cuda.Event
@@ -83,7 +83,7 @@ class _Step(NamedTuple):
 
 
 class _Watch:
-    """How long the CPU takes for steps of one shape, and how long the GPU; and if the CPU waits for it in a step."""
+    """Measures how long CPU and GPU take for steps of one shape, and whether the CPU waits for the GPU in a step."""
 
     def __init__(self):
         self._steps: list[_Step] = []
@@ -91,12 +91,12 @@ class _Watch:
 
     @property
     def undecided(self) -> bool:
-        """Whether more steps must be seen."""
+        """Whether more steps must be measured."""
         return len(self._steps) < _STEPS_TO_WATCH
 
     def step(self, function: Function, *arguments: torch.Tensor) -> Tensors:
-        """Do a step."""
-        # The end of the step before was followed by the update of the weights.
+        """Run and measure a step."""
+        # The weights were updated after the end of the previous step.
         idle = bool(self._steps) and self._steps[-1].last.query()
         first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         started = time.perf_counter()
@@ -112,15 +112,15 @@ class _Watch:
         return results
 
     def pays(self) -> bool:
-        """Whether the GPU waited for each step, and was done with it as soon as the CPU was; waits for the last one.
+        """Whether the GPU was idle before each step and done with it as soon as the CPU; waits for the last step.
 
-        A step in which the CPU waits for numbers cannot be recorded.
+        A step in which the CPU waits for values from the GPU cannot be captured.
         """
         if self._waits:
             return False
         steps = self._steps[_FIRST_STEPS:]
         steps[-1].last.synchronize()
-        # A CPU that is far ahead waits within steps, too: then it takes as long as the GPU, but the GPU is never idle.
+        # A CPU that is far ahead also waits within steps: it then takes as long as the GPU, but the GPU is never idle.
         idle = statistics.median(step.idle for step in steps) == 1
         on_gpu = statistics.median(step.first.elapsed_time(step.last) / 1e3 for step in steps)
         return idle and on_gpu < _MOST_OF_THE_CPU * statistics.median(step.seconds for step in steps)
@@ -128,7 +128,7 @@ class _Watch:
 
 @contextlib.contextmanager
 def _noticed_waiting() -> Iterator[list[str]]:
-    """The block in which torch reports each time that the CPU waits for the GPU; the reports are there after it."""
+    """Yield a list that holds, after the block, torch's warnings about the CPU waiting for the GPU in it."""
     before = torch.cuda.get_sync_debug_mode()
     found: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
@@ -142,17 +142,17 @@ def _noticed_waiting() -> Iterator[list[str]]:
 
 
 def _is_possible(device: torch.device) -> bool:
-    """Whether graphs were seen to work on such a device, and it is the one that events and recordings are for."""
+    """Whether graphs are known to work on this device, and it is the current one, which events and captures use."""
     return torch.version.hip is None and device.index == torch.cuda.current_device()
 
 
 def _has_room(device: torch.device) -> bool:
-    """Whether there is memory for all that a step takes once more: a graph keeps what it works with."""
+    """Whether there is enough free memory for a second copy of a step's: a graph keeps its working memory."""
     return torch.cuda.mem_get_info(device)[0] > 2 * torch.cuda.max_memory_allocated(device)
 
 
 class _Graph:
-    """The graph of a step: what it reads, what it gives, and the gradients that it leaves."""
+    """A step's graph, with the tensors that it reads and returns and the gradients that it leaves."""
 
     def __init__(
         self,
@@ -164,22 +164,22 @@ class _Graph:
         gradients: Sequence[tuple[torch.Tensor, torch.Tensor]],
     ):
         self._graph = graph
-        self._shapes = shapes  # of what was there to be copied, which may lie otherwise in memory
+        self._shapes = shapes  # of the caller's tensors; their copies may have other strides
         self._arguments = arguments
         self._results = results
-        self._gradients = gradients  # of each parameter
+        self._gradients = gradients  # pairs of a parameter and its gradient
 
     def takes(self, *arguments: torch.Tensor) -> bool:
-        """Whether the arguments are like those of the recording."""
+        """Whether the arguments have the shapes that were captured."""
         return _shapes(*arguments) == self._shapes
 
     def replay(self, *arguments: torch.Tensor) -> Tensors:
-        """Do what was recorded, with other numbers."""
+        """Replay the captured step with the values of `arguments`."""
         for own, other in zip(self._arguments, arguments, strict=True):
             own.copy_(other)
         self._graph.replay()
         if self._gradients and self._gradients[0][0].grad is not self._gradients[0][1]:
-            # A batch of another shape came between.
+            # A batch of another shape was computed in between.
             for parameter, gradient in self._gradients:
                 parameter.grad = gradient
         return tuple(result.clone() for result in self._results)
@@ -188,13 +188,13 @@ class _Graph:
 def _recorded(
     function: Function, parameters: Sequence[torch.Tensor], batch: torch.Tensor, target: torch.Tensor
 ) -> _Graph | None:
-    """The graph of the function for such arguments; None if it cannot be recorded. Computes nothing."""
+    """The function's graph for such arguments; None if it cannot be captured. Computes nothing."""
     device, shapes = batch.device, _shapes(batch, target)
     arguments = batch.clone(), target.clone()
     generator = torch.cuda.default_generators[device.index]
     before, cpu, stream = generator.get_state(), torch.get_rng_state(), torch.cuda.current_stream(device)
     graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
-    # What other threads do on the GPU meanwhile does not end the recording.
+    # Other threads may use the GPU meanwhile without invalidating the capture.
     recording = torch.cuda.graph(graph, pool=pool, stream=torch.cuda.Stream(device), capture_error_mode="thread_local")
     try:
         with recording:
@@ -202,8 +202,8 @@ def _recorded(
         if not torch.equal(cpu, torch.get_rng_state()):
             raise RuntimeError("a graph would draw the same random numbers each time")
     except RuntimeError:
-        # What a recording leaves that went wrong: torch goes on with its stream and its memory, and its generator gives
-        # no more numbers.
+        # Clean up after a failed capture: torch would keep using the capture's stream and memory pool, and its
+        # generator would refuse to draw numbers.
         torch.cuda.set_stream(stream)
         with contextlib.suppress(RuntimeError, AttributeError):
             torch._C._cuda_endAllocateToPool(device.index, pool)

@@ -1,4 +1,4 @@
-"""When a run that does not get better any more ends."""
+"""Early stopping of a run that no longer improves."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rayrml.reporting.history import to_cost
 
 
 class EarlyStopping:
-    """Counts epochs in which a figure did not improve; all workers see the same figures, so all decide alike.
+    """Counts epochs in which a figure did not improve; all workers see the same figures, so they decide alike.
 
     Args:
         patience: epochs without improvement after which the run ends.
-        metric: the figure's name; a smaller loss is better, and more of anything else.
-        min_delta: by how much a figure must be better to count as improved.
+        metric: the figure's name; of losses the smaller is better, of all other figures the larger.
+        min_delta: smallest change that counts as an improvement.
     """
 
     def __init__(self, patience: int, metric: str, min_delta: float = 0.0):
@@ -35,9 +35,9 @@ class EarlyStopping:
         return self.waited >= self.patience
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {"best": self.best, "waited": self.waited}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where the state was taken."""
+        """Continue from a saved state."""
         self.best, self.waited = state["best"], state["waited"]

@@ -1,4 +1,4 @@
-"""The epoch loop of one worker: its steps, its evaluation and its checkpoints."""
+"""One worker's epoch loop: its steps, its evaluation and its checkpoints."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Worker:
         self.job = job
         self.workers = workers
         if device.type == "cuda" and device.index is None:
-            device = torch.device(device.type, torch.cuda.current_device())  # as tensors say where they are
+            device = torch.device(device.type, torch.cuda.current_device())  # as tensors report their device
         self.device = device
         self.outputs = outputs
         self.driver = driver
@@ -57,7 +57,7 @@ class Worker:
         self.progress = Progress() if self.trainee is None else self.checkpoints.resume(self.trainee)
 
     def run(self) -> None:
-        """Train and evaluate all epochs, or evaluate once if there is nothing to train on."""
+        """Train and evaluate all epochs, or evaluate once if there are no training samples."""
         with tiny_as_zero():
             self._run()
 
@@ -128,7 +128,7 @@ class Worker:
                 return
 
     def _finish_epoch(self, epoch: int, figures: dict[str, float], test: Feed | None, trainee: Trainee) -> bool:
-        """Evaluate and keep what the epoch has come to; whether it was the last."""
+        """Evaluate and save after an epoch; return whether it was the last."""
         self.checkpoints.announcer.hold()
         if test is not None:
             figures |= self._evaluate(test, epoch)
@@ -144,7 +144,7 @@ class Worker:
         return last
 
     def train(self, step: TrainingStep, feed: Feed, begin: Progress, reporter: Reporter) -> Progress | None:
-        """Train an epoch from `begin` on; where it was left if this worker or another was asked to stop."""
+        """Train an epoch from `begin` on; return where it stopped if any worker was asked to stop, else None."""
         epoch = begin.epoch
         self.network.train()
         generator = self._random_numbers(begin)
@@ -162,9 +162,9 @@ class Worker:
         return None
 
     def _random_numbers(self, begin: Progress) -> torch.Generator:
-        """Where the transforms draw from, with torch's own random numbers in the state that goes with it.
+        """The transforms' generator; also puts torch's own generators into the matching state.
 
-        They follow from the epoch alone, so that a resumed run draws what an uninterrupted one would.
+        Their seeds depend on the epoch, so a resumed run draws the same numbers as an uninterrupted one.
         """
         seed, rank = self.job.config.seed, self.workers.rank
         torch.manual_seed(mix_seed(seed, begin.epoch, rank))
@@ -180,19 +180,19 @@ class Worker:
     def _prepared(
         self, batch: Batch, transforms: BatchTransforms, generator: torch.Generator | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Inputs and targets as network and loss take them; targets None where the inputs themselves are meant."""
+        """Inputs and targets as network and loss take them; targets are None where the inputs serve as targets."""
         if not len(batch.positions):
             return batch.input, batch.input
         images, target = transforms(batch.input, batch.target, generator)
         return images, None if target is None else as_target(target, self.loss)
 
     def _evaluate(self, feed: Feed, epoch: int) -> dict[str, float]:
-        """The figures of one pass over the test samples, none if they have no targets; writes predictions."""
+        """The figures of one pass over the test samples, none if these have no targets; writes predictions."""
         started = time.perf_counter()
         self.network.eval()
         compares = self.job.datasets.test_targets
         metric = metric_of(self.loss, self.job.config.metric) if compares else None
-        # The loss may have something to say about outputs even where there is nothing to compare them with.
+        # The loss may change the outputs even where there are no targets.
         step = EvaluationStep(self.network, self.loss, metric, workers=self.workers, autocast=self.autocast)
         destination = self._destination(feed, epoch)
         sink = None if destination is None else self._begin_output(destination)
@@ -205,7 +205,7 @@ class Worker:
                 sink.write(batch.positions, output.cpu().numpy())
         if sink is not None:
             sink.close()
-        loss, value = step.result(self.device)  # waits for all workers, so that all have written
+        loss, value = step.result(self.device)  # waits for all workers, so all predictions are written
         if sink is not None and self.workers.rank == 0:
             self.outputs.finish()
         seconds = time.perf_counter() - started
@@ -219,18 +219,18 @@ class Worker:
         return figures | ({} if value is None else {name: value})
 
     def _destination(self, feed: Feed, epoch: int) -> Destination | None:
-        """Where the predictions of an epoch's evaluation go, None if they are not wanted."""
+        """Where the predictions of an epoch's evaluation are written, None if they are not requested."""
         job = self.job
         return destination_of(feed.source, job.config.data, epoch, job.datasets.classes) if job.predicts else None
 
     def _begin_output(self, destination: Destination) -> PredictionSink:
         if self.workers.rank == 0:
             self.outputs.begin(destination)
-        self.workers.gather(None)  # nobody writes before the file is open
+        self.workers.gather(None)  # no worker writes before the file is open
         return self.outputs.sink(destination)
 
     def _average_statistics(self) -> None:
-        """Give all workers the mean of their normalization statistics: each has seen its part of the batches only."""
+        """Give all workers the mean of their normalization statistics: each has only seen its part of the batches."""
         buffers = [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
         if buffers:
             means = self.workers.sum(torch.cat([buffer.flatten() for buffer in buffers])).div_(self.workers.size)
@@ -257,6 +257,6 @@ class Worker:
 
 
 def _states(generator: torch.Generator, device: torch.device) -> list[torch.Tensor]:
-    """The states of the random numbers of the transforms, of the CPU and, if it computes, of the GPU."""
+    """The states of the random number generators: the transforms', the CPU's and, if training runs on it, the GPU's."""
     of_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
     return [generator.get_state(), torch.get_rng_state(), *of_device]

@@ -1,4 +1,4 @@
-"""How a worker gets its samples: decoded once and kept, or decoded anew in each epoch."""
+"""How a worker gets its samples: decoded once and kept in memory, or decoded again in each epoch."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from rayrml.reporting.messages import Emit, Phase, Skipped
 from rayrml.training.job import Job
 from rayrml.workers import Workers, global_batch_sizes
 
-TRAINING, TEST, TRANSFORMS = 0, 1, 2  # kinds of random draws that must not coincide
-_SECONDS_OF_LOOKING = 10.0  # for more bad samples, once there is one that ends the run
+TRAINING, TEST, TRANSFORMS = 0, 1, 2  # seeds of random draws that must not coincide
+_SECONDS_OF_LOOKING = 10.0  # for more bad samples, once one of them ends the run
 
 
 @dataclasses.dataclass(frozen=True)
 class Feed:
-    """Samples in use: where they come from, and what gives this worker its batches of them.
+    """A set of samples, and this worker's batches of it.
 
     Attributes:
         source: the samples.
         shard: this worker's share of them.
-        device: the one that computes.
-        workers: who shares them.
+        device: the device that computes.
+        workers: the workers that share the samples.
         used: (N,) which of the samples are used, in the order in which they are dealt out.
-        passed: what is told of the bad samples that a pass met, None if none can be met any more.
+        passed: reports the bad samples of each pass; None if they are all known already.
     """
 
     source: Source
@@ -45,13 +45,13 @@ class Feed:
     passed: _Passed | None = None
 
     def num_batches(self, batch_size: int) -> int:
-        """Batches of a pass."""
+        """The number of batches in a pass."""
         return len(global_batch_sizes(int(self.used.sum()), batch_size))
 
     def global_batches(self, batch_size: int, epoch: int, done: int = 0) -> Iterator[tuple[int, Batch, int]]:
-        """The number of each global batch, this worker's part of it, and how many samples all parts have.
+        """The number of each global batch, this worker's part of it, and the number of samples in all parts.
 
-        The first `done` batches of the epoch are left out, and those without samples.
+        The first `done` batches of the epoch are skipped, and so are batches without samples.
         """
         sizes = global_batch_sizes(int(self.used.sum()), batch_size)[done:]
         batches = self.batches(batch_size, epoch, done)
@@ -64,13 +64,13 @@ class Feed:
                 yield number, batch, num_samples
 
     def batches(self, batch_size: int, epoch: int | None, done: int = 0) -> Iterator[Batch]:
-        """This worker's part of each global batch but the first `done`, on the device that computes.
+        """This worker's part of each global batch except the first `done`, on the device that computes.
 
-        They are in the order of `epoch`, or the samples' own if it is None. Bytes that are pixels stay bytes, all other
+        They are in the order of `epoch`, or in the samples' own order if it is None. Pixels stay bytes, all other
         arrays become float32.
 
         Raises:
-            DataError: more than half of the samples of the pass were bad, in all workers at once.
+            DataError: more than half of the pass's samples were bad; raised in all workers at once.
         """
         source = self.source
         pixels = source.target is not None and source.target.pixels
@@ -86,7 +86,7 @@ class Feed:
 
 
 class _Passed:
-    """The bad samples that a worker met while it streamed, told after each pass, each of them once."""
+    """The bad samples that a worker found while streaming; reported after each pass, each sample once."""
 
     def __init__(self, source: Source, workers: Workers, emit: Emit):
         self.source = source
@@ -96,8 +96,8 @@ class _Passed:
         self._known: set[int] = set()
 
     def tell(self) -> None:
-        """Say which bad samples are new; every worker must call it. Raises DataError if there are too many of them."""
-        # Others may be found meanwhile, ahead of the next pass.
+        """Report the new bad samples; every worker must call it. Raises DataError if too many samples are bad."""
+        # A copy: reading ahead for the next pass may find more meanwhile.
         own = gather_bad_samples(self.source.name, self.source.samples, dict(self.reasons)).without(self._known)
         new = merge_bad_samples(self._workers.gather(own))
         self._known |= new.numbers
@@ -108,7 +108,7 @@ class _Passed:
 
 @dataclasses.dataclass(frozen=True)
 class Feeder:
-    """What makes the feeds of one worker."""
+    """Makes one worker's feeds."""
 
     job: Job
     workers: Workers
@@ -116,7 +116,7 @@ class Feeder:
     emit: Emit
 
     def feed(self, source: Source, kind: int) -> Feed:
-        """This worker's samples of `source`; all of them are read now if the job preloads."""
+        """This worker's samples of `source`; if the job preloads, all of them are read now."""
         if self.job.config.data.preload:
             return self._preloaded(source, kind)
         passed = _Passed(source, self.workers, self.emit) if self.job.config.data.skips else None
@@ -142,7 +142,7 @@ class Feeder:
         seed = (self.job.config.seed, kind)
         order = np.arange(len(source.samples))
         if kind == TRAINING:
-            # Files are listed by class: without this a worker would hold some classes only.
+            # Files are listed by class: without shuffling, a worker would hold only some of the classes.
             np.random.default_rng(mix_seed(*seed)).shuffle(order)
         mine = order[self.workers.rank :: self.workers.size]
         started = time.perf_counter()
@@ -164,7 +164,7 @@ class Feeder:
     def _read(
         self, source: Source, indices: np.ndarray, smallest: int, passed: _Passed | None
     ) -> Iterator[tuple[np.ndarray, ...]]:
-        """Blocks of inputs, targets, and which of the rows can be used, in the order of `indices`."""
+        """Blocks of inputs, targets and a mask of the usable rows, in the order of `indices`."""
         labels = source.samples.labels
         blocks = self._decode(source, indices, smallest)
         for decoded in blocks:
@@ -185,9 +185,9 @@ class Feeder:
     def _all_bad(
         self, source: Source, reasons: dict[int, str], begun: list[tuple[np.ndarray, Iterator[pipeline.Decoded]]]
     ) -> BadSamples:
-        """The bad samples, this worker's and the others', as far as they are found in a while.
+        """The bad samples of this and the other workers, as far as they are found within the time limit.
 
-        `reasons` is what was met in the reading that has `begun`.
+        `reasons` are those of the bad samples found so far in the reading that has `begun`.
         """
         end = time.monotonic() + _SECONDS_OF_LOOKING
         others = np.setdiff1d(np.arange(len(source.samples)), begun[0][0])
@@ -199,12 +199,12 @@ class Feeder:
         return gather_bad_samples(source.name, source.samples, reasons)
 
     def _resident(self, source: Source, indices: np.ndarray) -> tuple[list[torch.Tensor], BadSamples]:
-        """Inputs (n, C, *spatial) and targets at `indices`, arrays or int64 labels; and all workers' bad samples.
+        """Inputs (n, C, *spatial) and targets (arrays or int64 labels) at `indices`, and all workers' bad samples.
 
-        Tensors are on the GPU if they fit beside the training.
+        The tensors are on the GPU if they fit there and leave room for training.
 
         Raises:
-            DataError: bad samples, if they are not to be skipped, or are too many.
+            DataError: samples are bad and not to be skipped, or too many are bad.
         """
         self._refuse_too_large(source, len(indices))
         sides = {name: _empty((len(indices), *side.shape), side.dtype) for name, side in source.sides.items()}
@@ -228,13 +228,13 @@ class Feeder:
         return tensors, bad
 
     def _refuse_too_large(self, source: Source, count: int) -> None:
-        """Raise DataError, in all workers, if one of them has not the memory for its `count` samples."""
+        """Raise DataError in all workers if one of them lacks the memory for its `count` samples."""
         needed, free = source.bytes_per_sample * count, available_memory()
         if any(self.workers.gather(needed > free)):
             message = (
                 f"the {source.name} samples need {format_bytes(needed)} of memory in each worker, "
-                f"but there are {format_bytes(free)}. "
-                'Expected "preload": false, which reads them anew in each epoch, or more machines'
+                f"but {format_bytes(free)} are available. "
+                'Set "preload": false, which reads them again in each epoch, or use more machines'
             )
             raise DataError(Problem("neural_network.data.preload", message))
 

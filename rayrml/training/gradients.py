@@ -1,4 +1,4 @@
-"""The gradient of a global batch, which workers add up while backward is still at work on it."""
+"""The gradient of a global batch, which workers add up while backward is still running."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from torch.utils.hooks import RemovableHandle
 from rayrml.workers import Pending, Workers
 
 Compression = Literal["none", "bf16"]
-# Large enough for the links' full speed, small enough that most of it travels while backward goes on.
+# Large enough for the links' full speed, small enough that most of the exchange takes place during backward.
 # Source: arXiv 2006.15704, section 5.2.
 BUCKET_BYTES = 25 * 2**20
-_NUM_NOTES = 3  # numbers that travel with the gradients: loss, weight, stop
+_NUM_NOTES = 3  # numbers that are sent with the gradients: loss, weight, stop
 
 
 class SharedGradient:
-    """All gradients, the loss, its weight and a wish in one tensor, which workers add up bucket by bucket.
+    """All gradients, the loss, its weight and a stop request in one tensor, which workers add up bucket by bucket.
 
-    The buckets begin with the last parameters, as backward does, and each sets out as soon as its gradients are there.
-    All workers send them in one order, whatever is ready first, also a worker whose part of the batch is empty.
+    The buckets start with the last parameters, as backward does, and each is sent as soon as its gradients are ready.
+    All workers send them in the same order, whichever is ready first, even a worker whose part of the batch is empty.
 
     Args:
-        parameters: whose gradients are shared; their `grad` is a view of `gradient` from now on.
-        workers: who shares them.
-        bucket_bytes: least size of a bucket, the last one apart.
-        compression: `bf16` sends gradients in 16 bits; the other numbers travel as they are.
+        parameters: the parameters to share the gradients of; from now on their `grad` is a view of `gradient`.
+        workers: the workers that share them.
+        bucket_bytes: smallest size of a bucket, except the last one.
+        compression: `bf16` sends gradients in 16 bits; the other numbers are sent in full.
 
     Attributes:
         gradient: all gradients, one after the other.
-        loss: this worker's part of the loss, and all of it after `finish`; a scalar.
-        weight: this worker's share of the batch, and the sum of the shares after `finish`; a scalar.
-        stop: 1 if this worker was asked to stop, and above 0 after `finish` if any worker was; a scalar.
+        loss: this worker's part of the loss, and the whole loss after `finish`; a scalar.
+        weight: this worker's share of the batch, and the sum of all shares after `finish`; a scalar.
+        stop: 1 if this worker was asked to stop; after `finish`, above 0 if any worker was; a scalar.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class SharedGradient:
         self.gradient = self.everything[:-_NUM_NOTES]
         self.loss, self.weight, self.stop = self.everything[-_NUM_NOTES:]
         for parameter, piece in zip(parameters, self.gradient.split(counts), strict=True):
-            # In the parameter's own order in memory (kernels have their channels together): fused optimizers go through
-            # parameter and gradient side by side, and do not look at the strides.
+            # In the parameter's own memory order (kernels are in channels-last format): fused optimizers traverse
+            # parameter and gradient together and ignore the strides.
             parameter.grad = piece.as_strided(parameter.size(), parameter.stride())
         groups = _grouped([p.numel() * p.element_size() for p in parameters], bucket_bytes)
         sizes = [sum(counts[group.start : group.stop]) for group in groups]
@@ -64,7 +64,7 @@ class SharedGradient:
         if sent_as is None:
             sizes[-1] += _NUM_NOTES
         else:
-            # These stay exact, by themselves.
+            # These stay exact, in a bucket of their own.
             sizes, numbers = [*sizes, _NUM_NOTES], [*numbers, 0]
         self._buckets = [
             _Bucket(values, number, sent_as if number else None)
@@ -78,25 +78,25 @@ class SharedGradient:
             self._listen([[parameters[i] for i in group] for group in groups])
 
     def begin(self) -> None:
-        """Set all to zero, and send off what the next backward makes."""
+        """Set everything to zero, and send the gradients of the next backward."""
         self.everything.zero_()
         self._missing = [bucket.num_parameters for bucket in self._buckets]
         self._started = 0
         self._open = True
 
     def finish(self) -> float:
-        """Wait until everything is the sum over all workers; the seconds that this took."""
+        """Wait until everything is the sum over all workers; return the seconds that this took."""
         began = time.perf_counter()
         self._open = False
-        # What backward has not reached: parameters that are not used, and all of them in a part without samples.
+        # What backward has not reached: unused parameters, and all parameters where the part has no samples.
         self._start(len(self._buckets))
         for bucket in self._buckets:
             bucket.finish()
         return time.perf_counter() - began
 
     def _listen(self, groups: list[list[nn.Parameter]]) -> None:
-        """Hear of each gradient that is complete, for as long as this object lives."""
-        # Parameters live longer and would keep it alive, if it were not for the weak reference.
+        """Call `arrived` for each complete gradient, as long as this object lives."""
+        # The parameters live longer; without the weak reference they would keep this object alive.
         this: weakref.ref[SharedGradient] = weakref.ref(self)
         handles = [
             parameter.register_post_accumulate_grad_hook(functools.partial(_tell, this, number))
@@ -106,7 +106,7 @@ class SharedGradient:
         weakref.finalize(self, _remove, handles).atexit = False
 
     def arrived(self, number: int) -> None:
-        """Take note that one more gradient of bucket `number` is complete."""
+        """Count one more complete gradient of bucket `number`."""
         if not self._open:
             return
         self._missing[number] -= 1
@@ -122,7 +122,7 @@ class SharedGradient:
 
 
 class _Bucket:
-    """Neighbouring values that travel together, in another type if one is given."""
+    """Adjacent values that are sent together, converted to `dtype` if one is given."""
 
     def __init__(self, values: torch.Tensor, num_parameters: int, dtype: torch.dtype | None = None):
         self.num_parameters = num_parameters
@@ -144,7 +144,7 @@ class _Bucket:
 
 
 def _grouped(sizes: list[int], least: int) -> list[range]:
-    """Neighbours that are of `least` size together; the last group has what is left over."""
+    """Groups of neighbours whose total size is at least `least`; the last group holds the remainder."""
     groups: list[range] = []
     start = total = 0
     for i, size in enumerate(sizes):

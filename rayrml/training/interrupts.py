@@ -1,4 +1,4 @@
-"""Signals that end a run: the first lets it finish its step and keep what it has, the second ends it at once."""
+"""Signals that end a run: the first lets it finish its step and save its state, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from types import FrameType, TracebackType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_PATIENCE = 10.0  # seconds for a step and a checkpoint; who stops jobs kills them after little more
+_PATIENCE = 10.0  # seconds for a step and a checkpoint; schedulers kill stopped jobs after little more
 
 
 class Interrupts:
-    """What SIGINT and SIGTERM do for as long as this is entered; only in the main thread, others get no signals.
+    """Handles SIGINT and SIGTERM while entered; only in the main thread, as other threads receive no signals.
 
     Attributes:
-        requested: whether an orderly end was asked for.
+        requested: whether an orderly end was requested.
     """
 
     def __init__(self) -> None:
@@ -39,9 +39,9 @@ class Interrupts:
 
     @contextlib.contextmanager
     def during_run(self) -> Iterator[None]:
-        """Listen anew, because Ray has set a handler of its own; and when that is left, not any more.
+        """Install the handlers again, because Ray has replaced them; ignore signals after the block.
 
-        Ray is being shut down then, which must not be broken off.
+        Ray is shut down then, which must not be interrupted.
         """
         self._listen()
         try:
@@ -52,7 +52,7 @@ class Interrupts:
                 self._timer.cancel()
 
     def end_in_order(self, possible: Callable[[], bool]) -> None:
-        """Let the first signal ask for an orderly end whenever that is `possible`, instead of raising at once."""
+        """Let the first signal request an orderly end whenever that is `possible`, instead of raising at once."""
         self._orderly = possible
 
     def _listen(self) -> None:
@@ -67,7 +67,7 @@ class Interrupts:
             self._ending = True
             raise KeyboardInterrupt
         self.requested = True
-        # An evaluation or a step may take longer than anybody waits.
+        # An evaluation or a step may take longer than that.
         self._timer = threading.Timer(_PATIENCE, signal.raise_signal, [signal.SIGINT])
         self._timer.daemon = True
         self._timer.start()

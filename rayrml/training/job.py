@@ -1,4 +1,4 @@
-"""What the workers of a run are given."""
+"""The job that a run's workers receive."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from rayrml.training.gradients import Compression
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """All that a worker needs to know; the same for every worker.
+    """Everything that a worker needs to know; the same for every worker.
 
     Attributes:
-        config: the section of the configuration.
+        config: the `neural_network` section of the configuration.
         network: with its initial weights, on the CPU.
         layers: the network's Keras JSON, for checkpoints.
         loss: row of the losses.
-        optimizer: row of the optimizers, None for evaluation alone.
+        optimizer: row of the optimizers, None if the run only evaluates.
         schedule: rows of the learning rate schedulers, None for a constant rate.
         datasets: the samples.
-        compression: in which form workers exchange gradients.
-        debug_path: file for the network's graph, None for none.
-        state_path: file in which the last finished epoch is kept, for when workers are lost or the run goes on later;
+        compression: how workers compress the gradients that they exchange.
+        debug_path: file for the network's graph, None for no file.
+        state_path: file that holds the state after the last complete epoch, for lost workers and for resuming later;
             None without training, or without a folder for it.
-        resume_from: files that the run goes on from, the first one that will do; () to begin anew.
-        run_id: tells this run's files from those of others.
+        resume_from: files to resume from, of which the first suitable one is used; () to start from the beginning.
+        run_id: distinguishes this run's files from other runs'.
         decode_cpus: logical CPUs of a decoding task.
     """
 
@@ -50,5 +50,5 @@ class Job:
 
     @property
     def predicts(self) -> bool:
-        """Whether predictions for the test samples are written."""
+        """Whether predictions of the test samples are written."""
         return bool(self.config.data.test_output_path or self.config.data.hdf5_outfile)

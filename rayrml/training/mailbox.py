@@ -1,4 +1,4 @@
-"""How workers speak to the driver: an actor that keeps what they say until the driver has taken it."""
+"""How workers send messages to the driver: through an actor that keeps them until the driver takes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Stamp = tuple[str, int]
 
 
 class Mailbox:
-    """The actor. What was taken from it is taken to be written down when the driver asks again."""
+    """The actor. When the driver calls `take` again, the messages taken before count as written."""
 
     def __init__(self) -> None:
         self._messages: list[tuple[Message, Stamp | None]] = []
@@ -27,11 +27,11 @@ class Mailbox:
         self._stopped = False
 
     def put(self, message: Message, stamp: Stamp | None = None) -> None:
-        """Keep a message; one with a stamp, the worker and a number, is confirmed in `heard`."""
+        """Keep a message; if it has a stamp (the worker and a number), `heard` confirms it."""
         self._messages.append((message, stamp))
 
     def take(self, wish: bool = False) -> list[Message]:
-        """What has come since the last call. `wish` says whether the workers are to stop."""
+        """The messages since the last call. `wish` says whether the workers should stop."""
         self._wish = wish
         self._written = self._taken
         taken, self._messages = self._messages, []
@@ -39,23 +39,23 @@ class Mailbox:
         return [message for message, _ in taken]
 
     def heard(self) -> tuple[bool, Stamp | None]:
-        """Whether the workers are to stop, and the stamp of the last message that the driver has written down."""
+        """Whether the workers should stop, and the stamp of the last message that the driver has written."""
         return self._wish, self._written
 
     def arrived(self) -> None:
-        """Answered when everything that the caller has put before is here."""
+        """Return once everything that the caller has put before has arrived."""
 
     def stop(self) -> None:
-        """Let workers that Ray starts again end at once."""
+        """Make workers that Ray restarts end at once."""
         self._stopped = True
 
     def stopped(self) -> bool:
-        """Whether it was stopped."""
+        """Whether `stop` was called."""
         return self._stopped
 
 
 class Connection:
-    """A worker's line to the mailbox. It asks now and then and never waits for an answer that is not there yet."""
+    """A worker's connection to the mailbox. It polls now and then, and never waits for a reply."""
 
     def __init__(self, mailbox: Any):
         self._mailbox = mailbox
@@ -76,13 +76,13 @@ class Connection:
         self._mailbox.put.remote(message, (self._life, self._count))
 
     def asked_to_stop(self) -> bool:
-        """Whether the driver wishes the workers to stop, as it was a moment ago."""
+        """Whether the driver wants the workers to stop, as of the last poll."""
         if time.monotonic() - self._asked >= _SECONDS_BETWEEN_QUESTIONS:
             self._ask()
         return self._wish
 
     def unwritten(self) -> Sequence[BatchRow]:
-        """The rows that are lost if the driver or its machine is lost now."""
+        """The rows that would be lost if the driver or its machine failed now."""
         self._ask()
         return [row for _, rows in self._unwritten for row in rows]
 
@@ -91,7 +91,7 @@ class Connection:
         ray.get(self._mailbox.arrived.remote())
 
     def _ask(self) -> None:
-        """Take the answer to the last question if it is there, and ask the next one."""
+        """If the last poll's reply has arrived, take it and send the next poll."""
         ready, _ = ray.wait([self._answer], timeout=0)
         self._asked = time.monotonic()
         if not ready:

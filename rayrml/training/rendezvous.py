@@ -1,6 +1,6 @@
-"""How training workers of a private Ray find each other: by a file, and over the loopback interface.
+"""How training workers of a private Ray find each other: through a file and the loopback interface.
 
-torch's own meeting point, a server on the first worker, listens on all of a machine's interfaces.
+torch's default rendezvous, a server on the first worker, listens on all of a machine's interfaces.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ _LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 
 @dataclasses.dataclass
 class OneMachine(TorchConfig):
-    """Ray Train's settings of torch for workers that all run on this machine.
+    """Ray Train's torch settings for workers that all run on this machine.
 
     Attributes:
-        folder: where they meet, which goes with the run.
+        folder: of the file through which they meet; it is deleted with the run.
     """
 
     folder: str = ""
 
     @property
     def backend_cls(self) -> Any:
-        """What prepares the workers."""
+        """The class that prepares the workers."""
         return _ByFile
 
 
 class _ByFile(TorchConfig().backend_cls):
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
-        # A new file each time: workers that were started again must not meet those of before.
+        # A new file each time: restarted workers must not meet their predecessors.
         path = Path(backend_config.folder) / f"workers-{uuid.uuid4().hex}"
         backend = "nccl" if worker_group.get_resources_per_worker().get("GPU", 0) else "gloo"
         size, seconds = len(worker_group), backend_config.timeout_s

@@ -1,4 +1,4 @@
-"""What happens to one batch: the training step and the evaluation step, on tensors alone."""
+"""One training step, on tensors alone."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _STEPS_BEFORE_LOOKING = 3
 
 @dataclasses.dataclass
 class Trained:
-    """What a training step leaves to be logged.
+    """A training step's figures for the log.
 
     Attributes:
-        loss: mean over the global batch, regularization included, before the update; a scalar on the device.
-        lengths: (P,) of the global batch's gradient before clipping, in each of the parameters; on the device.
+        loss: mean over the global batch, including regularization, before the update; a scalar on the device.
+        lengths: (P,) norm of each parameter's gradient over the global batch, before clipping; on the device.
         compute_seconds: time in forward, backward and update.
-        reduce_seconds: time spent waiting for the gradients of other workers.
-        stop: whether all workers end after this step, because one was asked to.
+        reduce_seconds: time spent waiting for other workers' gradients.
+        stop: whether all workers end after this step because one was asked to.
     """
 
     loss: torch.Tensor
@@ -41,7 +41,7 @@ class Trained:
 
     @property
     def gradient_norm(self) -> torch.Tensor:
-        """Length of the whole gradient, a scalar on the device."""
+        """The norm of the whole gradient, a scalar on the device."""
         return torch.linalg.vector_norm(self.lengths)
 
 
@@ -49,17 +49,17 @@ class TrainingStep:
     """One update of the network from one global batch, of which this worker holds a part.
 
     The gradient is that of the global batch's mean loss, for any number of workers and any split: each worker's mean
-    counts by its share. All gradients of a worker lie in one tensor, so that one norm, one fill and an exchange for
-    each bucket of them do the work of one for each parameter; most of the exchange takes place during backward.
+    is weighted by its share. All gradients of a worker are in one tensor, so one norm, one fill and one exchange per
+    bucket replace one per parameter; most of the exchange takes place during backward.
 
-    On a GPU that would wait for the CPU, the step of one worker up to its gradients becomes a CUDA graph, if `graphs`
-    may be used; it computes the same.
+    If `graphs` is set and the GPU would wait for the CPU, a single worker's step up to its gradients is captured as a
+    CUDA graph; the results are the same.
 
-    An optimizer that needs a closure computes loss and gradient of the batch as often as it likes. Workers exchange
-    both each time, so that all of them take the same decisions.
+    An optimizer that needs a closure computes the batch's loss and gradient as often as it likes. Workers exchange
+    both each time, so they all make the same decisions.
 
     Raises:
-        ConfigError: a gradient that is clipped is of no use to an optimizer that needs a closure.
+        ConfigError: gradient clipping is not possible with an optimizer that needs a closure.
     """
 
     def __init__(
@@ -83,8 +83,8 @@ class TrainingStep:
         self.gradient_clip = gradient_clip
         self.by_closure = needs_closure(optimizer)
         if self.by_closure:
-            # Such an optimizer takes all gradients as one row of numbers, which kernels with their channels together
-            # in memory are not.
+            # Such an optimizer views all gradients as one flat vector, which is not possible for kernels in
+            # channels-last format.
             network.to(memory_format=torch.contiguous_format)
         if gradient_clip is not None:
             refuse_clipping(optimizer)
@@ -103,7 +103,7 @@ class TrainingStep:
     def __call__(self, batch: torch.Tensor, target: torch.Tensor, num_samples: int, *, stop: bool = False) -> Trained:
         """Update the network from this worker's part of a global batch of `num_samples`; the part may be empty.
 
-        If one of the workers is asked to `stop`, all of them are told so after the same step.
+        If one worker is asked to `stop`, all workers learn of it after the same step.
         """
         started = time.perf_counter()
         self._asked = stop
@@ -122,7 +122,7 @@ class TrainingStep:
             return self._asked
         if self.shared.stop.device.type == "cpu":
             return self.shared.stop.item() > 0
-        # A number of the GPU is looked at some steps later, so that the CPU need not wait for it.
+        # A value on the GPU is read some steps later, so the CPU need not wait for it.
         due = self._wishes[0].item() > 0 if len(self._wishes) == _STEPS_BEFORE_LOOKING else False
         self._wishes.append(self.shared.stop.clone())
         return due
@@ -130,12 +130,12 @@ class TrainingStep:
     def _search(
         self, batch: torch.Tensor, target: torch.Tensor, num_samples: int
     ) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """Let the optimizer minimize the batch; loss and lengths before the first step, and seconds of exchange."""
+        """Let the optimizer minimize the batch's loss; loss and lengths before the first step, and exchange seconds."""
         looks: list[tuple[torch.Tensor, torch.Tensor, float]] = []
         draws = _Draws(batch.device)
 
         def closure() -> float:
-            # The same dropout each time: a line search needs one function, not a new one at every look.
+            # The same dropout each time: a line search needs the same function in every evaluation.
             draws.repeat()
             looks.append(self._differentiate(batch, target, num_samples))
             return looks[-1][0].item()
@@ -147,7 +147,7 @@ class TrainingStep:
     def _differentiate(
         self, batch: torch.Tensor, target: torch.Tensor, num_samples: int
     ) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """Set the gradient of the global batch; its loss, the gradient's lengths, and seconds of exchange."""
+        """Set the global batch's gradient; return its loss, the gradient's lengths, and exchange seconds."""
         if self.shared is None:
             if self.graphed is None or not batch.is_cuda:
                 loss, lengths = self._alone(batch, target)
@@ -158,7 +158,7 @@ class TrainingStep:
         return loss, self.shared.gradient.norm()[None], exchanged
 
     def _alone(self, batch: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss of a batch, and the lengths of its gradient, which is set."""
+        """Set a batch's gradient; return its loss and the gradient's lengths."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._loss(batch, target)
         loss.backward()
@@ -172,7 +172,7 @@ class TrainingStep:
             shared.stop.fill_(1.0)
         if len(batch):
             loss = self._loss(batch, target)
-            # A number of the CPU stays there: moving it to the GPU would make the CPU wait.
+            # A number on the CPU stays there: moving it to the GPU would make the CPU wait.
             share: torch.Tensor | float = len(batch) / num_samples
             if self.loss.weight:
                 share = (self.loss.weight(target) / num_samples).to(loss.dtype)
@@ -181,7 +181,7 @@ class TrainingStep:
             (loss * share).backward()
         waited = shared.finish()
         if self.loss.weight:
-            # The shares add up to one only where every sample counts the same; to nothing if all are ignored.
+            # The shares add up to one only if every sample has the same weight, and to zero if all are ignored.
             shared.everything.div_(torch.where(shared.weight > 0, shared.weight, 1.0))
         return shared.loss.clone(), waited
 
@@ -194,7 +194,7 @@ class TrainingStep:
 
 
 class _Draws:
-    """The state of the random numbers at one moment, to draw the same ones again."""
+    """A snapshot of the random number generators, for drawing the same numbers again."""
 
     def __init__(self, device: torch.device):
         self._device = device
@@ -208,5 +208,5 @@ class _Draws:
 
 
 def _lengths(gradients: list[torch.Tensor]) -> torch.Tensor:
-    """(P,) the length of each gradient; in half the time of torch's own norm, which sorts them by device first."""
+    """(P,) the norm of each gradient; takes half the time of torch's own norm, which first sorts them by device."""
     return torch.stack(torch._foreach_norm(gradients))  # pyright: ignore[reportPrivateImportUsage]

@@ -1,4 +1,4 @@
-"""What training steps have to say, collected and sent on a few times a second."""
+"""The figures of training steps, collected and sent a few times a second."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _SECONDS_BETWEEN_REPORTS = 0.25
 
 
 class Reporter:
-    """Collects the steps of one worker and sends them on a few times a second.
+    """Collects one worker's steps and sends them a few times a second.
 
     Losses stay on the device until then: reading one makes the CPU wait for the GPU.
 
     Attributes:
-        losses: of the epoch's batches that were sent on, with their numbers of samples.
+        losses: of the epoch's batches that were sent, each with its number of samples.
     """
 
     def __init__(self, emit: Emit, seconds: float = 0.0):
-        """Begin to count at so many `seconds` of training."""
+        """Start the clock at `seconds` of training."""
         self._emit = emit
         self._started = time.perf_counter() - seconds
         self._sent = 0.0
@@ -38,17 +38,17 @@ class Reporter:
 
     @property
     def seconds(self) -> float:
-        """Of training until now."""
+        """Training time so far."""
         return time.perf_counter() - self._started
 
     def begin_epoch(self, rate: float, losses: Sequence[tuple[float, int]] = ()) -> None:
-        """Steps from now on belong to an epoch of which the `losses` of some batches are known already."""
+        """Begin an epoch with learning rate `rate`; `losses` are those of its batches that are done already."""
         self._rate = rate
         self.losses = list(losses)
         self._epoch_began = self.seconds
 
     def add(self, epoch: int, batch: int, trained: Trained, waited: float, *, num_samples: int) -> None:
-        """Take a step that waited so many seconds for its global batch of so many samples."""
+        """Add a step that `waited` so many seconds for its global batch of `num_samples`."""
         seconds = self.seconds
         self._sizes.append(num_samples)
         self._steps.append((epoch, batch, seconds, trained, waited))
@@ -57,7 +57,7 @@ class Reporter:
             self._sent = seconds
 
     def flush(self) -> None:
-        """Send what there is. Raises DivergenceError if one of the losses is not finite."""
+        """Send the collected steps. Raises DivergenceError if one of the losses is not finite."""
         if not self._steps:
             return
         trained = [step[3] for step in self._steps]
@@ -82,7 +82,7 @@ class Reporter:
                 )
 
     def finish_epoch(self) -> dict[str, float]:
-        """The epoch's mean loss over its samples, each as the network was when it came, and its seconds."""
+        """The epoch's seconds and its mean loss over all samples, each taken before the update from its batch."""
         self.flush()
         seconds = self.seconds - self._epoch_began
         mean = sum(loss * size for loss, size in self.losses) / sum(size for _, size in self.losses)

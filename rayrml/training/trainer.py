@@ -1,4 +1,4 @@
-"""Training on Ray: the `TorchTrainer` that runs the epoch loop on workers, and how they speak to the driver."""
+"""Training on Ray: the `TorchTrainer` that runs the epoch loop on workers, and passes their messages to the driver."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from rayrml.training.mailbox import Connection, Mailbox
 from rayrml.training.rendezvous import OneMachine
 from rayrml.workers import Workers
 
-_SECONDS_BETWEEN_LOOKS = 0.1  # at what workers say
-_SECONDS_BETWEEN_RESIZES = 30.0  # at the least: all workers start anew, which takes about as long
+_SECONDS_BETWEEN_LOOKS = 0.1  # at the workers' messages
+_SECONDS_BETWEEN_RESIZES = 30.0  # minimum: a resize restarts all workers, which takes about as long
 
 
 def warm_up() -> None:
-    """Import what torch imports when the first optimizer is made, which takes seconds."""
+    """Import what torch otherwise imports when the first optimizer is built, which takes seconds."""
     import torch._dynamo  # noqa: F401
 
 
 def run_in_driver(job: Job, emit: Emit, allocation: Allocation, interrupts: Interrupts) -> None:
-    """Train with the driver itself as the only worker, through the same trainer and function as many workers use."""
+    """Train with the driver itself as the only worker, with the same trainer and worker code as several workers."""
     device = torch.device(allocation.driver_device)
 
     def loop(config: dict[str, Any]) -> None:
@@ -60,14 +60,14 @@ def run_on_workers(
     name: str,
     max_failures: int,
 ) -> None:
-    """Train on Ray Train's workers; what they say is handed to `emit` here, in the driver.
+    """Train on Ray Train's workers; `emit` receives their messages here, in the driver.
 
     Raises:
-        RayrmlError: what a worker found wrong.
+        RayrmlError: the error that a worker raised.
         ClusterError: workers were lost more than `max_failures` times.
     """
     actor: Any = ray.remote(Mailbox)
-    # It goes with the driver, not with a worker.
+    # On the driver's node: it should be lost with the driver, not with a worker.
     mailbox = actor.options(num_cpus=0, scheduling_strategy=pin_to_node()).remote()
     run = ray.train.RunConfig(
         name=name,
@@ -93,7 +93,7 @@ def run_on_workers(
         for message in ray.get(mailbox.take.remote()):
             emit(message)
     except BaseException:
-        # Workers that Ray starts again look here first and end at once.
+        # Workers that Ray restarts check this first and end at once.
         mailbox.stop.remote()
         raise
     if (error := fit.exception()) is not None:
@@ -101,7 +101,7 @@ def run_on_workers(
 
 
 def _parcel(job: Job, mailbox: Any, allocation: Allocation) -> dict[str, Any]:
-    """What workers are sent."""
+    """The arguments of the workers' loop."""
     writer = start_writer() if job.predicts else None
     return {"job": ray.put(job), "mailbox": mailbox, "writer": writer, "verbose": allocation.verbose}
 
@@ -126,7 +126,7 @@ def _worker_loop(config: dict[str, Any]) -> None:
     keep_freed_memory()
     context = ray.train.get_context()
     workers = Workers(context.get_world_rank(), context.get_world_size())
-    # Ray gives a process one thread; a training worker has its part of the machine.
+    # Ray limits a process to one thread; a training worker may use its part of the machine.
     torch.set_num_threads(max((os.cpu_count() or 1) // context.get_local_world_size(), 1))
 
     driver = Connection(mailbox)
@@ -143,7 +143,7 @@ def _worker_loop(config: dict[str, Any]) -> None:
 
 
 class _Here:
-    """The driver, to a worker in its own process: what it is told is written down at once."""
+    """The driver, for a worker in its own process: messages are written at once."""
 
     def __init__(self, emit: Emit, interrupts: Interrupts):
         self._emit = emit
@@ -160,16 +160,16 @@ class _Here:
 
 
 def call_in_background(call: Callable[[], Any]) -> Future[Any]:
-    """The future of a call in a thread of its own: the main thread stays free for signals and for what workers say.
+    """Run a call in its own thread and return its future: the main thread stays free for signals and messages.
 
-    It is a daemon, as no thread of an executor is: a process that is interrupted ends without waiting for it.
+    The thread is a daemon, unlike an executor's: an interrupted process ends without waiting for it.
     """
     future: Future[Any] = Future()
 
     def work() -> None:
         try:
             future.set_result(call())
-        except BaseException as error:  # handed to the thread that waits
+        except BaseException as error:  # passed to the waiting thread
             future.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()
@@ -177,18 +177,18 @@ def call_in_background(call: Callable[[], Any]) -> Future[Any]:
 
 
 def _explained(error: BaseException) -> BaseException:
-    """A worker's own error instead of the ones that Ray wrapped around it."""
+    """A worker's own error instead of the errors that Ray wraps around it."""
     failures = getattr(error, "worker_failures", None) or {}
     causes = [getattr(failures[rank], "cause", failures[rank]) for rank in sorted(failures)]
     for cause in causes:
         if isinstance(cause, RayrmlError | torch.OutOfMemoryError):
             return cause
     for cause in (*causes, error):
-        # Ray ends processes before the machine's memory is full, and tells in a long text.
+        # Ray kills processes before the machine's memory is full, and reports that in a long text.
         if isinstance(cause, ray.exceptions.OutOfMemoryError) or "out of memory" in str(cause):
             return MemoryError(str(cause))
     if failures:
         rank = min(failures)
         reason = str(failures[rank]).strip().splitlines()[-1]
-        return ClusterError(f"worker {rank} failed, and starting again did not help. {reason}")
+        return ClusterError(f"worker {rank} failed, and a restart did not help. {reason}")
     return ClusterError(f"training failed. {str(error).strip().splitlines()[-1]}")

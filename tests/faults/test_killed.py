@@ -60,7 +60,7 @@ def test_workers_that_are_lost_too_often_end_the_run_with_a_reason(ray_cluster, 
     out = folder / "too_often"
     settings = on_train_workers(1) | {"ray.max_failures": 0}
     when(lambda: len(logged(out)) > 2, lambda: os.kill(training_workers()[-1].pid, signal.SIGKILL))
-    with pytest.raises(rayrml.ClusterError, match="worker 0 failed, and starting again did not help") as caught:
+    with pytest.raises(rayrml.ClusterError, match="worker 0 failed, and a restart did not help") as caught:
         rayrml.run(config_in(folder, out, num_epochs=400), overrides=settings, quiet=True)
     assert caught.value.exit_code == 4
 

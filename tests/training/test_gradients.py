@@ -40,7 +40,7 @@ def hessian(parameters):
 
 NLL = LOSSES["NLL"]()
 WEIGHTED = LOSSES["NLL"](weight=(1.0, 2.0, 5.0, 0.5), ignore_index=2)
-# Network, loss, optimizer, number of samples, batch size; ragged batches, and parts of workers that are empty.
+# Network, loss, optimizer, number of samples, batch size; with ragged batches, and workers whose part is empty.
 CASES = [
     (network, NLL, sgd, 10, 4),
     (network, NLL, sgd, 2, 64),
@@ -51,7 +51,7 @@ CASES = [
 
 
 def trained(workers, case, **options):
-    """Losses and norms of the batches of an epoch, and all weights after it."""
+    """Losses and gradient norms of an epoch's batches, and all weights after it."""
     build, loss, optimizer, count, batch_size = case
     net = build()
     step = TrainingStep(net, loss, optimizer(net.parameters()), workers=workers, **options)
@@ -74,7 +74,7 @@ def _bucketed(workers):
 
 
 def _compressed(workers):
-    # Without the second order, whose line search takes other decisions from other roundings.
+    # Without the second-order optimizer, whose line search decides differently after different rounding.
     cases = [case for case in CASES if case[2] is sgd]
     return [trained(workers, case, bucket_bytes=size, compression="bf16") for case in cases for size in (TINY, 2**20)]
 
@@ -93,7 +93,7 @@ def test_buckets_give_the_steps_of_one_exchange_and_of_one_process(by_size):
     for results in by_size.values():
         whole, bucketed, _ = results[0]
         for case, *ways in zip(CASES, whole, bucketed, alone, strict=True):
-            # A line search enlarges differences of rounding.
+            # A line search amplifies rounding differences.
             within = 2e-3 if case[2] is hessian else 1e-4
             for (figures, weights), (other_figures, other_weights) in itertools.combinations(ways, 2):
                 assert figures == pytest.approx(other_figures, rel=within, abs=1e-5)
@@ -116,7 +116,7 @@ def test_workers_stay_alike_bit_by_bit_however_they_exchange(by_size):
 
 
 def _loss_of_16_bits(workers):
-    """The loss of the first batch, which no rounded gradient has touched yet."""
+    """The first batch's loss, which no rounded gradient has influenced yet."""
     return trained(workers, CASES[0], compression="bf16")[0][0]
 
 
@@ -126,7 +126,7 @@ def test_the_loss_itself_travels_in_full(on_workers):
 
 
 class _Recording(Workers):
-    """Two workers whose sums are only written down: the number of values in each, and when they began."""
+    """Two workers whose sums are only recorded: the number of values in each, in the order in which they began."""
 
     def start_sum(self, tensor):
         RECORD.append(tensor.numel())
@@ -211,7 +211,7 @@ def test_gradients_outside_of_a_step_are_not_sent(recorded):
 @pytest.mark.parametrize("workers", [Workers(), _Recording(0, 2)], ids=["one", "two"])
 @pytest.mark.parametrize("loss", [NLL, WEIGHTED], ids=["plain", "weighted"])
 def test_no_step_waits_for_a_number_from_the_device(workers, loss, recorded):
-    # On this device there are shapes only: whoever asks for a number gets an error.
+    # This device has only shapes: reading a value raises an error.
     images, labels, net = *(x.to("meta") for x in samples(10)), network().to("meta")
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     step = TrainingStep(net, loss, optimizer, workers=workers, gradient_clip=1.0, bucket_bytes=TINY)

@@ -1,4 +1,4 @@
-"""What workers say to the driver, and what may be lost on the way."""
+"""Messages from workers to the driver, and which of them may be lost on the way."""
 
 import time
 
@@ -35,7 +35,7 @@ def test_a_worker_knows_what_the_driver_may_not_have_written_down(ray_cluster):
     emit(first, row(2, 2))
     assert len(ray.get(mailbox.take.remote())) == 1
     assert comes_to(first, (2, 2))
-    # One that takes its place has said nothing yet that the driver could have written.
+    # Its replacement has sent nothing yet that the driver could have written.
     second = Connection(mailbox)
     emit(second, row(2, 1))
     assert comes_to(second, (2, 1))

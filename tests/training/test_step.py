@@ -18,7 +18,7 @@ from rayrml.workers import Workers
 
 
 def network():
-    """A small network whose second kernel has its channels together in memory, as rayrml's own kernels have them."""
+    """A small network whose second kernel is in channels-last format, like rayrml's own kernels."""
     torch.manual_seed(0)
     layers = [nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(64, 4), nn.LogSoftmax(1)]
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)
@@ -146,7 +146,7 @@ def test_evaluation_leaves_its_confusion_matrix_for_the_report():
 
 
 def evaluated(workers):
-    """The confusion matrix of 11 samples of which each worker has a part, the last of three none."""
+    """The confusion matrix of 11 samples, split over the workers; the last of three has none."""
     images, labels = samples(11)
     mine = torch.arange(11) % 2 == workers.rank if workers.size > 1 else torch.ones(11, dtype=torch.bool)
     step = EvaluationStep(network().eval(), LOSSES["NLL"](), METRICS["accuracy"](), workers=workers)
@@ -222,7 +222,7 @@ def test_a_batch_of_ignored_labels_changes_nothing():
 
 
 class Noisy(nn.Module):
-    """A line whose slope is learnt, under a dropout that is written down."""
+    """A line whose slope is learned, with random noise that is recorded."""
 
     def __init__(self):
         super().__init__()
@@ -272,7 +272,7 @@ def test_a_clipped_gradient_is_refused_for_an_optimizer_with_a_closure():
 
 
 def _cases():
-    """A loss, an optimizer, how many samples, in batches of how many; some parts of workers are empty."""
+    """Loss, optimizer, number of samples, batch size; some workers' parts are empty."""
     weight = (1.0, 2.0, 5.0, 0.5)
 
     def sgd(parameters):
@@ -284,7 +284,7 @@ def _cases():
     yield LOSSES["NLL"](), sgd, 10, 4
     yield LOSSES["NLL"](), sgd, 2, 64
     yield LOSSES["NLL"](weight=weight), sgd, 10, 4
-    yield LOSSES["NLL"](weight=weight, ignore_index=2), sgd, 10, 1  # among them batches that are ignored as a whole
+    yield LOSSES["NLL"](weight=weight, ignore_index=2), sgd, 10, 1  # some batches are ignored as a whole
     yield LOSSES["Focal"](source="log_softmax", ignore_index=1), sgd, 10, 4
     yield LOSSES["Dice"](source="log_softmax"), sgd, 10, 4
     yield LOSSES["NLL"](), hessian, 10, 4
@@ -299,7 +299,7 @@ def _results(workers):
 
 
 def _result(workers, loss, optimizer, count, batch_size):
-    """Losses of the batches of an epoch, weights after it, and what evaluation then says."""
+    """Losses of an epoch's batches, weights after it, and the evaluation's result."""
     rank, size = workers.rank, workers.size
     net = network()
     step = TrainingStep(net, loss, optimizer(net.parameters()), workers=workers)
@@ -321,11 +321,11 @@ def test_workers_take_the_steps_that_one_process_takes(on_workers):
     for results in on_workers(_results, 2, 3).values():
         for mine in results:
             for (losses, weights, result), alone in zip(mine, expected, strict=True):
-                # Second-order steps enlarge differences of rounding.
+                # Second-order steps amplify rounding differences.
                 assert losses == pytest.approx(alone[0], rel=1e-4, abs=1e-5)
                 assert weights == pytest.approx(alone[1], rel=1e-4, abs=1e-4)
                 assert result == pytest.approx(alone[2], rel=1e-4)
-            # Not nearly: workers that drift apart take other decisions one day, and wait for one another for ever.
+            # Exactly: workers that drift apart eventually decide differently, and then wait for each other forever.
             assert mine == results[0]
 
 

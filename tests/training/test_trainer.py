@@ -1,4 +1,4 @@
-"""Calls beside the main thread."""
+"""Calls in a background thread."""
 
 import subprocess
 import sys
