@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 import torch.distributed
+
+T = TypeVar("T")
 
 
 class Pending(Protocol):
@@ -52,6 +55,21 @@ class Workers:
         values: list[Any] = [None] * self.size
         torch.distributed.all_gather_object(values, value)
         return values
+
+    def ask_first(self, question: Callable[[], T]) -> T:
+        """The answer of the first worker to all of them; raises in all what it raises there."""
+        if self.size == 1:
+            return question()
+        answer: list[Any] = [None, None]
+        if self.rank == 0:
+            try:
+                answer[0] = question()
+            except Exception as error:  # raised below, by all
+                answer[1] = error
+        torch.distributed.broadcast_object_list(answer)
+        if answer[1] is not None:
+            raise answer[1]
+        return answer[0]
 
     def share(self, count: int) -> int:
         """How many of `count` samples are this worker's when they are dealt out in turn."""

@@ -33,6 +33,11 @@ class Outputs:
         if self.writer is not None:
             ray.get(self.writer.finish.remote())
 
+    def discard(self) -> None:
+        """Remove the files that all workers wrote to; called by one of them."""
+        if self.writer is not None:
+            ray.get(self.writer.discard.remote())
+
 
 def destination_of(source: Source, data: Data, epoch: int, classes: tuple[str, ...]) -> Destination:
     """Where the data section wants the predictions for the samples of `source` to be after an epoch."""

@@ -39,6 +39,10 @@ class PredictionSink(Protocol):
         """Finish what is written and give it its name."""
         ...
 
+    def discard(self) -> None:
+        """Give up what is written."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class Destination:
@@ -237,6 +241,10 @@ class RemotePredictions:
         ray.get(self._pending)
         self._pending.clear()
 
+    def discard(self) -> None:
+        """Wait until nothing is on its way; the writer itself removes the files."""
+        self.close()
+
 
 class _Writer:
     """The actor behind `RemotePredictions`: it writes the files of one destination after the other."""
@@ -257,6 +265,11 @@ class _Writer:
     def finish(self) -> None:
         if self._files is not None:
             self._files.close()
+        self._files = None
+
+    def discard(self) -> None:
+        if self._files is not None:
+            self._files.discard()
         self._files = None
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import itertools
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -43,13 +43,6 @@ class Curve:
 
     def observe(self, loss: float | None) -> None:
         """Record the loss of the epoch that ends; a curve that is known in advance ignores it."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """What the curve has learnt from the epochs so far."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from where `state_dict` was called."""
 
 
 def step(
@@ -159,6 +152,8 @@ class Plateau(Curve):
         """Lower the rate if `loss` and the previous losses have not fallen."""
         if loss is None:
             raise ValueError("Plateau needs the loss of the epoch")
+        if not math.isfinite(loss):
+            return  # a loss that could not be computed says nothing about the rate
         # Not `best * (1 - threshold)`: the loss may be negative, and is infinite at first.
         improved = loss < self.best - self.threshold * abs(self.best) if math.isfinite(self.best) else loss < self.best
         self.best = loss if improved else self.best
@@ -167,16 +162,6 @@ class Plateau(Curve):
         if self.waited > self.patience:
             self.reached = max(self.reached * self.gamma, self.final_factor)
             self.waited, self.resting = 0, self.cooldown
-
-    def state_dict(self) -> dict[str, Any]:
-        """The best loss, the counters of epochs, and the factor reached."""
-        return {name: getattr(self, name) for name in ("best", "waited", "resting", "reached")}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from where `state_dict` was called."""
-        self.best, self.waited, self.resting, self.reached = (
-            state[name] for name in ("best", "waited", "resting", "reached")
-        )
 
 
 LR_SCHEDULERS = {

@@ -23,8 +23,7 @@ class Schedule:
     def __init__(self, optimizer: torch.optim.Optimizer, curves: Sequence[Curve]):
         self._optimizer = optimizer
         self._curves = curves
-        # Also kept in the optimizer's state: a resumed one has a later rate in 'lr'.
-        self._rates = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
+        self._rates = [group["lr"] for group in optimizer.param_groups]
         self._epoch = 0
         self._set()
 
@@ -46,16 +45,10 @@ class Schedule:
         """Whether to print the rate of this epoch."""
         return self._now()[0].verbose
 
-    def state_dict(self) -> dict[str, Any]:
-        """The numbers from which `load_state_dict` resumes."""
-        return {"epoch": self._epoch, "curves": [curve.state_dict() for curve in self._curves]}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from where `state_dict` was called, and set the rate of that epoch."""
-        self._epoch = state["epoch"]
-        for curve, inner in zip(self._curves, state["curves"], strict=True):
-            curve.load_state_dict(inner)
-        self._set()
+    def replay(self, losses: Sequence[float | None]) -> None:
+        """Go through the epochs of an earlier run, which had these losses, without training."""
+        for loss in losses:
+            self.step(loss)
 
     def _set(self) -> None:
         curve, epoch = self._now()

@@ -12,7 +12,6 @@ from rayrml.networks.layers.activations import ENDINGS, Function, find_activatio
 from rayrml.networks.layers.layer import Layer
 from rayrml.networks.layers.operations import Operation
 
-
 KnownEnding = Ending | Literal["linear"]
 
 

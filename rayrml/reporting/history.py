@@ -61,11 +61,16 @@ def to_cost(figures: Figures, name: str) -> float:
 
 
 def find_best(history: Sequence[Figures]) -> Figures | None:
-    """The epoch with the most of the metric, or else the least loss; the first of several, None if there is none."""
+    """The epoch with the most of the metric, or else the least loss; None if there is none.
+
+    Of several the one with the least loss is the best, and of those the first. An epoch without a finite test loss is
+    never the best.
+    """
+    history = [figures for figures in history if math.isfinite(figures.get(TEST_LOSS, 0.0))]
     for name in filter(None, (find_metric(history), TEST_LOSS, TRAIN_LOSS)):
         known = [figures for figures in history if name in figures and math.isfinite(figures[name])]
         if known:
-            return min(known, key=lambda figures: to_cost(figures, name))
+            return min(known, key=lambda figures: (to_cost(figures, name), figures.get(TEST_LOSS, 0.0)))
     return None
 
 

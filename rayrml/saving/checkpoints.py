@@ -24,8 +24,8 @@ _KINDS = {
     "input_shape": tuple,
     "classes": tuple,
     "optimizer": Mapping,
-    "scheduler": Mapping,
-    "stopping": Mapping,
+    "optimizer_type": str,
+    "parameters": list,
     "unfinished": Mapping,
     "history": list,
     "rows": list,
@@ -46,9 +46,9 @@ class Checkpoint:
         layers: the network's Keras JSON.
         input_shape: (C, *spatial) of the samples.
         classes: class names in the order of the outputs, () if there are none.
-        optimizer: the optimizer's state.
-        scheduler: the learning rate schedule's state.
-        stopping: the state of early stopping.
+        optimizer: the optimizer's state, as PyTorch gives it.
+        optimizer_type: the optimizer's row, "" if that is not known.
+        parameters: the names of the optimizer's parameters in its order, [] if they are not known.
         history: the figures of all epochs so far.
         rows: the figures of the last steps, as far as they may be missing in the log.
         seconds: of training so far.
@@ -65,8 +65,8 @@ class Checkpoint:
     input_shape: tuple[int | None, ...]
     classes: tuple[str, ...] = ()
     optimizer: dict[str, Any] = dataclasses.field(default_factory=dict)
-    scheduler: dict[str, Any] = dataclasses.field(default_factory=dict)
-    stopping: dict[str, Any] = dataclasses.field(default_factory=dict)
+    optimizer_type: str = ""
+    parameters: list[str] = dataclasses.field(default_factory=list)
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
     rows: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
     seconds: float = 0.0

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from rayrml import storage
+from rayrml.config.figures import TEST_LOSS, TRAIN_LOSS
 from rayrml.data.reader_keys import describe_reading
 from rayrml.errors import DataError, DivergenceError
 from rayrml.lr_schedulers import Schedule
@@ -20,7 +21,10 @@ from rayrml.saving import checkpoint_folder, checkpoint_writer, checkpoints
 from rayrml.saving.checkpoints import Checkpoint
 from rayrml.training.early_stopping import EarlyStopping
 from rayrml.training.job import Job
+from rayrml.training.optimizer_state import list_trained, restore_state
 from rayrml.workers import Workers
+
+_ALL_BATCHES = 2**31
 
 
 @dataclasses.dataclass
@@ -51,7 +55,7 @@ class Progress:
     Attributes:
         epoch: the next or current epoch.
         batch: number of its batches that are done.
-        losses: of these batches, each with its number of samples.
+        losses: of these batches, each with what its mean divides by.
         random: the states of this worker's random number generators after them, None if no batch is done.
         rows: the figures of the latest steps that may be missing from the log.
         checkpoint: path of the previous epoch's checkpoint, None if there is none.
@@ -59,7 +63,7 @@ class Progress:
 
     epoch: int = 1
     batch: int = 0
-    losses: Sequence[tuple[float, int]] = ()
+    losses: Sequence[tuple[float, float]] = ()
     random: Sequence[torch.Tensor] | None = None
     rows: Sequence[BatchRow] = ()
     checkpoint: str | None = None
@@ -85,24 +89,25 @@ class CheckpointManager:
 
     def resume(self, trainee: Trainee) -> Progress:
         """Load the last state into `trainee`: this run's own if it has lost workers, otherwise an earlier run's."""
-        path = self._job.state_path or ""
-        state = checkpoints.load_if_exists(path) if path else None
-        if state is None or state.run_id != self._job.run_id:
-            state, path = self._earlier()
+        state, path = self._find_state()
         if state is None:
             return Progress()
         checkpoints.load_into(trainee.network, state.network, path)
-        trainee.optimizer.load_state_dict(state.optimizer)
-        if trainee.schedule is not None and state.scheduler:
-            trainee.schedule.load_state_dict(state.scheduler)
-        if trainee.stopping is not None and state.stopping:
-            trainee.stopping.load_state_dict(state.stopping)
+        if self._job.optimizer is not None:
+            restore_state(trainee.optimizer, self._job.optimizer, trainee.network, state)
+        # Replayed, not loaded: that is the same, and also right if the configuration has changed.
+        if trainee.schedule is not None:
+            trainee.schedule.replay([figures.get(TEST_LOSS, figures.get(TRAIN_LOSS)) for figures in state.history])
+        if trainee.stopping is not None:
+            trainee.stopping.replay(state.history)
         trainee.history[:] = state.history
         trainee.seconds = state.seconds
         progress = Progress(state.epoch + 1, rows=_rows(state), checkpoint=self._kept(state.epoch))
         if part := state.unfinished:
-            progress.batch, progress.losses = part["batch"], part["losses"]
-            progress.random = part["random"][self._workers.rank]
+            # An epoch that only lacks its evaluation has no batch left, whatever the batches are now.
+            progress.batch = _ALL_BATCHES if part.get("trained") else part["batch"]
+            progress.losses = part["losses"]
+            progress.random = part["random"][self._workers.rank] if part["random"] else None
         return progress
 
     def save(self, trainee: Trainee, epoch: int, *, last: bool) -> None:
@@ -134,6 +139,7 @@ class CheckpointManager:
             "losses": list(progress.losses),
             "random": random,
             "layout": self._layout(),
+            "trained": progress.random is None,
         }
         self._writer.save(checkpoint, None, checkpoint_folder.interrupted_path(storage.parent(job.state_path)))
         self._writer.wait()
@@ -156,11 +162,22 @@ class CheckpointManager:
             checkpoint_folder.remove(checkpoint_folder.interrupted_path(storage.parent(self._job.state_path)))
         self.announcer.release()
 
+    def _find_state(self) -> tuple[Checkpoint | None, str]:
+        """The state to resume from and its path: what the first worker finds, as a shared folder may lag elsewhere."""
+
+        def find() -> tuple[Checkpoint | None, str]:
+            path = self._job.state_path or ""
+            state = checkpoints.load_if_exists(path) if path else None
+            return (state, path) if state is not None and state.run_id == self._job.run_id else self._earlier()
+
+        return self._workers.ask_first(find)
+
     def _earlier(self) -> tuple[Checkpoint | None, str]:
         """The state that the run was asked to resume; or the last complete epoch's if batches are split differently."""
         for path in self._job.resume_from:
             state = checkpoints.load(path)
-            if not state.unfinished or state.unfinished["layout"] == self._layout():
+            part = state.unfinished
+            if not part or part.get("trained") or part["layout"] == self._layout():
                 return state, path
         return None, ""
 
@@ -183,8 +200,8 @@ class CheckpointManager:
             input_shape=self._job.network.input_shapes[0],
             classes=self._job.datasets.classes,
             optimizer=trainee.optimizer.state_dict(),
-            scheduler=trainee.schedule.state_dict() if trainee.schedule else {},
-            stopping=trainee.stopping.state_dict() if trainee.stopping else {},
+            optimizer_type=self._job.optimizer.name if self._job.optimizer else "",
+            parameters=list_trained(trainee.network),
             history=trainee.history,
             rows=[tuple(row) for row in self._driver.unwritten()],
             seconds=trainee.seconds,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from rayrml.reporting.history import to_cost
 
@@ -34,10 +33,8 @@ class EarlyStopping:
             self.waited += 1
         return self.waited >= self.patience
 
-    def state_dict(self) -> dict[str, Any]:
-        """The state for a checkpoint."""
-        return {"best": self.best, "waited": self.waited}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a saved state."""
-        self.best, self.waited = state["best"], state["waited"]
+    def replay(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Count the epochs of an earlier run, as far as it had the figure."""
+        for figures in history:
+            if self.metric in figures:
+                self.update(figures)

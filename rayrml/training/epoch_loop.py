@@ -24,6 +24,8 @@ from rayrml.training.step import TrainingStep
 from rayrml.training.step_reports import Reporter
 from rayrml.workers import Workers
 
+_BATCHES_BETWEEN_LOOKS = 8  # of an evaluation, at whether the run is to stop
+
 
 class Worker:
     """One worker's part of a run; every worker runs the same code on its share of the samples."""
@@ -69,7 +71,7 @@ class Worker:
         if training is not None and self.trainee is not None:
             self._run_epochs(training, test, self.trainee)
         elif test is not None:
-            self.emit(EpochDone({"epoch": 1, **self._evaluate(test, 1)}))
+            self.emit(EpochDone({"epoch": 1, **(self._evaluate(test, 1) or {})}))
 
     def training_step(self, trainee: Trainee) -> TrainingStep:
         """The step that the job asks for."""
@@ -90,7 +92,7 @@ class Worker:
         self.emit(
             Started(
                 begin.epoch,
-                begin.batch,
+                min(begin.batch, training.num_batches(self.job.config.data.batch_size)),
                 resumed=resumed,
                 history=tuple(trainee.history),
                 rows=tuple(begin.rows),
@@ -124,14 +126,22 @@ class Worker:
                 self.emit(Interrupted(stopped.epoch, stopped.batch))
                 return
             figures = {"epoch": epoch, **reporter.finish_epoch(), "learning_rate": rate}
-            if self._finish_epoch(epoch, figures, test, trainee):
+            trained = Progress(epoch, training.num_batches(self.job.config.data.batch_size), reporter.losses)
+            if self._finish_epoch(trained, figures, test, trainee):
                 return
 
-    def _finish_epoch(self, epoch: int, figures: dict[str, float], test: Feed | None, trainee: Trainee) -> bool:
-        """Evaluate and save after an epoch; return whether it was the last."""
+    def _finish_epoch(self, trained: Progress, figures: dict[str, float], test: Feed | None, trainee: Trainee) -> bool:
+        """Evaluate and save after an epoch's training; return whether it was the last, or the run was interrupted."""
+        epoch = trained.epoch
         self.checkpoints.announcer.hold()
         if test is not None:
-            figures |= self._evaluate(test, epoch)
+            evaluated = self._evaluate(test, epoch)
+            if evaluated is None:
+                self.checkpoints.announcer.release()
+                self.checkpoints.save_unfinished(trainee, trained)
+                self.emit(Interrupted(epoch, trained.batch))
+                return True
+            figures |= evaluated
         trainee.history.append(figures)
         self.emit(EpochDone(figures))
         last = epoch == self.job.config.num_epochs
@@ -186,8 +196,11 @@ class Worker:
         images, target = transforms(batch.input, batch.target, generator)
         return images, None if target is None else as_target(target, self.loss)
 
-    def _evaluate(self, feed: Feed, epoch: int) -> dict[str, float]:
-        """The figures of one pass over the test samples, none if these have no targets; writes predictions."""
+    def _evaluate(self, feed: Feed, epoch: int) -> dict[str, float] | None:
+        """The figures of one pass over the test samples, none if these have no targets; writes predictions.
+
+        None if a worker was asked to stop meanwhile.
+        """
         started = time.perf_counter()
         self.network.eval()
         compares = self.job.datasets.test_targets
@@ -196,7 +209,10 @@ class Worker:
         step = EvaluationStep(self.network, self.loss, metric, workers=self.workers, autocast=self.autocast)
         destination = self._destination(feed, epoch)
         sink = None if destination is None else self._begin_output(destination)
-        for batch in feed.batches(self.job.config.data.test_batch_size, None):
+        for number, batch in enumerate(feed.batches(self.job.config.data.test_batch_size, None)):
+            if number % _BATCHES_BETWEEN_LOOKS == 0 and self._all_stop():
+                self._abandon(sink)
+                return None
             if not len(batch.positions):
                 continue
             images, target = self._prepared(batch, self.evaluation_transforms, None)
@@ -217,6 +233,22 @@ class Worker:
             self.emit(Saved("predictions", path))
         figures = {"test_loss": loss} if compares else {}
         return figures | ({} if value is None else {name: value})
+
+    def _all_stop(self) -> bool:
+        """Whether a worker was asked to stop a training; every worker must call it."""
+        if self.trainee is None:
+            return False
+        asked = torch.tensor(float(self.driver.asked_to_stop()), device=self.device)
+        return self.workers.sum(asked).item() > 0
+            self.workers.sum(torch.tensor(asked, device=self.device)).item() > 0 if self.workers.size > 1 else asked > 0
+        )
+
+    def _abandon(self, sink: PredictionSink | None) -> None:
+        if sink is not None:
+            sink.discard()
+            self.workers.gather(None)  # nothing more is under way
+            if self.workers.rank == 0:
+                self.outputs.discard()
 
     def _destination(self, feed: Feed, epoch: int) -> Destination | None:
         """Where the predictions of an epoch's evaluation are written, None if they are not requested."""

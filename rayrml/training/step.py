@@ -30,6 +30,7 @@ class Trained:
         lengths: (P,) norm of each parameter's gradient over the global batch, before clipping; on the device.
         compute_seconds: time in forward, backward and update.
         reduce_seconds: time spent waiting for other workers' gradients.
+        weight: what the global batch's mean loss divides by, a scalar on the device; None if that is its samples.
         stop: whether all workers end after this step because one was asked to.
     """
 
@@ -37,6 +38,7 @@ class Trained:
     lengths: torch.Tensor
     compute_seconds: float
     reduce_seconds: float
+    weight: torch.Tensor | None = None
     stop: bool = False
 
     @property
@@ -97,6 +99,7 @@ class TrainingStep:
             else None
         )
         self.graphed = Graphed(self.parameters) if graphs else None
+        self._counted: torch.Tensor | None = None  # what the last global batch's loss divided by
         self._asked = False
         self._wishes: collections.deque[torch.Tensor] = collections.deque(maxlen=_STEPS_BEFORE_LOOKING)
 
@@ -115,7 +118,14 @@ class TrainingStep:
                 norm = torch.linalg.vector_norm(lengths)
                 torch.nn.utils.clip_grads_with_norm_(self.parameters, self.gradient_clip, norm)
             self.optimizer.step()
-        return Trained(loss, lengths, time.perf_counter() - started - exchanged, exchanged, self._all_stop())
+        seconds = time.perf_counter() - started - exchanged
+        return Trained(loss, lengths, seconds, exchanged, self._weight(target), self._all_stop())
+
+    def _weight(self, target: torch.Tensor) -> torch.Tensor | None:
+        """What the mean loss of the global batch divides by, if the loss does not count samples."""
+        if self.loss.weight is None:
+            return None
+        return self.loss.weight(target) if self.shared is None else self._counted
 
     def _all_stop(self) -> bool:
         if self.shared is None or self.workers.size == 1:
@@ -181,6 +191,7 @@ class TrainingStep:
             (loss * share).backward()
         waited = shared.finish()
         if self.loss.weight:
+            self._counted = shared.weight * num_samples
             # The shares add up to one only if every sample has the same weight, and to zero if all are ignored.
             shared.everything.div_(torch.where(shared.weight > 0, shared.weight, 1.0))
         return shared.loss.clone(), waited

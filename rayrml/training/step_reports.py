@@ -22,7 +22,7 @@ class Reporter:
     Losses stay on the device until then: reading one makes the CPU wait for the GPU.
 
     Attributes:
-        losses: of the epoch's batches that were sent, each with its number of samples.
+        losses: of the epoch's batches that were sent, each with what its mean divides by.
     """
 
     def __init__(self, emit: Emit, seconds: float = 0.0):
@@ -31,7 +31,7 @@ class Reporter:
         self._started = time.perf_counter() - seconds
         self._sent = 0.0
         self._epoch_began = 0.0
-        self.losses: list[tuple[float, int]] = []
+        self.losses: list[tuple[float, float]] = []
         self._rate = 0.0
         self._steps: list[tuple[int, int, float, Trained, float]] = []
         self._sizes: list[int] = []
@@ -41,7 +41,7 @@ class Reporter:
         """Training time so far."""
         return time.perf_counter() - self._started
 
-    def begin_epoch(self, rate: float, losses: Sequence[tuple[float, int]] = ()) -> None:
+    def begin_epoch(self, rate: float, losses: Sequence[tuple[float, float]] = ()) -> None:
         """Begin an epoch with learning rate `rate`; `losses` are those of its batches that are done already."""
         self._rate = rate
         self.losses = list(losses)
@@ -62,14 +62,19 @@ class Reporter:
             return
         trained = [step[3] for step in self._steps]
         norms = torch.linalg.vector_norm(torch.stack([t.lengths for t in trained]), dim=1)
-        values = torch.stack([torch.stack([t.loss for t in trained]), norms]).T.tolist()
+        figures = [torch.stack([t.loss for t in trained]), norms]
+        weights = [t.weight for t in trained if t.weight is not None]
+        if weights:  # of all steps or of none: the loss decides
+            figures.append(torch.stack(weights))
+        values = torch.stack(figures).T.tolist()
         rows = [
             BatchRow(epoch, batch, seconds, loss, norm, waited, t.compute_seconds, t.reduce_seconds, size)
-            for (epoch, batch, seconds, t, waited), size, (loss, norm) in zip(
+            for (epoch, batch, seconds, t, waited), size, (loss, norm, *_) in zip(
                 self._steps, self._sizes, values, strict=True
             )
         ]
-        self.losses += zip((row.loss for row in rows), self._sizes, strict=True)
+        counts = [row[2] for row in values] if weights else self._sizes
+        self.losses += zip((row.loss for row in rows), counts, strict=True)
         self._steps.clear()
         self._sizes.clear()
         gpu_bytes = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
@@ -82,8 +87,12 @@ class Reporter:
                 )
 
     def finish_epoch(self) -> dict[str, float]:
-        """The epoch's seconds and its mean loss over all samples, each taken before the update from its batch."""
+        """The epoch's seconds and the mean of its loss, taken of each batch before the update from it.
+
+        The mean weights batches as the loss weights samples: by their number, or by what else its mean divides by.
+        """
         self.flush()
         seconds = self.seconds - self._epoch_began
-        mean = sum(loss * size for loss, size in self.losses) / sum(size for _, size in self.losses)
+        total = sum(count for _, count in self.losses)
+        mean = sum(loss * count for loss, count in self.losses) / (total or 1.0)
         return {"train_loss": mean, "seconds": seconds}

@@ -19,7 +19,16 @@ from tests.conftest import ROOT, dense_network
 
 VALIDATOR = jsonschema.Draft202012Validator(json_schema.configuration())
 EXAMPLES = [p for p in sorted((ROOT / "examples").rglob("*.json")) if "neural_network" in p.read_text()]
-GONE = object()  # a key that is taken away
+
+
+class _Gone:
+    """A key that is taken away; its name is the same in all processes that collect the tests."""
+
+    def __repr__(self):
+        return "GONE"
+
+
+GONE = _Gone()
 
 
 @pytest.fixture(scope="module")

@@ -308,7 +308,11 @@ def _result(workers, loss, optimizer, count, batch_size):
     for start in range(0, count, batch_size):
         batch = slice(start, start + batch_size)
         part, target = images[batch][rank::size], labels[batch][rank::size]
-        losses.append(step(part, target, len(images[batch])).loss.item())
+        trained = step(part, target, len(images[batch]))
+        whole = len(images[batch]) if loss.weight is None else loss.weight(labels[batch]).item()
+        counted = len(images[batch]) if trained.weight is None else trained.weight.item()
+        assert counted == pytest.approx(whole)
+        losses.append(trained.loss.item())
     evaluation = EvaluationStep(net.eval(), loss, metric_of(loss), workers=workers)
     if len(images[rank::size]):
         evaluation(images[rank::size], labels[rank::size])
