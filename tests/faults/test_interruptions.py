@@ -94,7 +94,7 @@ def test_a_signal_ends_the_command_with_a_checkpoint_and_leaves_no_process(folde
         out, err = run.communicate(timeout=60)
         seconds = time.monotonic() - began
     assert (run.returncode, err) == (130, "rayrml: interrupted\n")
-    told = re.search(r"Interrupted after batch (\d+) of epoch (\d+)\. `--resume` goes on from there", out)
+    told = re.search(r"Interrupted after batch (\d+) of epoch (\d+)\. Resume with: .* --resume", out)
     state = checkpoints.load(tmp_path / "out" / "model" / "interrupted.pt")
     assert (state.unfinished["batch"], state.epoch + 1) == tuple(map(int, told.groups()))
     assert seconds < 15
