@@ -1,4 +1,4 @@
-"""Ray as a cluster: connecting to it, dividing it among workers, and sending jobs to it.
+"""Ray as a cluster: connecting to it, dividing it among workers, and submitting jobs to it.
 
-What runs on it is elsewhere: training in `training`, decoding in `data`, predictions in `inference`.
+The code that runs on it is elsewhere: training in `training`, decoding in `data`, predictions in `inference`.
 """

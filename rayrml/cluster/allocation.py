@@ -1,4 +1,4 @@
-"""What part of a cluster a run takes: its workers, what each of them has, and what is left for decoding."""
+"""The part of a cluster that a run takes: its workers, their resources, and what remains for decoding."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _LEAST_FOR_DECODING = 0.1  # logical CPUs
 
 @dataclasses.dataclass(frozen=True)
 class Allocation:
-    """What a run takes of a cluster.
+    """The part of a cluster that a run takes.
 
     Attributes:
-        num_workers: training workers, or (min, max).
-        in_driver: whether the one worker is the driver's own process.
+        num_workers: number of training workers, or (min, max).
+        in_driver: whether the only worker is the driver's own process.
         use_gpu: whether each worker has a GPU.
         resources_per_worker: Ray's logical resources of a worker.
-        decode_cpus: logical CPUs of a task that decodes; there is always room for one beside the workers.
-        num_nodes: machines of the cluster.
-        one_machine: whether it has one machine, and will have no other.
-        private: whether it is a Ray of this machine that was started for the run.
-        verbose: whether Ray's own messages are wanted.
-        placement_strategy: how workers are laid out over nodes.
-        accelerator_type: the GPUs' type, None for any.
+        decode_cpus: logical CPUs of a decoding task; there is always room for one such task next to the workers.
+        num_nodes: number of machines in the cluster.
+        one_machine: whether the cluster has only one machine and cannot get others.
+        private: whether this Ray was started for the run, on this machine only.
+        verbose: whether to show Ray's own messages.
+        placement_strategy: how workers are distributed over nodes.
+        accelerator_type: type of the GPUs, None for any.
     """
 
     num_workers: int | tuple[int, int]
@@ -60,29 +60,29 @@ class Allocation:
 
     @property
     def driver_device(self) -> str:
-        """Where a worker that is the driver itself computes."""
+        """The device of a worker that is the driver itself."""
         return "cuda" if self.use_gpu else "cpu"
 
 
 def allocate(
     config: Ray, nodes: Sequence[Mapping[str, float]], *, attached: bool, limit: Capacity | None = None
 ) -> Allocation:
-    """The part of a cluster that a run takes, `nodes` being the resources of each node; it may grow to the `limit`.
+    """The part that a run takes of a cluster with these `nodes` (each node's resources), which may grow to the `limit`.
 
-    Workers together never take all CPUs: tasks that decode would wait for them for ever, and they for the tasks.
+    Workers never take all CPUs: decoding tasks would wait for the workers forever, and the workers for the tasks.
 
     Raises:
         ConfigError: `resources_per_worker` leaves no CPU for decoding.
-        ClusterError: the cluster has no CPU, or can never have what is asked for.
+        ClusterError: the cluster has no CPU, or can never provide what was requested.
     """
     now = add_up(nodes)
     planned = _planned_capacity(config, now, limit) if attached else now
     cpus, gpus = planned.total.get("CPU", 0.0), int(planned.total.get("GPU", 0.0))
     if cpus <= 0:
-        raise ClusterError("the cluster has no CPU for tasks. Expected one at least (`ray start --num-cpus`)")
+        raise ClusterError("the cluster has no CPU for tasks. Expected at least one (`ray start --num-cpus`)")
     use_gpu = gpus > 0 if config.use_gpu == "auto" else config.use_gpu
     if use_gpu and not gpus and not attached:
-        raise ClusterError(Problem("ray.use_gpu", "there is no GPU on this machine"))
+        raise ClusterError(Problem("ray.use_gpu", "this machine has no GPU"))
     num_workers = config.num_workers or (max(gpus, 1) if use_gpu else 1)
     asked = config.resources_per_worker or {}
     in_driver = num_workers == 1 and len(nodes) == 1 and not attached and not asked
@@ -91,8 +91,9 @@ def allocate(
     per_worker = {"CPU": worker_cpus, **({"GPU": 1} if use_gpu else {}), **asked}
     needed = _times(per_worker, least)
     if limit is not None and not planned.suffices(needed):
-        message = f"{least} workers need {_list(needed)}, but the cluster can have {_list_of(planned.total, needed)}"
-        raise ClusterError(Problem("ray.num_workers", f"{message} at most"))
+        most_of_all = _list_of(planned.total, needed)
+        message = f"{least} workers need {_list(needed)}, but the cluster can have at most {most_of_all}"
+        raise ClusterError(Problem("ray.num_workers", message))
     may_grow = limit is not None or num_workers != least or not now.suffices(needed)
     return Allocation(
         num_workers=num_workers,
@@ -108,25 +109,25 @@ def allocate(
 
 
 def _planned_capacity(config: Ray, now: Capacity, limit: Capacity | None) -> Capacity:
-    """What to plan with: what is there now, or all that may come, if that is more."""
+    """The capacity to plan with: the present one, or the largest possible one if that is more."""
     if limit is not None:
         total = {name: max(count, now.total.get(name, 0.0)) for name, count in limit.total.items()}
         return now if now.suffices(total) else Capacity(total, [*now.nodes, *limit.nodes])
     if now.total.get("CPU", 0.0):
         return now
-    # Some clusters do not say what they can have. Workers and tasks that ask for little find room on any node.
+    # Some clusters do not report their maximum. Workers and tasks that request little fit on any node.
     count = float(_bounds(config.num_workers or 1)[1])
     return add_up([{"CPU": count, "GPU": count if config.use_gpu is True else 0.0}])
 
 
 def _cpu_shares(planned: Capacity, num_workers: int, asked: Mapping[str, float], *, fixed: bool) -> tuple[float, float]:
-    """Logical CPUs of a worker and of a decoding task, such that one task runs beside all workers."""
+    """Logical CPUs of a worker and of a decoding task, such that one task can run next to all workers."""
     cpus = planned.total["CPU"]
     if "CPU" in asked:
         left = max(cpus_left(node, num_workers, asked) for node in planned.nodes)
         if left < _LEAST_FOR_DECODING and fixed:
             message = (
-                f"{num_workers} workers of {asked['CPU']:g} CPUs leave none of {cpus:g} for decoding. "
+                f"{num_workers} workers with {asked['CPU']:g} CPUs each leave none of {cpus:g} for decoding. "
                 f"Expected at most {math.floor(900 * cpus / num_workers) / 1000:g} each"
             )
             raise ConfigError(Problem("ray.resources_per_worker.CPU", message))
@@ -136,13 +137,13 @@ def _cpu_shares(planned: Capacity, num_workers: int, asked: Mapping[str, float],
 
 
 def cpus_left(node: Mapping[str, float], num_workers: int, per_worker: Mapping[str, float]) -> float:
-    """The CPUs of a node that are left beside as many workers as find room there."""
+    """The CPUs that remain on a node with as many workers as fit there."""
     room = min((node.get(name, 0.0) / count for name, count in per_worker.items() if count), default=num_workers)
     return node.get("CPU", 0.0) - per_worker["CPU"] * min(math.floor(room + 1e-9), num_workers)
 
 
 class Shortage:
-    """Says, once each time, that the cluster lacks what the least number of workers needs: they are waited for."""
+    """Reports, once each time, that the cluster lacks resources for the minimum number of workers, so the run waits."""
 
     def __init__(self, allocation: Allocation, say: Callable[[str], None]):
         self._num_workers = allocation.least_workers
@@ -152,7 +153,7 @@ class Shortage:
         self._looked = time.monotonic()
 
     def look(self) -> None:
-        """Look at the cluster, if that was some time ago."""
+        """Check the cluster, unless the last check was recent."""
         now = time.monotonic()
         if now - self._looked < _SECONDS_BETWEEN_LOOKS:
             return
@@ -163,7 +164,7 @@ class Shortage:
             needed, has = _list(self._needed), _list_of(total, self._needed)
             self._say(f"Waiting for nodes: {self._num_workers} workers need {needed}, the cluster has {has}")
         elif self._short and not short:
-            self._say("The nodes are there")
+            self._say("The nodes are available")
         self._short = short
 
 
@@ -182,5 +183,5 @@ def _list(resources: Mapping[str, float]) -> str:
 
 
 def _list_of(resources: Mapping[str, float], names: Mapping[str, float]) -> str:
-    """The same of some of the resources, those that lack too."""
+    """The same for the resources with these `names`, including missing ones."""
     return _list({name: resources.get(name, 0.0) for name in names})

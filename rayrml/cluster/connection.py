@@ -1,4 +1,4 @@
-"""Connecting to a cluster of Ray, or to a private one, and keeping Ray quiet meanwhile."""
+"""Connecting to a Ray cluster or starting a private Ray, and hiding Ray's messages."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _START_TIMEOUTS = {True: "15", False: "600"}  # seconds, by whether the run is e
 
 @contextlib.contextmanager
 def connect(config: Ray, *, verbose: bool = False) -> Iterator[Allocation]:
-    """Connect to a cluster, or start a private one for the time being; yields what the run takes of it.
+    """Connect to a cluster, or start a temporary private one; yield the part that the run takes.
 
-    A Ray that this process has initialized already is used, and left as it is.
+    If this process has initialized Ray already, that Ray is used and left running.
 
     Raises:
-        ClusterError: no cluster at the address, or it lacks what the configuration asks for.
+        ClusterError: there is no cluster at the address, or it lacks what the configuration requests.
     """
     _set_start_timeout(elastic=isinstance(config.num_workers, tuple))
     if not verbose:
@@ -51,18 +51,18 @@ def connect(config: Ray, *, verbose: bool = False) -> Iterator[Allocation]:
 
 
 def _set_start_timeout(*, elastic: bool) -> None:
-    """Set how long Ray waits for room for the workers that it wants before it looks again what there is.
+    """Set how long Ray waits for resources for its workers before it checks again what is available.
 
-    When a node is lost, the first look still sees it: an elastic run would wait in vain for as many workers as before.
-    One that must have all its workers has no reason to look again.
+    When a node is lost, the first check still counts it: an elastic run would wait in vain for as many workers as
+    before. A run that needs all its workers has no reason to check again.
     """
     variable = ray_internals.START_TIMEOUT_VARIABLE
-    if os.environ.get(variable, "") in ("", *_START_TIMEOUTS.values()):  # the user has not set another one
+    if os.environ.get(variable, "") in ("", *_START_TIMEOUTS.values()):  # the user has not set another value
         os.environ[variable] = _START_TIMEOUTS[elastic]
 
 
 def _initialize(address: str | None, verbose: bool) -> None:
-    """Connect to the cluster at an address, or start a private Ray where there is none."""
+    """Connect to the cluster at an address, or start a private Ray if there is no address."""
     with contextlib.ExitStack() as stack:
         if address is None:
             stack.enter_context(ray_internals.listen_on_loopback())
@@ -70,7 +70,7 @@ def _initialize(address: str | None, verbose: bool) -> None:
             stack.enter_context(hide_stderr())
         try:
             ray.init(
-                # A private Ray must not be whatever other Ray happens to run on this machine.
+                # "local" starts a new Ray instead of connecting to one that already runs on this machine.
                 address=address or "local",
                 logging_level=logging.INFO if verbose else logging.ERROR,
                 log_to_driver=verbose,
@@ -81,7 +81,7 @@ def _initialize(address: str | None, verbose: bool) -> None:
 
 
 def unreachable_error(address: str | None, error: Exception) -> ClusterError:
-    """The error for a Ray that cannot be connected to, or started where there is no address."""
+    """The error for a Ray that cannot be reached or, without an address, cannot be started."""
     place = f"the cluster at {address}" if address else "a private local Ray"
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return ClusterError(f"cannot start or reach {place}. {reason}{_token_hint(address)}")
@@ -89,7 +89,7 @@ def unreachable_error(address: str | None, error: Exception) -> ClusterError:
 
 @contextlib.contextmanager
 def hide_stderr() -> Iterator[None]:
-    """Hide what Ray's own library writes to the process's standard error in this block; what Python does is shown."""
+    """Hide what Ray's native library writes to standard error in this block; Python's own output is still shown."""
     original, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     python = sys.stderr
     try:
@@ -106,7 +106,7 @@ def hide_stderr() -> Iterator[None]:
 
 
 def _is_standard_error(stream: Any) -> bool:
-    with contextlib.suppress(OSError, AttributeError, ValueError):  # no file at all, as in a notebook
+    with contextlib.suppress(OSError, AttributeError, ValueError):  # not a file, as in a notebook
         return stream.fileno() == 2
     return False
 
@@ -118,11 +118,11 @@ def _token_hint(address: str | None) -> str:
 
 
 def hide_messages() -> None:
-    """Let Ray print nothing but errors, in this process and in those that it starts."""
+    """Let Ray print only errors, in this process and in those that it starts."""
     for name, value in ray_internals.QUIET_VARIABLES.items():
         os.environ.setdefault(name, value)
     for name in ("ray", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # It is slow to import, and reads the variables when it is; another thread may just be importing it.
+    # Ray Data is slow to import and reads the variables on import; another thread may be importing it right now.
     if (context := getattr(sys.modules.get("ray.data"), "DataContext", None)) is not None:
         context.get_current().enable_progress_bars = False

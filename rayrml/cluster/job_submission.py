@@ -1,4 +1,4 @@
-"""A configuration as a job of a running cluster: sent there with its network, and followed from here."""
+"""Runs a configuration as a job on a running cluster: sends it with its network and follows its log."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from rayrml.config.sections import Config
 from rayrml.errors import ClusterError, DataError, Problem
 
 DASHBOARD = "http://127.0.0.1:8265"
-# Who stops a job waits three seconds until it kills it; a step, a checkpoint and the end of Ray may take more.
+# By default, Ray kills a stopped job after three seconds; a step, a checkpoint and Ray's shutdown may take longer.
 _VARIABLES = {"PYTHONUNBUFFERED": "1", ray_internals.JOB_STOP_VARIABLE: "20"}
-_PATIENCE = 60.0  # seconds until a cluster takes a job
+_PATIENCE = 60.0  # seconds until a cluster must have accepted a job
 _ENDED = {JobStatus.STOPPED: 130, JobStatus.FAILED: 1, JobStatus.SUCCEEDED: 0}
 
 
@@ -40,23 +40,23 @@ def submit(
     say: Callable[[str], None] = print,
     follow: bool = True,
 ) -> int:
-    """Run a configuration as a job, and give the exit code that it ends with, 0 if it is not followed.
+    """Run a configuration as a job and return the job's exit code, 0 if it is not followed.
 
-    Only the configuration and the network are sent. Data and results lie where the configuration says, under the same
-    paths on all machines: relative ones are meant as seen from here.
+    Only the configuration and the network are sent. Data and results are where the configuration says, under the same
+    paths on all machines: relative paths are resolved on this machine.
 
     Args:
-        config: path of a JSON file, or what such a file holds.
-        address: of the dashboard, `http://host:8265`; else the variable RAY_API_SERVER_ADDRESS; else this machine's.
+        config: path of a JSON file, or the contents of such a file.
+        address: the dashboard's, `http://host:8265`; default: the variable RAY_API_SERVER_ADDRESS, or this machine's.
         overrides: values for dotted keys.
-        options: more words for `rayrml run`, such as `--resume`.
-        say: what to do with lines about the job.
+        options: additional arguments of `rayrml run`, such as `--resume`.
+        say: receives lines about the job.
         follow: show the job's log, and wait for its end.
 
     Raises:
-        ConfigError: mistakes in the configuration; all of them that can be found here.
+        ConfigError: mistakes in the configuration; all that can be found on this machine.
         DataError: the configuration or the network cannot be read.
-        ClusterError: no cluster at the address, or it does not let us in.
+        ClusterError: there is no cluster at the address, or it denies access.
     """
     document = read_configuration(config, overrides)
     checked = document.checked()
@@ -74,13 +74,13 @@ def submit(
     try:
         asyncio.run(_follow(client, job))
     except KeyboardInterrupt:
-        say(f"The job goes on: `ray job logs --follow {job}` shows it, `ray job stop {job}` ends it in order")
+        say(f"The job continues: `ray job logs --follow {job}` shows its log, `ray job stop {job}` stops it cleanly")
         raise
     return _exit_code(client.get_job_info(job))
 
 
 def pack(config: Config, folder: Path, name: str) -> None:
-    """Write into a folder what a job needs: the configuration with paths that hold everywhere, and the network.
+    """Write a job's files into a folder: the configuration with paths that are valid everywhere, and the network.
 
     Raises:
         DataError: the network cannot be read.
@@ -106,15 +106,15 @@ def _connect(address: str) -> JobSubmissionClient:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         hint = ""
         if "uthentic" in str(error) or "401" in str(error):
-            hint = ". The cluster asks for a token: export RAY_AUTH_MODE=token, with the token in ~/.ray/auth_token"
+            hint = ". The cluster requires a token: export RAY_AUTH_MODE=token, with the token in ~/.ray/auth_token"
         raise ClusterError(f"cannot reach the jobs of the cluster at {address}. {reason}{hint}") from None
 
 
 def _send(client: JobSubmissionClient, **job: Any) -> str:
-    """Send a job, and give its name; a cluster that has just started needs a moment until it takes one.
+    """Send a job and return its name; a cluster that has just started needs a moment until it accepts one.
 
     Raises:
-        ClusterError: the cluster does not take it.
+        ClusterError: the cluster did not accept it.
     """
     end = time.monotonic() + _PATIENCE
     while True:
@@ -122,7 +122,7 @@ def _send(client: JobSubmissionClient, **job: Any) -> str:
             return client.submit_job(**job)
         except RuntimeError as error:
             if not ray_internals.is_still_starting(error) or time.monotonic() > end:
-                raise ClusterError(f"the cluster does not take the job. {str(error).splitlines()[0]}") from None
+                raise ClusterError(f"the cluster did not accept the job. {str(error).splitlines()[0]}") from None
         time.sleep(1)
 
 

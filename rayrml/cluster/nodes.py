@@ -1,4 +1,4 @@
-"""The nodes of a cluster: what they have, what may come, and how something is put on one of them."""
+"""The nodes of a cluster: their resources, the cluster's maximum, and how to place something on a node."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rayrml.cluster import ray_internals
 from rayrml.cluster.ray_internals import ACCELERATOR_PREFIX, HEAD_RESOURCE
 
-_PATIENCE = 30.0  # seconds for the head's answer
-_DEFAULT_MAX_WORKERS = 2  # Ray's own, in a launcher's file
+_PATIENCE = 30.0  # seconds to wait for the head's reply
+_DEFAULT_MAX_WORKERS = 2  # Ray's default in a launcher file
 
 
 @dataclasses.dataclass(frozen=True)
 class Capacity:
-    """What a cluster has, or can have at most.
+    """The resources that a cluster has, or can have at most.
 
     Attributes:
-        total: of each of Ray's logical resources, over all nodes.
-        nodes: the resources of the nodes, or of one of each kind that may come.
+        total: amount of each of Ray's logical resources, over all nodes.
+        nodes: the resources of each node, or of one node of each type that may be added.
     """
 
     total: Mapping[str, float]
     nodes: Sequence[Mapping[str, float]]
 
     def suffices(self, needed: Mapping[str, float]) -> bool:
-        """Whether there is so much of each resource, wherever it may be."""
+        """Whether there is enough of each resource, on whichever nodes."""
         return all(self.total.get(name, 0.0) >= count for name, count in needed.items())
 
 
 def add_up(nodes: Sequence[Mapping[str, float]]) -> Capacity:
-    """What nodes with these resources have together."""
+    """The total capacity of nodes with these resources."""
     names = dict.fromkeys(name for node in nodes for name in node)
     return Capacity({name: sum(node.get(name, 0.0) for node in nodes) for name in names}, nodes)
 
 
 def pin_to_node(node_id: str | None = None) -> NodeAffinitySchedulingStrategy:
-    """The strategy for an actor or a task that must run on the node of that id, this process's own if it is None."""
+    """The strategy for an actor or task that must run on the node with that id, or on this process's node if None."""
     return NodeAffinitySchedulingStrategy(node_id or ray.get_runtime_context().get_node_id(), soft=False)
 
 
@@ -52,13 +52,13 @@ def node_resources() -> list[Mapping[str, float]]:
 
 
 def accelerator_types() -> list[str]:
-    """The types of GPUs and the like that there are, as Ray names them."""
+    """The types of the cluster's GPUs and other accelerators, as Ray names them."""
     names = {name for node in node_resources() for name in node if name.startswith(ACCELERATOR_PREFIX)}
     return sorted(name.removeprefix(ACCELERATOR_PREFIX) for name in names)
 
 
 def maximum_capacity() -> Capacity | None:
-    """What the cluster can have at most, None if it does not grow by itself, or does not say."""
+    """The most that the cluster can have, None if it does not grow by itself or does not report its maximum."""
     reported = ray_internals.reported_maximum()
     if reported is not None:
         return Capacity(reported, [reported])
@@ -67,9 +67,9 @@ def maximum_capacity() -> Capacity | None:
 
 
 def launcher_capacity(launcher_file: Mapping[str, Any]) -> Capacity | None:
-    """What a cluster can have at most by its file for Ray's cluster launcher.
+    """The most that a cluster can have according to its file for Ray's cluster launcher.
 
-    None if that does not say what each type of node has.
+    None if that does not specify the resources of each node type.
     """
     types: Mapping[str, Mapping[str, Any]] = launcher_file.get("available_node_types") or {}
     head = str(launcher_file.get("head_node_type"))
@@ -91,9 +91,9 @@ def launcher_capacity(launcher_file: Mapping[str, Any]) -> Capacity | None:
 
 
 def keep_services_on_head() -> None:
-    """Let the actors that Ray Data shares between all runs live on the head.
+    """Start the actors that Ray Data shares between all runs on the head.
 
-    On a worker's node, where Ray Data would start them, they would keep the node from being given back.
+    On a worker node, where Ray Data would start them, they would prevent the node from being released.
     """
     task: Any = ray.remote(ray_internals.start_data_services)
     for head in head_ids():
@@ -101,19 +101,19 @@ def keep_services_on_head() -> None:
 
 
 def head_ids() -> list[str]:
-    """The ids of the nodes that Ray's own services run on: one."""
+    """The ids of the nodes that Ray's own services run on; there is only one."""
     return [node["NodeID"] for node in ray.nodes() if node["Alive"] and HEAD_RESOURCE in node["Resources"]]
 
 
 def _launcher_file() -> Mapping[str, Any] | None:
-    """The file that Ray's autoscaler on the head works by, None if there is none."""
+    """The launcher file of Ray's autoscaler on the head, None if there is none."""
     heads = head_ids()
     context = ray.get_runtime_context()
     port = context.gcs_address.rpartition(":")[2]
     if context.get_node_id() in heads:
         return ray_internals.read_launcher_file(port)
     task: Any = ray.remote(ray_internals.read_launcher_file)
-    with contextlib.suppress(ray.exceptions.RayError):  # it is busy, or cannot be reached
+    with contextlib.suppress(ray.exceptions.RayError):  # the head is busy, or cannot be reached
         for head in heads:
             answer = task.options(num_cpus=0, scheduling_strategy=pin_to_node(head)).remote(port)
             return ray.get(answer, timeout=_PATIENCE)

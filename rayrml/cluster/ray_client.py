@@ -1,4 +1,4 @@
-"""Runs of a process that is connected by Ray's client (`ray://`): carried out on the head, and shown here."""
+"""Runs of a process that is connected through Ray's client (`ray://`): executed on the head, and shown here."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from rayrml.errors import RayrmlError
 Result = TypeVar("Result")
 _SECONDS_BETWEEN_LOOKS = 0.25
 _PATIENCE = 30.0  # seconds for an orderly end
-_TRIES = 3  # to be let in: the process that Ray starts for each client now and then ends at once on a crowded head
+_TRIES = 3  # to connect: on a crowded head, the process that Ray starts for each client sometimes ends at once
 
 
 def run(config: Config, carry_out: Callable[..., Result], **options: Any) -> Result:
-    """Let the head do `carry_out` with the configuration and these options, as a process of the cluster may.
+    """Run `carry_out` with the configuration and these options on the head, as a process of the cluster.
 
-    Paths are meant as seen from here, and are the same on all machines; the network's file is read here.
+    Relative paths are resolved here, and paths are the same on all machines; the network's file is read here.
 
     Raises:
         RayrmlError: what `carry_out` raises.
@@ -114,7 +114,7 @@ class _Screen:
 
 
 class _Output(io.TextIOBase):
-    """The end of a screen at which a run prints."""
+    """A stream that sends a run's output to a screen."""
 
     def __init__(self, screen: Any):
         self._screen = screen
@@ -130,5 +130,5 @@ class _Output(io.TextIOBase):
 def _on_head(values: str, carry_out: Callable[..., Result], options: dict[str, Any], screen: Any) -> Result:
     with contextlib.redirect_stdout(_Output(screen)):
         result = carry_out(json.loads(values), **options)
-    ray.get(screen.put.remote(""))  # what came before is there now, too
+    ray.get(screen.put.remote(""))  # waits until everything before it has arrived
     return result

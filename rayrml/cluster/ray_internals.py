@@ -1,6 +1,6 @@
-"""The private parts of Ray that this package uses, and nothing else does: each function says what it works around.
+"""All uses of Ray's private parts in this package: each function says what it works around.
 
-A Ray that lacks one of them is used without it, because a run is better slow, or followed by messages, than impossible.
+If a Ray lacks one of these parts, the run does without it: a slow or noisy run is better than none.
 `tests/cluster/test_ray_internals.py` fails for each one that a new version of Ray drops or renames.
 """
 
@@ -17,11 +17,11 @@ from typing import Any
 import psutil
 import yaml
 
-HEAD_RESOURCE = "node:__internal_head__"  # which Ray gives to the head alone
-ACCELERATOR_PREFIX = "accelerator_type:"  # of the resource that tells the type of a node's GPUs
+HEAD_RESOURCE = "node:__internal_head__"  # only the head has it
+ACCELERATOR_PREFIX = "accelerator_type:"  # of the resource that names the type of a node's GPUs
 START_TIMEOUT_VARIABLE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 JOB_STOP_VARIABLE = "RAY_JOB_STOP_WAIT_TIME_S"
-# Ray Data reads them when it is imported, in each process.
+# Ray Data reads them on import, in each process.
 QUIET_VARIABLES: Mapping[str, str] = {"RAY_DATA_LOG_LEVEL": "ERROR", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
 SUBMISSION_LOGGERS = (
     "ray._private.runtime_env.packaging",
@@ -37,22 +37,22 @@ _DATA_SERVICES = (
 
 
 def was_started_here() -> bool:
-    """Whether the Ray that this process is connected to is one that it has started itself.
+    """Whether this process itself started the Ray that it is connected to.
 
-    Ray tells in public that it is initialized, not by whom.
+    Ray's public interface only tells whether it is initialized, not who started it.
     """
     worker: Any = sys.modules.get("ray._private.worker")
     return bool(getattr(getattr(worker, "_global_node", None), "head", True))
 
 
 def is_client_connected() -> bool:
-    """Whether this process is connected by Ray's client (`ray://`), which `ray.is_initialized` does not tell."""
+    """Whether this process is connected through Ray's client (`ray://`), which `ray.is_initialized` does not tell."""
     connection = getattr(sys.modules.get("ray.util.client"), "ray", None)
     return connection is not None and connection.is_connected()
 
 
 def hide_raylet_logs() -> None:
-    """Do not let Ray print the last lines of a raylet's log whenever a machine is lost; no setting turns that off."""
+    """Keep Ray from printing the last lines of a raylet's log whenever a machine is lost; no setting prevents that."""
     with contextlib.suppress(ImportError):
         worker: Any = importlib.import_module("ray._private.worker")
         worker.print_to_stdstream = lambda *arguments, **options: None
@@ -60,10 +60,10 @@ def hide_raylet_logs() -> None:
 
 @contextlib.contextmanager
 def listen_on_loopback() -> Iterator[None]:
-    """Let a Ray that is started in this block listen to this machine alone.
+    """Make a Ray that is started in this block accept connections only from this machine.
 
-    Ray does so by itself on other systems than Linux, unless a variable says otherwise; there is no setting for Linux.
-    A value of the variable that somebody has set is respected.
+    Ray does so by default on systems other than Linux, unless a variable says otherwise; Linux has no setting for it.
+    If the user has set the variable, its value is respected.
     """
     constants: Any = sys.modules.get("ray._private.ray_constants")
     wished, before = os.environ.get(_LOOPBACK_VARIABLE), getattr(constants, "ENABLE_RAY_CLUSTER", None)
@@ -72,7 +72,7 @@ def listen_on_loopback() -> Iterator[None]:
         return
     os.environ[_LOOPBACK_VARIABLE] = "0"
     if before is not None:
-        constants.ENABLE_RAY_CLUSTER = False  # Ray read the variable when it was imported
+        constants.ENABLE_RAY_CLUSTER = False  # Ray has read the variable on import
     try:
         yield
     finally:
@@ -82,9 +82,9 @@ def listen_on_loopback() -> Iterator[None]:
 
 
 def start_data_services() -> None:
-    """Start the actors that Ray Data shares between all runs on the node that this process runs on.
+    """Start the actors that Ray Data shares between all runs on this process's node.
 
-    Ray Data starts them where it is used first, without a choice, and they stay when the run has ended.
+    Ray Data always starts them on the node where it is first used, and they stay after the run.
     """
     for module, function in _DATA_SERVICES:
         with contextlib.suppress(ImportError, AttributeError):
@@ -92,10 +92,10 @@ def start_data_services() -> None:
 
 
 def set_seconds_between_limits(seconds: float) -> None:
-    """Let Ray Data look anew what its tasks may use after so many seconds.
+    """Make Ray Data update its tasks' resource limits after so many seconds.
 
-    It asks what the cluster has without waiting for the answer, runs one task at a time until it has one, and looks for
-    it once a second only, which no setting changes.
+    It requests the cluster's resources without waiting for the reply and runs one task at a time until it has one, but
+    checks for the reply only once a second, which no setting changes.
     """
     with contextlib.suppress(ImportError, AttributeError):
         manager: Any = importlib.import_module("ray.data._internal.execution.resource_manager").ResourceManager
@@ -103,9 +103,9 @@ def set_seconds_between_limits(seconds: float) -> None:
 
 
 def reported_maximum() -> Mapping[str, float] | None:
-    """The most of each resource that the cluster has told Ray that it can have, None if it did not.
+    """The maximum of each resource that the cluster has reported to Ray, None if it has not.
 
-    Ray Train decides by it how many workers there may be, and does not say it.
+    Ray Train limits its number of workers by it, but does not expose it.
     """
     with contextlib.suppress(ImportError, AttributeError):
         state: Any = importlib.import_module("ray._private.state").state
@@ -114,9 +114,9 @@ def reported_maximum() -> Mapping[str, float] | None:
 
 
 def read_launcher_file(gcs_port: str) -> Mapping[str, Any] | None:
-    """The file that the autoscaler of the cluster at this port of this machine was given, None if there is none.
+    """The launcher file of the autoscaler of the cluster at this machine's `gcs_port`, None if there is none.
 
-    The first autoscaler does not report what the cluster can have; only the command of its process names the file.
+    Version 1 of the autoscaler does not report the cluster's maximum; only its process's command names the file.
     """
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError, yaml.YAMLError):
@@ -133,5 +133,5 @@ def _options(command: Sequence[str]) -> dict[str, str]:
 
 
 def is_still_starting(error: RuntimeError) -> bool:
-    """Whether a cluster refuses a job because it has just started; Ray has no error of its own for that."""
+    """Whether a cluster refuses a job because it has just started; Ray has no specific error for that."""
     return "try again later" in str(error)

@@ -1,4 +1,4 @@
-"""Whether the machines of a cluster see the same files: told before a run begins, not in its middle."""
+"""Checks before a run that all machines of a cluster see the same files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rayrml import storage
 from rayrml.cluster.nodes import pin_to_node
 from rayrml.errors import DataError, Problem
 
-_PATIENCE = 60.0  # seconds for an answer of all machines; who is too busy to answer is not asked again
+_PATIENCE = 60.0  # seconds to wait for the replies of all machines; a machine too busy to reply is not checked
 
 
 class Located(Protocol):
@@ -30,13 +30,13 @@ def refuse_unshared(sources: Iterable[Located]) -> None:
     """Raise DataError if a machine that may decode samples does not have their files."""
     paths = {path for source in sources for path in source.landmarks if not storage.is_uri(path)}
     missing = _missing_files(sorted(paths))
-    message = "machines without it: {}. Expected a folder that all machines share, or an object store (s3://...)"
+    message = "is missing on {}. Expected a folder that all machines share, or an object store (s3://...)"
     if missing:
         raise DataError(*(Problem(path, message.format(", ".join(sorted(missing[path])))) for path in sorted(missing)))
 
 
 def _missing_files(paths: list[str]) -> dict[str, set[str]]:
-    """The addresses of the machines that lack a file, for each of the files that some lack."""
+    """The addresses of the machines that lack a file, for each file that is missing somewhere."""
     if not paths:
         return {}
     task: Any = ray.remote(_absent_files)
@@ -50,7 +50,7 @@ def _missing_files(paths: list[str]) -> dict[str, set[str]]:
     missing: dict[str, set[str]] = {}
     answers, _ = ray.wait(list(address_of), num_returns=len(address_of), timeout=_PATIENCE) if address_of else ([], [])
     for answer in answers:
-        with contextlib.suppress(ray.exceptions.RayError):  # a machine that has just gone
+        with contextlib.suppress(ray.exceptions.RayError):  # the machine was lost in the meantime
             for path in ray.get(answer):
                 missing.setdefault(path, set()).add(address_of[answer])
     return missing

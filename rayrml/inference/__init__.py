@@ -1,4 +1,4 @@
-"""From a trained network to its outputs: evaluation of a batch, the Ray job that predicts, and the files it writes.
+"""From a trained network to its outputs: evaluation of a batch, the Ray job that predicts, and its output files.
 
-What outputs are compared with is in `losses` and `metrics`; the loop that evaluates after each epoch is in `training`.
+`losses` and `metrics` compare outputs with targets; the loop that evaluates after each epoch is in `training`.
 """

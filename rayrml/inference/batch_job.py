@@ -1,4 +1,4 @@
-"""Prediction without targets: a Ray Data job whose actors decode and compute, and one writer that they feed."""
+"""Prediction without targets: a Ray Data job whose actors decode and compute, and a single writer."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from rayrml.networks.network import Network
 
 @dataclasses.dataclass(frozen=True)
 class InferenceJob:
-    """What there is to predict.
+    """The network, the samples to predict, and the output files.
 
     Attributes:
         network: with its trained weights, on the CPU.
         source: the samples.
-        transforms: what is done to each batch of them.
-        loss: row of the losses, for what it prescribes for outputs; None without one.
-        batch_size: samples of a batch, over all actors.
-        destination: the files to write, which can be none.
+        transforms: applied to each batch of them.
+        loss: row of the losses, for the values that it prescribes in outputs; None without one.
+        batch_size: samples per batch, over all actors.
+        destination: the files to write, possibly none.
         precision: `float32`, `bf16` or `auto`.
-        skip: samples that cannot be read are left out, and are no error.
+        skip: whether unreadable samples are skipped instead of causing an error.
     """
 
     network: Network
@@ -61,17 +61,17 @@ def predict(
     *,
     skipped: Callable[[BadSamples], None] = lambda bad: None,
 ) -> int:
-    """Write one dataset for each sample of the job, and give their number.
+    """Write one dataset for each sample of the job, and return their number.
 
     Args:
         job: what to predict.
-        allocation: how many actors there are, and what each has.
+        allocation: the number of actors, and the resources of each.
         progress: called with the number of samples predicted so far.
-        skipped: called with the samples that were left out, if there are some.
+        skipped: called with the skipped samples, if there are any.
 
     Raises:
-        DataError: samples that cannot be read and are not to be skipped, or are too many; the others are in the file
-            none the less.
+        DataError: samples cannot be read and are not to be skipped, or are too many; the file contains the others
+            nevertheless.
     """
     files = job.destination.open()
     reasons: dict[int, str] = {}
@@ -89,7 +89,7 @@ def predict(
             files.close(complete=job.skip or not reasons)
     bad = gather_bad_samples("inference", job.source.samples, reasons)
     if reasons and not job.skip:
-        count = f"{len(reasons)} of {len(job.source.samples)} samples have no prediction; the other {done} have"
+        count = f"{len(reasons)} of {len(job.source.samples)} samples have no prediction; the other {done} have one"
         raise DataError(*bad.error().problems[:-1], Problem("", count))
     bad.refuse_too_many()
     if len(bad):
@@ -98,7 +98,7 @@ def predict(
 
 
 def _results(job: InferenceJob, allocation: Allocation) -> Iterator[dict[str, np.ndarray]]:
-    """Blocks of `place` of each sample, its `output`, and the `error` that it has instead."""
+    """Blocks with each sample's `place`, and its `output` or the `error` instead of it."""
     indices = np.arange(len(job.source.samples))
     batch = -(-job.batch_size // allocation.most_workers)
     if allocation.in_driver:
@@ -110,7 +110,7 @@ def _results(job: InferenceJob, allocation: Allocation) -> Iterator[dict[str, np
         return
     tasks = chunks(job.source, indices, batch, num_actors=allocation.most_workers)
     results = blocks(_dataset(job, allocation, tasks, apart=allocation.use_gpu))
-    # Ray reports an error in each actor that its own library begins: what they are made of might get lost.
+    # Ray's library prints an error for each actor that it starts: its constructor's arguments might get lost.
     with contextlib.nullcontext() if allocation.verbose else hide_stderr():
         first = next(results, None)
     if first is not None:
@@ -121,9 +121,9 @@ def _results(job: InferenceJob, allocation: Allocation) -> Iterator[dict[str, np
 def _dataset(
     job: InferenceJob, allocation: Allocation, tasks: list[dict[str, Any]], *, apart: bool
 ) -> ray.data.Dataset:
-    """The lazy dataset of `_results`, made by as many actors as there are tasks and room for.
+    """The lazy dataset of `_results`, computed by as many actors as there are tasks and room for.
 
-    Actors decode what they compute. A GPU would wait for that: tasks decode for it, `apart`.
+    Actors decode their own samples. A GPU would wait for that, so separate tasks decode for it (`apart`).
     """
     resources: dict[str, Any] = {"num_cpus": min(allocation.resources_per_worker.get("CPU", 1), 1)}
     if allocation.use_gpu:
@@ -138,7 +138,7 @@ def _dataset(
     data = data.map_batches(
         Predictor,
         fn_constructor_args=(ray.put(job), batch, most, None if apart else decoder),
-        # Ray does not take blocks as they come to what has a GPU; all of them are to have some.
+        # With GPUs, Ray requires a batch size; at this one every actor gets some samples.
         batch_size=min(most_rows, max(batch, -(-len(job.source.samples) // most))) if apart else None,
         compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most),
         **resources,
@@ -147,7 +147,7 @@ def _dataset(
 
 
 class Forward:
-    """The network on its device: what turns decoded samples into outputs."""
+    """The network on its device, which turns decoded samples into outputs."""
 
     def __init__(self, job: InferenceJob, batch_size: int, device: str):
         keep_freed_memory()
@@ -161,7 +161,7 @@ class Forward:
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
         """Outputs (n, ...) float32 for inputs (n, C, *spatial)."""
-        # Blocks of Ray's store cannot be written to, which torch would warn of.
+        # Blocks in Ray's object store are read-only, which torch would warn about.
         samples = torch.from_numpy(inputs if inputs.flags.writeable else inputs.copy())
         return torch.cat([self._outputs(part) for part in samples.split(self.batch_size)]).numpy()
 
@@ -171,11 +171,11 @@ class Forward:
 
 
 class Predictor:
-    """An actor that holds the network and turns samples into outputs, which it decodes if it is given a decoder."""
+    """An actor that holds the network and turns samples into outputs; it decodes them first if it has a decoder."""
 
     def __init__(self, reference: ray.ObjectRef, batch_size: int, num_actors: int, decoder: Decoder | None):
         job: InferenceJob = ray.get(reference)
-        # Ray gives a process one thread; an actor has its part of the machine.
+        # Ray limits a process to one thread; an actor may use its part of the machine.
         torch.set_num_threads(max((os.cpu_count() or 1) // num_actors, 1))
         self.decoder = decoder
         self.forward = Forward(job, batch_size, "cuda" if ray.get_gpu_ids() else "cpu")
@@ -187,5 +187,5 @@ class Predictor:
 
 
 def format_rate(started: float, done: int) -> str:
-    """Samples a second since `started`, for people."""
+    """Samples per second since `started`, as text."""
     return f"{done / max(time.monotonic() - started, 1e-9):.0f} samples/s"

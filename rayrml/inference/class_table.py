@@ -1,4 +1,4 @@
-"""What outputs say of classes: the most probable ones of each sample, and the table of them."""
+"""The class table of outputs: each sample's most probable classes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from rayrml.losses import LOSSES, Loss
 from rayrml.networks.ending import find_ending
 from rayrml.networks.graph import read_graph
 
-NUM_NAMED = 5  # classes of a sample that the table names
+NUM_NAMED = 5  # classes per sample in the table
 
 
 class Classified(NamedTuple):
-    """A sample's most probable classes, the best first.
+    """A sample's most probable classes, best first.
 
     Attributes:
-        path: the sample's name, which is that of its dataset.
-        classes: their names.
-        probabilities: of each of them.
+        path: the sample's name, which is also its dataset's.
+        classes: names of the classes.
+        probabilities: one per class.
     """
 
     path: str
@@ -39,12 +39,12 @@ class Classified(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """How outputs (K,) become probabilities of classes.
+    """Turns outputs (K,) into class probabilities.
 
     Attributes:
-        names: of the classes, () if they are called by their numbers.
-        ending: what the outputs are; a single one is that of class 1 of two.
-        certain: whether training compared outputs with classes, so that outputs stand for classes even without names.
+        names: of the classes, () if they are identified by their numbers.
+        ending: the kind of outputs; a single output belongs to class 1 of two.
+        certain: whether training compared outputs with classes, so outputs represent classes even without names.
     """
 
     names: tuple[str, ...]
@@ -52,37 +52,37 @@ class Classifier:
     certain: bool
 
     def applies(self, shape: Sequence[int]) -> bool:
-        """Whether outputs of this shape stand for one class a sample."""
+        """Whether outputs of this shape represent one class per sample."""
         if len(shape) != 1:
             return False
         return len(self.names) == max(shape[0], 2) if self.names else self.certain
 
     def classified(self, path: str, output: np.ndarray) -> Classified:
-        """The most probable classes of the sample with this output (K,)."""
+        """The most probable classes of a sample with this output (K,)."""
         probabilities = self.probabilities(output)
         best = np.argsort(-probabilities, kind="stable")[:NUM_NAMED].tolist()
         names = tuple(self.names[i] if self.names else str(i) for i in best)
         return Classified(path, names, tuple(float(probabilities[i]) for i in best))
 
     def probabilities(self, output: np.ndarray) -> np.ndarray:
-        """Probabilities (max(K, 2),) of the classes for an output (K,)."""
+        """Class probabilities (max(K, 2),) for an output (K,)."""
         values = torch.from_numpy(np.asarray(output, np.float64))
-        # The softmax of log-probabilities is what they are made of, and of other numbers at least probabilities.
+        # The softmax of log-probabilities is the probabilities; of other numbers, it is at least a distribution.
         ending = "logits" if self.ending == "log_softmax" and len(values) > 1 else self.ending
         (found,) = probabilities(values[None], ending).numpy()
         return found if len(found) > 1 else np.concatenate([1 - found, found])
 
 
 def classifier(layers: Any, loss: Mapping[str, Any] | None, names: Sequence[str]) -> Classifier:
-    """How outputs of the network with this Keras JSON become probabilities.
+    """The classifier for outputs of the network with this Keras JSON.
 
-    What the network ends with decides. Where that does not say, the loss decides by what it takes; without a loss that
-    says so either, outputs are logits.
+    The end of the network decides what its outputs are. If it does not, the loss's expected input decides; without such
+    a loss, outputs are logits.
 
     Args:
         layers: Keras JSON.
         loss: the section of that name, None or empty if there is none.
-        names: of the classes, () if they are not known.
+        names: of the classes, () if unknown.
     """
     choice = choose(LOSSES, loss, "neural_network.loss", "function") if loss else None
     built: Loss | None = choice.build() if choice else None
@@ -93,7 +93,7 @@ def classifier(layers: Any, loss: Mapping[str, Any] | None, names: Sequence[str]
 
 
 def write_table(path: str | Path, rows: Iterable[Classified]) -> Iterator[Classified]:
-    """Write a table with a line for each row, and give each row once it is written; to be used up.
+    """Write a table with a line for each row, and yield each row once it is written; must be exhausted.
 
     The columns are `path`, `class` and `probability`, then the next classes as `class_2`, `probability_2` and so on.
 

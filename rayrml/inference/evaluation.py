@@ -1,4 +1,4 @@
-"""One batch that is not trained on: the network's output, its loss and its metric."""
+"""Evaluation of one batch: the network's output, its loss and its metric."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rayrml.workers import Workers
 def as_target(target: torch.Tensor, loss: Loss) -> torch.Tensor:
     """Targets as the loss takes them: arrays (N, 1, *spatial) of class numbers become indices (N, *spatial) int64.
 
-    Shares of the classes (N, C) stay as they are.
+    Class shares (N, C) stay unchanged.
     """
     shares = loss.accepts_shares and target.ndim == 2 and target.shape[1] > 1
     if loss.targets == "labels" and target.is_floating_point() and not shares:
@@ -29,7 +29,7 @@ def as_target(target: torch.Tensor, loss: Loss) -> torch.Tensor:
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """The type that `precision` (`float32`, `bf16`, `auto`) makes of float32 on this device, None to keep it."""
+    """The type that replaces float32 on this device at `precision` (`float32`, `bf16`, `auto`), None to keep it."""
     if precision == "bf16":
         return torch.bfloat16
     if precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported():
@@ -38,7 +38,7 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 
 
 def metric_of(loss: Loss, wanted: str | None = None) -> Metric | None:
-    """The metric that evaluation reports beside the loss: the wanted one, or else the loss's own, None for none."""
+    """The metric that evaluation reports next to the loss: the requested one or the loss's default, if any."""
     name = wanted or loss.metric
     return None if name is None else METRICS[name](ignore_index=loss.ignore_index)
 
@@ -47,8 +47,8 @@ class EvaluationStep:
     """Loss and metric of batches, added up over an epoch and over workers.
 
     Attributes:
-        confusion: (classes, classes) how often each true class was taken for which by all workers; set by `result`,
-            and None where samples have not one label each.
+        confusion: (classes, classes) number of samples by true class (row) and predicted class, over all workers; set
+            by `result`, and None if samples do not have one label each.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class EvaluationStep:
 
     @torch.inference_mode()
     def __call__(self, batch: torch.Tensor, target: torch.Tensor | None) -> torch.Tensor:
-        """The network's output (N, ...) for a batch, whose loss and metric are added to what there is.
+        """The network's output (N, ...) for a batch, whose loss and metric are added to the totals.
 
-        It has the values that the loss's problem prescribes, also where there is no target.
+        It has the values that the loss's problem prescribes, even without a target.
         """
         with _autocast(batch, self.autocast):
             output = self.network(to_input(batch)).float()
@@ -110,9 +110,9 @@ class EvaluationStep:
         return loss / (weight or 1.0), value
 
     def _add_up(self, own: Sequence[torch.Tensor | None], device: torch.device) -> Sequence[torch.Tensor]:
-        """Each of this worker's rows of sums (n,) added to the others' of its kind, all of them in one exchange.
+        """This worker's rows of sums (n,), each added to the same row of the other workers, all in one exchange.
 
-        A worker without samples has None, and learns from the others how long such a row is; it is empty if all have.
+        A worker without samples has None, and learns the row's length from the others; if all have None, it is empty.
         """
         own_lengths = [0 if sums is None else sums.numel() for sums in own]
         lengths = [max(of_one_kind) for of_one_kind in zip(*self.workers.gather(own_lengths), strict=True)]

@@ -1,4 +1,4 @@
-"""Where the outputs for samples go: the files of a configuration, and who writes them."""
+"""Where samples' outputs are written: the files that a configuration names, and how workers open them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rayrml.inference.prediction_files import Destination, PredictionSink, Remot
 
 @dataclasses.dataclass(frozen=True)
 class Outputs:
-    """How workers open prediction files: each for itself alone, or all together through the writer's actor."""
+    """How workers open prediction files: a single worker directly, several through the writer actor."""
 
     writer: Any = None
 
@@ -25,11 +25,11 @@ class Outputs:
             ray.get(self.writer.begin.remote(destination))
 
     def sink(self, destination: Destination) -> PredictionSink:
-        """Where this worker puts its predictions of the epoch."""
+        """The sink for this worker's predictions of the epoch."""
         return destination.open() if self.writer is None else RemotePredictions(self.writer)
 
     def finish(self) -> None:
-        """Close the files that all workers wrote to; called by one of them when all are done."""
+        """Close the files that all workers wrote to; called by one worker when all are done."""
         if self.writer is not None:
             ray.get(self.writer.finish.remote())
 
@@ -40,7 +40,7 @@ class Outputs:
 
 
 def destination_of(source: Source, data: Data, epoch: int, classes: tuple[str, ...]) -> Destination:
-    """Where the data section wants the predictions for the samples of `source` to be after an epoch."""
+    """The files that the data section names for an epoch's predictions of the samples of `source`."""
     folder = data.test_output_path
     return Destination(
         names=source.samples.names,

@@ -1,4 +1,4 @@
-"""Prediction files: one HDF5 dataset a sample, named like the sample; and slices put together."""
+"""Prediction files: one HDF5 dataset per sample, named like the sample, and assembled slices."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from rayrml.inference.slice_assembly import SliceAssembly
 from rayrml.storage import hdf5_reading
 from rayrml.storage.hdf5_writing import Hdf5Output
 
-_COMPACT_BYTES = 64_000  # HDF5 keeps data up to 64 KiB in a dataset's header: a third of the time and no gaps
-# Of HDF5's own cache. All names of a folder are one block, which is written anew each time that it leaves the cache:
-# with HDF5's own limit of 32 MB, each of a million samples takes half as long again.
+_COMPACT_BYTES = 64_000  # HDF5 can keep data up to 64 KiB in a dataset's header: a third of the time and no gaps
+# HDF5's own cache. All names of a folder form one block, which is rewritten whenever it leaves the cache: with HDF5's
+# default limit of 32 MB, each of a million samples takes half as long again.
 _CACHE_BYTES, _MOST_CACHE_BYTES = 64 * 2**20, 128 * 2**20
 
 
 class PredictionSink(Protocol):
-    """Where predictions go, batch by batch."""
+    """Receives predictions, batch by batch."""
 
     def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
         """Add the rows of `outputs` (n, ...), which belong to the samples at `indices` (n,)."""
         ...
 
     def close(self) -> None:
-        """Finish what is written and give it its name."""
+        """Finish the output and give it its final name."""
         ...
 
     def discard(self) -> None:
@@ -46,16 +46,16 @@ class PredictionSink(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Destination:
-    """What predictions are written to.
+    """The files for predictions.
 
     Attributes:
         names: of the samples.
-        path: the file with a dataset for each sample, None for none.
-        assembly_path: the file in which slices are put together, None for none.
-        precision: floats of that file.
+        path: the file with a dataset for each sample, None for no such file.
+        assembly_path: the file in which slices are assembled, None for no such file.
+        precision: float type of that file.
         slices: which samples are slices of one array.
         classes: class names in the order of the network's outputs.
-        partial: samples may be left out.
+        partial: whether samples may be missing.
     """
 
     names: Sequence[str]
@@ -72,7 +72,7 @@ class Destination:
         return [path for path in (self.path, self.assembly_path) if path is not None]
 
     def open(self) -> PredictionFiles:
-        """The files, open for writing. Raises DataError if they cannot be."""
+        """Open the files for writing. Raises DataError if that fails."""
         return PredictionFiles(self)
 
 
@@ -99,7 +99,7 @@ class PredictionFiles:
         """Add the rows of `outputs` (n, ...), which belong to the samples at `indices` (n,).
 
         Raises:
-            DataError: they cannot be written; nothing is left of what was.
+            DataError: they cannot be written; all files are removed.
         """
         with self._whole():
             if self._file is not None:
@@ -108,7 +108,7 @@ class PredictionFiles:
                 self._assembly.write(indices, outputs)
 
     def close(self, *, complete: bool = True) -> None:
-        """Finish the files and give them their names; what slices are put together in only if all are there."""
+        """Finish the files and give them their names; the assembled slices only if they are `complete`."""
         with self._whole():
             if self._file is not None:
                 self._file.close()
@@ -118,7 +118,7 @@ class PredictionFiles:
                 self._assembly.discard()
 
     def discard(self) -> None:
-        """Remove what was written; does nothing to files that are closed."""
+        """Remove the unfinished files; does not affect closed files."""
         for file in (self._file, self._assembly):
             if file is not None:
                 file.discard()
@@ -134,9 +134,9 @@ class PredictionFiles:
 
 
 class PredictionFile:
-    """An HDF5 file that appears under its name when it is whole.
+    """An HDF5 file that appears under its name once it is complete.
 
-    Source: h5py's low-level interface; property lists and data spaces are made once for all datasets of a shape.
+    Source: h5py's low-level interface; property lists and data spaces are created once for all datasets of a shape.
     """
 
     def __init__(self, path: str | Path, classes: Sequence[str] = ()):
@@ -146,7 +146,7 @@ class PredictionFile:
             _enlarge_cache(self._output.hdf5)
             if classes:
                 self._output.hdf5.attrs["classes"] = np.array(classes, dtype=h5py.string_dtype())
-        # A group with a name that is not ASCII is kept by hashes, and the slower, the larger it is.
+        # HDF5 indexes names that are not ASCII by hashes, which gets slower as the group grows.
         self._ascii, self._utf8 = _links(h5py.h5t.CSET_ASCII), _links(h5py.h5t.CSET_UTF8)
         self._compact = self._creation(h5py.h5d.COMPACT)
         self._contiguous = self._creation(h5py.h5d.CONTIGUOUS)
@@ -170,11 +170,11 @@ class PredictionFile:
             dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.asarray(output))
 
     def close(self) -> None:
-        """Finish the file and put it in its place."""
+        """Finish the file and move it to its place."""
         self._output.close()
 
     def discard(self) -> None:
-        """Remove the file, unless it has its place already."""
+        """Remove the file, unless it is in its place already."""
         self._output.discard()
 
     @staticmethod
@@ -186,7 +186,7 @@ class PredictionFile:
 
 
 def read_outputs(path: str | Path) -> Generator[tuple[str, np.ndarray], None, None]:
-    """The name of each sample of a file of predictions, in the file's order, and its output.
+    """The name and the output of each sample in a prediction file, in the file's order.
 
     Raises:
         DataError: the file cannot be read.
@@ -204,7 +204,7 @@ def _datasets(group: h5py.Group, prefix: str) -> Iterator[tuple[str, np.ndarray]
 
 
 def _enlarge_cache(file: h5py.File) -> None:
-    """Let HDF5 keep more of what is beside the data in memory, as far as there is as much."""
+    """Let HDF5 keep more metadata in memory, as far as there is that much."""
     settings = file.id.get_mdc_config()
     settings.set_initial_size = True
     settings.initial_size = settings.min_size = _CACHE_BYTES
@@ -213,7 +213,7 @@ def _enlarge_cache(file: h5py.File) -> None:
 
 
 def _links(encoding: int) -> h5py.h5p.PropLCID:
-    """How datasets are named: groups on the way to them are made."""
+    """The properties of datasets' names: missing groups on the path are created."""
     properties = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     properties.set_create_intermediate_group(True)
     properties.set_char_encoding(encoding)
@@ -221,9 +221,9 @@ def _links(encoding: int) -> h5py.h5p.PropLCID:
 
 
 class RemotePredictions:
-    """The one writer of files that several workers fill: an actor beside the driver, where the files are wanted.
+    """The single writer of files that several workers fill: an actor on the driver's node, where the files belong.
 
-    At most two batches of a worker are on their way, so that slow disks slow workers down instead of filling memory.
+    At most two of a worker's batches are in flight, so slow disks slow workers down instead of filling memory.
     """
 
     def __init__(self, actor: ActorHandle):
@@ -237,7 +237,7 @@ class RemotePredictions:
             ray.get(self._pending.pop(0))
 
     def close(self) -> None:
-        """Wait until all that this worker sent is on disk."""
+        """Wait until everything that this worker sent is written."""
         ray.get(self._pending)
         self._pending.clear()
 
@@ -247,7 +247,7 @@ class RemotePredictions:
 
 
 class _Writer:
-    """The actor behind `RemotePredictions`: it writes the files of one destination after the other."""
+    """The actor behind `RemotePredictions`, which writes the files of one destination after another."""
 
     def __init__(self) -> None:
         self._files: PredictionFiles | None = None

@@ -1,4 +1,4 @@
-"""Predictions of slices, put together again: one HDF5 dataset for each array and slicer."""
+"""Assembly of slices' predictions: one HDF5 dataset for each array and slicer."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _DTYPES = {"single": np.float32, "half": np.float16}
 _CHUNK_BYTES = 2**20
 _SMALL_CHUNK_BYTES = 2**16
 _CACHE_BYTES = 2**26
-_CACHE_SLOTS = 10_007  # a prime: HDF5 finds a chunk's slot by the remainder
+_CACHE_SLOTS = 10_007  # a prime: HDF5 selects a chunk's slot by the remainder
 
 
 class SliceAssembly:
-    """An HDF5 file with a dataset (*spatial, K) for each part, channels last, under its name when it is whole.
+    """An HDF5 file with a dataset (*spatial, K) for each part, channels last, which gets its name once it is complete.
 
-    Where slices overlap, a cell is the mean of what they say; a cell that none covers is NaN, and the attribute
-    `uncovered` counts those. Sums are kept in a second file, in double precision: they do not depend on the order in
-    which slices come, and the mean of equal values is that value. Memory holds some slices and chunks, never an array.
+    Where slices overlap, a cell is the mean of their values; a cell that no slice covers is NaN, and the attribute
+    `uncovered` counts such cells. Sums are kept in a second file in double precision: they do not depend on the order
+    of the slices, and the mean of equal values is that value. Memory holds some slices and chunks, never a whole array.
 
     Args:
         path: the file.
-        parts: what the slices are slices of.
-        precision: floats of the file.
-        partial: slices may be missing when the file is closed, as if the slicer had not cut them.
+        parts: the arrays and grids to which the slices belong.
+        precision: float type of the file.
+        partial: whether slices may be missing when the file is closed, as if the slicer had not cut them.
     """
 
     def __init__(
@@ -59,22 +59,22 @@ class SliceAssembly:
         self._final = Hdf5Output(path)
 
     def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
-        """Add the network's `outputs` (n, K, *sample_shape) for the samples of the numbers `indices` (n,).
+        """Add the network's `outputs` (n, K, *sample_shape) for the samples with the numbers `indices` (n,).
 
         Raises:
-            ValueError: a number that no part has, or one that came before.
-            DataError: outputs that have not the samples' shape, or a file that cannot be written.
+            ValueError: a number belongs to no part, or was written before.
+            DataError: outputs do not have the samples' shape, or the file cannot be written.
         """
         if len(indices) != len(outputs):
             raise ValueError(f"{len(indices)} indices for {len(outputs)} outputs")
-        # In the order of the file, whichever way the batch was drawn.
+        # In the file's order, whatever the order of the batch.
         for row in np.argsort(indices, kind="stable"):
             number, i = self._locate(int(indices[row]))
             region, values = self._parts[number].grid.place(i, outputs[row])
             self._check_channels(values.shape[-1])
             byte, bit = divmod(i, 8)
             if self._seen[number][byte] >> bit & 1:
-                raise ValueError(f"slice {i} of '{self._parts[number].name}' is written a second time")
+                raise ValueError(f"slice {i} of '{self._parts[number].name}' was written before")
             with self._final.writing():
                 self._add(number, region, values)
                 self._seen[number][byte] |= 1 << bit
@@ -86,13 +86,13 @@ class SliceAssembly:
         """Finish the file and give it its name.
 
         Raises:
-            ValueError: slices are missing; the file is not finished.
+            ValueError: slices are missing, so the file is not finished.
             DataError: the file cannot be written.
         """
         if self._partial and self._num_channels is not None:
             with self._final.writing():
                 for number in np.flatnonzero(self._num_missing).tolist():
-                    self._dataset(number)  # also for a part of which there is no slice at all
+                    self._dataset(number)  # even for a part without any slice
                     self._finish(number)
         elif any(self._num_missing):
             total = sum(len(part.grid) for part in self._parts)
@@ -107,16 +107,16 @@ class SliceAssembly:
         self._current = None
 
     def _locate(self, index: int) -> tuple[int, int]:
-        """The part that sample `index` belongs to, and which of its slices it is."""
+        """The part that sample `index` belongs to, and its number among that part's slices."""
         number = bisect.bisect_right(self._firsts, index) - 1
         if number < 0 or index - self._firsts[number] >= len(self._parts[number].grid):
-            raise ValueError(f"sample {index} is a slice of no part")
+            raise ValueError(f"sample {index} is not a slice of any part")
         return number, index - self._firsts[number]
 
     def _check_channels(self, num_channels: int) -> None:
         self._num_channels = self._num_channels or num_channels
         if num_channels != self._num_channels:
-            raise ValueError(f"outputs of {num_channels} channels after some of {self._num_channels}")
+            raise ValueError(f"outputs have {num_channels} channels, but earlier ones have {self._num_channels}")
 
     def _add(self, number: int, region: tuple[slice, ...], values: np.ndarray) -> None:
         dataset = self._dataset(number)
@@ -127,7 +127,7 @@ class SliceAssembly:
             dataset[region] = _rounded(values, self._dtype)
 
     def _dataset(self, number: int) -> h5py.Dataset:
-        """Where the slices of a part are written to: the last one used stays open, and with it its cache of chunks."""
+        """The dataset for a part's slices; the last one used stays open, which keeps its chunk cache."""
         if self._current is not None and self._current[0] == number:
             return self._current[1]
         self._leave()
@@ -139,13 +139,13 @@ class SliceAssembly:
         return dataset
 
     def _leave(self) -> None:
-        """Write out what is cached of the dataset in use: HDF5 is silent about what it cannot write when it closes."""
+        """Flush the dataset in use: on closing, HDF5 does not report failed writes."""
         if self._current is not None:
             self._current[1].flush()
         self._current = None
 
     def _finish(self, number: int) -> None:
-        """Take the means of a part whose slices are all there; other parts' sums may use the room of its own then."""
+        """Compute the means of a part whose slices are all written; other parts' sums can then reuse its space."""
         self._leave()
         part = self._parts[number]
         missing = self._missing(number)
@@ -158,7 +158,7 @@ class SliceAssembly:
             dataset.attrs["uncovered"] = part.grid.num_uncovered + cells
 
     def _missing(self, number: int) -> list[tuple[slice, ...]]:
-        """The regions of the slices of a part that were never written."""
+        """The regions of a part's slices that were never written."""
         if not self._num_missing[number]:
             return []
         grid = self._parts[number].grid
@@ -187,7 +187,7 @@ class SliceAssembly:
         return dataset
 
     def _average(self, part: Slices, missing: Sequence[tuple[slice, ...]]) -> None:
-        """Divide a part's sums by the number of slices that each cell is covered by, chunk by chunk."""
+        """Divide a part's sums by the number of slices that cover each cell, chunk by chunk."""
         sums: Any = self._sums_file()[_link(part.name)]
         means = self._create(part, self._final.hdf5)
         covered = [part.grid.covered(axis) for axis in range(len(part.grid.shape))]
@@ -209,7 +209,7 @@ class SliceAssembly:
 
 
 def _uncover(coverage: np.ndarray, chunk: Sequence[slice], missing: Sequence[tuple[slice, ...]]) -> int:
-    """Take slices that are `missing` off the coverage of a chunk; how many of its cells are covered then."""
+    """Subtract the `missing` slices from a chunk's coverage; return the number of cells that remain covered."""
     for region in missing:
         pairs = list(zip(region, chunk, strict=False))
         place = tuple(slice(max(own.start - c.start, 0), max(own.stop - c.start, 0)) for own, c in pairs)
@@ -219,14 +219,14 @@ def _uncover(coverage: np.ndarray, chunk: Sequence[slice], missing: Sequence[tup
 
 def _check(parts: Sequence[Slices]) -> None:
     if len({part.name for part in parts}) < len(parts):
-        raise ValueError("several parts have one name")
+        raise ValueError("several parts have the same name")
     ends = [part.first + len(part.grid) for part in parts]
     if any(part.first < end for part, end in zip(parts[1:], ends, strict=False)):
         raise ValueError("a sample belongs to several parts")
 
 
 def _link(name: str) -> str | bytes:
-    """A dataset's name as HDF5 takes it: a file name that is not UTF-8 goes in by its bytes."""
+    """A dataset's name as HDF5 takes it: a file name that is not UTF-8 is passed as bytes."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -235,16 +235,16 @@ def _link(name: str) -> str | bytes:
 
 
 def _rounded(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """`values` in C order and in `dtype`, infinite where they are beyond its range."""
+    """`values` in C order and in `dtype`, infinite where they exceed its range."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values, dtype)
 
 
 def choose_chunk_shape(grid: Grid, num_channels: int) -> tuple[int, ...]:
-    """A chunk (*spatial, K) such that a slice touches few of them and little else.
+    """A chunk shape (*spatial, K) for which a slice touches few chunks and little outside of the slice.
 
-    Its sides follow the slices: a stride, where slices overlap by more than a half several strides. Leading axes are
-    cut until it is small enough, and small ones grow along the last axes, where slices follow each other.
+    Its sides follow the slices: one stride, or several strides where slices overlap by more than half. Leading axes are
+    split until the chunk is small enough; small chunks grow along the last axes, along which slices follow each other.
     """
     itemsize = 8 if grid.overlaps else 4
     sides = [
@@ -264,7 +264,7 @@ def choose_chunk_shape(grid: Grid, num_channels: int) -> tuple[int, ...]:
 
 
 def _split(side: int, parts: int) -> int:
-    """A side cut in at least `parts`: evenly if little more than that many will do."""
+    """The length of a part when a side is split into at least `parts`, evenly if at most twice as many suffice."""
     parts = min(parts, side)
     even = next((p for p in range(parts, min(2 * parts, side) + 1) if side % p == 0), parts)
     return max(1, side // even)

@@ -1,4 +1,4 @@
-"""One run from start to end: a plan is carried out on a part of a cluster, and what it came to is shown.
+"""One run from start to end: it executes a plan on a part of a cluster and shows the results.
 
-It puts the other folders together; how a step, a file or a cluster works is in theirs.
+It puts the other folders together; how a step, a file or a cluster works is explained there.
 """

@@ -1,4 +1,4 @@
-"""One run at work: its plan, its part of the cluster, and all that hears what its workers say."""
+"""The context of a run: its plan, its part of the cluster, and everything that receives its workers' messages."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Context:
     """What all parts of one run use.
 
     Attributes:
-        plan: what is to be done.
-        allocation: the part of the cluster that does it.
+        plan: what the run does.
+        allocation: the part of the cluster that runs it.
         console: the screen.
-        state: what has come of the run so far.
-        record: the files beside the checkpoints.
-        tracking: the servers that get the run's figures.
-        emit: takes what workers say to everything that shows it or writes it down.
-        earlier_logs: where the logs of an earlier run are now.
-        resume_from: files that the run goes on from, () to begin anew.
-        command: what was typed to begin the run, None if nothing was.
+        state: the run's results so far.
+        record: the files next to the checkpoints.
+        tracking: the servers that receive the run's figures.
+        emit: passes workers' messages to everything that shows or writes them.
+        earlier_logs: where an earlier run's logs are now.
+        resume_from: files to resume from, () to start from the beginning.
+        command: the command that started the run, None if it was not started by one.
     """
 
     plan: Plan
@@ -53,12 +53,12 @@ class Context:
 
     @property
     def resumed(self) -> bool:
-        """Whether the run goes on where an earlier one ended."""
+        """Whether the run resumes an earlier one."""
         return bool(self.resume_from)
 
     @property
     def state_folder(self) -> str | None:
-        """Where the state is kept that a run can go on from, None for nowhere."""
+        """The folder that holds the state for resuming, None if there is none."""
         return find_state_folder(self.plan)
 
 
@@ -72,7 +72,7 @@ def open_context(
     also: Emit,
     command: tuple[str, ...] | None,
 ) -> Iterator[Context]:
-    """Open what a run writes to, and close it when the run is over; `also` gets all messages, too.
+    """Open everything that a run writes to, and close it when the run ends; `also` receives all messages, too.
 
     Raises:
         DataError: a file cannot be written.
@@ -84,7 +84,7 @@ def open_context(
     state = RunState(len(global_batch_sizes(len(samples), nn.data.batch_size)))
     record = Record(None if plan.training is None else nn.checkpoints.save, state, plan.classes)
     with contextlib.ExitStack() as stack:
-        # The lines come first: some of them compare what is new with the state before it.
+        # The progress lines come first: some of them compare a message with the state before it.
         lines = ProgressLines(console, state, 1 if plan.training is None else nn.num_epochs)
         stack.callback(lines.close)
         logs = None if nn.outfile is None else FigureLogs(nn.outfile, append=resumed)
@@ -111,12 +111,12 @@ def open_context(
 
 
 def find_state_folder(plan: Plan) -> str | None:
-    """Where a plan's run keeps the state that it can go on from, None for nowhere."""
+    """The folder in which a plan's run keeps its state for resuming, None if there is none."""
     return plan.config.ray.storage_path or plan.config.neural_network.checkpoints.save
 
 
 def _open_event_files(plan: Plan, stack: contextlib.ExitStack) -> Iterator[Emit]:
-    """What writes files for TensorBoard, if they are wanted."""
+    """The receiver that writes TensorBoard files, if they are requested."""
     section = plan.config.neural_network.checkpoints
     if section.tensorboard and section.save is not None and plan.training is not None:
         events = EventFiles(storage.join(section.save, "tensorboard", plan.name))
@@ -125,7 +125,7 @@ def _open_event_files(plan: Plan, stack: contextlib.ExitStack) -> Iterator[Emit]
 
 
 def _begin_tracking(plan: Plan, allocation: Allocation, console: Console, *, resumed: bool) -> Iterator[Tracking]:
-    """The servers that the configuration names for figures."""
+    """The tracking servers that the configuration names."""
     section = plan.config.neural_network.checkpoints
     folder = section.save
     if folder is None or plan.training is None:

@@ -1,4 +1,4 @@
-"""The inference of one run: predictions for samples without targets."""
+"""An inference run: predictions for samples without targets."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from rayrml.runs.context import Context
 
 
 def infer(context: Context, plan: InferencePlan) -> int:
-    """Predict all samples of the plan, and write the predictions if the plan has a place for them; their number.
+    """Predict all samples of the plan, write the predictions if the plan names a file, and return their number.
 
     Raises:
-        DataError: files that cannot be read or written.
-        ClusterError: workers were lost for good.
+        DataError: files cannot be read or written.
+        ClusterError: workers were lost permanently.
     """
     nn, console = plan.config.neural_network, context.console
     wanted = destination_of(plan.test, nn.data, 1, plan.classes)
     if not wanted.paths:
-        console.line("No test_output_path is given: predictions are computed, but not saved")
+        console.line("test_output_path is missing: predictions are computed, but not saved")
     job = InferenceJob(
         network=plan.network,
         source=plan.test,

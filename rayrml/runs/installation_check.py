@@ -1,4 +1,4 @@
-"""Whether rayrml works where it is installed: a small training and its predictions, each step with its seconds."""
+"""A check of the installation: a small training run and its predictions, each step with its duration."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from rayrml.runs.launch import run
 from rayrml.runs.predict import predict
 from rayrml.version import __version__
 
-KINDS = ("bottom", "top")  # the half that is bright
+KINDS = ("bottom", "top")  # the bright half
 NUM_IMAGES, SIZE, NUM_EPOCHS = 32, 16, 8
 _MOST_WORKERS = 8
-_PATIENCE = 60.0  # seconds for a machine's answer
+_PATIENCE = 60.0  # seconds to wait for a machine's reply
 
 Say = Callable[[str], None]
 
@@ -48,32 +48,33 @@ def check(
     """Train a small network on two kinds of images, predict them, and compare the predictions with the kinds.
 
     Args:
-        say: what to do with lines about it.
-        address: a running cluster; else RAY_ADDRESS; else a private Ray is started.
-        folder: where images and results may lie for the time being; a cluster of several machines must share it.
-        num_workers: that train; else every GPU or one CPU worker, and no more than there is work for.
-        verbose: let Ray print what it likes to.
+        say: receives the lines of the report.
+        address: a running cluster; default: RAY_ADDRESS, or a new private Ray.
+        folder: for temporary images and results; a cluster of several machines must share it.
+        num_workers: training workers; default: one per GPU or one CPU worker, and no more than there is work for.
+        verbose: show Ray's own messages.
 
     Raises:
-        RayrmlError: what does not work, with a hint; of the kind that a run would raise.
+        RayrmlError: what does not work, with a hint; of the class that a run would raise.
     """
     _versions(say)
     if (address or "").startswith("ray://") or ray_client.is_needed(address):
-        message = "needs to be on the cluster itself. Expected `ray job submit -- rayrml check-install --folder ...`"
+        message = "must run on the cluster itself. Use `ray job submit -- rayrml check-install --folder ...`"
         raise ConfigError(Problem("--address", message))
     with contextlib.ExitStack() as stack:
-        with _step(say, "Connecting to Ray", "`ray status` tells whether a cluster runs; without one, see RAY_ADDRESS"):
+        hint = "`ray status` shows whether a cluster is running; if none is, check RAY_ADDRESS"
+        with _step(say, "Connecting to Ray", hint):
             connected = connection.connect(Ray(address=address, num_workers=num_workers), verbose=verbose)
             allocation = stack.enter_context(connected)
         _devices(say)
         place = stack.enter_context(_place(folder, allocation))
         workers = num_workers or min(allocation.most_workers, _MOST_WORKERS)
-        with _step(say, f"Writing {NUM_IMAGES} images", "is the disk full, or not to be written to?"):
+        with _step(say, f"Writing {NUM_IMAGES} images", "is the disk full or read-only?"):
             write_images(place / "images")
-        with _step(say, f"Training for {NUM_EPOCHS} epochs", "`--verbose` shows what Ray says"):
+        with _step(say, f"Training for {NUM_EPOCHS} epochs", "`--verbose` shows Ray's messages"):
             section = {"address": address, "num_workers": workers}
             result = run({**configuration(place), "ray": section}, quiet=True, verbose=verbose)
-        with _step(say, "Predicting", "`--verbose` shows what Ray says"):
+        with _step(say, "Predicting", "`--verbose` shows Ray's messages"):
             overrides = {"ray.address": address, "ray.num_workers": workers}
             found = predict(
                 result.checkpoints[-1],
@@ -83,13 +84,13 @@ def check(
                 quiet=True,
                 verbose=verbose,
             )
-        with _step(say, "Comparing", "PyTorch or the decoder of images computes something else than it should here"):
+        with _step(say, "Comparing", "PyTorch or the image decoder computes wrong values here"):
             compare(found.files[0])
     say("rayrml works here.")
 
 
 def write_images(folder: Path) -> None:
-    """Write JPEG files of the two kinds, in folders of their names, with noise that is the same each time."""
+    """Write JPEG files of the two kinds into folders of these names, with the same noise each time."""
     random = np.random.default_rng(0)
     for number in range(NUM_IMAGES):
         kind = KINDS[number % 2]
@@ -103,7 +104,7 @@ def write_images(folder: Path) -> None:
 
 
 def configuration(folder: Path) -> dict[str, Any]:
-    """The configuration of the training on the images below a folder."""
+    """The configuration for training on the images in a folder."""
     layers = [
         {"class_name": "InputLayer", "config": {"batch_input_shape": [None, SIZE, SIZE, 1], "name": "input"}},
         {"class_name": "Conv2D", "config": {"name": "conv", "filters": 4, "kernel_size": 3, "activation": "relu"}},
@@ -124,13 +125,13 @@ def configuration(folder: Path) -> dict[str, Any]:
 
 
 def compare(path: str) -> None:
-    """Raise RayrmlError if the file does not have a prediction for each image, or not that of its kind."""
+    """Raise RayrmlError if the file lacks a prediction for an image, or predicts the wrong kind for one."""
     found = {name: KINDS[int(output.argmax())] for name, output in read_outputs(path)}
     wrong = [name for name, kind in found.items() if name.partition("/")[0] != kind]
     if len(found) != NUM_IMAGES:
         raise RayrmlError(f"{len(found)} of {NUM_IMAGES} images have a prediction")
     if wrong:
-        raise RayrmlError(f"{len(wrong)} of {NUM_IMAGES} predictions are wrong, which are easy ones: {wrong[0]}, ...")
+        raise RayrmlError(f"{len(wrong)} of {NUM_IMAGES} predictions are wrong on easy images: {wrong[0]}, ...")
 
 
 def _versions(say: Say) -> None:
@@ -144,19 +145,19 @@ def _versions(say: Say) -> None:
 
 
 def _devices(say: Say) -> None:
-    """Tell what each machine of the cluster has."""
+    """Report the hardware of each machine of the cluster."""
     task: Any = ray.remote(_machine)
     for node in ray.nodes():
         if node["Alive"]:
             asked = task.options(num_cpus=0, scheduling_strategy=nodes.pin_to_node(node["NodeID"])).remote()
             ready, _ = ray.wait([asked], timeout=_PATIENCE)
             counts = ", ".join(f"{node['Resources'].get(name, 0):g} {name}" for name in ("CPU", "GPU"))
-            has = ray.get(asked) if ready else "no answer"
+            has = ray.get(asked) if ready else "no reply"
             say(f"* {'Machine ' + node['NodeManagerAddress']:<28}: {has} (for Ray: {counts})")
 
 
 def _machine() -> str:
-    """The CPUs and GPUs of the machine that this runs on."""
+    """The CPUs and GPUs of this machine."""
     return ", ".join([f"{os.cpu_count()} CPUs", *(_gpus() or ["no GPU"])])
 
 
@@ -178,14 +179,14 @@ def _place(folder: str | None, allocation: Allocation) -> Iterator[Path]:
     """A new folder that is removed afterwards.
 
     Raises:
-        ConfigError: none is given that machines can share.
-        DataError: it cannot be made.
+        ConfigError: no folder was given that the machines can share.
+        DataError: it cannot be created.
     """
     if folder is None and not allocation.one_machine:
-        message = "is missing: the cluster has, or may have, several machines. Expected a folder that they share"
+        message = "is missing: the cluster has, or may have, several machines. Name a folder that they share"
         raise ConfigError(Problem("--folder", message))
     if folder is not None and storage.is_uri(folder):
-        raise ConfigError(Problem("--folder", f"expected a folder of the file system, got '{folder}'"))
+        raise ConfigError(Problem("--folder", f"expected a folder in the file system, but got '{folder}'"))
     with explaining("--folder", f"'{folder}' cannot be written to"):
         made = tempfile.TemporaryDirectory(prefix="rayrml-check-", dir=folder, ignore_cleanup_errors=True)
     with made as name:
@@ -194,7 +195,7 @@ def _place(folder: str | None, allocation: Allocation) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _step(say: Say, name: str, hint: str) -> Iterator[None]:
-    """Tell how long the block took; what it raises is given the step's name and a hint."""
+    """Report how long the block took; add the step's name and a hint to what it raises."""
     started = time.monotonic()
     try:
         yield

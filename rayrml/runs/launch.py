@@ -1,4 +1,4 @@
-"""How a run begins: Ray starts while torch is imported and the configuration is looked at, each of which takes seconds.
+"""How a run starts: Ray starts while torch is imported and the configuration is checked, each of which takes seconds.
 
 Neither torch nor Ray is imported before it is needed, and nothing slow before the configuration is known to be JSON of
 the right form.
@@ -39,31 +39,31 @@ def run(
     on_mistake: Callable[[BaseException], None] | None = None,
     command: tuple[str, ...] | None = None,
 ) -> RunResult:
-    """Train, evaluate or predict as a configuration says.
+    """Train, evaluate or predict according to a configuration.
 
     Args:
-        config: path of a JSON file, or what such a file holds.
-        num_workers: how many workers, or (min, max); beats the configuration's.
+        config: path of a JSON file, or the contents of such a file.
+        num_workers: number of workers, or (min, max); overrides the configuration's.
         overrides: values for dotted keys, such as `{"data.batch_size": 32, "ray.use_gpu": False}`.
-        resume: go on after the last epoch that is kept in `checkpoints.save` (or `ray.storage_path`).
+        resume: continue after the last state that is saved in `checkpoints.save` (or `ray.storage_path`).
         quiet: print nothing.
-        verbose: let Ray print what it likes to.
-        on_mistake: called at once with what is raised later, when Ray has started; in another thread.
-        command: the words that were typed for this, so that the run can end with what to type next.
+        verbose: show Ray's own messages.
+        on_mistake: called at once, in another thread, with an error that is raised only after Ray has started.
+        command: the words of the command that started the run, which then ends by suggesting the next command.
 
     Raises:
         ConfigError: mistakes in the configuration or the network file; all of them.
-        DataError: files that are missing or cannot be read.
-        ClusterError: Ray cannot do what is asked for.
-        DivergenceError: the loss is not a finite number any more.
-        KeyboardInterrupt: SIGINT or SIGTERM came; what training had come to is in `checkpoints.save`.
+        DataError: files are missing or cannot be read.
+        ClusterError: Ray cannot provide what was requested.
+        DivergenceError: the loss is no longer finite.
+        KeyboardInterrupt: SIGINT or SIGTERM was received; the state of the training is saved in `checkpoints.save`.
     """
     wanted = {**({} if num_workers is None else {"ray.num_workers": num_workers}), **(overrides or {})}
     document = read_configuration(config, wanted)
     if document.parsed[1]:
         from rayrml.planning.plan import prepare
 
-        prepare(document)  # which finds all other mistakes, too
+        prepare(document)  # finds all other mistakes, too
     options = _Options(resume=resume, quiet=quiet, verbose=verbose, on_mistake=on_mistake, command=command)
     return _run(document.checked().ray, lambda: document, options)
 
@@ -76,9 +76,9 @@ def run_found(
     verbose: bool = False,
     on_mistake: Callable[[BaseException], None] | None = None,
 ) -> RunResult:
-    """Do as `run` with a configuration that has yet to be found, by `find`, once; in another thread while Ray starts.
+    """Like `run`, with a configuration from `find`, which is called in another thread while Ray starts.
 
-    What is found has no section `ray` but what the `overrides`, which are in it, say of it.
+    The configuration includes the `overrides`, and its section `ray` comes from them alone.
 
     Raises:
         RayrmlError: what `find` and `run` raise.
@@ -86,13 +86,13 @@ def run_found(
     try:
         ray = parse_ray(overrides)
     except ConfigError:
-        return run(find(), quiet=quiet, verbose=verbose)  # which tells all mistakes
+        return run(find(), quiet=quiet, verbose=verbose)  # reports all mistakes
     return _run(ray, find, _Options(quiet=quiet, verbose=verbose, on_mistake=on_mistake))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Options:
-    """How to do what a configuration says; see `run`."""
+    """How to run a configuration; see `run`."""
 
     resume: bool = False
     quiet: bool = False
@@ -102,7 +102,7 @@ class _Options:
 
 
 def _run(ray: Ray, find: Callable[[], Document], options: _Options) -> RunResult:
-    """Carry out the configuration that `find` gives, here or through Ray's client."""
+    """Run the configuration that `find` returns, here or through Ray's client."""
     from rayrml.cluster import ray_client
 
     if ray_client.is_needed(ray.address):
@@ -112,13 +112,13 @@ def _run(ray: Ray, find: Callable[[], Document], options: _Options) -> RunResult
 
 
 def _carry_out(ray: Ray, find: Callable[[], Document], options: _Options) -> RunResult:
-    """Start Ray while the plan is made of the configuration that `find` gives, and carry it out."""
-    # Ray forks while the plan is made, and h5py fails if its import is under way then.
+    """Start Ray while the plan is made from the configuration that `find` returns, and execute it."""
+    # Ray forks while the plan is made, and h5py fails if it is being imported at that time.
     from rayrml.cluster import connection
     from rayrml.storage import hdf5_reading  # noqa: F401
 
     if not options.verbose:
-        connection.hide_messages()  # before anything of Ray is imported that reads it then
+        connection.hide_messages()  # before parts of Ray are imported that read the settings on import
     say = _say_nothing if options.quiet else _say
     say(f"Connecting to the cluster at {ray.address}" if ray.address else "Starting Ray")
     preparing = _Preparing(find, options.on_mistake)
@@ -133,7 +133,7 @@ def _carry_out(ray: Ray, find: Callable[[], Document], options: _Options) -> Run
 
 
 def _say(text: str) -> None:
-    """Print a line as the run's console does, which is not there yet."""
+    """Print a line like the run's console, which does not exist yet."""
     sys.stdout.write(f"{stamped(text)}\n")
     sys.stdout.flush()
 
@@ -143,9 +143,9 @@ def _say_nothing(text: str) -> None:
 
 
 class _Preparing:
-    """The preparation of a plan in a thread of its own.
+    """Prepares a plan in its own thread.
 
-    Ray cannot be what starts in another thread: the system ends Ray's processes with the thread that started them.
+    Ray itself cannot start in another thread: the system ends Ray's processes with the thread that started them.
     """
 
     def __init__(self, find: Callable[[], Document], on_mistake: Callable[[BaseException], None] | None):
@@ -153,21 +153,21 @@ class _Preparing:
         self._find = find
         self._on_mistake = on_mistake
         self._plan: Future[Plan] = Future()
-        # A daemon: a mistake elsewhere ends the process without waiting for it.
+        # A daemon: an error elsewhere ends the process without waiting for the thread.
         self._thread = threading.Thread(target=self._prepare, daemon=True)
         self._thread.start()
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the preparation began."""
         return time.monotonic() - self._began
 
     def result(self) -> Plan:
-        """The plan, when it is ready. Raises what its preparation raised."""
+        """Wait for the plan and return it. Raises what its preparation raised."""
         return self._plan.result()
 
     def close(self) -> None:
-        """Wait for the end of the thread, within reason: Python aborts if it ends while torch is being imported."""
+        """Wait a limited time for the thread: Python aborts if it exits while torch is being imported."""
         self._thread.join(_SECONDS_TO_END)
 
     def _prepare(self) -> None:
@@ -175,7 +175,7 @@ class _Preparing:
             from rayrml.planning.plan import prepare
 
             plan = prepare(self._find())
-        except BaseException as error:  # handed to the thread that waits
+        except BaseException as error:  # passed to the waiting thread
             if self._on_mistake is not None:
                 self._on_mistake(error)
             self._plan.set_exception(error)

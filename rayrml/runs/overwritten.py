@@ -1,4 +1,4 @@
-"""What an earlier run has left where this one writes: nothing is replaced without a word."""
+"""Files of an earlier run where this one writes: none is replaced without a message."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rayrml.planning.plan import Plan
 from rayrml.reporting.run_files import FILES, PLOTS, PLOTS_FOLDER
 from rayrml.saving import checkpoint_folder
 
-_FAILED = "cannot be looked at"
+_FAILED = "cannot be accessed"
 
 
 def lines(plan: Plan, kept_logs: Sequence[str], *, resumed: bool) -> list[str]:
-    """What to say before a run begins: which files it replaces, and what became of the earlier logs.
+    """The messages before a run begins: which files it replaces, and where the earlier logs are now.
 
     Raises:
-        DataError: a place for files cannot be looked at.
+        DataError: an output folder cannot be accessed.
     """
     said = []
     if kept_logs:
@@ -27,7 +27,7 @@ def lines(plan: Plan, kept_logs: Sequence[str], *, resumed: bool) -> list[str]:
         return said
     folder = plan.config.ray.storage_path or plan.config.neural_network.checkpoints.save
     if plan.training and folder and checkpoint_folder.is_interrupted(folder):
-        said.append(f"The earlier run in {format_path(folder)} did not come to its end: --resume would go on with it")
+        said.append(f"The earlier run in {format_path(folder)} did not finish: --resume would continue it")
     replaced = [*_checkpoints(plan), *_record(plan), *_predictions(plan)]
     if replaced:
         said.append(f"Replacing files of an earlier run: {', '.join(replaced)}")
@@ -46,7 +46,7 @@ def _checkpoints(plan: Plan) -> list[str]:
 
 
 def _record(plan: Plan) -> list[str]:
-    """What a run leaves beside its checkpoints; all of it goes when another one begins there."""
+    """A run's files next to its checkpoints; another run that begins in the folder removes all of them."""
     folder = plan.config.neural_network.checkpoints.save
     if not plan.training or folder is None:
         return []
@@ -80,7 +80,7 @@ def _files(folder: str) -> Collection[str]:
 
 
 def _counted(paths: Sequence[str], what: str, folder: str) -> list[str]:
-    """A path, or how many there are in the folder; nothing if there are none."""
+    """The path, or the number of paths in the folder; nothing if there are none."""
     if len(paths) > 1:
         return [f"{len(paths)} {what} in {format_path(folder)}"]
     return [format_path(path) for path in paths]

@@ -1,6 +1,6 @@
-"""Prediction with a checkpoint and nothing else: it knows its network, and how inputs become samples.
+"""Prediction from a checkpoint alone, which contains the network and how inputs become samples.
 
-The checkpoint is read, and torch imported for that, while Ray starts.
+The checkpoint is read, and torch imported for it, while Ray starts.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from rayrml.reporting.console import Console
     from rayrml.saving.checkpoints import Checkpoint
 
-OUTPUT = "predictions"  # folder for the files, if none is named
+OUTPUT = "predictions"  # default folder for the files
 TABLE, ASSEMBLED = "predictions.csv", "assembled.h5"
-MOST_SHOWN = 20  # rows on the screen
+MOST_SHOWN = 20  # table rows on the screen
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """What `predict` found and wrote.
+    """The results of `predict`, and the files that it wrote.
 
     Attributes:
-        count: samples that have a prediction.
-        files: paths of the HDF5 files: one dataset for each sample, then, for networks that take slices, what they were
-            put together to.
-        table: path of the table of classes, None for networks that tell none apart.
+        count: number of samples with a prediction.
+        files: paths of the HDF5 files: the one with a dataset per sample, then, for networks that take slices, the one
+            with the assembled outputs.
+        table: path of the class table, None for networks that do not classify.
         rows: its rows.
-        skipped: samples that could not be read and were left out.
+        skipped: number of samples that could not be read and were skipped.
     """
 
     count: int
@@ -59,25 +59,25 @@ def predict(
     verbose: bool = False,
     on_mistake: Callable[[BaseException], None] | None = None,
 ) -> Predictions:
-    """Predict as a configuration without targets would, with what a checkpoint knows of its training.
+    """Predict like a configuration without targets, with the settings that a checkpoint keeps of its training.
 
-    The samples' outputs are in `output_1.h5`, and for networks that tell classes apart `predictions.csv` has the most
-    probable classes. Probabilities are right whether the network ends with softmax, log-softmax, a sigmoid or none of
-    them; see `classification.classifier`.
+    The samples' outputs are in `output_1.h5`; for classifiers, `predictions.csv` has the most probable classes. The
+    probabilities are correct whether the network ends with softmax, log-softmax, a sigmoid or none of them; see
+    `classification.classifier`.
 
     Args:
         checkpoint: a file `model_checkpoint_<epoch>.pt`.
         inputs: a file or a folder, or several.
-        output: folder for the files; else `predictions`.
+        output: folder for the files; default: `predictions`.
         overrides: values for dotted keys of the configuration, such as `{"data.grayscale": True}`.
         quiet: print nothing.
-        verbose: let Ray print what it likes to.
-        on_mistake: called at once with what is raised later, when Ray has started; in another thread.
+        verbose: show Ray's own messages.
+        on_mistake: called at once, in another thread, with an error that is raised only after Ray has started.
 
     Raises:
-        ConfigError: the checkpoint does not know enough, or an override is wrong.
-        DataError: files that are missing, cannot be read or cannot be written.
-        ClusterError: Ray cannot do what is asked for.
+        ConfigError: the checkpoint does not contain enough information, or an override is invalid.
+        DataError: files are missing, cannot be read or cannot be written.
+        ClusterError: Ray cannot provide what was requested.
     """
     paths = [str(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     folder = storage.absolute(str(OUTPUT if output is None else output))
@@ -100,11 +100,11 @@ def predict(
 
 
 def _configuration(path: str, inputs: Sequence[str], folder: str, overrides: Mapping[str, Any]) -> Document:
-    """The configuration, overrides included, that a checkpoint, inputs and a folder for the outputs stand for.
+    """The configuration for a checkpoint, inputs and an output folder, including the overrides.
 
     Raises:
-        ConfigError: the checkpoint does not know enough, or a key of the overrides has no place.
-        DataError: there is no such file, or it is no checkpoint.
+        ConfigError: the checkpoint does not contain enough information, or an override's key is unknown.
+        DataError: the file does not exist, or is not a checkpoint.
     """
     from rayrml.saving import checkpoints
 
@@ -117,19 +117,19 @@ def _configuration(path: str, inputs: Sequence[str], folder: str, overrides: Map
 
 
 def _learned(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration that a checkpoint and the paths of inputs stand for.
+    """The configuration for a checkpoint and the paths of inputs.
 
     Raises:
-        ConfigError: the checkpoint does not say how inputs become samples, and neither do the `overrides`.
+        ConfigError: neither the checkpoint nor the `overrides` say how inputs become samples.
     """
     from rayrml.data.reader_keys import select_reading
 
-    # Other keys could name files that nobody has asked to be read or written.
+    # Other keys could name files that the user did not ask to read or write.
     data = select_reading(kept.data)
     if not data and not any("data." in key for key in overrides):
         message = (
-            "does not say how its inputs are read (it is of an older version, or they were computed). Expected "
-            "`--set data.input_type=images`, and so on for what differs from the defaults, `--set data.grayscale=true`"
+            "does not say how its inputs are read (it is from an older version, or they were computed). Use "
+            "`--set data.input_type=images`, and the same for keys without default values: `--set data.grayscale=true`"
         )
         raise ConfigError(Problem(path, message))
     data = {"input_type": "images", **data, "test_input_path": list(inputs)}
@@ -138,7 +138,7 @@ def _learned(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapp
 
 
 def _classify(file: str, classes: Classifier, path: str, console: Console) -> tuple[Classified, ...]:
-    """Write the table of the classes that outputs stand for, and give its rows; () if they stand for none."""
+    """Write the class table of the outputs and return its rows; () if the outputs are not class scores."""
     from rayrml.inference.class_table import write_table
     from rayrml.inference.prediction_files import read_outputs
 
@@ -146,7 +146,7 @@ def _classify(file: str, classes: Classifier, path: str, console: Console) -> tu
         first = next(found, None)
         if first is None or not classes.applies(first[1].shape):
             return ()
-        with explaining(path, "cannot be looked at"):
+        with explaining(path, "cannot be accessed"):
             replaces = storage.exists(path)
         if replaces:
             console.line(f"Replacing a file of an earlier run: {format_path(path)}")
@@ -154,9 +154,9 @@ def _classify(file: str, classes: Classifier, path: str, console: Console) -> tu
 
 
 def _show(rows: Sequence[Classified], console: Console) -> None:
-    """Print the first of the rows, and how many more there are."""
+    """Print the first rows, and the number of the others."""
     if not rows:
-        return  # the line with the HDF5 file's name is there already
+        return  # the HDF5 file's name has been printed already
     shown = [(row.path, row.classes[0], f"{row.probabilities[0]:.3f}") for row in rows[:MOST_SHOWN]]
     console.lines(["", *format_table(shown, ("Path", "Class", "Probability"))])
     if len(rows) > MOST_SHOWN:

@@ -1,4 +1,4 @@
-"""Where the results of a run come from: its whole configuration, and the programs and machines it ran on."""
+"""Where a run's results come from: its whole configuration, and the software and machines that it ran on."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _LIBRARIES = ("torch", "ray", "numpy")
 
 
 def resolved(plan: Plan, allocation: Allocation) -> dict[str, Any]:
-    """A configuration that trains the same again: with all defaults, absolute paths, the network and the workers.
+    """A configuration that repeats the training: with all defaults, absolute paths, the network and the workers.
 
-    The network itself is in it, because its file may have changed, or have gone with the job that brought it.
+    It contains the network itself, because the network's file may change, or be deleted with the job that brought it.
     """
     values = plan.config.model_dump(mode="json", by_alias=True, exclude={"schema_"})
     nn = values["neural_network"]
@@ -33,13 +33,13 @@ def resolved(plan: Plan, allocation: Allocation) -> dict[str, Any]:
             nn["optimizer"]["lr_scheduler"] = plan.schedule.settings
     if plan.loss is not None:
         nn["loss"] = {"function": plan.loss.name, **plan.loss.settings}
-    nn["layers"] = plan.layers  # the longest comes last
+    nn["layers"] = plan.layers  # last, because it is the longest
     values["ray"] |= {"num_workers": allocation.num_workers, "use_gpu": allocation.use_gpu}
     return values
 
 
 def environment(plan: Plan, allocation: Allocation) -> dict[str, Any]:
-    """Versions and machines; nothing of what the system's environment holds, which may be secret."""
+    """Versions and machines; no environment variables, which may be secret."""
     return {
         "rayrml": __version__,
         "python": platform.python_version(),

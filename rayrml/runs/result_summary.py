@@ -1,4 +1,4 @@
-"""How a run ends on the screen: what it has come to, where that lies, and what to type next."""
+"""The end of a run on the screen: its results, where its files are, and the next commands."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from rayrml.runs.context import Context
 
 
 def show(context: Context) -> None:
-    """Print what a run has come to, where its files are, and what to type next if it was begun by a command."""
+    """Print a run's results, where its files are and, if a command started it, the next commands."""
     state, plan, command = context.state, context.plan, context.command
-    if state.history:  # of predictions it is known where they are
+    if state.history:  # not for predictions, whose paths have been printed already
         _summary(context.console, state, plan, context.record)
     show_next(context.console, () if command is None else _next_commands(state, plan, command))
 
 
 def show_next(console: Console, commands: Iterable[str]) -> None:
-    """Print what to type next."""
-    # What a terminal cannot show could not be typed either.
+    """Print the next commands."""
+    # What a terminal cannot show cannot be typed either.
     for number, line in enumerate(filter(str.isprintable, commands)):
         if number == 0:
             console.line()
@@ -44,33 +44,33 @@ def _summary(console: Console, state: RunState, plan: Plan, record: Record) -> N
         seconds = sum(figures.get("seconds", 0.0) for figures in state.history)
         rows["Epochs"] = f"{len(state.history)}, trained in {format_duration(seconds)} ({seconds:.1f} s)"
     if state.gpu_bytes:
-        rows["GPU memory"] = f"{format_bytes(state.gpu_bytes)} of a worker's at most"
+        rows["GPU memory"] = f"{format_bytes(state.gpu_bytes)} (peak of one worker)"
     console.section("Results", {**rows, **_places(state, plan, record)})
     console.line()
     console.lines(_epochs(state, training=plan.training is not None))
 
 
 def interruption(where: Interrupted, folder: str | None, command: tuple[str, ...] | None) -> str:
-    """Where a run was interrupted and how it can go on; `command` is what was typed, None if nothing was."""
-    how = "Nothing is kept: there is no checkpoints.save" if folder is None else resuming(command)
+    """Where a run was interrupted and how to resume it; `command` started the run, None if no command did."""
+    how = "Nothing was saved: checkpoints.save is missing" if folder is None else resuming(command)
     return f"Interrupted after batch {where.batch} of epoch {where.epoch}. {how}"
 
 
 def resuming(command: tuple[str, ...] | None) -> str:
-    """How to go on with what was interrupted."""
+    """How to resume an interrupted run."""
     if command is None:
-        return "`--resume` goes on from there"
+        return "Resume with `--resume`"
     words = [*command, *(() if "--resume" in command else ("--resume",))]
-    return f"`--resume` goes on from there: {shlex.join(words)}"
+    return f"Resume with: {shlex.join(words)}"
 
 
 def predicting(command: tuple[str, ...], checkpoint: str) -> str:
-    """A command that predicts with a checkpoint, for those who typed the other `command`."""
+    """A command that predicts with a checkpoint, in the form of the `command` that was typed before."""
     return shlex.join([*_program(command), "predict", "--checkpoint", format_path(checkpoint), "FILE_OR_FOLDER"])
 
 
 def _program(command: tuple[str, ...]) -> tuple[str, ...]:
-    """How rayrml itself was typed."""
+    """The words with which rayrml itself was called."""
     return command[:3] if command[1:2] == ("-m",) else command[:1]
 
 
@@ -89,13 +89,13 @@ def _next_commands(state: RunState, plan: Plan, command: tuple[str, ...]) -> Ite
 
 
 def look_at(path: str) -> str:
-    """A command that lists the predictions in a file of this machine with their shapes."""
-    # With double quotes: a shell takes them within single ones.
+    """A command that lists the predictions in a local file with their shapes."""
+    # With double quotes, which a shell accepts within single quotes.
     return shlex.join(["python", "-c", f"import h5py; h5py.File({json.dumps(format_path(path))}).visititems(print)"])
 
 
 def _epochs(state: RunState, *, training: bool) -> list[str]:
-    """The table of the last and of the best epoch; of the evaluation if there is nothing else."""
+    """The table of the last and the best epoch, or of the evaluation if there was no training."""
     last, top = state.history[-1], find_best(state.history)
     metric = find_metric(state.history)
     names = [name for name in (*LOSSES, metric) if name and any(name in row for row in state.history)]
@@ -126,7 +126,7 @@ def _kept(state: RunState) -> dict[int, str]:
 
 
 def _wanted(state: RunState) -> str | None:
-    """The checkpoint to predict with: that of the best epoch if it was kept, else the last one."""
+    """The checkpoint to predict with: the best epoch's if it was kept, otherwise the last one."""
     kept, top = _kept(state), find_best(state.history)
     if not kept:
         return None
@@ -134,7 +134,7 @@ def _wanted(state: RunState) -> str | None:
 
 
 def _places(state: RunState, plan: Plan, record: Record) -> dict[str, str]:
-    """Where the run's files are, by what they are."""
+    """The places of the run's files, by kind."""
     nn = plan.config.neural_network
     found = {
         "Checkpoints": state.saved.get("checkpoint", []),
@@ -150,7 +150,7 @@ def _places(state: RunState, plan: Plan, record: Record) -> dict[str, str]:
 
 
 def _listed(paths: Sequence[str]) -> str:
-    """All of a few paths, else the last one and how many lie beside it."""
+    """The paths if they are few, otherwise the last one and the number of the others."""
     if len(paths) <= 2:
         return ", ".join(map(format_path, paths))
-    return f"{format_path(paths[-1])} and {len(paths) - 1} before it"
+    return f"{format_path(paths[-1])} and {len(paths) - 1} earlier ones"

@@ -24,7 +24,7 @@ from rayrml.training.interrupts import Interrupts
 
 @dataclasses.dataclass(frozen=True)
 class RunResult:
-    """What a run left behind.
+    """The results of a run.
 
     Attributes:
         metrics: the last epoch's figures: `epoch`, `train_loss`, `test_loss`, `accuracy`, ...; for inference
@@ -34,7 +34,7 @@ class RunResult:
         predictions: paths of the HDF5 files, oldest first.
         logs: paths of the text logs.
         classes: class names in the order of the network's outputs.
-        skipped: how many samples could not be used and were left out, by dataset.
+        skipped: number of unusable samples that were skipped, by dataset.
     """
 
     metrics: dict[str, float]
@@ -47,11 +47,11 @@ class RunResult:
 
 
 def check(config: AnyConfiguration, *, overrides: Mapping[str, Any] | None = None) -> Plan:
-    """Do all that a run does before it needs Ray: read, validate, build the network, find the files.
+    """Do everything that a run does before it needs Ray: read, validate, build the network, find the files.
 
     Raises:
         ConfigError: mistakes in the configuration or the network file; all of them.
-        DataError: files that are missing or cannot be read.
+        DataError: files are missing or cannot be read.
     """
     return prepare(config, overrides)
 
@@ -66,15 +66,15 @@ def execute(
     also: Emit = lambda message: None,
     command: tuple[str, ...] | None = None,
 ) -> RunResult:
-    """Do what a plan says with a part of the cluster that this process is connected to; `also` gets all messages, too.
+    """Execute a plan on a part of the cluster that this process is connected to; `also` receives all messages, too.
 
-    What to type next is shown to who typed the `command`.
+    If a `command` started the run, the next commands are shown at its end.
 
     Raises:
-        ConfigError: the part does not suit the plan.
-        DataError: files that cannot be read or written.
-        ClusterError: workers were lost for good.
-        DivergenceError: the loss is not a finite number any more.
+        ConfigError: the part of the cluster does not suit the plan.
+        DataError: files cannot be read or written.
+        ClusterError: workers were lost permanently.
+        DivergenceError: the loss is no longer finite.
         KeyboardInterrupt: the run was interrupted.
     """
     _refuse_too_many_workers(plan, allocation)
@@ -85,7 +85,7 @@ def execute(
         if not allocation.one_machine:
             refuse_unshared(plan.sources)
         if resume and not resume_from and plan.training is not None:
-            context.console.line("There is nothing to resume: beginning with epoch 1")
+            context.console.line("Nothing to resume: starting with epoch 1")
         metrics = _carry_out(context, interrupts)
         result_summary.show(context)
         context.console.line("All done (return value = 0).")
@@ -93,7 +93,7 @@ def execute(
 
 
 def _refuse_too_many_workers(plan: Plan, allocation: Allocation) -> None:
-    """Raise ConfigError if some of the workers would have no sample to train on."""
+    """Raise ConfigError if some workers would have no training samples."""
     if plan.training is not None and allocation.most_workers > len(plan.training.samples):
         message = f"{allocation.most_workers} workers are more than the {len(plan.training.samples)} training samples"
         raise ConfigError(Problem("ray.num_workers", message))
@@ -108,7 +108,7 @@ def _find_resumable(plan: Plan) -> tuple[str, ...]:
 
 
 def _announce(context: Context) -> None:
-    """Print what is going to be done, and what becomes of an earlier run's files."""
+    """Print what the run will do, and what happens to an earlier run's files."""
     console, plan, allocation = context.console, context.plan, context.allocation
     summary.devices(console, allocation)
     summary.plan(console, plan, allocation.most_workers)
@@ -117,7 +117,7 @@ def _announce(context: Context) -> None:
 
 
 def _carry_out(context: Context, interrupts: Interrupts) -> dict[str, float]:
-    """Do what the plan says; the last figures of it."""
+    """Execute the plan and return its last figures."""
     plan = context.plan
     match plan:
         case InferencePlan():

@@ -1,4 +1,4 @@
-"""The pictures that a training leaves in the folder `plots` beside its checkpoints; they never make a run fail."""
+"""The plots of a training run in the folder `plots` next to its checkpoints; they never make a run fail."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ if TYPE_CHECKING:
 
     from rayrml.reporting.plots import ClassSample, ImageSample
 
-_MOST_SAMPLES, _MOST_ROWS = 25, 4  # of classes, and of images with their targets
+_MOST_SAMPLES, _MOST_ROWS = 25, 4  # class samples, and images with their targets
 _MOST_BYTES = 2**26  # of decoded samples
-_SECONDS = 2.0  # in which samples are predicted: a large network shows fewer of them
+_SECONDS = 2.0  # time limit for predicting samples: for a large network, fewer are shown
 
 
 def make(plan: Plan, record: Record, say: Callable[[str], None]) -> bool:
-    """Draw a run's pictures, and say in a line what could not be drawn; whether there are some."""
+    """Draw a run's plots and report in a line what could not be drawn; return whether any was made."""
     made, problems = False, []
     for path, draw in _pictures(plan, record):
-        # Whatever it is: the network is trained, and what was asked for is on disk.
+        # Whatever fails here: the network is trained, and its results are on disk.
         try:
             made |= _save(draw(), storage.join(record.folder or "", *path.split("/")), problems)
         except Exception as error:
             problems.append(str(error).partition("\n")[0] or type(error).__name__)
     for problem in dict.fromkeys(problems):
-        say(f"Not all plots could be made: {problem}")
+        say(f"Some plots could not be drawn: {problem}")
     return made
 
 
 def files(record: Record) -> list[str]:
-    """The paths of the configuration and of the pictures of a run that are there."""
+    """The paths of a run's configuration and of its existing plots."""
     if record.folder is None:
         return []
     plots = storage.join(record.folder, PLOTS_FOLDER)
@@ -64,7 +64,7 @@ def files(record: Record) -> list[str]:
 
 
 def samples(plan: Plan, network: torch.nn.Module) -> list[ClassSample] | list[ImageSample]:
-    """Some test samples with what the network, on the CPU, makes of them; none if they are no images with a target."""
+    """Some test samples with the network's predictions, made on the CPU; none if they are not images with targets."""
     source, loss = plan.test, None if plan.loss is None else plan.loss.build()
     if source is None or loss is None or not plan.datasets.test_targets or len(source.shape) < 3:
         return []
@@ -72,7 +72,7 @@ def samples(plan: Plan, network: torch.nn.Module) -> list[ClassSample] | list[Im
     if not (pairs or labels is not None):
         return []
     count = min(_MOST_ROWS if pairs else _MOST_SAMPLES, max(_MOST_BYTES // source.bytes_per_sample, 1))
-    # Some of each class, also where the time is not enough for all: they are in the order of their names.
+    # Some of each class, even if there is no time for all samples, which are sorted by name.
     indices = source.samples.spread(count)
     np.random.default_rng(0).shuffle(indices)
     step = EvaluationStep(network.eval(), loss, None)
@@ -93,11 +93,11 @@ def samples(plan: Plan, network: torch.nn.Module) -> list[ClassSample] | list[Im
 
 
 def _pictures(plan: Plan, record: Record) -> Iterator[tuple[str, Callable[[], Figure | None]]]:
-    """Each picture's path in the run's folder, and what draws it."""
+    """Each plot's path in the run's folder, and the function that draws it."""
 
     def curve(name: str) -> Callable[[], Figure | None]:
         def draw() -> Figure | None:
-            # matplotlib takes half a second, which only who is to have pictures waits for.
+            # Importing matplotlib takes half a second, so only runs that draw plots do it.
             from rayrml.reporting import plots
 
             return getattr(plots, f"draw_{name}")(record.history)
@@ -116,7 +116,7 @@ def _save(figure: Figure | None, path: str, problems: list[str]) -> bool:
 
     content, complete = render(figure)
     if not complete:
-        problems.append("no font on this machine has all characters of the names")
+        problems.append("no font on this machine contains all characters of the names")
     write_file(path, content)
     return True
 
@@ -142,7 +142,7 @@ def _predictions(plan: Plan, record: Record) -> Figure | None:
 
 
 def _trained(plan: Plan, record: Record) -> torch.nn.Module | None:
-    """The network as it was kept after the last epoch: what was trained may lie on another machine."""
+    """The network from the last epoch's checkpoint: the trained one may be on another machine."""
     if record.folder is None or not record.history:
         return None
     path = checkpoint_folder.checkpoint_path(record.folder, int(record.history[-1]["epoch"]))
@@ -155,7 +155,7 @@ def _trained(plan: Plan, record: Record) -> torch.nn.Module | None:
 
 
 def _decoded(source: Source, indices: np.ndarray) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """The arrays (1, C, *spatial) of each side of the samples that can be read, one at a time."""
+    """The arrays (1, C, *spatial) of inputs and targets of the readable samples, one sample at a time."""
     decoder = Decoder(source.decodings, 1)
     for index in indices.tolist():
         places = {name: pack(side.samples, np.array([index])) for name, side in source.sides.items()}
@@ -166,7 +166,7 @@ def _decoded(source: Source, indices: np.ndarray) -> Iterator[tuple[int, dict[st
 
 
 def _batch(plan: Plan, source: Source, arrays: dict[str, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Input and target as evaluation takes them; an empty target where it is a label."""
+    """Input and target as evaluation takes them; an empty tensor for targets that are labels."""
     tensors = [to_numbers(torch.from_numpy(arrays[name]), pixels=side.pixels) for name, side in source.sides.items()]
     inputs, target = plan.datasets.transforms.batched.evaluation()(tensors[0], tensors[1] if tensors[1:] else None)
     return inputs, torch.empty(0) if target is None else target
@@ -180,7 +180,7 @@ def _class_sample(plan: Plan, array: np.ndarray, true: int, predicted: int) -> C
 
 
 def _image_sample(array: np.ndarray, target: torch.Tensor, scores: torch.Tensor, loss: Loss) -> ImageSample | None:
-    """The sample as three images, None if its target or its prediction is no image."""
+    """The sample as three images, None if its target or its prediction is not an image."""
     from rayrml.reporting.plots import ImageSample
 
     labels = loss.targets == "labels" or not target.is_floating_point()
@@ -193,7 +193,7 @@ def _image_sample(array: np.ndarray, target: torch.Tensor, scores: torch.Tensor,
 
 
 def _shown(array: np.ndarray) -> np.ndarray:
-    """A decoded sample (1, C, *spatial) as an image in [0, 1]; of numbers that are no pixels the least is black."""
+    """A decoded sample (1, C, *spatial) as an image in [0, 1]; for values that are not pixels, the minimum is black."""
     image = _plane(array[0])
     if image.dtype == np.uint8:
         return image / 255
@@ -202,7 +202,7 @@ def _shown(array: np.ndarray) -> np.ndarray:
 
 
 def _plane(array: np.ndarray) -> np.ndarray:
-    """(H, W, 3) of (3, H, W), else (H, W): the first channel, and the middle of a volume."""
+    """(H, W, 3) for (3, H, W), otherwise (H, W): the first channel, and the middle slice of a volume."""
     if array.ndim == 4:
         array = array[:, array.shape[1] // 2]
     return array.transpose(1, 2, 0) if len(array) == 3 else array[0]

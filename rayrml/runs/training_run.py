@@ -1,4 +1,4 @@
-"""The training of one run, or its evaluation: from the plan to the last checkpoint."""
+"""A training or evaluation run, from the plan to the last checkpoint."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from rayrml.training.job import Job
 
 
 def train(context: Context, plan: TrainingPlan | EvaluationPlan, interrupts: Interrupts) -> None:
-    """Train and evaluate as the plan says, and write down what it came to.
+    """Train and evaluate according to the plan, and write the results.
 
     Raises:
-        DataError: files that cannot be read or written.
-        ClusterError: workers were lost for good.
-        DivergenceError: the loss is not a finite number any more.
+        DataError: files cannot be read or written.
+        ClusterError: workers were lost permanently.
+        DivergenceError: the loss is no longer finite.
         KeyboardInterrupt: the run was interrupted.
     """
     record, allocation = context.record, context.allocation
@@ -51,7 +51,7 @@ def train(context: Context, plan: TrainingPlan | EvaluationPlan, interrupts: Int
         context.console.line(result_summary.interruption(where, context.state_folder, context.command))
         raise KeyboardInterrupt
     if job.state_path is not None:
-        # The run's last checkpoint holds the same.
+        # The run's last checkpoint contains the same.
         for path in (job.state_path, checkpoint_folder.interrupted_path(storage.parent(job.state_path))):
             checkpoint_folder.remove(path)
     _finish(context)
@@ -64,7 +64,7 @@ def make_job(
     resume_from: tuple[str, ...] = (),
     decode_cpus: float = 1.0,
 ) -> Job:
-    """What the workers are given to do what the plan says; training keeps its state in the folder."""
+    """The workers' job for a plan; training keeps its state in `state_folder`."""
     nn = plan.config.neural_network
     return Job(
         config=nn,
@@ -90,22 +90,22 @@ def _debug_path(plan: Plan) -> str:
 
 @contextlib.contextmanager
 def _ray_folder(context: Context) -> Iterator[str]:
-    """Where Ray keeps its own notes on the run: on one machine they are of no use after it."""
+    """The folder for Ray's own files about the run; on one machine it is temporary, as they are useless afterwards."""
     if context.allocation.one_machine:
         with tempfile.TemporaryDirectory(prefix="rayrml-", ignore_cleanup_errors=True) as folder:
             yield folder
         return
     folder, name = context.state_folder, context.plan.name
     if folder is None:
-        message = "is missing. Expected a folder that all machines share"
+        message = "is missing. Set it to a folder that all machines share"
         raise ConfigError(Problem("ray.storage_path", message))
     if not context.resumed and storage.exists(storage.join(folder, name)):
-        raise ConfigError(Problem("ray.run_name", f"'{name}' has run before: it is in '{folder}'"))
+        raise ConfigError(Problem("ray.run_name", f"'{name}' already exists in '{folder}'"))
     yield folder
 
 
 def _work(context: Context, job: Job, interrupts: Interrupts, ray_folder: str) -> None:
-    """Let the workers do the job."""
+    """Run the job on the workers."""
     plan, allocation = context.plan, context.allocation
     interrupts.end_in_order(lambda: context.state.trains)
     try:
@@ -122,7 +122,7 @@ def _work(context: Context, job: Job, interrupts: Interrupts, ray_folder: str) -
 
 
 def _last_kept(context: Context) -> str:
-    """Where a run that went astray could go on from."""
+    """A message that names the last checkpoint before the loss diverged."""
     kept = [*context.resume_from[-1:], *context.state.saved.get("checkpoint", [])]
     return (
         f"the last checkpoint before that is {format_path(kept[-1])}" if kept else "no checkpoint was saved before that"
@@ -130,7 +130,7 @@ def _last_kept(context: Context) -> str:
 
 
 def _finish(context: Context) -> None:
-    """Write and draw what a training has come to."""
+    """Write the record and draw the plots of a finished run."""
     record, plan = context.record, context.plan
     record.finish()
     wanted = plan.config.neural_network.checkpoints.plots and record.folder is not None and record.history

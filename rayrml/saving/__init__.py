@@ -1,4 +1,4 @@
 """Weights and networks in files: rayrml's checkpoints, Keras's HDF5 weights, and exports for other programs.
 
-When a checkpoint is written is decided in `training`; what a run writes down beside it is in `reporting`.
+`training` decides when a checkpoint is written; the other files of a run are in `reporting`.
 """

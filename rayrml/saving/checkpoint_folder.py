@@ -1,4 +1,4 @@
-"""The folder of a run's checkpoints: how its files are called, which there are, and whether the run came to its end."""
+"""A run's checkpoint folder: the names of its files, which of them exist, and whether the run finished."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _NAME = re.compile(r"model_checkpoint_(\d+)\.pt")
 
 
 def checkpoint_path(folder: str | Path, epoch: int) -> str:
-    """Where the checkpoint of an epoch lies."""
+    """The path of an epoch's checkpoint."""
     return storage.join(folder, f"model_checkpoint_{epoch}.pt")
 
 
 def state_path(folder: str | Path) -> str:
-    """Where the last finished epoch of a run that goes on is kept, whatever the interval of checkpoints is."""
+    """The path of an unfinished run's state after its last complete epoch, whatever the checkpoint interval."""
     return storage.join(folder, _STATE)
 
 
 def interrupted_path(folder: str | Path) -> str:
-    """Where a run that was interrupted within an epoch is kept."""
+    """The path of the state of a run that was interrupted in the middle of an epoch."""
     return storage.join(folder, _INTERRUPTED)
 
 
 def list_checkpoints(folder: str | Path) -> dict[int, str]:
-    """The checkpoints in a folder by their epochs, in order; none if there is no such folder.
+    """The checkpoints in a folder by epoch, in order; none if the folder does not exist.
 
     Raises:
         DataError: the folder cannot be listed.
@@ -39,7 +39,7 @@ def list_checkpoints(folder: str | Path) -> dict[int, str]:
 
 
 def list_times(folder: str | Path) -> dict[str, float]:
-    """When each file in a folder was changed, by path; none if there is no such folder.
+    """The modification time of each file in a folder, by path; none if the folder does not exist.
 
     Raises:
         DataError: the folder cannot be listed.
@@ -48,12 +48,12 @@ def list_times(folder: str | Path) -> dict[str, float]:
 
 
 def is_interrupted(folder: str | Path) -> bool:
-    """Whether the last run in a folder did not come to its end. Raises DataError if the folder cannot be listed."""
+    """Whether the last run in a folder did not finish. Raises DataError if the folder cannot be listed."""
     return not _list_files(folder).keys().isdisjoint((_STATE, _INTERRUPTED))
 
 
 def remove(path: str) -> None:
-    """Remove a checkpoint or a file beside one, if it is there. Raises DataError if that fails."""
+    """Remove a checkpoint or a file next to one, if it exists. Raises DataError if that fails."""
     with explaining(path, "cannot be removed"):
         storage.remove(path)
 

@@ -1,4 +1,4 @@
-"""Checkpoints written while training goes on."""
+"""Checkpoints that are written while training continues."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rayrml.saving.checkpoints import Checkpoint, save
 
 
 class CheckpointWriter:
-    """Writes checkpoints in a thread of its own, one at a time, while training goes on.
+    """Writes checkpoints in its own thread, one at a time, while training continues.
 
     Args:
-        saved: called with the path of each checkpoint that is on disk; in the thread.
+        saved: called in the thread with the path of each checkpoint once it is on disk.
     """
 
     def __init__(self, saved: Callable[[str], None]):
         self._saved = saved
-        # Its thread is waited for when the process ends: what was begun gets onto the disk.
+        # Python waits for its thread before the process ends, so a started write is completed.
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
         self._writing: Future[None] | None = None
 
@@ -33,12 +33,12 @@ class CheckpointWriter:
         state: str | None,
         then: Callable[[], None] = lambda: None,
     ) -> None:
-        """Begin to write the checkpoint as it is now to `path`, as one that stays, and to `state`, over the last one.
+        """Start writing a copy of the checkpoint to `path`, where it stays, and to `state`, replacing the last one.
 
-        `then` is called when both are on disk; in the thread.
+        `then` is called in the thread when both are on disk.
 
         Raises:
-            DataError: the checkpoint before this one could not be written.
+            DataError: the previous checkpoint could not be written.
         """
         self.wait()
         copied = dataclasses.replace(
@@ -50,10 +50,10 @@ class CheckpointWriter:
         self._writing = self._executor.submit(self._write, copied, path, state, then)
 
     def wait(self) -> None:
-        """Wait until everything is on disk. Raises DataError if it cannot be written."""
+        """Wait until everything is on disk. Raises DataError if a write failed."""
         if self._writing is None:
             return
-        concurrent.futures.wait([self._writing])  # an interruption here leaves it to the next call
+        concurrent.futures.wait([self._writing])  # if this is interrupted, the next call waits again
         written, self._writing = self._writing, None
         written.result()
 
@@ -67,7 +67,7 @@ class CheckpointWriter:
 
 
 def _copied(state: Any) -> Any:
-    """Nested lists and mappings of tensors, the tensors copied into the CPU's memory."""
+    """A copy of nested lists and mappings, with their tensors in the CPU's memory."""
     if isinstance(state, torch.Tensor):
         return state.detach().to("cpu", copy=True)
     if isinstance(state, Mapping):

@@ -1,4 +1,4 @@
-"""Checkpoint files: what they hold, and how they are written, read and put into a network."""
+"""Checkpoint files: their contents, and how they are written, read and loaded into a network."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _KINDS = {
 
 @dataclasses.dataclass
 class Checkpoint:
-    """A network at the end of an epoch, with all that is needed to train on or to predict.
+    """A network at the end of an epoch, with everything needed to continue training or to predict.
 
     Attributes:
-        epoch: epochs trained so far.
+        epoch: number of epochs trained so far.
         network: parameters and buffers by name, `<layer name>.weight` and so on.
         layers: the network's Keras JSON.
         input_shape: (C, *spatial) of the samples.
@@ -50,13 +50,13 @@ class Checkpoint:
         optimizer_type: the optimizer's row, "" if that is not known.
         parameters: the names of the optimizer's parameters in its order, [] if they are not known.
         history: the figures of all epochs so far.
-        rows: the figures of the last steps, as far as they may be missing in the log.
-        seconds: of training so far.
-        run_id: which run wrote it.
-        unfinished: how far the epoch after that was when the run was interrupted: `batch`, the number of batches, their
-            `losses`, the `random` states of each worker, and the `layout` that all this is good for. Else empty.
-        data: how inputs become samples, as keys of the section of that name; {} if that is not known.
-        loss: the section of that name, which may prescribe values of outputs; {} if that is not known.
+        rows: the figures of the latest steps that may be missing from the log.
+        seconds: training time so far.
+        run_id: the run that wrote it.
+        unfinished: for a run that was interrupted in the next epoch: the number of batches done (`batch`), their
+            `losses`, each worker's `random` states, and the `layout` for which all of this is valid. Otherwise empty.
+        data: how inputs become samples, as keys of the section of that name; {} if unknown.
+        loss: the section of that name, which may prescribe values of outputs; {} if unknown.
     """
 
     epoch: int
@@ -78,12 +78,12 @@ class Checkpoint:
 
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
-    """What a file of weights and a network had in common.
+    """Which weights were loaded from a file into a network.
 
     Attributes:
-        loaded: parameters that were taken from the file.
-        skipped: what the file has and the network lacks.
-        initial: parameters that the file leaves at their initial values.
+        loaded: parameters that were loaded from the file.
+        skipped: layers in the file that the network lacks.
+        initial: layers that keep their initial values because the file lacks them.
     """
 
     loaded: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ class LoadReport:
     initial: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
-        """A line for each thing that was not loaded."""
+        """A line for each layer that was not loaded."""
         return [
             *(f"Skipping layer {name}: not found in model" for name in self.skipped),
             *(f"Layer {name} keeps its initial weights: not found in file" for name in self.initial),
@@ -99,7 +99,7 @@ class LoadReport:
 
 
 def save(path: str | Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint so that under its name there is a whole one or none, even if the machine fails.
+    """Write a checkpoint atomically: even if the machine fails, its path holds a complete file or none.
 
     Raises:
         DataError: the file cannot be written.
@@ -109,38 +109,38 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
     with failing, storage.Unfinished(path, durable=True) as file:
         try:
             torch.save({"format": _FORMAT, **fields}, file)
-        except RuntimeError as error:  # torch's own writer does not say what went wrong
+        except RuntimeError as error:  # torch's own writer hides the cause
             raise file.error or error from None
         file.commit()
 
 
 def load(path: str | Path, where: str = "") -> Checkpoint:
-    """The checkpoint in a file. Only tensors and plain values are read: a file cannot bring code along.
+    """The checkpoint in a file. Only tensors and plain values are read: a file cannot contain code.
 
     Raises:
-        DataError: there is no such file, or it is no checkpoint; `where` is the JSON path that names it.
+        DataError: the file does not exist, or is not a checkpoint; `where` is the JSON path that names it.
     """
     place = where or str(path)
     content = _read(path, place)
     if "network" not in content:
-        # A file with nothing but a state_dict, as PyTorch's own tutorials save it.
+        # Only a state_dict, as PyTorch's own tutorials save it.
         return Checkpoint(0, _tensors(content, path, place), None, ())
     missing = sorted({"epoch", "layers", "input_shape"} - set(content))
     if missing:
-        raise DataError(Problem(place, f"'{path}' is no checkpoint of rayrml: it has no {', '.join(missing)}"))
+        raise DataError(Problem(place, f"'{path}' is not a rayrml checkpoint: it has no {', '.join(missing)}"))
     fields = {f.name: content[f.name] for f in dataclasses.fields(Checkpoint) if f.name in content}
     wrong = [name for name, kinds in _KINDS.items() if name in fields and not isinstance(fields[name], kinds)]
     if wrong:
-        raise DataError(Problem(place, f"'{path}' is a damaged checkpoint: what it holds as {', '.join(wrong)} is not"))
+        raise DataError(Problem(place, f"'{path}' is a damaged checkpoint: invalid {', '.join(wrong)}"))
     return Checkpoint(**{**fields, "network": _tensors(fields["network"], path, place)})
 
 
 def _read(path: str | Path, place: str) -> Mapping[str, Any]:
-    """What torch saved in a file, by name. Raises DataError, whatever torch makes of a damaged file."""
+    """The values that torch saved in a file, by name. Raises DataError for any error of torch's in a damaged file."""
     try:
         file = _opened(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch finds strange in a foreign file is said below
+            warnings.simplefilter("ignore")  # problems in a foreign file are reported below
             content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(Problem(place, f"no such file: '{path}'")) from None
@@ -149,56 +149,56 @@ def _read(path: str | Path, place: str) -> Mapping[str, Any]:
     except DataError as error:
         raise DataError(*(Problem(place, str(p)) for p in error.problems)) from None
     except Exception as error:
-        # From UnpicklingError to AssertionError: it depends on the byte that is wrong.
-        # torch goes on with advice for programmers, to trust the file.
+        # From UnpicklingError to AssertionError, depending on which byte is wrong.
+        # The rest of torch's message advises programmers to trust the file.
         reason = describe(error).partition(". ")[0]
         if "TorchScript" in reason:
-            reason = "It is a TorchScript archive. Expected tensors by the names of layers"
-        raise DataError(Problem(place, f"'{path}' is no checkpoint, or a damaged one. {reason}")) from None
+            reason = "It is a TorchScript archive. Expected tensors by layer name"
+        raise DataError(Problem(place, f"'{path}' is not a checkpoint, or damaged. {reason}")) from None
     if not isinstance(content, Mapping):
-        raise DataError(Problem(place, f"'{path}' is no checkpoint"))
+        raise DataError(Problem(place, f"'{path}' is not a checkpoint"))
     return content
 
 
 def _hint(path: str | Path) -> str:
-    """The last checkpoint of the folder that was given for one."""
+    """A hint at the last checkpoint, for a folder that was given instead of a file."""
     names = list(list_checkpoints(path).values()) if Path(path).is_dir() else []
     return f". Expected a file in it, for example '{names[-1]}'" if names else ""
 
 
 def load_complete(path: str | Path) -> Checkpoint:
-    """The checkpoint in a file that holds its network, too.
+    """The checkpoint in a file that also contains its network.
 
     Raises:
-        ConfigError: the file holds weights alone.
-        DataError: there is no such file, or it is no checkpoint.
+        ConfigError: the file contains only weights.
+        DataError: the file does not exist, or is not a checkpoint.
     """
     checkpoint = load(path)
     if checkpoint.layers is None:
-        raise ConfigError(Problem(str(path), "holds no network, only weights. Expected one saved by rayrml"))
+        raise ConfigError(Problem(str(path), "contains only weights, no network. Expected one saved by rayrml"))
     if not isinstance(checkpoint.layers, Mapping | list):  # a string would be another file's path
-        raise DataError(Problem(str(path), "is a damaged checkpoint: what it holds as layers is not"))
+        raise DataError(Problem(str(path), "is a damaged checkpoint: invalid layers"))
     return checkpoint
 
 
 def load_if_exists(path: str) -> Checkpoint | None:
-    """The checkpoint in a file, None if there is no such file. Raises DataError as `load` does."""
+    """The checkpoint in a file, None if the file does not exist. Raises DataError as `load` does."""
     with explaining(path, "cannot be read"):
         there = storage.exists(path)
     return load(path) if there else None
 
 
 def load_into(network: nn.Module, state: Mapping[str, torch.Tensor], path: str | Path, where: str = "") -> LoadReport:
-    """Put a file's tensors into the parameters and buffers of the same names.
+    """Load a file's tensors into the parameters and buffers of the same names.
 
     Raises:
-        ConfigError: shapes that do not fit, each with both shapes.
+        ConfigError: shapes do not match; names both shapes of each tensor.
     """
     own = network.state_dict()
     misfits = [
         Problem(
             where or str(path),
-            f"'{name}' has the shape {list(state[name].shape)} in '{path}', but {list(own[name].shape)} in the network",
+            f"'{name}' has shape {list(state[name].shape)} in '{path}', but {list(own[name].shape)} in the network",
         )
         for name in own
         if name in state and own[name].shape != state[name].shape
@@ -215,10 +215,10 @@ def load_into(network: nn.Module, state: Mapping[str, torch.Tensor], path: str |
 
 
 def _opened(path: str | Path) -> Path | io.BytesIO:
-    """A checkpoint's file, or its content if it is no file of this machine.
+    """A checkpoint's file, or its content if the file is not on this machine.
 
     Raises:
-        DataError: a part of it takes more memory than there is, or says so.
+        DataError: a part of it takes, or claims to take, more memory than is available.
     """
     content = io.BytesIO(storage.read(path)) if storage.is_uri(path) else Path(path)
     if zipfile.is_zipfile(content):
@@ -231,11 +231,11 @@ def _opened(path: str | Path) -> Path | io.BytesIO:
 
 
 def _layers(names: Iterable[str]) -> tuple[str, ...]:
-    """The layers that parameters belong to, each once."""
+    """The layers to which parameters belong, each once."""
     return tuple(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
 
 
 def _tensors(state: Any, path: str | Path, place: str) -> dict[str, torch.Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()) or not state:
-        raise DataError(Problem(place, f"'{path}' is no checkpoint: it holds no network's parameters"))
+        raise DataError(Problem(place, f"'{path}' is not a checkpoint: it contains no network parameters"))
     return {str(name): tensor for name, tensor in state.items()}

@@ -1,4 +1,4 @@
-"""Networks for other programs: a checkpoint's network in formats that they read, each file checked once written."""
+"""Exports of a checkpoint's network in other programs' formats; each file is checked after it is written."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from rayrml.networks.network import Network, build_network
 from rayrml.saving import checkpoints
 from rayrml.saving.keras_weights import export_weights, load_weights
 
-TOLERANCE = 1e-4  # of a number in an output, absolute and relative
-_BATCHES = (2, 3)  # sizes with which what was written is tried; it was traced with the first
-_ANY_SIZE = 32  # what stands for a spatial size that the network leaves open
+TOLERANCE = 1e-4  # for each number in an output, absolute and relative
+_BATCHES = (2, 3)  # batch sizes for checking the file; the network is traced with the first
+_ANY_SIZE = 32  # used for spatial sizes that the network leaves open
 _OUTPUTS = Callable[..., Any]
 
 
 class Format(NamedTuple):
-    """How a network is written to a file and computed from it.
+    """How a network is written to a file and read back as a function.
 
     Attributes:
-        write: (network, inputs to trace it with, path).
-        read: (path, network) -> the function of what is in the file.
+        write: (network, inputs for tracing it, path).
+        read: (path, network) -> the function in the file.
     """
 
     write: Callable[[Network, tuple[torch.Tensor, ...], Path], None]
@@ -37,16 +37,16 @@ class Format(NamedTuple):
 
 
 def export(checkpoint: str | Path, file: str | Path) -> float:
-    """Write a checkpoint's network in the format of the file's ending, and give the largest difference of outputs.
+    """Write a checkpoint's network in the format of the file's ending; return the largest difference of outputs.
 
-    The file is read again, and what it computes from random inputs is compared with what the network computes. Inputs
-    are (N, C, *spatial) floats for any N, as they reach the network: after the transforms, pixels as shares of white.
-    `.pt2` is of `torch.export`, `.onnx` of ONNX, and `.h5` has weights alone, for Keras.
+    The file is read again, and its outputs for random inputs are compared with the network's. Inputs are
+    (N, C, *spatial) floats for any N, as they reach the network: after the transforms, with pixels from 0 to 1.
+    `.pt2` is the format of `torch.export`, `.onnx` that of ONNX, and `.h5` contains only weights, for Keras.
 
     Raises:
-        ConfigError: another ending, a checkpoint without a network, a format that has no such operations, a package
-            that is missing.
-        DataError: files that cannot be read or written, and outputs that differ; nothing is left of the file then.
+        ConfigError: the ending is unknown, the checkpoint has no network, the format lacks its operations, or a package
+            is missing.
+        DataError: files cannot be read or written, or outputs differ; in that case no file is left.
     """
     ending = storage.suffix(str(file))
     if ending not in FORMATS:
@@ -55,7 +55,7 @@ def export(checkpoint: str | Path, file: str | Path) -> float:
     with tempfile.TemporaryDirectory(prefix="rayrml-") as folder:
         path = Path(folder) / f"network{ending}"
         with torch.inference_mode(False), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what exporters say of themselves
+            warnings.simplefilter("ignore")  # the exporters' own warnings
             FORMATS[ending].write(network, _inputs(network, _BATCHES[0]), path)
             worst = _compare(network, FORMATS[ending].read(path, network), str(file))
         with explaining(file, "cannot be written"):
@@ -64,10 +64,10 @@ def export(checkpoint: str | Path, file: str | Path) -> float:
 
 
 def load_network(checkpoint: str | Path) -> Network:
-    """The network in a checkpoint, with its weights, as it computes when it is not training.
+    """The network in a checkpoint, with its weights, in evaluation mode.
 
     Raises:
-        ConfigError: the checkpoint holds no network, or one that its weights do not fit.
+        ConfigError: the checkpoint has no network, or weights that do not fit it.
         DataError: the file cannot be read.
     """
     kept = checkpoints.load_complete(checkpoint)
@@ -77,7 +77,7 @@ def load_network(checkpoint: str | Path) -> Network:
 
 
 class _Positional(torch.nn.Module):
-    """The network as a function of one argument for each input."""
+    """The network as a function with one argument per input."""
 
     def __init__(self, network: Network):
         super().__init__()
@@ -88,14 +88,14 @@ class _Positional(torch.nn.Module):
 
 
 def _inputs(network: Network, count: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
-    """Random inputs (count, C, *spatial), one for each of the network's."""
+    """Random tensors (count, C, *spatial), one for each of the network's inputs."""
     generator = torch.Generator().manual_seed(seed)
     shapes = [[_ANY_SIZE if size is None else size for size in shape] for shape in network.input_shapes]
     return tuple(torch.rand((count, *shape), generator=generator) for shape in shapes)
 
 
 def _compare(network: Network, other: _OUTPUTS, place: str) -> float:
-    """The largest difference between outputs of both. Raises DataError if it is too large."""
+    """The largest difference between the outputs of both. Raises DataError if it is too large."""
     worst = 0.0
     for count in _BATCHES:
         inputs = _inputs(network, count, seed=count)
@@ -103,17 +103,17 @@ def _compare(network: Network, other: _OUTPUTS, place: str) -> float:
             pairs = zip(_listed(network(*inputs)), _listed(other(*inputs)), strict=True)
         for expected, computed in pairs:
             if expected.shape != computed.shape:
-                shapes = f"{tuple(computed.shape)}, but the network's is {tuple(expected.shape)}"
-                raise DataError(Problem(place, f"is not written: an output of it has the shape {shapes}"))
+                shapes = f"{tuple(computed.shape)}, but the network's has {tuple(expected.shape)}"
+                raise DataError(Problem(place, f"was not written: an output has shape {shapes}"))
             worst = max(worst, _difference(expected, computed))
     if not worst <= TOLERANCE:
-        message = f"is not written: its outputs differ by {worst:.2g} from the network's, more than {TOLERANCE:g}"
+        message = f"was not written: its outputs differ by {worst:.2g} from the network's, more than {TOLERANCE:g}"
         raise DataError(Problem(place, message))
     return worst
 
 
 def _difference(expected: torch.Tensor, computed: torch.Tensor) -> float:
-    """The largest difference of two numbers, as a share of those beyond 1; infinite where one is not a number."""
+    """The largest difference of two numbers, relative for numbers beyond 1; infinite if only one is NaN."""
     same = (expected == computed) | (expected.isnan() & computed.isnan())
     differences = ((expected - computed).abs() / expected.abs().clamp(min=1))[~same].nan_to_num(nan=torch.inf)
     return differences.max().item() if differences.numel() else 0.0
@@ -124,7 +124,7 @@ def _listed(output: Any) -> Sequence[torch.Tensor]:
 
 
 def _program(network: Network, inputs: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
-    """The network's operations, for batches of any size and, where it leaves them open, any spatial sizes.
+    """The network's operations, for any batch size and, where the network leaves them open, any spatial sizes.
 
     Raises:
         ConfigError: torch cannot follow the network.
@@ -135,7 +135,7 @@ def _program(network: Network, inputs: tuple[torch.Tensor, ...]) -> torch.export
     ]
     try:
         return torch.export.export(_Positional(network), inputs, dynamic_shapes={"inputs": tuple(axes)})
-    except Exception as error:  # of as many kinds as torch has parts
+    except Exception as error:  # every part of torch raises errors of its own class
         raise ConfigError(Problem("", f"torch cannot export the network. {describe(error)}")) from None
 
 
@@ -165,7 +165,7 @@ def _write_onnx(network: Network, inputs: tuple[torch.Tensor, ...], path: Path) 
             verbose=False,
         )
     except Exception as error:
-        raise ConfigError(Problem("", f"ONNX cannot hold the network. {describe(error)}")) from None
+        raise ConfigError(Problem("", f"ONNX cannot represent the network. {describe(error)}")) from None
 
 
 def _read_onnx(path: Path, network: Network) -> _OUTPUTS:
@@ -188,7 +188,7 @@ def _read_keras(path: Path, network: Network) -> _OUTPUTS:
     with torch.no_grad():
         for tensor in other.state_dict().values():
             if tensor.is_floating_point():
-                tensor.fill_(torch.nan)  # what the file lacks is seen in the outputs
+                tensor.fill_(torch.nan)  # weights that the file lacks show up in the outputs
     load_weights(other, path)
     return other
 

@@ -1,4 +1,4 @@
-"""A network's weights from Keras's files, `.h5`, `.weights.h5` and `.keras`, and to `.h5`."""
+"""Reads a network's weights from Keras's `.h5`, `.weights.h5` and `.keras` files, and writes them to `.h5`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from rayrml.saving.checkpoints import LoadReport
 from rayrml.storage import archives, hdf5_reading
 from rayrml.storage.hdf5_writing import Hdf5Output
 
-# The attributes of an HDF5 object must fit into its header; Keras spreads longer ones over several.
+# The attributes of an HDF5 object must fit into its header; Keras splits longer ones into several.
 _ATTRIBUTE_BYTES = 64512
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Stored:
-    """What a file holds for one layer or, in Keras 2's form, for one nested model: weights in Keras's order."""
+    """A file's weights for one layer or, in Keras 2's format, one nested model, in Keras's order."""
 
     path: KerasPath
     names: tuple[str, ...]
@@ -40,7 +40,7 @@ class _Stored:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Target:
-    """A weight of the network: its layer's name in the network and in Keras, and where it is held."""
+    """A weight of the network: its layer's name in the network and in Keras, and the layer that holds it."""
 
     name: str
     keras_name: str
@@ -53,10 +53,10 @@ class _Target:
 
 
 def load_weights(network: Network, path: str | Path, where: str = "") -> LoadReport:
-    """Give the network the weights of a Keras file, layer by layer, by name; reports the layers without a match.
+    """Load the weights of a Keras file into the network, layer by layer, by name; reports unmatched layers.
 
     Raises:
-        DataError: the file cannot be read, or holds weights of other shapes; `where` is the JSON path that names it.
+        DataError: the file cannot be read, or its shapes do not match; `where` is the JSON path that names it.
     """
     place = where or str(path)
     stored, whole_models = _read(path, network.graph, place)
@@ -85,7 +85,7 @@ def load_weights(network: Network, path: str | Path, where: str = "") -> LoadRep
 
 
 def export_weights(network: Network, path: str | Path) -> None:
-    """Write the network's weights in the form of Keras 2's `save_weights`, which Keras loads by name and by order.
+    """Write the network's weights in the format of Keras 2's `save_weights`, which Keras loads by name or by order.
 
     Raises:
         DataError: the file cannot be written.
@@ -100,7 +100,7 @@ def export_weights(network: Network, path: str | Path) -> None:
 
 
 def _read(path: str | Path, graph: Graph, place: str) -> tuple[list[_Stored], bool]:
-    """The weights in a file, and whether it holds those of a nested model as one group, as Keras 2 does."""
+    """The weights in a file, and whether it stores a nested model as one group, like Keras 2."""
     try:
         local = storage.local_copy(path)
         if zipfile.is_zipfile(local):
@@ -118,18 +118,18 @@ def _read(path: str | Path, graph: Graph, place: str) -> tuple[list[_Stored], bo
     except DataError as error:
         raise DataError(*(Problem(place, str(p)) for p in error.problems)) from None
     except (OSError, LookupError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        message = f"'{path}' is not a file of Keras's weights, or a damaged one. {describe(error)}"
+        message = f"'{path}' is not a Keras weights file, or damaged. {describe(error)}"
         raise DataError(Problem(place, message)) from None
 
 
 def _unpacked(archive: zipfile.ZipFile, name: str, path: str | Path) -> bytes:
-    """A member of an archive in memory; nothing is unpacked to a folder."""
+    """The contents of an archive's member; nothing is unpacked to a folder."""
     archives.check_size(archive.getinfo(name), f"{path}: {name}")
     return archive.read(name)
 
 
 def _keras_2_groups(file: h5py.Group) -> Iterator[_Stored]:
-    """The groups with weights. The file's list of layers counts, not its tree: names may hold slashes."""
+    """The groups with weights. The file's layer list decides, not its tree: names may contain slashes."""
     for layer in _attribute(file, "layer_names"):
         group = _member(file, layer)
         names = _attribute(group, "weight_names")
@@ -138,7 +138,7 @@ def _keras_2_groups(file: h5py.Group) -> Iterator[_Stored]:
 
 
 def _keras_3_groups(file: h5py.Group, graph: Graph, path: KerasPath) -> Iterator[_Stored]:
-    """The layers with weights. Groups go by class; newer files tell the layer's name, in older ones `graph` does."""
+    """The layers with weights. Groups are named by class; layer names come from the file or, if old, from `graph`."""
     container = next((_member(file, name) for name in _CONTAINERS if name in file), None)
     groups = {} if container is None else {str(name): _member(container, str(name)) for name in container}
     variables = {key: _member(group, "vars") for key, group in groups.items() if "vars" in group}
@@ -154,7 +154,7 @@ def _keras_3_groups(file: h5py.Group, graph: Graph, path: KerasPath) -> Iterator
 
 
 def _names_by_class(groups: Mapping[str, h5py.Group], graph: Graph, path: KerasPath) -> dict[str, Any]:
-    """The names of the layers in a model's groups: those of a class come in the model's order."""
+    """The names of the layers in a model's groups: the groups of a class are in the model's order."""
     members = dict.fromkeys(layer.keras_path[: len(path) + 1] for layer in graph.layers)
     classes = {layer.keras_path: layer.class_name for layer in graph.layers} | dict(graph.models)
     names: dict[str, Any] = {}
@@ -173,9 +173,9 @@ def _snake_case(class_name: str) -> str:
 
 
 def _targets(network: Network, whole_models: bool) -> dict[KerasPath, list[_Target]]:
-    """The weights of the network, grouped as the file groups them, in its order.
+    """The network's weights, grouped and ordered like the file's.
 
-    The weights of a nested model that is one group are first all those that are trained, then all others.
+    A nested model that is stored as one group has first all its trainable weights, then all others.
     """
     groups: dict[KerasPath, list[_Target]] = {}
     modules = network.layers()
@@ -194,7 +194,7 @@ def _targets(network: Network, whole_models: bool) -> dict[KerasPath, list[_Targ
 
 
 def _partners(stored: Sequence[_Stored], keys: Sequence[KerasPath]) -> dict[KerasPath, KerasPath]:
-    """For each group of the file the network's: of the same name, or in their order where the network has none."""
+    """The network's group for each group of the file: by name, or in order for layers without a name."""
     partners = {group.path: group.path for group in stored if group.path in keys}
     nameless = (key for key in keys if any(isinstance(part, int) for part in key))
     rest = (group.path for group in stored if group.path not in partners)
@@ -202,14 +202,14 @@ def _partners(stored: Sequence[_Stored], keys: Sequence[KerasPath]) -> dict[Kera
 
 
 def _match(stored: _Stored, targets: Sequence[_Target]) -> list[tuple[_Target, np.ndarray]]:
-    """Each weight of the network with its value: by name where the names tell, else by position.
+    """Each weight of the network with its value: by name where the names are unique, otherwise by position.
 
     Raises:
-        ValueError: another number of weights, or other shapes.
+        ValueError: the numbers of weights or their shapes differ.
     """
     name = "/".join(map(str, stored.path))
     if len(stored.values) != len(targets):
-        wanted = f"the network's has {len(targets)}: {', '.join(map(str, targets))}"
+        wanted = f"but {len(targets)} in the network: {', '.join(map(str, targets))}"
         raise ValueError(f"layer '{name}' has {len(stored.values)} weights in the file, {wanted}")
     places = [_places(target, stored.names) for target in targets]
     by_name = all(len(place) == 1 for place in places) and len({place[0] for place in places}) == len(places)
@@ -217,12 +217,12 @@ def _match(stored: _Stored, targets: Sequence[_Target]) -> list[tuple[_Target, n
     matches = [(target, stored.values[i]) for target, i in zip(targets, order, strict=True)]
     for target, value in matches:
         if target.weight.shape != value.shape:
-            raise ValueError(f"{target} has the shape {value.shape} in the file, {target.weight.shape} in the network")
+            raise ValueError(f"{target} has shape {value.shape} in the file, but {target.weight.shape} in the network")
     return matches
 
 
 def _places(target: _Target, names: Sequence[str]) -> list[int]:
-    """Where in `names` the target's is: `c1/kernel:0`, or with the names of models before it."""
+    """The positions of the target's name in `names`: `c1/kernel:0`, possibly preceded by the names of models."""
     wanted = f"/{target.keras_name}/{target.weight.name}"
     return [i for i, name in enumerate(names) if f"/{name.split(':')[0]}".endswith(wanted)]
 
@@ -234,7 +234,7 @@ def _write(file: h5py.File, network: Network) -> None:
     file.attrs["backend"] = b"tensorflow"
     file.attrs["keras_version"] = b"2.4.0"
     values = {_group_name(key, network.graph): targets for key, targets in groups.items()}
-    # In this order a name that is the beginning of another, up to a slash, makes its group first.
+    # In sorted order, a group is created before those whose names continue its name after a slash.
     for name in sorted(layers):
         group = file.require_group(name)
         targets = values.get(name, [])
@@ -246,14 +246,14 @@ def _write(file: h5py.File, network: Network) -> None:
 
 
 def _group_name(path: KerasPath, graph: Graph) -> str:
-    """The name of a layer's or nested model's group; where the JSON has none, the name that the network gave it."""
+    """The name of a layer's or nested model's group: the JSON's or, without one, the name that the network gave it."""
     if isinstance(path[0], str):
         return path[0]
     return next((layer.name for layer in graph.layers if layer.keras_path == path), f"model_{path[0]}")
 
 
 def _attribute(group: h5py.Group, name: str) -> list[str]:
-    """A list of strings, also one that is spread over `name0`, `name1`, ..."""
+    """A list of strings, which may be split into `name0`, `name1`, ..."""
     if name in group.attrs:
         items = list(np.asarray(group.attrs[name]))
     else:
@@ -285,5 +285,5 @@ def _member(group: h5py.Group, name: str) -> h5py.Group:
 def _values(group: h5py.Group, name: str) -> np.ndarray:
     dataset = hdf5_reading.member(group, name, group.file.filename)
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "biuf":
-        raise KeyError(f"it has no numbers '{name}'")
+        raise KeyError(f"it has no numeric dataset '{name}'")
     return hdf5_reading.values(dataset, f"{group.file.filename}: {name}")

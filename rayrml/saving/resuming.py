@@ -1,4 +1,4 @@
-"""Which of the files in a folder of checkpoints its last run can go on from."""
+"""Finds the files in a checkpoint folder from which its last run can resume."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Figures = Mapping[str, float]
 
 @dataclasses.dataclass(frozen=True)
 class _File:
-    """A file of a run's state.
+    """A checkpoint or state file of a run.
 
     Attributes:
-        path: where it is.
-        changed: when.
-        named_epoch: the epoch of its name; 0 if the name tells none, as those of states do.
+        path: of the file.
+        changed: its modification time.
+        named_epoch: the epoch in its name; 0 for state files, whose names contain none.
     """
 
     path: str
@@ -28,19 +28,19 @@ class _File:
 
     @property
     def is_state(self) -> bool:
-        """Whether it is kept for going on alone: the last whole epoch, or a part of one."""
+        """Whether it is kept only for resuming: the state after the last complete epoch, or in the middle of one."""
         return self.named_epoch == 0
 
 
 @dataclasses.dataclass(frozen=True)
 class _State:
-    """What such a file holds.
+    """The contents of such a file.
 
     Attributes:
         path: of the file.
-        epoch: whole epochs.
+        epoch: number of complete epochs.
         is_partial: whether part of another epoch is done.
-        history: the figures of the whole epochs.
+        history: the figures of the complete epochs.
     """
 
     path: str
@@ -50,10 +50,10 @@ class _State:
 
 
 def find_resumable(folder: str | Path) -> list[str]:
-    """The files that the last run in a folder can go on from, the best first: of part of an epoch, of whole epochs.
+    """The files from which the last run in a folder can resume, best first: a partial epoch, then complete epochs.
 
-    A folder may hold files of several runs: an earlier, longer one has left checkpoints that the last run has not
-    replaced yet. The last run's are the file that was changed last, and all whose history agrees with that file's.
+    A folder may contain files of several runs: an earlier, longer run may have left checkpoints that the last run has
+    not replaced yet. The last run's files are the one that was modified last, and all whose history agrees with it.
 
     Raises:
         DataError: the folder cannot be listed, or a file cannot be loaded.
@@ -61,20 +61,20 @@ def find_resumable(folder: str | Path) -> list[str]:
     files = _list_files(folder)
     if not files:
         return []
-    # Of files that were copied all may have the same time: then the longest run is the last one.
+    # Copied files may all have the same time: then the longest run counts as the last one.
     last = max(files, key=lambda file: (file.changed, file.named_epoch))
     longest = max(files, key=lambda file: file.named_epoch)
     states = [file for file in files if file.is_state]
     if last == longest and not states:
-        return [last.path]  # nothing else can be better, so that there is no need to load it
+        return [last.path]  # nothing can be better, so it need not be loaded
     loaded = {file: _load(file) for file in dict.fromkeys([last, longest, *states])}
     return _rank([state for state in loaded.values() if _agree(state.history, loaded[last].history)])
 
 
 def _rank(states: Sequence[_State]) -> list[str]:
-    """The paths of the states of one run that are of use: partial ones that are not outdated, then the last whole one.
+    """The useful states of one run, as paths: partial ones that are not outdated, then the last complete one.
 
-    Of whole ones of the same epoch, the checkpoint comes before the state, which goes when the run ends.
+    Of complete ones with the same epoch, the checkpoint precedes the state, which is deleted when the run ends.
     """
     whole = [state for state in states if not state.is_partial]
     furthest = max(whole, key=lambda state: (state.epoch, state.path), default=None)
@@ -98,5 +98,5 @@ def _load(file: _File) -> _State:
 
 
 def _agree(history: Sequence[Figures], other: Sequence[Figures]) -> bool:
-    """Whether one of the histories goes on where the other one ends."""
+    """Whether one of the histories continues the other one."""
     return all(mine == theirs for mine, theirs in zip(history, other, strict=False))

@@ -240,8 +240,6 @@ class Worker:
             return False
         asked = torch.tensor(float(self.driver.asked_to_stop()), device=self.device)
         return self.workers.sum(asked).item() > 0
-            self.workers.sum(torch.tensor(asked, device=self.device)).item() > 0 if self.workers.size > 1 else asked > 0
-        )
 
     def _abandon(self, sink: PredictionSink | None) -> None:
         if sink is not None:

@@ -1,17 +1,17 @@
-"""What tests on several nodes share: a cluster of two, and the images of their runs."""
+"""Fixtures of tests on several nodes: a cluster of two, and the images for their runs."""
 
 import pytest
 
 from tests.clusters import Cluster
 from tests.faults.runs import write_images
 
-# Room for one worker on each, and for decoding.
+# Each has room for one worker and for decoding.
 NODE = {"CPU": 1, "place": 1}
 
 
 @pytest.fixture(scope="package")
 def shared():
-    """The cluster that tests use one after the other, in a list that is empty before the first."""
+    """The cluster that tests use one after another, in a list that is empty before the first test."""
     clusters = []
     yield clusters
     for cluster in clusters:
@@ -20,7 +20,7 @@ def shared():
 
 @pytest.fixture
 def cluster(shared):
-    """A head and a node, as `NODE` says; who ends nodes or adds some gives the cluster back with two."""
+    """A head and a node, as in `NODE`; a test that ends or adds nodes must return the cluster with two."""
     if not shared:
         shared.append(Cluster(**NODE))
         shared[0].add(**NODE)
@@ -31,5 +31,5 @@ def cluster(shared):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, write_digits):
-    """Images to train on and to test with, and room for what runs write."""
+    """A folder with training and test images, and with room for the runs' files."""
     return write_images(tmp_path_factory.mktemp("cluster"), write_digits)

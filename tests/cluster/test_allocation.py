@@ -35,13 +35,15 @@ def test_without_a_number_every_gpu_has_a_worker():
 
 
 def test_a_gpu_that_is_not_there_is_refused_unless_the_cluster_may_grow():
-    with pytest.raises(ClusterError, match=r"ray\.use_gpu: there is no GPU"):
+    with pytest.raises(ClusterError, match=r"ray\.use_gpu: this machine has no GPU"):
         allocated({"CPU": 2}, use_gpu=True)
     assert allocated({"CPU": 2}, use_gpu=True, attached=True).use_gpu
 
 
 def test_workers_that_would_starve_decoding_are_refused_with_the_largest_share():
-    with pytest.raises(ConfigError, match=r"ray\.resources_per_worker\.CPU: 2 workers of 1 CPUs leave none of 2"):
+    with pytest.raises(
+        ConfigError, match=r"ray\.resources_per_worker\.CPU: 2 workers with 1 CPUs each leave none of 2"
+    ):
         allocated({"CPU": 2}, num_workers=2, resources_per_worker={"CPU": 1.0})
     assert allocated({"CPU": 2}, num_workers=2, resources_per_worker={"CPU": 0.9}).decode_cpus == pytest.approx(0.2)
 
@@ -65,7 +67,7 @@ def test_a_cluster_that_can_grow_need_not_have_anything_yet():
 
 
 def test_workers_are_planned_for_what_the_cluster_will_be():
-    """With shares of the one CPU that is there now they would all stay on it."""
+    """With shares of the one CPU that is present now, they would all stay on it."""
     allocation = allocated({"CPU": 1}, attached=True, limit={"CPU": 4}, num_workers=(1, 4))
     assert (allocation.resources_per_worker, allocation.decode_cpus, allocation.one_machine) == (
         {"CPU": 0.5},
@@ -95,7 +97,7 @@ def test_an_empty_cluster_that_does_not_say_what_may_come_is_waited_for():
 
 def test_what_a_cluster_can_never_have_is_refused_with_both_numbers():
     limit = {"CPU": 32, "GPU": 4}
-    message = r"ray\.num_workers: 8 workers need 8 CPU and 8 GPU, but the cluster can have 32 CPU and 4 GPU at most"
+    message = r"ray\.num_workers: 8 workers need 8 CPU and 8 GPU, but the cluster can have at most 32 CPU and 4 GPU"
     with pytest.raises(ClusterError, match=message):
         allocated({"CPU": 0}, attached=True, limit=limit, num_workers=8)
     assert allocated({"CPU": 0}, attached=True, limit=limit, num_workers=(4, 8)).least_workers == 4

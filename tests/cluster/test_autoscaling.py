@@ -1,4 +1,4 @@
-"""Runs on a cluster that begins with a head alone: nodes come when they are asked for, and go when nothing runs."""
+"""Runs on a cluster that starts with only a head: nodes are added when requested, and removed when nothing runs."""
 
 import sys
 import time
@@ -21,7 +21,7 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def nodes(cluster):
-    """The number of nodes that are alive besides the head, asked in a process of its own."""
+    """The number of live nodes other than the head, determined in a separate process."""
     program = """if True:
         import sys, time, ray
         ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
@@ -31,7 +31,7 @@ def nodes(cluster):
     """
     watch = cluster.run([sys.executable, "-c", program, cluster.address], "/tmp")
     watch.wait_for("0", 60)
-    # Ray may say something in between.
+    # Ray may print something in between.
     return lambda: int([line for line in watch.lines if line.strip().isdecimal()][-1])
 
 
@@ -44,7 +44,7 @@ def test_workers_that_the_cluster_can_never_have_are_refused_with_both_numbers(c
     config["ray"] = {"num_workers": [3, 4], "resources_per_worker": {"CPU": 1}}
     job = run(cluster, write_config(folder / "refused.json", config))
     assert job.wait(120) == 4, job.text
-    assert "3 workers need 3 CPU, but the cluster can have 2 CPU at most" in job.text
+    assert "3 workers need 3 CPU, but the cluster can have at most 2 CPU" in job.text
 
 
 def test_an_elastic_run_has_nodes_come_uses_all_of_them_and_lets_them_go(cluster, nodes, folder):
@@ -52,12 +52,12 @@ def test_an_elastic_run_has_nodes_come_uses_all_of_them_and_lets_them_go(cluster
     config = config_in(folder, out, num_epochs=400)
     config["neural_network"]["data"]["preload"] = True
     config["neural_network"]["checkpoints"]["interval"] = 200
-    # Together they leave no room for two of them, and a task that decodes, on one node.
+    # Two of them and a decoding task do not fit on one node.
     config["ray"] = {"num_workers": [1, 2], "resources_per_worker": {"CPU": 0.7}}
     job = run(cluster, write_config(folder / "grown.json", config))
     waiting = job.lines[job.wait_for("Waiting for nodes", 120)]
     assert "1 workers need 0.7 CPU, the cluster has 0 CPU" in waiting
-    # Whether the second node is there when the first worker begins is a matter of seconds.
+    # The second node may arrive seconds before or after the first worker starts.
     job.wait_for("Training on 2 workers", 300)
     job.wait_for("Train Epoch", 300)
     assert nodes() == 2

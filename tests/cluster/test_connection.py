@@ -1,4 +1,4 @@
-"""Connecting to Ray: how long it waits, and what of it a user gets to see."""
+"""Connecting to Ray: how long it waits, and which of its messages a user sees."""
 
 import os
 import subprocess

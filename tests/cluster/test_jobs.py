@@ -1,4 +1,4 @@
-"""Runs on a cluster of two nodes: as jobs, from Python, from inside of tasks, and what Prometheus gets of them."""
+"""Runs on a cluster of two nodes: as jobs, from Python, from inside tasks, and their metrics in Prometheus."""
 
 import re
 import subprocess
@@ -29,7 +29,7 @@ def submitted(cluster, path, *options, address=None):
 
 
 def relative_config(folder, num_epochs):
-    """A configuration whose paths are meant as seen from its folder, with a network in a file beside it."""
+    """A configuration whose paths are relative to its folder, with a network in a file next to it."""
     write_config(folder / "network.json", dense_network(3))
     config = config_in(folder, folder / "out", num_epochs=num_epochs)
     nn = config["neural_network"]
@@ -40,7 +40,7 @@ def relative_config(folder, num_epochs):
 
 
 def scraped(cluster):
-    """The gauges of runs as Prometheus gets them: name and labels, and the value."""
+    """The runs' gauges as Prometheus receives them: name with labels, and value."""
     with urllib.request.urlopen(cluster.metrics, timeout=10) as answer:
         text = answer.read().decode()
     return dict(re.findall(r"^(ray_rayrml_\w+\{[^}]*\}) (\S+)$", text, re.MULTILINE))
@@ -121,7 +121,7 @@ def test_machines_that_lack_the_data_are_named_before_the_run_begins(cluster, fo
     code = job.wait(120)
     cluster.kill(node)
     assert code == 3, job.text
-    told = re.findall(r"(\S+): machines without it: (\S+)\. Expected a folder that all machines share", job.text)
+    told = re.findall(r"(\S+): is missing on (\S+)\. Expected a folder that all machines share", job.text)
     assert {path.split("/training/")[0] for path, _ in told} == {str(folder)}
     assert all(re.fullmatch(r"[\d.]+", address) for _, address in told)
 
@@ -155,7 +155,7 @@ def test_runs_go_side_by_side_from_python_and_from_inside_a_task(cluster, folder
     assert command.wait(400) == 0, command.text
     found = re.findall(r"FOUND (\d+) (\S+)", command.text)
     assert [epoch for epoch, _ in found] == ["2"] * 3
-    # One network, one seed, the same samples: whoever runs it.
+    # The same network, seed and samples, whoever runs it.
     assert len({loss[:7] for _, loss in found}) == 1
 
 
@@ -170,7 +170,7 @@ def test_a_run_through_rays_client_is_carried_out_on_the_cluster_and_shown_here(
             try:
                 ray.init(sys.argv[1], log_to_driver=False)
                 break
-            except ConnectionAbortedError:  # the process that Ray starts for a client was not there: its own affair
+            except ConnectionAbortedError:  # Ray's own problem: the process that it starts for a client had ended
                 if attempt == 2:
                     raise
         print("FOUND", len(rayrml.run("client.json").history))
@@ -209,11 +209,11 @@ def test_a_search_whose_trials_have_a_worker_on_each_machine_is_a_job(cluster, f
     assert "each with 2 CPU workers" in command.text
     assert "The best of 2 trials is number" in command.text
     assert checkpoints.load(tmp_path / "out" / "model" / "best_model.pt").epoch in (1, 2)
-    assert "Next:" not in command.text  # nobody typed it on that machine
+    assert "Next:" not in command.text  # no user typed a command on that machine
 
 
 def test_a_hundred_thousand_images_have_one_prediction_each(cluster, folder, tmp_path, digits):
-    """Of two machines; each image's prediction is that of its content, under its name."""
+    """On two machines; each image's prediction matches its content and is stored under its name."""
     images, _ = digits["testing"]
     kinds = [write_jpeg(tmp_path / "kinds" / f"{n}.jpg", images[n]) for n in range(50)]
     for group in range(100):

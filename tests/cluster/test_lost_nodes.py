@@ -1,4 +1,4 @@
-"""Nodes of a cluster that vanish and come back, while a run goes on without them or waits for them."""
+"""Nodes of a cluster that vanish and return, while a run continues without them or waits for them."""
 
 import signal
 import sys
@@ -17,10 +17,10 @@ WORKER = {"CPU": 0.4, "place": 1}  # one on each node
 
 
 def convex_in(folder, out, num_epochs):
-    """Training that ends in the same place, to rounding, for any number of workers: samples and rates are all it knows.
+    """Training with the same result, up to rounding, for any number of workers: it depends only on samples and rates.
 
-    Streamed batches hold the same samples for any number of workers. A loss without local minima keeps differences of
-    rounding small.
+    Streamed batches contain the same samples for any number of workers. A loss without local minima keeps rounding
+    differences small.
     """
     config = config_in(folder, out, num_epochs=num_epochs)
     nn = config["neural_network"]
@@ -43,7 +43,7 @@ def started(cluster, config, path, num_workers):
 
 
 def assert_as_if_nothing_had_been(folder, out, num_epochs):
-    """Each epoch had all samples once, in batches of the size asked for, at the rate that was due."""
+    """Each epoch used all samples once, in batches of the configured size, at the scheduled learning rate."""
     whole = out.with_name(f"{out.name}_whole")
     result = rayrml.run(convex_in(folder, whole, num_epochs), quiet=True)
     state = checkpoints.load(out / "model" / "last_epoch.pt")
@@ -81,7 +81,7 @@ def test_a_run_of_two_workers_waits_for_the_node_and_says_for_what(ray_cluster, 
     cluster.kill(other)
     said = run.wait_for("Waiting for nodes: 2 workers need 0.8 CPU and 2 place, the cluster has 1 CPU and 1 place", 300)
     cluster.add(**NODE)
-    run.wait_for("The nodes are there", 300, after=said)
+    run.wait_for("The nodes are available", 300, after=said)
     again = run.wait_for("Resuming at epoch", 300, after=said)
     run.wait_for("Train Epoch", 300, after=again)
     run.process.send_signal(signal.SIGTERM)

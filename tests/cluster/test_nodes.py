@@ -1,4 +1,4 @@
-"""What nodes have and may have, of Ray's own words for it."""
+"""The present and the largest possible resources of nodes, from Ray's own data."""
 
 from rayrml.cluster.nodes import add_up, launcher_capacity
 

@@ -1,4 +1,4 @@
-"""Each private part of Ray that is used is there, and does what it is used for; a new Ray fails here first."""
+"""Each private part of Ray that is used exists and does what it is used for; a new Ray version fails here first."""
 
 import importlib
 import inspect
@@ -43,7 +43,7 @@ def test_rays_client_tells_whether_it_is_connected():
 def test_raylet_logs_are_printed_by_the_function_that_is_replaced(monkeypatch, capsys):
     worker = private("_private.worker")
     data = {"lines": ["a machine was lost"], "pid": "raylet", "is_err": False, "ip": "127.0.0.1", "job": None}
-    monkeypatch.setattr(worker, "print_to_stdstream", worker.print_to_stdstream)  # is put back after the test
+    monkeypatch.setattr(worker, "print_to_stdstream", worker.print_to_stdstream)  # restored after the test
     worker.print_to_stdstream(data, ignore_prefix=False)
     assert "a machine was lost" in capsys.readouterr().out
     assert "print_to_stdstream" in worker.listen_error_messages.__code__.co_names
@@ -143,7 +143,7 @@ def test_ray_knows_the_variables_and_resources_by_the_same_names():
 
 
 def test_workers_are_prepared_by_what_ray_train_promises_its_backends():
-    """What `training/rendezvous.py` calls."""
+    """The functions that `training/rendezvous.py` calls."""
     group = private("train._internal.base_worker_group").BaseWorkerGroup
     for method, parameters in (
         ("execute_single_async", ["self", "worker_index", "func", "args", "kwargs"]),

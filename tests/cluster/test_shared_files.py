@@ -1,4 +1,4 @@
-"""Files that some machine does not have are refused before a run begins."""
+"""Files that are missing on a machine are refused before a run begins."""
 
 from dataclasses import dataclass, field
 
@@ -36,5 +36,5 @@ def test_a_file_that_no_machine_has_is_named_with_the_machine(ray_cluster, tmp_p
     there, store = str(tmp_path / "there.npy"), "s3://box/not-asked-for.npy"
     refuse_unshared([Files(), Files([there, store])])
     (node,) = ray_cluster.nodes()
-    with pytest.raises(DataError, match=rf"gone\.npy: machines without it: {node['NodeManagerAddress']}\. Expected a"):
+    with pytest.raises(DataError, match=rf"gone\.npy: is missing on {node['NodeManagerAddress']}\. Expected a"):
         refuse_unshared([Files([there]), Files([str(tmp_path / "gone.npy")])])

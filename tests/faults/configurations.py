@@ -1,4 +1,4 @@
-"""Configurations as users have them, on a few small files, and what becomes of mutations of them."""
+"""Realistic configurations for a few small files, and mutations of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.faults.mutations import mutated, spoiled_text
 
 
 def corpus(folder: Path) -> list[Any]:
-    """The examples' configurations and some more; what they name is made in `folder`."""
+    """The examples' configurations and some more; the files that they name are created in `folder`."""
     for path in (ROOT / "examples").glob("*/*net*.json"):
         shutil.copy(path, folder)
     configurations = [json.loads(path.read_text()) for path in sorted((ROOT / "examples").glob("*/*.json"))]
@@ -58,7 +58,7 @@ def _make_arrays(folder: Path) -> None:
 
 
 def _make_checkpoints(folder: Path, configurations: list[Any]) -> None:
-    """A checkpoint of the network that is loaded from each, with initial weights."""
+    """Save the checkpoint that each configuration loads, with initial weights."""
     for configuration in configurations:
         section = configuration["neural_network"]
         load = section.get("checkpoints", {}).get("load")
@@ -122,7 +122,7 @@ def _configuration(
 
 
 def cases(folder: Path) -> Case:
-    """A mutated configuration, as a value or as a file, is accepted or refused; with no mutation it is right."""
+    """A mutated configuration, as a value or as a file, is accepted or refused; the original is valid."""
     configurations = corpus(folder)
     for configuration in configurations:
         _prepared(configuration)
@@ -139,5 +139,5 @@ def cases(folder: Path) -> Case:
 
 
 def _prepared(configuration: Any) -> Any:
-    """What a run or a search begins with."""
+    """The plan with which a run or a search begins."""
     return search.prepare(configuration, {}) or prepare(configuration, {})

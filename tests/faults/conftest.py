@@ -1,4 +1,4 @@
-"""What the tests of faults share."""
+"""Fixtures of the fault tests."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from tests.faults.runs import write_images
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, write_digits):
-    """Images to train on and to test with, and room for what runs write."""
+    """A folder with training and test images, and with room for the runs' files."""
     return write_images(tmp_path_factory.mktemp("faults"), write_digits)

@@ -1,4 +1,4 @@
-"""Files of every kind that a configuration can name, small, and what becomes of mutations of them."""
+"""Small files of every kind that a configuration can name, and mutations of them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LAYERS = [
 
 
 class File(NamedTuple):
-    """A valid file, and what reads files of its kind."""
+    """A valid file, and the function that reads files of its kind."""
 
     name: str
     content: bytes
@@ -46,7 +46,7 @@ class File(NamedTuple):
 
 
 def corpus(folder: Path) -> list[File]:
-    """A file of every kind; each kind is as often in it as it is to be tried."""
+    """Files of every kind; a kind that is to be tried more often is listed several times."""
     return [*_weights(folder), *_arrays(folder), *_idx(), *_images(), *_texts()]
 
 
@@ -148,11 +148,11 @@ def _parse(path: Path) -> None:
 
 
 def _reading(kind: str) -> Callable[[Path], None]:
-    """What gives every array of a file, as decoding tasks ask for them."""
+    """A function that reads every array of a file like decoding tasks do."""
 
     def read(path: Path) -> None:
         reader = READERS[kind]()
-        # What is prepared may have any shape before it is.
+        # Arrays may have any shape before they are prepared.
         decoding = Decoding(choose(READERS, {"type": kind}, ""), (), np.dtype("f4"), "the first", np.asarray)
         names = reader.contents(str(path)) if reader.contents else [""]
         with reader.open(str(path)) as get:
@@ -163,7 +163,7 @@ def _reading(kind: str) -> Callable[[Path], None]:
 
 
 def cases(folder: Path) -> Case:
-    """A mutated file is read or refused, with its name in each line; with no mutation it is right."""
+    """A mutated file is read, or refused with its name in each line; the original is valid."""
     files = corpus(folder)
     for number, file in enumerate(files):
         path = folder / f"right_{number}_{file.name}"
@@ -172,13 +172,13 @@ def cases(folder: Path) -> Case:
 
     def case(r: random.Random) -> None:
         file = r.choice(files)
-        # A name of its own: files are kept in memory by their names.
+        # A unique name: files are cached in memory by name.
         path = folder / f"{r.getrandbits(64)}_{file.name}"
         path.write_bytes(spoiled(r, file.content))
         try:
             file.read(path)
         except (ConfigError, DataError) as error:
-            places = (str(path), "layers", "neural_network")  # the last two are of JSON
+            places = (str(path), "layers", "neural_network")  # the last two are places in JSON
             if not all(any(place in str(problem) for place in places) for problem in error.problems):
                 raise RuntimeError(f"the file is not named: {error}") from None
             raise

@@ -1,4 +1,4 @@
-"""Cases of fuzzing in a process of their own, which a case may crash, fill or hold up without harm to the others.
+"""Fuzzing cases in a separate process, which a case may crash, fill or block without harming the others.
 
 `python -m tests.faults.fuzzing KIND FIRST [LAST]` runs the cases FIRST to LAST - 1 again, in the process itself.
 """
@@ -23,9 +23,9 @@ from typing import Any
 
 from rayrml.errors import ConfigError, DataError
 
-SECONDS = 5  # of the processor, for one case
-MEGABYTES = 1000  # that a case may take
-_SECONDS_HANGING = 60  # of the clock, where the machine is busy with other things
+SECONDS = 5  # CPU time limit of one case
+MEGABYTES = 1000  # memory limit of one case
+_SECONDS_HANGING = 60  # elapsed time limit, since the machine may be busy with other things
 _LONGEST_LINE = 3000
 _MOST_FINDINGS = 10
 _ROOT = Path(__file__).parent.parent.parent
@@ -34,11 +34,11 @@ Case = Callable[[random.Random], Any]
 
 
 class _TooSlow(BaseException):
-    """A case took longer than it may."""
+    """A case exceeded its time limit."""
 
 
 def findings(kind: str, count: int, first: int = 0) -> list[str]:
-    """What is wrong with `count` cases of a kind, from the number `first`, by which each can be run again."""
+    """The failures among `count` cases of a kind, numbered from `first`; each can be run again by its number."""
     found: list[str] = []
     last = first + count
     with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +63,7 @@ def findings(kind: str, count: int, first: int = 0) -> list[str]:
 
 
 def _run(kind: str, first: int, last: int, folder: str) -> None:
-    """Print a line for each case between `first` and `last` that does not end as it should."""
+    """Print a line for each failing case from `first` to `last` - 1."""
     module = importlib.import_module(f"tests.faults.{kind}")
     home = Path(folder, "home")
     home.mkdir(exist_ok=True)
@@ -80,7 +80,7 @@ def _run(kind: str, first: int, last: int, folder: str) -> None:
 
 
 def _complaint(case: Case, r: random.Random) -> str | None:
-    """What is wrong with how a case ends."""
+    """Why a case failed, None if it did not."""
     try:
         with _limits():
             case(r)
@@ -94,7 +94,7 @@ def _complaint(case: Case, r: random.Random) -> str | None:
 
 
 def _about(error: ConfigError | DataError) -> str | None:
-    """What is wrong with an error that a user sees: every line has a place, and can be read."""
+    """What is wrong with an error for the user, in which every line must name a place and be printable."""
     for problem in error.problems:
         if not problem.where:
             return f"a problem without a place: {str(problem)[:300]!r}"
@@ -106,14 +106,14 @@ def _about(error: ConfigError | DataError) -> str | None:
 
 
 def _place(error: BaseException | None) -> str:
-    """Where an exception comes from, the last calls of it."""
+    """The origin of an exception: its last calls."""
     frames = traceback.extract_tb(error.__traceback__ if error else None)
     return " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames[-7:]))
 
 
 @contextlib.contextmanager
 def _limits() -> Iterator[None]:
-    """Limits of time and memory for one case."""
+    """Limit the time and memory of one case."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     used = int(next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmData" in line).split()[1])
     resource.setrlimit(resource.RLIMIT_DATA, (used * 1024 + MEGABYTES * 10**6, hard))

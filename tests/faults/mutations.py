@@ -1,4 +1,4 @@
-"""Valid things spoiled at random: JSON values, JSON text, and bytes. The same generator gives the same mutations."""
+"""Random mutations of valid JSON values, JSON text and bytes. The same generator gives the same mutations."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _MAKERS: list[Callable[[random.Random], Any]] = [
 
 
 def nested(depth: int, kind: str = "[]") -> Any:
-    """Empty lists or objects, `depth` of them in one another."""
+    """Lists or objects nested `depth` levels deep."""
     value: Any = [] if kind == "[]" else {}
     for _ in range(depth):
         value = [value] if kind == "[]" else {"config": value}
@@ -52,7 +52,7 @@ def nested(depth: int, kind: str = "[]") -> Any:
 
 
 def _copied(value: Any) -> Any:
-    """A deep copy, of any depth."""
+    """A deep copy of a value of any depth."""
     whole = [value]
     pending: list[Any] = [whole]
     while pending:
@@ -65,7 +65,7 @@ def _copied(value: Any) -> Any:
 
 
 def slots(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every place in a JSON value, as its container and the key or index there."""
+    """Every place in a JSON value, as its container and its key or index."""
     pending = [value]
     while pending:
         place = pending.pop()
@@ -76,7 +76,7 @@ def slots(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def mutated(r: random.Random, value: Any, corpus: list[Any]) -> Any:
-    """A copy of `value` in which a few things are not as they were; parts of the `corpus` may turn up in it."""
+    """A copy of `value` with a few random changes, which may insert parts of the `corpus`."""
     value = _copied(value)
     for _ in range(1 if r.random() < 0.6 else r.randrange(2, 6)):
         places = list(slots(value))
@@ -116,7 +116,7 @@ def _insert(r: random.Random, container: Any, key: Any, places: Any, corpus: Any
 
 
 def _same_kind(r: random.Random, container: Any, key: Any, places: Any, corpus: Any) -> None:
-    """Another value of the type that is there."""
+    """Another value of the same type."""
     value = container[key]
     if isinstance(value, bool):
         container[key] = not value
@@ -134,7 +134,7 @@ def _same_kind(r: random.Random, container: Any, key: Any, places: Any, corpus: 
 
 
 def _other_type(r: random.Random, container: Any, key: Any, places: Any, corpus: Any) -> None:
-    """The value as another type would have it."""
+    """The value converted to another type."""
     value = container[key]
     ways: list[Any] = [[value], {"value": value}, bool(value)]
     if isinstance(value, list | dict):
@@ -155,7 +155,7 @@ def _rename(r: random.Random, container: Any, key: Any, places: Any, corpus: Any
 
 
 def _nest(r: random.Random, container: Any, key: Any, places: Any, corpus: Any) -> None:
-    """What is there, inside itself many times: models in models, lists in lists."""
+    """The value nested in containers many times: models in models, lists in lists."""
     value = container[key]
     for _ in range(r.choice([1, 2, 10, 40, 400])):
         value = {"class_name": "Sequential", "config": {"layers": [value]}} if isinstance(value, dict) else [value]
@@ -169,7 +169,7 @@ _OPERATORS = [
 
 
 def spoiled_text(r: random.Random, value: Any) -> bytes:
-    """A JSON file of `value` with a few pieces of text misplaced, or with bytes that are no text."""
+    """A JSON file of `value` with a few misplaced pieces of text, or with bytes that are not text."""
     text = json.dumps(value)
     for _ in range(r.randrange(1, 3)):
         at = r.randrange(len(text) + 1)
@@ -183,7 +183,7 @@ def spoiled_text(r: random.Random, value: Any) -> bytes:
             text = f"{text[: colon + 1]}{r.choice(_PIECES)}{text[colon + 1 :]}"
         elif kind == 3:
             text = text[:at] + r.choice(_PIECES) + text[at + r.randrange(3) :]
-        elif kind == 4 and colon >= 0:  # a value in the place of another
+        elif kind == 4 and colon >= 0:  # replaces a value by another
             end = min((i for i in (text.find(",", colon), text.find("}", colon)) if i >= 0), default=len(text))
             text = f"{text[: colon + 1]}{r.choice(_VALUES)}{text[end:]}"
         else:
@@ -230,12 +230,12 @@ _ENCODINGS = [
 
 
 def spoiled(r: random.Random, content: bytes) -> bytes:
-    """A file's bytes with a few things wrong: bits, blocks, lengths, its head or its end."""
+    """A file's bytes with a few errors: in bits, blocks, lengths, at its start or end."""
     spoilt = bytearray(content)
     for _ in range(1 if r.random() < 0.6 else r.randrange(2, 8)):
         size = len(spoilt)
         at = r.randrange(size) if size else 0
-        # Formats say most of what can go wrong in their first bytes.
+        # In most formats, the first bytes are the most sensitive.
         at = min(at, r.choice([64, 512, 4096, size])) if size else 0
         length = r.choice([1, 2, 4, 8, 16, 100, 512, 4096])
         kind = r.randrange(10)
@@ -244,7 +244,7 @@ def spoiled(r: random.Random, content: bytes) -> bytes:
             spoilt[at] ^= 1 << r.randrange(8)
         elif kind == 3 and size:
             spoilt[min(at, size - 1)] = r.choice([0, 1, 127, 128, 255])
-        elif kind == 4:  # a size that says too much
+        elif kind == 4:  # a size that is too large
             spoilt[at : at + 8] = r.choice(_SIZES)
         elif kind == 5:
             del spoilt[r.choice([at, size // 2, size - 1]) :]

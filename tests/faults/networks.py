@@ -1,4 +1,4 @@
-"""Networks as users have them, small, and what becomes of mutations of them."""
+"""Small realistic networks, and mutations of them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.networks.layers.test_contract import NAMES, sample
 
 
 def corpus() -> list[Any]:
-    """The examples' networks, a small one for each layer, and the forms of several versions of Keras."""
+    """The examples' networks, a small one for each layer, and the formats of several Keras versions."""
     examples = [json.loads(path.read_text()) for path in sorted((ROOT / "examples").glob("*/*net*.json"))]
     return [*examples, *map(_row, NAMES), *_forms()] + 4 * [*_forms()]
 
 
 def _row(name: str) -> list[dict[str, Any]]:
-    """A network around one layer, whose weights are drawn and penalized as its JSON says."""
+    """A network around one layer, with the initializers and regularizers of its JSON."""
     config, shapes = sample(name)
     inputs = [_input(f"in{i}", [*shape[1:], shape[0]]) for i, shape in enumerate(shapes)]
     calls = [[[entry["name"], 0, 0, {}] for entry in inputs]]
@@ -103,7 +103,7 @@ def cases(folder: Path) -> Case:
             return build_network(path, shape)
         found = mutated(r, original, networks)
         if isinstance(found, str) and is_uri(found):
-            return None  # is not asked for on other machines
+            return None  # would be requested from other machines
         return build_network(found, shape)
 
     return case

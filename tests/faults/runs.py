@@ -1,4 +1,4 @@
-"""Runs that something happens to, and what must hold for them afterwards."""
+"""Runs for the fault tests, and checks of what must hold for them afterwards."""
 
 import threading
 import time
@@ -15,14 +15,14 @@ NUM_BATCHES = NUM_TRAINING // BATCH
 
 
 def write_images(folder, write_digits):
-    """Images to train on and to test with, in two folders of `folder`."""
+    """Write training and test images into two subfolders of `folder`."""
     write_digits(folder / "training", "training", CLASSES, NUM_TRAINING // 3)
     write_digits(folder / "testing", "testing", CLASSES, NUM_TEST // 3)
     return folder
 
 
 def config_in(folder, out, **settings):
-    """Training of a network that draws random numbers, with everything that a run writes in `out`."""
+    """The configuration of a training run with random numbers, whose output files are all in `out`."""
     out.mkdir(exist_ok=True)
     layers = dense_network(3)
     dropout = {"class_name": "Dropout", "config": {"rate": 0.5}}
@@ -49,14 +49,14 @@ def config_in(folder, out, **settings):
 
 
 def logged(out, kind="train"):
-    """Epoch, batch and loss of each line of a log; of the evaluations' log epoch and accuracy."""
+    """Epoch, batch and loss of each line of the training log; epoch and accuracy for the evaluation log."""
     path = out / f"out_{kind}.txt"
     lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
     return [(int(line[0]), int(line[1]), line[3]) if kind == "train" else (int(line[0]), line[-1]) for line in lines]
 
 
 def assert_whole_logs(out, num_epochs):
-    """No line is missing, and none is there twice."""
+    """No line is missing, and none is duplicated."""
     expected = [(e, b) for e in range(1, num_epochs + 1) for b in range(1, NUM_BATCHES + 1)]
     assert [line[:2] for line in logged(out)] == expected
     assert [line[0] for line in logged(out, "test")] == list(range(1, num_epochs + 1))
@@ -73,7 +73,7 @@ def assert_same_weights(out, other, epoch, within=0.0):
 
 
 def when(condition, do, timeout=120):
-    """In a thread: do something as soon as a condition holds."""
+    """In a thread, call `do` as soon as a condition holds."""
 
     def watch():
         deadline = time.monotonic() + timeout
@@ -89,7 +89,7 @@ def when(condition, do, timeout=120):
 
 
 def training_workers():
-    """The processes of Ray's training workers that this one, or a process of it, has started."""
+    """The processes of Ray's training workers that descend from this process."""
     found = []
     for process in psutil.Process().children(recursive=True):
         try:

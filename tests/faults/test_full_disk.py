@@ -1,4 +1,4 @@
-"""What a full disk does to each kind of output: one clear line, the files of before, and nothing else."""
+"""A full disk, for each kind of output: it leaves one clear message, the earlier files, and nothing else."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def disk(tmp_path):
 
 
 def fill(disk, *, leave):
-    """Leave so many bytes of the disk."""
+    """Fill the disk except for `leave` bytes."""
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
     (disk / "other").write_bytes(bytes(free - leave))
 
@@ -148,7 +148,7 @@ def configuration(tmp_path, disk, write_digits, **outputs):
 @pytest.mark.parametrize(
     ("output", "file", "first"),
     [
-        # What is written first, and fails, is the configuration: before anything is trained.
+        # The configuration is written first, and fails before any training.
         ("checkpoints", "model/model_checkpoint_1.pt", "model/config.resolved.json"),
         ("logs", "out_train.txt", "out_train.txt"),
         ("predictions", "predictions/output_1.h5", "predictions/output_1.h5"),

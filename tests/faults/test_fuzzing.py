@@ -1,4 +1,4 @@
-"""Hundreds of spoiled networks, configurations and files: each is accepted, or refused with a line that says where.
+"""Hundreds of mutated networks, configurations and files: each is accepted, or refused with a line that says where.
 
 The cases are always the same; `pytest tests/faults/test_fuzzing.py --fuzz-cases 2500` tries ten times as many.
 A failure names its cases; `python -m tests.faults.fuzzing KIND NUMBER` runs one again.

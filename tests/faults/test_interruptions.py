@@ -1,4 +1,4 @@
-"""Runs that are told to end: they finish a step, keep what they have, and go on later as if nothing had been."""
+"""Interrupted runs: they finish a step, save their state, and can resume later as if nothing had happened."""
 
 import contextlib
 import os
@@ -25,11 +25,11 @@ from tests.faults.runs import (
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray]
 
-ENOUGH = 400  # epochs that are not over when the signal comes
+ENOUGH = 400  # more epochs than are done when the signal comes
 
 
 def interrupted(config, out, after, **options):
-    """Run until so many batches are logged, then press Ctrl-C; where the run was then."""
+    """Run until `after` batches are logged, then press Ctrl-C; return where the run was interrupted."""
     with pytest.raises(KeyboardInterrupt):
         watch = when(lambda: len(logged(out)) >= after, lambda: os.kill(os.getpid(), signal.SIGINT))
         rayrml.run(config, quiet=True, **options)
@@ -65,7 +65,7 @@ def test_other_workers_go_on_after_the_last_whole_epoch(ray_cluster, folder):
 
 
 def _addresses(processes):
-    """What these processes listen on."""
+    """The addresses on which these processes listen."""
     found = set()
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -94,7 +94,7 @@ def test_a_signal_ends_the_command_with_a_checkpoint_and_leaves_no_process(folde
         out, err = run.communicate(timeout=60)
         seconds = time.monotonic() - began
     assert (run.returncode, err) == (130, "rayrml: interrupted\n")
-    told = re.search(r"Interrupted after batch (\d+) of epoch (\d+)\. `--resume` goes on from there", out)
+    told = re.search(r"Interrupted after batch (\d+) of epoch (\d+)\. Resume with: .* --resume", out)
     state = checkpoints.load(tmp_path / "out" / "model" / "interrupted.pt")
     assert (state.unfinished["batch"], state.epoch + 1) == tuple(map(int, told.groups()))
     assert seconds < 15
@@ -103,7 +103,7 @@ def test_a_signal_ends_the_command_with_a_checkpoint_and_leaves_no_process(folde
 
 
 def test_a_second_signal_ends_the_command_at_once(folder, tmp_path):
-    # Steps of many seconds: a batch of everything, again and again, is one search of this optimizer.
+    # Steps of many seconds: one search of this optimizer evaluates its batch again and again.
     config = config_in(folder, tmp_path / "out")
     config["neural_network"]["optimizer"] = {"type": "Hessian", "max_iterations": 10**6, "max_func_eval": 10**6}
     config["neural_network"]["optimizer"] |= {"absolute_tolerance": 1e-300, "relative_tolerance": 1e-300}
@@ -121,7 +121,7 @@ def test_a_second_signal_ends_the_command_at_once(folder, tmp_path):
         run.send_signal(signal.SIGTERM)
         _, err = run.communicate(timeout=60)
         seconds = time.monotonic() - began
-    # The second may come when the first has already ended everything but the process itself.
+    # The second may arrive after the first has already ended everything except the process itself.
     assert (run.returncode, err) in ((130, "rayrml: interrupted\n"), (130, ""))
     assert seconds < 15
     _, alive = psutil.wait_procs(processes, timeout=15)

@@ -1,4 +1,4 @@
-"""Processes that are killed: of workers, which are started again, and of the driver, which the user starts again."""
+"""Killed processes: workers, which are restarted automatically, and the driver, which the user restarts."""
 
 import os
 import random
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.ray]
 
 
 def on_train_workers(num_workers):
-    """Settings with which also one worker is a process of Ray Train."""
+    """Settings with which even a single worker is a process of Ray Train."""
     return {"ray.num_workers": num_workers, "ray.resources_per_worker": {"CPU": 0.3}, "data.preload": True}
 
 
@@ -66,7 +66,7 @@ def test_workers_that_are_lost_too_often_end_the_run_with_a_reason(ray_cluster, 
 
 
 def test_a_driver_that_is_killed_goes_on_where_it_was(ray_cluster, folder, tmp_path):
-    """Three times within training, wherever it may be then; in the end all is as if it had run through."""
+    """Three times at random points of the training; the result is the same as without interruption."""
     config = config_in(folder, tmp_path / "out", num_epochs=40)
     config["neural_network"]["data"]["preload"] = True
     command = [sys.executable, "-m", "rayrml", str(write_config(tmp_path / "config.json", config)), "--resume"]
@@ -83,7 +83,7 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(ray_cluster, folder, tmp_p
 
 
 def _killed_after(command, cwd, seconds):
-    """Start the command, and kill it some time after its first batch; nothing that it announced may be lost."""
+    """Start the command and kill it `seconds` after its first batch; nothing that it announced may be lost."""
     with subprocess.Popen(command, cwd=cwd, env=_alone(), stdout=subprocess.PIPE, text=True) as run:
         lines = []
         reader = threading.Thread(target=lambda: lines.extend(run.stdout), daemon=True)
@@ -137,10 +137,10 @@ for line in sys.stdin:
 
 
 def test_a_process_that_is_killed_while_it_saves_leaves_whole_checkpoints(tmp_path):
-    """At twenty random moments; what it said to be saved is there, and all that is there can be loaded."""
+    """At twenty random moments; every checkpoint that was announced exists, and every file can be loaded."""
     draw = random.Random(0)
     command = [sys.executable, "-c", _SAVING]
-    # Torch takes seconds to import: those that are killed are children of a process that has done so.
+    # Importing torch takes seconds: the killed processes are children of one that has done so already.
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         for round in range(20):
             folder = tmp_path / str(round)

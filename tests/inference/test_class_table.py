@@ -24,7 +24,7 @@ def ending_with(*layers, units=6, activation=None):
 
 
 def layer_outputs(layers):
-    """What the layers after the dense one make of `LOGITS`."""
+    """The outputs of the layers after the dense one for `LOGITS`."""
     network = build_network(layers)
     with torch.no_grad():
         network.layers()["dense"].weight.zero_()
@@ -79,7 +79,7 @@ def test_one_channel_is_the_second_of_two_classes(activation, output):
 @pytest.mark.parametrize("takes", typing.get_args(Ending))
 def test_a_new_loss_needs_no_more_than_its_row_for_right_probabilities(takes, monkeypatch, tmp_path):
     def brier() -> Loss:
-        """Squared distance of the probabilities from the truth."""
+        """The squared distance of the probabilities from the true ones."""
 
         def squares(output, target):
             truth = torch.nn.functional.one_hot(target, output.shape[1])

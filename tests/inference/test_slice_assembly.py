@@ -28,12 +28,12 @@ def parts_of(grids):
 
 
 def read_all(parts, array):
-    """The samples of all parts, in the order of the data."""
+    """The samples of all parts, in data order."""
     return np.stack([part.grid.read(array, i) for part in parts for i in range(len(part.grid))])
 
 
 def assemble(path, parts, outputs, **options):
-    """The file's datasets, and their attributes, after all outputs are written in their order."""
+    """The file's datasets and their attributes, after all outputs have been written in order."""
     assembly = SliceAssembly(path, parts, **options)
     assembly.write(np.arange(len(outputs)), outputs)
     assembly.close()
@@ -47,7 +47,7 @@ def contents(path):
 
 @st.composite
 def several_cuts(draw):
-    """A spatial shape and slicers for it, whose samples all have one shape."""
+    """A spatial shape and slicers for it, whose samples all have the same shape."""
     shape, section = draw(cuts(gaps=False))
     others = [{**section, "strides": section["sizes"]}, {**section, "padding_mode": "neighbors"}]
     return shape, parse_slicers([section, *draw(st.lists(st.sampled_from(others), max_size=2))], "slicers")
@@ -242,9 +242,9 @@ def test_without_parts_there_is_a_file_without_datasets(tmp_path):
 @pytest.mark.parametrize(
     ("indices", "outputs", "message"),
     [
-        ([1, 1], np.zeros((2, 1, 4)), "slice 1 of 'part_0' is written a second time"),
-        ([2], np.zeros((1, 1, 4)), "sample 2 is a slice of no part"),
-        ([-1], np.zeros((1, 1, 4)), "sample -1 is a slice of no part"),
+        ([1, 1], np.zeros((2, 1, 4)), "slice 1 of 'part_0' was written before"),
+        ([2], np.zeros((1, 1, 4)), "sample 2 is not a slice of any part"),
+        ([-1], np.zeros((1, 1, 4)), "sample -1 is not a slice of any part"),
         ([0, 1], np.zeros((1, 1, 4)), "2 indices for 1 outputs"),
     ],
 )
@@ -260,14 +260,14 @@ def test_outputs_of_another_shape_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"slicer 'x': .* Expected \[4\] after the channels, got \[3\]"):
         assembly.write(np.array([0]), np.zeros((1, 2, 3)))
     assembly.write(np.array([0]), np.zeros((1, 2, 4)))
-    with pytest.raises(ValueError, match="outputs of 3 channels after some of 2"):
+    with pytest.raises(ValueError, match="outputs have 3 channels, but earlier ones have 2"):
         assembly.write(np.array([1]), np.zeros((1, 3, 4)))
     assembly.discard()
 
 
 def test_parts_that_share_a_name_or_a_sample_are_refused(tmp_path):
     grid = slicer(sizes=(4,)).grid((8,))
-    with pytest.raises(ValueError, match="several parts have one name"):
+    with pytest.raises(ValueError, match="several parts have the same name"):
         SliceAssembly(tmp_path / "o.h5", [Slices("a", 0, grid), Slices("a", 2, grid)])
     with pytest.raises(ValueError, match="a sample belongs to several parts"):
         SliceAssembly(tmp_path / "o.h5", [Slices("a", 1, grid), Slices("b", 0, grid)])

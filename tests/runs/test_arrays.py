@@ -1,4 +1,4 @@
-"""Runs on arrays, slices and equations, from end to end on the session's Ray."""
+"""Complete runs on arrays, slices and equations on the session's Ray."""
 
 import gzip
 import struct
@@ -29,7 +29,7 @@ def voxel_network(size, classes=3):
 
 @pytest.fixture(scope="session")
 def volume(tmp_path_factory):
-    """A folder with volumes of noise above, between and below two levels, and the numbers of these classes."""
+    """A folder with volumes of noise above, between and below two levels, and with their class numbers."""
     path = tmp_path_factory.mktemp("volume")
     random = np.random.default_rng(0)
     with h5py.File(path / "volumes.h5", "w") as file:
@@ -191,7 +191,7 @@ def test_a_slice_that_cannot_be_read_leaves_no_assembled_file(ray_cluster, tmp_p
 
 
 def test_arrays_that_do_not_fit_into_memory_are_refused_with_their_size(ray_cluster, tmp_path):
-    # The file takes no room on the disk: nothing is written into it.
+    # The file takes no space on the disk, as nothing is written to it.
     np.lib.format.open_memmap(tmp_path / "large.npy", "w+", np.float32, (4096, 4096, 4096))
     config = {
         "neural_network": {
@@ -279,7 +279,7 @@ def test_a_solver_of_poissons_equation_learns_and_predicts_with_its_boundary_val
     folder.mkdir()
     random = np.random.default_rng(0)
     for number in range(12):
-        # Without an axis of channels, as scripts write them.
+        # Without a channel axis, as scripts write them.
         np.save(folder / f"nu_{number}.npy", np.exp(random.normal(0, 0.3, (8, 8))))
     config = poisson(folder, tmp_path / "out")
     result = rayrml.run(config, quiet=True)

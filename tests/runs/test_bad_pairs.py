@@ -1,4 +1,4 @@
-"""Bad inputs and bad targets of images, arrays and slices; and many bad ones among many samples."""
+"""Bad inputs and targets among images, arrays and slices, and many bad samples in a large dataset."""
 
 import h5py
 import numpy as np

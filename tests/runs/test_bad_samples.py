@@ -1,4 +1,4 @@
-"""Samples that cannot be used, from end to end: one error that names them, or a run that goes on without them."""
+"""Complete runs with unusable samples: one error that names them, or a run that continues without them."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ RUNS = [(1, True), (1, False), (2, True), (2, False)]
 
 
 def spoil(folder, names, digits):
-    """Files of each kind of fault; gives how many there are."""
+    """Write a file with each kind of fault, and return their number."""
     whole = write_jpeg(folder / "whole.jpg", digits["training"][0][0]).read_bytes()
     (folder / "whole.jpg").unlink()
     contents = {
@@ -45,7 +45,7 @@ def spoil(folder, names, digits):
 
 @pytest.fixture(scope="session")
 def spoiled(tmp_path_factory, write_digits, digits):
-    """Folders of digits with nine bad samples among 33 + 9 and 15 + 9, the first of all and some in each class."""
+    """Folders of digits with 33 + 9 and 15 + 9 samples, nine of them bad: the first of all, and some in each class."""
     folder = tmp_path_factory.mktemp("spoiled")
     for part, count in (("training", 11), ("testing", 5)):
         write_digits(folder / part, part, (1, 4, 7), count)
@@ -57,7 +57,7 @@ def spoiled(tmp_path_factory, write_digits, digits):
 
 @pytest.fixture(scope="session")
 def runs(ray_cluster, spoiled):
-    """The same training on spoiled folders, by one and two workers, preloaded and streamed: result and folder."""
+    """Result and folder of the same training on spoiled folders, by one and two workers, preloaded and streamed."""
     results = {}
     for num_workers, preload in RUNS:
         out = spoiled / f"run_{num_workers}_{preload}"
@@ -109,7 +109,7 @@ def test_an_epochs_loss_is_the_mean_over_the_samples_that_were_used(runs, key):
     for epoch, figures in enumerate(result.history, 1):
         losses = [float(row[3]) for row in rows if row[0] == str(epoch)]
         if key[1]:
-            # 33 good samples in batches of 8; streamed, the 42 of the folder come in six batches with gaps.
+            # 33 good samples in batches of 8; streamed, the folder's 42 samples come in six batches with gaps.
             assert len(losses) == 5
             assert figures["train_loss"] == pytest.approx(np.dot(losses, [8, 8, 8, 8, 1]) / 33, abs=1e-6)
         else:
@@ -125,7 +125,7 @@ def test_several_workers_train_what_one_trains_without_the_bad_samples(runs):
 
 
 def test_preloaded_samples_without_the_bad_ones_train_as_a_folder_without_them(runs, spoiled, tmp_path):
-    # One batch of all samples: their order and who holds them make no difference.
+    # One batch with all samples: their order and their worker make no difference.
     settings = {"batch_size": 99, "preload": True}
     weights = []
     for folder in (spoiled, spoiled / "clean"):
@@ -148,7 +148,7 @@ def test_what_is_skipped_is_named_once_in_the_log(ray_cluster, spoiled, tmp_path
         folder = spoiled / part
         bad = [p for p in folder.rglob("0*.*") if p.name[:2] in ("0_", "0.")]
         assert len(bad) == 9
-        # The first sample of all is named by the others as long as it is one.
+        # Other samples' messages name the first sample only as long as it is usable.
         assert all(log.count(f"{path}: ") == 1 for path in bad), log
         name = "test" if part == "testing" else part
         assert log.count(f"9 of {count} {name} samples cannot be used") == 1

@@ -46,8 +46,8 @@ def test_the_folder_that_machines_share_is_used_and_left_as_it_was(tmp_path):
 @pytest.mark.parametrize(
     ("folder", "message"),
     [
-        (None, r"--folder: is missing: .*Expected a folder that they share"),
-        ("s3://bucket/folder", r"--folder: expected a folder of the file system, got 's3"),
+        (None, r"--folder: is missing: .*Name a folder that they share"),
+        ("s3://bucket/folder", r"--folder: expected a folder in the file system, but got 's3"),
         (__file__, r"--folder: '.*test_installation_check\.py' cannot be written to\. Not a directory"),
         ("/proc", r"--folder: '/proc' cannot be written to\. \w+"),
     ],

@@ -1,4 +1,4 @@
-"""Files of an earlier run: what a second run says of them, replaces and keeps."""
+"""Files of an earlier run: which of them a second run reports, replaces and keeps."""
 
 import h5py
 import pytest
@@ -30,5 +30,5 @@ def test_a_second_run_says_what_it_replaces_and_keeps_the_logs(ray_cluster, tmp_
     (tmp_path / "model" / "last_epoch.pt").write_bytes((tmp_path / "model" / "model_checkpoint_2.pt").read_bytes())
     rayrml.run(config, overrides={"num_epochs": 1})
     said = capsys.readouterr().out
-    assert f"The earlier run in {tmp_path}/model did not come to its end: --resume would go on with it\n" in said
+    assert f"The earlier run in {tmp_path}/model did not finish: --resume would continue it\n" in said
     assert checkpoints.load(find_resumable(tmp_path / "model")[0]).epoch == 1, "the longer run is an earlier one"

@@ -35,7 +35,7 @@ def folder(tmp_path_factory, write_digits):
 
 @pytest.fixture(scope="module")
 def trained(ray_cluster, folder):
-    """A checkpoint of a run whose transforms are random, but for the last."""
+    """A checkpoint of a run whose transforms are random, except the last."""
     config = training_config(folder, folder / "run", transforms=TRANSFORMS)
     overrides = {"num_epochs": 1, "data.test_input_path": None, "data.test_output_path": None}
     return rayrml.run(config, overrides=overrides, quiet=True).checkpoints[0]
@@ -49,7 +49,7 @@ def saved(path, layers, **fields):
 
 
 def by_hand(checkpoint, files):
-    """Probabilities (N, 3) by the network and the normalization alone."""
+    """Probabilities (N, 3), computed with the network and the normalization alone."""
     kept = checkpoints.load(checkpoint)
     network = build_network(kept.layers).eval()
     network.load_state_dict(kept.network)

@@ -1,4 +1,4 @@
-"""The configuration that a run leaves, and what it says of where it ran."""
+"""The configuration that a run leaves, and what it records about where it ran."""
 
 import json
 
@@ -22,7 +22,7 @@ ROWS = [(key, name) for key, table in TABLES.items() for name in table]
 
 
 def needed(row):
-    """Values for what has no default."""
+    """Values for the fields that have no default."""
     fields = make_model(row).model_fields
     return {name: 0.5 for name, field in fields.items() if field.is_required()}
 

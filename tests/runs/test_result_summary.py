@@ -1,4 +1,4 @@
-"""The last lines of a run: its results, their places, and commands that work as they are shown."""
+"""The last lines of a run: its results, their places, and commands that work exactly as shown."""
 
 import shlex
 import subprocess
@@ -23,7 +23,7 @@ COMMAND = ("rayrml", "my config.json", "--set", "data.batch_size=4")
 
 @pytest.fixture
 def plan_in(tmp_path, write_digits, monkeypatch):
-    """A function that plans a training, or what is left of it with some keys changed."""
+    """A function that plans a training run, or what remains of it after some keys have changed."""
     for part in ("training", "testing"):
         write_digits(tmp_path / part, part, (1, 4, 7), 2)
     monkeypatch.chdir(tmp_path)
@@ -89,7 +89,7 @@ def test_the_most_memory_of_a_gpu_is_shown_where_there_is_one(plan_in, capsys):
     for sizes, expected in (((3_000_000_000, 2_000_000_000), ["* GPU memory                  : 3 GB"]), ((0, 0), [])):
         messages = [*(BatchesTrained([row], size) for size in sizes), EpochDone(figures(1, 0.5))]
         lines = ended(plan_in(), messages, capsys)
-        assert [line.split(" of")[0] for line in lines if "GPU" in line] == expected
+        assert [line.split(" (")[0] for line in lines if "GPU" in line] == expected
 
 
 def test_checkpoints_in_a_store_are_named_as_they_are(plan_in, capsys):

@@ -1,4 +1,4 @@
-"""Runs from end to end on the session's Ray, which has one CPU for one, two and three workers."""
+"""Complete runs on the session's Ray, which has one CPU for one, two and three workers."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def folder(tmp_path_factory, write_digits):
 
 @pytest.fixture(scope="session")
 def runs(ray_cluster, folder):
-    """The same training, streamed by one, two and three workers and preloaded by one and two: result and folder."""
+    """Result and folder of the same training, streamed by one, two and three workers and preloaded by one and two."""
     results = {}
     for num_workers, preload in ((1, False), (2, False), (3, False), (1, True), (2, True)):
         out = folder / f"run_{num_workers}_{preload}"
@@ -58,7 +58,7 @@ def weights_of(run, epoch=2):
 
 
 def hand_written(folder, config):
-    """The weights after both epochs, by a loop over the same samples in the same order."""
+    """The weights after both epochs, from a hand-written loop over the same samples in the same order."""
     torch.manual_seed(0)
     network = build_network(dense_network(3))
     read = READERS["images"](grayscale=True).decode
@@ -282,7 +282,7 @@ def test_ray_has_no_objection_to_actors_with_gpus(inference_job):
     allocation = allocate(Ray(num_workers=2), [{"CPU": 4, "GPU": 2}], attached=True)
     assert allocation.use_gpu
     tasks = chunks(inference_job.source, np.arange(NUM_TEST), 2)
-    assert batch_job._dataset(inference_job, allocation, tasks, apart=True)  # which begins nothing
+    assert batch_job._dataset(inference_job, allocation, tasks, apart=True)  # starts nothing
 
 
 def test_broken_images_are_named_and_the_others_are_predicted(runs, tmp_path, digits):
@@ -318,7 +318,7 @@ def test_more_workers_than_samples_are_refused(ray_cluster, tmp_path, write_digi
 
 
 def resumable(folder, out, **settings):
-    """A configuration whose network draws random numbers in training."""
+    """A configuration whose network uses random numbers in training."""
     out.mkdir(exist_ok=True)
     config = training_config(folder, out)
     nn = config["neural_network"]

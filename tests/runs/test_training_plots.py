@@ -1,4 +1,4 @@
-"""The pictures of a run, made of a network that gives the answers that the test wants."""
+"""A run's plots, drawn with a network that predicts what the test wants."""
 
 import itertools
 
@@ -21,14 +21,14 @@ FIGURES = {"epoch": 1, "train_loss": 1.0, "learning_rate": 0.1, "seconds": 2.0, 
 
 
 class Always(torch.nn.Module):
-    """Finds class 1 in everything."""
+    """Predicts class 1 for every input."""
 
     def forward(self, batch):
         return torch.tensor([0.1, 0.8, 0.1]).log().expand(len(batch), 3)
 
 
 class Negative(torch.nn.Module):
-    """The black parts of an image."""
+    """Predicts the negative of an image."""
 
     def forward(self, batch):
         return 1 - batch
@@ -108,7 +108,7 @@ def test_pictures_that_cannot_be_written_are_one_line_and_no_error(plan, tmp_pat
     said = []
     assert not training_plots.make(plan, made, said.append)
     assert said
-    assert all(line.startswith("Not all plots could be made: ") for line in said)
+    assert all(line.startswith("Some plots could not be drawn: ") for line in said)
 
 
 def test_a_damaged_checkpoint_costs_the_predictions_alone(plan, tmp_path):

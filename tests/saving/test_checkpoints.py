@@ -50,7 +50,7 @@ def test_a_shape_that_does_not_fit_is_shown_with_both_shapes():
     with pytest.raises(ConfigError) as caught:
         checkpoints.load_into(network(3), network(5).state_dict(), "x.pt", "neural_network.checkpoints.load")
     assert str(caught.value.problems[0]) == (
-        "neural_network.checkpoints.load: '0.weight' has the shape [5, 4] in 'x.pt', but [3, 4] in the network"
+        "neural_network.checkpoints.load: '0.weight' has shape [5, 4] in 'x.pt', but [3, 4] in the network"
     )
 
 
@@ -62,7 +62,7 @@ def test_a_file_of_parameters_alone_is_taken(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 half a zip"])
 def test_what_is_no_checkpoint_is_refused(tmp_path, content):
     (tmp_path / "x.pt").write_bytes(content)
-    with pytest.raises(DataError, match=r"checkpoints\.load: '.*x\.pt' is no checkpoint"):
+    with pytest.raises(DataError, match=r"checkpoints\.load: '.*x\.pt' is not a checkpoint"):
         checkpoints.load(tmp_path / "x.pt", "checkpoints.load")
 
 
@@ -70,7 +70,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path):
     path = tmp_path / "model_checkpoint_1.pt"
     checkpoints.save(path, Checkpoint(1, network().state_dict(), [], (1,)))
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(DataError, match="is no checkpoint"):
+    with pytest.raises(DataError, match="is not a checkpoint"):
         checkpoints.load(path)
 
 
@@ -83,7 +83,7 @@ def test_a_file_cannot_bring_code_along(tmp_path, capsys):
     torch.save({"network": _Code()}, tmp_path / "evil.pt")
     (tmp_path / "evil2.pt").write_bytes(pickle.dumps(_Code()))
     for name in ("evil.pt", "evil2.pt"):
-        with pytest.raises(DataError, match="is no checkpoint"):
+        with pytest.raises(DataError, match="is not a checkpoint"):
             checkpoints.load(tmp_path / name)
     assert "code ran" not in capsys.readouterr().out
 
@@ -94,12 +94,12 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_torchscript_archive_is_named_as_one(tmp_path):
-    """The error's text does not advise to trust the file, as torch's does."""
+    """The error message does not advise trusting the file, as torch's does."""
     path = tmp_path / "old.pt"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch would rather have other archives
+        warnings.simplefilter("ignore")  # torch warns about this kind of archive
         torch.jit.script(torch.nn.Linear(3, 2)).save(path)
-    with pytest.raises(DataError, match=r"It is a TorchScript archive\. Expected tensors by the names of layers$"):
+    with pytest.raises(DataError, match=r"It is a TorchScript archive\. Expected tensors by layer name$"):
         checkpoints.load(path)
 
 

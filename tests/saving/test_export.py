@@ -79,7 +79,7 @@ ENDINGS = [".pt2", ".onnx", ".h5"]
 
 
 def saved(folder, layers):
-    """A checkpoint of the network whose running statistics are not the initial ones."""
+    """A checkpoint of the network, whose running statistics differ from the initial ones."""
     torch.manual_seed(1)
     network = build_network(layers)
     network.train()(*(torch.rand(5, *(size or 9 for size in shape)) for shape in network.input_shapes))
@@ -114,7 +114,7 @@ def as_list(outputs):
 
 
 def read(path, layers):
-    """The function in a file, by the libraries that it is for and nothing of `exporting`."""
+    """The function in a file, computed with the libraries that it is for and without `exporting`."""
     if path.suffix == ".pt2":
         return torch.export.load(path).module()
     if path.suffix == ".h5":
@@ -139,7 +139,7 @@ def test_outputs_that_differ_are_an_error_that_names_by_how_much_and_leave_no_fi
     with torch.no_grad():
         other.layers()["e"].bias += torch.tensor([0.0, 0.0, 0.5])
     monkeypatch.setitem(FORMATS, ".pt2", Format(FORMATS[".pt2"].write, lambda path, network: other))
-    with pytest.raises(DataError, match=r"net\.pt2: is not written: its outputs differ by 0\.\d+ from the network's"):
+    with pytest.raises(DataError, match=r"net\.pt2: was not written: its outputs differ by 0\.\d+ from the network's"):
         export(path, tmp_path / "net.pt2")
     assert not (tmp_path / "net.pt2").exists()
 
@@ -160,7 +160,7 @@ def test_an_unknown_ending_is_refused_before_anything_is_read(tmp_path):
 
 def test_a_file_of_weights_alone_is_refused(tmp_path):
     torch.save(build_network(NETWORKS["dense"]).state_dict(), tmp_path / "w.pt")
-    with pytest.raises(ConfigError, match="holds no network, only weights"):
+    with pytest.raises(ConfigError, match="contains only weights, no network"):
         export(tmp_path / "w.pt", tmp_path / "net.pt2")
 
 
@@ -168,7 +168,7 @@ def test_a_checkpoint_cannot_name_another_file_as_its_network(tmp_path):
     (tmp_path / "net.json").write_text(json.dumps(NETWORKS["dense"]))
     network = build_network(NETWORKS["dense"])
     checkpoints.save(tmp_path / "x.pt", Checkpoint(1, network.state_dict(), str(tmp_path / "net.json"), (6,)))
-    with pytest.raises(DataError, match="damaged checkpoint: what it holds as layers"):
+    with pytest.raises(DataError, match="damaged checkpoint: invalid layers"):
         export(tmp_path / "x.pt", tmp_path / "net.h5")
 
 

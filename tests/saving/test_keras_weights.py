@@ -16,12 +16,12 @@ from tests.keras_reference import assert_same_outputs, keras, randomize
 L = keras.layers
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*HDF5.*"),
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # of Keras, when it saves
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # raised by Keras when it saves
 ]
 
 
 def _model():
-    """A nested functional model and a nested Sequential, a shared layer, and layers of every kind of weights."""
+    """A nested functional model, a nested Sequential, a shared layer, and layers with every kind of weights."""
     x = keras.Input((8, 8, 2), name="x")
     i = keras.Input((8, 8, 2), name="i")
     y = L.BatchNormalization(name="bn")(L.Conv2D(4, 3, padding="same", name="conv")(i))
@@ -90,7 +90,7 @@ DENSE = [{"class_name": "Dense", "config": {"name": name, "units": 3}} for name 
 
 
 def _legacy(path, groups):
-    """A file as `save_weights` of Keras 2 writes it: for each layer, its weights by name."""
+    """A file as Keras 2's `save_weights` writes it: each layer's weights by name."""
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = [name.encode() for name in groups]
         for name, weights in groups.items():
@@ -120,7 +120,7 @@ def test_weights_that_do_not_fit_are_refused_with_both_shapes_and_change_nothing
     groups = {"dense": _dense("dense"), "dense_2": _dense("dense_2", (4, 3))}
     network = build_network(DENSE, (3,))
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    message = r"kernel of layer 'dense_2' has the shape \(4, 3\) in the file, \(3, 3\) in the network"
+    message = r"kernel of layer 'dense_2' has shape \(4, 3\) in the file, but \(3, 3\) in the network"
     with pytest.raises(DataError, match=message):
         load_weights(network, _legacy(tmp_path / "w.h5", groups))
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
@@ -129,7 +129,7 @@ def test_weights_that_do_not_fit_are_refused_with_both_shapes_and_change_nothing
 def test_another_number_of_weights_is_refused(tmp_path):
     network = build_network([{"class_name": "Dense", "config": {"name": "dense", "units": 3, "use_bias": False}}], (3,))
     with pytest.raises(
-        DataError, match=r"layer 'dense' has 2 weights in the file, the network's has 1: kernel of layer"
+        DataError, match=r"layer 'dense' has 2 weights in the file, but 1 in the network: kernel of layer"
     ):
         load_weights(network, _legacy(tmp_path / "w.h5", {"dense": _dense("dense")}))
 

@@ -1,4 +1,4 @@
-"""Each rule by which the files of the last run are told from others, and the best of them is chosen."""
+"""Each rule that separates the last run's files from others and selects the best of them."""
 
 import os
 
@@ -16,7 +16,7 @@ STATE, INTERRUPTED = "last_epoch.pt", "interrupted.pt"
 
 @pytest.fixture
 def put(tmp_path):
-    """Writes a file of a run whose losses are all `loss`; each is later than the one before, or at the time given."""
+    """Writes a file of a run whose losses are all `loss`; later than the previous one, unless the time is given."""
     clock = iter(range(1000, 2000))
 
     def put_file(name, epoch, *, loss=0.5, time=None, **fields):
@@ -131,5 +131,5 @@ def test_weights_alone_under_the_name_of_a_checkpoint_are_of_its_epoch(tmp_path,
 def test_a_damaged_state_is_an_error_and_is_not_passed_over(tmp_path, put):
     put(named(1), 1)
     (tmp_path / STATE).write_bytes(b"half a file")
-    with pytest.raises(DataError, match=r"last_epoch\.pt' is no checkpoint"):
+    with pytest.raises(DataError, match=r"last_epoch\.pt' is not a checkpoint"):
         find_resumable(tmp_path)

@@ -64,7 +64,7 @@ def test_pickles_are_not_loaded_from_anywhere(tmp_path):
     torch.save(Bomb(tmp_path / "harm"), tmp_path / "a.pt")
     refused("Python objects", NUMPY.decode, str(tmp_path / "a.npy"))
     refused("Python objects", NUMPY.decode, str(tmp_path / "a.npz"), "x")
-    refused("no checkpoint", checkpoints.load, tmp_path / "a.pt")
+    refused("not a checkpoint", checkpoints.load, tmp_path / "a.pt")
     assert not (tmp_path / "harm").exists()
 
 
@@ -356,7 +356,7 @@ def test_weights_are_no_bombs(tmp_path, network):
 def test_damaged_weights_are_one_error(tmp_path, network, content):
     for name in ("w.keras", "w.h5"):
         (tmp_path / name).write_bytes(content)
-        refused("not a file of Keras's weights", load_weights, network, tmp_path / name, "load")
+        refused("not a Keras weights file", load_weights, network, tmp_path / name, "load")
 
 
 @pytest.mark.parametrize(
