@@ -1,4 +1,4 @@
-"""`rayrml plot`, from its arguments to its picture and its table."""
+"""`rayrml plot`, from its arguments to its plot and its table."""
 
 import pytest
 

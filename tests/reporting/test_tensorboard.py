@@ -37,7 +37,9 @@ def test_the_package_and_a_folder_of_this_machine_are_asked_for(tmp_path, write_
     if extras.missing("tensorboard") is None:
         assert prepare(config, wanted).config.neural_network.checkpoints.tensorboard
     else:
-        with pytest.raises(ConfigError, match=r"tensorboard is not installed\. Expected `pip install 'rayrml\[tensor"):
+        with pytest.raises(
+            ConfigError, match=r"tensorboard is not installed\. Install it with `pip install 'rayrml\[tensor"
+        ):
             prepare(config, wanted)
     with pytest.raises(ConfigError, match=r"checkpoints\.tensorboard: event files are .* a folder of this machine"):
         prepare(config, {**wanted, "checkpoints.save": None})

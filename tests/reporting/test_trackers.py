@@ -128,5 +128,6 @@ def test_the_package_and_a_folder_are_asked_for_before_the_run(tmp_path, write_d
     with pytest.raises(ConfigError, match=rf"checkpoints\.{name}: .*Expected a folder"):
         prepare(config, {"checkpoints": {name: True}})
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ConfigError, match=rf"{name} is not installed\. Expected `pip install 'rayrml\[{name}\]'`"):
+    message = rf"{name} is not installed\. Install it with `pip install 'rayrml\[{name}\]'`"
+    with pytest.raises(ConfigError, match=message):
         prepare(config, {f"checkpoints.{name}": True})
