@@ -47,7 +47,7 @@ def resnet50(size, *, width=64, num_classes=1000):
 
 
 def unet3d(size, *, width=32, depth=3):
-    """A U-Net for (1, size, size, size) with an output of the same size: 19 million parameters with width 32 and depth 3.
+    """A U-Net for (1, size, size, size) with an output of that size: 19 million parameters with width 32 and depth 3.
 
     Source: arXiv 1606.06650, Figure 2.
     """

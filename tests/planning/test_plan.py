@@ -132,7 +132,7 @@ FORMS = {  # with the JSON path of the layer number 3 of `dense_network`
 @pytest.mark.parametrize(
     ("change", "key", "message"),
     [
-        ({"filters": "many"}, ".config.filters", "expected a valid integer"),
+        ({"filters": "many"}, ".config.filters", "must be a valid integer"),
         ({"kernel_size": 99}, "", "a window of (99, 99) does not fit"),
         ({"activation": "rleu"}, ".config.activation", "Did you mean 'relu'?"),
     ],

@@ -88,4 +88,4 @@ def test_check_shows_what_is_searched_for_and_the_run_with_the_first_values(conf
 def test_a_run_names_the_verb_for_it(config, tmp_path, capsys):
     path = write_config(tmp_path / "config.json", config)
     assert cli.main(["run", str(path)]) == 2
-    assert "neural_network.optimizer.type: is a search space, which is for `rayrml tune`" in capsys.readouterr().err
+    assert "neural_network.optimizer.type: is a search space: use `rayrml tune`" in capsys.readouterr().err
