@@ -15,7 +15,7 @@ COLORS = {"red": (200, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 200)}
 
 
 def fill(folder, count=5, *, names=tuple(COLORS), mode="RGB", size=None):
-    """Images in one colour for each class, half of them JPEG and half PNG, of all sizes or of one."""
+    """Images in one colour per class, half of them JPEG and half PNG, of different sizes or of one."""
     random = np.random.default_rng(0)
     for name in names:
         (folder / name).mkdir(parents=True)
@@ -104,7 +104,7 @@ def mistakes():
         "nowhere": (3, "cannot be read. No such file or directory"),
         "empty": (3, "no files to read in"),
         "flat": (3, "must lie in a folder of its class"),
-        "single": (2, "all images are of the class 'red'. Expected a folder for each of several classes"),
+        "single": (2, "only one class found: 'red'. Expected a folder for each of several classes"),
         "damaged": (3, "cannot be read. It is no image, or a damaged one"),
     }
 

@@ -72,7 +72,7 @@ def test_losses_with_different_metrics_need_one_that_all_report(config, folder):
 
 def test_a_metric_needs_a_loss_that_knows_classes(config):
     config["neural_network"]["optimizer"]["type"] = "SGD"
-    with pytest.raises(ConfigError, match=r"neural_network\.metric: 'f1' compares classes, and MSE"):
+    with pytest.raises(ConfigError, match=r"neural_network\.metric: 'f1' compares classes, but MSE"):
         search.prepare(config, {"metric": "f1", "loss": {"function": "MSE"}})
 
 
