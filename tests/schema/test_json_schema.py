@@ -1,4 +1,4 @@
-"""The schema accepts what the program accepts, and refuses what it refuses."""
+"""The schema accepts what the program accepts, and rejects what it rejects."""
 
 import copy
 import json
@@ -19,12 +19,12 @@ from tests.conftest import ROOT, dense_network
 
 VALIDATOR = jsonschema.Draft202012Validator(json_schema.configuration())
 EXAMPLES = [p for p in sorted((ROOT / "examples").rglob("*.json")) if "neural_network" in p.read_text()]
-GONE = object()  # a key that is taken away
+GONE = object()  # a removed key
 
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory, write_digits):
-    """Right configurations: of images, of arrays that are cut, and of initial values."""
+    """Valid configurations: with images, with sliced arrays, and with initial conditions."""
     folder = tmp_path_factory.mktemp("bases")
     write_digits(folder / "training", "training", (3, 5), 3)
     write_digits(folder / "testing", "testing", (3, 5), 2)
@@ -50,7 +50,7 @@ def _convolution(axes):
 
 
 def changed(bases, case):
-    """A whole configuration: the base that the first key names, with dotted keys set or taken away."""
+    """A whole configuration: the base that the first key names, with dotted keys set or removed."""
     network = copy.deepcopy(bases[case.get("base", "images")])
     whole = {"neural_network": network}
     for key, value in case.items():
@@ -68,7 +68,7 @@ def changed(bases, case):
 
 
 def answers(raw):
-    """What is wrong with a configuration, to the schema and to the program."""
+    """What is wrong with a configuration, according to the schema and to the program."""
     try:
         prepare(raw, {})
     except (ConfigError, DataError) as error:
@@ -194,7 +194,7 @@ BROKEN = [
     {"optimizer.lr_scheduler": {"type": "Step"}},
     {"base": "values", "data.domain_size": GONE},
     {"base": "arrays", "data.slicers": [{"strides": [4, 4]}]},
-    # keys that do not go together
+    # keys that cannot be combined
     {"data.test_tag": "a", "data.testing_tag": "b"},
     {"data.domain_size": 32},
     {"base": "arrays", "data.grayscale": True},

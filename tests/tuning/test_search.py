@@ -1,4 +1,4 @@
-"""A search is right when each of its values makes a run, and when its trials can be compared."""
+"""A search is valid if each of its values is, and if its trials can be compared."""
 
 import pytest
 
@@ -81,7 +81,7 @@ def test_check_shows_what_is_searched_for_and_the_run_with_the_first_values(conf
     shown = capsys.readouterr().out
     assert 'one of "Adam", "SGD"' in shown
     assert "loguniform from 0.001 to 0.1" in shown
-    assert "the most accuracy of all epochs" in shown
+    assert "highest accuracy of any epoch" in shown
     assert "* Type                        : Adam" in shown
 
 
