@@ -1,4 +1,4 @@
-"""The command line. Nothing is imported that a verb does not need: `--help` and a typing error answer at once."""
+"""The command line. A command imports only what it needs, so `--help` and typing errors answer at once."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from rayrml.errors import RayrmlError, describe
 from rayrml.version import __version__
 
 _INTERRUPTED, _OUT_OF_MEMORY, _BUG = 130, 5, 1
-_OF_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # which Ray sets for the commands of its jobs
+_OF_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for the commands of its jobs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says, and give the process's exit code.
+    """Run the command line and return the process's exit code.
 
     0 done, 1 a bug, 2 mistakes in the configuration, 3 data, 4 the cluster, 5 out of memory, 6 the loss is not finite,
     130 interrupted.
     """
     options = _options(_as_verb(sys.argv[1:] if arguments is None else list(arguments)))
-    # Called with arguments, this is not the only thing that the process does.
+    # A caller that passes arguments is a program that has other things to do as well.
     options.leave = _leave if arguments is None else None
     options.typed = _typed(sys.argv) if arguments is None else None
     if options.leave:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _end_at_once)
-        atexit.register(_ignore_signals)  # the last of all that is done at the end
+        atexit.register(_ignore_signals)  # runs after all other exit handlers
     try:
         return VERBS[options.verb].do(options) or 0
     except (Exception, KeyboardInterrupt) as error:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _typed(arguments: Sequence[str]) -> tuple[str, ...] | None:
-    """The command as one would type it again; None in a job of a cluster, which nobody typed on that machine."""
+    """The command as the user would retype it; None in a cluster job, which was not typed on that machine."""
     if _OF_A_JOB in os.environ:
         return None
     program, *rest = arguments
@@ -50,14 +50,14 @@ def _typed(arguments: Sequence[str]) -> tuple[str, ...] | None:
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
-    """What the command line says; a process ends here whose command line says nothing that can be done."""
+    """The parsed command line; exits with a message if it is invalid."""
     parser = _parser()
     options, unknown = parser.parse_known_args(arguments)
     first = arguments[1] if len(arguments) > 1 else ""
     if options.verb == "run" and getattr(options, "file", None) == first and _is_mistyped(first):
         near = difflib.get_close_matches(first, VERBS, n=1)
         expected = f"Did you mean '{near[0]}'?" if near else f"Expected a configuration or one of {', '.join(VERBS)}"
-        parser.error(f"there is no verb and no file '{first}'. {expected}")
+        parser.error(f"unknown command '{first}'. {expected}")
     if unknown:
         more = " `--set KEY=VALUE` sets any key of the configuration." if hasattr(options, "set") else ""
         parser.error(
@@ -67,12 +67,12 @@ def _options(arguments: list[str]) -> argparse.Namespace:
 
 
 def _is_mistyped(word: str) -> bool:
-    """Whether a word without a verb before it is meant to be one: no path looks like that."""
+    """Whether a first word is a misspelled command rather than a path."""
     return word.replace("-", "").isalpha() and not os.path.exists(word)  # noqa: PTH110 (a string)
 
 
 def _report(error: BaseException) -> int:
-    """Tell what was raised, and give the exit code that goes with it."""
+    """Print what was raised and return its exit code."""
     if isinstance(error, RayrmlError):
         for problem in error.problems:
             _complain(str(problem))
@@ -90,25 +90,25 @@ def _report(error: BaseException) -> int:
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:
-    """What a signal does before a run begins and when it is over: nothing is under way, and nobody is to wait."""
+    """End the process on a signal before a run begins or after it ends, when there is nothing to finish."""
     os._exit(_INTERRUPTED)
 
 
 def _ignore_signals() -> None:
-    """Let no signal change the exit code of a process that is over: Python gives its handlers up before it ends."""
+    """Ignore signals that could change the exit code at the very end, after Python has dropped its handlers."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
 def _leave(error: BaseException) -> None:
-    """Tell what is wrong and end the process, with the Ray that is just starting: its processes do not outlive it."""
+    """Print what is wrong and end the process, and with it the Ray that is just starting."""
     code = _report(error)
     sys.stderr.flush()
     os._exit(code)
 
 
 def _as_verb(arguments: list[str]) -> list[str]:
-    """Arguments in the predecessor's manner (`--config= FILE`, no verb) as those of a verb."""
+    """The arguments with a command; the predecessor's style (`--config= FILE`) has none and means `run`."""
     joined: list[str] = []
     for argument in arguments:
         if joined and joined[-1] in ("--config=", "--app="):
@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"rayrml {__version__}")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     for name, module in VERBS.items():
         module.add(verbs.add_parser(name, help=module.HELP, allow_abbrev=False))
     return parser

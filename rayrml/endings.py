@@ -1,4 +1,4 @@
-"""What the numbers of an output mean: a network ends with it, a loss takes it, and probabilities are made of it."""
+"""What a network's output numbers mean; losses and probabilities depend on it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Ending = Literal["softmax", "log_softmax", "sigmoid", "logits"]
 
 
 def probabilities(output: torch.Tensor, ending: Ending) -> torch.Tensor:
-    """The probabilities, of the output's shape, that an output (N, C, *spatial) with this ending stands for.
+    """The probabilities for an output (N, C, *spatial) with this ending, in the output's shape.
 
-    `softmax` and `sigmoid` give probabilities themselves, of all classes together or of each by itself. `logits` are
-    what comes before an activation: the softmax of several channels, the sigmoid of a single one.
+    `softmax` and `sigmoid` outputs are probabilities already, over all classes together or for each class by itself.
+    `logits` still need an activation: softmax for several channels, sigmoid for a single one.
     """
     if ending == "log_softmax":
         return output.exp()

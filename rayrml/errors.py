@@ -1,4 +1,4 @@
-"""The errors that a user can cause or cure; anything else that is raised is a bug."""
+"""Errors that a user can cause or fix; any other exception is a bug."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import unicodedata
 from collections.abc import Iterator
 from typing import ClassVar
 
-MOST_NAMED = 10  # of files that have the same fault
+MOST_NAMED = 10  # files with the same fault
 _MOST_CHARACTERS = 2000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: where it is (a JSON path, a file, a layer) and what is wrong and expected there.
+    """One mistake: its place (a JSON path, a file, a layer), what is wrong there and what was expected.
 
-    `line` is the file and the line in which that stands, such as `config.json:12`, "" where there is none.
+    `line` is the file and line of the mistake, such as `config.json:12`, or "" if there is none.
     """
 
     where: str
@@ -29,7 +29,7 @@ class Problem:
 
 
 class RayrmlError(Exception):
-    """One or several problems, printed one a line and without a traceback; `exit_code` is the process's."""
+    """One or more problems, printed one per line without a traceback; the process exits with `exit_code`."""
 
     exit_code: ClassVar[int] = 1
 
@@ -39,7 +39,7 @@ class RayrmlError(Exception):
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What went wrong, in the order in which it was found."""
+        """The problems, in the order in which they were found."""
         return tuple(p if isinstance(p, Problem) else Problem("", str(p)) for p in self.args)
 
     def __str__(self) -> str:
@@ -53,19 +53,19 @@ class ConfigError(RayrmlError):
 
 
 class DataError(RayrmlError):
-    """A file that is missing, cannot be read or does not hold what it should."""
+    """A file that is missing, cannot be read or has the wrong contents."""
 
     exit_code = 3
 
 
 class ClusterError(RayrmlError):
-    """Ray could not be reached, has not the resources asked for, or lost a worker for good."""
+    """Ray cannot be reached, lacks the requested resources, or has lost a worker for good."""
 
     exit_code = 4
 
 
 class DivergenceError(RayrmlError):
-    """The training loss is not a finite number any more."""
+    """The training loss is no longer a finite number."""
 
     exit_code = 6
 
@@ -76,7 +76,7 @@ def explaining(
 ) -> Iterator[None]:
     """Raise DataError `<where>: <failed>. <reason>` when the block raises an error of one of the `kinds`.
 
-    `failed` is what failed, such as "cannot be written". Errors that are for the user already stay as they are.
+    `failed` says what failed, such as "cannot be written". A RayrmlError passes through unchanged.
     """
     try:
         yield
@@ -87,13 +87,13 @@ def explaining(
 
 
 def describe(error: BaseException) -> str:
-    """The reason that an error gives, on one line: the system's, else the first of its own lines, else its kind."""
+    """The reason for an error, on one line: the system's, else the first line of its text, else its type."""
     reason = getattr(error, "strerror", None) or str(error)
     return next((line.strip() for line in str(reason).splitlines() if line.strip()), type(error).__name__)
 
 
 def printable(text: str) -> str:
-    """`text` as one line that a terminal can show: what a file or its name holds may be anything, and of any length."""
+    """`text` as one line that a terminal can show, because the names and contents of files may be anything."""
     if len(text) > _MOST_CHARACTERS:
         half = _MOST_CHARACTERS // 2
         text = f"{text[:half]} ... {text[-half:]}"
@@ -101,6 +101,6 @@ def printable(text: str) -> str:
 
 
 def _printable(character: str) -> str:
-    """Itself, but for line ends, other control characters and halves of surrogate pairs."""
+    """The character, escaped if it is a line end, another control character or half of a surrogate pair."""
     control = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
     return repr(character)[1:-1] if control else character

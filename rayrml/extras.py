@@ -1,4 +1,4 @@
-"""Packages that not everybody needs and has: the extras of `pip install 'rayrml[...]'`."""
+"""Optional packages: the extras of `pip install 'rayrml[...]'`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.util
 
 
 def missing(package: str, extra: str | None = None) -> str | None:
-    """What to say if a package is not installed, None if it is; `extra` brings it, if not the one of its name."""
+    """What to say if a package is not installed, None if it is; `extra` installs it, if not the extra of its name."""
     if importlib.util.find_spec(package) is not None:
         return None
-    return f"the package {package} is not installed. Expected `pip install 'rayrml[{extra or package}]'` before"
+    return f"the package {package} is not installed. Install it with `pip install 'rayrml[{extra or package}]'`"

@@ -1,4 +1,4 @@
-"""How paths, sizes, durations and tables are shown to people."""
+"""Paths, sizes, durations and tables as they are shown to people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def format_path(path: str | Path) -> str:
-    """A path as one would type it: relative to the current directory where it lies below it."""
+    """A path as one would type it: relative to the current directory if it is inside."""
     try:
         return f"./{Path(path).relative_to(Path.cwd())}"
     except ValueError:
@@ -28,14 +28,14 @@ def format_bytes(count: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A time as on a clock: `0:42`, `12:05`, `1:02:03`."""
+    """A duration as on a clock: `0:42`, `12:05`, `1:02:03`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def format_table(rows: Iterable[Iterable[Any]], headings: Iterable[str]) -> list[str]:
-    """Lines of a table whose first column is aligned to the left and whose last one to the right."""
+    """Lines of a table: the last column is right-aligned, all others are left-aligned."""
     cells = [[str(h) for h in headings], *([str(c) for c in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     last = len(widths) - 1
@@ -46,5 +46,5 @@ def format_table(rows: Iterable[Iterable[Any]], headings: Iterable[str]) -> list
 
 
 def stamped(text: str) -> str:
-    """A line with the time of day before it."""
+    """A line that begins with the date and the time."""
     return f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {text}".rstrip()

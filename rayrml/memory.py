@@ -1,4 +1,4 @@
-"""How much memory there is, and what this process keeps of it."""
+"""How much memory is available, and how much of it this process keeps."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from pathlib import Path
 import psutil
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of malloc.h
-# Both are there on Linux alone.
+# Both exist on Linux only.
 _CONTAINER, _STATUS = Path("/sys/fs/cgroup"), Path("/proc/self/status")
 
 
 def available_memory() -> int:
-    """Bytes that this process can still take: of the machine, or of its container or its own limit if that has less."""
+    """Bytes that this process can still allocate: the least of the machine's, its container's and its own limit's."""
     free = int(psutil.virtual_memory().available)
     with contextlib.suppress(OSError, ValueError):  # no container, or "max": no limit
         limit = int((_CONTAINER / "memory.max").read_text())
         used = int((_CONTAINER / "memory.current").read_text())
         lines = (line.split() for line in (_CONTAINER / "memory.stat").read_text().splitlines())
-        # What files have left in memory makes room when it is needed.
+        # The system frees cached files when memory is needed.
         files = sum(int(count) for name, count in lines if name in ("active_file", "inactive_file"))
         free = min(free, limit - used + files)
     return max(int(min([free, *_own_limits()])), 0)
 
 
 def own_memory() -> int:
-    """Bytes of the machine's memory that this process has."""
+    """Bytes of the machine's memory that this process uses."""
     return psutil.Process().memory_info().rss
 
 
 def _own_limits() -> Iterator[float]:
-    """What is left of the limits that were set for this process (`ulimit -v`, `-d`); infinity where there is none."""
+    """What is left of the limits set for this process (`ulimit -v`, `-d`); infinity if there is none."""
     try:
         import resource
-    except ImportError:  # of systems that are no Unix
+    except ImportError:  # not a Unix system
         return
     for kind, taken in ((resource.RLIMIT_AS, "VmSize:"), (resource.RLIMIT_DATA, "VmData:")):
         limit, _ = resource.getrlimit(kind)
@@ -45,7 +45,7 @@ def _own_limits() -> Iterator[float]:
 
 
 def _status(name: str) -> int:
-    """Bytes that the system counts for this process under `name`; 0 where it does not tell."""
+    """Bytes that the system reports for this process under `name`; 0 if it does not."""
     with contextlib.suppress(OSError):
         for line in _STATUS.read_text().splitlines():
             if line.startswith(name):
@@ -54,12 +54,12 @@ def _status(name: str) -> int:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that tensors leave: the next batch needs as much.
+    """Let this process keep the memory of freed tensors: the next batch needs as much.
 
-    The C library gives large blocks back to the system at once, which then has to clear each page again: for a small
-    network on large images half of the time. Does nothing where the C library is another one than GNU's.
+    The C library returns large blocks to the system at once, which then has to clear each page again: half of the
+    time, for a small network on large images. Does nothing if the C library is not GNU's.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
-        set_option(_MMAP_MAX, 0)  # no block has a mapping of its own, which would end with it
+        set_option(_MMAP_MAX, 0)  # no block gets a mapping of its own, which would end when it is freed
         set_option(_TRIM_THRESHOLD, 2**31 - 1)

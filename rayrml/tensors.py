@@ -1,4 +1,4 @@
-"""Floats as networks take them: samples with the channels of a place together in memory, and no tiny numbers."""
+"""Floats as networks take them: the channels of each pixel adjacent in memory, and no denormal numbers."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def channels_last(ndim: int) -> torch.memory_format:
-    """How a convolution with tensors of `ndim` axes wants them in memory: otherwise it copies them each time."""
+    """The memory format that convolutions need for tensors of `ndim` axes; others are copied each time."""
     return _CHANNELS_LAST.get(ndim, torch.contiguous_format)
 
 
 def to_floats(samples: torch.Tensor) -> torch.Tensor:
-    """Pixels 0..255 as float32 in [0, 1], in memory as a convolution wants them; anything but bytes stays as it is."""
+    """Pixels 0..255 as float32 in [0, 1], in the memory format of convolutions; anything but bytes is left as it is."""
     if samples.dtype != torch.uint8:
         return samples
-    # In two steps: one that does both goes through the bytes one by one.
+    # In two steps: a single one would go through the bytes one by one.
     floats = (
         samples.float()
         if _has_one_layout(samples)
@@ -30,22 +30,22 @@ def to_floats(samples: torch.Tensor) -> torch.Tensor:
 
 
 def to_input(samples: torch.Tensor) -> torch.Tensor:
-    """(N, C, *spatial) as floats, in memory as a convolution wants them."""
+    """(N, C, *spatial) as floats, in the memory format of convolutions."""
     floats = to_floats(samples)
     return floats if _has_one_layout(floats) else floats.contiguous(memory_format=channels_last(floats.ndim))
 
 
 def constants(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
-    """(n,) `values` where `like` is and of its type; they are sent there once, as the CPU waits for a GPU meanwhile."""
+    """(n,) `values` on the device of `like` and of its type; copied only once, because that makes the CPU wait."""
     return _constants(tuple(values), like.dtype, like.device)
 
 
 @contextlib.contextmanager
 def tiny_as_zero() -> Iterator[None]:
-    """The block in which numbers too small for a full mantissa (below 1.2e-38 in float32) are zeros.
+    """In the block, numbers too small for a full mantissa (below 1.2e-38 in float32) count as zero.
 
-    A CPU computes with them in software: the gradient of a sigmoid that is sure of itself has many, and takes twice as
-    long for them. Threads that the block starts do the same.
+    A CPU computes with them in software. The gradient of a saturated sigmoid has many of them, and takes twice as long.
+    Threads that are started in the block do the same.
     """
     torch.set_flush_denormal(True)
     try:
@@ -56,10 +56,10 @@ def tiny_as_zero() -> Iterator[None]:
 
 @functools.lru_cache(maxsize=256)
 def _constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    with torch.inference_mode(False):  # what is made there is of no use elsewhere
+    with torch.inference_mode(False):  # an inference tensor could not be used elsewhere
         return torch.tensor(values, dtype=dtype, device=device)
 
 
 def _has_one_layout(samples: torch.Tensor) -> bool:
-    """Whether channels are together anyway, or nobody minds."""
+    """Whether the memory format makes no difference."""
     return samples.ndim < 4 or samples.shape[1] == 1

@@ -1,3 +1,3 @@
-"""The version of the package, for everybody inside it and for what builds it."""
+"""The version of the package, for its modules and its build."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The workers of one run: who this process is among them, and what they sum and share."""
+"""The workers of one run: the rank of this process, and what the workers sum and share."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 class Pending(Protocol):
-    """What is under way between workers."""
+    """Communication between workers that is in progress."""
 
     def wait(self) -> Any:
-        """Come back when it is done; on a GPU, when all that is computed from now on comes after it."""
+        """Return when it is done; on a GPU, when everything computed from now on is ordered after it."""
         ...
 
 
@@ -35,15 +35,15 @@ class Workers:
     size: int = 1
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """`tensor` with the sum over all workers put in its place."""
+        """`tensor`, overwritten with the sum over all workers."""
         if self.size > 1:
             torch.distributed.all_reduce(tensor)
         return tensor
 
     def start_sum(self, tensor: torch.Tensor) -> Pending:
-        """Begin to put the sum over all workers in the place of `tensor`, which nobody may touch until that is done.
+        """Start overwriting `tensor` with the sum over all workers; it must not be used until that is done.
 
-        All workers must begin their sums in the same order.
+        All workers must start their sums in the same order.
         """
         pending = torch.distributed.all_reduce(tensor, async_op=True) if self.size > 1 else None
         return _Done() if pending is None else pending
@@ -72,13 +72,13 @@ class Workers:
         return answer[0]
 
     def share(self, count: int) -> int:
-        """How many of `count` samples are this worker's when they are dealt out in turn."""
+        """How many of `count` samples this worker gets when they are dealt out in turn."""
         return count // self.size + (self.rank < count % self.size)
 
     def batch_sizes(self, num_samples: int, batch_size: int) -> list[int]:
-        """This worker's part of each global batch of an epoch; parts of a batch differ by one at the most.
+        """This worker's part of each global batch of an epoch; the parts of a batch differ by at most one.
 
-        Dealing samples out in turn makes the parts add up to every global batch exactly, the ragged last one too,
+        Dealing samples out in turn makes the parts add up to every global batch exactly, including a smaller last one,
         and to each worker's share of all samples, whatever the three numbers are.
         """
         ends = [min(end, num_samples) for end in range(0, num_samples + batch_size, batch_size)]
@@ -86,9 +86,9 @@ class Workers:
         return [after - before for before, after in itertools.pairwise(dealt)]
 
     def parts(self, used: np.ndarray, batch_size: int) -> list[int]:
-        """This worker's part of each global batch of the samples that are `used` (n,), of those dealt out in turn.
+        """This worker's part of each global batch if only samples that are `used` (n,) count, all dealt out in turn.
 
-        It is `batch_sizes` where all are used. Else parts of a batch can differ by more, but add up in the same way.
+        This equals `batch_sizes` if all are used. Otherwise parts of a batch can differ by more, but add up likewise.
         """
         mine = np.flatnonzero(used) % self.size == self.rank
         return np.add.reduceat(mine, range(0, len(mine), batch_size), dtype=int).tolist() if len(mine) else []
@@ -100,5 +100,5 @@ class _Done:
 
 
 def global_batch_sizes(num_samples: int, batch_size: int) -> list[int]:
-    """Samples of each global batch of an epoch; the last one holds what is left over."""
+    """The size of each global batch of an epoch; the last one holds the remainder."""
     return Workers().batch_sizes(num_samples, batch_size)

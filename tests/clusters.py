@@ -18,21 +18,21 @@ import psutil
 from tests.processes import free_ports
 
 _WITHOUT = 'mount -t tmpfs tmpfs "$0" && exec "$@"'
-_HEAD = "f" * 51 + "00000"  # Ray's stand-in for a cloud knows the head by this name
+_HEAD = "f" * 51 + "00000"  # the head's name in Ray's stand-in for a cloud
 
 
 class Cluster:
-    """A head and nodes, each with a raylet of its own, behind one token; ended and removed by `close`.
+    """A head and nodes, each with its own raylet, protected by a token; `close` ends and removes them.
 
-    With `grows_by`, the resources of a node, and `most`, their number, Ray's autoscaler starts nodes when something
-    asks for them, and ends those that nothing uses.
+    With `grows_by`, the resources of a node, and `most`, the largest number of nodes, Ray's autoscaler starts nodes
+    when they are requested and ends idle ones.
 
     Attributes:
-        address: where drivers find it.
-        client: where drivers outside of the cluster find it.
-        dashboard: where jobs are sent to.
-        metrics: what Prometheus reads of the head and of the drivers there.
-        environment: what drivers need to be let in.
+        address: for drivers.
+        client: the address for drivers outside the cluster.
+        dashboard: the address that jobs are submitted to.
+        metrics: the address where Prometheus reads the figures of the head and of the drivers there.
+        environment: the variables that give drivers access.
     """
 
     def __init__(self, *, grows_by=None, most=0, **resources):
@@ -45,7 +45,7 @@ class Cluster:
         self._folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
         self.environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
         self.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        # A node that does not answer for so long is dead. Ray's own values are ten times as many.
+        # A node that does not answer for this long is dead. Ray's own values are ten times as large.
         self.environment |= {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
         self._nodes = []
         self._commands = []
@@ -58,13 +58,13 @@ class Cluster:
         if grows_by:
             ports.append(f"--autoscaling-config={self._autoscaling(grows_by, most)}")
             self.environment |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
-            # The head alone must have the head's name; nodes are given theirs.
+            # Only the head may have the head's name; nodes are given theirs.
             names = {"RAY_CLOUD_INSTANCE_ID": _HEAD, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": _HEAD}
             self.environment |= {"RAY_enable_autoscaler_v2": "1"}
         self.head = self._start(["--head", *ports], resources, names=names if grows_by else None)
 
     def add(self, *, without=None, **resources):
-        """Start another node; with `CPU` and whatever else it is to have, and `without` what is in that folder."""
+        """Start another node with these resources, at least `CPU`; it does not see what is in the folder `without`."""
         prefix = [] if without is None else ["unshare", "--mount", "sh", "-c", _WITHOUT, str(without)]
         return self._start([f"--address={self.address}"], resources, prefix=prefix)
 
@@ -79,19 +79,19 @@ class Cluster:
         return any(command.process.poll() is None for command in self._commands)
 
     def kill(self, node):
-        """End a node without notice: its raylet, and with it all that runs there."""
+        """Kill a node: its raylet, and with it everything that runs there."""
         (raylet,) = [p for p in psutil.Process(node.pid).children() if "raylet" in p.name()]
         os.kill(raylet.pid, signal.SIGKILL)
         node.wait(timeout=60)
 
     def run(self, arguments, cwd):
-        """A command that is let in; it ends with the cluster at the latest."""
+        """Start a command that has access to the cluster; `close` ends it at the latest."""
         command = Command(arguments, env=self.environment, cwd=cwd)
         self._commands.append(command)
         return command
 
     def logs(self, pattern):
-        """What Ray itself has written to such files, for the message of a test that fails."""
+        """The contents of Ray's own log files of this pattern, for the message of a failing test."""
         files = sorted(Path(self._folder).glob(f"*/session_*/logs/{pattern}"))
         return "".join(f"== {file.name}\n{file.read_text(errors='replace')[-4000:]}\n" for file in files)
 
@@ -109,10 +109,10 @@ class Cluster:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _autoscaling(self, grows_by, most):
-        """The file for Ray's autoscaler and its stand-in for a cloud."""
+        """Write the configuration of Ray's autoscaler and its stand-in for a cloud, and return its path."""
         provider = {
             "type": "external",
-            # Ray's own stand-in for a cloud, whose default configuration is missing in its wheel.
+            # Ray's own stand-in for a cloud, whose default configuration is missing from its wheel.
             "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
             "disable_node_updaters": True,
             "gcs_address": self.address,
@@ -169,14 +169,14 @@ class Cluster:
 
 
 def _drain(pipe):
-    """Read what somebody writes, who would wait for it otherwise."""
+    """Read a pipe to its end, so that its writer does not block."""
     with contextlib.suppress(ValueError):  # it was closed
         for _line in pipe:
             pass
 
 
 class Command:
-    """A command that runs beside the test, and the lines that it has written so far."""
+    """A command that runs alongside the test, and the lines that it has written so far."""
 
     def __init__(self, arguments, **options):
         self.process = subprocess.Popen(
@@ -187,7 +187,7 @@ class Command:
         self._reader.start()
 
     def wait_for(self, text, seconds, after=0):
-        """The number of the first line with `text` behind line `after`; fails if it does not come."""
+        """The number of the first line with `text` from line `after` on; fails if none appears."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             for number in range(after, len(self.lines)):
@@ -205,7 +205,7 @@ class Command:
 
     @property
     def text(self):
-        """All that was written."""
+        """Everything that was written."""
         return "".join(self.lines)
 
     def _read(self):

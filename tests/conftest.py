@@ -1,4 +1,4 @@
-"""What tests share: one Ray for the session, folders of real digits, and small networks."""
+"""What tests share: one Ray per session, folders of real digits, and small networks."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import simplejpeg
 
-# Keras is the reference that networks are compared with; it reads the variable when it is first imported.
+# Keras is the reference for networks; it reads the variable when it is first imported.
 os.environ.setdefault("KERAS_BACKEND", "torch")
-# PyTorch's threads wait for one another asleep. By default they wait in a busy loop, which takes the processor from the
-# processes beside them: with Ray's at work, small networks trained several times as long.
+# PyTorch's threads sleep while they wait for one another. By default they wait in a busy loop, which takes the
+# processor from other processes: while those of Ray were active, small networks took several times as long to train.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# Of an object store on this machine, which asks for none in particular; nothing in a test may reach another one.
+# For an object store on this machine, which accepts any credentials; no test may reach another store.
 os.environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true"}
 
-# How long an example takes says more of the machine than of the code.
+# How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("rayrml", deadline=None)
 hypothesis.settings.load_profile("rayrml")
 
@@ -30,18 +30,18 @@ BATCH = 8  # of `training_config`
 
 
 def pytest_addoption(parser):
-    """Let more cases of fuzzing be tried than those of every day."""
+    """Add the option that runs more fuzzing cases than by default."""
     parser.addoption("--fuzz-cases", type=int, default=250, metavar="N", help="cases of fuzzing (default: 250)")
 
 
-@pytest.hookimpl(trylast=True)  # after pytest has set its own
+@pytest.hookimpl(trylast=True)  # after pytest's own
 def pytest_configure():
-    """Show the stack of the thread that crashes, and no other: those of Ray fill what is kept of a log."""
+    """Show only the stack of the thread that crashes: those of Ray's threads would fill the log."""
     faulthandler.enable(os.dup(2), all_threads=False)
 
 
 def pytest_collection_finish(session):
-    """Start what forks workers, which imports PyTorch anew, beside the tests that come before theirs."""
+    """Start the process that forks workers early: it imports PyTorch while the tests before theirs run."""
     if not session.config.option.collectonly and any("on_workers" in item.fixturenames for item in session.items):
         from tests.processes import start_server
 
@@ -50,7 +50,7 @@ def pytest_collection_finish(session):
 
 @pytest.fixture(scope="session")
 def on_workers():
-    """A function that gives what other processes, the workers of one run, make of something."""
+    """A function that runs something on other processes, the workers of one run, and returns their results."""
     from tests import processes
 
     return processes.on_workers
@@ -58,7 +58,7 @@ def on_workers():
 
 @pytest.fixture(scope="session")
 def ray_cluster():
-    """The session's one Ray. With a single CPU, whatever could wait for ever for another one does."""
+    """The session's Ray. It has a single CPU, so that anything that could wait forever for another one does."""
     import ray
 
     ray.init(address="local", num_cpus=1, log_to_driver=False)
@@ -78,7 +78,7 @@ def digits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 @pytest.fixture(scope="session")
 def write_digits(digits):
-    """A function that writes `count` digits of each of `classes` below a folder, in folders of their classes."""
+    """A function that writes `count` digits of each of `classes` below a folder, in one folder per class."""
 
     def write(folder: Path, part: str, classes: tuple[int, ...], count: int) -> Path:
         images, labels = digits[part]
@@ -103,7 +103,7 @@ def write_jpeg(path: Path, image: np.ndarray) -> Path:
 
 
 def datasets_of(path: Path) -> dict[str, np.ndarray]:
-    """What each dataset of an HDF5 file holds, by its path inside the file."""
+    """The content of each dataset of an HDF5 file, by its path inside the file."""
     found: dict[str, np.ndarray] = {}
     with h5py.File(path) as file:
         file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
@@ -111,7 +111,7 @@ def datasets_of(path: Path) -> dict[str, np.ndarray]:
 
 
 def dense_network(classes: int, size: tuple[int, int] = (28, 28), channels: int = 1) -> list[dict]:
-    """The layers of a small network without dropout: what it learns follows from its samples alone."""
+    """The layers of a small network without dropout: what it learns depends only on its samples."""
     return [
         {"class_name": "InputLayer", "config": {"batch_input_shape": [None, *size, channels], "name": "input"}},
         {"class_name": "Conv2D", "config": {"name": "conv", "filters": 4, "kernel_size": 3, "activation": "relu"}},

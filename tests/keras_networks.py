@@ -2,7 +2,7 @@
 
 
 class _Layers(list):
-    """Layers of a functional model; `add` gives the name by which later layers call the new one."""
+    """Layers of a functional model; `add` returns the name by which later layers refer to the new one."""
 
     def add(self, class_name, *inputs, **config):
         name = f"{class_name.lower()}_{len(self)}"
@@ -18,7 +18,7 @@ class _Layers(list):
 
 
 def resnet50(size, *, width=64, num_classes=1000):
-    """ResNet50 for (3, size, size), with bottlenecks that go down in their 3 x 3 convolution.
+    """ResNet50 for (3, size, size), with bottlenecks that downsample in their 3 x 3 convolution.
 
     With `width` 64 and 1000 classes it has the 25.6 million parameters of the paper's. Source: arXiv 1512.03385.
     """
@@ -47,7 +47,7 @@ def resnet50(size, *, width=64, num_classes=1000):
 
 
 def unet3d(size, *, width=32, depth=3):
-    """A U-Net for (1, size, size, size) that gives as many numbers: 19 million parameters with width 32 and depth 3.
+    """A U-Net for (1, size, size, size) with an output of that size: 19 million parameters with width 32 and depth 3.
 
     Source: arXiv 1606.06650, Figure 2.
     """

@@ -1,4 +1,4 @@
-"""Keras 3 on torch as the reference: its JSON, its weights and what it computes, channels last."""
+"""Keras 3 on torch as the reference: its JSON, its weights and its outputs, channels last."""
 
 from __future__ import annotations
 

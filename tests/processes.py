@@ -1,4 +1,4 @@
-"""Processes of this machine that are the workers of one run."""
+"""Processes on this machine that act as the workers of one run."""
 
 import contextlib
 import multiprocessing
@@ -9,20 +9,20 @@ import torch.distributed
 
 from rayrml.workers import Workers
 
-# A server forks them: it imports PyTorch once for all, with dynamo, which its optimizers import at first use.
+# A server forks them: it imports PyTorch once for all of them, with dynamo, which optimizers import at first use.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["pytest", "torch._dynamo", "rayrml.inference.evaluation", "rayrml.training.step"])
 
 
 def start_server():
-    """Start what forks the processes; it takes seconds, in which the caller does something else."""
+    """Start the server that forks the processes; it takes seconds, during which the caller can continue."""
     forkserver.ensure_running()
 
 
 def on_workers(work, *sizes, timeout=120):
-    """size -> what `work(workers)` gives in each of so many processes, for all sizes with the same processes.
+    """size -> the results of `work(workers)` in this many processes; all sizes use the same processes.
 
-    `work` is a function of a module, or a partial one, and has `timeout` seconds for all sizes.
+    `work` is a module's function or a partial of one, and has `timeout` seconds for all sizes.
     """
     queue = _CONTEXT.Queue()
     ports = dict(zip(sizes, free_ports(len(sizes)), strict=True))
@@ -49,7 +49,7 @@ def _work(work, rank, ports, queue):
 
 
 def free_ports(count):
-    """Ports that nobody listens at, each another one."""
+    """Distinct ports that nothing listens on."""
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in held:

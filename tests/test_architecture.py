@@ -57,7 +57,7 @@ WITHOUT_TORCH = {
     "training/interrupts",
 }
 MOST_MODULES_AT_THE_ROOT = 12
-# Tests in the folder of a chapter, or at the root, that are of no single module there.
+# Tests in the folder of a chapter, or at the root, that belong to no single module there.
 OF_NO_MODULE = {
     "architecture": "the package as a whole",
     "public_names": "what the package offers to Python",
@@ -69,7 +69,7 @@ OF_NO_MODULE = {
     "data/transforms/reference": "all transforms, against other libraries",
     "losses/contract": "what holds for every loss",
     "networks/layers/contract": "what holds for every layer",
-    "networks/layers/options": "what layers have and Keras 3 lacks",
+    "networks/layers/options": "options of layers that Keras 3 lacks",
     "networks/layers/reference": "all layers, against Keras",
     "networks/layers/training": "all layers, in training",
     "runs/arrays": "whole runs on arrays",
@@ -82,14 +82,14 @@ OF_NO_MODULE = {
 
 @functools.cache
 def modules():
-    """Name, room and tree of each module."""
+    """Name, chapter and tree of each module."""
     names = {str(path.relative_to(PACKAGE).with_suffix("")): path for path in sorted(PACKAGE.rglob("*.py"))}
     return [(name, name.split("/")[0], ast.parse(path.read_text())) for name, path in names.items()]
 
 
 @functools.cache
 def imports(tree):
-    """Names of all modules that a file imports, those inside functions too, those for type checkers not."""
+    """Names of all modules that a file imports, also inside functions, but not those for type checkers."""
     for_checkers = {
         inner
         for node in ast.walk(tree)
@@ -117,7 +117,7 @@ def test_imports_go_downwards_only():
         for imported in imports(tree)
         if imported.partition(".")[0] == "rayrml"
         and (other := (*imported.split("."), "__init__")[1]) != room
-        # A name that is no module is one of the package itself.
+        # A name that is not a module belongs to the package itself.
         and LEVEL_OF.get(other, LEVEL_OF["__init__"]) >= LEVEL_OF[room]
     ]
     assert not upwards
@@ -132,7 +132,7 @@ def test_the_root_has_few_modules_and_every_chapter_says_what_is_in_it():
 
 
 def test_tests_lie_where_their_module_does():
-    """In the same folder under the same name; a chapter with one file of tests has it under the chapter's name."""
+    """In the same folder under the same name; a chapter's only test file has the chapter's name."""
     tests = Path(__file__).parent
     strayed = set()
     for path in tests.rglob("test_*.py"):
@@ -154,7 +154,7 @@ def test_libraries_stay_in_their_rooms():
 
 
 def test_one_module_alone_uses_the_private_parts_of_ray():
-    """It says what each of them is for, and a test holds each against the Ray that is installed."""
+    """It says what each of them is for, and a test compares each with the installed Ray."""
     private = re.compile(r"ray\.(\w+\.)*_\w[\w.]*")
     users = {
         (name, text)
@@ -167,7 +167,7 @@ def test_one_module_alone_uses_the_private_parts_of_ray():
 
 
 def _dotted_names(node):
-    """What a part of a program may reach other modules by: imports, attributes, and names in strings."""
+    """The names by which a node may reach other modules: imports, attributes, and names in strings."""
     match node:
         case ast.Import():
             return [alias.name for alias in node.names]
@@ -191,7 +191,7 @@ def test_the_command_line_starts_without_torch():
 
 
 def test_only_what_workers_run_looks_at_cuda():
-    """The driver may be on a machine without a GPU, or must not take memory of one that it has."""
+    """The driver may be on a machine without a GPU, and must not take memory of a GPU that it has."""
     looking = {
         name
         for name, _, tree in modules()

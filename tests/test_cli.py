@@ -1,4 +1,4 @@
-"""The command as it is typed: what it answers, what it exits with, and how early it notices mistakes."""
+"""The command line: its output, its exit codes, and how early it reports mistakes."""
 
 import contextlib
 import json
@@ -73,9 +73,9 @@ def test_without_a_verb_the_configuration_is_run(form, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["chekc", "config.json"], "there is no verb and no file 'chekc'. Did you mean 'check'?"),
-        (["ceck"], "there is no verb and no file 'ceck'. Did you mean 'check'?"),
-        (["zzz", "--quiet"], "there is no verb and no file 'zzz'. Expected a configuration or one of run, "),
+        (["chekc", "config.json"], "unknown command 'chekc'. Did you mean 'check'?"),
+        (["ceck"], "unknown command 'ceck'. Did you mean 'check'?"),
+        (["zzz", "--quiet"], "unknown command 'zzz'. Expected a configuration or one of run, "),
         (["config.json", "--epochs", "3"], "unrecognized arguments: --epochs 3. `--set KEY=VALUE` sets any key"),
         (["plot", "model", "--wide"], "unrecognized arguments: --wide. `rayrml plot --help` lists the options"),
     ],
@@ -130,7 +130,7 @@ def test_no_configuration_is_a_mistake(capsys):
 
 
 def imported(*arguments):
-    """Which of the slow libraries a command has imported when it is done."""
+    """The slow libraries that a command has imported when it is done."""
     code = (
         "import sys\nfrom rayrml import cli\n"
         f"try: cli.main({list(arguments)!r})\nexcept SystemExit: pass\n"
@@ -146,13 +146,13 @@ def test_help_and_syntax_errors_come_before_anything_slow_is_imported(tmp_path):
 
 
 def python(code):
-    """What a program writes whose warnings are errors."""
+    """The output of a program that treats warnings as errors."""
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 
 
 def test_importing_the_package_imports_nothing_but_the_standard_library():
-    """Not even numpy, which takes longer than all of it."""
+    """Not even numpy, which takes longer to import than the whole package."""
     code = (
         "import sys; before = {name.partition('.')[0] for name in sys.modules}; import rayrml\n"
         "print({name.partition('.')[0] for name in sys.modules} - before - sys.stdlib_module_names)"
@@ -176,7 +176,7 @@ def test_a_bug_is_reported_as_one(config, capsys, monkeypatch):
 
 @pytest.mark.ray
 def test_the_walk_through_works_as_it_is_written(tmp_path):
-    """Both commands of the tutorial and its closing loop, on a private Ray; fewer epochs, for the time's sake."""
+    """Both commands of the tutorial and its closing loop, on a private Ray; with fewer epochs to save time."""
     for path in (ROOT / "examples" / "mnist").glob("*.json"):
         shutil.copy(path, tmp_path)
     subprocess.run([sys.executable, ROOT / "examples" / "mnist" / "prepare.py"], cwd=tmp_path, check=True)
@@ -232,14 +232,14 @@ def test_a_terminal_gets_a_live_line_that_is_gone_at_the_end(config, tmp_path, w
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown), "colours"
     end = shown[shown.rindex("All done") :]
     assert "Epoch" not in end
-    # The line's last appearance is wiped out.
+    # The line is erased after its last update.
     last = shown[shown.rindex("samples/s") :]
     assert "\x1b[2K" in last
     assert "\x1b[?25h" in last, "the cursor is back"
 
 
 def _on_terminal(command, folder, environment, *, columns):
-    """What a command writes to a terminal of so many columns."""
+    """What a command writes to a terminal with this many columns."""
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (40, columns))
     process = subprocess.Popen(command, cwd=folder, env=environment, stdin=slave, stdout=slave, stderr=slave)
@@ -254,7 +254,7 @@ def _on_terminal(command, folder, environment, *, columns):
 
 
 def _output(command, folder):
-    # A Ray that another test has started must not be taken for a cluster of the user's.
+    # A Ray started by another test must not be taken for the user's cluster.
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -263,7 +263,7 @@ def _output(command, folder):
 
 
 def test_a_configuration_may_come_through_a_pipe(config, capsys):
-    """Which gives what it holds once, to whoever reads it first."""
+    """A pipe can be read only once."""
     reading, writing = os.pipe()
     os.write(writing, config.read_bytes())
     os.close(writing)

@@ -1,4 +1,4 @@
-"""How things are shown to people."""
+"""Values as they are shown to people."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is computed on a GPU is what is computed on a CPU; every test needs a GPU."""
+"""A GPU computes what a CPU computes; every test needs a GPU."""
 
 import contextlib
 import copy
@@ -30,7 +30,7 @@ if not torch.cuda.is_available():
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Synchronization debug mode"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*"),
-    pytest.mark.filterwarnings("ignore:The CUDA Graph is empty"),  # of layers that only look at their input anew
+    pytest.mark.filterwarnings("ignore:The CUDA Graph is empty"),  # for layers that only return a view of their input
 ]
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
@@ -39,14 +39,14 @@ CLASSES = (1, 4, 7)
 
 @pytest.fixture(autouse=True)
 def exact(monkeypatch):
-    """Convolutions with all bits of a float, and the same ones each time."""
+    """Make convolutions use all bits of a float, and be deterministic."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
 
 
 @contextlib.contextmanager
 def no_waiting():
-    """A block that fails if the CPU waits for the GPU in it."""
+    """Fail if the CPU waits for the GPU in the block."""
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -115,11 +115,11 @@ def test_a_transform_does_the_same_without_making_the_cpu_wait(name):
     sides = transforms.samples(name), transforms.samples(name, seed=1)
     expected = chosen(*sides, transforms.seeded())
     sides = [side.to(GPU) for side in sides]
-    chosen(*sides, transforms.seeded())  # makes what is made once
+    chosen(*sides, transforms.seeded())  # creates what is created only once
     with no_waiting():
         results = chosen(*sides, transforms.seeded())
     for on_gpu, on_cpu in zip(results, expected, strict=True):
-        # A place at the border between two pixels may fall to the other one, and so may a hue.
+        # A position on the border of two pixels may be rounded to the other one, and so may a hue.
         assert on_gpu.device.type == "cuda"
         apart = (on_gpu.cpu() - on_cpu).abs() > 1e-3
         assert apart.float().mean() < 1e-2
@@ -130,7 +130,7 @@ def test_an_optimizer_takes_the_same_steps(name):
     results = []
     for device in (CPU, GPU):
         net = small_network().to(device)
-        # A long search along a valley leads elsewhere for the smallest of reasons.
+        # A long search along a valley ends elsewhere after the smallest difference.
         more = {"max_iterations": 2} if name == "Hessian" else {}
         step = TrainingStep(net, LOSSES["NLL"](), OPTIMIZERS[name](net.parameters(), learning_rate=0.01, **more))
         images, labels = digits_of(12)
@@ -169,7 +169,7 @@ def test_steps_on_samples_of_the_gpu_do_not_make_the_cpu_wait(name, clip, autoca
     images, labels = digits_of(64)
     batches = list(ResidentShard(images.to(GPU), labels.to(GPU), np.arange(64)).batches([16] * 4, 1))
     losses = []
-    for waits in (True, False, True, True, False):  # one by one, and as a graph
+    for waits in (True, False, True, True, False):  # step by step, and as a graph
         with contextlib.nullcontext() if waits else no_waiting():
             losses += [step(batch.input, batch.target, 16).loss for batch in batches]
     assert torch.stack(losses).isfinite().all()
@@ -193,7 +193,7 @@ def test_batches_get_onto_the_gpu_and_through_an_evaluation_without_making_the_c
 
 
 def gradient_of(net, *more):
-    """A function for a graph: the loss of a network, whose gradients it sets."""
+    """A function for a graph: it computes a network's loss and sets its gradients."""
 
     def function(batch, target):
         net.zero_grad(set_to_none=True)
@@ -246,7 +246,7 @@ def test_a_loss_in_a_graph_is_what_it_is_outside_of_it(case):
 
 
 class Busy(nn.Module):
-    """A network with all that depends on more than the batch; `look` makes it one that no graph can hold."""
+    """A network whose output depends on more than the batch; with `look`, it cannot be captured as a graph."""
 
     def __init__(self, look=False):
         super().__init__()
@@ -261,7 +261,7 @@ class Busy(nn.Module):
 
 
 def trained(network, epochs=3, **options):
-    """Losses, lengths, weights and the next random number after some epochs, the last batch of which is smaller."""
+    """Losses, norms, weights and the next random numbers after some epochs whose last batch is smaller."""
     net = network.to(GPU)
     optimizer = OPTIMIZERS["Adam"](net.parameters(), learning_rate=0.01)
     step = TrainingStep(net, LOSSES["NLL"](), optimizer, **options)
@@ -321,7 +321,7 @@ def test_a_recording_that_fails_leaves_all_as_it_was():
     del graph, function, net
     large = torch.empty(int(0.7 * free), dtype=torch.uint8, device=GPU)
     del large
-    torch.empty(int(0.7 * free) + 2**24, dtype=torch.uint8, device=GPU)  # has to give the other one back first
+    torch.empty(int(0.7 * free) + 2**24, dtype=torch.uint8, device=GPU)  # the first one must be returned for this
     torch.cuda.empty_cache()
 
 
@@ -365,7 +365,7 @@ def test_the_memory_of_a_step_is_what_is_foretold(width):
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         step(torch.zeros(size, *shape, dtype=torch.uint8, device=GPU), labels, size)
-    # Kernels for convolutions take room for themselves.
+    # Convolution kernels need memory of their own.
     assert 0.8 < (torch.cuda.max_memory_allocated() - before) / foretold < 3
 
 
@@ -381,7 +381,7 @@ def folder(tmp_path_factory, write_digits):
 
 
 def gentle_config(folder, out, **data):
-    """A training that small differences do not lead astray."""
+    """A training that tolerates small differences."""
     config = training_config(folder, out, **data)
     config["neural_network"]["optimizer"]["learning_rate"] = 0.01
     return config
@@ -410,7 +410,7 @@ def test_a_run_trains_evaluates_and_predicts_what_it_does_on_a_cpu(options, ray_
         results[device] = rayrml.run(gentle_config(folder, out), overrides=chosen)
         shown = capsys.readouterr().out
         assert ("1 GPU worker" in shown) == (device == "gpu")
-    near = 2e-2 if "ray.resources_per_worker" in options else 1e-3  # workers have convolutions of fewer bits
+    near = 2e-2 if "ray.resources_per_worker" in options else 1e-3  # convolutions in workers use fewer bits
     for on_cpu, on_gpu in zip(results["cpu"].history, results["gpu"].history, strict=True):
         for key in ("train_loss", "test_loss"):
             assert on_gpu[key] == pytest.approx(on_cpu[key], rel=near)
@@ -434,7 +434,7 @@ def test_a_resumed_run_is_the_one_that_was_never_stopped(ray_cluster, folder, tm
 
 
 @pytest.mark.ray
-@pytest.mark.filterwarnings("ignore")  # what the compiler has to say
+@pytest.mark.filterwarnings("ignore")  # the compiler's warnings
 @pytest.mark.parametrize("precision", ["auto", "bf16"])
 def test_a_run_in_16_bits_with_a_compiled_network_learns_the_same(precision, ray_cluster, folder, tmp_path):
     results = []

@@ -1,4 +1,4 @@
-"""How much memory there is, also on systems that tell less of it than Linux."""
+"""How much memory is available, also on systems that report less about it than Linux."""
 
 import ctypes
 import sys
@@ -11,7 +11,7 @@ from rayrml import memory
 
 @pytest.fixture
 def elsewhere(monkeypatch, tmp_path):
-    """A system without the files of Linux, as macOS is."""
+    """A system without the files of Linux, such as macOS."""
     monkeypatch.setattr(memory, "_CONTAINER", tmp_path / "cgroup")
     monkeypatch.setattr(memory, "_STATUS", tmp_path / "status")
     return tmp_path

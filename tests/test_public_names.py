@@ -1,4 +1,4 @@
-"""The names that the package promises: which they are, that they resolve, and that asking for one costs no other."""
+"""The public names of the package: which they are, that they resolve, and that importing one imports no other."""
 
 import ast
 import subprocess
@@ -55,7 +55,7 @@ def test_type_checkers_are_told_the_same_homes():
 
 
 def test_public_names_are_no_modules():
-    """A submodule of a public name's spelling would take its place as soon as it is imported."""
+    """A submodule with a public name would replace it as soon as it is imported."""
     assert not {name for name in PUBLIC if (ROOT / "rayrml" / f"{name}.py").exists()}
     assert not {name for name in PUBLIC if (ROOT / "rayrml" / name).exists()}
 

@@ -1,6 +1,6 @@
-"""The verbs of the command line, a module each: its options, and what it does with them.
+"""The commands, one module each: its options, and what it does with them.
 
-The modules import nothing slow before their verb is asked for.
+The modules import nothing slow until their command runs.
 """
 
 from __future__ import annotations

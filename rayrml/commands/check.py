@@ -1,4 +1,4 @@
-"""`rayrml check`: do all of a run that needs no Ray, and show it."""
+"""`rayrml check`: validate a configuration without training."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import argparse
 
 from rayrml.commands.configuration import add_options, read
 
-HELP = "do all of `run` that needs no Ray, and show it"
+HELP = "validate a configuration without training"
 
 
 def add(verb: argparse.ArgumentParser) -> None:
-    """The verb's options."""
+    """Add the command's options."""
     add_options(verb)
 
 
 def do(options: argparse.Namespace) -> None:
-    """Show the network, the data and the rest. Raises ConfigError and DataError with all mistakes."""
+    """Show the network, the data and the memory that is needed. Raises ConfigError and DataError with all mistakes."""
     document = read(options)
     from rayrml.planning import summary
     from rayrml.planning.plan import prepare
@@ -26,5 +26,5 @@ def do(options: argparse.Namespace) -> None:
     searched = search.prepare(document)
     if searched is not None:
         search.announce(console, searched)
-        console.lines(["", "All values were checked. With the first ones:"])
+        console.lines(["", "All values were checked. The plan with the first ones:"])
     summary.check(console, prepare(document) if searched is None else searched.plan)

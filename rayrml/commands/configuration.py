@@ -1,4 +1,4 @@
-"""The options of the verbs that take a configuration."""
+"""The options of the commands that take a configuration."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from rayrml.errors import ConfigError, Problem
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:
-    """The configuration, what beats it, and how much is printed."""
+    """Add the options for the configuration, what overrides it, and how much is printed."""
     file = verb.add_mutually_exclusive_group()
     file.add_argument("file", nargs="?", metavar="FILE", help="the configuration, a JSON file")
-    file.add_argument("--config", metavar="FILE", help="the same")
-    verb.add_argument("--app", help="the application, if the configuration does not name it")
+    file.add_argument("--config", metavar="FILE", help="same as FILE")
+    verb.add_argument("--app", help="the application, if the configuration does not name one")
     add_settings(verb)
 
 
 def add_settings(verb: argparse.ArgumentParser) -> None:
-    """What beats a configuration, and how much is printed."""
-    verb.add_argument("--num-workers", type=_num_workers, metavar="N", help="workers; MIN,MAX for elastic training")
-    verb.add_argument("--use-gpu", action=argparse.BooleanOptionalAction, help="a GPU for each worker")
-    verb.add_argument("--address", help="a running Ray cluster; else RAY_ADDRESS; else a private local Ray")
+    """Add the options for what overrides a configuration, and how much is printed."""
+    verb.add_argument("--num-workers", type=_num_workers, metavar="N", help="workers, or MIN,MAX for elastic training")
+    verb.add_argument("--use-gpu", action=argparse.BooleanOptionalAction, help="one GPU per worker")
+    verb.add_argument("--address", help="a running Ray cluster (default: RAY_ADDRESS, or a private local Ray)")
     verb.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="set any key, for example data.batch_size=64"
     )
@@ -33,25 +33,25 @@ def add_settings(verb: argparse.ArgumentParser) -> None:
 
 
 def add_resume(verb: argparse.ArgumentParser) -> None:
-    """Whether the verb goes on with an earlier run."""
-    verb.add_argument("--resume", action="store_true", help="go on with what was kept of an earlier run")
+    """Add the option that resumes an interrupted run."""
+    verb.add_argument("--resume", action="store_true", help="resume an interrupted run")
 
 
 def read(options: argparse.Namespace) -> Document:
     """The configuration that the command line names, with the values that it sets.
 
     Raises:
-        ConfigError: mistakes of syntax in either; they are found before anything slow is imported.
+        ConfigError: syntax errors in either; they are found before anything slow is imported.
         DataError: the file cannot be read.
     """
     path = options.config or options.file
     if path is None:
-        raise ConfigError("no configuration is given. Expected `rayrml --config FILE`")
+        raise ConfigError("no configuration given. Expected `rayrml --config FILE`")
     return read_configuration(path, settings(options) | ({} if options.app is None else {"app": options.app}))
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The values of dotted keys that `add_settings` lets a command line give. Raises ConfigError for what is none."""
+    """The values for dotted keys from the options of `add_settings`. Raises ConfigError for an invalid one."""
     overrides = dict(_assignment(text) for text in options.set)
     for key, value in (
         ("ray.num_workers", options.num_workers),
@@ -64,7 +64,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _assignment(text: str) -> tuple[str, Any]:
-    """`data.batch_size=64` as key and value; what is not JSON is a string."""
+    """`data.batch_size=64` as key and value; a value that is not JSON is a string."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise ConfigError(Problem("--set", f"expected KEY=VALUE, got '{text}'"))
@@ -75,7 +75,7 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 
 def _num_workers(text: str) -> Any:
-    """A number, or two of them: `4`, `1,4`, `[1, 4]`."""
+    """One number or two: `4`, `1,4`, `[1, 4]`."""
     parts = text.strip("[] ").split(",")
     try:
         numbers = [int(p) for p in parts]

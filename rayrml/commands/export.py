@@ -1,23 +1,23 @@
-"""`rayrml export`: write a checkpoint's network for other programs."""
+"""`rayrml export`: export a checkpoint's network for other programs."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-HELP = "write a checkpoint's network for other programs: .pt2, .onnx, .h5"
+HELP = "export a checkpoint's network for other programs: .pt2, .onnx, .h5"
 
 
 def add(verb: argparse.ArgumentParser) -> None:
-    """The verb's options."""
-    verb.add_argument("checkpoint", metavar="CHECKPOINT", help="a file model_checkpoint_<epoch>.pt")
-    verb.add_argument("file", metavar="FILE", help="the file to write: .pt2 (torch.export), .onnx, .h5 (Keras)")
+    """Add the command's options."""
+    verb.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint file, model_checkpoint_<epoch>.pt")
+    verb.add_argument("file", metavar="FILE", help="output file: .pt2 (torch.export), .onnx or .h5 (Keras)")
 
 
 def do(options: argparse.Namespace) -> None:
-    """Write the file and say how well it agrees. Raises what `rayrml.export` raises."""
+    """Write the file and print how far its outputs differ. Raises what `rayrml.export` raises."""
     from rayrml.formatting import format_path
     from rayrml.saving.export import export
 
     worst = export(options.checkpoint, options.file)
-    sys.stdout.write(f"Saved network: {format_path(options.file)} (its outputs differ by {worst:.1g} at most)\n")
+    sys.stdout.write(f"Saved network: {format_path(options.file)} (largest difference of outputs: {worst:.1g})\n")

@@ -8,9 +8,9 @@ HELP = "write a checkpoint's weights as an HDF5 file for Keras"
 
 
 def add(verb: argparse.ArgumentParser) -> None:
-    """The verb's options."""
-    verb.add_argument("checkpoint", metavar="CHECKPOINT", help="a file model_checkpoint_<epoch>.pt")
-    verb.add_argument("file", metavar="FILE.h5", help="the file to write")
+    """Add the command's options."""
+    verb.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint file, model_checkpoint_<epoch>.pt")
+    verb.add_argument("file", metavar="FILE.h5", help="output file")
 
 
 def do(options: argparse.Namespace) -> None:

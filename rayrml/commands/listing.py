@@ -1,16 +1,16 @@
-"""`rayrml list`: print the names that a configuration or a network can choose from."""
+"""`rayrml list`: list the names that a configuration or a network can use."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-HELP = "print the names of layers, losses, optimizers, ..., and what each of them is"
+HELP = "list the available layers, losses, optimizers and so on, with their meanings"
 
 
 def add(verb: argparse.ArgumentParser) -> None:
-    """The verb's options."""
-    verb.add_argument("name", nargs="?", metavar="NAME", help="what to list, for example losses; all lists without it")
+    """Add the command's options."""
+    verb.add_argument("name", nargs="?", metavar="NAME", help="what to list, for example losses (default: all lists)")
 
 
 def do(options: argparse.Namespace) -> None:

@@ -15,31 +15,31 @@ if TYPE_CHECKING:
 
     from rayrml.planning.starter_config import Found
 
-HELP = "write a configuration for a folder of images, to begin with"
+HELP = "write a configuration to start from, for a folder of images"
 _MOST_SHOWN = 10  # classes
 
 
 def add(verb: argparse.ArgumentParser) -> None:
-    """The verb's options."""
-    verb.add_argument("folder", metavar="FOLDER", help="with a folder of images for each class, or training and test")
-    verb.add_argument("--output", metavar="FILE.json", help="the file to write: FOLDER.json, in the current folder")
+    """Add the command's options."""
+    verb.add_argument("folder", metavar="FOLDER", help="contains one folder of images per class, or training and test")
+    verb.add_argument("--output", metavar="FILE.json", help="output file (default: FOLDER.json in the current folder)")
 
 
 def do(options: argparse.Namespace) -> None:
-    """Look at the images, write the file and say what is in it. Raises ConfigError and DataError."""
+    """Inspect the images, write the file and print what is in it. Raises ConfigError and DataError."""
     from rayrml import storage
     from rayrml.planning import starter_config
 
     if storage.is_uri(options.folder):
-        raise ConfigError(Problem(options.folder, "expected a folder of this machine"))
+        raise ConfigError(Problem(options.folder, "expected a folder on this machine"))
     folder = Path(options.folder)
     output = Path(options.output or f"{folder.absolute().name or 'images'}.json")
     if output.exists():
-        raise ConfigError(Problem(str(output), "is there already. `--output FILE.json` names another file"))
+        raise ConfigError(Problem(str(output), "already exists. `--output FILE.json` names another file"))
     found = starter_config.look(folder)
     if Path.cwd().is_relative_to(Path(found.training.root).resolve()):
-        message = "is the current folder, or above it: plots that a run writes would lie among the images. Expected "
-        raise ConfigError(Problem(str(folder), f"{message}to be called from another folder, after `cd ..` for example"))
+        message = "is or contains the current folder: a run would write its plots among the images. Run this "
+        raise ConfigError(Problem(str(folder), f"{message}from another folder, for example after `cd ..`"))
     content = starter_config.text(starter_config.configuration(found, output.stem))
     with explaining(output, "cannot be written"):
         storage.write(output, content.encode())
@@ -50,7 +50,7 @@ def do(options: argparse.Namespace) -> None:
 
 
 def _lines(found: Found) -> Iterator[str]:
-    """What the folder holds and what becomes of it."""
+    """What the folder contains and how it is used."""
     training = found.training
     shown = ", ".join(training.classes[:_MOST_SHOWN])
     more = f" and {len(training.classes) - _MOST_SHOWN} more" if len(training.classes) > _MOST_SHOWN else ""

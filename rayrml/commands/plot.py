@@ -1,4 +1,4 @@
-"""`rayrml plot`: draw the curves of runs, and compare them."""
+"""`rayrml plot`: plot the curves of runs, and compare them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from rayrml.errors import explaining, printable
 if TYPE_CHECKING:
     from rayrml.reporting.history import Run
 
-HELP = "draw loss and metric of runs, and compare them"
+HELP = "plot the loss and metric of runs, and compare them"
 _KINDS = (".png", ".svg", ".pdf")
 
 
 def add(verb: argparse.ArgumentParser) -> None:
-    """The verb's options."""
-    verb.add_argument("runs", nargs="+", metavar="RUN", help="the folder checkpoints.save of a run, or its outfile")
+    """Add the command's options."""
+    verb.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder checkpoints.save, or its outfile")
     verb.add_argument(
-        "--output", type=_picture, default="runs.png", metavar="FILE.png", help="the file to write: runs.png"
+        "--output", type=_picture, default="runs.png", metavar="FILE.png", help="output file (default: runs.png)"
     )
 
 
 def do(options: argparse.Namespace) -> None:
-    """Draw the runs, and print a line for each. Raises DataError for what is no run, and for files."""
+    """Plot the runs, and print a line for each. Raises DataError for what is not a run, and for files."""
     from rayrml import storage
     from rayrml.formatting import format_path, format_table
     from rayrml.reporting import history, plots
@@ -40,7 +40,7 @@ def do(options: argparse.Namespace) -> None:
 
 
 def _row(run: Run) -> tuple[str, str, str, str, str]:
-    """A run's name, its epochs, the best of them with its metric, and its last loss: that of the test if it has one."""
+    """A run's name, its number of epochs, the best one with its metric, and its last test (or training) loss."""
     from rayrml.reporting import history
 
     best, metric, last = history.find_best(run.history), history.find_metric(run.history), run.history[-1]

@@ -10,7 +10,7 @@ HELP = "train, evaluate or predict as a configuration says"
 
 
 def add(verb: argparse.ArgumentParser) -> None:
-    """The verb's options."""
+    """Add the command's options."""
     add_options(verb)
     add_resume(verb)
 
@@ -26,6 +26,6 @@ def do(options: argparse.Namespace) -> None:
         quiet=options.quiet,
         verbose=options.verbose,
         on_mistake=options.leave,
-        # What came through a pipe cannot be named again.
+        # A pipe cannot be read again.
         command=options.typed if document.is_file else None,
     )

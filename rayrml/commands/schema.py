@@ -10,13 +10,13 @@ HELP = "print the JSON Schema of a configuration, or a table of keys"
 
 
 def add(verb: argparse.ArgumentParser) -> None:
-    """The verb's options."""
-    verb.add_argument("--tune", action="store_true", help="with search spaces, as `rayrml tune` takes them")
+    """Add the command's options."""
+    verb.add_argument("--tune", action="store_true", help="allow search spaces, as `rayrml tune` does")
     verb.add_argument("--keys", metavar="NAME", help="print the keys of a section or a table, for example optimizer")
 
 
 def do(options: argparse.Namespace) -> None:
-    """Print it. Raises ConfigError if nothing has the name."""
+    """Print it. Raises ConfigError if there is no section or table of this name."""
     if options.keys is not None:
         from rayrml.schema.key_tables import keys
 

@@ -1,4 +1,4 @@
-"""`rayrml submit`: run a configuration as a job of a cluster."""
+"""`rayrml submit`: run a configuration as a job on a cluster."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import argparse
 
 from rayrml.commands.configuration import add_options, add_resume, read
 
-HELP = "run a configuration as a job of a cluster"
+HELP = "run a configuration as a job on a cluster"
 
 
 def add(verb: argparse.ArgumentParser) -> None:
-    """The verb's options."""
+    """Add the command's options."""
     add_options(verb)
     add_resume(verb)
-    verb.add_argument("--no-wait", action="store_true", help="do not wait for the job's end")
+    verb.add_argument("--no-wait", action="store_true", help="do not wait until the job ends")
 
 
 def do(options: argparse.Namespace) -> int:
-    """Send the job, follow it, and give its exit code. Raises what `submit` raises."""
-    address, options.address = options.address, None  # where the job is sent to; there, it runs on that cluster
+    """Submit the job, follow it, and return its exit code. Raises what `submit` raises."""
+    address, options.address = options.address, None  # where the job is sent; it runs on that cluster
     document = read(options)
     from rayrml.cluster.job_submission import submit
 

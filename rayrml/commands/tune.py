@@ -1,4 +1,4 @@
-"""`rayrml tune`: look for the best values of what a configuration leaves open."""
+"""`rayrml tune`: search for the best values of what a configuration leaves open."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import argparse
 
 from rayrml.commands.configuration import add_options, add_resume, read
 
-HELP = "try values for what the configuration leaves open, and keep the best"
+HELP = "search for the best values of what a configuration leaves open"
 
 
 def add(verb: argparse.ArgumentParser) -> None:
-    """The verb's options."""
+    """Add the command's options."""
     add_options(verb)
     add_resume(verb)
-    verb.add_argument("--num-trials", type=_count, default=20, metavar="N", help="how many sets of values: 20")
-    verb.add_argument("--at-once", type=_count, metavar="N", help="trials side by side; else as many as find room")
+    verb.add_argument("--num-trials", type=_count, default=20, metavar="N", help="number of trials (default: 20)")
+    verb.add_argument("--at-once", type=_count, metavar="N", help="trials to run at once (default: as many as fit)")
     verb.add_argument(
         "--algorithm",
         choices=("random", "optuna"),
         default="random",
-        help="how values are drawn: at random, or by Optuna after what came of the others",
+        help="how values are chosen: at random, or by Optuna based on earlier trials",
     )
-    verb.add_argument("--search-seed", type=int, default=0, metavar="N", help="seed of the values that are drawn: 0")
+    verb.add_argument("--search-seed", type=int, default=0, metavar="N", help="seed of the search (default: 0)")
 
 
 def do(options: argparse.Namespace) -> None:
-    """Search, and show what was found. Raises what `tune` raises."""
+    """Search, and show the result. Raises what `tune` raises."""
     document = read(options)
     from rayrml.tuning.tune import tune
 
@@ -44,5 +44,5 @@ def do(options: argparse.Namespace) -> None:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 on, got '{text}'")
+        raise argparse.ArgumentTypeError(f"expected a number >= 1, got '{text}'")
     return int(text)

@@ -1,4 +1,4 @@
-"""The names of an epoch's figures, in configurations, files and tables alike; that of the metric comes after them."""
+"""The names of an epoch's figures in configurations, files and tables; the metric's name follows them."""
 
 TRAIN_LOSS, TEST_LOSS = LOSSES = ("train_loss", "test_loss")
 OF_TRAINING = ("epoch", TRAIN_LOSS, "learning_rate", "seconds")

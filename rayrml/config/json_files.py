@@ -1,4 +1,4 @@
-"""JSON as files and programs give it: read, and free of what no configuration means and no library takes."""
+"""JSON from files and programs: read, and checked for what no configuration needs and no library accepts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rayrml import storage
 from rayrml.config.line_numbers import find_repeated_keys
 from rayrml.errors import ConfigError, Problem, explaining
 
-# Models in models in models need four levels each. Python, and the libraries that read JSON, end at several hundred.
+# Each level of nested models needs four levels. Python, and the libraries that read JSON, stop at several hundred.
 _MOST_LEVELS = 100
 _MOST_DIGITS = 4000
 _INTEGERS = range(-(2**63), 2**63)
 
 
 def read_json(path: str | Path, where: str = "") -> Any:
-    """What a JSON file holds.
+    """The content of a JSON file.
 
     Raises:
         DataError: the file cannot be read; `where` is the JSON path that names it.
@@ -31,7 +31,7 @@ def read_json(path: str | Path, where: str = "") -> Any:
 def read_file(path: str | Path, where: str = "") -> bytes:
     """The content of a JSON file. Raises DataError as `read_json` does."""
     place = where or str(path) or "''"
-    with explaining(place, f"cannot read '{path}'", (OSError, ValueError)):  # ValueError: of a path that cannot be one
+    with explaining(place, f"cannot read '{path}'", (OSError, ValueError)):  # ValueError: an impossible path
         return storage.read(_readable(path))
 
 
@@ -43,7 +43,7 @@ def _readable(path: str | Path) -> str | Path:
 
 
 def decode(content: bytes, place: str) -> Any:
-    """What JSON text in UTF-8 says; a byte order mark does no harm.
+    """The value of JSON text in UTF-8, with or without a byte order mark.
 
     Raises:
         ConfigError: it is not JSON, or an object has a key twice; names the line in `place`.
@@ -67,7 +67,7 @@ def decode(content: bytes, place: str) -> Any:
     except RecursionError:
         raise ConfigError(Problem(place, "not usable JSON. It is nested too deeply")) from None
     except ValueError:
-        raise ConfigError(Problem(place, "not usable JSON. It has a number of thousands of digits")) from None
+        raise ConfigError(Problem(place, "not usable JSON. It has a number with thousands of digits")) from None
     if repeats:
         message = "this key is given twice in one object. Expected it once"
         raise ConfigError(*(Problem(path, message, f"{place}:{line}") for path, line in find_repeated_keys(text)))
@@ -75,26 +75,26 @@ def decode(content: bytes, place: str) -> Any:
 
 
 def find_unusable(value: Any, where: str = "") -> list[Problem]:
-    """What in a value is no JSON, or means nothing to a configuration; each with its JSON path below `where`."""
+    """Whatever in a value is not JSON, or has no use in a configuration; each with its JSON path below `where`."""
     return [Problem(path or "configuration", message) for path, message in _complaints(value, where)]
 
 
 def format_value(value: Any, most: int = 80) -> str:
-    """A value as JSON, for messages: as much of it as can be read."""
+    """A value as JSON for messages, shortened to a readable length."""
     if isinstance(value, int) and abs(value) >> 128:
-        return "an integer of hundreds of digits" if value > 0 else "a negative integer of hundreds of digits"
+        return "an integer with hundreds of digits" if value > 0 else "a negative integer with hundreds of digits"
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _complaints(value: Any, where: str) -> Iterator[tuple[str, str]]:
-    # No recursion: how deep the value is, is what is to be found out.
+    # No recursion: the value may be nested too deeply for it.
     pending: list[tuple[Any, str, int]] = [(value, where, 0)]
     while pending:
         place, path, level = pending.pop()
         if isinstance(place, Mapping | list | tuple):
             if level == _MOST_LEVELS:
-                yield path, f"is nested too deeply. Expected at most {_MOST_LEVELS} lists and objects in one another"
+                yield path, f"is nested too deeply. Expected at most {_MOST_LEVELS} nested lists and objects"
                 return
             items = place.items() if isinstance(place, Mapping) else enumerate(place)
             inside = [(child, f"{path}.{key}" if path else str(key), level + 1) for key, child in items]
@@ -106,7 +106,7 @@ def _complaints(value: Any, where: str) -> Iterator[tuple[str, str]]:
 
 
 def _of_key(key: Any) -> str | None:
-    return _of_text(key) if isinstance(key, str) else f"{key!r} is no key. Expected a string"
+    return _of_text(key) if isinstance(key, str) else f"{key!r} is not a key. Expected a string"
 
 
 def _of_scalar(value: Any) -> str | None:
@@ -115,18 +115,18 @@ def _of_scalar(value: Any) -> str | None:
     if isinstance(value, str):
         return _of_text(value)
     if isinstance(value, int):
-        return None if value in _INTEGERS else f"{format_value(value)} is too large. Expected an integer of 64 bits"
+        return None if value in _INTEGERS else f"{format_value(value)} is too large. Expected a 64-bit integer"
     if isinstance(value, float):
-        return None if math.isfinite(value) else f"{value} is no number to compute with. Expected a finite one"
-    return f"{value!r} is no JSON. Expected a number, a string, true, false, null, a list or an object"
+        return None if math.isfinite(value) else f"{value} is not a finite number"
+    return f"{value!r} is not JSON. Expected a number, a string, true, false, null, a list or an object"
 
 
 def _of_text(text: str) -> str | None:
-    """What keeps a string from being the name of a file, a layer or a dataset."""
+    """Why a string cannot be the name of a file, a layer or a dataset; None if it can."""
     if "\0" in text:
-        return f"{format_value(text)} has the character of code 0 in it. Expected text"
+        return f"{format_value(text)} contains a null character. Expected text"
     try:
         text.encode()
     except UnicodeEncodeError:
-        return f"{format_value(text)} has half of a surrogate pair in it. Expected text"
+        return f"{format_value(text)} contains half of a surrogate pair. Expected text"
     return None

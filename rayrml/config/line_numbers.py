@@ -1,4 +1,4 @@
-"""On which line of a JSON file a value stands, so that mistakes can be found in it."""
+"""The line of each value in a JSON file, for messages about mistakes in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]|[^\s\[\]{}",:]+')
 
 @dataclasses.dataclass(slots=True)
 class _Container:
-    """An object or a list that is being read, with the key or the number of the value that comes next in it."""
+    """An object or a list that is being read, with the key or the index of its next value."""
 
     path: str
     is_list: bool
@@ -25,7 +25,7 @@ class _Container:
 
     @property
     def next_path(self) -> str:
-        """The path of the value that comes next."""
+        """The path of the next value."""
         name = str(self.number) if self.is_list else self.key or ""
         return f"{self.path}.{name}" if self.path else name
 
@@ -36,7 +36,7 @@ class _Container:
 
 
 def find_lines(text: str) -> dict[str, int]:
-    """The line, from 1, of every key and of every list's item of a valid JSON text, by its dotted path."""
+    """The line, from 1, of every key and of every list item in a valid JSON text, by its dotted path."""
     return dict(_walk(text))
 
 
@@ -52,7 +52,7 @@ def find_repeated_keys(text: str) -> list[tuple[str, int]]:
 
 
 def _walk(text: str) -> Iterator[tuple[str, int]]:
-    """The path and the line of every key and of every list's item, in order."""
+    """The path and the line of every key and of every list item, in order."""
     stack: list[_Container] = []
     line, position = 1, 0
     for match in _TOKEN.finditer(text):
@@ -77,18 +77,18 @@ def _walk(text: str) -> Iterator[tuple[str, int]]:
 def with_lines(
     problems: Iterable[Problem], path: str, lines: Mapping[str, int], replaced: Iterable[str]
 ) -> list[Problem]:
-    """The problems of a configuration file, each with its line, or that of the object in which something is missing.
+    """The problems of a configuration file, each with its line, or that of the object that lacks something.
 
-    What the command line has set, the dotted keys `replaced`, has none, nor has what is wrong elsewhere.
+    Values set on the command line (the dotted keys `replaced`) have none, nor have problems in other files.
     """
     known = [key if key.split(".")[0] in ("neural_network", "ray") else f"neural_network.{key}" for key in replaced]
     return [_located(problem, path, lines, known) for problem in problems]
 
 
 def with_lines_in_network(problems: Iterable[Problem], path: str | Path) -> list[Problem]:
-    """The problems of a network that a file holds, with their lines and JSON paths in it, as `with_lines` does it.
+    """The problems of a network in a file, with their lines and JSON paths in it, as in `with_lines`.
 
-    They are those whose places begin with `layers`, which stands for what the file holds; others stay as they are.
+    This concerns places that begin with `layers`, which stands for the file's content; others are left as they are.
     """
     listed = list(problems)
     inside = [re.match(r"layers(\W|$)", problem.where) is not None for problem in listed]
@@ -102,7 +102,7 @@ def with_lines_in_network(problems: Iterable[Problem], path: str | Path) -> list
 def _lines_of_file(path: str | Path) -> dict[str, int]:
     try:
         return find_lines(storage.read(path).decode("utf-8-sig"))
-    except (OSError, ValueError):  # it was there a moment ago
+    except (OSError, ValueError):  # removed or changed since it was read
         return {}
 
 
@@ -115,7 +115,7 @@ def _located(problem: Problem, path: str, lines: Mapping[str, int], replaced: It
 
 
 def _located_in_network(problem: Problem, path: str, lines: Mapping[str, int]) -> Problem:
-    """The file's line, or the file where none is known; a list of layers without more is still called `layers`."""
+    """The problem with the file's line, or with the file if no line is known; `layers` alone means the whole file."""
     if problem.where == "layers":
         return dataclasses.replace(problem, where=path)
     line = _line(_dotted(problem.where.removeprefix("layers")).removeprefix("."), lines)
@@ -128,7 +128,7 @@ def _dotted(place: str) -> str:
 
 
 def _line(place: str, lines: Mapping[str, int]) -> int | None:
-    """The line of a place, or of the nearest one around it that is in the file."""
+    """The line of a place, or of the nearest enclosing one that is in the file."""
     while place not in lines and "." in place:
         place = place.rpartition(".")[0]
     return lines.get(place)

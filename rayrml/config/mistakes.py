@@ -1,4 +1,4 @@
-"""Mistakes of all parts of a configuration, gathered so that they can be shown at once."""
+"""Mistakes in all parts of a configuration, gathered so that they can be shown together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rayrml.errors import ConfigError, DataError, Problem
 
 
 class Findings:
-    """What was found wrong so far: mistakes in the configuration, and files that are not as they should be."""
+    """What has been found wrong so far: mistakes in the configuration, and problems with files."""
 
     def __init__(self, mistakes: Iterable[Problem] = ()):
         self.mistakes = list(mistakes)
@@ -17,7 +17,7 @@ class Findings:
 
     @contextlib.contextmanager
     def gathering(self) -> Iterator[None]:
-        """Keep the errors that the block raises; what depends on its result finds None."""
+        """Collect the errors that the block raises; whatever depends on its result gets None."""
         try:
             yield
         except ConfigError as error:
@@ -26,7 +26,7 @@ class Findings:
             self.files += error.problems
 
     def add(self, where: str, message: str) -> None:
-        """Note a mistake in the configuration."""
+        """Add a mistake in the configuration."""
         self.mistakes.append(Problem(where, message))
 
     def __bool__(self) -> bool:
@@ -34,6 +34,6 @@ class Findings:
 
     def error(self) -> ConfigError | DataError:
         """Everything that was found, as one error."""
-        # The same mistake may show in inputs and in targets.
+        # Inputs and targets may report the same mistake.
         problems = dict.fromkeys([*self.mistakes, *self.files])
         return DataError(*problems) if self.files and not self.mistakes else ConfigError(*problems)

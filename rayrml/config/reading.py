@@ -1,4 +1,4 @@
-"""Reading a configuration: once from its file, with what the command line sets in it, and checked once."""
+"""Reading a configuration: read once from its file, with the command line's settings, and checked once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Document:
     """A configuration as it was given.
 
     Attributes:
-        values: the JSON, with the values of the overrides in it.
+        values: the JSON, with the overrides applied.
         path: the file, None for a configuration that was given as an object.
         replaced: the dotted keys of the overrides.
     """
@@ -47,7 +47,7 @@ class Document:
 
     @property
     def name(self) -> str:
-        """What runs of the configuration are named after: its file, or else `run`; a pipe has no name of its own."""
+        """The name for runs of the configuration: that of its file, or `run` without a file or with a pipe."""
         return Path(self.path).stem if self.path is not None and self.is_file else UNNAMED
 
     @functools.cached_property
@@ -57,7 +57,7 @@ class Document:
 
     @functools.cached_property
     def parsed(self) -> tuple[Config | None, list[Problem]]:
-        """The configuration, as far as it can be used, and every mistake in it; see `parse`."""
+        """The usable part of the configuration, and every mistake in it; see `parse`."""
         return parse(self.values)
 
     def checked(self) -> Config:
@@ -73,7 +73,7 @@ class Document:
         return Document(values, path=self.path, text=self._text, replaced=self.replaced)
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> Document:
-        """The same configuration with more values set in it. Raises ConfigError as `override` does."""
+        """The same configuration with more values set. Raises ConfigError as `override` does."""
         if not overrides:
             return self
         values = override(self.values, overrides)
@@ -81,7 +81,7 @@ class Document:
 
     @contextlib.contextmanager
     def locating_mistakes(self) -> Iterator[None]:
-        """Give the errors of the block the lines of the file in which their problems stand."""
+        """Add the lines of the file to the problems of errors that the block raises."""
         try:
             yield
         except (ConfigError, DataError) as error:
@@ -94,14 +94,14 @@ class Document:
         return find_lines(self._text)
 
 
-AnyConfiguration = str | Path | Mapping[str, Any] | Document  # a file's path, what it holds, or what was read of it
+AnyConfiguration = str | Path | Mapping[str, Any] | Document  # a file's path, its content, or what was read from it
 
 
 def read_configuration(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None) -> Document:
-    """A configuration from the path of its file, or from what such a file holds, with values for dotted keys.
+    """A configuration from the path of its file, or from the content of such a file, with values for dotted keys.
 
     Raises:
-        ConfigError: the file is not JSON, the object is none, or a key of the overrides has no place.
+        ConfigError: the file or the object is not JSON, or a key of the overrides cannot be set.
         DataError: the file cannot be read.
     """
     if isinstance(config, Document):
@@ -121,10 +121,10 @@ def read_configuration(config: AnyConfiguration, overrides: Mapping[str, Any] | 
 
 
 def make_portable(config: Config) -> dict[str, Any]:
-    """What was given of a configuration, with absolute paths; on all machines that have its files it means the same.
+    """The keys given in a configuration, with absolute paths: it means the same on all machines that have its files.
 
     Raises:
-        DataError, ConfigError: the file of the network cannot be read here, where it is replaced by what it holds.
+        DataError, ConfigError: the network's file, which is replaced by its content, cannot be read.
     """
     values = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
     layers = config.neural_network.layers
@@ -134,12 +134,12 @@ def make_portable(config: Config) -> dict[str, Any]:
 
 
 def override(raw: Any, overrides: Mapping[str, Any]) -> Any:
-    """A copy of the file's object in which each dotted key has the value given.
+    """A copy of the file's object in which each dotted key has the given value.
 
-    Keys are counted from `neural_network`, but for those that begin with `ray.` or `neural_network.`.
+    Keys are relative to `neural_network`, except those that begin with `ray.` or `neural_network.`.
 
     Raises:
-        ConfigError: the file's object is no JSON, or a key's place is no object.
+        ConfigError: the file's object is not JSON, or the parent of a key is not an object.
     """
     if mistakes := find_unusable(raw):
         raise ConfigError(*mistakes)
@@ -151,7 +151,7 @@ def override(raw: Any, overrides: Mapping[str, Any]) -> Any:
         place = raw
         for depth, part in enumerate(parts):
             if not isinstance(place, dict):
-                raise ConfigError(Problem(".".join(parts[:depth]), f"is no object, so '{key}' cannot be set in it"))
+                raise ConfigError(Problem(".".join(parts[:depth]), f"is not an object, so '{key}' cannot be set in it"))
             if depth == len(parts) - 1:
                 place[part] = value
             else:
@@ -160,21 +160,21 @@ def override(raw: Any, overrides: Mapping[str, Any]) -> Any:
 
 
 def parse(raw: Any) -> tuple[Config | None, list[Problem]]:
-    """The configuration in a file's object, with every mistake found.
+    """The configuration in a file's object, and every mistake found in it.
 
-    With mistakes, the configuration is what is left when the faulty values are taken out, so that the rest can be
-    checked too; None if too little is left.
+    If there are mistakes, the faulty values are left out of the configuration, so that the rest can be checked too; it
+    is None if too little remains.
     """
     mistakes = find_unusable(raw)
     if not isinstance(raw, Mapping):
         return None, [Problem("configuration", "expected an object with the key 'neural_network'")]
     if not mistakes:
         searched, wrong = search_spaces.find_spaces(raw)
-        mistakes = [Problem(space.where, "is a search space, which is for `rayrml tune`") for space in searched] + wrong
+        mistakes = [Problem(space.where, "is a search space: use `rayrml tune`") for space in searched] + wrong
     if mistakes:
         return None, mistakes
     values = dict(raw)
-    # What spans several keys is only checked once each of them is right, so mistakes can come to light in rounds.
+    # A rule for several keys is only checked once each of them is valid, so mistakes can appear in rounds.
     for _round in range(4):
         try:
             return Config.model_validate_json(json.dumps(values)), mistakes
@@ -185,10 +185,10 @@ def parse(raw: Any) -> tuple[Config | None, list[Problem]]:
 
 
 def parse_ray(overrides: Mapping[str, Any]) -> Ray:
-    """The section `ray` of a configuration that has none but what the overrides put there.
+    """The section `ray` of a configuration that consists only of the overrides.
 
     Raises:
-        ConfigError: mistakes in it, or in the overrides' keys.
+        ConfigError: mistakes in it, or in the keys of the overrides.
     """
     section = override({}, overrides).get("ray", {})
     try:

@@ -1,4 +1,4 @@
-"""Search spaces: the places of a configuration where `{"choice": [...]}` and the like stand for a value to be found."""
+"""Search spaces: the places in a configuration where `{"choice": [...]}` and the like stand for a value to find."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from rayrml.errors import Problem
 
 Kind = Literal["choice", "uniform", "loguniform", "randint"]
 KINDS: dict[str, str] = {
-    "choice": "one of the values of a list, which may be anything that stands there otherwise",
-    "uniform": "a number between two, each as likely as another",
-    "loguniform": "a number between two, each order of magnitude as likely as another",
-    "randint": "an integer from the first to the second",
+    "choice": "one value from a list of any values that the key accepts",
+    "uniform": "a number in a range, all equally likely",
+    "loguniform": "a number in a range, all orders of magnitude equally likely",
+    "randint": "an integer in a range that includes both ends",
 }
 _SECTION = "neural_network"
-_MOST_TRIES = 100  # draws of which none is new: there are hardly any new ones
+_MOST_TRIES = 100  # draws without a new result: hardly any are left
 
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """One value that is searched for.
+    """One value to search for.
 
     Attributes:
-        place: keys and indices that lead to it in the configuration.
+        place: its path of keys and indices in the configuration.
         kind: how it is drawn.
         values: the choices, or the two ends.
     """
@@ -44,18 +44,18 @@ class Space:
 
     @property
     def name(self) -> str:
-        """The JSON path as `--set` takes it, which tells the space from others."""
+        """The JSON path as `--set` takes it, which identifies the space."""
         return self.where.removeprefix(f"{_SECTION}.")
 
     @property
     def text(self) -> str:
-        """What it is drawn from, in a few words."""
+        """A short description of what it is drawn from."""
         if self.kind == "choice":
             return "one of " + ", ".join(format_value(value, 40) for value in self.values)
         return f"{self.kind} from {format_value(self.values[0])} to {format_value(self.values[1])}"
 
     def draw(self, source: random.Random) -> Any:
-        """A value at random."""
+        """A random value."""
         if self.kind == "choice":
             return source.choice(self.values)
         low, high = self.values
@@ -67,7 +67,7 @@ class Space:
 
 
 def find_spaces(raw: Any) -> tuple[list[Space], list[Problem]]:
-    """The spaces of a configuration in the order in which they stand there, and what is wrong with them."""
+    """The spaces of a configuration in their order there, and what is wrong with them."""
     spaces: list[Space] = []
     problems: list[Problem] = []
     section = raw.get(_SECTION) if isinstance(raw, Mapping) else None
@@ -83,7 +83,7 @@ def find_spaces(raw: Any) -> tuple[list[Space], list[Problem]]:
 
 
 def fill(raw: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the configuration with these values, by the names of their spaces, in the spaces' places."""
+    """A copy of the configuration with the spaces replaced by these values, which are given by the spaces' names."""
     whole: Any = copy.deepcopy(dict(raw))
     for space in find_spaces(raw)[0]:
         *outer, last = space.place
@@ -95,7 +95,7 @@ def fill(raw: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def list_examples(spaces: Sequence[Space]) -> Iterator[dict[str, Any]]:
-    """Values for all spaces: the first choices or ends, and then with each of the others in one place."""
+    """Values for all spaces: the first choices or ends, then the same with each other value in turn."""
     first = {space.name: space.values[0] for space in spaces}
     yield first
     for space in spaces:
@@ -104,7 +104,7 @@ def list_examples(spaces: Sequence[Space]) -> Iterator[dict[str, Any]]:
 
 
 def draw(spaces: Sequence[Space], count: int, seed: int) -> list[dict[str, Any]]:
-    """So many sets of values at random, no two of them alike; fewer if there are not so many."""
+    """`count` different random sets of values; fewer if there are not enough."""
     source = random.Random(seed)
     sets: list[dict[str, Any]] = []
     for _ in range(count):
@@ -119,7 +119,7 @@ def draw(spaces: Sequence[Space], count: int, seed: int) -> list[dict[str, Any]]
 
 
 def _objects(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Mapping[str, Any]]]:
-    """The objects of one key that names a kind of space, and where they are."""
+    """The objects whose only key names a kind of space, and where they are."""
     if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in KINDS:
         yield place, value
     elif isinstance(value, Mapping | list):
@@ -137,13 +137,13 @@ def _complaint(space: Space) -> str | None:
         if any(value in values[:number] for number, value in enumerate(values)):
             return f"a value is listed twice: {format_value(values)}"
         if any(True for _ in _objects(values, ())):
-            return "has a search space in one of its values. Expected spaces beside one another"
+            return "contains a search space. Search spaces cannot be nested"
         return None
     if not isinstance(values, list) or len(values) != 2 or not all(map(_is_number, values)):
         return f"expected [lowest, highest], two numbers, got {format_value(values)}"
     low, high = values
     if low >= high:
-        return f"expected [lowest, highest], the first less than the second, got {format_value(values)}"
+        return f"expected [lowest, highest] with lowest < highest, got {format_value(values)}"
     if space.kind == "loguniform" and low <= 0:
         return f"expected numbers above 0, got {format_value(values)}"
     if space.kind == "randint" and not all(isinstance(value, int) for value in values):

@@ -1,7 +1,7 @@
 """The sections of a configuration as frozen models: their keys, types, defaults and meanings.
 
-Sections that choose a row of a table (`optimizer`, `loss`) stay plain objects here; the tables check them, so that
-reading a configuration imports neither torch nor Ray.
+Sections that choose a row of a table (`optimizer`, `loss`) are plain objects here and are checked by the tables, so
+that reading a configuration imports neither torch nor Ray.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ SideName = Literal["input", "target"]
 
 @dataclasses.dataclass(frozen=True)
 class RowOf:
-    """Marks a string that names a row of a table, which is known, and checked, only where the table is.
+    """Marks a string that names a row of a table; it is checked where the table is available.
 
     Attributes:
-        table: its name among those that `rayrml list` knows.
+        table: its name in `rayrml list`.
     """
 
     table: str
 
 
 class Section(pydantic.BaseModel):
-    """A JSON object whose unknown keys are mistakes and whose values are not converted."""
+    """A JSON object in which unknown keys are mistakes and values are not converted."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Data(Section):
-    """Where samples are, how they are read, and in which batches they are used."""
+    """Where samples are, how they are read, and how they are batched."""
 
     type: Annotated[str, AnyCase] | None = Field(default=None, description="data type of both inputs and targets")
     input_type: Annotated[str, AnyCase] | None = Field(default=None, description="data type of the inputs")
@@ -73,7 +73,7 @@ class Data(Section):
     test_target_path: PathString | None = Field(default=None, description="folder or file of the test targets")
     test_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
-        description="share of the images below `input_path`, of each class alike, that are kept for the test",
+        description="share of the images in `input_path`, the same for each class, that is kept for the test",
     )
     test_output_path: PathString | None = Field(
         default=None, description="folder for the predictions `output_<epoch>.h5`"
@@ -83,18 +83,20 @@ class Data(Section):
     preload: bool = Field(default=False, description="decode once and keep the samples in memory")
     on_bad_sample: Annotated[Literal["error", "skip"], AnyCase] = Field(
         default="error",
-        description="samples that cannot be read, or have another shape than the first one, end the run, or are named "
-        "once and left out (but no more than half of them)",
+        description="whether samples that cannot be read, or differ from the first one in shape, stop the run, or are "
+        "named once and skipped (at most half of all samples)",
     )
     grayscale: bool = Field(default=False, description="read images with one channel")
-    input_grayscale: bool | None = Field(default=None, description="`grayscale` of the inputs alone")
-    target_grayscale: bool | None = Field(default=None, description="`grayscale` of the targets alone")
+    input_grayscale: bool | None = Field(default=None, description="`grayscale` for the inputs only")
+    target_grayscale: bool | None = Field(default=None, description="`grayscale` for the targets only")
     target_is_mask: bool = Field(
-        default=False, description="targets are discrete: resampling takes the nearest pixel, and mixes none"
+        default=False, description="targets are discrete: resampling takes the nearest pixel and never mixes pixels"
     )
-    transforms: list[Any] = Field(default=[], description="what is done to inputs and targets, with the same draws")
-    input_transforms: list[Any] = Field(default=[], description="what is done to the inputs alone")
-    target_transforms: list[Any] = Field(default=[], description="what is done to the targets alone")
+    transforms: list[Any] = Field(
+        default=[], description="transforms of inputs and targets, with the same random numbers"
+    )
+    input_transforms: list[Any] = Field(default=[], description="transforms of the inputs only")
+    target_transforms: list[Any] = Field(default=[], description="transforms of the targets only")
     training_tag: str | None = Field(default=None, description="a training image's class is the folder under this one")
     test_tag: str | None = Field(
         default=None,
@@ -102,21 +104,23 @@ class Data(Section):
         description="a test image's class is the folder under this one",
     )
 
-    slicers: list[Any] = Field(default=[], description="what cuts large arrays into samples, targets like inputs")
+    slicers: list[Any] = Field(
+        default=[], description="how large arrays are cut into samples, inputs and targets alike"
+    )
     hdf5_outfile: PathString | None = Field(
-        default=None, description="file in which the predictions for slices are put together again"
+        default=None, description="file in which the predictions for slices are reassembled"
     )
     hdf5_precision: Annotated[Literal["single", "half"], AnyCase] = Field(
-        default="single", description="floats of `hdf5_outfile`, of 32 or 16 bits"
+        default="single", description="32-bit or 16-bit floats in `hdf5_outfile`"
     )
-    domain_size: int | None = Field(default=None, description="`pde`: points of the domain in x")
+    domain_size: int | None = Field(default=None, description="`pde`: number of points of the domain in x")
     num_examples: int | None = Field(default=None, description="`pde`: initial conditions to train on")
     num_test_examples: int | None = Field(default=None, description="`pde`: initial conditions to evaluate on")
     bc_frequency: tuple[float, float] | None = Field(
         default=None, description="`pde`: lowest and highest frequency of the initial conditions"
     )
     bc_type: Annotated[str, AnyCase] | None = Field(
-        default=None, description="`pde`: frequencies are drawn (`random_uniform`) or evenly spaced (`fixed_uniform`)"
+        default=None, description="`pde`: frequencies are random (`random_uniform`) or evenly spaced (`fixed_uniform`)"
     )
 
     @property
@@ -136,110 +140,108 @@ class Data(Section):
 
     @property
     def tests(self) -> bool:
-        """Whether there are samples to evaluate or to predict."""
+        """Whether there are samples to evaluate or predict."""
         return (self.test_input_path, self.num_test_examples, self.test_share) != (None, None, None)
 
     @property
     def skips(self) -> bool:
-        """Whether samples that cannot be used are left out."""
+        """Whether unusable samples are skipped."""
         return self.on_bad_sample == "skip"
 
     def option(self, key: str, side: SideName) -> Any:
-        """What a key for both sides says of one: `input_...` and `target_...` of the same name come before it."""
+        """The value of a key for one side: the side's own `input_...` or `target_...` key takes precedence."""
         own = getattr(self, f"{side}_{key}", None)
         return getattr(self, key) if own is None else own
 
 
 class Checkpoints(Section):
-    """Where trained networks are saved, how often, and from where one is loaded."""
+    """Where trained networks are saved, how often, and where one is loaded from."""
 
     save: PathString | None = Field(default=None, description="folder for `model_checkpoint_<epoch>.pt`")
-    interval: PositiveInt = Field(
-        default=1, description="epochs from one checkpoint to the next; the last epoch has one"
-    )
+    interval: PositiveInt = Field(default=1, description="epochs between checkpoints; the last epoch always has one")
     load: PathString | None = Field(default=None, description="checkpoint or Keras weights to start from")
-    plots: bool = Field(default=True, description="draw the run's curves and predictions when it is over, in `save`")
+    plots: bool = Field(default=True, description="plot the run's curves and predictions into `save` when it ends")
     tensorboard: bool = Field(
-        default=False, description="write event files for TensorBoard into `save`; needs the package tensorboard"
+        default=False, description="write event files for TensorBoard into `save`; needs `tensorboard`"
     )
     mlflow: bool = Field(
         default=False, description="send figures, configuration and plots to MLFLOW_TRACKING_URI; needs `mlflow`"
     )
     wandb: bool = Field(
-        default=False, description="send them to Weights & Biases, as WANDB_MODE and the like say; needs `wandb`"
+        default=False, description="send them to Weights & Biases, configured by WANDB_MODE and the like; needs `wandb`"
     )
 
 
 class Stopping(Section):
-    """When a run ends before its last epoch because it does not get better."""
+    """When a run ends before its last epoch because it no longer improves."""
 
     patience: PositiveInt = Field(default=5, description="epochs without improvement after which the run ends")
     metric: str = Field(
         default=figures.TEST_LOSS,
         description=f"the figure that should improve: {', '.join(figures.LOSSES)}, or the metric's name",
     )
-    min_delta: NonNegativeFloat = Field(default=0.0, description="what counts as an improvement")
+    min_delta: NonNegativeFloat = Field(default=0.0, description="smallest change that counts as an improvement")
 
 
 class NeuralNetwork(Section):
-    """One network: what it computes, from which data it learns, and what is written down."""
+    """One network: what it computes, which data it learns from, and what is written."""
 
     layers: str | list[Any] | dict[str, Any] = Field(description="path of a Keras JSON file, or the layers themselves")
     data: Data = Field(description="where samples are, and how they are used")
     outfile: PathString | None = Field(
-        default=None, description="`out_x.txt` makes the logs `out_x_train.txt`, `out_x_test.txt`"
+        default=None, description="`out_x.txt` names the logs `out_x_train.txt` and `out_x_test.txt`"
     )
     num_epochs: PositiveInt = Field(default=1, description="passes over the training data")
     optimizer: dict[str, Any] | None = Field(default=None, description="how weights are updated; training needs it")
     loss: dict[str, Any] | None = Field(default=None, description="what is minimized; training and evaluation need it")
     metric: Annotated[str, AnyCase, RowOf("metrics")] | None = Field(
-        default=None, description="the figure that evaluation reports beside the loss; else that of the loss"
+        default=None, description="what evaluation reports next to the loss (default: the metric of the loss)"
     )
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="where networks are saved and loaded")
     app: Annotated[Literal["dnn", "pde"], AnyCase, BeforeValidator(_known_application)] = Field(
         default="dnn", description="the application: networks that learn from targets, or from an equation"
     )
-    seed: NonNegativeInt = Field(default=0, description="seed of initial weights, order of samples and dropout")
+    seed: NonNegativeInt = Field(default=0, description="seed for initial weights, sample order and dropout")
     precision: Annotated[Literal["float32", "bf16", "auto"], AnyCase] = Field(
-        default="float32", description="arithmetic of the network; auto: bf16 on a GPU that has it"
+        default="float32", description="arithmetic of the network; auto: bf16 on GPUs that support it"
     )
     compile: bool = Field(
-        default=False, description="compile the network with torch.compile, which large ones gain by on a GPU"
+        default=False, description="compile the network with torch.compile, which speeds up large networks on a GPU"
     )
-    early_stopping: Stopping | None = Field(
-        default=None, description="when the run ends early; never, if it is not given"
-    )
-    debug: bool = Field(default=False, description="write the network as a graph, `<model>.dot`, beside the outfile")
+    early_stopping: Stopping | None = Field(default=None, description="when the run ends early (default: never)")
+    debug: bool = Field(default=False, description="write the network as a graph, `<model>.dot`, next to the outfile")
     debug_interval: PositiveInt | None = Field(
-        default=None, description="write it again every so many epochs, with statistics of weights and gradients"
+        default=None,
+        description="epochs between further drawings, with statistics of weights and gradients",
     )
     gradient_clip: PositiveFloat | None = Field(
-        default=None, description="largest norm of a gradient; longer ones are scaled"
+        default=None, description="largest norm of a gradient; larger gradients are scaled down"
     )
 
 
 class Ray(Section):
-    """On which Ray cluster a run takes place, and with what share of it."""
+    """Which Ray cluster a run uses, and how much of it."""
 
     num_workers: PositiveInt | tuple[PositiveInt, PositiveInt] | None = Field(
-        default=None, description="training workers, or [min, max]; else every GPU of the cluster, or one CPU worker"
+        default=None,
+        description="training workers, or [min, max] (default: every GPU of the cluster, or one CPU worker)",
     )
-    use_gpu: bool | Literal["auto"] = Field(default="auto", description="a GPU for each worker")
-    resources_per_worker: dict[str, PositiveFloat] | None = Field(default=None, description="Ray resources of a worker")
+    use_gpu: bool | Literal["auto"] = Field(default="auto", description="one GPU per worker")
+    resources_per_worker: dict[str, PositiveFloat] | None = Field(default=None, description="Ray resources per worker")
     accelerator_type: str | None = Field(default=None, description="the GPUs' type, as Ray names it")
     placement_strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = Field(
-        default="PACK", description="how workers are laid out over nodes"
+        default="PACK", description="how workers are placed on nodes"
     )
     address: str | None = Field(
-        default=None, description="a running cluster; else RAY_ADDRESS; else a private local Ray"
+        default=None, description="a running cluster (default: RAY_ADDRESS, or a private local Ray)"
     )
     storage_path: PathString | None = Field(
-        default=None, description="where a run's state lives; else `checkpoints.save`; shared between nodes"
+        default=None, description="folder for a run's state, shared by all nodes (default: `checkpoints.save`)"
     )
     run_name: str | None = Field(
         default=None, min_length=1, description="the run's name on the dashboard and in storage"
     )
-    max_failures: NonNegativeInt = Field(default=3, description="failures of workers that a run survives")
+    max_failures: NonNegativeInt = Field(default=3, description="worker failures that a run survives")
     gradient_compression: Annotated[Literal["none", "bf16"], AnyCase] = Field(
         default="none", description="gradients are exchanged as they are, or in 16 bits"
     )

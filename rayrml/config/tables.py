@@ -1,8 +1,8 @@
 """Tables of builders: a JSON name chooses a row, and the row's keyword-only signature is the schema of its arguments.
 
-A table is a plain dict, JSON name -> builder. What a builder takes by position is given by the program when it builds
-(an input shape, the parameters to optimize); what it takes by keyword comes from the JSON, and its annotations and
-defaults say which values are allowed.
+A table is a plain dict, JSON name -> builder. The program passes a builder's positional arguments (an input shape, the
+parameters to optimize); its keyword arguments come from the JSON, and their annotations and defaults say which values
+are allowed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STRICT = pydantic.ConfigDict(extra="forbid", strict=True, arbitrary_types_allow
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """A table's row with its validated arguments, ready to be built (and to be sent to a worker and built there)."""
+    """A table's row with its validated arguments, ready to be built, here or on a worker that it is sent to."""
 
     name: str
     builder: Callable[..., Any]
@@ -37,12 +37,12 @@ class Choice:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All of the row's arguments: those that the JSON gave, and the defaults of the others."""
+        """All arguments of the row: those from the JSON, and the defaults of the others."""
         fields = make_model(self.builder).model_fields
         return {name: self.arguments.get(name, field.default) for name, field in fields.items()}
 
     def build(self, *inputs: Any) -> Any:
-        """Call the builder with the program's `inputs` and the arguments that the JSON gave."""
+        """Call the builder with the program's `inputs` and the arguments from the JSON."""
         return self.builder(*inputs, **self.arguments)
 
 
@@ -50,7 +50,7 @@ def choose(table: Table, section: Mapping[str, Any], path: str, key: str = "type
     """The row of `table` that `section[key]` names, with the section's other keys as its arguments.
 
     Raises:
-        ConfigError: every mistake of the section, each with its JSON path below `path`.
+        ConfigError: every mistake in the section, each with its JSON path below `path`.
     """
     if key not in section:
         raise ConfigError(Problem(path, f"'{key}' is missing. Expected one of {', '.join(table)}"))
@@ -60,10 +60,10 @@ def choose(table: Table, section: Mapping[str, Any], path: str, key: str = "type
 
 
 def find(table: Collection[str], name: Any, path: str) -> str:
-    """The table's own spelling of `name`, matched without regard to case.
+    """The table's own spelling of `name`, ignoring case.
 
     Raises:
-        ConfigError: no such row; names the nearest ones.
+        ConfigError: there is no such row; suggests the nearest one.
     """
     rows = {row.casefold(): row for row in table}
     if isinstance(name, str) and name.casefold() in rows:
@@ -72,13 +72,13 @@ def find(table: Collection[str], name: Any, path: str) -> str:
 
 
 def validate(model: type[pydantic.BaseModel], values: Mapping[str, Any], path: str, takes: str) -> dict[str, Any]:
-    """The arguments in `values`, checked against `model`, with defaults left out.
+    """The arguments in `values`, checked against `model`, without defaults.
 
     Raises:
         ConfigError: every mistake, each with its JSON path below `path`; `takes` introduces the list of known keys.
     """
     try:
-        # JSON's rules (a list is a tuple, but "64" is no number) hold only for what comes in as JSON text.
+        # JSON's rules (a list is a tuple, but "64" is not a number) apply only to JSON text.
         checked = model.model_validate_json(json.dumps(values))
     except pydantic.ValidationError as error:
         raise ConfigError(*list_problems(error, model, values, path, takes=takes)) from None
@@ -100,7 +100,7 @@ def make_model(builder: Callable[..., Any]) -> type[pydantic.BaseModel]:
 
 
 def unwrap(builder: Callable[..., Any]) -> Callable[..., Any]:
-    """The function or class of a row, without the leading arguments that the table binds to it."""
+    """The function or class of a row, without the arguments that the table binds to it."""
     return builder.func if isinstance(builder, functools.partial) else builder
 
 
@@ -112,10 +112,10 @@ def list_problems(
     *,
     takes: str = "Expected one of",
 ) -> list[Problem]:
-    """Complaints of pydantic as one `Problem` for each place, with what is expected there."""
+    """Pydantic's errors as one `Problem` per place, with what is expected there."""
     messages_by_place: dict[str, list[str]] = {}
     judged: set[str] = set()
-    # A value that is of the right kind for one of several, and wrong, is not of the wrong kind for the others.
+    # If a value has the right type for one alternative but is wrong, errors about the other types would only mislead.
     for item in sorted(error.errors(include_url=False), key=lambda item: item["type"] != "value_error"):
         loc = _json_location(item["loc"], values, item["type"])
         keys = [str(key) or "''" for key in loc]
@@ -128,22 +128,22 @@ def list_problems(
     listed = [Problem(where, " or ".join(dict.fromkeys(messages))) for where, messages in messages_by_place.items()]
     if len(listed) <= _MOST_PROBLEMS:
         return listed
-    # Long lists of which nothing is as it should be.
+    # Long lists in which everything is wrong.
     more = f"and {len(listed) - _MOST_PROBLEMS} more mistakes of this kind"
     return [*listed[:_MOST_PROBLEMS], Problem(listed[_MOST_PROBLEMS].where, more)]
 
 
 def suggest(name: str, allowed: Iterable[str], takes: str = "Expected one of") -> str:
-    """`Did you mean 'x'?` if something is near, else the list of what is allowed."""
+    """`Did you mean 'x'?` if a name is similar, else the list of what is allowed."""
     by_case = {a.casefold(): a for a in allowed}
     near = difflib.get_close_matches(name.casefold(), by_case, n=1, cutoff=0.6)
     if near:
         return f"Did you mean '{by_case[near[0]]}'?"
-    return f"{takes} {', '.join(sorted(by_case.values()))}" if by_case else f"{takes} no further keys"
+    return f"{takes} {', '.join(sorted(by_case.values()))}" if by_case else f"{takes} no other keys"
 
 
 def _json_location(loc: tuple[int | str, ...], values: Any, kind: str) -> list[int | str]:
-    """`loc` without the names of union members that pydantic puts between and behind the JSON's own keys."""
+    """`loc` without the names of union members that pydantic inserts between and after the JSON's keys."""
     kept: list[int | str] = []
     place: Any = values
     for i, part in enumerate(loc):
@@ -177,11 +177,11 @@ def _message(item: Any, model: type[pydantic.BaseModel], loc: list[int | str], t
     )
     if item["type"] == "value_error":
         return message
-    return f"expected {message}, got {format_value(item['input'])}"
+    return f"must be {message}, got {format_value(item['input'])}"
 
 
 def _owner(model: type[pydantic.BaseModel], loc: list[int | str]) -> type[pydantic.BaseModel] | None:
-    """The model that holds the place `loc`, following fields that are models themselves."""
+    """The model that contains the place `loc`, found through fields that are models themselves."""
     owner: Any = model
     for part in loc:
         field = owner.model_fields.get(part) if part in getattr(owner, "model_fields", {}) else None

@@ -1,4 +1,4 @@
-"""What `rayrml check` finds beyond the plan: how classes are spread, how large images are, what memory is needed."""
+"""What `rayrml check` shows beyond the plan: class balance, image sizes, and the memory that is needed."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from rayrml.planning.plan import Plan
 from rayrml.workers import Workers
 
 _MOST_FILES = 100
-# Of the memory that tensors take, with what the C library leaves free between them: measured, 1.5 to 2.3.
+# Memory in use per byte of tensors, including gaps that the C library leaves between them: measured, 1.5 to 2.3.
 _GAPS = 1.8
-_BF16_SHARE = 0.75  # of what float32 takes: some layers go on computing with that
-_AND_GRADIENTS = 2  # of the outputs, where it cannot be found out
-_BALANCED = 20  # times the smallest class's samples: with more, a network hardly learns that class
+_BF16_SHARE = 0.75  # of the memory with float32, in which some layers still compute
+_AND_GRADIENTS = 2  # times the outputs, if nothing better is known
+_BALANCED = 20  # times the samples of the smallest class: beyond that, a network hardly learns it
 
 
 def classes(plan: Plan) -> Iterator[str]:
-    """Lines with the samples of each class in training and test, and warnings of what is out of balance."""
+    """Lines with the samples of each class in training and test, and warnings about imbalance."""
     counts: dict[str, list[int]] = {}
     for source in (plan.training, plan.test):
         if source is not None and (labels := source.samples.labels) is not None:
@@ -54,7 +54,7 @@ def classes(plan: Plan) -> Iterator[str]:
 
 
 def image_sizes(plan: Plan) -> Iterator[str]:
-    """Lines with the sizes of some image files, evenly spread over all, and what becomes of them; none for stores."""
+    """Lines with the sizes of evenly sampled image files, and what they are resized to; none for object stores."""
     transforms = plan.datasets.transforms
     rows: list[tuple[str, ...]] = []
     warnings: list[str] = []
@@ -68,12 +68,12 @@ def image_sizes(plan: Plan) -> Iterator[str]:
                 if not _fits(side, sizes, transforms.input if kind == "input" else transforms.target):
                     warnings.append(f"Warning: {name} have different sizes. {RESIZE_HINT}")
     if rows:
-        yield from format_table(rows, ("Images (height x width)", "Smallest", "Largest", "Looked at", "Resized to"))
+        yield from format_table(rows, ("Images (height x width)", "Smallest", "Largest", "Sampled", "Resized to"))
         yield from warnings
 
 
 def _sizes(side: Side) -> np.ndarray:
-    """(n, 2): heights and widths of image files of this machine that can be read."""
+    """(n, 2): heights and widths of readable image files on this machine."""
     samples = side.samples
     if side.decoding.reader.name != "images" or storage.is_uri(samples.root):
         return np.empty((0, 2), int)
@@ -82,12 +82,12 @@ def _sizes(side: Side) -> np.ndarray:
         try:
             found.append(read_size(samples.path(index)))
         except DataError:
-            continue  # what cannot be read is told when it is needed
+            continue  # reported when the file is needed
     return np.array(found, int).reshape(-1, 2)
 
 
 def _fits(side: Side, sizes: np.ndarray, operations: ImageOperations) -> bool:
-    """Whether images of all these sizes become samples of the same shape."""
+    """Whether images of all these sizes become samples of one shape."""
     return all(operations.shape((side.shape[0], *size)) == side.shape for size in np.unique(sizes, axis=0).tolist())
 
 
@@ -101,17 +101,17 @@ def times(size: Sequence[int]) -> str:
 
 
 def memory(plan: Plan, num_workers: int) -> list[str]:
-    """Lines with the memory that one of the workers will need beside what Python, PyTorch and Ray take, an estimate.
+    """Lines with an estimate of the memory that a worker needs, on top of what Python, PyTorch and Ray use.
 
-    What this machine has free is there to be compared with it; workers may be on others.
+    This machine's available memory is shown for comparison; workers may run on others.
     """
     parts = {name: size for name, size in memory_parts(plan, num_workers).items() if size}
-    rows = [*parts.items(), ("Together", sum(parts.values())), ("Free on this machine", available_memory())]
-    return format_table([(name, format_bytes(size)) for name, size in rows], ("Memory of a worker, about", "Size"))
+    rows = [*parts.items(), ("Total", sum(parts.values())), ("Available on this machine", available_memory())]
+    return format_table([(name, format_bytes(size)) for name, size in rows], ("Memory of a worker (estimate)", "Size"))
 
 
 def memory_parts(plan: Plan, num_workers: int) -> dict[str, int]:
-    """Bytes that a worker will need, by what it needs them for."""
+    """Bytes that a worker will need, by purpose."""
     network, worker = plan.network, Workers(0, num_workers)
     trained = BYTES_OF_FLOAT * network.num_trainable_parameters if plan.training else 0
     state = state_per_weight(plan.optimizer) if plan.optimizer and plan.training else 0
@@ -120,18 +120,18 @@ def memory_parts(plan: Plan, num_workers: int) -> dict[str, int]:
     return {
         "Weights": BYTES_OF_FLOAT * network.num_parameters,
         "Gradients": trained,
-        "Optimizer's state": trained * state,
+        "Optimizer state": trained * state,
         "Preloaded samples": sum(source.bytes_per_sample * worker.share(len(source.samples)) for source in kept),
-        "A batch in the network": _batch(plan, worker),
+        "One batch in the network": _batch(plan, worker),
     }
 
 
 def state_per_weight(optimizer: Choice) -> int:
-    """How many numbers an optimizer keeps for each weight, as it shows with a few of them."""
+    """How many numbers an optimizer keeps per weight, found out by trying it on a few weights."""
     weights = torch.nn.Parameter(torch.ones(8, 8))
     built = optimizer.build([weights])
     if needs_closure(built):
-        return 2 * built.param_groups[0]["history_size"]  # of steps and of changes of the gradient
+        return 2 * built.param_groups[0]["history_size"]  # steps, and changes of the gradient
     weights.grad = torch.ones_like(weights)
     built.step()
     tensors = [value for value in built.state[weights].values() if isinstance(value, torch.Tensor)]
@@ -139,7 +139,7 @@ def state_per_weight(optimizer: Choice) -> int:
 
 
 def _batch(plan: Plan, worker: Workers) -> int:
-    """Bytes that a batch takes where it takes most: in training with what backward needs, else layer by layer."""
+    """Peak bytes of a batch: in training with everything that backward needs, otherwise layer by layer."""
     data = plan.config.neural_network.data
     sizes = [
         size(plan, min(worker.share(batch_size), len(source.samples)))
@@ -159,12 +159,12 @@ def _training_batch(plan: Plan, batch_size: int) -> int:
         return 0
     loss = plan.loss.build()
     if loss.targets == "labels" and target and target[0] == 1:
-        target = target[1:]  # numbers of classes
+        target = target[1:]  # class indices
     inputs = plan.datasets.shape
     shapes = {"inputs": inputs, "targets": inputs if target is None else target}
     try:
         return memory_estimate.of_training(plan.network, loss, batch_size, **shapes, pixels=source.input.pixels)
-    except Exception:  # some layers and losses look at the numbers
+    except Exception:  # some layers and losses need actual numbers
         return _AND_GRADIENTS * BYTES_OF_FLOAT * batch_size * sum(_sizes_of_outputs(plan))
 
 
@@ -179,5 +179,5 @@ def _test_batch(plan: Plan, batch_size: int) -> int:
 
 
 def _sizes_of_outputs(plan: Plan) -> list[int]:
-    """How many numbers each layer gives for a sample."""
+    """How many numbers each layer outputs per sample."""
     return [math.prod(size or 1 for size in shape) for shape in plan.network.shapes_of(plan.datasets.shape)]

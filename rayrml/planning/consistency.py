@@ -1,7 +1,7 @@
 """Keys that need or exclude one another: each rule is a function of the settings, and all of them are in one table.
 
-What follows from files or from the network is checked where these are read. Editors get the same rules from the end of
-`schema.json_schema`.
+What depends on files or on the network is checked where these are read. The end of `schema.json_schema` has the same
+rules for editors.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from rayrml.reporting import trackers
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What the rules look at.
+    """What the rules check.
 
     Attributes:
         nn: the section `neural_network`.
-        types: what inputs and targets are.
-        loss: row of the losses, None if there is none, or a mistake in it.
-        optimizer: the same for the optimizers.
+        types: the types of inputs and targets.
+        loss: row of the losses, None if there is none or it has a mistake.
+        optimizer: row of the optimizers, None likewise.
     """
 
     nn: NeuralNetwork
@@ -49,7 +49,7 @@ Rule = Callable[[Settings], Iterable[Problem]]  # may also raise a ConfigError
 
 
 def check_consistency(settings: Settings, findings: Findings) -> None:
-    """Add to the findings whatever contradicts a rule."""
+    """Add every violation of a rule to the findings."""
     for rule in RULES:
         with findings.gathering():
             findings.mistakes.extend(rule(settings))
@@ -65,31 +65,31 @@ def _needed_sections(settings: Settings) -> Iterator[Problem]:
 
 
 def _event_files(settings: Settings) -> Iterator[Problem]:
-    """Event files need a package that not everybody has, and a folder that it can write to."""
+    """Event files need an optional package, and a folder that it can write to."""
     section, where = settings.nn.checkpoints, "neural_network.checkpoints.tensorboard"
     if not section.tensorboard:
         return
     if lacking := extras.missing("tensorboard"):
         yield Problem(where, lacking)
     if section.save is None or storage.is_uri(section.save):
-        yield Problem(where, "event files are written into checkpoints.save. Expected a folder of this machine")
+        yield Problem(where, "event files are written into checkpoints.save. Expected a folder on this machine")
 
 
 def _tracking_servers(settings: Settings) -> Iterator[Problem]:
-    """Servers for figures need packages that not everybody has, and a folder that remembers the run's name."""
+    """Tracking servers need optional packages, and a folder that keeps the run's name there."""
     section = settings.nn.checkpoints
     for name in filter(lambda name: getattr(section, name), trackers.PACKAGES):
         where = f"neural_network.checkpoints.{name}"
         if lacking := extras.missing(name):
             yield Problem(where, lacking)
         if section.save is None:
-            yield Problem(where, "a run's name there is kept in checkpoints.save. Expected a folder")
+            yield Problem(where, "the run's name there is kept in checkpoints.save. Expected a folder")
 
 
 def _equations(settings: Settings) -> Iterator[Problem]:
     if settings.nn.app == "pde" and settings.loss is not None and settings.loss.name not in pde.LOSSES:
         equations = ", ".join(pde.LOSSES)
-        yield Problem("neural_network.app", f"'pde' learns from an equation. Expected a loss of {equations}")
+        yield Problem("neural_network.app", f"'pde' learns from an equation. Expected one of the losses {equations}")
 
 
 def _clipping(settings: Settings) -> Iterable[Problem]:
@@ -99,24 +99,24 @@ def _clipping(settings: Settings) -> Iterable[Problem]:
 
 
 def _metric(settings: Settings) -> Iterator[Problem]:
-    """A metric that is asked for counts classes, which the loss must know of."""
+    """A requested metric counts classes, so the loss must be one for classes."""
     metric, loss, where = settings.nn.metric, settings.loss, "neural_network.metric"
     if metric is None:
         return
     find(METRICS, metric, where)
     if loss is not None and loss.build().metric is None:
-        yield Problem(where, f"'{metric}' compares classes, and {loss.name} is a loss of values")
+        yield Problem(where, f"'{metric}' compares classes, but {loss.name} is a loss for values")
 
 
 def _early_stopping(settings: Settings) -> Iterator[Problem]:
-    """The figure that decides must be one that there is."""
+    """The figure that decides must exist in this run."""
     nn, stopping, loss = settings.nn, settings.nn.early_stopping, settings.loss
     if stopping is None or loss is None:
         return
     tested = settings.data.tests and settings.types.test_samples_have_targets(compared=True)
     figures = [TRAIN_LOSS, *filter(None, (TEST_LOSS, nn.metric or loss.build().metric) if tested else ())]
     if stopping.metric not in figures:
-        message = f"there is no figure '{stopping.metric}' in this run. Expected one of {', '.join(figures)}"
+        message = f"this run has no figure '{stopping.metric}'. Expected one of {', '.join(figures)}"
         yield Problem("neural_network.early_stopping.metric", message)
 
 
@@ -124,7 +124,7 @@ def _something_to_do(settings: Settings) -> Iterator[Problem]:
     data = settings.data
     if not data.trains and not data.tests:
         names = ("num_examples", "num_test_examples") if settings.types.generated else ("input_path", "test_input_path")
-        yield Problem(DATA, f"there is nothing to do. Expected {names[0]}, {names[1]}, or both")
+        yield Problem(DATA, f"nothing to do. Expected {names[0]}, {names[1]}, or both")
     if data.trains and data.targets is None:
         yield Problem(DATA, 'training needs targets. Expected target_type, for example "labels"')
 
@@ -132,20 +132,20 @@ def _something_to_do(settings: Settings) -> Iterator[Problem]:
 def _predictions(settings: Settings) -> Iterator[Problem]:
     for key in _given(settings.data, "test_output_path", "hdf5_outfile"):
         if not settings.data.tests:
-            yield Problem(f"{DATA}.{key}", "there is nothing to predict without test_input_path")
+            yield Problem(f"{DATA}.{key}", "nothing to predict: test_input_path is missing")
 
 
 def _test_share(settings: Settings) -> Iterator[Problem]:
-    """A share of the training samples, each of which must be a file, instead of test samples of their own."""
+    """The test samples are a share of the training samples, which must be files, or are given separately."""
     data, reader, where = settings.data, settings.types.input_reader, f"{DATA}.test_share"
     if data.test_share is None:
         return
     for key in _given(data, "test_input_path", "test_target_path"):
-        yield Problem(where, f"is of no use beside {key}. Expected one of the two")
+        yield Problem(where, f"cannot be combined with {key}. Expected one of the two")
     if reader is not None and (settings.types.generated or reader.read is None):
-        yield Problem(where, f"takes some of the files of a folder, which samples of type {data.inputs} are not")
+        yield Problem(where, f"takes a share of the files in a folder, but samples of type {data.inputs} are not files")
     elif data.input_path is None:
-        yield Problem(where, "is a share of the images below input_path, which is missing")
+        yield Problem(where, "is a share of the images in input_path, which is missing")
 
 
 def _targets(settings: Settings) -> Iterator[Problem]:
@@ -154,22 +154,22 @@ def _targets(settings: Settings) -> Iterator[Problem]:
         return
     for key in () if types.labelled_by_files else _given(data, "target_path", "test_target_path"):
         reason = "the class is the name of the folder" if data.targets else "there is no target_type"
-        yield Problem(f"{DATA}.{key}", f"is of no use: {reason}")
+        yield Problem(f"{DATA}.{key}", f"has no effect: {reason}")
     if data.target_transforms:
-        yield Problem(f"{DATA}.target_transforms", "is of no use: targets are no images or arrays")
+        yield Problem(f"{DATA}.target_transforms", "has no effect: targets are not images or arrays")
 
 
 def _transforms(settings: Settings) -> Iterator[Problem]:
     data = settings.data
     if data.transforms and (data.input_transforms or data.target_transforms):
-        message = "is for both inputs and targets. Expected it, or input_transforms and the other"
+        message = "applies to inputs and targets. Expected either this, or input_transforms and target_transforms"
         yield Problem(f"{DATA}.transforms", message)
 
 
 def _computed_samples(settings: Settings) -> Iterator[Problem]:
     keys = ("input_path", "test_input_path", "target_path", "test_target_path") if settings.types.generated else ()
     for key in _given(settings.data, *keys):
-        yield Problem(f"{DATA}.{key}", f"is of no use: samples of type {settings.data.inputs} are computed")
+        yield Problem(f"{DATA}.{key}", f"has no effect: samples of type {settings.data.inputs} are computed")
 
 
 def _slices(settings: Settings) -> Iterator[Problem]:
@@ -178,7 +178,7 @@ def _slices(settings: Settings) -> Iterator[Problem]:
         message = f"cuts arrays, but the inputs are {reader.noun}. Expected the type numpy or hdf5"
         yield Problem(f"{DATA}.slicers", message)
     if data.hdf5_outfile and not data.slicers:
-        message = "puts slices together, but there are no slicers. Expected 'slicers'"
+        message = "reassembles slices, but 'slicers' is missing"
         yield Problem(f"{DATA}.hdf5_outfile", message)
 
 

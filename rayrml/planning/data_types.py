@@ -1,4 +1,4 @@
-"""What inputs and targets are, as far as the data section alone says it: before any file is looked at."""
+"""The types of inputs and targets, as far as the data section alone determines them, before any file is read."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class DataTypes:
     """How both sides of samples are read.
 
     Attributes:
-        data: the section that says so.
-        input: row of the inputs' reader, None if there is a mistake in it.
-        target: row of the targets' reader, None if there is a mistake in it, or if targets are not arrays.
-        input_reader: what the row builds.
-        target_reader: what the row builds.
+        data: the section that determines it.
+        input: row of the inputs' reader, None if it has a mistake.
+        target: row of the targets' reader, None if it has a mistake, or if targets are not arrays.
+        input_reader: the reader that `input` builds.
+        target_reader: the reader that `target` builds.
     """
 
     data: Data
@@ -31,12 +31,12 @@ class DataTypes:
 
     @property
     def generated(self) -> bool:
-        """Whether inputs are computed, and not read."""
+        """Whether inputs are computed rather than read."""
         return self.input_reader is not None and self.input_reader.generate is not None
 
     @property
     def labelled_by_files(self) -> bool:
-        """Whether files of labels say the classes, and not the names of folders."""
+        """Whether the classes come from label files rather than from folder names."""
         return _labelled_by_files(self.data, self.input_reader)
 
     @property
@@ -51,7 +51,7 @@ class DataTypes:
 
     @property
     def inputs_are_targets(self) -> bool:
-        """Whether targets are the input files read in another way: in colour, say, where inputs are gray."""
+        """Whether targets are the input files read differently, for example in colour while inputs are gray."""
         data = self.data
         differ = data.input_transforms != data.target_transforms or any(
             data.option(key, "input") != data.option(key, "target") for key in list_reader_options()
@@ -59,7 +59,7 @@ class DataTypes:
         return self.targets_are_arrays and differ and not data.target_path and not data.test_target_path
 
     def test_samples_have_targets(self, *, compared: bool) -> bool:
-        """Whether test samples have them; inputs are their own targets only where they are `compared` by a loss."""
+        """Whether test samples have targets; inputs are their own targets only if a loss compares them (`compared`)."""
         data = self.data
         if not self.targets_are_arrays:
             return self.targets_are_labels

@@ -29,12 +29,12 @@ from rayrml.storage.archives import check_memory
 
 @dataclasses.dataclass(frozen=True)
 class Expectations:
-    """What the rest of the configuration makes of samples.
+    """What the rest of the configuration expects of samples.
 
     Attributes:
-        loss: whether there is one, so that outputs can be compared with targets.
-        shares: whether the loss takes shares of the classes for labels.
-        input_rank: axes of the network's input (C, *spatial), None if it declares none.
+        loss: whether there is a loss to compare outputs with targets.
+        shares: whether the loss accepts class shares as labels.
+        input_rank: number of axes of the network's input (C, *spatial), None if it does not declare it.
         output_rank: the same for its output.
     """
 
@@ -45,7 +45,7 @@ class Expectations:
 
 
 class DatasetsPreparation:
-    """Looks at each part of the data section, and goes on after a mistake."""
+    """Checks each part of the data section, continuing after a mistake."""
 
     def __init__(self, types: DataTypes, findings: Findings, expectations: Expectations):
         self.types = types
@@ -55,7 +55,7 @@ class DatasetsPreparation:
         self.slicers: tuple[Slicer, ...] = ()
 
     def datasets(self, known_classes: Sequence[str]) -> Datasets | None:
-        """The samples, None if something is wrong; `known_classes` are those of a checkpoint."""
+        """The samples, or None if something is wrong; `known_classes` are those of a checkpoint."""
         if self.data.slicers:
             with self.findings.gathering():
                 self.slicers = parse_slicers(self.data.slicers, f"{DATA}.slicers")
@@ -89,7 +89,10 @@ class DatasetsPreparation:
             if len(set(shapes)) > 1:
                 first = [source.input.decoding.first for source in (training, test) if source is not None]
                 hint = f". {RESIZE_HINT}" if {len(shape) for shape in shapes} == {3} else ""
-                self.findings.add(DATA, f"'{first[0]}' becomes {shapes[0]}, but '{first[1]}' {shapes[1]}{hint}")
+                self.findings.add(
+                    DATA,
+                    f"'{first[0]}' has shape {shapes[0]} after the transforms, but '{first[1]}' has {shapes[1]}{hint}",
+                )
             return Datasets(
                 training=training,
                 test=test,
@@ -166,25 +169,23 @@ class DatasetsPreparation:
         return None
 
     def _prefix(self, part: Part) -> str:
-        """What the keys begin with that name the samples of a part: test samples may be some of `input_path`."""
+        """The prefix of the keys that name a part's samples; test samples may be a share of `input_path`."""
         return "" if part == "training" or self.data.test_share is not None else "test_"
 
     def _parted(
         self, sides: list[tuple[contents.Location, Reader]], part: Part
     ) -> list[tuple[contents.Location, Reader]]:
-        """The files that belong to the part, where a share of them is kept for the test."""
+        """The files that belong to the part, if a share of them is kept for the test."""
         share = self.data.test_share
         if share is None:
             return sides
         indices = select_part(sides[0][0].files, share, test=part == "test")
         if not indices:
-            raise ConfigError(
-                Problem(f"{DATA}.test_share", f"leaves no {part} sample: there is no class of two or more")
-            )
+            raise ConfigError(Problem(f"{DATA}.test_share", f"leaves no {part} sample: no class has two or more"))
         return [(dataclasses.replace(found, files=found.files.only(indices)), reader) for found, reader in sides]
 
     def _target_files(self, inputs: Samples, part: Part) -> list[tuple[contents.Location, Reader]]:
-        """The files of the targets in the order of the inputs', with their reader; none if they have no files."""
+        """The target files in the order of the inputs, with their reader; none if targets are not read from files."""
         prefix = self._prefix(part)
         path, where = getattr(self.data, f"{prefix}target_path"), f"{DATA}.{prefix}target_path"
         if self.types.target_reader is None or path is None:
@@ -197,7 +198,7 @@ class DatasetsPreparation:
     def _targets(
         self, inputs: Samples, found: Sequence[tuple[contents.Location, Reader]], part: Part
     ) -> Samples | None:
-        """The targets' arrays in the order of the inputs, None if they are not read from files of their own."""
+        """The targets' arrays in the order of the inputs, None if they have no files of their own."""
         where = f"{DATA}.{'' if part == 'training' else 'test_'}target_path"
         for location, reader in found:
             return contents.pair_arrays(inputs, contents.list_arrays(location, reader, where), where)
@@ -215,7 +216,7 @@ class DatasetsPreparation:
         return contents.list_slices(inputs, grids, self.slicers), contents.list_slices(targets, grids, self.slicers)
 
     def _check_names(self, inputs: Samples, part: Part, where: str) -> None:
-        """Raise DataError if predictions cannot be written under the names of the samples; a file system's can be."""
+        """Raise DataError if predictions cannot be written under the samples' names; names of files always can."""
         if part == "test" and inputs.places is not None:
             if self.data.test_output_path:
                 check_names(inputs.names, where)
@@ -223,7 +224,7 @@ class DatasetsPreparation:
                 check_names([part.name for part in inputs.slices], where)
 
     def _source(self, name: str, found: tuple[Samples, Samples | None], transforms: Transforms) -> Source | None:
-        """The samples with the shapes of the first of them, which all others must have."""
+        """The samples with the shape of the first one, which all others must have."""
         inputs, targets = found
         ranks = self.expectations
         with self.findings.gathering():
@@ -236,10 +237,10 @@ class DatasetsPreparation:
         return None
 
     def _first(self, samples: Samples, reader: Reader) -> tuple[Place, tuple[int, ...], np.dtype]:
-        """The sample that all others must be like, its shape and its type: the first, or the first that can be read.
+        """The sample that determines the shape, with its shape and type: the first one, or the first readable one.
 
         Raises:
-            DataError: there is none among the first half; nobody wants to wait for the rest.
+            DataError: none of the first half is readable; trying the rest would take too long.
         """
         problems: list[DataError] = []
         while 2 * len(problems) <= len(samples):
@@ -247,7 +248,7 @@ class DatasetsPreparation:
             try:
                 with reader.open(place.path) as read:
                     first = read(place.name)
-                    # Arrays are looked at, not read: they can be larger than memory.
+                    # Only the header is read: arrays can be larger than memory.
                     shape, dtype = tuple(first.shape), np.dtype(first.dtype)
                 check_cells(shape, place)
                 if not samples.slices:

@@ -1,4 +1,4 @@
-"""How much memory a batch takes on its way through a network and back, found out without computing anything."""
+"""The memory that a batch takes in the forward and backward pass, determined without computing anything."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from torch.utils._pytree import tree_leaves
 from rayrml.losses import Loss
 from rayrml.tensors import to_input
 
-_META = torch.device("meta")  # tensors with a shape and no numbers
+_META = torch.device("meta")  # tensors with a shape but no numbers
 
 
 def of_training(
     network: nn.Module, loss: Loss, batch_size: int, *, inputs: Sequence[int], targets: Sequence[int], pixels: bool
 ) -> int:
-    """The most bytes that a training step has at once, beside weights, all their gradients and optimizer state.
+    """The peak bytes of a training step, apart from weights, all their gradients and optimizer state.
 
     Args:
-        network: as it is trained, on any device; stays as it is.
+        network: as it is trained, on any device; not changed.
         loss: of the network's output.
         batch_size: samples of the batch.
         inputs: shape (C, *spatial) of a sample.
         targets: shape of its target, () for a label.
-        pixels: samples are bytes until they are numbers.
+        pixels: whether samples are stored as bytes.
 
     Raises:
         Exception: a layer or the loss does something that needs numbers.
@@ -38,7 +38,7 @@ def of_training(
     without = _without_numbers(network).train()
     for parameter in without.parameters():
         if parameter.requires_grad:
-            parameter.register_post_accumulate_grad_hook(_forget)  # all gradients together are counted elsewhere
+            parameter.register_post_accumulate_grad_hook(_forget)  # the gradients are counted elsewhere
 
     def step() -> None:
         target = torch.empty(batch_size, *targets, device=_META)
@@ -49,7 +49,7 @@ def of_training(
 
 
 def of_evaluation(network: nn.Module, batch_size: int, *, inputs: Sequence[int], pixels: bool) -> int:
-    """The most bytes that a network has at once, beside weights, while it computes its output for a batch.
+    """The peak bytes of a network, apart from weights, while it computes its output for a batch.
 
     Arguments and errors are those of `of_training`.
     """
@@ -71,7 +71,7 @@ def _forget(parameter: torch.Tensor) -> None:
 
 
 def _without_numbers(network: nn.Module) -> nn.Module:
-    """A copy of the network whose weights have shapes alone, and take no memory."""
+    """A copy of the network whose weights have only shapes and take no memory."""
     known: dict[int, Any] = {}
     for tensor in itertools.chain(network.parameters(), network.buffers()):
         shape = torch.empty_like(tensor, device=_META)
@@ -80,7 +80,7 @@ def _without_numbers(network: nn.Module) -> nn.Module:
 
 
 def _peak(network: nn.Module, step: Callable[[], None]) -> int:
-    """The most bytes of tensors that there are at once during a step, without those that were there before."""
+    """The peak bytes of tensors during a step, without those that existed before."""
     before = [tensor.untyped_storage() for tensor in itertools.chain(network.parameters(), network.buffers())]
     with _Living(before) as living:
         step()
@@ -88,7 +88,7 @@ def _peak(network: nn.Module, step: Callable[[], None]) -> int:
 
 
 class _Living(TorchDispatchMode):
-    """Follows which memory tensors hold, from the operation that makes it until nobody needs it any more.
+    """Tracks the memory of tensors, from the operation that creates it until it is no longer needed.
 
     Attributes:
         peak: the most bytes at once.

@@ -1,4 +1,4 @@
-"""From a configuration to a plan: all that a run needs is read and checked, and all mistakes are found at once."""
+"""From a configuration to a plan: everything that a run needs is read and checked, with all mistakes found at once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KERAS_FILES = {".h5", ".hdf5", ".keras"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A configuration that was found to be right, with everything that it names.
+    """A valid configuration, with everything that it names.
 
     Attributes:
         config: the configuration.
@@ -49,8 +49,8 @@ class Plan:
         schedule: rows of the learning rate schedulers, None for a constant rate.
         training: samples to train on, None without training.
         test: samples to evaluate on or to predict, None without any.
-        datasets: what both have in common.
-        loaded: what was loaded into the network, None if nothing was asked for.
+        datasets: what training and test samples have in common.
+        loaded: what was loaded into the network, None if nothing was to be loaded.
     """
 
     config: Config
@@ -72,12 +72,12 @@ class Plan:
 
     @property
     def sources(self) -> list[Source]:
-        """All samples: those to train on and those to test with, as far as there are any."""
+        """All samples there are: those to train on and those to test with."""
         return [source for source in (self.training, self.test) if source is not None]
 
     @property
     def is_inference(self) -> bool:
-        """Whether there is nothing to train, and no target to compare predictions with."""
+        """Whether the run neither trains nor has targets to compare predictions with."""
         return isinstance(self, InferencePlan)
 
 
@@ -106,7 +106,7 @@ class InferencePlan(Plan):
 
 
 def prepare(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None) -> Plan:
-    """Everything that a run needs, checked as a whole before any of it is used.
+    """Everything that a run needs, all of it checked before any of it is used.
 
     Raises:
         ConfigError, DataError: every mistake that can be found, with its line if the configuration is a file.
@@ -121,7 +121,7 @@ def prepare(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None
 
 
 class _Preparation:
-    """Looks at each part of a configuration, goes on after a mistake, and puts the plan together."""
+    """Checks each part of a configuration, continuing after a mistake, and assembles the plan."""
 
     def __init__(self, config: Config, findings: Findings):
         self.config = config
@@ -148,7 +148,7 @@ class _Preparation:
             raise self._error()
         trains = datasets.training is not None
         kind = TrainingPlan if trains else EvaluationPlan if datasets.test_targets else InferencePlan
-        # That each of them has what it needs was found out above: what is missing is a mistake.
+        # The checks above have ensured that each kind has what it needs.
         parts: dict[str, Any] = {
             "loss": loss,
             "optimizer": optimizer if trains else None,
@@ -167,7 +167,7 @@ class _Preparation:
         )
 
     def _error(self) -> ConfigError | DataError:
-        """Everything that is wrong; what a file says of the network has the file's lines."""
+        """Everything that is wrong; mistakes in a network file have the file's lines."""
         if isinstance(self.nn.layers, str):
             self.findings.mistakes = with_lines_in_network(self.findings.mistakes, self.nn.layers)
         return self.findings.error()
@@ -175,7 +175,7 @@ class _Preparation:
     def _network_and_datasets(
         self, read: Graph | None, loss: Loss | None, types: DataTypes, known_classes: Sequence[str]
     ) -> tuple[Network | None, Datasets | None]:
-        """The network and the samples for each other; one that does not declare its input is made for the samples."""
+        """The network and the samples; a network that does not declare its input is built for the samples."""
         network = self._network(read, None) if read is not None and read.declares_inputs else None
         expectations = Expectations(
             loss=loss is not None,
@@ -229,24 +229,24 @@ class _Preparation:
         return None
 
     def _graph(self, layers: Any) -> Graph | None:
-        """The network's graph; with a file of its own, its mistakes are at `layers`, which is what the file holds."""
+        """The network's graph; if it has its own file, mistakes in it are placed at `layers`, the file's content."""
         place = "layers" if isinstance(self.nn.layers, str) else "neural_network.layers"
         with self.findings.gathering():
             return None if layers is None else read_graph(layers, place)
         return None
 
     def _network(self, read: Graph, shape: tuple[int, ...] | None) -> Network | None:
-        """The network with initial weights; `shape` is that of the samples for one that does not declare its input."""
+        """The network with initial weights; `shape` is the samples' shape if it does not declare its input."""
         with self.findings.gathering():
             torch.manual_seed(self.nn.seed)
             network = build(read, shape)
             if self.data.trains and network.num_trainable_parameters == 0:
-                self.findings.add("neural_network.layers", "there is nothing to train: no layer has trainable weights")
+                self.findings.add("neural_network.layers", "nothing to train: no layer has trainable weights")
             return network
         return None
 
     def _input(self, network: Network, shape: tuple[int, ...]) -> None:
-        """Samples of that shape must fit into the network."""
+        """Check that samples of this shape fit the network."""
         misfit = network.check_input(shape)
         if misfit is not None:
             self.findings.add(DATA, misfit + self._gray_hint(network, shape))
@@ -258,7 +258,7 @@ class _Preparation:
         return ""
 
     def _outputs(self, network: Network, datasets: Datasets, choice: Choice | None) -> None:
-        """Targets must fit the network's output, and class indices be indices of it."""
+        """Check that targets fit the network's output and that it has a value for each class."""
         if choice is None:
             return
         output, target = self._output_shape(network, datasets.shape), datasets.target_shape
@@ -274,7 +274,7 @@ class _Preparation:
         elif self._wrong_number_of_classes(network, datasets, loss, output[0]):
             return
         else:
-            # Class indices have no axis for channels.
+            # Class indices have no channel axis.
             indices = loss.targets == "labels" and target[:1] == (1,)
             misfit = loss.misfit(output, target[1:] if indices else target)
         if misfit is not None:
@@ -289,12 +289,12 @@ class _Preparation:
         return None
 
     def _wrong_number_of_classes(self, network: Network, datasets: Datasets, loss: Loss, channels: int | None) -> bool:
-        """Note it if the network does not tell as many classes apart as there are."""
+        """Whether the network distinguishes another number of classes than there are; adds that to the findings."""
         classes = datasets.classes
         if not classes or channels is None or loss.classes_of(channels) == len(classes):
             return False
         last = network.graph.layers[network.graph.nodes[-1].layer]
         shown = f"{', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}"
-        message = f"the network's last layer '{last.name}' gives {channels} values a sample, "
+        message = f"the network's last layer '{last.name}' outputs {channels} values per sample, "
         self.findings.add(last.where, f"{message}but there are {len(classes)} classes: {shown}")
         return True

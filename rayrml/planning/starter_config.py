@@ -1,4 +1,4 @@
-"""A configuration for a folder of images that nobody has written one for: a small network that fits its classes."""
+"""A configuration to start from for a folder of images: a small network that fits its classes."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from rayrml.data.readers.images import read_look
 from rayrml.errors import ConfigError, DataError, Problem, explaining
 
 _TRAINING, _TEST = ("training", "train"), ("test", "testing", "val", "valid", "validation")
-_SHARE = 0.2  # of the images that are kept for the test, where no folder is for them
+_SHARE = 0.2  # of the images is kept for the test if there is no test folder
 _MOST_LOOKED_AT = 100
 _STEP, _LEAST, _MOST = 16, 16, 96  # pixels of a side
 _MOST_FILTERS = 128
 _MOST_PRELOADED = 2**30  # bytes
-_FEW, _EPOCHS_OF_FEW, _EPOCHS_OF_MANY = 2000, 30, 10  # images that so many epochs are for
+_FEW, _EPOCHS_OF_FEW, _EPOCHS_OF_MANY = 2000, 30, 10  # up to so many images count as few
 _BATCH_SIZE = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a folder of images turned out to hold.
+    """What a folder of images contains.
 
     Attributes:
         training: the images to train on, with their classes.
-        test: those to test on; None if a share of the others is to be kept for that.
+        test: those to test on; None if a share of the training images is to be kept for that.
         sizes: heights and widths of some of the images.
-        gray: whether these have shades of gray alone.
+        gray: whether these are all grayscale.
     """
 
     training: Samples
@@ -41,7 +41,7 @@ class Found:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the images as the network sees them: their own, if they all have a small one."""
+        """Height and width of the images in the network: their own, if all have the same small size."""
         if len(set(self.sizes)) == 1 and min(self.sizes[0]) >= _LEAST and max(self.sizes[0]) <= _MOST:
             return self.sizes[0]
         side = statistics.median(min(size) for size in self.sizes)
@@ -50,11 +50,11 @@ class Found:
 
 
 def look(folder: Path) -> Found:
-    """What the images below a folder are: of which classes, of what sizes, and for training or for the test.
+    """The images in a folder: their classes and sizes, and whether they are for training or for the test.
 
     Raises:
-        ConfigError: they are of one class.
-        DataError: there are none, they are in no folders of classes, or none of those looked at can be read.
+        ConfigError: there is only one class.
+        DataError: there are none, they are not in class folders, or none of those inspected can be read.
     """
     where = str(folder)
     training_folder, test_folder = _below(folder, _TRAINING), _below(folder, _TEST)
@@ -64,16 +64,14 @@ def look(folder: Path) -> Found:
         training = _labelled(training_folder, where)
         test = _labelled(test_folder, where, training.classes)
     if len(training.classes) < 2:
-        message = (
-            f"all images are of the class '{''.join(training.classes)}'. Expected a folder for each of several classes"
-        )
+        message = f"only one class found: '{''.join(training.classes)}'. Expected a folder for each of several classes"
         raise ConfigError(Problem(where, message))
     looks = _looks(training)
     return Found(training, test, tuple(look[:2] for look in looks), all(look[2] for look in looks))
 
 
 def configuration(found: Found, name: str) -> dict[str, Any]:
-    """A configuration that trains a small network on the images; what a run writes goes by `name`."""
+    """A configuration that trains a small network on the images; the run's files are named after `name`."""
     size, channels = found.size, 1 if found.gray else 3
     num_epochs = _EPOCHS_OF_FEW if len(found.training) < _FEW else _EPOCHS_OF_MANY
     test = {"test_share": _SHARE} if found.test is None else {"test_input_path": found.test.root}
@@ -87,7 +85,7 @@ def configuration(found: Found, name: str) -> dict[str, Any]:
         "grayscale": found.gray,
         "preload": count * channels * size[0] * size[1] <= _MOST_PRELOADED,
         "on_bad_sample": "skip",
-        "transforms": [{"resize": list(size)}],  # also of images that are all alike: others may come
+        "transforms": [{"resize": list(size)}],  # even if all sizes are equal: images may be added
     }
     network = {
         "outfile": f"out_{name}.txt",
@@ -102,9 +100,9 @@ def configuration(found: Found, name: str) -> dict[str, Any]:
 
 
 def layers(shape: tuple[int, int, int], num_classes: int) -> list[dict[str, Any]]:
-    """Blocks of convolutions, each with half the positions of the one before, then one number for each class.
+    """Blocks of convolutions, each with half the resolution of the one before, then one number per class.
 
-    The normalization looks at each image by itself: it needs no large batches and no many steps to be right.
+    The normalization works on each image by itself: it needs neither large batches nor many steps to be accurate.
     """
     found = [_layer("InputLayer", "input", batch_input_shape=[None, *shape])]
     side, filters, number = min(shape[:2]), 16, 1
@@ -125,7 +123,7 @@ def layers(shape: tuple[int, int, int], num_classes: int) -> list[dict[str, Any]
 
 
 def text(configuration: dict[str, Any]) -> str:
-    """The configuration as a file that people go on writing: a line for each key, and for each layer."""
+    """The configuration as a file for people to edit: one line per key and per layer."""
     whole = json.loads(json.dumps(configuration))
     network = whole["neural_network"]
     lists: dict[str, str] = {}
@@ -144,7 +142,7 @@ def _layer(class_name: str, name: str, **settings: Any) -> dict[str, Any]:
 
 
 def _below(folder: Path, names: tuple[str, ...]) -> Path | None:
-    """The folder in `folder` that has the first of these names, in whatever case; None if there is none."""
+    """The folder in `folder` with the first of these names that exists, ignoring case; None if there is none."""
     with explaining(folder, "cannot be read"):
         folders = {entry.name.casefold(): entry for entry in sorted(folder.iterdir()) if entry.is_dir()}
     return next((folders[name] for name in names if name in folders), None)
@@ -156,7 +154,7 @@ def _labelled(folder: Path, where: str, classes: tuple[str, ...] | None = None) 
 
 
 def _looks(samples: Samples) -> list[tuple[int, int, bool]]:
-    """Height, width and whether it is gray, of some images, evenly spread; raises DataError if none can be read."""
+    """Height, width and grayness of evenly sampled images. Raises DataError if none can be read."""
     found: list[tuple[int, int, bool]] = []
     problems: list[Problem] = []
     for index in samples.spread(_MOST_LOOKED_AT):

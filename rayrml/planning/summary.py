@@ -1,4 +1,4 @@
-"""The sections with which a run begins, and the tables of `rayrml check`."""
+"""The sections that a run prints first, and the tables of `rayrml check`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rayrml.workers import Workers, global_batch_sizes
 
 
 def devices(console: Console, allocation: Allocation) -> None:
-    """Print what the run takes of the cluster."""
+    """Print which part of the cluster the run uses."""
     console.section(
         "Device(s)",
         {
@@ -38,7 +38,7 @@ def workers(allocation: Allocation) -> str:
 
 
 def plan(console: Console, plan: Plan, num_workers: int) -> None:
-    """Print network, optimizer, loss and data of a plan that as many workers share."""
+    """Print network, optimizer, loss and data of a plan that this many workers share."""
     network, config = plan.network, plan.config.neural_network
     console.section(
         "Neural Network",
@@ -46,7 +46,7 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
             "Model": network.name,
             "Total parameters": f"{network.num_parameters:,}",
             "Trainable parameters": f"{network.num_trainable_parameters:,}",
-            "Number of operations": network.num_operations,
+            "Layers": network.num_operations,
             "Loaded from": config.checkpoints.load and format_path(config.checkpoints.load),
         },
     )
@@ -63,7 +63,7 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
 
 
 def check(console: Console, checked: Plan) -> None:
-    """Print a plan with a line for each layer and each class, the sizes of images, and the memory that is needed."""
+    """Print a plan with a line for each layer and each class, the image sizes, and the memory that is needed."""
     asked = checked.config.ray.num_workers
     most, least = (asked[1], asked[0]) if isinstance(asked, tuple) else (asked or 1, asked or 1)
     plan(console, checked, most)
@@ -111,12 +111,12 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
 
 
 def _names(transforms: list[Any]) -> str:
-    """The names in a list of transforms, in their order."""
+    """The names in a list of transforms, in order."""
     return ", ".join(str(name) for entry in transforms for name in entry)
 
 
 def _memory(source: Source, num_workers: int) -> str:
-    """What preloaded samples take."""
+    """The memory of preloaded samples."""
     size = source.bytes_per_sample * len(source.samples)
     each = f" ({format_bytes(size // num_workers)} in each worker)" if num_workers > 1 else ""
     return format_bytes(size) + each

@@ -1,4 +1,4 @@
-"""What a run says and leaves: the screen, log files, history, plots, and figures for dashboards and trackers.
+"""What a run shows and writes: the screen, log files, history, plots, and figures for dashboards and trackers.
 
 It receives the messages of `messages` and computes nothing that training depends on.
 """

@@ -1,4 +1,4 @@
-"""The screen: lines, sections and tables for people, with or without the time of day."""
+"""The screen: lines, sections and tables for people, with or without timestamps."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Console:
 
     Args:
         quiet: print nothing.
-        stamped: begin each line with the time of day, as a log does.
+        stamped: begin each line with the date and time, as in a log.
 
     Attributes:
         terminal: what draws on the screen.
-        is_live: whether somebody watches: a terminal whose last line can be drawn again.
+        is_live: whether this is a terminal, whose last line can be redrawn.
     """
 
     def __init__(self, *, quiet: bool = False, stamped: bool = True):
         self._quiet = quiet
         self._stamped = stamped
-        # A notebook gets plain lines, too: rich would make a paragraph of each of them.
+        # A notebook gets plain lines, too: rich would make each of them a paragraph.
         plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "force_jupyter": False}
         self.terminal = Terminal(file=sys.stdout, soft_wrap=True, **plain)
         self.is_live = self.terminal.is_terminal and not quiet
@@ -45,7 +45,7 @@ class Console:
             self.line(text)
 
     def section(self, title: str, rows: Mapping[str, Any]) -> None:
-        """Print a heading and a line for each of the rows that has a value."""
+        """Print a heading and a line for each row that has a value."""
         self.line()
         self.line(f" {title} ".center(_WIDTH, "_"))
         self.lines(f"* {name:<28}: {value}" for name, value in rows.items() if value is not None)

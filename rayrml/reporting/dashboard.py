@@ -1,6 +1,6 @@
-"""A run's figures on Ray's dashboard and for Prometheus, while it is under way.
+"""A run's figures on Ray's dashboard and for Prometheus, while it is running.
 
-Ray puts `ray_` before the names, and gives them out on each machine's metrics port, with the name of the run as a tag.
+Ray adds the prefix `ray_` and serves them on each machine's metrics port, with the run's name as a tag.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from ray.util.metrics import Gauge
 from rayrml.reporting.messages import BatchesTrained, EpochDone, Evaluated, Message, Started
 
 _MEANINGS = {
-    "epoch": "Epoch that is under way, from 1",
-    "batch": "Batch of the epoch, from 1",
+    "epoch": "Current epoch, from 1",
+    "batch": "Current batch of the epoch, from 1",
     "workers": "Training workers",
     "train_loss": "Loss of the last batch",
-    "gradient_norm": "Length of the gradient of the last batch",
-    "samples_per_second": "Samples that all workers train on in a second",
-    "data_wait_share": "Share of the time that is spent on waiting for samples, 0 to 1",
-    "exchange_share": "Share of the time in which workers wait for each other's gradients, 0 to 1",
-    "gpu_memory_bytes": "The most memory of a GPU that the first worker had so far",
+    "gradient_norm": "Gradient norm of the last batch",
+    "samples_per_second": "Samples per second that all workers train on",
+    "data_wait_share": "Share of the time spent waiting for samples, 0 to 1",
+    "exchange_share": "Share of the time that workers wait for each other's gradients, 0 to 1",
+    "gpu_memory_bytes": "Peak GPU memory of the first worker so far",
     "learning_rate": "Learning rate of the last batch",
     "epoch_train_loss": "Mean loss of the last epoch",
     "epoch_seconds": "Duration of the last epoch",
@@ -28,10 +28,10 @@ _MEANINGS = {
 
 
 class Gauges:
-    """The gauges of one run. All are set anew with each message: Ray forgets those that are not.
+    """The gauges of one run. All are set again with each message, because Ray forgets those that are not.
 
     Args:
-        run: its name.
+        run: name of the run.
     """
 
     def __init__(self, run: str):
@@ -41,7 +41,7 @@ class Gauges:
         self._before = 0.0
 
     def receive(self, message: Message) -> None:
-        """Show what a worker says."""
+        """Show the figures of a worker's message."""
         match message:
             case Started():
                 self._before = message.seconds

@@ -12,14 +12,14 @@ from rayrml.reporting.messages import BatchesTrained, BatchRow, EpochDone, Messa
 
 
 class FigureLogs:
-    """Writes down the figures of one run.
+    """Writes the figures of one run.
 
     Args:
-        outfile: what the files are named after.
-        append: add to the files of an earlier run, which is resumed; else they are kept under other names.
+        outfile: the path from which the files' names are made.
+        append: add to the files of an earlier run, which is resumed; otherwise they are renamed and kept.
 
     Attributes:
-        set_aside: where the logs of an earlier run are now.
+        set_aside: the new paths of an earlier run's logs.
 
     Raises:
         DataError: a file cannot be written.
@@ -31,7 +31,7 @@ class FigureLogs:
         self._train_file, self._test_file = (LogFile(path, append=append) for path in paths)
 
     def receive(self, message: Message) -> None:
-        """Write down what a worker says. Raises DataError if that fails."""
+        """Write the figures of a worker's message. Raises DataError if that fails."""
         match message:
             case Started():
                 self._rewind(message)
@@ -43,7 +43,7 @@ class FigureLogs:
                 self._test_file.publish()
 
     def close(self) -> None:
-        """Write what is left, and close the files. Raises DataError if that fails."""
+        """Write what is pending and close the files. Raises DataError if that fails."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._test_file.close)
             stack.callback(self._train_file.close)
@@ -61,9 +61,9 @@ class FigureLogs:
         self._test_file.flush()
 
     def _rewind(self, started: Started) -> None:
-        """Let the files hold what came before this, neither more nor less.
+        """Make the files hold exactly what came before this.
 
-        Later lines are done anew; the last ones before may have been lost on the way from a worker.
+        Later lines will be written again; the last lines before may have been lost on the way from a worker.
         """
         last = self._train_file.keep((started.epoch, started.batch), num_fields=5)
         self._write_batches(row for row in started.rows if last < (row.epoch, row.batch))

@@ -1,4 +1,4 @@
-"""The figures of a run's epochs as a table: the file `history.csv`, and how it, or a run's logs, are read again."""
+"""The figures of a run's epochs as a table: writing `history.csv`, and reading it or a run's logs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Run:
     """What is known of a run's epochs.
 
     Attributes:
-        name: what it is called beside others.
+        name: distinguishes it from other runs.
         history: the figures of each epoch.
     """
 
@@ -31,7 +31,7 @@ class Run:
 
 
 def to_csv(history: Sequence[Figures]) -> bytes:
-    """A row for each epoch, with the figures in full precision; a cell is empty where an epoch has no such figure."""
+    """A row for each epoch, with figures in full precision; a cell is empty if an epoch lacks the figure."""
     columns = [*COLUMNS, *filter(None, [find_metric(history)])]
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
@@ -41,13 +41,13 @@ def to_csv(history: Sequence[Figures]) -> bytes:
 
 
 def from_csv(content: bytes, where: str) -> list[dict[str, float]]:
-    """The figures of each epoch in what `to_csv` made. Raises DataError if it is something else."""
+    """The figures of each epoch, read from the output of `to_csv`. Raises DataError if it is something else."""
     try:
         rows = list(csv.DictReader(io.StringIO(content.decode()), strict=True))
         history = [{name: float(cell) for name, cell in row.items() if cell} for row in rows]
         return [{**figures, "epoch": int(figures["epoch"])} for figures in history]
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, csv.Error):
-        raise DataError(Problem(where, f"is no history of a run. Expected the columns {', '.join(COLUMNS)}")) from None
+        raise DataError(Problem(where, f"is not a run's history. Expected the columns {', '.join(COLUMNS)}")) from None
 
 
 def find_metric(history: Sequence[Figures]) -> str | None:
@@ -56,14 +56,14 @@ def find_metric(history: Sequence[Figures]) -> str | None:
 
 
 def to_cost(figures: Figures, name: str) -> float:
-    """What is less the better an epoch is: a loss itself, and the negative of anything else."""
+    """A number that is lower for a better epoch: a loss itself, or the negative of any other figure."""
     return figures[name] if name.endswith("loss") else -figures[name]
 
 
 def find_best(history: Sequence[Figures]) -> Figures | None:
-    """The epoch with the most of the metric, or else the least loss; None if there is none.
+    """The epoch with the highest metric, or else the lowest loss; None if there is none.
 
-    Of several the one with the least loss is the best, and of those the first. An epoch without a finite test loss is
+    Of several the one with the lowest loss is the best, and of those the first. An epoch without a finite test loss is
     never the best.
     """
     history = [figures for figures in history if math.isfinite(figures.get(TEST_LOSS, 0.0))]
@@ -75,10 +75,10 @@ def find_best(history: Sequence[Figures]) -> Figures | None:
 
 
 def read_runs(runs: Sequence[str]) -> list[Run]:
-    """The epochs of the runs that left their files in these folders, or that have logs of these names.
+    """The epochs of the runs with files in these folders, or with logs of these names.
 
     Raises:
-        DataError: there are none, or they cannot be read; for all of the runs.
+        DataError: there are none, or they cannot be read; lists all such runs.
     """
     problems: list[Problem] = []
     histories: list[list[dict[str, float]]] = []
@@ -93,7 +93,7 @@ def read_runs(runs: Sequence[str]) -> list[Run]:
 
 
 def _history(run: str) -> list[dict[str, float]]:
-    with explaining(run, "cannot be read", (OSError, ValueError)):  # ValueError: a URI that nobody knows, a null byte
+    with explaining(run, "cannot be read", (OSError, ValueError)):  # ValueError: an unknown URI, a null byte
         file = storage.join(run, FILE)
         history = from_csv(storage.read(file), file) if storage.is_file(file) else _from_logs(*_logs(run))
     if not history:
@@ -102,17 +102,17 @@ def _history(run: str) -> list[dict[str, float]]:
 
 
 def _logs(run: str) -> tuple[str, str]:
-    """The texts of a run's logs, which are named after `run` or after `run` with an ending."""
+    """The texts of a run's logs, which are named after `run`, with or without an ending."""
     for base in (run, f"{run}.txt"):
         training, test = storage.marked(base, "_train"), storage.marked(base, "_test")
         if storage.is_file(training) or storage.is_file(test):
             return _text(training), _text(test)
-    expected = f"Expected a folder with the file {FILE}, or a name with which logs begin (out_x for out_x_train.txt)"
-    raise DataError(Problem(run, f"is no run. {expected}"))
+    expected = f"Expected a folder with the file {FILE}, or the start of its logs' names (out_x for out_x_train.txt)"
+    raise DataError(Problem(run, f"is not a run. {expected}"))
 
 
 def _names(runs: Sequence[str]) -> list[str]:
-    """The ends of the paths, as long as it takes to tell them apart."""
+    """The shortest ends of the paths that distinguish them."""
     parts = [[part for part in storage.decoded(run).split("/") if part] or [run] for run in runs]
     for depth in range(1, max(map(len, parts)) + 1):
         names = ["/".join(each[-depth:]) for each in parts]
@@ -126,7 +126,7 @@ def _text(path: str) -> str:
 
 
 def _from_logs(training: str, test: str) -> list[dict[str, float]]:
-    """The figures of each epoch in the lines of both logs: the mean loss of its batches, and what its test gave."""
+    """The figures of each epoch from both logs: the mean loss of its batches, and its test results."""
     losses: dict[int, list[float]] = {}
     history: dict[int, dict[str, float]] = {}
     for epoch, (_, _, loss, *_) in _lines(training, 5):
@@ -140,7 +140,7 @@ def _from_logs(training: str, test: str) -> list[dict[str, float]]:
 
 
 def _lines(text: str, num_fields: int) -> Iterator[tuple[int, list[float]]]:
-    """The epoch and the numbers of each line that has so many fields; a log may end within a line."""
+    """The epoch and the numbers of each line with at least this many fields; a log may end in mid-line."""
     for line in text.splitlines():
         epoch, *fields = line.split() or [""]
         if epoch.isdecimal() and len(fields) >= num_fields - 1:

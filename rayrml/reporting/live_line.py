@@ -1,4 +1,4 @@
-"""The one line of a terminal that shows how training goes; lines that stay push it down, and it is gone at the end."""
+"""The terminal line that shows progress; permanent lines appear above it, and it is removed at the end."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _BAR = 10  # columns
 
 
 class LiveLine:
-    """The line, from the first batch on.
+    """The progress line, shown from the first batch on.
 
     Args:
         console: the terminal.
-        num_epochs: of the run.
+        num_epochs: epochs of the run.
     """
 
     def __init__(self, console: Console, num_epochs: int):
@@ -32,15 +32,15 @@ class LiveLine:
         self._metric = ""
 
     def begin(self) -> None:
-        """Training begins, or begins anew: the time that is left is judged by what comes from now on."""
+        """Start or restart the estimate of the remaining time, which only counts steps from now on."""
         self._began, self._done = time.monotonic(), 0
 
     def evaluated(self, metric: str) -> None:
-        """Show this of the last evaluation."""
+        """Set the text about the last evaluation."""
         self._metric = metric
 
     def show(self, message: BatchesTrained, num_batches: int) -> None:
-        """Show the last of the steps, of an epoch of so many."""
+        """Show the last of these steps, in an epoch of `num_batches`."""
         last = message.rows[-1]
         self._done += len(message.rows)
         left = (self._num_epochs - last.epoch) * num_batches + num_batches - last.batch
@@ -64,7 +64,7 @@ class LiveLine:
         self._bar.update(self._bar.task_ids[0], **shown)
 
     def end(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -79,7 +79,7 @@ def _bar(console: Console, shown: dict[str, Any]) -> Progress:
 
 
 def fitting(facts: Sequence[str], width: int) -> str:
-    """As many of the facts, the first ones first, as find room, each with two spaces before it."""
+    """As many of the facts as fit, in order, each after two spaces."""
     text = ""
     for fact in facts:
         if fact and len(text) + len(fact) + 2 <= width:
@@ -92,12 +92,12 @@ def _left(seconds: float) -> str:
 
 
 def _rate(message: BatchesTrained) -> str:
-    """Samples a second while these steps were taken."""
+    """Samples per second during these steps."""
     seconds = sum(row.data + row.compute + row.reduce for row in message.rows)
     return f"{sum(row.num_samples for row in message.rows) / seconds:.0f} samples/s" if seconds else ""
 
 
 def _waiting(message: BatchesTrained) -> float:
-    """The share of the time that was spent on waiting for samples."""
+    """The share of the time spent waiting for samples."""
     total = sum(row.data + row.compute + row.reduce for row in message.rows)
     return sum(row.data for row in message.rows) / total if total else 0.0

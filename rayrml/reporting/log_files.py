@@ -1,4 +1,4 @@
-"""The text files in which a run writes down its figures: they grow by whole lines, and those before are kept."""
+"""The text files for a run's figures: they grow by whole lines, and earlier files are kept."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _FAILED = "cannot be written"
 
 
 class LogFile:
-    """A file of lines that begin with an epoch. One in an object store is kept here and put there as a whole."""
+    """A file of lines that begin with an epoch. For an object store, it is kept locally and uploaded as a whole."""
 
     def __init__(self, path: str, *, append: bool):
-        """Open the file, empty unless it is to `append`. Raises DataError if it cannot be written."""
+        """Open the file, emptied unless `append` is set. Raises DataError if it cannot be written."""
         self.path = path
         self._pending: list[str] = []
         self._published: str | None = None
         with explaining(self.path, _FAILED):
             if storage.is_uri(path):
                 self._descriptor, place = tempfile.mkstemp()
-                os.remove(place)  # noqa: PTH107 (goes with the process)
+                os.remove(place)  # noqa: PTH107 (disappears with the process)
                 if append and storage.exists(path):
                     os.write(self._descriptor, storage.read(path))
                 self.publish()
@@ -39,7 +39,7 @@ class LogFile:
         self._pending.append(line)
 
     def flush(self) -> None:
-        """Write what was added. Raises DataError if it cannot be; the file then ends with the last whole line."""
+        """Write the added lines. Raises DataError if that fails; the file then ends with the last whole line."""
         content = "".join(self._pending).encode()
         self._pending.clear()
         if content:
@@ -47,16 +47,16 @@ class LogFile:
                 self._replace_from(self._end, content)
 
     def publish(self) -> None:
-        """Put the file into its object store, if it belongs there and is not there as it is now."""
+        """Upload the file if it belongs in an object store and has changed."""
         if storage.is_uri(self.path) and (content := self._content()) != self._published:
             with explaining(self.path, _FAILED):
                 storage.write(self.path, content.encode())
             self._published = content
 
     def keep(self, until: tuple[int, ...], *, num_fields: int) -> tuple[int, ...]:
-        """Drop the lines that come after `until`, their first numbers, and what is no line of so many fields.
+        """Drop the lines whose first numbers come after `until`, and those with fewer than `num_fields` fields.
 
-        Gives the first numbers of the last of the others, () if there are none. A line that was cut off when its
+        Returns the first numbers of the last remaining line, () if there is none. A line that was cut off when its
         process was killed is dropped, too.
         """
         lines = self._content().splitlines(keepends=True)
@@ -74,7 +74,7 @@ class LogFile:
         return last
 
     def close(self) -> None:
-        """Write what is left, and end. Raises DataError if it cannot be written."""
+        """Write what is pending and close the file. Raises DataError if that fails."""
         if self._descriptor >= 0:
             try:
                 self.flush()
@@ -94,7 +94,7 @@ class LogFile:
                 written = os.pwrite(self._descriptor, rest, place)
                 rest, place = rest[written:], place + written
         except OSError:
-            # No half lines.
+            # Keep no partial line.
             place = start + content.rfind(b"\n", 0, place - start) + 1
             raise
         finally:
@@ -104,7 +104,7 @@ class LogFile:
 
 
 def set_aside(paths: Sequence[str]) -> list[str]:
-    """Give the files among `paths` that hold something new names of the same number, `out_train.1.txt`; tells these.
+    """Rename the non-empty files among `paths` with one common number, `out_train.1.txt`; returns the new paths.
 
     Raises:
         DataError: a file cannot be renamed.
@@ -121,7 +121,7 @@ def set_aside(paths: Sequence[str]) -> list[str]:
 
 
 def _place(line: str, count: int) -> tuple[int, ...] | None:
-    """The first numbers of a line, None if it does not begin with so many."""
+    """The first `count` numbers of a line, None if it begins otherwise."""
     fields = line.split()[:count]
     return tuple(map(int, fields)) if all(field.isdecimal() for field in fields) else None
 

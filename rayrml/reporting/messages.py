@@ -1,4 +1,4 @@
-"""What workers say to the driver, which shows it and writes it down."""
+"""The messages from workers to the driver, which shows and records them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class BatchRow(NamedTuple):
     Attributes:
         epoch: from 1.
         batch: from 1.
-        seconds: of training until then, with what runs before it took that this one goes on from.
+        seconds: of training until then, including earlier runs that this one resumes.
         loss: mean over the global batch.
-        gradient_norm: of the global batch's gradient.
-        data: seconds spent on getting the batch.
+        gradient_norm: norm of the global batch's gradient.
+        data: seconds spent waiting for the batch.
         compute: seconds in forward, backward and update.
-        reduce: seconds in which workers exchanged gradients.
-        num_samples: of the global batch.
+        reduce: seconds spent exchanging gradients.
+        num_samples: samples of the global batch.
     """
 
     epoch: int
@@ -40,17 +40,17 @@ class BatchRow(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Started:
-    """Training begins with this epoch: the first, or the one after the last that was kept.
+    """Training begins with this epoch: the first, or the one after the last saved epoch.
 
     Attributes:
         epoch: from 1.
         batch: batches of it that are done.
-        resumed: whether the run was asked to go on where an earlier one ended.
-        history: the figures of the epochs before.
-        rows: the last steps before, if it is not known whether the driver has written them down.
+        resumed: whether the run resumes an earlier one.
+        history: the figures of earlier epochs.
+        rows: the last earlier steps, if it is not known whether the driver has written them.
         seconds: of training until then.
-        checkpoint: path of the checkpoint of the epoch before, None if there is none.
-        num_workers: who train.
+        checkpoint: path of the previous epoch's checkpoint, None if there is none.
+        num_workers: number of training workers.
     """
 
     epoch: int
@@ -72,11 +72,11 @@ class Phase:
 
 @dataclasses.dataclass(frozen=True)
 class Skipped:
-    """Bad samples that are left out; those that were named before are not named again.
+    """Bad samples that are skipped; those named before are not named again.
 
     Attributes:
-        bad: which they are.
-        num_batches: batches of a pass over the others, None if they stay as many.
+        bad: the bad samples.
+        num_batches: batches of a pass over the other samples, None if the number is unchanged.
     """
 
     bad: BadSamples
@@ -88,10 +88,10 @@ class BatchesTrained:
     """The steps since the last such message.
 
     Attributes:
-        rows: one for each.
-        gpu_bytes: the most memory of the first worker's GPU that was taken so far, 0 without a GPU.
-        memory: bytes of the machine's memory that the first worker has.
-        learning_rate: of these steps.
+        rows: one row per step.
+        gpu_bytes: peak GPU memory of the first worker so far, 0 without a GPU.
+        memory: bytes of the machine's memory that the first worker uses.
+        learning_rate: learning rate of these steps.
     """
 
     rows: list[BatchRow]
@@ -105,14 +105,14 @@ class Evaluated:
     """One pass over the test samples.
 
     Attributes:
-        epoch: epochs trained, 1 for evaluation alone.
+        epoch: epochs trained, 1 if only evaluating.
         num_batches: batches of the pass.
         loss: mean over all samples, None if there are no targets.
         metric: name of the metric, "" if there is none.
         value: the metric over all samples, None if there is none.
         seconds: duration of the pass.
-        confusion: (classes, classes) int64, how often each true class (row) was taken for which (column); None where
-            samples have not one label each. An array, because who passes it on need not know torch.
+        confusion: (classes, classes) int64, how often each true class (row) was predicted as which class (column);
+            None unless each sample has one label. An array, so that passing it on does not require torch.
     """
 
     epoch: int
@@ -126,14 +126,14 @@ class Evaluated:
 
 @dataclasses.dataclass(frozen=True)
 class EpochDone:
-    """An epoch is over: the figures `OF_TRAINING`, and what evaluation gave."""
+    """An epoch has ended: the figures `OF_TRAINING`, and those of the evaluation."""
 
     figures: dict[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """A file was finished."""
+    """A file is complete."""
 
     kind: str
     path: str
@@ -141,10 +141,10 @@ class Saved:
 
 @dataclasses.dataclass(frozen=True)
 class Interrupted:
-    """The workers have ended early, as they were asked to.
+    """The workers have stopped early, as requested.
 
     Attributes:
-        epoch: the one that was under way.
+        epoch: the interrupted epoch.
         batch: batches of it that are done.
     """
 
@@ -154,7 +154,7 @@ class Interrupted:
 
 @dataclasses.dataclass(frozen=True)
 class Failed:
-    """A worker met an error that starting again cannot cure."""
+    """A worker met an error that a restart cannot fix."""
 
     error: Exception
 
@@ -168,30 +168,30 @@ class Driver(Protocol):
     """The driver, as a worker sees it."""
 
     def emit(self, message: Message) -> None:
-        """Tell it something."""
+        """Send it a message."""
         ...
 
     def asked_to_stop(self) -> bool:
-        """Whether it wishes the workers to stop."""
+        """Whether it asks the workers to stop."""
         ...
 
     def unwritten(self) -> Sequence[BatchRow]:
-        """The rows that it was told, and that would be lost with it or on the way to it."""
+        """The rows sent to it that would be lost with it or on the way to it."""
         ...
 
 
 class Broadcast:
-    """Hands what workers say to several receivers, in their order, one message after the other."""
+    """Passes workers' messages to several receivers in order, one message at a time."""
 
     def __init__(self, *receivers: Emit):
         self._receivers = receivers
         self._lock = threading.RLock()
 
     def __call__(self, message: Message) -> None:
-        """Hand a message on.
+        """Pass a message on.
 
         Raises:
-            Exception: the error of a `Failed` message, and what a receiver raises.
+            Exception: the error of a `Failed` message, or one that a receiver raises.
         """
         if isinstance(message, Failed):
             raise message.error

@@ -1,6 +1,6 @@
-"""Figures of runs: curves over epochs, the confusion matrix, and samples with their predictions.
+"""Plots of runs: curves over epochs, the confusion matrix, and samples with their predictions.
 
-Drawing and saving are apart: what a figure shows can be asked of it. Nothing here opens a window.
+Drawing is separate from saving, so that tests can inspect a figure. Nothing here opens a window.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from rayrml.errors import printable
 from rayrml.reporting import history as histories
 from rayrml.reporting.history import Figures, Run
 
-# Okabe and Ito's colours, which the colour-blind can tell apart.
+# Okabe and Ito's colours, which colour-blind readers can distinguish.
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 _COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = ("-", "--", ":", "-.")
 _DPI = 120
 _MOST_MARKED = 40  # epochs of a curve whose points are shown
 _MOST_NUMBERED = 30  # classes of a matrix whose cells hold numbers
-_MOST_NAMED = 60  # classes of a matrix with all of their names
+_MOST_NAMED = 60  # classes of a matrix that shows all of their names
 _LONGEST_ROW = 55  # characters of the names of all classes side by side
-_SPREAD = 50.0  # of a loss from which on its axis is a logarithmic one
-_MOST_PANELS, _PANELS_IN_A_ROW = 6, 3  # of values that were searched for
+_SPREAD = 50.0  # ratio of losses above which the axis is logarithmic
+_MOST_PANELS, _PANELS_IN_A_ROW = 6, 3  # of searched values
 _LONGEST_NAME, _LONGEST_IN_GRID = 22, 15  # characters
 
-logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it keeps its list of fonts is of no interest
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # hides the message about its font list
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassSample:
-    """A sample with its class, and the one that it was taken for.
+    """A sample with its true and its predicted class.
 
     Attributes:
         image: (H, W) or (H, W, 3) in [0, 1].
@@ -61,8 +61,8 @@ class ImageSample:
     Attributes:
         input: (H, W) or (H, W, 3) in [0, 1].
         target: (H, W) class numbers or values, or (H, W, 3) in [0, 1].
-        prediction: as the target.
-        num_classes: how many classes the numbers tell apart, 0 for values.
+        prediction: like the target.
+        num_classes: number of classes, 0 for values.
     """
 
     input: np.ndarray
@@ -72,7 +72,7 @@ class ImageSample:
 
 
 def draw_loss(history: Sequence[Figures]) -> Figure:
-    """Training and test loss over the epochs, the least of the one that counts marked."""
+    """Training and test loss over the epochs, with the lowest test (or training) loss marked."""
     figure, axes = _curves("Loss")
     _line(axes, history, "train_loss", label="training", color=BLUE)
     _line(axes, history, "test_loss", label="test", color=ORANGE)
@@ -84,7 +84,7 @@ def draw_loss(history: Sequence[Figures]) -> Figure:
 
 
 def draw_metric(history: Sequence[Figures]) -> Figure | None:
-    """The metric over the epochs, the best marked; None if there is none."""
+    """The metric over the epochs, with the best marked; None if there is no metric."""
     name = histories.find_metric(history)
     if name is None:
         return None
@@ -96,7 +96,7 @@ def draw_metric(history: Sequence[Figures]) -> Figure | None:
 
 
 def draw_learning_rate(history: Sequence[Figures]) -> Figure | None:
-    """The learning rate of each epoch; None if it is not known."""
+    """The learning rate of each epoch; None if it is unknown."""
     if not any("learning_rate" in figures for figures in history):
         return None
     figure, axes = _curves("Learning rate")
@@ -107,7 +107,7 @@ def draw_learning_rate(history: Sequence[Figures]) -> Figure | None:
 
 
 def draw_comparison(runs: Sequence[Run]) -> Figure:
-    """Loss and metric of one run or several: the curve that counts of each, and for one run also its training loss."""
+    """Loss and metric of one or more runs: the test loss if there is one; for a single run, also the training loss."""
     names = {histories.find_metric(run.history) for run in runs} - {None}
     figure = Figure(figsize=(10, 9 if names else 6), dpi=_DPI, layout="constrained")
     places = figure.subplots(2 if names else 1, 1, squeeze=False)[:, 0]
@@ -131,7 +131,7 @@ def draw_comparison(runs: Sequence[Run]) -> Figure:
 
 
 def draw_trials(trials: Sequence[tuple[Run, Mapping[str, Any]]], name: str) -> Figure:
-    """The figure `name` of a search's trials, the best first, by epoch, and the best of each by its values."""
+    """The figure `name` of a search's trials, best trial first: by epoch, and the best of each trial by its values."""
     values = list(trials[0][1])[:_MOST_PANELS]
     rows = 1 + -(-len(values) // _PANELS_IN_A_ROW)
     figure = Figure(figsize=(10, 1.5 + 3.5 * rows), dpi=_DPI, layout="constrained")
@@ -140,7 +140,7 @@ def draw_trials(trials: Sequence[tuple[Run, Mapping[str, Any]]], name: str) -> F
     _label(axes, name.replace("_", " ").capitalize())
     for run, _ in reversed(trials[1:]):
         _line(axes, run.history, name, label="", color="#BBBBBB")
-    _line(axes, trials[0][0].history, name, label=f"the best: {trials[0][0].name}", color=BLUE)
+    _line(axes, trials[0][0].history, name, label=f"best: {trials[0][0].name}", color=BLUE)
     axes.legend(frameon=False)
     for number, key in enumerate(values):
         place = figure.add_subplot(grid[1 + number // _PANELS_IN_A_ROW, number % _PANELS_IN_A_ROW])
@@ -149,7 +149,7 @@ def draw_trials(trials: Sequence[tuple[Run, Mapping[str, Any]]], name: str) -> F
 
 
 def _values(axes: Axes, trials: Sequence[tuple[Run, Mapping[str, Any]]], key: str, name: str) -> None:
-    """A point for each trial: its value of `key`, and the figure of its best epoch; the best trial is marked."""
+    """A point per trial: its value of `key` and the figure of its best epoch, with the best trial marked."""
     _label(axes, _short(key))
     axes.set_xlabel("")
     given = [values[key] for _, values in trials]
@@ -171,13 +171,13 @@ def _values(axes: Axes, trials: Sequence[tuple[Run, Mapping[str, Any]]], key: st
 
 
 def draw_confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Counts (classes, classes): how often each true class, a row, was predicted as which, and as shares of the row."""
+    """How often each true class (row) was predicted as each class (column), coloured by the share of the row."""
     size = len(counts)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = min(max(5.0 + 0.27 * size, 6.5), 13.0)
     figure = Figure(figsize=(side + 1.5, side), dpi=1200 / (side + 1.5), layout="constrained")
     axes = figure.subplots()
-    # The root lets the few mistakes among many classes be seen.
+    # The square root makes a few mistakes among many classes visible.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     step = 1 if size <= _MOST_NAMED else -(-size // _MOST_NAMED)
@@ -196,11 +196,11 @@ def draw_confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
 
 
 def draw_class_samples(samples: Sequence[ClassSample]) -> Figure:
-    """A grid of samples, each with the predicted class, and the true one where that is another."""
+    """A grid of samples, each with its predicted class, and the true one if it differs."""
     columns = 5
     rows = -(-len(samples) // columns)
     height = 2.35 * rows + 0.6  # inches
-    # Laid out by hand: an engine that looks at so many axes takes as long as all else.
+    # Laid out by hand: a layout engine takes as long for so many axes as everything else.
     figure = Figure(figsize=(10, height), dpi=_DPI)
     margins = {"left": 0.01, "right": 0.99, "bottom": 0.1 / height, "top": 1 - 0.85 / height}
     grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={**margins, "wspace": 0.06, "hspace": 0.25})
@@ -225,7 +225,7 @@ def draw_class_samples(samples: Sequence[ClassSample]) -> Figure:
 
 
 def draw_image_samples(samples: Sequence[ImageSample]) -> Figure:
-    """A row for each sample: its input, its target and its prediction, the last two in the same colours."""
+    """A row per sample: its input, its target and its prediction, the last two in the same colours."""
     figure = Figure(figsize=(10, 3.1 * len(samples) + 0.4), dpi=_DPI, layout="constrained")
     grid = figure.subplots(len(samples), 3, squeeze=False)
     for row, sample in zip(grid, samples, strict=True):
@@ -245,7 +245,7 @@ def draw_image_samples(samples: Sequence[ImageSample]) -> Figure:
 
 
 def render(figure: Figure, kind: str = "png") -> tuple[bytes, bool]:
-    """The figure as a file of that kind, and whether a font for all of its characters was found."""
+    """The figure as a file of this kind, and whether all of its characters have a font."""
     content = io.BytesIO()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -273,13 +273,13 @@ def _line(axes: Axes, history: Sequence[Figures], name: str, *, label: str, colo
     points = [(figures["epoch"], figures[name]) for figures in history if name in figures]
     if points:
         marker = "o" if len(points) <= _MOST_MARKED else ""
-        # matplotlib passes over the labels that begin with an underscore.
+        # matplotlib omits labels that begin with an underscore.
         shown = _plain(label).lstrip("_")
         axes.plot(*zip(*points, strict=True), style, marker=marker, markersize=4, label=shown, color=color)
 
 
 def _mark(axes: Axes, history: Sequence[Figures], name: str, choose: Callable[..., Figures]) -> None:
-    """A ring around the best epoch, explained in the legend, where no curve runs through the words."""
+    """Mark the best epoch with a ring, explained in the legend, where no curve crosses the text."""
     known = [figures for figures in history if math.isfinite(figures.get(name, math.nan))]
     if not known:
         return
@@ -301,7 +301,7 @@ def _logarithmic_if_wide(axes: Axes) -> bool:
 
 
 def _number_cells(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
-    """Counts in the cells, with the shares below them where there is room."""
+    """Write counts into the cells, with the shares below them if there is room."""
     size = len(counts)
     for row, column in np.argwhere(counts > 0):
         share = shares[row, column]
@@ -317,5 +317,5 @@ def _short(name: str, longest: int = _LONGEST_NAME) -> str:
 
 
 def _plain(text: str) -> str:
-    """`text` in which a dollar sign is nothing but one."""
+    """`text` with dollar signs escaped, so that they do not start a formula."""
     return printable(text).replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""The lines that show how a run goes: batches, evaluations, files, and what went wrong on the way."""
+"""The lines that show a run's progress: batches, evaluations, files, and problems on the way."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _SECONDS_BETWEEN_LINES = 0.5
 
 
 class ProgressLines:
-    """Shows on a console what the workers of one run say.
+    """Shows the messages of one run's workers on a console.
 
-    It must receive a message before the run's state does: some lines compare what is new with what was before.
+    It must receive a message before the run's state does: some lines compare new figures with earlier ones.
 
     Args:
         console: the screen.
-        state: of the run.
-        num_epochs: of the run.
+        state: state of the run.
+        num_epochs: epochs of the run.
     """
 
     def __init__(self, console: Console, state: RunState, num_epochs: int):
@@ -44,7 +44,7 @@ class ProgressLines:
         self._since_shown = [0.0, 0.0, 0.0]
 
     def receive(self, message: Message) -> None:
-        """Show what a worker says."""
+        """Show a worker's message."""
         match message:
             case Started():
                 self._start(message)
@@ -57,12 +57,12 @@ class ProgressLines:
             case Evaluated():
                 self._evaluation(message)
             case EpochDone():
-                self._end_live()  # the last batches may have been left out
+                self._end_live()  # the last batches may have been skipped
             case Saved(kind, path):
                 self._saved(kind, path)
 
     def close(self) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         self._end_live()
 
     def _start(self, started: Started) -> None:
@@ -86,7 +86,7 @@ class ProgressLines:
         self._console.lines(new.lines())
         in_batches = "" if message.num_batches is None else f", in {message.num_batches} batches per epoch"
         used = bad.num_samples - len(known | new.numbers)
-        self._console.line(f"Skipping them: {used} {bad.name} samples are used{in_batches}")
+        self._console.line(f"Skipping them: {used} {bad.name} samples remain{in_batches}")
 
     def _batches(self, message: BatchesTrained) -> None:
         num_batches = self._state.num_batches
@@ -131,7 +131,7 @@ class ProgressLines:
         self._console.line(text)
 
     def _compared(self, done: Evaluated, live: LiveLine) -> str:
-        """How the evaluation compares with those before; for people, not for programs that read the log."""
+        """How the evaluation compares with earlier ones; for people, not for programs that read the log."""
         tests = {"test_loss": done.loss, done.metric: done.value}
         figures = {name: value for name, value in tests.items() if value is not None}
         if not figures:
@@ -142,8 +142,8 @@ class ProgressLines:
         if top is None:
             return ""
         if to_cost(figures, name) < to_cost(top, name):
-            return "  (the best so far)"
-        return f"  (the best: {top[name]:.3f} in epoch {top['epoch']})"
+            return "  (best so far)"
+        return f"  (best: {top[name]:.3f} in epoch {top['epoch']})"
 
     def _end_live(self) -> None:
         if self._live:
@@ -151,6 +151,6 @@ class ProgressLines:
 
 
 def _of(number: int, total: int) -> str:
-    """`[ 1/20]`, `[  5/ 469]`: aligned over a run, in the predecessor's widths, which scripts look for."""
+    """`[ 1/20]`, `[  5/ 469]`: aligned throughout a run, in the predecessor's widths, which scripts rely on."""
     width = max(len(str(total)), 2)
     return f"[{number:>{width}}/{total:>{width + (width > 2)}}]"

@@ -1,4 +1,4 @@
-"""What a run writes down beside its checkpoints: its configuration, where it ran, and its figures."""
+"""What a run writes next to its checkpoints: its configuration, where it ran, and its figures."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ PLOTS_FOLDER = "plots"
 CURVES = ("loss", "metric", "learning_rate")  # plots of the history; `plots.draw_loss` draws the first, and so on
 CONFUSION_MATRIX, PREDICTIONS = "confusion_matrix", "predictions"
 PLOTS = {name: f"{PLOTS_FOLDER}/{name}.png" for name in (*CURVES, CONFUSION_MATRIX, PREDICTIONS)}
-_LARGEST_SHARE = 0.05  # of the time is spent on writing the history: short epochs of a long run have a long one
+_LARGEST_SHARE = 0.05  # of the time may go into writing the history, which is long after many short epochs
 
 
 class Record:
-    """Keeps the files of one run in step with what its workers say.
+    """Keeps the files of one run in sync with its workers' messages.
 
-    It must receive a message after the run's state did, whose history it writes.
+    It must receive a message after the run's state, whose history it writes.
 
     Args:
-        folder: where they lie, None for no files.
-        state: of the run.
+        folder: folder of the files, None for no files.
+        state: state of the run.
         classes: class names in the order of the network's outputs, () if there are none.
 
     Attributes:
-        confusion: (classes, classes) of the last epoch's evaluation, None where there is none.
+        confusion: (classes, classes) of the last epoch's evaluation, None if there is none.
     """
 
     def __init__(self, folder: str | None, state: RunState, classes: Sequence[str] = ()):
@@ -57,12 +57,12 @@ class Record:
 
     @property
     def confusion(self) -> np.ndarray | None:
-        """How often each class was taken for which after the last epoch."""
+        """How often each class was predicted as which class after the last epoch."""
         done = self._evaluated
         return done.confusion if done and self.history and done.epoch == self.history[-1]["epoch"] else None
 
     def begin(self, config: Mapping[str, Any], environment: Mapping[str, Any], *, resumed: bool) -> None:
-        """Write what is known before training; of an earlier run nothing stays that this one may not replace.
+        """Write what is known before training, and remove an earlier run's files that this one might not replace.
 
         Raises:
             DataError: a file cannot be written or removed.
@@ -77,7 +77,7 @@ class Record:
             checkpoint_folder.remove(storage.join(self.folder, *name.split("/")))
 
     def receive(self, message: Message) -> None:
-        """Take what a worker says. Raises DataError if the history cannot be written."""
+        """Process a worker's message. Raises DataError if the history cannot be written."""
         match message:
             case Evaluated():
                 self._evaluated = message
@@ -91,7 +91,7 @@ class Record:
             self.flush()
 
     def flush(self) -> None:
-        """Write the history if it is not on disk as it is now. Raises DataError if it cannot be written."""
+        """Write the history if it has changed. Raises DataError if it cannot be written."""
         if self._pending:
             self._pending = False
             self._began = time.monotonic()
@@ -99,16 +99,16 @@ class Record:
             self._spent = time.monotonic() - self._began
 
     def finish(self) -> None:
-        """Write what the run has come to, unless it is known already. Raises DataError if it cannot be written."""
+        """Write the run's results, unless they exist already. Raises DataError if they cannot be written."""
         self.flush()
         if self.folder is None or not self.history:
             return
-        # A run that was complete before it was resumed has evaluated nothing.
+        # A run that was already complete when it was resumed has evaluated nothing.
         if self._evaluated is not None or not storage.exists(storage.join(self.folder, METRICS)):
             self._write(METRICS, to_json(self.metrics()))
 
     def metrics(self) -> dict[str, Any]:
-        """The figures of the last and the best epoch, and those of each class after the last."""
+        """The figures of the last and the best epoch, and those of each class after the last epoch."""
         figures: dict[str, Any] = {"final": self.history[-1], "best": history.find_best(self.history)}
         if self.confusion is not None:
             figures["classes"] = _per_class(self.confusion, self._classes)
@@ -119,18 +119,18 @@ class Record:
 
 
 def name_classes(classes: Sequence[str], count: int) -> list[str]:
-    """A name for each of so many outputs: their numbers where the classes' names are not known."""
+    """A name for each of `count` outputs: its number if the class name is unknown."""
     return [*classes[:count], *(str(number) for number in range(len(classes), count))]
 
 
 def write_file(path: str, content: bytes) -> None:
-    """Put a file in its place. Raises DataError if that fails."""
+    """Write a file. Raises DataError if that fails."""
     with explaining(path, "cannot be written"):
         storage.write(path, content)
 
 
 def _per_class(counts: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
-    figures = confusion(torch.from_numpy(counts.astype(np.float64)))  # what Ray brings cannot be written to
+    figures = confusion(torch.from_numpy(counts.astype(np.float64)))  # arrays from Ray are read-only
     names = name_classes(classes, len(counts))
     rows = zip(counts.sum(1).tolist(), figures.recall, figures.precision, figures.f1, strict=True)
     return {
@@ -140,12 +140,12 @@ def _per_class(counts: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str
 
 
 def to_json(value: Any) -> bytes:
-    """A value as the content of a file that people read, with null for numbers that JSON does not know."""
+    """A value as the content of a file for people, with null for numbers that JSON does not support."""
     return (json.dumps(_finite(value), indent=4, ensure_ascii=False) + "\n").encode(errors="surrogateescape")
 
 
 def _finite(value: Any) -> Any:
-    """The same, with null for numbers that JSON does not know."""
+    """The value, with null for numbers that JSON does not support."""
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""What has come of a run so far, as its workers tell it."""
+"""The state of a run so far, as reported by its workers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from rayrml.reporting.messages import BatchesTrained, EpochDone, Interrupted, Me
 
 
 class RunState:
-    """What has come of one run so far.
+    """The state of one run so far.
 
     Args:
         num_batches: batches of an epoch, as planned.
@@ -15,11 +15,11 @@ class RunState:
         history: the figures of each epoch: `epoch`, `train_loss`, `learning_rate`, `seconds` and, with test data,
             `test_loss` and the metric's name.
         saved: paths of the files that the run wrote, by kind.
-        skipped: numbers of the samples that were left out, by dataset.
+        skipped: numbers of the skipped samples, by dataset.
         num_batches: batches of an epoch without these samples.
-        num_workers: the workers that train, 0 before training begins.
-        interrupted: where the workers ended early, None if they did not.
-        gpu_bytes: the most memory of its GPU that the first worker took in training, 0 without a GPU.
+        num_workers: number of training workers, 0 before training begins.
+        interrupted: where the workers stopped early, None if they did not.
+        gpu_bytes: peak GPU memory of the first worker in training, 0 without a GPU.
     """
 
     def __init__(self, num_batches: int = 0):
@@ -37,7 +37,7 @@ class RunState:
         return self.num_workers > 0
 
     def receive(self, message: Message) -> None:
-        """Take what a worker says."""
+        """Process a worker's message."""
         match message:
             case Started():
                 if path := self.unreported_checkpoint(message):
@@ -58,11 +58,11 @@ class RunState:
                 self.interrupted = message
 
     def unreported_checkpoint(self, started: Started) -> str | None:
-        """A checkpoint of this run whose worker was lost before it could tell of it, None if there is none."""
+        """A checkpoint of this run whose worker was lost before it could report it, None if there is none."""
         path = started.checkpoint if self.trains else None
         return None if path in self.saved.get("checkpoint", ()) else path
 
     def _add(self, kind: str, path: str) -> None:
         paths = self.saved.setdefault(kind, [])
-        if path not in paths:  # some are written anew after each epoch
+        if path not in paths:  # some are rewritten after each epoch
             paths.append(path)

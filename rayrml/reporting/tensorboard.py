@@ -1,4 +1,4 @@
-"""Event files for TensorBoard: the figures of each epoch, in a folder for each run."""
+"""Event files for TensorBoard: the figures of each epoch, in one folder per run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class EventFiles:
     """Writes one run's figures as scalars over epochs.
 
     Args:
-        folder: of this machine; files of other runs in there stay.
+        folder: a folder on this machine; files of other runs in it are kept.
     """
 
     def __init__(self, folder: str):
-        """Begin a file. Raises DataError if it cannot be made."""
-        # It takes a second to import.
+        """Start a file. Raises DataError if it cannot be created."""
+        # This import takes a second.
         from torch.utils.tensorboard import SummaryWriter
 
         self._folder = folder
@@ -33,7 +33,7 @@ class EventFiles:
             self._writer: Any = SummaryWriter(folder)
 
     def receive(self, message: Message) -> None:
-        """Write what a worker says, each epoch once. Raises DataError if that fails."""
+        """Write the figures of a worker's message, each epoch once. Raises DataError if that fails."""
         match message:
             case Started():
                 self._write(message.history)

@@ -1,4 +1,4 @@
-"""A run's figures for MLflow and for Weights & Biases, sent while training goes on, whatever becomes of the server."""
+"""A run's figures for MLflow and Weights & Biases, sent during training, which a failing server does not affect."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from rayrml.reporting.messages import EpochDone, Message, Started
 from rayrml.reporting.run_files import PLOTS_FOLDER, write_file
 
 PACKAGES = ("mlflow", "wandb")
-_EXPERIMENT = "rayrml"  # where neither MLFLOW_EXPERIMENT_NAME nor WANDB_PROJECT names another one
-_LONGEST = 500  # characters of a parameter, which servers limit
-_PATIENCE = 30.0  # seconds at the end for what was not sent yet
+_EXPERIMENT = "rayrml"  # unless MLFLOW_EXPERIMENT_NAME or WANDB_PROJECT names another one
+_LONGEST = 500  # characters of a parameter: servers have a limit
+_PATIENCE = 30.0  # seconds at the end for what has not been sent yet
 _IDS = "tracking.json"
 
 
 class Tracker(Protocol):
-    """One run on a server. Everything may raise anything."""
+    """One run on a server. Each method may raise any exception."""
 
     id: str
     epoch: int  # the last one that the server has
 
     def figures(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Add what an epoch gave."""
+        """Add the figures of an epoch."""
 
     def file(self, path: str, folder: str) -> None:
-        """Add a file of this machine below a folder of the run's own."""
+        """Add a local file, in this folder of the run."""
 
     def end(self, *, complete: bool) -> None:
-        """The run is over."""
+        """End the run."""
 
 
 class Tracking:
-    """Sends a run's figures in a thread of its own: a server that does not answer holds nobody up.
+    """Sends a run's figures in a separate thread: a server that does not answer does not block training.
 
-    What could not be sent is tried again after the next epoch; what goes wrong is said once.
+    Whatever could not be sent is retried after the next epoch; problems are reported once.
 
     Args:
         package: one of `PACKAGES`.
-        begin: makes the run on the server, or goes on with the one of this name.
-        folder: where the name of the run on the server is kept for those who go on with it.
-        resumed: whether to go on with the run of that name.
-        say: what to do with a line about what goes wrong.
+        begin: creates the run on the server, or resumes the run of this name.
+        folder: keeps the run's name on the server for resuming it.
+        resumed: whether to resume the run of that name.
+        say: receives a line about a problem.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class Tracking:
         self._tracker: Tracker | None = None
         self._told = self._closed = False
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        # The process does not wait for it, as it would for an executor's: a server may never answer.
+        # The process does not wait for a daemon thread, unlike an executor's: a server may never answer.
         self._thread = threading.Thread(target=self._send, daemon=True)
         self._thread.start()
 
     def receive(self, message: Message) -> None:
-        """Take what a worker says."""
+        """Process a worker's message."""
         match message:
             case Started():
                 self._work.put(lambda: self._add(message.history))
@@ -82,7 +82,7 @@ class Tracking:
                 pass
 
     def finish(self, files: Sequence[str] = (), *, complete: bool = False) -> None:
-        """Send the rest and these files, and end the run there; waits for a while."""
+        """Send the rest and these files, and end the run on the server; waits for a limited time."""
         if self._closed:
             return
         self._closed = True
@@ -90,19 +90,19 @@ class Tracking:
         self._work.put(None)
         self._thread.join(_PATIENCE)
         if self._thread.is_alive():
-            self._tell("does not answer")
+            self._tell("no answer")
 
     def _send(self) -> None:
         while (task := self._work.get()) is not None:
             try:
                 task()
-            except Exception as error:  # whatever it is: training goes well
+            except Exception as error:  # whatever it is, training is not affected
                 self._tell(describe(error))
 
     def _tell(self, reason: str) -> None:
         if not self._told:
             self._told = True
-            self._say(f"{self._package} has not got everything, training goes on: {reason}")
+            self._say(f"{self._package} did not receive everything; training continues: {reason}")
 
     def _add(self, history: Sequence[Mapping[str, float]]) -> None:
         self._epochs |= {int(figures["epoch"]): dict(figures) for figures in history}
@@ -132,12 +132,12 @@ class Tracking:
 
 
 def prepare_mlflow(name: str, config: Mapping[str, Any]) -> Callable[[str | None], Tracker]:
-    """What begins a run of MLflow, on the server of MLFLOW_TRACKING_URI."""
+    """A function that starts a run of MLflow, on the server of MLFLOW_TRACKING_URI."""
     return lambda known: _MLflow(name, config, known)
 
 
 def prepare_wandb(name: str, config: Mapping[str, Any], folder: str) -> Callable[[str | None], Tracker]:
-    """What begins a run of Weights & Biases, as WANDB_MODE, WANDB_PROJECT and the like say."""
+    """A function that starts a run of Weights & Biases, as configured by WANDB_MODE, WANDB_PROJECT and the like."""
     return lambda known: _Wandb(name, config, folder, known)
 
 
@@ -181,7 +181,7 @@ class _Wandb:
 
         offline = os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun")
         if not offline and not wandb.login(prompt=False):
-            raise RuntimeError("there is no key for its server. Expected `wandb login`, or WANDB_MODE=offline")
+            raise RuntimeError("there is no key for its server. Run `wandb login`, or set WANDB_MODE=offline")
         self.epoch = 0
         self._run: Any = wandb.init(
             project=os.environ.get("WANDB_PROJECT", _EXPERIMENT),
@@ -208,7 +208,7 @@ class _Wandb:
 
 
 def list_parameters(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """A configuration's values by their dotted keys, without the network, whose file is with the run."""
+    """A configuration's values by their dotted keys, without the network, whose file is sent with the run."""
     for key, value in config.items():
         place = f"{path}.{key}" if path else key
         if place == "neural_network.layers" or value is None:
@@ -221,7 +221,7 @@ def list_parameters(config: Mapping[str, Any], path: str = "") -> Iterator[tuple
 
 
 def _upload(tracker: Tracker, path: str) -> None:
-    """Add a file that may lie in a store, in the run's folder `plots` if it lies in such a one."""
+    """Add a file, which may be in an object store; one from a folder `plots` goes into the run's folder `plots`."""
     folder = PLOTS_FOLDER if storage.split(storage.parent(path))[1] == PLOTS_FOLDER else ""
     if not storage.is_uri(path):
         tracker.file(path, folder)

@@ -1,4 +1,4 @@
-"""The tables from which a configuration chooses, by the names under which they are listed."""
+"""The tables that a configuration chooses from, by the names under which they are listed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def meaning(row: Callable[..., Any]) -> str:
 
 
 def names(name: str) -> list[str]:
-    """Lines with the names in the table called `name`, and what each of them is.
+    """Lines with the rows of the table called `name`, and their meanings.
 
     Raises:
         ConfigError: there is no such table.
@@ -38,7 +38,7 @@ def names(name: str) -> list[str]:
 
 
 def overview() -> list[str]:
-    """Lines with the names of the tables, and how many rows each of them has."""
+    """Lines with the names of the tables, and the number of rows of each."""
     return format_table([(name, len(rows)) for name, rows in TABLES.items()], ("rayrml list", "Rows"))
 
 

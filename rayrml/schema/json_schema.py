@@ -1,7 +1,7 @@
-"""The JSON Schema of a configuration, made from the sections' models and the signatures of the tables' rows.
+"""The JSON Schema of a configuration, generated from the sections' models and the signatures of the tables' rows.
 
-It refuses what the program refuses, as far as one key, or some keys beside one another, show it; what depends on files,
-on the network or on two numbers together is left to the program.
+It rejects what the program rejects, as far as that follows from one key or from several keys together; what depends on
+files, on the network or on two numbers together is left to the program.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _KEYS_OF_TYPES = [key for key in list_reader_options() if key != "grayscale"]
 
 
 def configuration() -> Schema:
-    """The schema of a whole configuration, in the dialect of 2020-12."""
+    """The schema of a whole configuration, in the 2020-12 dialect."""
     whole = _section(Config)
     whole["$defs"] = {model.__name__: _section(model) for model in _sections(Config)} | {
         "optimizer": _choice(OPTIMIZERS, "type", {"lr_scheduler": _optional(_ref("lr_scheduler"))}),
@@ -45,18 +45,18 @@ def configuration() -> Schema:
         "transform": _transform(),
         "slicer": _row(slicer),
     }
-    return {"$schema": _DIALECT, "title": "A configuration of rayrml", **whole}
+    return {"$schema": _DIALECT, "title": "A rayrml configuration", **whole}
 
 
 def search() -> Schema:
-    """The schema of a configuration for `rayrml tune`: of the network's values any may be a search space."""
+    """The schema of a configuration for `rayrml tune`: any value of the network may be a search space."""
     whole = configuration()
     defs = whole["$defs"]
     whole["$defs"] = {name: part if name == Ray.__name__ else _open(part) for name, part in defs.items()}
     two = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
     kinds = {"choice": {"type": "array", "minItems": 1}, **{name: two for name in KINDS if name != "choice"}}
     whole["$defs"]["space"] = {
-        "description": "a value that is searched for",
+        "description": "a value to search for",
         "type": "object",
         "minProperties": 1,
         "maxProperties": 1,
@@ -67,11 +67,11 @@ def search() -> Schema:
 
 
 def _open(part: Schema) -> Schema:
-    """A schema of objects whose values, and the members of lists in them, may be search spaces."""
+    """The schema with search spaces allowed for values of objects and for members of lists in them."""
     found = dict(part)
     if "properties" in found:
         found["properties"] = {key: _or_space(value) for key, value in found["properties"].items()}
-    # An object that leaves open which row it names is like several of them.
+    # An object whose row is a search space matches several of them.
     several = found.pop("oneOf", found.get("anyOf"))
     return found if several is None else found | {"anyOf": [_open(one) for one in several]}
 
@@ -82,7 +82,7 @@ def _or_space(value: Schema) -> Schema:
 
 
 def any_case(names: Iterable[str]) -> Schema:
-    """One of the names: those that are listed are the usual spellings, the pattern takes them in any case."""
+    """One of the names: the enum lists the usual spellings, the pattern accepts them in any case."""
     listed = list(names)
     pattern = "|".join(map(_in_any_case, listed))
     return {"type": "string", "anyOf": [{"enum": listed}, {"pattern": f"^(?:{pattern})$"}]}
@@ -101,7 +101,7 @@ def _sections(model: type[Section]) -> Iterable[type[Section]]:
 
 
 def _section(model: type[Section]) -> Schema:
-    """The schema of a section: that of its model, with what the tables and the other keys add."""
+    """The schema of a section: that of its model, plus what the tables and the rules between keys add."""
     found = _plain(model.model_json_schema())
     properties = found["properties"]
     for name, field in model.model_fields.items():
@@ -121,7 +121,7 @@ def _section(model: type[Section]) -> Schema:
 
 
 def _plain(schema: Any) -> Any:
-    """A schema of pydantic's without the titles that repeat the keys, and without whole objects as defaults."""
+    """A pydantic schema without titles that repeat the keys, and without whole objects as defaults."""
     if isinstance(schema, list):
         return [_plain(part) for part in schema]
     if not isinstance(schema, Mapping):
@@ -138,7 +138,7 @@ def _row(row: Callable[..., Any]) -> Schema:
 
 
 def _choice(table: Table, key: str, more: Mapping[str, Schema] | None = None) -> Schema:
-    """An object that names a row of the table under `key`; all rows take the keys `more` beside their own."""
+    """An object that names a row of the table under `key`; all rows also accept the keys `more`."""
     rows = [_named(name, row, key, more or {}) for name, row in table.items()]
     return {"type": "object", "required": [key], "properties": {key: any_case(table)}, "oneOf": rows}
 
@@ -186,29 +186,29 @@ def _list_of(name: str) -> Schema:
 
 
 def _type_key(key: str) -> Schema:
-    """What a key for a data type can be."""
+    """The allowed values of a key for a data type."""
     return _optional(any_case(READERS if key == "input_type" else [*READERS, _LABELS]))
 
 
 def _key_of_types(key: str) -> Schema:
-    """What a key that some data types have can be, as the first of those has it."""
+    """The allowed values of a key that only some data types have, from the first of these."""
     rows = [_plain(make_model(row).model_json_schema())["properties"] for row in READERS.values()]
     found = next(properties[key] for properties in rows if key in properties)
     return _optional(any_case(found["enum"]) if "enum" in found else found)
 
 
 def _is(key: str, value: Schema) -> Schema:
-    """What an object is like that has the key, with such a value."""
+    """An object that has the key, with such a value."""
     return {"required": [key], "properties": {key: value}}
 
 
 def _given(*keys: str) -> Schema:
-    """What an object is like that has one of the keys, and not null."""
+    """An object that has at least one of the keys, with a value other than null."""
     return {"anyOf": [_is(key, {"not": _NULL}) for key in keys]}
 
 
 def _filled(*keys: str) -> Schema:
-    """What an object is like that has one of the lists, and not empty."""
+    """An object that has at least one of the lists, not empty."""
     return {"anyOf": [_is(key, {"minItems": 1}) for key in keys]}
 
 
@@ -217,21 +217,21 @@ def _rule(condition: Schema, then: Schema) -> Schema:
 
 
 def _of_type(side: str, name: str) -> Schema:
-    """What a data section is like whose inputs or targets are of the type."""
+    """A data section whose inputs or targets have the type."""
     own = f"{side}_type"
     by_both = {"allOf": [_is("type", any_case([name])), {"not": _given(own)}]}
     return {"anyOf": [_is(own, any_case([name])), by_both]}
 
 
 def _in_color(side: str) -> Schema:
-    """What a data section is like that does not ask for one channel."""
+    """A data section that does not request one channel."""
     own = f"{side}_grayscale"
     by_both = {"properties": {"grayscale": {"const": False}, own: {"enum": [False, None]}}}
     return {"anyOf": [_is(own, {"const": False}), by_both]}
 
 
 def _keys_by_type(side: str, name: str) -> Schema:
-    """What a data type makes of the keys that only some data types have."""
+    """The rules of a data type for the keys that only some data types have."""
     found = make_model(READERS[name]).model_fields
     required = [key for key, field in found.items() if field.is_required()]
     keys = {key: _NULL for key in _KEYS_OF_TYPES if key not in found} | {key: {"not": _NULL} for key in required}
@@ -247,7 +247,7 @@ def _whole_files(row: Callable[..., Reader]) -> bool:
 _BY_CLOSURE = [name for name, row in OPTIMIZERS.items() if needs_closure(row)]
 _TRAINS, _TESTS = ("input_path", "num_examples"), ("test_input_path", "num_test_examples", "test_share")
 
-# What the models leave to the tables.
+# Values that the models leave to the tables.
 _VALUES: dict[str, dict[str, Schema]] = {
     "NeuralNetwork": {"optimizer": _optional(_ref("optimizer")), "loss": _optional(_ref("loss"))},
     "Stopping": {"metric": {"enum": [*figures.LOSSES, *METRICS]}},

@@ -1,4 +1,4 @@
-"""Tables of keys, made from the sections' models and the signatures of the tables' rows."""
+"""Tables of keys, generated from the sections' models and the signatures of the tables' rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LIMITS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "m
 
 
 def keys(name: str) -> list[str]:
-    """Lines with the keys of the section, or of each row of the table, that is called `name`.
+    """Lines with the keys of the section called `name`, or of each row of the table called `name`.
 
     Raises:
         ConfigError: there is no such section or table.
@@ -45,15 +45,15 @@ def _of_rows(rows: Table) -> Iterator[str]:
 
 
 def _table(model: type[BaseModel], bare: str | None = None) -> list[str]:
-    """The lines of the table of a model's keys; a column in which nothing stands is left out.
+    """The lines of the table of a model's keys, without empty columns.
 
-    The value of the key `bare` is given as it is, without an object around it.
+    The value of the key `bare` is written without an object around it.
     """
     schemas = key_schemas(model)
     rows = [_key(name, field, schemas) for name, field in model.model_fields.items()]
     rows = [("(no key)" if row[0] == bare else row[0], *row[1:]) for row in rows]
     columns = [c for c in range(len(HEADINGS)) if any(row[c] for row in rows)]
-    # The first column and all behind it are aligned to the left.
+    # The empty last column keeps all others left-aligned.
     cells = [[*(row[c].replace("`", "") for c in columns), ""] for row in rows]
     return [line.rstrip() for line in format_table(cells, [*(HEADINGS[c] for c in columns), ""])]
 
@@ -70,7 +70,7 @@ def key_schemas(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def rows_named(field: FieldInfo) -> list[str]:
-    """The rows of the table of which a field names one, [] if it names none."""
+    """The rows of the table that a field refers to, [] if it refers to none."""
     inner = (meta for part in typing.get_args(field.annotation) for meta in getattr(part, "__metadata__", ()))
     return [row for mark in (*field.metadata, *inner) if isinstance(mark, RowOf) for row in TABLES[mark.table]]
 
@@ -83,7 +83,7 @@ def _key(name: str, field: FieldInfo, schemas: Mapping[str, Any]) -> tuple[str, 
 
 
 def sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
-    """The JSON path and the model of each section below `model`, in their order."""
+    """The JSON path and the model of each section below `model`, in order."""
     for key, field in model.model_fields.items():
         inner = section_of(field.annotation)
         if inner is not None:
@@ -106,7 +106,7 @@ def spellings(name: str, field: FieldInfo) -> list[str]:
 
 
 def default(field: FieldInfo) -> str:
-    """A field's default, in words where it is no plain value."""
+    """A field's default, in words if it is not a plain value."""
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
@@ -138,7 +138,7 @@ def alternatives(schema: Mapping[str, Any]) -> list[str]:
 
 
 def list_of(schema: Mapping[str, Any]) -> str:
-    """A list with what it holds: `list of 2 numbers from 0 to 1`."""
+    """A list and its items: `list of 2 numbers from 0 to 1`."""
     items = list(dict.fromkeys(allowed(item) for item in schema.get("prefixItems", [schema.get("items")]) if item))
     if len(items) != 1:
         return f"list: {', '.join(items)}" if items else "list"
@@ -160,14 +160,14 @@ def interval(schema: Mapping[str, Any]) -> str:
 
 
 def limits(schema: Mapping[str, Any]) -> str:
-    """The ranges of all numbers that a JSON Schema allows, each of them once."""
+    """The ranges of all numbers that a JSON Schema allows, each once."""
     inner = [part for key in ("anyOf", "prefixItems") for part in schema.get(key, ())]
     inner += [schema[key] for key in ("items", "additionalProperties") if isinstance(schema.get(key), Mapping)]
     return "; ".join(dict.fromkeys(filter(None, [interval(schema).strip(), *map(limits, inner)])))
 
 
 def unlimited(schema: Any) -> Any:
-    """The same JSON Schema without the ranges of its numbers."""
+    """The JSON Schema without the ranges of its numbers."""
     if isinstance(schema, list):
         return [unlimited(part) for part in schema]
     if not isinstance(schema, Mapping):
@@ -176,7 +176,7 @@ def unlimited(schema: Any) -> Any:
 
 
 def as_json(value: Any) -> str:
-    """A value as JSON, its numbers no longer than can be read."""
+    """A value as JSON, with numbers of a readable length."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(as_json, value))}]"
     return f"{value:.5g}" if isinstance(value, float) else json.dumps(value)

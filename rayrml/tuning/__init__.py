@@ -1,4 +1,4 @@
 """Searches over configurations: many runs, the values that each of them gets, and the best of them.
 
-One run is in `runs`; this folder starts it, compares its figures and stops it.
+`runs` has a single run; this folder starts runs, compares their figures and stops them.
 """

@@ -1,4 +1,4 @@
-"""Which values the trials of a search get: drawn at random before, or by Optuna from what came of the others."""
+"""The values that the trials of a search get: drawn at random in advance, or by Optuna based on earlier trials."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Algorithm = Literal["random", "optuna"]
 
 
 class Proposals(Searcher):
-    """Gives Ray Tune the trials that are not over yet, under numbers.
+    """Gives Ray Tune the numbers of the trials that are not finished yet.
 
     Args:
-        book: the trials so far, to which those that begin are added.
+        book: the trials so far; trials that begin are added.
         search: what is searched for.
-        num_trials: in all, with those that are over.
+        num_trials: in total, including those that are finished.
         begin: called with each trial before it begins.
         algorithm: how values are drawn.
-        seed: of the draws.
+        seed: seed of the draws.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Proposals(Searcher):
         return len(self._left)
 
     def suggest(self, trial_id: str) -> Any:
-        """What Ray Tune gives to a trial: its number."""
+        """The configuration that Ray Tune passes to a trial: its number."""
         if not self._left:
             return Searcher.FINISHED
         number = self._left[0]
@@ -79,30 +79,30 @@ class Proposals(Searcher):
         return {"number": number}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Ray Tune's: a trial has finished an epoch."""
+        """Called by Ray Tune when a trial has finished an epoch."""
         if self._optuna is not None and self.metric in result:
             self._optuna.on_trial_result(trial_id, result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Ray Tune's: a trial is over."""
+        """Called by Ray Tune when a trial has ended."""
         if self._optuna is not None:
             known = result is not None and self.metric in result and not error
             self._optuna.on_trial_complete(trial_id, result if known else None, error=not known)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What Ray Tune keeps of it, and never reads again: nothing."""
+        """The state that Ray Tune saves and never reads again: nothing."""
         return {}
 
     def save(self, checkpoint_path: str) -> None:
-        """Ray Tune's: its own state, of which nothing is read again; the search's is in its own files."""
+        """Called by Ray Tune to save state, which is never read again; the search has its own files."""
         Path(checkpoint_path).write_bytes(b"")
 
     def restore(self, checkpoint_path: str) -> None:
-        """Ray Tune's, as `save`."""
+        """Called by Ray Tune, like `save`."""
 
 
 def _optuna(book: Trials, search: Search, seed: int) -> Any:
-    """Optuna's sampler, which knows what came of the trials that are over."""
+    """Optuna's sampler, which knows the results of finished trials."""
     import optuna
     from ray.tune.search.optuna import OptunaSearch
 
@@ -130,7 +130,7 @@ def _optuna(book: Trials, search: Search, seed: int) -> Any:
 
 
 def _encoded(space: Space, value: Any) -> Any:
-    """A value as Optuna has it: choices by their numbers, because they may be any JSON."""
+    """A value as Optuna represents it: choices by their indices, because they may be any JSON."""
     return list(space.values).index(value) if space.kind == "choice" else value
 
 

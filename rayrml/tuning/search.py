@@ -1,4 +1,4 @@
-"""A search before it begins: what is searched for, and whether each of the values makes a run."""
+"""A search before it begins: what is searched for, and whether each value is valid."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _LOSS = "neural_network.loss"
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """A configuration with search spaces that was found to be right.
+    """A valid configuration with search spaces.
 
     Attributes:
         raw: the configuration as it was given, with the spaces.
         spaces: what is searched for.
-        plan: that of the first values.
-        figure: what trials are compared by: the metric, or a loss where there is none.
-        num_epochs: the most that a trial can have.
+        plan: the plan with the first values.
+        figure: what trials are ranked by: the metric, or a loss if there is none.
+        num_epochs: the largest number of epochs of a trial.
     """
 
     raw: Mapping[str, Any]
@@ -40,17 +40,17 @@ class Search:
 
     @property
     def compared(self) -> str:
-        """What decides which trial is the best, in words."""
-        return f"the {'most' if self.largest else 'least'} {self.figure} of all epochs"
+        """How the best trial is chosen, in words."""
+        return f"{'highest' if self.largest else 'lowest'} {self.figure} of any epoch"
 
     @property
     def largest(self) -> bool:
-        """Whether the best trial is the one with the most of the figure."""
+        """Whether a higher figure is better."""
         return to_cost({self.figure: 1.0}, self.figure) < 0
 
 
 def prepare(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None) -> Search | None:
-    """The search that a configuration asks for, checked with each choice and with both ends of each range.
+    """The search that a configuration describes, checked with each choice and both ends of each range.
 
     None if it has no search spaces.
 
@@ -70,14 +70,14 @@ def prepare(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None
             raise findings.error()
         training = [plan for plan in plans if isinstance(plan, TrainingPlan)]
         if len(training) < len(plans):
-            raise ConfigError(Problem("neural_network.data", "there is nothing to train. A search needs input_path"))
+            raise ConfigError(Problem("neural_network.data", "nothing to train. A search needs input_path"))
         figure = _figure(training, spaces)
     num_epochs = max(plan.config.neural_network.num_epochs for plan in training)
     return Search(document.values, spaces, training[0], figure, num_epochs)
 
 
 def _plans(raw: Mapping[str, Any], found: Sequence[Space], findings: Findings) -> Iterator[Plan]:
-    """The plans of the first values, and of each other value in one place; what is wrong is told once."""
+    """The plans with the first values, and with each other value in turn; each mistake is reported once."""
     first: dict[str, Any] = {}
     told: set[Problem] = set()
     for values in search_spaces.list_examples(found):
@@ -95,27 +95,27 @@ def _plans(raw: Mapping[str, Any], found: Sequence[Space], findings: Findings) -
 
 
 def _figure(plans: Sequence[TrainingPlan], found: Sequence[Space]) -> str:
-    """What all trials have in common to be compared by. Raises ConfigError if their figures mean different things."""
+    """The figure by which all trials can be compared. Raises ConfigError if their figures have different meanings."""
     figures = {_of_plan(plan): plan.loss.name for plan in plans}
     if len(figures) > 1:
         named = " and ".join(f"{loss} reports {figure}" for figure, loss in figures.items())
-        message = f"trials could not be compared: {named}. Expected the key 'metric' beside, which all of them report"
+        message = f"trials cannot be compared: {named}. Set 'metric' to a figure that all of them report"
         raise ConfigError(Problem(_LOSS, message))
     (figure,) = figures
     if figure.endswith("loss") and any(space.where.startswith(_LOSS) for space in found):
-        message = "trials with different losses cannot be compared by them. Expected a metric of test samples"
+        message = "trials with different losses cannot be compared by loss. Expected a metric on test samples"
         raise ConfigError(Problem(_LOSS, message))
     return figure
 
 
 def _of_plan(plan: TrainingPlan) -> str:
-    """The metric of a run's evaluation, or else its test loss or its training loss."""
+    """The metric of a run's evaluation, or else its test loss, or else its training loss."""
     if not plan.datasets.test_targets:
         return "train_loss"
     return plan.config.neural_network.metric or plan.loss.build().metric or "test_loss"
 
 
 def announce(console: Console, search: Search, **more: Any) -> None:
-    """Print what a search looks for, and `more` about it."""
+    """Print what is searched for, and `more` about the search."""
     spaces = {space.name: space.text for space in search.spaces}
-    console.section("Search", {**spaces, "Compared by": search.compared, **more})
+    console.section("Search", {**spaces, "Ranked by": search.compared, **more})

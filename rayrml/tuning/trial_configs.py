@@ -1,4 +1,4 @@
-"""The configuration of each trial: that of the search with the trial's values, and a folder of its own."""
+"""The configuration of each trial: that of the search with the trial's values and its own folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def config_of(search: Search, trial: Trial) -> Config:
 
 
 def write_config(search: Search, book: Trials, trial: Trial) -> None:
-    """Write the configuration of a trial, whose folder holds all that it leaves. Raises DataError if that fails."""
+    """Write the configuration of a trial, whose files all go into its folder. Raises DataError if that fails."""
     folder = book.path(trial.number)
     values = make_portable(config_of(search, trial))
     nn = values["neural_network"]
@@ -35,6 +35,6 @@ def write_config(search: Search, book: Trials, trial: Trial) -> None:
         "run_name": f"{Path(book.folder).name}-trial-{trial.number}",
     }
     path = storage.join(folder, METRICS)
-    if storage.exists(path):  # of a trial that was interrupted at its very end
+    if storage.exists(path):  # left by a trial that was interrupted at its very end
         storage.remove(path)
     write_file(storage.join(folder, CONFIG), to_json(values))

@@ -1,4 +1,4 @@
-"""A trial of a search: what it takes of the cluster, and what its process does."""
+"""A trial of a search: its share of the cluster, and what its process does."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from rayrml.runs.runner import execute
 from rayrml.training.interrupts import Interrupts
 from rayrml.training.trainer import call_in_background
 
-FAILED = "failed"  # the key of a report that says why
-PATIENCE = 60.0  # seconds for a trial that is stopped
+FAILED = "failed"  # the key of the reason in a report
+PATIENCE = 60.0  # seconds for a stopped trial to end
 _SECONDS_BETWEEN_LOOKS = 0.1
 _OF_A_TRIAL = 0.001  # CPUs of a process that only waits for its workers
 _LEAST_LEFT = 0.1  # CPUs for decoding
@@ -33,12 +33,12 @@ _LEAST_LEFT = 0.1  # CPUs for decoding
 
 @dataclasses.dataclass(frozen=True)
 class Parcel:
-    """What all trials are sent.
+    """What is sent to all trials.
 
     Attributes:
         configs: path of a trial's configuration, with `{number}` in it.
-        allocation: what a trial takes of the cluster.
-        threads: of a process that trains itself.
+        allocation: a trial's share of the cluster.
+        threads: threads of a process that trains by itself.
     """
 
     configs: str
@@ -57,7 +57,7 @@ def trial(config: dict[str, Any], *, parcel: Parcel) -> None:
         plan = prepare(parcel.configs.format(number=config["number"]))
         execute(plan, parcel.allocation, Interrupts(), quiet=True, also=told.receive)
 
-    # Epochs are announced by several threads, and Ray Tune ends the one that reports to it when it stops a trial.
+    # Several threads announce epochs, and when Ray Tune stops a trial, it ends the thread that reports to it.
     work = call_in_background(run)
     try:
         while not work.done() or told.waiting:
@@ -73,14 +73,14 @@ def trial(config: dict[str, Any], *, parcel: Parcel) -> None:
 
 
 class _Stopped(BaseException):
-    """Ray Tune does not want a trial to go on."""
+    """Ray Tune has stopped the trial."""
 
 
 class _Told:
-    """What a run says of its epochs, on the way to Ray Tune.
+    """Passes a run's epochs on to Ray Tune.
 
-    The run writes nothing more before it is known whether it goes on: what a trial that is stopped has left stays as
-    it is.
+    The run writes nothing more until it is known whether it continues, so that the files of a stopped trial do not
+    change.
     """
 
     def __init__(self) -> None:
@@ -90,11 +90,11 @@ class _Told:
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something to pass on."""
+        """Whether there are figures to pass on."""
         return not self._figures.empty()
 
     def receive(self, message: Message) -> None:
-        """Take what the run says; raises, in the run, when the trial is not to go on."""
+        """Process a message of the run; raises in the run if the trial is stopped."""
         if isinstance(message, EpochDone):
             self._decided.clear()
             self._figures.put(dict(message.figures))
@@ -103,7 +103,7 @@ class _Told:
             raise _Stopped
 
     def pass_on(self, report: Callable[[dict[str, float]], None]) -> None:
-        """Report the figures of an epoch, if there are any within a moment."""
+        """Report the figures of an epoch, if any arrive within a moment."""
         try:
             figures = self._figures.get(timeout=_SECONDS_BETWEEN_LOOKS)
         except queue.Empty:
@@ -112,13 +112,13 @@ class _Told:
         self._decided.set()
 
     def stop(self) -> None:
-        """Let the run end at its next word."""
+        """Make the run end at its next message."""
         self._stopped = True
         self._decided.set()
 
 
 def taken(allocation: Allocation, config: Config, wanted: int) -> tuple[Allocation, int]:
-    """What each trial takes, and how many find room; half of the CPUs stay free for decoding."""
+    """The share of each trial, and how many trials fit; half of the CPUs stay free for decoding."""
     there, workers = nodes.node_resources(), allocation.most_workers
     total = nodes.add_up(there).total
     cpus = total.get("CPU", 1.0)
@@ -143,16 +143,16 @@ def taken(allocation: Allocation, config: Config, wanted: int) -> tuple[Allocati
 
 
 def _left(there: Sequence[Mapping[str, float]], workers: int, allocation: Allocation) -> float:
-    """The CPUs that are left for decoding on some machine, whichever the workers are on."""
+    """The CPUs that are left for decoding on at least one machine, whichever machines the workers are on."""
     return max(cpus_left(node, workers, allocation.resources_per_worker) for node in there)
 
 
 def resources(share: Allocation) -> dict[str, float]:
-    """What the process of a trial takes: all if it trains itself, and next to nothing beside workers."""
+    """The resources of a trial's process: the whole share if it trains by itself, hardly any if workers do."""
     return dict(share.resources_per_worker) if share.in_driver else {"CPU": _OF_A_TRIAL}
 
 
 def in_words(share: Allocation) -> str:
-    """The workers of a trial."""
+    """The workers of a trial, in words."""
     kind = "GPU" if share.use_gpu else "CPU"
     return f"each with {share.most_workers} {kind} worker{'s' if share.most_workers > 1 else ''}"

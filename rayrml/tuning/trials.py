@@ -1,4 +1,4 @@
-"""The trials of a search: what has become of each, the files that say so, and the best of them."""
+"""The trials of a search: the status of each, the files that record it, and the best trial."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ Status = Literal["running", "done", "stopped", "failed"]
 
 @dataclasses.dataclass
 class Trial:
-    """One set of values, and how far it came.
+    """One set of values, and how far its training got.
 
     Attributes:
         number: from 1.
         values: by the names of their spaces.
-        status: `done`, or `stopped` before its end because others were better, or `failed`.
+        status: `running`, `done`, `stopped` early because others were better, or `failed`.
         history: the figures of each epoch.
         reason: why it failed.
     """
@@ -50,22 +50,22 @@ class Trial:
 
     @property
     def seconds(self) -> float:
-        """What its epochs took."""
+        """The duration of its epochs."""
         return sum(epoch.get("seconds", 0.0) for epoch in self.history)
 
     @property
     def text(self) -> str:
-        """Its values, in a few words."""
+        """Its values, in short."""
         names = short_names(list(self.values))
         return ", ".join(f"{name} = {brief(value)}" for name, value in zip(names, self.values.values(), strict=True))
 
 
 class Trials:
-    """All trials of a search, in step with their files.
+    """All trials of a search, in sync with their files.
 
     Args:
-        folder: where the files lie.
-        figure: what trials are compared by.
+        folder: folder of the files.
+        figure: what trials are ranked by.
         spaces: what is searched for.
     """
 
@@ -77,15 +77,15 @@ class Trials:
 
     @staticmethod
     def exist(folder: str) -> bool:
-        """Whether the folder holds a search."""
+        """Whether the folder contains a search."""
         return storage.exists(storage.join(folder, STATE))
 
     def resume(self) -> None:
-        """Take the trials that are over from the file.
+        """Load the finished trials from the file.
 
         Raises:
             DataError: it cannot be read.
-            ConfigError: they are of another search.
+            ConfigError: they belong to another search.
         """
         path = storage.join(self.folder, STATE)
         state = read_json(path)
@@ -93,11 +93,11 @@ class Trials:
             same = state["figure"] == self.figure and state["spaces"] == json.loads(json.dumps(self._spaces))
             found = [Trial(**trial) for trial in state["trials"]]
         except (KeyError, TypeError):
-            raise DataError(Problem(path, "is no list of trials of `rayrml tune`")) from None
+            raise DataError(Problem(path, "is not a list of trials from `rayrml tune`")) from None
         if not same:
-            message = f"'{self.folder}' holds a search of other values or another figure. Expected another folder"
+            message = f"'{self.folder}' holds a search with other values or another metric. Expected another folder"
             raise ConfigError(Problem("neural_network.checkpoints.save", message))
-        for trial in found:  # null stands for a number that JSON does not know
+        for trial in found:  # null stands for a number that JSON does not support
             trial.history = [{k: v for k, v in epoch.items() if v is not None} for epoch in trial.history]
         self.trials = {trial.number: trial for trial in found if trial.status != "running"}
 
@@ -107,7 +107,7 @@ class Trials:
 
     @property
     def finished(self) -> list[Trial]:
-        """The trials that are over."""
+        """The trials that have ended."""
         return [trial for trial in self.trials.values() if trial.status != "running"]
 
     def best(self) -> Trial | None:
@@ -116,7 +116,7 @@ class Trials:
         return min(known, key=lambda pair: to_cost(pair[0], self.figure), default=(None, None))[1]
 
     def over(self, trial: Trial, status: Status, reason: str = "") -> None:
-        """Note the end of a trial, and keep no more checkpoints than that of the best epoch of the best trial.
+        """Record the end of a trial, and keep only the checkpoint of the best trial's best epoch.
 
         Raises:
             DataError: files cannot be written or removed.
@@ -136,7 +136,7 @@ class Trials:
         write_file(storage.join(self.folder, TABLE), self._csv())
 
     def ordered(self) -> list[Trial]:
-        """The best trial first; those without a figure last."""
+        """The trials, best first; those without a figure last."""
 
         def rank(trial: Trial) -> tuple[float, int]:
             best = trial.best(self.figure)
@@ -145,7 +145,7 @@ class Trials:
         return sorted(self.trials.values(), key=rank)
 
     def model(self) -> str | None:
-        """The checkpoint of the best epoch of the best trial, or the one that is nearest to it; None without any."""
+        """The checkpoint of the best trial's best epoch, or the nearest one; None if there is none."""
         leader = self.best()
         if leader is None:
             return None
@@ -163,7 +163,7 @@ class Trials:
             rows.append(
                 [str(trial.number), *cells, *figures, str(len(trial.history)), f"{trial.seconds:.1f}", trial.status]
             )
-        return ["Trial", *short_names(names), self.figure, "Epoch", "Of", "Seconds", "Status"], rows
+        return ["Trial", *short_names(names), self.figure, "Best epoch", "Epochs", "Seconds", "Status"], rows
 
     def _prune(self, trial: Trial, *, keep: bool) -> None:
         folder = self.path(trial.number)
@@ -190,7 +190,7 @@ class Trials:
 
 
 def brief(value: Any) -> str:
-    """A value as it stands in tables and lines."""
+    """A value as it is shown in tables and lines."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping) and (named := [key for key in ("type", "function") if key in value]):
@@ -200,7 +200,7 @@ def brief(value: Any) -> str:
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """The last parts of dotted names, as long as it takes to tell them apart."""
+    """The shortest last parts of dotted names that distinguish them."""
     parts = [name.split(".") for name in names]
     for depth in range(1, max(map(len, parts), default=1)):
         found = [".".join(each[-depth:]) for each in parts]

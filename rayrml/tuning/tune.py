@@ -1,4 +1,4 @@
-"""Many runs of a configuration on Ray Tune, each with other values, of which those that do badly end early."""
+"""Many runs of a configuration on Ray Tune, each with different values; bad ones are stopped early."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from rayrml.tuning.trial_configs import CONFIG, config_of, write_config
 from rayrml.tuning.trial_worker import FAILED, PATIENCE, Parcel, in_words, resources, taken, trial
 from rayrml.tuning.trials import BEST_CONFIG, BEST_MODEL, PLOT, TABLE, Status, Trial, Trials, brief, short_names
 
-_REDUCTION = 3  # of so many trials that come to a rung one goes on
+_REDUCTION = 3  # one of so many trials that reach a rung continues
 _SAVE = "neural_network.checkpoints.save"
-# Ray Tune's own files, screens and signals are of no use here.
+# Ray Tune's own files, output and signal handlers are not used here.
 _SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
@@ -48,10 +48,10 @@ _SETTINGS = {
 
 @dataclasses.dataclass(frozen=True)
 class TuneResult:
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
-        best_values: the values of the best trial, by the names of their places.
+        best_values: the values of the best trial, by the names of their spaces.
         best_metrics: the figures of its best epoch.
         best_config: path of the configuration with these values.
         best_model: path of the checkpoint of that epoch, None if there is none.
@@ -82,22 +82,22 @@ def tune(
 
     Args:
         config: path of a JSON file, or what such a file holds; with search spaces such as `{"uniform": [0, 1]}`.
-        num_trials: sets of values.
-        at_once: trials side by side; else as many as the cluster has room for.
+        num_trials: number of sets of values.
+        at_once: trials that run at the same time; by default as many as the cluster has room for.
         algorithm: how values are drawn.
-        search_seed: of the values.
+        search_seed: seed of the values.
         overrides: values for dotted keys, which may be search spaces.
-        resume: go on with the search in `checkpoints.save`.
+        resume: continue the search in `checkpoints.save`.
         quiet: print nothing.
-        verbose: let Ray print what it likes to.
-        command: what was typed to get here; who typed it is shown what to type next.
+        verbose: print Ray's own messages too.
+        command: what the user typed to start this, so that the output can say what to type next.
 
     Raises:
-        ConfigError: mistakes in the configuration, with any of the values; all of them.
+        ConfigError: all mistakes in the configuration, with any of the values.
         DataError: files that are missing, or cannot be read or written.
-        ClusterError: Ray cannot do what is asked for.
+        ClusterError: Ray cannot do what is requested.
         RayrmlError: all trials failed.
-        KeyboardInterrupt: SIGINT or SIGTERM came; what was found until then is in `checkpoints.save`.
+        KeyboardInterrupt: SIGINT or SIGTERM arrived; the results so far are in `checkpoints.save`.
     """
     searched = _searched(config, overrides or {}, algorithm, verbose=verbose)
     book = _book(searched, resume=resume)
@@ -133,23 +133,23 @@ def _searched(
     searched = search.prepare(config, overrides)
     if searched is None:
         example = '"learning_rate": {"loguniform": [1e-4, 1e-1]}'
-        raise ConfigError(Problem("neural_network", f"leaves nothing open. Expected search spaces, such as {example}"))
+        raise ConfigError(Problem("neural_network", f"has no search space. Expected at least one, such as {example}"))
     if ray_client.is_needed(searched.plan.config.ray.address):
-        message = "a search needs to be on the cluster itself. Expected `ray job submit -- rayrml tune ...`"
+        message = "a search must run on the cluster itself. Use `ray job submit -- rayrml tune ...`"
         raise ConfigError(Problem("ray.address", message))
     return searched
 
 
 def _book(searched: Search, *, resume: bool) -> Trials:
-    """The trials in the folder of the search, none of them if it is a new one."""
+    """The trials in the folder of the search; none if it is new."""
     folder = searched.plan.config.neural_network.checkpoints.save
     if folder is None:
         raise ConfigError(Problem(_SAVE, "is missing. A search keeps its trials there"))
     book = Trials(folder, searched.figure, searched.spaces)
     if Trials.exist(folder):
         if not resume:
-            expected = "Expected another folder, or --resume to go on with it"
-            raise ConfigError(Problem(_SAVE, f"'{format_path(folder)}' holds a search of before. {expected}"))
+            expected = "Expected another folder, or --resume to continue it"
+            raise ConfigError(Problem(_SAVE, f"'{format_path(folder)}' already holds a search. {expected}"))
         book.resume()
     return book
 
@@ -165,16 +165,16 @@ class _Tuning:
         self._num_trials = proposals.num_left + len(book.trials)
 
     def announce(self) -> None:
-        """Say what is searched for."""
+        """Print what is searched for."""
         search.announce(self._console, self._search, Trials=self._num_trials)
         if self._book.trials:
-            self._console.line(f"Going on after {len(self._book.trials)} trials of before")
+            self._console.line(f"Resuming after {len(self._book.trials)} trials")
         address = self._search.plan.config.ray.address
         self._console.line()
         self._console.line(f"Connecting to the cluster at {address}" if address else "Starting Ray")
 
     def run(self, allocation: Allocation, at_once: int | None) -> None:
-        """Run the trials that are left, side by side."""
+        """Run the remaining trials in parallel."""
         if not self._proposals.num_left:
             return
         plan = self._search.plan
@@ -198,7 +198,7 @@ class _Tuning:
                 ),
                 run_config=ray_tune.RunConfig(
                     name="search",
-                    storage_path=folder,  # trials keep nothing there, so that no other machine looks
+                    storage_path=folder,  # trials store nothing there, so other machines need no access
                     callbacks=[_Listener(self)],
                     failure_config=ray_tune.FailureConfig(max_failures=plan.config.ray.max_failures),
                     verbose=0,
@@ -206,7 +206,7 @@ class _Tuning:
             ).fit()
 
     def interrupted(self, command: tuple[str, ...] | None) -> None:
-        """Write down what there is after an interruption, and how to go on."""
+        """Write the results so far after an interruption, and print how to resume."""
         book = self._book
         book.trials = {one.number: one for one in book.finished}
         book.save()
@@ -217,7 +217,7 @@ class _Tuning:
         )
 
     def finish(self, command: tuple[str, ...] | None) -> TuneResult:
-        """Write and show what was found. Raises RayrmlError if all trials failed."""
+        """Write and show the results. Raises RayrmlError if all trials failed."""
         book, console = self._book, self._console
         best = book.best()
         if best is None:
@@ -227,7 +227,7 @@ class _Tuning:
         headings, rows = book.rows()
         console.section("Results", {})
         console.lines([*format_table(rows, headings), ""])
-        console.line(f"The best of {len(rows)} trials is number {best.number}: {best.text}")
+        console.line(f"Best trial: {best.number} of {len(rows)} ({best.text})")
         saved = {"trials": TABLE, "plot": PLOT, "best configuration": BEST_CONFIG, "best model": BEST_MODEL}
         for what, name in saved.items():
             if storage.exists(path := storage.join(book.folder, name)):
@@ -239,29 +239,27 @@ class _Tuning:
         return result
 
     def reported(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """A trial has finished an epoch, or says why it cannot go on."""
+        """Record that a trial has finished an epoch, or why it failed."""
         one = self._book.trials[self._proposals.numbers[trial_id]]
         if FAILED in result:
             one.reason = str(result[FAILED])
         elif "epoch" in result:
-            # One that has lost its machine begins again.
+            # A trial that has lost its machine starts again.
             one.history = [epoch for epoch in one.history if epoch["epoch"] < result["epoch"]]
             known = (*COLUMNS, self._book.figure)
             one.history.append({name: result[name] for name in known if name in result})
 
     def ended(self, trial_id: str, reason: str = "") -> None:
-        """A trial is over."""
+        """Record that a trial has ended."""
         one = self._book.trials[self._proposals.numbers[trial_id]]
         whole = storage.exists(storage.join(self._book.path(one.number), METRICS))
         status: Status = "failed" if one.reason or reason else "done" if whole else "stopped"
         self._book.over(one, status, one.reason or reason)
         over = len(self._book.finished)
-        self._console.line(
-            f"Trial {one.number} ({over} of {self._num_trials} are over): {one.text} | {self._outcome(one)}"
-        )
+        self._console.line(f"Trial {one.number} ({over} of {self._num_trials} done): {one.text} | {self._outcome(one)}")
 
     def _write(self, best: Trial) -> TuneResult:
-        """Write the table, the picture, the best configuration and the best model."""
+        """Write the plot, the best configuration and the best model."""
         from rayrml.reporting import plots
 
         book = self._book
@@ -283,11 +281,11 @@ class _Tuning:
         return TuneResult(dict(best.values), dict(best.best(book.figure) or {}), path, model, rows)
 
     def _scheduler(self) -> Any:
-        """What ends trials early that do worse than the others did after as many epochs; None where that cannot be."""
+        """The scheduler that stops trials worse than others after as many epochs; None if there is only one epoch."""
         epochs = self._search.num_epochs
         if epochs < 2:
             return None
-        # It must not end those that come to their last epoch, which they still write down.
+        # It must not end trials in their last epoch, whose results they still have to write.
         return ASHAScheduler(
             time_attr="epoch",
             metric=self._book.figure,
@@ -310,13 +308,13 @@ class _Tuning:
 
 
 class _Listener(ray_tune.Callback):
-    """Hears from Ray Tune what becomes of the trials."""
+    """Receives the progress of trials from Ray Tune."""
 
     def __init__(self, tuning: _Tuning):
         self._tuning = tuning
 
     def __getstate__(self) -> dict[str, Any]:
-        """What Ray Tune keeps of it, and never reads again: nothing."""
+        """The state that Ray Tune saves and never reads again: nothing."""
         return {}
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
@@ -332,7 +330,7 @@ class _Listener(ray_tune.Callback):
 
 
 def _drawn(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as the picture has them: numbers, and words for all else."""
+    """Values for the plot: numbers as they are, everything else as text."""
     names = short_names(list(values))
     numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in values.values()]
     pairs = zip(names, values.values(), numbers, strict=True)

@@ -1,4 +1,4 @@
-"""`rayrml plot`, from its arguments to its picture and its table."""
+"""`rayrml plot`, from its arguments to its plot and its table."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_the_ending_says_what_kind_of_picture_it_is(tmp_path, ending, start):
 def test_a_folder_without_a_run_is_one_line(tmp_path, capsys):
     assert cli.main(["plot", str(tmp_path)]) == 3
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"rayrml: {tmp_path}: is no run. Expected a folder with the file history.csv")
+    assert line.startswith(f"rayrml: {tmp_path}: is not a run. Expected a folder with the file history.csv")
 
 
 def test_a_picture_of_an_unknown_kind_is_refused(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Lines of values in JSON files."""
+"""The lines of values in JSON files."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A configuration is read and checked once, whatever uses it."""
+"""A configuration is read and checked once, whatever it is used for."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from rayrml.runs import launch
 
 @pytest.fixture
 def counted(monkeypatch):
-    """How often each file of JSON is read, and how often a configuration is checked, by `path` and `Config`."""
+    """How often each JSON file is read, by its path, and how often a configuration is checked, under `Config`."""
     counts = {}
     read, validate = json_files.storage.read, Config.model_validate_json
 

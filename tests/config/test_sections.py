@@ -118,5 +118,5 @@ def test_overrides_leave_the_given_object_alone():
 
 
 def test_an_override_below_a_value_is_refused():
-    with pytest.raises(ConfigError, match=r"neural_network\.layers: is no object"):
+    with pytest.raises(ConfigError, match=r"neural_network\.layers: is not an object"):
         reading.override(full(), {"layers.x": 1})

@@ -10,7 +10,7 @@ from rayrml.errors import ConfigError
 def build(
     parameters, *, rate: Annotated[float, Field(gt=0)] = 0.1, nesterov: bool = False, steps: tuple[int, ...] = ()
 ):
-    """What was given, as it arrived."""
+    """The arguments as they arrived."""
     return parameters, rate, nesterov, steps
 
 
@@ -52,8 +52,8 @@ def test_a_missing_name_is_answered_with_all_names():
 
 def test_all_mistakes_of_a_section_are_found_at_once():
     assert mistakes({"type": "build", "rat": 1, "rate": -1, "nesterov": "yes"}) == [
-        "optimizer.rate: expected greater than 0, got -1",
-        'optimizer.nesterov: expected a valid boolean, got "yes"',
+        "optimizer.rate: must be greater than 0, got -1",
+        'optimizer.nesterov: must be a valid boolean, got "yes"',
         "optimizer.rat: unknown key. Did you mean 'rate'?",
     ]
 

@@ -276,7 +276,7 @@ def test_slicers_along_several_planes_agree_in_the_shape_of_samples():
         ([7], ['s[0]: expected an object such as {"sizes": [64, 64]}, got 7']),
         ([{}], ["s[0].sizes: this key is missing and has no default"]),
         ([{"sizes": [4], "stride": [4]}], ["s[0].stride: unknown key. Did you mean 'strides'?"]),
-        ([{"sizes": [4, 0]}], ["s[0].sizes.1: expected greater than or equal to 1, got 0"]),
+        ([{"sizes": [4, 0]}], ["s[0].sizes.1: must be greater than or equal to 1, got 0"]),
         (
             [{"sizes": [4, 4], "strides": [2], "padding": [1, 1, 1]}],
             [

@@ -230,7 +230,7 @@ def test_a_resumed_schedule_does_not_take_the_last_rate_for_the_first(schedule_f
 def test_every_mistake_of_a_sequence_is_named():
     parts = [{"type": "Step", "step_size": 0}, {"type": "Cosin"}, {"type": "Exponential"}, 5, {"gamma": 1}]
     assert mistakes(parts) == [
-        "lr_scheduler.0.step_size: expected greater than 0, got 0",
+        "lr_scheduler.0.step_size: must be greater than 0, got 0",
         "lr_scheduler.1.type: unknown name \"Cosin\". Did you mean 'Cosine'?",
         "lr_scheduler.2.gamma: this key is missing and has no default",
         "lr_scheduler.3: expected an object with the key 'type'",

@@ -144,7 +144,7 @@ def test_every_mistake_is_named_with_its_layer_and_place():
         "layers[0].config.filtrs: Conv2d 'a': unknown key. Did you mean 'filters'?",
         "layers[1]: Conv3 'b': unknown name \"Conv3\". Did you mean 'Conv3D'?",
         "layers[2].config.kernel_constraint: Dense 'c': not supported. Expected null",
-        "layers[2].config.units: Dense 'c': expected a valid integer, got \"ten\"",
+        "layers[2].config.units: Dense 'c': must be a valid integer, got \"ten\"",
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a look at the samples and the network tells before a run."""
+"""What samples and network reveal before a run."""
 
 import copy
 
@@ -18,7 +18,7 @@ from tests.conftest import dense_network, training_config, write_jpeg
 
 @pytest.fixture
 def plan_of(tmp_path, write_digits):
-    """A function that plans a training on so many digits of each class, with some keys of the data section changed."""
+    """A function that plans training on so many digits of each class, with some keys of the data section changed."""
     numbers = iter(range(100))
 
     def plan(training, test, **data):
@@ -113,24 +113,24 @@ def test_memory_is_counted_part_by_part(plan_of):
     # The input, both convolutions, the pooling between them, the flat row and the classes.
     outputs = 28 * 28 + 4 * 26 * 26 + 4 * 8 * 8 + 2 * 6 * 6 * 6 + 2
     parts = checks.memory_parts(plan, 2)
-    batch = parts.pop("A batch in the network")
+    batch = parts.pop("One batch in the network")
     assert parts == {
         "Weights": 4 * weights,
         "Gradients": 4 * weights,
-        "Optimizer's state": 4 * weights,  # its momentum
+        "Optimizer state": 4 * weights,  # its momentum
         "Preloaded samples": 28 * 28 * (6 + 2),
     }
     kept = 4 * 4 * outputs  # four of the eight samples, four bytes each
     assert kept < batch < 6 * kept  # there are also gradients, and gaps
     lines = checks.memory(plan, 1)
-    assert lines[0].split() == ["Memory", "of", "a", "worker,", "about", "Size"]
-    assert [line.split()[0] for line in lines[-2:]] == ["Together", "Free"]
+    assert lines[0].split() == ["Memory", "of", "a", "worker", "(estimate)", "Size"]
+    assert [line.split()[0] for line in lines[-2:]] == ["Total", "Available"]
 
 
 def test_inference_needs_neither_gradients_nor_what_lies_behind(plan_of):
     raw = copy.deepcopy(plan_of({3: 2, 5: 2}, {3: 20, 5: 20}).config.model_dump(by_alias=True))
     raw["neural_network"]["data"] |= {"input_path": None, "target_type": None}
     parts = checks.memory_parts(prepare(raw | {"neural_network": raw["neural_network"]}, {}), 1)
-    assert {name for name, size in parts.items() if size} == {"Weights", "A batch in the network"}
+    assert {name for name, size in parts.items() if size} == {"Weights", "One batch in the network"}
     least = 4 * 4 * (28 * 28 + 4 * 26 * 26)  # a convolution and its input
-    assert least < parts["A batch in the network"] < 4 * least
+    assert least < parts["One batch in the network"] < 4 * least

@@ -19,7 +19,7 @@ RIGHT = {
 ARRAYS = {"input_type": "numpy", "target_type": "numpy", "input_path": "/in"}
 COMPUTED = {"type": "pde", "domain_size": 8, "num_examples": 4}
 WITHOUT_INPUT = {"data.input_path": None, "optimizer": None}
-# What contradicts each rule, and the first words of the complaint, below `neural_network`.
+# What violates each rule, and the beginning of the message, below `neural_network`.
 BROKEN = {
     "_needed_sections": [
         ({"loss": None}, ": the section 'loss' is missing"),
@@ -28,78 +28,78 @@ BROKEN = {
     ],
     "_event_files": [({"checkpoints": {"tensorboard": True}}, ".checkpoints.tensorboard: ")],
     "_tracking_servers": [({"checkpoints": {"wandb": True}}, ".checkpoints.wandb: ")],
-    "_equations": [({"app": "pde"}, ".app: 'pde' learns from an equation. Expected a loss of Burgers_PDE, ")],
+    "_equations": [({"app": "pde"}, ".app: 'pde' learns from an equation. Expected one of the losses Burgers_PDE, ")],
     "_clipping": [
         ({"optimizer": {"type": "Hessian"}, "gradient_clip": 1}, ".gradient_clip: cannot be used with the Hessian")
     ],
     "_metric": [
         ({"metric": "acuracy"}, ".metric: unknown name \"acuracy\". Did you mean 'accuracy'?"),
-        ({"metric": "f1", "loss": {"function": "MSE"}}, ".metric: 'f1' compares classes, and MSE is a loss of values"),
+        ({"metric": "f1", "loss": {"function": "MSE"}}, ".metric: 'f1' compares classes, but MSE is a loss for values"),
     ],
     "_early_stopping": [
         (
             {"early_stopping": {"metric": "dice"}},
-            ".early_stopping.metric: there is no figure 'dice' in this run. Expected one of train_loss, test_loss, acc",
+            ".early_stopping.metric: this run has no figure 'dice'. Expected one of train_loss, test_loss, acc",
         ),
         (
             {"early_stopping": {}, "data.test_input_path": None},
-            ".early_stopping.metric: there is no figure 'test_loss' in this run. Expected one of train_loss",
+            ".early_stopping.metric: this run has no figure 'test_loss'. Expected one of train_loss",
         ),
     ],
     "_something_to_do": [
         (
             {**WITHOUT_INPUT, "data.test_input_path": None},
-            ".data: there is nothing to do. Expected input_path, test_in",
+            ".data: nothing to do. Expected input_path, test_in",
         ),
         (
             {"data": {"type": "pde", "domain_size": 8}},
-            ".data: there is nothing to do. Expected num_examples, num_test_examples, or both",
+            ".data: nothing to do. Expected num_examples, num_test_examples, or both",
         ),
         ({"data.target_type": None}, ".data: training needs targets. Expected target_type"),
     ],
     "_predictions": [
         (
             {"data.test_input_path": None, "data.test_output_path": "/out"},
-            ".data.test_output_path: there is nothing to predict without test_input_path",
+            ".data.test_output_path: nothing to predict: test_input_path is missing",
         )
     ],
     "_test_share": [
-        ({"data.test_share": 0.5}, ".data.test_share: is of no use beside test_input_path"),
-        ({"data": {**ARRAYS, "input_type": "hdf5", "test_share": 0.5}}, ".data.test_share: takes some of the files of"),
+        ({"data.test_share": 0.5}, ".data.test_share: cannot be combined with test_input_path"),
+        ({"data": {**ARRAYS, "input_type": "hdf5", "test_share": 0.5}}, ".data.test_share: takes a share of the files"),
         (
             {"data.test_share": 0.5, "data.test_input_path": None, **WITHOUT_INPUT},
-            ".data.test_share: is a share of the images below input_path, which is missing",
+            ".data.test_share: is a share of the images in input_path, which is missing",
         ),
     ],
     "_targets": [
-        ({"data.target_path": "/t"}, ".data.target_path: is of no use: the class is the name of the folder"),
+        ({"data.target_path": "/t"}, ".data.target_path: has no effect: the class is the name of the folder"),
         (
             {**WITHOUT_INPUT, "data.target_type": None, "data.test_target_path": "/t"},
-            ".data.test_target_path: is of no use: there is no target_type",
+            ".data.test_target_path: has no effect: there is no target_type",
         ),
-        ({"data.target_transforms": [{}]}, ".data.target_transforms: is of no use: targets are no images or arrays"),
+        ({"data.target_transforms": [{}]}, ".data.target_transforms: has no effect: targets are not images or arrays"),
     ],
     "_transforms": [
         (
             {"data.transforms": [{}], "data.input_transforms": [{}]},
-            ".data.transforms: is for both inputs and targets. Expected it, or input_transforms and the other",
+            ".data.transforms: applies to inputs and targets. Expected either this, or input_transforms and target_",
         )
     ],
     "_computed_samples": [
         (
             {"data": {**COMPUTED, "test_input_path": "/test"}},
-            ".data.test_input_path: is of no use: samples of type pde are computed",
+            ".data.test_input_path: has no effect: samples of type pde are computed",
         )
     ],
     "_slices": [
         ({"data.slicers": [{"sizes": [4]}]}, ".data.slicers: cuts arrays, but the inputs are images"),
-        ({"data.hdf5_outfile": "/o.h5"}, ".data.hdf5_outfile: puts slices together, but there are no slicers"),
+        ({"data.hdf5_outfile": "/o.h5"}, ".data.hdf5_outfile: reassembles slices, but 'slicers' is missing"),
     ],
 }
 
 
 def complaints(changes):
-    """What the rules say of the right configuration with dotted keys set; a value of None takes the key away."""
+    """What the rules say about the valid configuration with dotted keys set; a value of None removes the key."""
     section = copy.deepcopy(RIGHT)
     for key, value in changes.items():
         place, _, last = ("", "", key) if "." not in key else key.partition(".")

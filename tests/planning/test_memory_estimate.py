@@ -15,8 +15,8 @@ from tests.networks.layers import test_contract as layers
 SHAPE = (1, 96, 96)
 BATCH = 64
 
-# What a worker does, in a process that has done nothing else. Such a process keeps what it once had, so that at the end
-# its own memory, without pages of libraries, is the most that it ever had.
+# What a worker does, in a process that has done nothing else. Such a process never returns memory, so its own memory at
+# the end, without the pages of libraries, is its peak.
 MEASURED = """
 from pathlib import Path
 import torch
@@ -29,7 +29,7 @@ from tests.planning.test_memory_estimate import BATCH, SHAPE, network
 keep_freed_memory()
 step = lambda net: TrainingStep(net, LOSSES["CrossEntropy"](), OPTIMIZERS["Adam"](net.parameters()))
 small = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 2))
-step(small)(torch.rand(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64), 2)  # loads what is loaded at first use
+step(small)(torch.rand(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64), 2)  # loads what is only loaded at first use
 trained = step(network())
 lines = lambda: dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
 own = lambda: 1024 * int(lines()["RssAnon"].split()[0])
@@ -54,7 +54,7 @@ def of_training(net, batch_size=BATCH):
 @pytest.mark.skipif(sys.platform != "linux", reason="memory of one's own is not told apart")
 def test_it_is_near_to_what_a_worker_takes():
     done = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True)
-    # Beside tensors there are gaps between them, and what kernels make of them for themselves.
+    # In addition to tensors there are gaps between them, and the temporary memory of kernels.
     assert 0.8 < int(done.stdout) / of_training(network()) < 3.2
 
 

@@ -40,7 +40,7 @@ def right(folders):
 
 
 def changed(config, **changes):
-    """A copy with dotted keys set; a value of None takes the key away."""
+    """A copy with dotted keys set; a value of None removes the key."""
     config = copy.deepcopy(config)
     for key, value in changes.items():
         *outer, last = key.split("__")
@@ -88,7 +88,7 @@ def test_mistakes_in_a_file_are_shown_with_their_lines(right, tmp_path):
     with pytest.raises(ConfigError) as caught:
         prepare(path, {"loss.functoin": "NLL"})
     found = {p.where: p.line for p in caught.value.problems}
-    assert found.pop("neural_network.loss.functoin") == ""  # is not in the file
+    assert found.pop("neural_network.loss.functoin") == ""  # not in the file
     assert found == {
         where: f"{path}:{1 + next(i for i, line in enumerate(lines) if key in line)}"
         for where, key in (
@@ -112,7 +112,7 @@ def sequential(layers):
     return {"class_name": "Sequential", "config": {"name": "s", "layers": layers}}
 
 
-FORMS = {  # with the JSON path of the layer number 3 of `dense_network`
+FORMS = {  # with the JSON path of layer 3 of `dense_network`
     "list": (lambda layers: layers, "layers[3]"),
     "Sequential": (sequential, "config.layers[3]"),
     "Sequential of Keras 2.1": (lambda layers: {"class_name": "Sequential", "config": layers}, "config[3]"),
@@ -132,7 +132,7 @@ FORMS = {  # with the JSON path of the layer number 3 of `dense_network`
 @pytest.mark.parametrize(
     ("change", "key", "message"),
     [
-        ({"filters": "many"}, ".config.filters", "expected a valid integer"),
+        ({"filters": "many"}, ".config.filters", "must be a valid integer"),
         ({"kernel_size": 99}, "", "a window of (99, 99) does not fit"),
         ({"activation": "rleu"}, ".config.activation", "Did you mean 'relu'?"),
     ],
@@ -164,7 +164,7 @@ def test_mistakes_in_a_network_are_shown_with_their_lines_in_its_own_file(
 
 
 def _first_value(lines):
-    """The JSON object that begins with the first line: up to the line that closes it."""
+    """The JSON object that begins on the first line, up to the line that closes it."""
     end = " " * (len(lines[0]) - len(lines[0].lstrip())) + "}"
     return "\n".join([*lines[: next(i for i, line in enumerate(lines) if line.rstrip(",") == end)], "}"])
 
@@ -175,7 +175,7 @@ def test_mistakes_in_the_structure_of_a_network_file_are_shown_in_it(right, tmp_
         ({}, "net.json: no layers found"),
         (["Dense"], "net.json:1: layers[0]: expected a layer"),
         ({"config": {"layers": [3]}}, "net.json:1: config.layers[0]: expected a layer"),
-        (dense_network(7), "net.json:1: layers[5]: the network's last layer 'dense' gives 7 values"),
+        (dense_network(7), "net.json:1: layers[5]: the network's last layer 'dense' outputs 7 values"),
     ):
         (tmp_path / "net.json").write_text(json.dumps(content))
         (tmp_path / "config.json").write_text(json.dumps(config))
@@ -188,7 +188,7 @@ def test_mistakes_in_the_structure_of_a_network_file_are_shown_in_it(right, tmp_
 
 def test_a_run_without_data_has_nothing_to_do(right):
     assert mistakes(changed(right, data__input_path=None, data__test_input_path=None)) == [
-        "neural_network.data: there is nothing to do. Expected input_path, test_input_path, or both"
+        "neural_network.data: nothing to do. Expected input_path, test_input_path, or both"
     ]
 
 
@@ -223,7 +223,7 @@ def test_a_class_folder_without_images_is_named(right, folders):
 def test_a_network_that_does_not_fit_the_classes_is_refused_with_both_numbers(right):
     (message,) = mistakes(changed(right, layers=dense_network(10)))
     assert message == (
-        "neural_network.layers[5]: the network's last layer 'dense' gives 10 values a sample, "
+        "neural_network.layers[5]: the network's last layer 'dense' outputs 10 values per sample, "
         "but there are 2 classes: 3, 5"
     )
 
@@ -320,21 +320,21 @@ def test_a_share_keeps_images_and_their_targets_together(folders):
 
 def test_a_share_is_of_use_only_where_there_are_no_test_samples(right):
     assert mistakes(changed(right, data__test_share=0.2)) == [
-        "neural_network.data.test_share: is of no use beside test_input_path. Expected one of the two"
+        "neural_network.data.test_share: cannot be combined with test_input_path. Expected one of the two"
     ]
 
 
 def test_a_share_of_classes_of_one_image_is_none(right, tmp_path, write_digits):
     write_digits(tmp_path / "few", "training", (3, 5), 1)
     few = changed(right, data__test_input_path=None, data__input_path=str(tmp_path / "few"), data__test_share=0.5)
-    assert mistakes(few) == ["neural_network.data.test_share: leaves no test sample: there is no class of two or more"]
+    assert mistakes(few) == ["neural_network.data.test_share: leaves no test sample: no class has two or more"]
 
 
 def test_nothing_is_trainable_is_a_mistake(right):
     layers = dense_network(2)
     for layer in layers:
         layer["config"]["trainable"] = False
-    assert "there is nothing to train" in mistakes(changed(right, layers=layers))[0]
+    assert "nothing to train" in mistakes(changed(right, layers=layers))[0]
 
 
 def test_other_files_among_the_images_are_counted(right, folders):
@@ -402,7 +402,7 @@ def test_mistakes_in_transforms_are_shown_with_their_place(right):
 
 def test_transforms_of_both_and_of_one_are_refused_together(right):
     config = changed(right, data__transforms=[{"resize": [28, 28]}], data__input_transforms=[{"resize": [28, 28]}])
-    assert "neural_network.data.transforms: is for both inputs and targets" in mistakes(config)[0]
+    assert "neural_network.data.transforms: applies to inputs and targets" in mistakes(config)[0]
 
 
 def test_mistakes_in_schedulers_are_shown_with_their_place(right):
@@ -427,7 +427,7 @@ def test_early_stopping_needs_a_figure_that_there_is(right):
     assert prepare(config, {}).config.neural_network.early_stopping.patience == 5
     found = mistakes(changed(config, data__test_input_path=None))
     assert found == [
-        "neural_network.early_stopping.metric: there is no figure 'accuracy' in this run. Expected one of train_loss"
+        "neural_network.early_stopping.metric: this run has no figure 'accuracy'. Expected one of train_loss"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Configurations for folders of images, and the verb that writes them."""
+"""Configurations for folders of images, and the command that writes them."""
 
 import json
 
@@ -15,7 +15,7 @@ COLORS = {"red": (200, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 200)}
 
 
 def fill(folder, count=5, *, names=tuple(COLORS), mode="RGB", size=None):
-    """Images in one colour for each class, half of them JPEG and half PNG, of all sizes or of one."""
+    """Images in one colour per class, half of them JPEG and half PNG, of different sizes or of one."""
     random = np.random.default_rng(0)
     for name in names:
         (folder / name).mkdir(parents=True)
@@ -84,7 +84,7 @@ def test_a_file_that_is_there_is_kept(tmp_path, elsewhere, capsys):
     (elsewhere / "images.json").write_text("mine")
     code, _, err = answer(capsys, fill(tmp_path / "images"))
     assert code == 2
-    assert err == "rayrml: images.json: is there already. `--output FILE.json` names another file\n"
+    assert err == "rayrml: images.json: already exists. `--output FILE.json` names another file\n"
     assert (elsewhere / "images.json").read_text() == "mine"
 
 
@@ -92,7 +92,7 @@ def test_results_are_not_written_among_the_images(tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(fill(tmp_path / "images"))
     code, _, err = answer(capsys, ".")
     assert code == 2
-    assert err.startswith("rayrml: .: is the current folder, or above it")
+    assert err.startswith("rayrml: .: is or contains the current folder")
     assert not list((tmp_path / "images").glob("*.json"))
     fill(tmp_path / "apart" / "training")
     monkeypatch.chdir(tmp_path / "apart")
@@ -104,7 +104,7 @@ def mistakes():
         "nowhere": (3, "cannot be read. No such file or directory"),
         "empty": (3, "no files to read in"),
         "flat": (3, "must lie in a folder of its class"),
-        "single": (2, "all images are of the class 'red'. Expected a folder for each of several classes"),
+        "single": (2, "only one class found: 'red'. Expected a folder for each of several classes"),
         "damaged": (3, "cannot be read. It is no image, or a damaged one"),
     }
 
@@ -124,7 +124,7 @@ def test_what_is_no_folder_of_classes_is_one_line(tmp_path, capsys, name):
 
 
 def test_an_object_store_is_refused(capsys):
-    assert answer(capsys, "s3://bucket/images")[2].endswith("expected a folder of this machine\n")
+    assert answer(capsys, "s3://bucket/images")[2].endswith("expected a folder on this machine\n")
 
 
 @pytest.mark.ray

@@ -25,7 +25,7 @@ def test_a_quiet_console_prints_nothing(capsys):
 
 def test_a_notebook_gets_plain_lines(monkeypatch, capsys):
     class ZMQInteractiveShell:
-        """What rich knows a notebook by."""
+        """The class by which rich recognizes a notebook."""
 
     monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
     Console().line("a line")

@@ -1,4 +1,4 @@
-"""The logs of figures: whole after everything that can be lost on the way to them."""
+"""The logs of figures: complete, whatever is lost on the way to them."""
 
 from rayrml.reporting.figure_logs import FigureLogs
 from rayrml.reporting.messages import BatchesTrained, BatchRow, Broadcast, EpochDone, Started
@@ -28,7 +28,7 @@ def lines(folder, kind):
 
 
 def test_what_was_lost_on_the_way_to_the_driver_is_written_when_training_goes_on(tmp_path):
-    """The state on disk is further than the log: a worker died between keeping an epoch and telling of it."""
+    """The state on disk is ahead of the log: a worker died between saving an epoch and reporting it."""
     whole, hurt = tmp_path / "whole", tmp_path / "hurt"
     for folder, lost in ((whole, False), (hurt, True)):
         log = Log(folder)

@@ -1,4 +1,4 @@
-"""Histories of runs: written as tables, and read again from tables and from logs."""
+"""Histories of runs: written as tables, and read from tables and logs."""
 
 import math
 
@@ -31,7 +31,7 @@ def test_what_is_no_table_is_one_error(content):
     if content == b"\0":
         assert history.from_csv(content, "here") == []
         return
-    with pytest.raises(DataError, match=r"^here: is no history of a run\. Expected the columns epoch, train_loss"):
+    with pytest.raises(DataError, match=r"^here: is not a run's history\. Expected the columns epoch, train_loss"):
         history.from_csv(content, "here")
 
 
@@ -73,10 +73,10 @@ def test_folders_without_a_run_are_named_with_what_is_expected(tmp_path):
         history.read_runs([str(tmp_path), str(tmp_path / "nowhere"), str(tmp_path / "begun")])
     lines = str(caught.value).splitlines()
     expected = (
-        "Expected a folder with the file history.csv, or a name with which logs begin (out_x for out_x_train.txt)"
+        "Expected a folder with the file history.csv, or the start of its logs' names (out_x for out_x_train.txt)"
     )
     assert lines == [
-        f"{tmp_path}: is no run. {expected}",
-        f"{tmp_path / 'nowhere'}: is no run. {expected}",
+        f"{tmp_path}: is not a run. {expected}",
+        f"{tmp_path / 'nowhere'}: is not a run. {expected}",
         f"{tmp_path / 'begun'}: holds no finished epoch yet. Expected at least one",
     ]

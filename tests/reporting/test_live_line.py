@@ -11,7 +11,7 @@ ROW = BatchRow(3, 10, 1.0, 0.25, 1.5, 0.25, 0.5, 0.25, 64)
 
 
 def shown(width, rows=(ROW,), **fields):
-    """What the line says, without the terminal's control sequences."""
+    """The text of the line, without the terminal's control sequences."""
     out = io.StringIO()
     line = LiveLine(Console(file=out, force_terminal=True, width=width), num_epochs=20)
     line.begin()

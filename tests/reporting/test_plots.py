@@ -1,4 +1,4 @@
-"""Figures of runs, by what they show."""
+"""Plots of runs, by what they show."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a run writes down beside its checkpoints, message by message."""
+"""What a run writes next to its checkpoints, message by message."""
 
 import json
 import math
@@ -21,12 +21,12 @@ def figures(epoch, loss=0.5):
 
 def evaluated(epoch, counts=COUNTS):
     counts = counts.copy()
-    counts.setflags(write=False)  # as Ray brings them
+    counts.setflags(write=False)  # as Ray delivers them
     return Evaluated(epoch, 1, 0.5, "accuracy", 0.5, 0.1, counts)
 
 
 def tell(record, message):
-    """Hand a message on as a run does: first to its state."""
+    """Pass a message on as a run does: first to its state."""
     record._state.receive(message)
     record.receive(message)
 
@@ -39,7 +39,7 @@ def test_the_history_is_on_disk_after_each_epoch(tmp_path):
     record = Record(str(tmp_path), RunState())
     tell(record, Started(1))
     assert rows(tmp_path) == []
-    record._spent = 0.0  # writing it took no time, so that it is due
+    record._spent = 0.0  # writing took no time, so the next one is due
     tell(record, EpochDone(figures(1)))
     assert rows(tmp_path) == [figures(1)]
 
@@ -86,7 +86,7 @@ def test_outputs_without_a_name_go_by_their_numbers(tmp_path):
 
 
 def test_classes_have_no_figures_if_the_last_epoch_was_evaluated_unseen(tmp_path):
-    """A worker was lost between keeping the last epoch and telling of it."""
+    """A worker was lost between saving the last epoch and reporting it."""
     record = Record(str(tmp_path), RunState(), ("cat", "dog"))
     for message in (evaluated(1), EpochDone(figures(1)), Started(3, history=(figures(1), figures(2)))):
         tell(record, message)

@@ -1,4 +1,4 @@
-"""Event files, read by TensorBoard's own reader; and what is said where they cannot be written."""
+"""Event files, read by TensorBoard's own reader, and the message if they cannot be written."""
 
 import pytest
 
@@ -37,7 +37,9 @@ def test_the_package_and_a_folder_of_this_machine_are_asked_for(tmp_path, write_
     if extras.missing("tensorboard") is None:
         assert prepare(config, wanted).config.neural_network.checkpoints.tensorboard
     else:
-        with pytest.raises(ConfigError, match=r"tensorboard is not installed\. Expected `pip install 'rayrml\[tensor"):
+        with pytest.raises(
+            ConfigError, match=r"tensorboard is not installed\. Install it with `pip install 'rayrml\[tensor"
+        ):
             prepare(config, wanted)
-    with pytest.raises(ConfigError, match=r"checkpoints\.tensorboard: event files are .* a folder of this machine"):
+    with pytest.raises(ConfigError, match=r"checkpoints\.tensorboard: event files are .* a folder on this machine"):
         prepare(config, {**wanted, "checkpoints.save": None})

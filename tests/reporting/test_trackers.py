@@ -1,4 +1,4 @@
-"""Figures sent to MLflow and Weights & Biases: once each, by one run, and without harm where nothing listens."""
+"""Figures sent to MLflow and Weights & Biases: each once, to one run, and harmlessly if no server listens."""
 
 import sys
 import threading
@@ -17,7 +17,7 @@ CONFIG = {"neural_network": {"layers": ["many"], "data": {"batch_size": 5}, "out
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """MLflow's client of a store of files."""
+    """MLflow's client for a local file store."""
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "store").as_uri())
@@ -34,7 +34,7 @@ def runs_in(store):
     return store.search_runs([store.get_experiment_by_name("rayrml").experiment_id])
 
 
-@pytest.mark.filterwarnings("ignore")  # of the client's own making
+@pytest.mark.filterwarnings("ignore")  # the client's own warnings
 def test_mlflow_has_each_epoch_once_in_one_run_also_when_it_is_resumed(store, tmp_path):
     said = []
     begin = trackers.prepare_mlflow("my-run", CONFIG)
@@ -105,7 +105,7 @@ def test_a_server_that_is_away_is_told_of_once_and_gets_everything_when_it_is_ba
     sent.receive(EpochDone(figures(3)))
     sent.finish(complete=True)
     assert list(got) == [1, 2, 3, "complete"]
-    assert said == ["mlflow has not got everything, training goes on: nobody listens"]
+    assert said == ["mlflow did not receive everything; training continues: nobody listens"]
 
 
 def test_a_server_that_never_answers_holds_nobody_up(tmp_path, monkeypatch):
@@ -114,7 +114,7 @@ def test_a_server_that_never_answers_holds_nobody_up(tmp_path, monkeypatch):
     sent = Tracking("wandb", lambda known: answer.wait(30), folder=str(tmp_path), resumed=False, say=said.append)
     sent.receive(EpochDone(figures(1)))
     sent.finish(complete=True)
-    assert said == ["wandb has not got everything, training goes on: does not answer"]
+    assert said == ["wandb did not receive everything; training continues: no answer"]
     answer.set()
     sent._thread.join()
 
@@ -128,5 +128,6 @@ def test_the_package_and_a_folder_are_asked_for_before_the_run(tmp_path, write_d
     with pytest.raises(ConfigError, match=rf"checkpoints\.{name}: .*Expected a folder"):
         prepare(config, {"checkpoints": {name: True}})
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ConfigError, match=rf"{name} is not installed\. Expected `pip install 'rayrml\[{name}\]'`"):
+    message = rf"{name} is not installed\. Install it with `pip install 'rayrml\[{name}\]'`"
+    with pytest.raises(ConfigError, match=message):
         prepare(config, {f"checkpoints.{name}": True})

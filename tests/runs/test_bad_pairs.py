@@ -52,7 +52,7 @@ def test_a_pair_of_images_is_bad_if_either_side_is(ray_cluster, tmp_path, capsys
     log = capsys.readouterr().out
     for part in ("training", "test"):
         assert log.count(f"3 of 9 {part} samples cannot be used") == 1
-        assert f"Skipping them: 6 {part} samples are used" in log
+        assert f"Skipping them: 6 {part} samples remain" in log
 
 
 @pytest.mark.parametrize("kind", ["numpy", "hdf5"])

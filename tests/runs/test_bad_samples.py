@@ -152,8 +152,8 @@ def test_what_is_skipped_is_named_once_in_the_log(ray_cluster, spoiled, tmp_path
         assert all(log.count(f"{path}: ") == 1 for path in bad), log
         name = "test" if part == "testing" else part
         assert log.count(f"9 of {count} {name} samples cannot be used") == 1
-        assert log.count(f"Skipping them: {count - 9} {name} samples are used") == 1
-    assert ("33 training samples are used, in 5 batches per epoch" in log) == preload
+        assert log.count(f"Skipping them: {count - 9} {name} samples remain") == 1
+    assert ("33 training samples remain, in 5 batches per epoch" in log) == preload
 
 
 @pytest.mark.parametrize(("num_workers", "preload"), RUNS)

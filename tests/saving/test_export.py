@@ -174,5 +174,6 @@ def test_a_checkpoint_cannot_name_another_file_as_its_network(tmp_path):
 
 def test_a_missing_package_is_named_with_the_extra_that_has_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ConfigError, match=r"package onnx is not installed\. Expected `pip install 'rayrml\[onnx\]'`"):
+    message = r"package onnx is not installed\. Install it with `pip install 'rayrml\[onnx\]'`"
+    with pytest.raises(ConfigError, match=message):
         export(saved(tmp_path, NETWORKS["dense"]), tmp_path / "net.onnx")

@@ -1,4 +1,4 @@
-"""What can be listed, and that each row says what it is."""
+"""What can be listed, and that each row has a meaning."""
 
 import pytest
 

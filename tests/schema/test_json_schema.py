@@ -1,4 +1,4 @@
-"""The schema accepts what the program accepts, and refuses what it refuses."""
+"""The schema accepts what the program accepts, and rejects what it rejects."""
 
 import copy
 import json
@@ -22,7 +22,7 @@ EXAMPLES = [p for p in sorted((ROOT / "examples").rglob("*.json")) if "neural_ne
 
 
 class _Gone:
-    """A key that is taken away; its name is the same in all processes that collect the tests."""
+    """A removed key; its name is the same in all processes that collect the tests."""
 
     def __repr__(self):
         return "GONE"
@@ -33,7 +33,7 @@ GONE = _Gone()
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory, write_digits):
-    """Right configurations: of images, of arrays that are cut, and of initial values."""
+    """Valid configurations: with images, with sliced arrays, and with initial conditions."""
     folder = tmp_path_factory.mktemp("bases")
     write_digits(folder / "training", "training", (3, 5), 3)
     write_digits(folder / "testing", "testing", (3, 5), 2)
@@ -59,7 +59,7 @@ def _convolution(axes):
 
 
 def changed(bases, case):
-    """A whole configuration: the base that the first key names, with dotted keys set or taken away."""
+    """A whole configuration: the base that the first key names, with dotted keys set or removed."""
     network = copy.deepcopy(bases[case.get("base", "images")])
     whole = {"neural_network": network}
     for key, value in case.items():
@@ -77,7 +77,7 @@ def changed(bases, case):
 
 
 def answers(raw):
-    """What is wrong with a configuration, to the schema and to the program."""
+    """What is wrong with a configuration, according to the schema and to the program."""
     try:
         prepare(raw, {})
     except (ConfigError, DataError) as error:
@@ -203,7 +203,7 @@ BROKEN = [
     {"optimizer.lr_scheduler": {"type": "Step"}},
     {"base": "values", "data.domain_size": GONE},
     {"base": "arrays", "data.slicers": [{"strides": [4, 4]}]},
-    # keys that do not go together
+    # keys that cannot be combined
     {"data.test_tag": "a", "data.testing_tag": "b"},
     {"data.domain_size": 32},
     {"base": "arrays", "data.grayscale": True},

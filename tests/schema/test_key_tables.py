@@ -11,7 +11,7 @@ from rayrml.schema.key_tables import allowed, as_json, keys, limits, unlimited
 
 def test_a_section_has_a_line_for_each_key_with_all_that_is_to_be_known():
     meaning, _, head, *lines = keys("early_stopping")
-    assert meaning == "When a run ends before its last epoch because it does not get better."
+    assert meaning == "When a run ends before its last epoch because it no longer improves."
     assert head.split() == ["key", "type", "default", "range", "meaning"]
     assert lines[0].split(maxsplit=5) == [
         "patience",
@@ -38,7 +38,7 @@ def test_a_table_has_the_keys_of_each_row(name):
     for row, builder in OPTIMIZERS.items():
         part = text.partition(f"{row}: ")[2].partition("\n\n")[0]
         assert all(f"\n    {key} " in part for key in make_model(builder).model_fields), row
-    assert "    momentum       number         0.0" not in text  # numbers are no longer than can be read
+    assert "    momentum       number         0.0" not in text  # numbers have a readable length
     assert "    momentum       number         0        >= 0 and < 1" in text
 
 

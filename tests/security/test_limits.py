@@ -75,7 +75,7 @@ def test_models_in_models_are_followed_as_deep_as_anybody_builds_them():
     for _ in range(1000):
         layers = [{"class_name": "Sequential", "config": {"layers": layers}}]
     (found,) = mistakes(layers)
-    assert found.endswith("is nested too deeply. Expected at most 100 lists and objects in one another")
+    assert found.endswith("is nested too deeply. Expected at most 100 nested lists and objects")
 
 
 @pytest.mark.parametrize(
@@ -83,13 +83,13 @@ def test_models_in_models_are_followed_as_deep_as_anybody_builds_them():
     [
         (nested(5000), "is nested too deeply"),
         (nested(5000, "{}"), "is nested too deeply"),
-        (10**5000, "an integer of hundreds of digits is too large. Expected an integer of 64 bits"),
-        (-(2**63) - 1, "-9223372036854775809 is too large. Expected an integer of 64 bits"),
-        (float("nan"), "nan is no number to compute with. Expected a finite one"),
-        ("a\0b", 'neural_network.x: "a\\u0000b" has the character of code 0 in it'),
-        ("\ud800", "has half of a surrogate pair in it"),
-        ({1: 2}, "1 is no key. Expected a string"),
-        ({"path": object}, "is no JSON. Expected a number, a string, true, false, null, a list or an object"),
+        (10**5000, "an integer with hundreds of digits is too large. Expected a 64-bit integer"),
+        (-(2**63) - 1, "-9223372036854775809 is too large. Expected a 64-bit integer"),
+        (float("nan"), "nan is not a finite number"),
+        ("a\0b", 'neural_network.x: "a\\u0000b" contains a null character'),
+        ("\ud800", "contains half of a surrogate pair"),
+        ({1: 2}, "1 is not a key. Expected a string"),
+        ({"path": object}, "is not JSON. Expected a number, a string, true, false, null, a list or an object"),
     ],
     ids=["lists", "objects", "digits", "bits", "nan", "code 0", "surrogate", "key", "class"],
 )
@@ -141,7 +141,7 @@ def test_operations_take_as_many_operands_as_they_have(function, inputs, operand
 def test_computed_samples_are_no_more_than_fit_into_memory(key):
     data = {"type": "pde", "domain_size": 64, "num_examples": 4, "bc_frequency": [1, 2], key: 10**12}
     rows = [layer("Conv1D", filters=1, kernel_size=3, padding="same")]
-    with pytest.raises(ConfigError, match=rf"neural_network\.data\.{key}: expected less than or equal to 1"):
+    with pytest.raises(ConfigError, match=rf"neural_network\.data\.{key}: must be less than or equal to 1"):
         prepare({"neural_network": {"layers": rows, "data": data}}, {})
 
 

@@ -1,4 +1,4 @@
-"""A search is right when each of its values makes a run, and when its trials can be compared."""
+"""A search is valid if each of its values is, and if its trials can be compared."""
 
 import pytest
 
@@ -72,7 +72,7 @@ def test_losses_with_different_metrics_need_one_that_all_report(config, folder):
 
 def test_a_metric_needs_a_loss_that_knows_classes(config):
     config["neural_network"]["optimizer"]["type"] = "SGD"
-    with pytest.raises(ConfigError, match=r"neural_network\.metric: 'f1' compares classes, and MSE"):
+    with pytest.raises(ConfigError, match=r"neural_network\.metric: 'f1' compares classes, but MSE"):
         search.prepare(config, {"metric": "f1", "loss": {"function": "MSE"}})
 
 
@@ -81,11 +81,11 @@ def test_check_shows_what_is_searched_for_and_the_run_with_the_first_values(conf
     shown = capsys.readouterr().out
     assert 'one of "Adam", "SGD"' in shown
     assert "loguniform from 0.001 to 0.1" in shown
-    assert "the most accuracy of all epochs" in shown
+    assert "highest accuracy of any epoch" in shown
     assert "* Type                        : Adam" in shown
 
 
 def test_a_run_names_the_verb_for_it(config, tmp_path, capsys):
     path = write_config(tmp_path / "config.json", config)
     assert cli.main(["run", str(path)]) == 2
-    assert "neural_network.optimizer.type: is a search space, which is for `rayrml tune`" in capsys.readouterr().err
+    assert "neural_network.optimizer.type: is a search space: use `rayrml tune`" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What a search keeps of its trials while others are still under way."""
+"""What a search keeps of its trials while others are still running."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""A search on the session's Ray: trials side by side, those that fail, and what is kept."""
+"""A search on the session's Ray: trials that run in parallel, trials that fail, and what is kept."""
 
 import csv
 import json
@@ -33,7 +33,7 @@ def searched(folder, out, learning_rate, **more):
 
 @pytest.fixture(scope="module")
 def found(ray_cluster, folder):
-    """What a search has found, with learning rates of which some cannot work."""
+    """The result of a search over learning rates, some of which cannot work."""
     config = searched(folder, folder / "out", {"choice": [1e-9, 1e-3, 0.02, 1e9]})
     return tune.tune(config, num_trials=NUM_TRIALS, at_once=2, quiet=True)
 
@@ -86,14 +86,14 @@ def test_the_best_configuration_trains_to_the_same_figures(found, folder, monkey
 
 def test_another_search_does_not_replace_it_and_resuming_runs_what_is_new(found, folder):
     config = searched(folder, folder / "out", {"choice": [1e-9, 1e-3, 0.02, 1e9]})
-    with pytest.raises(rayrml.ConfigError, match="holds a search of before"):
+    with pytest.raises(rayrml.ConfigError, match="already holds a search"):
         tune.tune(config, num_trials=1, quiet=True)
     again = tune.tune(config, num_trials=NUM_TRIALS + 1, resume=True, quiet=True)
     before = {row["number"]: row for row in found.rows}
     assert len(again.rows) == NUM_TRIALS + 1
     assert all(row == before.get(row["number"], row) for row in again.rows)
     config["neural_network"]["optimizer"]["learning_rate"]["choice"][0] = 1e-4
-    with pytest.raises(rayrml.ConfigError, match="a search of other values"):
+    with pytest.raises(rayrml.ConfigError, match="a search with other values"):
         tune.tune(config, resume=True, quiet=True)
 
 
@@ -103,9 +103,9 @@ def test_what_is_typed_shows_trials_the_table_and_what_to_type_next(ray_cluster,
     assert cli.main(["tune", str(path), "--num-trials", "2", "--algorithm", "optuna"]) == 0
     shown = capsys.readouterr().out
     assert re.search(
-        r"Trial \d \(1 of 2 are over\): type = \w+, learning_rate = [\d.e-]+ \| accuracy [01]\.\d{4} ", shown
+        r"Trial \d \(1 of 2 done\): type = \w+, learning_rate = [\d.e-]+ \| accuracy [01]\.\d{4} ", shown
     ), shown
-    assert re.search(r"Trial +type +learning_rate +accuracy +Epoch +Of +Seconds +Status", shown)
+    assert re.search(r"Trial +type +learning_rate +accuracy +Best epoch +Epochs +Seconds +Status", shown)
     assert "\r" not in shown and "\x1b" not in shown
     assert shown.rstrip().endswith("All done (return value = 0).")
     state = json.loads((tmp_path / "model" / "trials.json").read_text())

@@ -316,10 +316,10 @@ def test_samples_that_a_transform_cannot_take_are_told(section, shape, message):
             "resize: expected one number for each spatial axis, such as [height, width] for images, got []",
         ),
         ({"resize": [1, 2, 3, 4]}, "resize: expected one number for each spatial axis, such as"),
-        ({"center_crop": [4, 0]}, "center_crop.1: expected greater than 0, got 0"),
+        ({"center_crop": [4, 0]}, "center_crop.1: must be greater than 0, got 0"),
         ({"random_rotate_90": {"axes": [1]}}, "random_rotate_90.axes: expected two different axes, such as [0, 1]"),
         ({"random_rotate_90": {"axes": [1, 1]}}, "random_rotate_90.axes: expected two different axes, such as [0, 1]"),
-        ({"random_rotate_90": {"axes": [0, 3]}}, "random_rotate_90.axes.1: expected less than or equal to 2, got 3"),
+        ({"random_rotate_90": {"axes": [0, 3]}}, "random_rotate_90.axes.1: must be less than or equal to 2, got 3"),
     ],
 )
 def test_values_of_no_dimension_are_told(section, message):

@@ -314,7 +314,7 @@ def test_every_mistake_is_told_with_its_place():
     assert found == [
         f"{where}[0].resize: expected one number for each spatial axis, such as [height, width] for images, got 28",
         f"{where}[1]: unknown name \"resise\". Did you mean 'resize'?",
-        f"{where}[2].random_horizontal_flip: expected less than or equal to 1, got 1.5",
+        f"{where}[2].random_horizontal_flip: must be less than or equal to 1, got 1.5",
         f"{where}[3].random_patches.size: this key is missing and has no default",
         f"{where}[4].normalize: expected an object with the keys 'mean', 'std', got 0.5",
         f"{where}[5].normalize.sdt: unknown key. Did you mean 'std'?",
@@ -323,7 +323,7 @@ def test_every_mistake_is_told_with_its_place():
         f'{where}[7]: expected an object with one key, such as {{"random_horizontal_flip": 0.5}}, '
         'got {"resize": [1, 2], "rotate": 3}',
         f"{where}[8].random_resized_crop.scale: expected [lowest, highest], got [0.9, 0.1]",
-        f'{where}[9].jitter_crop: expected a valid number, got "much"',
+        f'{where}[9].jitter_crop: must be a valid number, got "much"',
         f"{where}[10].normalize.std: expected numbers above 0, got [1.0, 0.0]",
         f'{where}[11]: expected an object with one key, such as {{"random_horizontal_flip": 0.5}}, got 7',
     ]
