@@ -6,14 +6,17 @@ import contextlib
 import dataclasses
 import logging
 import os
+import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ray
 
 from rayrml.cluster import nodes, ray_internals
 from rayrml.cluster.allocation import Allocation, allocate
+from rayrml.cluster.reachability import Address, check_reachable, find_address, waiting
 from rayrml.config.sections import Ray
 from rayrml.errors import ClusterError
 
@@ -21,8 +24,12 @@ _START_TIMEOUTS = {True: "15", False: "600"}  # seconds, by whether the run is e
 
 
 @contextlib.contextmanager
-def connect(config: Ray, *, verbose: bool = False) -> Iterator[Allocation]:
+def connect(
+    config: Ray, *, verbose: bool = False, say: Callable[[str], None] = lambda text: None
+) -> Iterator[Allocation]:
     """Connect to a cluster, or start a temporary private one; yield the part that the run takes.
+
+    `say` is told of a connection that takes long.
 
     If this process has initialized Ray already, that Ray is used and left running.
 
@@ -33,9 +40,9 @@ def connect(config: Ray, *, verbose: bool = False) -> Iterator[Allocation]:
     if not verbose:
         hide_messages()
     ours = not ray.is_initialized()
-    address = config.address or os.environ.get("RAY_ADDRESS")
+    address = find_address(config.address)
     if ours:
-        _initialize(address, verbose)
+        _initialize(address, verbose, say)
     try:
         if not verbose:
             ray_internals.hide_raylet_logs()
@@ -61,30 +68,49 @@ def _set_start_timeout(*, elastic: bool) -> None:
         os.environ[variable] = _START_TIMEOUTS[elastic]
 
 
-def _initialize(address: str | None, verbose: bool) -> None:
+def _initialize(address: Address | None, verbose: bool, say: Callable[[str], None]) -> None:
     """Connect to the cluster at an address, or start a private Ray if there is no address."""
     with contextlib.ExitStack() as stack:
         if address is None:
             stack.enter_context(ray_internals.listen_on_loopback())
-        elif not verbose:
+            _provide_token()
+        else:
+            check_reachable(address)
+            stack.enter_context(waiting(address, say))
+        if address is not None and not verbose:
             stack.enter_context(hide_stderr())
         try:
             ray.init(
                 # "local" starts a new Ray instead of connecting to one that already runs on this machine.
-                address=address or "local",
+                address="local" if address is None else address.value,
                 logging_level=logging.INFO if verbose else logging.ERROR,
                 log_to_driver=verbose,
                 runtime_env=None if verbose else {"env_vars": dict(ray_internals.QUIET_VARIABLES)},
             )
-        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise unreachable_error(address, error) from None
 
 
-def unreachable_error(address: str | None, error: Exception) -> ClusterError:
+def _provide_token() -> None:
+    """Give a private Ray a token of its own if it could not keep one in the home folder, as it does by default."""
+    if any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        return
+    try:
+        folder = Path.home() / ".ray"
+        folder.mkdir(exist_ok=True)
+        usable = os.access(folder / "auth_token", os.R_OK) or os.access(folder, os.W_OK)
+    except (OSError, RuntimeError):  # there is no home folder
+        usable = False
+    if not usable:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def unreachable_error(address: Address | None, error: Exception) -> ClusterError:
     """The error for a Ray that cannot be reached or, without an address, cannot be started."""
     place = f"the cluster at {address}" if address else "a private local Ray"
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return ClusterError(f"cannot start or reach {place}. {reason}{_token_hint(address)}")
+    shorter = ". Set RAY_TMPDIR to a shorter path" if "AF_UNIX path" in reason else ""
+    return ClusterError(f"cannot start or reach {place}. {reason}{_token_hint(address)}{shorter}")
 
 
 @contextlib.contextmanager
@@ -111,7 +137,7 @@ def _is_standard_error(stream: Any) -> bool:
     return False
 
 
-def _token_hint(address: str | None) -> str:
+def _token_hint(address: Address | None) -> str:
     if address and os.environ.get("RAY_AUTH_MODE") is None:
         return ". If the cluster uses token authentication: export RAY_AUTH_MODE=token"
     return ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ import ray.exceptions
 from rayrml.cluster import ray_internals
 from rayrml.cluster.connection import unreachable_error
 from rayrml.cluster.nodes import head_ids, pin_to_node
+from rayrml.cluster.reachability import Address, check_reachable, find_address
 from rayrml.config.reading import make_portable
 from rayrml.config.sections import Config
 from rayrml.errors import RayrmlError
@@ -67,14 +67,16 @@ def is_needed(address: str | None) -> bool:
     """Whether a run with this address in its configuration goes through Ray's client."""
     if ray.is_initialized():
         return ray_internals.is_client_connected()
-    return (address or os.environ.get("RAY_ADDRESS") or "").startswith("ray://")
+    place = find_address(address)
+    return place is not None and place.value.startswith("ray://")
 
 
 @contextlib.contextmanager
 def _connected(address: str | None) -> Any:
-    ours, address = not ray.is_initialized(), address or os.environ.get("RAY_ADDRESS")
-    if ours:
-        _connect(address)
+    ours, place = not ray.is_initialized(), find_address(address)
+    if ours and place is not None:
+        check_reachable(place)
+        _connect(place)
     try:
         yield
     finally:
@@ -82,10 +84,10 @@ def _connected(address: str | None) -> Any:
             ray.shutdown()
 
 
-def _connect(address: str | None) -> None:
+def _connect(address: Address) -> None:
     for tries_left in reversed(range(_TRIES)):
         try:
-            ray.init(address=address, log_to_driver=False)
+            ray.init(address=address.value, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             if isinstance(error, ConnectionAbortedError) and tries_left:
                 continue

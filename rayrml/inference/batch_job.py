@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +16,7 @@ import torch
 from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.connection import hide_stderr
 from rayrml.config.tables import Choice
+from rayrml.cpus import count_cpus
 from rayrml.data.bad_samples import BadSamples, gather_bad_samples, list_reasons
 from rayrml.data.decoding import Decoder
 from rayrml.data.pipeline import Source, block_size, blocks, bounded, chunks, decode, tasks_of
@@ -176,7 +176,7 @@ class Predictor:
     def __init__(self, reference: ray.ObjectRef, batch_size: int, num_actors: int, decoder: Decoder | None):
         job: InferenceJob = ray.get(reference)
         # Ray limits a process to one thread; an actor may use its part of the machine.
-        torch.set_num_threads(max((os.cpu_count() or 1) // num_actors, 1))
+        torch.set_num_threads(max(count_cpus() // num_actors, 1))
         self.decoder = decoder
         self.forward = Forward(job, batch_size, "cuda" if ray.get_gpu_ids() else "cpu")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ from rayrml import storage
 from rayrml.cluster import connection, nodes, ray_client
 from rayrml.cluster.allocation import Allocation
 from rayrml.config.sections import Ray
+from rayrml.cpus import count_cpus
 from rayrml.errors import ConfigError, Problem, RayrmlError, explaining
 from rayrml.formatting import format_bytes
 from rayrml.inference.prediction_files import read_outputs
@@ -158,7 +158,7 @@ def _devices(say: Say) -> None:
 
 def _machine() -> str:
     """The CPUs and GPUs of this machine."""
-    return ", ".join([f"{os.cpu_count()} CPUs", *(_gpus() or ["no GPU"])])
+    return ", ".join([f"{count_cpus()} CPUs", *(_gpus() or ["no GPU"])])
 
 
 def _gpus() -> list[str]:

@@ -115,14 +115,16 @@ def _carry_out(ray: Ray, find: Callable[[], Document], options: _Options) -> Run
     """Start Ray while the plan is made from the configuration that `find` returns, and execute it."""
     # Ray forks while the plan is made, and h5py fails if it is being imported at that time.
     from rayrml.cluster import connection
+    from rayrml.cluster.reachability import find_address
     from rayrml.storage import hdf5_reading  # noqa: F401
 
     if not options.verbose:
         connection.hide_messages()  # before parts of Ray are imported that read the settings on import
     say = _say_nothing if options.quiet else _say
-    say(f"Connecting to the cluster at {ray.address}" if ray.address else "Starting Ray")
+    address = find_address(ray.address)
+    say(f"Connecting to the cluster at {address}" if address else "Starting Ray")
     preparing = _Preparing(find, options.on_mistake)
-    connected = connection.connect(ray, verbose=options.verbose)
+    connected = connection.connect(ray, verbose=options.verbose, say=say)
     with contextlib.closing(preparing), Interrupts() as interrupts, connected as allocation, interrupts.during_run():
         plan = preparing.result()
         say(f"Ready in {preparing.seconds:.1f} s (Ray, network, file lists)")

@@ -44,11 +44,11 @@ class _ByFile(TorchConfig().backend_cls):
         path = Path(backend_config.folder) / f"workers-{uuid.uuid4().hex}"
         backend = "nccl" if worker_group.get_resources_per_worker().get("GPU", 0) else "gloo"
         size, seconds = len(worker_group), backend_config.timeout_s
-        asked = {"url": path.as_uri(), "size": size, "backend": backend, "seconds": seconds}
+        asked = {"path": str(path), "size": size, "backend": backend, "seconds": seconds}
         ray.get([worker_group.execute_single_async(rank, _join, number=rank, **asked) for rank in range(size)])
 
 
-def _join(*, number: int, url: str, size: int, backend: str, seconds: float) -> None:
+def _join(*, number: int, path: str, size: int, backend: str, seconds: float) -> None:
     for name in _VARIABLES:
         if sys.platform in _LOOPBACK:
             os.environ.setdefault(name, _LOOPBACK[sys.platform])
@@ -57,4 +57,6 @@ def _join(*, number: int, url: str, size: int, backend: str, seconds: float) -> 
     places |= {"LOCAL_RANK": context.get_local_rank(), "LOCAL_WORLD_SIZE": context.get_local_world_size()}
     os.environ |= {name: str(number) for name, number in places.items()}
     timeout = datetime.timedelta(seconds=seconds)
-    torch.distributed.init_process_group(backend, init_method=url, rank=number, world_size=size, timeout=timeout)
+    # Not as a URL: torch does not decode one, so that workers wait for each other where a folder has a space.
+    store = torch.distributed.FileStore(path, size)  # pyright: ignore[reportPrivateImportUsage]
+    torch.distributed.init_process_group(backend, store=store, rank=number, world_size=size, timeout=timeout)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -18,6 +17,7 @@ from ray.train.torch import TorchTrainer, get_device
 from rayrml.cluster.allocation import Allocation, Shortage
 from rayrml.cluster.connection import hide_messages
 from rayrml.cluster.nodes import pin_to_node
+from rayrml.cpus import count_cpus
 from rayrml.errors import ClusterError, RayrmlError
 from rayrml.inference.outputs import Outputs
 from rayrml.inference.prediction_files import start_writer
@@ -127,7 +127,7 @@ def _worker_loop(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     workers = Workers(context.get_world_rank(), context.get_world_size())
     # Ray limits a process to one thread; a training worker may use its part of the machine.
-    torch.set_num_threads(max((os.cpu_count() or 1) // context.get_local_world_size(), 1))
+    torch.set_num_threads(max(count_cpus() // context.get_local_world_size(), 1))
 
     driver = Connection(mailbox)
     try:

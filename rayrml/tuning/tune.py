@@ -18,6 +18,7 @@ from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.shared_files import refuse_unshared
 from rayrml.config.figures import COLUMNS
 from rayrml.config.reading import AnyConfiguration
+from rayrml.cpus import count_cpus
 from rayrml.data.reader_keys import describe_reading
 from rayrml.errors import ConfigError, Problem, RayrmlError
 from rayrml.formatting import format_path, format_table
@@ -181,7 +182,7 @@ class _Tuning:
         if not allocation.one_machine:
             refuse_unshared(plan.sources)
         share, places = taken(allocation, plan.config, min(at_once or self._num_trials, self._proposals.num_left))
-        threads = max((os.cpu_count() or 1) * allocation.num_nodes // places, 1)
+        threads = max(count_cpus() * allocation.num_nodes // places, 1)
         parcel = Parcel(storage.join(self._book.folder, "trials", "{number:03}", CONFIG), share, threads)
         trainable = ray_tune.with_resources(ray_tune.with_parameters(trial, parcel=parcel), resources(share))
         self._console.line(f"{places} trial{'s' if places > 1 else ''} at a time, {in_words(share)}")
