@@ -157,7 +157,7 @@ class CheckpointManager:
         self.announcer.release()
 
     def _earlier(self) -> tuple[Checkpoint | None, str]:
-        """The state that the run was asked to resume; or the last complete epoch's if batches are split differently."""
+        """The state that the run was asked to resume, or the last complete epoch's if batches are split differently."""
         for path in self._job.resume_from:
             state = checkpoints.load(path)
             if not state.unfinished or state.unfinished["layout"] == self._layout():
