@@ -91,9 +91,8 @@ def allocate(
     per_worker = {"CPU": worker_cpus, **({"GPU": 1} if use_gpu else {}), **asked}
     needed = _times(per_worker, least)
     if limit is not None and not planned.suffices(needed):
-        most_of_all = _list_of(planned.total, needed)
-        message = f"{least} workers need {_list(needed)}, but the cluster can have at most {most_of_all}"
-        raise ClusterError(Problem("ray.num_workers", message))
+        message = f"{least} workers need {_list(needed)}, but the cluster can have at most"
+        raise ClusterError(Problem("ray.num_workers", f"{message} {_list_of(planned.total, needed)}"))
     may_grow = limit is not None or num_workers != least or not now.suffices(needed)
     return Allocation(
         num_workers=num_workers,

@@ -70,8 +70,8 @@ def predict(
         skipped: called with the skipped samples, if there are any.
 
     Raises:
-        DataError: samples cannot be read and are not to be skipped, or are too many; the file contains the others
-            nevertheless.
+        DataError: samples cannot be read and are not to be skipped, or too many cannot be read; the file still contains
+            the others.
     """
     files = job.destination.open()
     reasons: dict[int, str] = {}

@@ -76,8 +76,8 @@ class Classifier:
 def classifier(layers: Any, loss: Mapping[str, Any] | None, names: Sequence[str]) -> Classifier:
     """The classifier for outputs of the network with this Keras JSON.
 
-    The end of the network decides what its outputs are. If it does not, the loss's expected input decides; without such
-    a loss, outputs are logits.
+    The network's ending decides what its outputs are; failing that, the input that the loss takes; failing that, they
+    are logits.
 
     Args:
         layers: Keras JSON.

@@ -146,7 +146,7 @@ class PredictionFile:
             _enlarge_cache(self._output.hdf5)
             if classes:
                 self._output.hdf5.attrs["classes"] = np.array(classes, dtype=h5py.string_dtype())
-        # HDF5 indexes names that are not ASCII by hashes, which gets slower as the group grows.
+        # HDF5 indexes a group by hashes if one of its names is not ASCII, which gets slower as the group grows.
         self._ascii, self._utf8 = _links(h5py.h5t.CSET_ASCII), _links(h5py.h5t.CSET_UTF8)
         self._compact = self._creation(h5py.h5d.COMPACT)
         self._contiguous = self._creation(h5py.h5d.CONTIGUOUS)

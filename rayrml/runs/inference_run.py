@@ -22,7 +22,7 @@ def infer(context: Context, plan: InferencePlan) -> int:
     nn, console = plan.config.neural_network, context.console
     wanted = destination_of(plan.test, nn.data, 1, plan.classes)
     if not wanted.paths:
-        console.line("test_output_path is missing: predictions are computed, but not saved")
+        console.line("No test_output_path is given: predictions are computed, but not saved")
     job = InferenceJob(
         network=plan.network,
         source=plan.test,

@@ -62,8 +62,7 @@ def check(
         message = "must run on the cluster itself. Use `ray job submit -- rayrml check-install --folder ...`"
         raise ConfigError(Problem("--address", message))
     with contextlib.ExitStack() as stack:
-        hint = "`ray status` shows whether a cluster is running; if none is, check RAY_ADDRESS"
-        with _step(say, "Connecting to Ray", hint):
+        with _step(say, "Connecting to Ray", "`ray status` shows whether a cluster runs; if none, see RAY_ADDRESS"):
             connected = connection.connect(Ray(address=address, num_workers=num_workers), verbose=verbose)
             allocation = stack.enter_context(connected)
         _devices(say)

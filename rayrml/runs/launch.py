@@ -45,7 +45,7 @@ def run(
         config: path of a JSON file, or the contents of such a file.
         num_workers: number of workers, or (min, max); overrides the configuration's.
         overrides: values for dotted keys, such as `{"data.batch_size": 32, "ray.use_gpu": False}`.
-        resume: continue after the last state that is saved in `checkpoints.save` (or `ray.storage_path`).
+        resume: continue after the last epoch that is saved in `checkpoints.save` (or `ray.storage_path`).
         quiet: print nothing.
         verbose: show Ray's own messages.
         on_mistake: called at once, in another thread, with an error that is raised only after Ray has started.
@@ -76,7 +76,7 @@ def run_found(
     verbose: bool = False,
     on_mistake: Callable[[BaseException], None] | None = None,
 ) -> RunResult:
-    """Like `run`, with a configuration from `find`, which is called in another thread while Ray starts.
+    """Like `run`, with a configuration from `find`, which is called once, in another thread, while Ray starts.
 
     The configuration includes the `overrides`, and its section `ray` comes from them alone.
 

@@ -129,7 +129,7 @@ def _learned(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapp
     if not data and not any("data." in key for key in overrides):
         message = (
             "does not say how its inputs are read (it is from an older version, or they were computed). Use "
-            "`--set data.input_type=images`, and the same for keys without default values: `--set data.grayscale=true`"
+            "`--set data.input_type=images`, and other keys that differ from the defaults: `--set data.grayscale=true`"
         )
         raise ConfigError(Problem(path, message))
     data = {"input_type": "images", **data, "test_input_path": list(inputs)}

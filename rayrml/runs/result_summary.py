@@ -134,7 +134,7 @@ def _wanted(state: RunState) -> str | None:
 
 
 def _places(state: RunState, plan: Plan, record: Record) -> dict[str, str]:
-    """The places of the run's files, by kind."""
+    """The locations of the run's files, by kind."""
     nn = plan.config.neural_network
     found = {
         "Checkpoints": state.saved.get("checkpoint", []),

@@ -115,7 +115,7 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
 
 
 def load(path: str | Path, where: str = "") -> Checkpoint:
-    """The checkpoint in a file. Only tensors and plain values are read: a file cannot contain code.
+    """The checkpoint in a file. Only tensors and plain values are read, so a file cannot execute code.
 
     Raises:
         DataError: the file does not exist, or is not a checkpoint; `where` is the JSON path that names it.

@@ -138,7 +138,7 @@ def _keras_2_groups(file: h5py.Group) -> Iterator[_Stored]:
 
 
 def _keras_3_groups(file: h5py.Group, graph: Graph, path: KerasPath) -> Iterator[_Stored]:
-    """The layers with weights. Groups are named by class; layer names come from the file or, if old, from `graph`."""
+    """The layers with weights. Groups are named by class; newer files contain layer names, else `graph` has them."""
     container = next((_member(file, name) for name in _CONTAINERS if name in file), None)
     groups = {} if container is None else {str(name): _member(container, str(name)) for name in container}
     variables = {key: _member(group, "vars") for key, group in groups.items() if "vars" in group}

@@ -173,7 +173,7 @@ class CheckpointManager:
         return self._workers.ask_first(find)
 
     def _earlier(self) -> tuple[Checkpoint | None, str]:
-        """The state that the run was asked to resume; or the last complete epoch's if batches are split differently."""
+        """The state that the run was asked to resume, or the last complete epoch's if batches are split differently."""
         for path in self._job.resume_from:
             state = checkpoints.load(path)
             part = state.unfinished

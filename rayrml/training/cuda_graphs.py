@@ -147,7 +147,7 @@ def _is_possible(device: torch.device) -> bool:
 
 
 def _has_room(device: torch.device) -> bool:
-    """Whether there is enough free memory for a second copy of a step's: a graph keeps its working memory."""
+    """Whether there is enough free memory for another step: a graph keeps its working memory."""
     return torch.cuda.mem_get_info(device)[0] > 2 * torch.cuda.max_memory_allocated(device)
 
 

@@ -10,7 +10,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_PATIENCE = 10.0  # seconds for a step and a checkpoint; schedulers kill stopped jobs after little more
+_PATIENCE = 10.0  # seconds for a step and a checkpoint; job schedulers kill stopped jobs soon after
 
 
 class Interrupts:

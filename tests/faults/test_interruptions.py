@@ -25,7 +25,7 @@ from tests.faults.runs import (
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray]
 
-ENOUGH = 400  # more epochs than are done when the signal comes
+ENOUGH = 400  # more epochs than can be done before the signal comes
 
 
 def interrupted(config, out, after, **options):
