@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     130 interrupted.
     """
     options = _options(_as_verb(sys.argv[1:] if arguments is None else list(arguments)))
-    # A caller that passes arguments is a program that has other things to do as well.
+    # A caller that passes arguments may be a program that has other things to do.
     options.leave = _leave if arguments is None else None
     options.typed = _typed(sys.argv) if arguments is None else None
     if options.leave:

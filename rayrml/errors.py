@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import ClassVar
 
-MOST_NAMED = 10  # files with the same fault
+MOST_NAMED = 10  # files named for the same fault
 _MOST_CHARACTERS = 2000
 
 
@@ -93,7 +93,7 @@ def describe(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` as one line that a terminal can show, because the names and contents of files may be anything."""
+    """`text` as one printable line of limited length: the names and contents of files may be anything."""
     if len(text) > _MOST_CHARACTERS:
         half = _MOST_CHARACTERS // 2
         text = f"{text[:half]} ... {text[-half:]}"

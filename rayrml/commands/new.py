@@ -46,7 +46,7 @@ def do(options: argparse.Namespace) -> None:
     for line in _lines(found):
         sys.stdout.write(f"{printable(line)}\n")
     name = shlex.quote(str(output))
-    sys.stdout.write(f"Wrote {printable(str(output))}. What to do next:\n    rayrml {name}\n")
+    sys.stdout.write(f"Wrote {printable(str(output))}. Next:\n    rayrml {name}\n")
 
 
 def _lines(found: Found) -> Iterator[str]:

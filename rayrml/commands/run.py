@@ -26,6 +26,6 @@ def do(options: argparse.Namespace) -> None:
         quiet=options.quiet,
         verbose=options.verbose,
         on_mistake=options.leave,
-        # A pipe cannot be read again.
+        # A command that read a pipe cannot be repeated.
         command=options.typed if document.is_file else None,
     )

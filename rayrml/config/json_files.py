@@ -12,7 +12,7 @@ from rayrml import storage
 from rayrml.config.line_numbers import find_repeated_keys
 from rayrml.errors import ConfigError, Problem, explaining
 
-# Each level of nested models needs four levels. Python, and the libraries that read JSON, stop at several hundred.
+# Each nested model adds four levels. Python, and the libraries that read JSON, stop at several hundred.
 _MOST_LEVELS = 100
 _MOST_DIGITS = 4000
 _INTEGERS = range(-(2**63), 2**63)
@@ -75,7 +75,7 @@ def decode(content: bytes, place: str) -> Any:
 
 
 def find_unusable(value: Any, where: str = "") -> list[Problem]:
-    """Whatever in a value is not JSON, or has no use in a configuration; each with its JSON path below `where`."""
+    """Everything in a value that is not JSON or means nothing in a configuration, with its JSON path below `where`."""
     return [Problem(path or "configuration", message) for path, message in _complaints(value, where)]
 
 

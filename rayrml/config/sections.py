@@ -212,7 +212,7 @@ class NeuralNetwork(Section):
     debug: bool = Field(default=False, description="write the network as a graph, `<model>.dot`, next to the outfile")
     debug_interval: PositiveInt | None = Field(
         default=None,
-        description="epochs between further drawings, with statistics of weights and gradients",
+        description="epochs between further graphs, with statistics of weights and gradients",
     )
     gradient_clip: PositiveFloat | None = Field(
         default=None, description="largest norm of a gradient; larger gradients are scaled down"

@@ -16,7 +16,7 @@ class DataTypes:
     """How both sides of samples are read.
 
     Attributes:
-        data: the section that determines it.
+        data: the data section.
         input: row of the inputs' reader, None if it has a mistake.
         target: row of the targets' reader, None if it has a mistake, or if targets are not arrays.
         input_reader: the reader that `input` builds.

@@ -248,7 +248,7 @@ class DatasetsPreparation:
             try:
                 with reader.open(place.path) as read:
                     first = read(place.name)
-                    # Only the header is read: arrays can be larger than memory.
+                    # Only shape and type are read: arrays can be larger than memory.
                     shape, dtype = tuple(first.shape), np.dtype(first.dtype)
                 check_cells(shape, place)
                 if not samples.slices:

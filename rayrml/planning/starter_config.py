@@ -19,7 +19,7 @@ _MOST_LOOKED_AT = 100
 _STEP, _LEAST, _MOST = 16, 16, 96  # pixels of a side
 _MOST_FILTERS = 128
 _MOST_PRELOADED = 2**30  # bytes
-_FEW, _EPOCHS_OF_FEW, _EPOCHS_OF_MANY = 2000, 30, 10  # up to so many images count as few
+_FEW, _EPOCHS_OF_FEW, _EPOCHS_OF_MANY = 2000, 30, 10  # fewer images get 30 epochs, more get 10
 _BATCH_SIZE = 16
 
 
@@ -154,7 +154,7 @@ def _labelled(folder: Path, where: str, classes: tuple[str, ...] | None = None) 
 
 
 def _looks(samples: Samples) -> list[tuple[int, int, bool]]:
-    """Height, width and grayness of evenly sampled images. Raises DataError if none can be read."""
+    """Height, width, and whether it is gray, of evenly sampled images. Raises DataError if none can be read."""
     found: list[tuple[int, int, bool]] = []
     problems: list[Problem] = []
     for index in samples.spread(_MOST_LOOKED_AT):

@@ -15,7 +15,7 @@ _MEANINGS = {
     "workers": "Training workers",
     "train_loss": "Loss of the last batch",
     "gradient_norm": "Gradient norm of the last batch",
-    "samples_per_second": "Samples per second that all workers train on",
+    "samples_per_second": "Samples trained on per second, over all workers",
     "data_wait_share": "Share of the time spent waiting for samples, 0 to 1",
     "exchange_share": "Share of the time that workers wait for each other's gradients, 0 to 1",
     "gpu_memory_bytes": "Peak GPU memory of the first worker so far",

@@ -54,7 +54,7 @@ class LogFile:
             self._published = content
 
     def keep(self, until: tuple[int, ...], *, num_fields: int) -> tuple[int, ...]:
-        """Drop the lines whose first numbers come after `until`, and those with fewer than `num_fields` fields.
+        """Drop the lines whose first numbers come after `until`, and those that lack `num_fields` fields.
 
         Returns the first numbers of the last remaining line, () if there is none. A line that was cut off when its
         process was killed is dropped, too.

@@ -21,7 +21,7 @@ class BatchRow(NamedTuple):
         seconds: of training until then, including earlier runs that this one resumes.
         loss: mean over the global batch.
         gradient_norm: norm of the global batch's gradient.
-        data: seconds spent waiting for the batch.
+        data: seconds spent getting the batch.
         compute: seconds in forward, backward and update.
         reduce: seconds spent exchanging gradients.
         num_samples: samples of the global batch.

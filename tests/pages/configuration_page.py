@@ -69,7 +69,7 @@ The section `optimizer`: its `type`, the keys of that type, and [`lr_scheduler`]
 
 SCHEDULERS_TEXT = """\
 How the learning rate changes from epoch to epoch: the key `lr_scheduler` of the [optimizer](#optimizers), one object or
-a list of them in sequence. Each of the list lasts for its `num_epochs`; the last one does not need that key.
+a list of them in sequence. Each one lasts for its `num_epochs`; the last one does not need that key.
 
 ```json
 "lr_scheduler": [{"type": "Warmup", "num_epochs": 3, "start_factor": 0.1}, {"type": "Cosine"}]

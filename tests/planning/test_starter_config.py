@@ -43,7 +43,7 @@ def test_a_folder_of_classes_gives_a_configuration_that_is_right(tmp_path, elsew
     code, out, err = answer(capsys, fill(tmp_path / "my images"))
     assert (code, err) == (0, "")
     assert "3 classes: blue, green, red\n15 images; a fifth of each class is kept for the test\n" in out
-    assert out.endswith("Wrote my images.json. What to do next:\n    rayrml 'my images.json'\n")
+    assert out.endswith("Wrote my images.json. Next:\n    rayrml 'my images.json'\n")
     plan = prepare("my images.json", {})
     assert plan.classes == ("blue", "green", "red")
     assert (len(plan.training.samples), len(plan.test.samples)) == (12, 3)
