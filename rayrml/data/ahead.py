@@ -1,4 +1,4 @@
-"""Items that are made before they are asked for."""
+"""Items that are produced ahead of their use."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _SECONDS_BETWEEN_LOOKS = 0.05
 
 
 class Ahead(Iterator[Item], Generic[Item]):
-    """The items of an iterable, made in a thread from now on; at most `most` of them wait to be taken.
+    """The items of an iterable, produced in a background thread; at most `most` of them wait to be consumed.
 
-    What the iterable raises is raised when its turn comes.
+    An exception of the iterable is raised at its place in the sequence.
     """
 
     def __init__(self, items: Iterable[Item], most: int = 1):
         self._items = items
         self._made: queue.Queue[tuple[str, Any]] = queue.Queue(most)
         self._stop = threading.Event()
-        # An executor's thread would keep a process alive that ends while items are being made, or wait to be taken.
+        # An executor's thread would keep the process from exiting while items are being produced, or are waiting.
         threading.Thread(target=self._make, daemon=True).start()
 
     def __next__(self) -> Item:
@@ -37,7 +37,7 @@ class Ahead(Iterator[Item], Generic[Item]):
         raise StopIteration
 
     def close(self) -> None:
-        """Make no more of them."""
+        """Stop producing items."""
         self._stop.set()
 
     def _make(self) -> None:
@@ -47,10 +47,10 @@ class Ahead(Iterator[Item], Generic[Item]):
                 self._put(("item", item))
                 if self._stop.is_set():
                     break
-        except BaseException as error:  # handed to the thread that takes
+        except BaseException as error:  # passed to the consuming thread
             last = ("error", error)
         finally:
-            with contextlib.suppress(Exception):  # a pipeline that is left early may say so
+            with contextlib.suppress(Exception):  # a pipeline that is closed early may complain
                 getattr(self._items, "close", lambda: None)()
             self._put(last)
 

@@ -1,8 +1,8 @@
-"""Colour spaces: pixels of one as pixels of another, with the scales that OpenCV gives 8-bit images.
+"""Colour space conversions, on the scales that OpenCV uses for 8-bit images.
 
 Hue is 0..179 (half degrees), every other channel 0..255; L*a*b* is (L * 255 / 100, a + 128, b + 128). The same formulas
-serve one image that is being decoded and batches on the device that computes: a function's `xp` is numpy, or torch.
-Channels are the axis before the last two. Source: the OpenCV manual, "Color conversions".
+serve single images during decoding and batches on the compute device: a function's `xp` is numpy or torch. The channel
+axis comes before the last two axes. Source: the OpenCV manual, "Color conversions".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from rayrml.errors import ConfigError, Problem
 
-Array = Any  # of numpy or of torch
+Array = Any  # a numpy array or a torch tensor
 Convert = Callable[[Array, Any], Array]
 
 _WHITE = (0.950456, 1.0, 1.088754)  # D65
@@ -22,7 +22,7 @@ _RGB_OF_XYZ = ((3.240479, -1.537150, -0.498535), (-0.969256, 1.875991, 0.041556)
 
 
 def convert(code: str, pixels: Array, xp: Any) -> Array:
-    """Pixels (..., C, H, W) of 0..255 in the colours that a code such as `BGR2HSV` names, as whole numbers 0..255."""
+    """Convert pixels (..., C, H, W) by a code such as `BGR2HSV`, from 0..255 to whole numbers 0..255."""
     source, destination = parse_code(code)
     if "RGB" in (source, destination) and "BGR" in (source, destination):
         return xp.flip(pixels, (-3,))
@@ -33,11 +33,11 @@ def convert_shape(code: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape (C, H, W) of converted images.
 
     Raises:
-        ConfigError: images of `shape` have not as many channels as the code's colours.
+        ConfigError: images of `shape` do not have the number of channels that the code expects.
     """
     source, destination = (1 if space == "GRAY" else 3 for space in parse_code(code))
     if shape[0] != source:
-        raise ConfigError(Problem("", f"'{code}' takes images of {source} channels, but they have {shape[0]} here"))
+        raise ConfigError(Problem("", f"'{code}' expects {source}-channel images but gets {shape[0]}-channel ones"))
     return (destination, *shape[1:])
 
 
@@ -46,13 +46,13 @@ def parse_code(code: str) -> tuple[str, str]:
     """The two colour spaces that a code names, as this module spells them.
 
     Raises:
-        ValueError: there is no such code; says which there are.
+        ValueError: the code is unknown; the message lists the known ones.
     """
     names = {_plain(name): name for name in TO_RGB}
     source, _, destination = (names.get(part, part) for part in _plain(code).removeprefix("COLOR").partition("2"))
     if source == destination or not {source, destination} <= set(TO_RGB) or not {source, destination} & {"RGB", "BGR"}:
         listed = ", ".join(TO_RGB)
-        raise ValueError(f"unknown conversion '{code}'. Expected X2RGB, X2BGR, RGB2X or BGR2X, X one of {listed}")
+        raise ValueError(f"unknown conversion '{code}'. Expected X2RGB, X2BGR, RGB2X or BGR2X, with X one of {listed}")
     return source, destination
 
 
@@ -63,7 +63,7 @@ def to_hsv(rgb: Array, xp: Any) -> tuple[Array, Array, Array]:
 
 
 def from_hsv(hue: Array, saturation: Array, value: Array, xp: Any) -> Array:
-    """RGB (..., 3, H, W) on the scale of `value`; hue in [0, 6), or beyond: it goes round."""
+    """RGB (..., 3, H, W) on the scale of `value`; hue in [0, 6); other values wrap around."""
     k = [(hue + n) % 6 for n in (5, 3, 1)]
     return xp.stack([value - value * saturation * xp.clip(xp.minimum(x, 4 - x), 0, 1) for x in k], -3)
 
@@ -94,7 +94,7 @@ def _hls_to_rgb(hls: Array, xp: Any) -> Array:
 
 
 def _rgb_to_gray(rgb: Array, xp: Any) -> Array:
-    # OpenCV's whole numbers; all products are exact in single precision.
+    # OpenCV's integer coefficients; all products are exact in single precision.
     red, green, blue = _split(rgb)
     return xp.floor((red * 9798 + green * 19235 + blue * 3735 + 16384) / 32768)[..., None, :, :]
 
@@ -141,7 +141,7 @@ def _lab_to_rgb(lab: Array, xp: Any) -> Array:
 
 
 def _hue(rgb: Array, high: Array, low: Array, xp: Any) -> Array:
-    """Hue in [0, 6): 0 is red, 2 green, 4 blue; grays are red."""
+    """Hue in [0, 6): 0 is red, 2 green, 4 blue; grays get 0."""
     red, green, blue = _split(rgb)
     spread = _nonzero(high - low, xp)
     green_or_blue = xp.where(high == green, 2 + (blue - red) / spread, 4 + (red - green) / spread)
@@ -149,7 +149,7 @@ def _hue(rgb: Array, high: Array, low: Array, xp: Any) -> Array:
 
 
 def _wrapped(hue: Array, xp: Any) -> Array:
-    """Whole half degrees 0..179."""
+    """Hue rounded to whole half degrees, 0..179."""
     return xp.round(hue) % 180
 
 

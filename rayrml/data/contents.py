@@ -1,4 +1,4 @@
-"""From files to samples: the arrays that files hold, and the slices that arrays are cut into."""
+"""From files to samples: the arrays in files, and the slices that arrays are cut into."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from rayrml.data.readers import Part, Reader
 from rayrml.data.slicers import Grid, Slicer
 from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem, explaining
 
-Grids = tuple[Grid, ...]  # of one array, a grid for each slicer
+Grids = tuple[Grid, ...]  # of one array, one per slicer
 
 
 @dataclasses.dataclass(frozen=True)
 class Location:
-    """What a path of the configuration stands for.
+    """What a path in the configuration refers to.
 
     Attributes:
-        files: the files there.
-        inside: group or dataset in the one file, "" for everything in all of them.
-        arrays: the names of the arrays in each file, None if nobody has looked.
+        files: the files found there.
+        inside: group or dataset inside a single file, "" for everything in all files.
+        arrays: the names of the arrays in each file, None if not read yet.
     """
 
     files: Samples
@@ -36,17 +36,17 @@ class Location:
 
 
 def locate(path: str | Sequence[str], reader: Reader, part: Part, where: str) -> Location:
-    """The files at `path`, a folder or a file; in an HDF5 file the path may go on to a group or a dataset.
+    """The files at `path`, a folder or a file; the path may continue inside an HDF5 file, to a group or a dataset.
 
-    The files at several paths go by their names below the folder that holds them all; each is there once.
+    Files from several paths are named relative to their common folder; each is listed once.
 
     Raises:
-        DataError: there is nothing of the reader's kind, or the system does not let anybody look.
+        DataError: there are no files of the reader's kind, or the path cannot be read.
     """
     if not isinstance(path, str):
         locations = [locate(single, reader, part, where) for single in path]
         return locations[0] if len(locations) == 1 else Location(_together(locations, path, where))
-    with explaining(where, f"cannot read '{path}'"):  # a name that is too long, a folder that others may not enter
+    with explaining(where, f"cannot read '{path}'"):  # a name that is too long, a folder without permission
         return _located(path, reader, part, where)
 
 
@@ -65,14 +65,14 @@ def _located(path: str, reader: Reader, part: Part, where: str) -> Location:
 
 
 def _together(locations: Sequence[Location], paths: Sequence[str], where: str) -> Samples:
-    """The files of several locations as those of one folder.
+    """Combine the files of several locations as if they were in one folder.
 
     Raises:
-        DataError: locations that are no files of this machine, or parts of a file.
+        DataError: a location is not on this machine, or is a part of a file.
     """
     for location, path in zip(locations, paths, strict=True):
         if location.inside or storage.is_uri(path):
-            message = f"'{path}' cannot be one of several. Expected files and folders of this machine, or it alone"
+            message = f"'{path}' cannot be combined with other paths. Expected only local files and folders"
             raise DataError(Problem(where, message))
     root = os.path.commonpath([location.files.root for location in locations])
     files = [location.files.path(i) for location in locations for i in range(len(location.files))]
@@ -81,7 +81,7 @@ def _together(locations: Sequence[Location], paths: Sequence[str], where: str) -
 
 
 def _split_inside(path: str, extensions: Collection[str]) -> tuple[str, str]:
-    """The file in which a path that does not exist goes on, and how; the path itself and "" if there is none."""
+    """Split a path that continues inside a file into the file and the rest; any other path gets the rest ""."""
     above, inside = storage.split(path.rstrip("/"))
     while inside and storage.split(above)[1]:
         if storage.suffix(above) in extensions and storage.is_file(above) and not storage.exists(path):
@@ -92,17 +92,17 @@ def _split_inside(path: str, extensions: Collection[str]) -> tuple[str, str]:
 
 
 def list_generated(reader: Reader, part: Part) -> Samples:
-    """Samples that the reader computes."""
+    """The samples that the reader generates."""
     names = list(reader.generate(part)) if reader.generate is not None else []
     shown = [name.rpartition("/")[2] for name in names]
     return Samples("", shown, places=[Place("", name) for name in names])
 
 
 def drop_unreadable(sides: Sequence[tuple[Location, Reader]]) -> list[Location]:
-    """The same locations of inputs and targets without the files that cannot be opened, each with its partner.
+    """Return the locations of inputs and targets without the files that cannot be opened and their partners.
 
     Raises:
-        DataError: none can.
+        DataError: no file can be opened.
     """
     bad: dict[int, str] = {}
     arrays_of_sides = [_look_inside(location.files, reader, bad) for location, reader in sides]
@@ -111,7 +111,7 @@ def drop_unreadable(sides: Sequence[tuple[Location, Reader]]) -> list[Location]:
         raise DataError(*list(bad.values())[:MOST_NAMED])
     usable: list[Location] = []
     for (location, reader), arrays in zip(sides, arrays_of_sides, strict=True):
-        # A pair is told of once, with its input.
+        # A pair is reported once, with its input.
         reasons = bad.values() if not usable else ()
         usable.append(
             dataclasses.replace(
@@ -124,7 +124,7 @@ def drop_unreadable(sides: Sequence[tuple[Location, Reader]]) -> list[Location]:
 
 
 def _look_inside(files: Samples, reader: Reader, bad: dict[int, str]) -> dict[int, Sequence[str]]:
-    """The names of the arrays in each file, {} if files are arrays; those that cannot be opened are added to `bad`."""
+    """The array names of each file, {} if each file is one array; files that cannot be opened are added to `bad`."""
     names: dict[int, Sequence[str]] = {}
     if reader.contents is not None:
         for i in range(len(files)):
@@ -136,12 +136,12 @@ def _look_inside(files: Samples, reader: Reader, bad: dict[int, str]) -> dict[in
 
 
 def list_arrays(location: Location, reader: Reader, where: str) -> Samples:
-    """The arrays in the files, each with the label of its file; the files themselves where each is one array.
+    """The arrays in the files, each with its file's label; the files themselves if each is one array.
 
-    An array goes by its name in its file; with the file's path before it where several files have the same names.
+    An array is named as in its file, preceded by the file's path if several files use the same names.
 
     Raises:
-        DataError: files that cannot be read, or that hold no arrays.
+        DataError: a file cannot be read or contains no arrays.
     """
     files = location.files
     if reader.contents is None:
@@ -167,30 +167,30 @@ def list_arrays(location: Location, reader: Reader, where: str) -> Samples:
 
 
 def label_by_file(samples: Samples, labels: np.ndarray, classes: Sequence[str] | None, where: str) -> Samples:
-    """The same samples with the classes that files of labels give, named by their numbers.
+    """Assign the classes given by label files, named by their numbers.
 
     Raises:
-        DataError: a label is none of `classes`.
+        DataError: a label is not one of `classes`.
     """
     known = list(classes) if classes is not None else [str(label) for label in np.unique(labels)]
     index = {name: i for i, name in enumerate(known)}
     strange = sorted({str(label) for label in np.unique(labels)} - index.keys())
     if strange:
         raise DataError(
-            Problem(where, f"labels that training does not know: {quote_some(strange)}. Known: {quote_some(known)}")
+            Problem(where, f"labels unknown to training: {quote_some(strange)}. Known: {quote_some(known)}")
         )
     indices = np.array([index[str(label)] for label in labels.tolist()], np.int64)
     return dataclasses.replace(samples, labels=indices, classes=tuple(known))
 
 
 def pair_arrays(inputs: Samples, targets: Samples, where: str) -> Samples:
-    """The targets' arrays in the order of the inputs' arrays.
+    """Return the target arrays in the order of the input arrays.
 
-    Both come from files in the same order, with the same number of arrays in each: where it is one, they belong
-    together; where there are more, those of the same name.
+    Both come from files in the same order. Two files with one array each belong together; otherwise the numbers of
+    arrays must be equal, and arrays are paired by name.
 
     Raises:
-        DataError: arrays without a partner.
+        DataError: an array has no partner.
     """
     if inputs.places is None and targets.places is None:
         return targets
@@ -218,10 +218,10 @@ def pair_arrays(inputs: Samples, targets: Samples, where: str) -> Samples:
 
 
 def make_grids(samples: Samples, reader: Reader, slicers: Sequence[Slicer], *, skip: bool) -> list[Grids | str]:
-    """How the slicers cut each array; with `skip`, what is wrong with those that they cannot cut.
+    """How the slicers cut each array; with `skip`, the reason for each array that cannot be cut.
 
     Raises:
-        DataError: an array that a slicer cannot cut.
+        DataError: a slicer cannot cut an array.
     """
     grids_of_arrays: list[Grids | str] = []
     for i in range(len(samples)):
@@ -244,10 +244,10 @@ def _grids(place: Place, reader: Reader, slicers: Sequence[Slicer]) -> Grids:
 
 
 def list_slices(samples: Samples, grids: Sequence[Grids | str], slicers: Sequence[Slicer]) -> Samples:
-    """The slices of all arrays, array by array and slicer by slicer, each with the label of its array.
+    """The slices of all arrays, by array and then by slicer, each with its array's label.
 
-    A slice goes by its bounds along each axis, `0:64,64:128`; with the name of its slicer before them where there are
-    several, and of its array where there are several. Arrays that have no grids are left out.
+    A slice is named by its bounds along each axis, `0:64,64:128`, preceded by its slicer's name if there are several
+    slicers, and by its array's name if there are several arrays. Arrays without grids are left out.
 
     Raises:
         DataError: there are no slices.
@@ -270,7 +270,7 @@ def list_slices(samples: Samples, grids: Sequence[Grids | str], slicers: Sequenc
             places += [Place(place.path, place.name, number, k) for k in range(len(grid))]
             owners += [i] * len(grid)
     if not names:
-        message = "cut no samples out of the data"
+        message = "no samples can be cut from the data"
         raise DataError(*unreadable[:MOST_NAMED], Problem("neural_network.data.slicers", message))
     labels = None if samples.labels is None else samples.labels[owners]
     return dataclasses.replace(
@@ -286,10 +286,10 @@ def list_slices(samples: Samples, grids: Sequence[Grids | str], slicers: Sequenc
 def pair_grids(
     inputs: Sequence[Grids | str], targets: Sequence[Grids | str], samples: Samples, where: str, *, skip: bool
 ) -> list[Grids | str]:
-    """The inputs' grids; with `skip`, what is wrong with those whose targets cannot be cut into the same slices.
+    """The inputs' grids; with `skip`, the reason for each input whose target is not cut into the same slices.
 
     Raises:
-        DataError: inputs and targets are cut otherwise; `samples` are the targets.
+        DataError: an input and its target are cut differently; `samples` are the targets.
     """
     paired: list[Grids | str] = []
     for i, (own, other) in enumerate(zip(inputs, targets, strict=True)):
@@ -298,7 +298,7 @@ def pair_grids(
         elif own[0].shape == other[0].shape:
             paired.append(own)
         else:
-            message = f"'{samples.path(i)}' is {_size(other[0].shape)}, but its input {_size(own[0].shape)}"
+            message = f"'{samples.path(i)}' is {_size(other[0].shape)}, but its input is {_size(own[0].shape)}"
             if not skip:
                 raise DataError(Problem(where, message))
             paired.append(str(Problem(where, message)))
@@ -306,7 +306,7 @@ def pair_grids(
 
 
 def _below(location: Location, names: Sequence[str], where: str) -> list[str]:
-    """The names in a file that are the dataset asked for, or lie in the group."""
+    """The names in a file that match the requested dataset, or are in the requested group."""
     inside = location.inside
     below = [name for name in names if name == inside or name.startswith(f"{inside}/")]
     if not below:
@@ -316,7 +316,7 @@ def _below(location: Location, names: Sequence[str], where: str) -> list[str]:
 
 
 def _by_file(samples: Samples) -> Iterable[list[int]]:
-    """The indices of the samples in each file, in the order of the files."""
+    """The sample indices of each file, in file order."""
     groups: dict[str, list[int]] = {}
     for i in range(len(samples)):
         groups.setdefault(samples.path(i), []).append(i)

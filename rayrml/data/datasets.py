@@ -1,4 +1,4 @@
-"""The samples that a run uses, and what they have in common."""
+"""The samples of a run, and what they have in common."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rayrml.data.transforms import Transforms
 
 @dataclasses.dataclass(frozen=True)
 class Datasets:
-    """The samples that a run uses.
+    """The samples of a run.
 
     Attributes:
-        training: None without training.
-        test: None without evaluation and inference.
-        transforms: what is done to samples.
-        classes: names of the classes that label the samples, () if labels are no targets.
-        shape: (C, *spatial) of what reaches the network.
+        training: training samples, None without training.
+        test: test samples, None without evaluation and inference.
+        transforms: the transforms applied to samples.
+        classes: names of the classes that label the samples, () if targets are not labels.
+        shape: (C, *spatial) of the network's inputs.
         target_shape: shape of a target: () for a class, (C, *spatial) for an array, None if there are no targets.
         test_targets: whether test samples have targets.
     """

@@ -1,6 +1,6 @@
-"""What a decoding task does: from places of samples to arrays of one shape.
+"""The work of a decoding task: from the places of samples to arrays of one shape.
 
-Tasks must start fast, so nothing in here imports torch, torchvision or Ray.
+Tasks must start fast, so this module does not import torch, torchvision or Ray.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from rayrml.data.slicers import Slicer
 from rayrml.errors import ConfigError, DataError, Problem, describe
 from rayrml.storage.archives import check_memory
 
-RESIZE_HINT = 'The transform {"resize": [height, width]} gives all images one size'
-_REQUESTS = 16  # at a time, of a task
-_SEPARATOR = "\0"  # the one byte that no path has, nor a name in a file
+RESIZE_HINT = 'The transform {"resize": [height, width]} makes all images the same size'
+_REQUESTS = 16  # concurrent ones per task
+_SEPARATOR = "\0"  # the one byte that occurs neither in paths nor in names inside files
 
 
 @dataclasses.dataclass(frozen=True)
 class Decoding:
-    """How the inputs or the targets of samples become arrays; small, because it is sent with each task.
+    """How the inputs or targets of samples become arrays; small, because it is sent with each task.
 
     Attributes:
         reader: the row of the data types that reads them.
-        shape: (C, *spatial) that every array must have once it is prepared.
-        dtype: type that it must have, or can be turned into without loss.
-        first: the sample that the others must agree with, as messages name it.
-        prepare: what is done to each array before arrays are put together, None for nothing.
-        adds_channel: arrays have no axis of channels and get one.
-        slicers: what cuts samples out of arrays, () if samples are whole arrays.
+        shape: (C, *spatial) that every prepared array must have.
+        dtype: type that every array must have, or be convertible to without loss.
+        first: the sample that the others must match, as messages name it.
+        prepare: operation on each array before arrays are stacked, None for none.
+        adds_channel: whether arrays lack a channel axis and get one.
+        slicers: the slicers that cut samples out of arrays, () if samples are whole arrays.
     """
 
     reader: Choice
@@ -52,15 +52,15 @@ class Decoding:
     slicers: tuple[Slicer, ...] = ()
 
     def fill(self, places: Sequence[Place], rows: np.ndarray) -> list[str]:
-        """Put the samples at `places` into `rows` (n, C, *spatial); what is wrong with each, "" if nothing is.
+        """Read the samples at `places` into `rows` (n, C, *spatial); returns the error of each, "" for none.
 
-        Each file is opened once for all of its samples that follow one another.
+        A file is opened once for all of its consecutive samples.
         """
         reader: Reader = self.reader.build()
         if reader.read is not None:
             fill = functools.partial(self._fill_whole, reader.read)
             if any(storage.is_uri(place.path) for place in places[:1]):
-                # What takes time is the way to the store and back.
+                # The round trip to the store takes most of the time.
                 with ThreadPoolExecutor(_REQUESTS) as threads:
                     return list(threads.map(fill, places, rows))
             return list(map(fill, places, rows))
@@ -73,18 +73,18 @@ class Decoding:
                     for place in together:
                         errors.append(self._fill_one(read, place, rows[len(errors)]))
             except DataError as error:
-                # Of a file that cannot be opened, no sample can be read.
+                # If a file cannot be opened, none of its samples can be read.
                 errors += [str(error)] * (before + len(together) - len(errors))
         return errors
 
     def array(self, place: Place) -> np.ndarray:
-        """The sample at `place`. Raises DataError if there is none, or one of another shape or type."""
+        """The sample at `place`. Raises DataError if it is missing or has another shape or type."""
         reader: Reader = self.reader.build()
         with reader.open(place.path) as read:
             return self.finished(read_sample(read, place, self), place)
 
     def _fill_whole(self, read: Callable[[str], np.ndarray], place: Place, row: np.ndarray) -> str:
-        """What `_fill_one` does, for files of one array: small images come by the ten thousand."""
+        """Do the same as `_fill_one`, for files of one array: small images come by the tens of thousands."""
         try:
             array = read(place.path)
             if self.prepare is not None or self.adds_channel or array.shape != self.shape or array.dtype != self.dtype:
@@ -102,17 +102,17 @@ class Decoding:
         return ""
 
     def finished(self, array: np.ndarray, place: Place) -> np.ndarray:
-        """What is kept of an array that was read. Raises DataError if it has another shape or type than the first."""
+        """Prepare an array that was read. Raises DataError if its shape or type differs from the first sample's."""
         check_cells(array.shape, place)
         if self.prepare is not None:
             array = self.prepare(array)
         self.check_shape(array.shape, place)
         if not np.can_cast(choose_stored_type(array.dtype), self.dtype):
-            raise DataError(Problem(place.address, f"holds {array.dtype}, but {self.first} {self.dtype}"))
+            raise DataError(Problem(place.address, f"holds {array.dtype}, but {self.first} holds {self.dtype}"))
         return array
 
     def check_shape(self, shape: Sequence[int], place: Place) -> None:
-        """Raise DataError unless the sample at `place`, which has that shape, is like the first."""
+        """Raise DataError unless `shape`, that of the sample at `place`, matches the first sample's."""
         if tuple(shape) != self.shape:
             hint = f". {RESIZE_HINT}" if len(self.shape) == 3 else ""
             message = f"is {format_size(shape)}, but {self.first} is {format_size(self.shape)}{hint}"
@@ -120,7 +120,7 @@ class Decoding:
 
 
 def read_sample(read: Read, place: Place, decoding: Decoding) -> np.ndarray:
-    """The sample (C, *spatial) at `place` in an open file, as it is before it is prepared."""
+    """The sample (C, *spatial) at `place` in an open file, not yet prepared."""
     stored = read(place.name)
     try:  # not `explaining`, which takes microseconds: a large array has many small slices
         if place.slicer >= 0:
@@ -131,46 +131,46 @@ def read_sample(read: Read, place: Place, decoding: Decoding) -> np.ndarray:
         check_memory(math.prod(stored.shape) * stored.dtype.itemsize, place.address)
         array = np.asarray(stored)
         return array[None] if decoding.adds_channel else array
-    except (OSError, RuntimeError, ValueError, MemoryError) as error:  # the libraries', of damage inside of a file
+    except (OSError, RuntimeError, ValueError, MemoryError) as error:  # from the libraries, for damage inside a file
         raise DataError(Problem(place.address, f"cannot be read. {describe(error)}")) from None
 
 
 def check_cells(shape: Sequence[int], place: Place) -> None:
-    """Raise DataError if an array of that shape has no values."""
+    """Raise DataError if an array of this shape has no values."""
     if 0 in shape:
         raise DataError(Problem(place.address, f"has no values: its shape is {list(shape)}"))
 
 
 def drop_channels(shape: Sequence[int], slicer: Slicer) -> tuple[int, ...]:
-    """The shape of an array that a slicer cuts, without the axis of channels that it may have."""
+    """The shape of an array that a slicer cuts, without its channel axis if it has one."""
     return tuple(shape[1:] if len(shape) == len(slicer.sizes) + 1 else shape)
 
 
 def choose_stored_type(dtype: np.dtype) -> np.dtype:
-    """The type in which values of `dtype` are kept and sent: their own if it is short, else float32."""
+    """The type in which values of `dtype` are stored and sent: their own if it is small, else float32."""
     return np.dtype(_STORED.get(dtype.newbyteorder("=").str[1:], "f4"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Decoder:
-    """What a decoding task does to its list of samples; one that fails does not take the others along.
+    """The work of a decoding task on its list of samples; a sample that fails does not affect the others.
 
     Attributes:
-        sides: how the inputs and, where there are some, the target arrays are read.
-        most: samples that are given on at a time.
+        sides: how the inputs and, if any, the target arrays are read.
+        most: largest number of samples yielded at a time.
     """
 
     sides: dict[str, Decoding]
     most: int
 
     def __call__(self, block: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
-        """Rows `place`, `input` (n, C, *spatial), perhaps `target`, and `error` of the chunk in `block`, in parts."""
+        """Yield the chunk in `block` in parts: rows `place`, `input` (n, C, *spatial), `target` if any, and `error`."""
         first = int(block["first"][0])
         places = {name: list(unpack(block[name][0])) for name in self.sides}
         count = len(next(iter(places.values())))
         for start in range(0, count, self.most):
             arrays: dict[str, np.ndarray] = {}
-            reasons: list[list[str]] = []  # of each side, what is wrong with each of its samples
+            reasons: list[list[str]] = []  # per side, the error of each sample
             for name, decoding in self.sides.items():
                 part = places[name][start : start + self.most]
                 arrays[name] = np.zeros((len(part), *decoding.shape), decoding.dtype)
@@ -183,7 +183,7 @@ class Decoder:
 def pack(samples: Samples, indices: np.ndarray) -> bytes:
     """The places of the samples at `indices` (n,) as one string.
 
-    Ray takes a thousand times longer over a list of strings.
+    Ray takes a thousand times longer for a list of strings.
     """
     if samples.places is None:
         root, names = samples.root, samples.names
@@ -191,12 +191,12 @@ def pack(samples: Samples, indices: np.ndarray) -> bytes:
             return os.fsencode(_SEPARATOR.join([storage.join(root, samples.name(i)) for i in indices.tolist()]))
         return os.fsencode(_SEPARATOR.join([f"{root}/{names[i]}" for i in indices.tolist()]))
     fields = (str(field) for i in indices for field in samples.place(i))
-    # No path is empty, so that an empty one tells both forms apart.
+    # No path is empty, so an empty one marks this form.
     return os.fsencode(_SEPARATOR.join(["", *fields]))
 
 
 def unpack(chunk: bytes) -> Iterator[Place]:
-    """The places in what `pack` made."""
+    """The places in a string made by `pack`."""
     first, *fields = os.fsdecode(chunk).split(_SEPARATOR)
     if first:
         yield from map(Place, (first, *fields))
@@ -206,11 +206,11 @@ def unpack(chunk: bytes) -> Iterator[Place]:
 
 
 def format_size(shape: Sequence[int]) -> str:
-    """A sample's size as people say it: width x height and channels for an image."""
+    """A sample's size in readable form: width x height and channels for an image."""
     if len(shape) != 3:
         return "x".join(map(str, shape))
     return f"{shape[2]}x{shape[1]} pixels with {shape[0]} channel{'s' if shape[0] > 1 else ''}"
 
 
-# Larger integers and float64 would take twice the room; of uint16 torch knows next to nothing.
+# Larger integers and float64 would take twice the memory; torch hardly supports uint16.
 _STORED = {"b1": "u1", "u1": "u1", "i1": "i1", "i2": "i2", "f2": "f2"}

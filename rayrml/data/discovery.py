@@ -1,4 +1,4 @@
-"""Which files a folder holds, what the samples are called, and which class each belongs to."""
+"""Finding samples: the files in a folder, the samples' names, and the class of each."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Samples:
 
     Attributes:
         root: absolute path of the folder.
-        names: what each sample is called: the file's path relative to `root`, with forward slashes, or its name inside
-            a file of several.
-        labels: (N,) int64 class indices, None where there are no classes.
-        classes: class names in the order of their indices, () where there are none.
-        ignored: how many files of other kinds lie among them, by extension.
-        places: where each sample lies, where that is not the file of its name.
-        slices: which of the samples are slices of one array.
+        names: name of each sample: the file's path relative to `root`, with forward slashes, or the sample's name
+            inside a file of several.
+        labels: (N,) int64 class indices, None without classes.
+        classes: class names in the order of their indices, () without classes.
+        ignored: number of files of other kinds among them, by extension.
+        places: where each sample is stored, None if in the file of its name.
+        slices: which samples are slices of the same array.
         folders: all folders below `root` that were searched, relative to it.
-        unreadable: what is wrong with files and arrays beside them that turned out to be none, and are passed over.
+        unreadable: what is wrong with further files and arrays that turned out to be unusable and are skipped.
     """
 
     root: str
@@ -48,11 +48,11 @@ class Samples:
         return len(self.names)
 
     def name(self, index: int) -> str:
-        """What the sample at `index` is called."""
+        """The name of the sample at `index`."""
         return self.names[int(index)]
 
     def place(self, index: int) -> Place:
-        """Where the sample at `index` lies."""
+        """Where the sample at `index` is stored."""
         if self.places is not None:
             return self.places[int(index)]
         if storage.is_uri(self.root):
@@ -64,11 +64,11 @@ class Samples:
         return self.place(index).path
 
     def spread(self, most: int) -> np.ndarray:
-        """The indices of at most so many samples, evenly spread: in the order of names, and so some of each class."""
+        """The indices of at most `most` samples, evenly spread over the sorted names and thus over the classes."""
         return np.unique(np.linspace(0, len(self) - 1, min(len(self), most)).astype(int))
 
     def only(self, indices: Sequence[int], reasons: Iterable[str] = ()) -> Samples:
-        """The samples at `indices`; `reasons` say why others are unreadable."""
+        """Only the samples at `indices`; `reasons` say why others are unreadable."""
         return dataclasses.replace(
             self,
             names=[self.names[i] for i in indices],
@@ -79,13 +79,13 @@ class Samples:
 
 
 class Place(NamedTuple):
-    """Where a sample lies.
+    """Where a sample is stored.
 
     Attributes:
-        path: of the file.
-        name: of the array in it, "" in files of one array.
+        path: path of the file.
+        name: name of the array in the file, "" in files of one array.
         slicer: number of the slicer that cuts the sample out of the array, -1 if it is the whole array.
-        number: of the slice.
+        number: number of the slice.
     """
 
     path: str
@@ -95,17 +95,17 @@ class Place(NamedTuple):
 
     @property
     def address(self) -> str:
-        """The same as one string, as messages name it."""
+        """The place as one string, as in messages."""
         return f"{self.path}: {self.name}" if self.name else self.path
 
 
 class Slices(NamedTuple):
-    """The slices of one array by one slicer, which follow one another.
+    """The consecutive slices of one array by one slicer.
 
     Attributes:
-        name: what they are called together.
-        first: index of the first of them.
-        grid: how they lie in the array.
+        name: their common name.
+        first: index of the first one.
+        grid: their layout in the array.
     """
 
     name: str
@@ -114,7 +114,7 @@ class Slices(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """Samples of one folder that follow one another: those at `begin` to `end`, which is left out."""
+    """Consecutive samples of one folder, from `begin` to `end`, exclusive."""
 
     folder: str
     begin: int
@@ -124,10 +124,10 @@ class _Run(NamedTuple):
 def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
     """All files with one of `extensions` below a folder, or the one file that `path` names.
 
-    Files and folders whose names begin with a dot are passed over; other files are counted in `ignored`.
+    Files and folders whose names begin with a dot are skipped; other files are counted in `ignored`.
 
     Raises:
-        DataError: there is no such folder, it cannot be read, or it holds no such file.
+        DataError: the folder does not exist, cannot be read, or contains no such file.
     """
     names: list[str] = []
     ignored: Counter[str] = Counter()
@@ -143,26 +143,26 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
         raise DataError(Problem(where, f"cannot list '{error.filename}'. {describe(error)}")) from None
     if not names:
         kinds = ", ".join(sorted(extensions))
-        raise DataError(Problem(where, f"no files to read in '{path}'. Expected some with the ending {kinds}"))
+        raise DataError(Problem(where, f"no files to read in '{path}'. Expected the extension {kinds}"))
     names.sort()
     return Samples(path, names, ignored=dict(ignored), folders=folders)
 
 
 def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequence[str] | None = None) -> Samples:
-    """The same samples with the class that each one's folder names.
+    """Assign each sample the class that its folder names.
 
-    The class is the image's own folder or, with a `tag`, the folder under the folder of that name. Class indices
-    follow `classes`, or the sorted names of the folders.
+    The class is the image's own folder or, with a `tag`, the folder inside the folder of that name. Class indices
+    follow `classes`, or the sorted folder names.
 
     Raises:
-        DataError: an image lies in no class folder, a class folder has no images, or is not one of `classes`.
+        DataError: an image is outside every class folder, or a class folder has no images or is not one of `classes`.
     """
     runs = list(_runs(samples))
     names_of = _class_of_folder(samples.root, {run.folder for run in runs}, tag)
     if not all(names_of.values()):
         unlabelled = (name for run in runs if not names_of[run.folder] for name in samples.names[run.begin : run.end])
-        inside = f"a folder under '{tag}'" if tag else "a folder of its class"
-        raise DataError(Problem(where, f"{quote_some(unlabelled)} in '{samples.root}' must lie in {inside}"))
+        inside = f"a folder under '{tag}'" if tag else "a class folder"
+        raise DataError(Problem(where, f"{quote_some(unlabelled)} in '{samples.root}' must be inside {inside}"))
     own_classes = sorted(set(names_of.values()))
     empty = _folders_without(samples.folders, names_of)
     if empty:
@@ -170,7 +170,7 @@ def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequ
     known = list(classes) if classes is not None else own_classes
     strange = [name for name in own_classes if name not in set(known)]
     if strange:
-        message = f"classes that training does not know in '{samples.root}': {quote_some(strange)}"
+        message = f"classes unknown to training in '{samples.root}': {quote_some(strange)}"
         raise DataError(Problem(where, f"{message}. Known: {quote_some(known)}"))
     index = {name: i for i, name in enumerate(known)}
     labels = np.repeat([index[names_of[run.folder]] for run in runs], [run.end - run.begin for run in runs])
@@ -178,12 +178,12 @@ def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequ
 
 
 def select_part(samples: Samples, share: float, *, test: bool) -> list[int]:
-    """The indices of the test samples, as many of each class as `share` says, or of all others, the training samples.
+    """The indices of the test samples, a `share` of each class, or of all others, the training samples.
 
-    Which they are depends on their names alone. A class of two or more has some of both kinds.
+    The choice depends only on their names. A class of two or more has some of both kinds.
     """
     labels = np.zeros(len(samples), np.int64) if samples.labels is None else samples.labels
-    # Neighbours, frames of one film perhaps, come apart; names look alike on all machines.
+    # Hashing separates neighbours, such as frames of one film; names are the same on all machines.
     mixed = np.array([zlib.crc32(name.encode(errors="surrogateescape")) for name in samples.names], np.int64)
     order = np.lexsort((mixed, labels))
     sizes = np.bincount(labels)
@@ -194,13 +194,13 @@ def select_part(samples: Samples, share: float, *, test: bool) -> list[int]:
 
 
 def pair(inputs: Samples, targets: Samples, where: str) -> tuple[Samples, Samples]:
-    """Inputs and their targets in the same order: files of the same relative path, whatever their endings are.
+    """Inputs and their targets in the same order, paired by relative path without the extension.
 
     Raises:
-        DataError: inputs without a target or the other way round, or two files that could both be the partner.
+        DataError: an input has no target or vice versa, or two files could be the partner.
     """
     if len(inputs) == len(targets) == 1:
-        return inputs, targets  # they belong together, whatever their names are
+        return inputs, targets  # they belong together whatever their names
     input_stems, target_stems = _stems(inputs), _stems(targets)
     complaints = [
         *_unpaired(inputs, input_stems, set(target_stems), "target"),
@@ -213,22 +213,22 @@ def pair(inputs: Samples, targets: Samples, where: str) -> tuple[Samples, Sample
 
 
 def _stems(samples: Samples) -> list[str]:
-    """The names without their endings."""
+    """The names without their extensions."""
     return [os.path.splitext(name)[0] for name in samples.names]  # noqa: PTH122 (a million splits)
 
 
 def _unpaired(samples: Samples, stems: Sequence[str], partners: Collection[str], partner: str) -> Iterator[str]:
-    """What keeps the samples of these `stems` from having one `partner` each, an input or a target."""
+    """What keeps the samples with these `stems` from having exactly one `partner` each, an input or a target."""
     alone = [name for name, stem in zip(samples.names, stems, strict=True) if stem not in partners]
     if alone:
         yield f"no {partner} for {quote_some(alone)} in '{samples.root}'"
     twice = [stem for stem, count in Counter(stems).items() if count > 1]
     if twice:
-        yield f"several files of the same name in '{samples.root}': {quote_some(twice)}"
+        yield f"several files with the same name in '{samples.root}': {quote_some(twice)}"
 
 
 def _scan(root: str, extensions: frozenset[str], names: list[str], ignored: Counter[str]) -> list[str]:
-    """Append the relative names of the files below `root`, without recursion: trees can be deep; gives the folders."""
+    """Append the relative names of the files below `root` and return the folders. No recursion: trees can be deep."""
     usual = tuple({ending for e in extensions for ending in (e, e.upper())})
     folders: list[str] = []
     pending = [""]
@@ -241,7 +241,7 @@ def _scan(root: str, extensions: frozenset[str], names: list[str], ignored: Coun
                 name = entry.name
                 if name[0] == ".":
                     continue
-                # Most are files, of which this one question is enough.
+                # Most entries are files, for which this one check is enough.
                 if not entry.is_file(follow_symlinks=False):
                     if _is_folder(entry):
                         if not (entry.is_symlink() and _leads_back(root, prefix + name)):
@@ -252,7 +252,7 @@ def _scan(root: str, extensions: frozenset[str], names: list[str], ignored: Coun
                         continue
                 if name.endswith(usual) or _belongs(name, extensions, ignored):
                     files.append(prefix + name)
-        files.sort()  # sorted runs are soon sorted together
+        files.sort()  # sorting sorted runs together is fast
         names += files
     return folders
 
@@ -261,11 +261,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        return False  # a link that leads to itself: whoever reads it is told so
+        return False  # a link to itself, which is reported when it is read
 
 
 def _scan_store(root: str, extensions: frozenset[str], names: list[str], ignored: Counter[str]) -> list[str]:
-    """What `_scan` does, in an object store, which lists everything below a folder at once."""
+    """Do the same as `_scan` in an object store, which lists everything below a folder at once."""
     files, folders = storage.walk(root)
     names += [path for path in files if not _is_hidden(path) and _belongs(path, extensions, ignored)]
     return ["", *(folder for folder in folders if not _is_hidden(folder))]
@@ -276,22 +276,22 @@ def _is_hidden(path: str) -> bool:
 
 
 def _belongs(name: str, extensions: frozenset[str], ignored: Counter[str]) -> bool:
-    """Whether a file has one of the extensions, in whatever case; it is counted if it has not."""
+    """Whether a file has one of the extensions, in any case; a file that does not is counted."""
     extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 (a million splits)
     if extension not in extensions:
-        ignored[extension or "no ending"] += 1
+        ignored[extension or "no extension"] += 1
     return extension in extensions
 
 
 def _leads_back(root: str, below: str) -> bool:
-    """Whether the link `root`/`below` leads to a folder that its own path goes through."""
+    """Whether the link `root`/`below` points to a folder on its own path."""
     parts = below.split("/")
     through = {os.path.realpath("/".join([root, *parts[:i]])) for i in range(len(parts))}
     return os.path.realpath(f"{root}/{below}") in through
 
 
 def _runs(samples: Samples) -> Iterator[_Run]:
-    """All samples by folder. Those of folders that hold no others are not looked at one by one: there are millions."""
+    """All samples by folder. Folders without subfolders are not checked sample by sample: there are millions."""
     names = samples.names
     leaves = set(samples.folders) - {folder.rpartition("/")[0] for folder in samples.folders}
     begin = 0
@@ -308,7 +308,7 @@ def _runs(samples: Samples) -> Iterator[_Run]:
 
 
 def _class_of_folder(root: str, folders: Iterable[str], tag: str | None) -> dict[str, str]:
-    """The class of each of `folders`, '' where its path gives none."""
+    """The class of each of `folders`, '' if its path gives none."""
     if tag is None:
         return {f: f.rpartition("/")[2] for f in folders}
     above = storage.decoded(root)
@@ -316,7 +316,7 @@ def _class_of_folder(root: str, folders: Iterable[str], tag: str | None) -> dict
 
 
 def _under_tag(parts: list[str], tag: str) -> str:
-    """The part after the last `tag` that is followed by one."""
+    """The part after the last `tag` that has one after it."""
     for i in range(len(parts) - 2, -1, -1):
         if parts[i] == tag and parts[i + 1]:
             return parts[i + 1]
@@ -324,7 +324,7 @@ def _under_tag(parts: list[str], tag: str) -> str:
 
 
 def _folders_without(folders: Iterable[str], filled: Iterable[str]) -> list[str]:
-    """The folders that are not among the `filled` ones, nor above any; of folders in one another the uppermost."""
+    """The folders that are neither `filled` nor above a filled one; of nested ones, only the outermost."""
     above: set[str] = {""}
     for folder in filled:
         parts = folder.split("/")
@@ -333,7 +333,7 @@ def _folders_without(folders: Iterable[str], filled: Iterable[str]) -> list[str]
 
 
 def quote_some(names: Iterable[str], most: int = 10) -> str:
-    """The first few names in quotes, and how many more there are."""
+    """The first few names in quotes, and the number of further ones."""
     listed = list(names)
     text = ", ".join(f"'{n}'" for n in listed[:most])
     return text if len(listed) <= most else f"{text} and {len(listed) - most} more"

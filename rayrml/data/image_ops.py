@@ -1,6 +1,6 @@
-"""Operations on one decoded sample, done once and for all in the task that decodes it.
+"""Operations applied once to each decoded sample, in the task that decodes it.
 
-Decoding tasks must start fast, so this module imports neither torch nor torchvision before it needs them. Samples are
+Decoding tasks must start fast, so this module imports neither torch nor torchvision until it needs them. Samples are
 arrays (C, *spatial): pixels of an image (C, H, W) uint8, or numbers of any type with one to three spatial axes. The
 rows of `TRANSFORMS` say which of them have an operation here.
 """
@@ -24,42 +24,42 @@ Resampling = Literal["bilinear", "nearest"]
 
 IMAGES = (2,)
 ANY_DIMENSION = (1, 2, 3)
-LARGEST_TABLE = 2**20  # entries of a table of weights that is a matrix; longer axes list each value's neighbours
+LARGEST_TABLE = 2**20  # entries of a weight matrix; for longer axes, each value's neighbours are listed instead
 
 _PILLOW = {"bilinear": Image.Resampling.BILINEAR, "nearest": Image.Resampling.NEAREST}
 _AXES = ("depth", "height", "width")
 
 
 class ImageOperation(Protocol):
-    """What makes one sample of another.
+    """An operation that turns one sample into another.
 
     Attributes:
-        dimensions: the numbers of spatial axes that it can do with.
+        dimensions: the supported numbers of spatial axes.
     """
 
     dimensions: ClassVar[tuple[int, ...]]
 
     def __call__(self, image: np.ndarray, /) -> np.ndarray:
-        """The sample (C, *spatial) that comes out."""
+        """The resulting sample (C, *spatial)."""
         ...
 
     def shape(self, shape: Shape, /) -> Shape:
-        """The shape (C, *spatial) of what comes out. Raises ConfigError if samples of `shape` cannot go in."""
+        """The output shape (C, *spatial). Raises ConfigError if samples of `shape` are not supported."""
         ...
 
     def dtype(self, dtype: np.dtype, /) -> np.dtype:
-        """The type of what comes out."""
+        """The output type."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Resize:
-    """Samples in the size (*spatial): linear with antialias, or the nearest value.
+    """Resizes samples to (*spatial): linear with antialiasing, or by the nearest value.
 
     Attributes:
         size: a length for each spatial axis.
-        resampling: how values between values are found.
-        pixels: whether bytes are pixels, which come out as bytes; other numbers that are mixed come out as float32.
+        resampling: how values are interpolated.
+        pixels: whether bytes are pixels, which stay bytes; other numbers become float32 if they are interpolated.
     """
 
     size: Shape
@@ -83,14 +83,14 @@ class Resize:
         return resize_shape(shape, self.size)
 
     def dtype(self, dtype: np.dtype, /) -> np.dtype:
-        """As it is of pixels and of the nearest values, float32 otherwise."""
+        """Unchanged for pixels and for the nearest values, float32 otherwise."""
         stays = self.resampling == "nearest" or (self.pixels and dtype == np.uint8)
         return dtype if stays else np.dtype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
 class CenterCrop:
-    """The middle of a sample, in the size (*spatial); what the sample lacks is zero."""
+    """Crops samples to (*spatial) around their center; smaller samples are padded with zeros."""
 
     size: Shape
     dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
@@ -110,13 +110,13 @@ class CenterCrop:
         return resize_shape(shape, self.size)
 
     def dtype(self, dtype: np.dtype, /) -> np.dtype:
-        """As it is."""
+        """Unchanged."""
         return dtype
 
 
 @dataclasses.dataclass(frozen=True)
 class Rotate:
-    """Images turned clockwise about their middle, in their own size; corners that nothing fills are black."""
+    """Rotates images clockwise about their center and keeps their size; corners left empty are black."""
 
     degrees: float
     resampling: Resampling = "bilinear"
@@ -124,21 +124,21 @@ class Rotate:
 
     def __call__(self, image: np.ndarray, /) -> np.ndarray:
         """(C, H, W), of the same shape."""
-        # Pillow turns the other way round.
+        # Pillow rotates counterclockwise.
         return _each_channel(image, lambda channel: channel.rotate(-self.degrees, _PILLOW[self.resampling]))
 
     def shape(self, shape: Shape, /) -> Shape:
-        """(C, H, W), as it is."""
+        """(C, H, W), unchanged."""
         return shape
 
     def dtype(self, dtype: np.dtype, /) -> np.dtype:
-        """As it is."""
+        """Unchanged."""
         return dtype
 
 
 @dataclasses.dataclass(frozen=True)
 class ConvertColor:
-    """Images in the other colours that one of OpenCV's codes names, such as `BGR2HSV`."""
+    """Converts the colours of images by an OpenCV code, such as `BGR2HSV`."""
 
     code: str
     dimensions: ClassVar[tuple[int, ...]] = IMAGES
@@ -152,34 +152,34 @@ class ConvertColor:
         return colors.convert_shape(self.code, shape)
 
     def dtype(self, dtype: np.dtype, /) -> np.dtype:
-        """As it is."""
+        """Unchanged."""
         return dtype
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageOperations:
-    """Operations in their order, each with its place in the configuration for what is wrong with it."""
+    """A sequence of operations, each with its place in the configuration for error messages."""
 
     steps: tuple[tuple[str, ImageOperation], ...] = ()
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """The sample (C, *spatial) that comes out of all of them."""
+        """The sample (C, *spatial) after all operations."""
         for _, operation in self.steps:
             image = operation(image)
         return image
 
     def shape(self, shape: Shape) -> Shape:
-        """The shape (C, *spatial) that comes out.
+        """The output shape (C, *spatial).
 
         Raises:
-            ConfigError: an operation cannot take the samples that reach it.
+            ConfigError: an operation does not support the samples that reach it.
         """
         for where, operation in self.steps:
             shape = change_shape(where, operation, shape)
         return shape
 
     def dtype(self, dtype: np.dtype) -> np.dtype:
-        """The type of what comes out of samples of type `dtype`."""
+        """The output type for samples of type `dtype`."""
         for _, operation in self.steps:
             dtype = operation.dtype(dtype)
         return dtype
@@ -194,7 +194,7 @@ class Window:
 
 
 def crop_window(old: int, new: int) -> Window:
-    """The middle `new` of `old` values; of fewer ones all, in the middle of what comes out."""
+    """The middle `new` of `old` values; if there are fewer, all of them, in the middle of the output."""
     if new <= old:
         first = round((old - new) / 2)
         return Window(slice(first, first + new), slice(0, new))
@@ -203,25 +203,25 @@ def crop_window(old: int, new: int) -> Window:
 
 
 class Shaped(Protocol):
-    """What declares which samples it takes, and the shape that they come out with; see `ImageOperation`."""
+    """Anything that declares which samples it supports, and its output shape; see `ImageOperation`."""
 
     dimensions: ClassVar[tuple[int, ...]]
 
     def shape(self, shape: Shape, /) -> Shape:
-        """The shape of what comes out."""
+        """The output shape."""
         ...
 
 
 def change_shape(where: str, change: Shaped, shape: Shape) -> Shape:
-    """The shape (C, *spatial) that samples of `shape` come out with.
+    """The output shape (C, *spatial) for samples of `shape`.
 
     Raises:
-        ConfigError: `change`, at the place `where`, cannot take them.
+        ConfigError: `change`, at the place `where`, does not support them.
     """
     with locating(where):
         num_axes = len(shape) - 1
         if num_axes not in change.dimensions:
-            here = f"samples have {num_axes} spatial {'axis' if num_axes == 1 else 'axes'} here"
+            here = f"samples have {num_axes or 'no'} spatial {'axis' if num_axes == 1 else 'axes'} here"
             if change.dimensions == IMAGES:
                 turn = "" if num_axes == 1 else "random_rotate_90, "
                 expected = f"Expected a flip, {turn}a crop, resize or normalize"
@@ -233,7 +233,7 @@ def change_shape(where: str, change: Shaped, shape: Shape) -> Shape:
 
 
 def resize_shape(shape: Shape, size: Shape) -> Shape:
-    """(C, *size). Raises ConfigError if samples of `shape` have not as many axes as `size` has numbers."""
+    """(C, *size). Raises ConfigError unless `size` has one number for each spatial axis of `shape`."""
     count = len(shape) - 1
     if len(size) != count:
         expected = f"{count} number{'' if count == 1 else 's'}, [{', '.join(_AXES[-count:])}]"
@@ -243,7 +243,7 @@ def resize_shape(shape: Shape, size: Shape) -> Shape:
 
 @contextlib.contextmanager
 def locating(where: str) -> Iterator[None]:
-    """Give mistakes that are found inside the place `where` in the configuration."""
+    """Attach the place `where` in the configuration to mistakes found in the block."""
     try:
         yield
     except ConfigError as error:
@@ -251,13 +251,13 @@ def locating(where: str) -> Iterator[None]:
 
 
 def _each_channel(image: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    """Pillow's `change` of each channel; faster than of the whole, which Pillow wants channels last."""
+    """Apply Pillow's `change` to each channel; faster than to the whole image, which Pillow needs channels last."""
     return np.stack([np.asarray(change(Image.fromarray(np.ascontiguousarray(channel)))) for channel in image])
 
 
 def _resized(image: np.ndarray, size: Shape) -> np.ndarray:
-    """(C, *size) uint8, bilinear with antialias."""
-    # Torch takes a fifth of Pillow's time, but seconds to import: only tasks that have something to resize do so.
+    """(C, *size) uint8, bilinear with antialiasing."""
+    # Torch takes a fifth of Pillow's time but seconds to import, so only tasks that resize import it.
     import torch
     from torch.nn import functional
 
@@ -266,7 +266,7 @@ def _resized(image: np.ndarray, size: Shape) -> np.ndarray:
 
 
 def _nearest(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """(C, *size), of the values whose places are the nearest."""
+    """(C, *size), of the nearest values."""
     for axis, new in enumerate(size, 1):
         old = array.shape[axis]
         if old != new:
@@ -275,7 +275,7 @@ def _nearest(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 
 def _linear(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """(C, *size) float32: along one axis after the other, means of neighbours that a triangle weights."""
+    """(C, *size) float32: axis by axis, means of neighbours with triangular weights."""
     array = array.astype(np.float32)
     for axis, new in enumerate(size, 1):
         old = array.shape[axis]
@@ -286,7 +286,7 @@ def _linear(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 
 def _weighted(values: np.ndarray, step: float, new: int) -> np.ndarray:
-    """(..., old) -> (..., new), each the mean of what lies within one step of its place, or within one value."""
+    """(..., old) -> (..., new), each the weighted mean of values within one step of its place, or within one value."""
     old = values.shape[-1]
     reach = max(step, 1.0)
     centers = ((np.arange(new) + 0.5) * step)[:, None]

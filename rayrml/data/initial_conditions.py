@@ -1,4 +1,4 @@
-"""Initial values for differential equations in one dimension, made from their number instead of read from files."""
+"""Initial values for differential equations in one dimension, computed from their index instead of read from files."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def make_initial_condition(
 ) -> np.ndarray:
     """The initial values (1, domain_size) float32 of one of `number` examples, at x = 0, 1, ..., domain_size - 1.
 
-    They are made of raised cosines b(x) = (1 - cos(2 pi c x / domain_size)) / 2, so they lie in [0, 1], with
-    b(0) = 0. An example depends on the arguments alone, not on those made before it.
+    They consist of raised cosines b(x) = (1 - cos(2 pi c x / domain_size)) / 2, so they are in [0, 1], with b(0) = 0.
+    An example depends only on the arguments, not on earlier examples.
 
     Args:
-        index: which of the examples, from 0.
-        number: how many examples there are.
+        index: index of the example, from 0.
+        number: number of examples.
         domain_size: number of points.
-        bc_frequency: the least and the largest frequency c: how many cosines fit into the domain.
-        bc_type: `fixed_uniform`: one cosine, whose frequency goes in equal steps from the least, for the first
-            example, to the largest, for the last one. `random_uniform`: frequencies drawn uniformly; the examples of
-            even index are one cosine, those of odd index a mean of two or three, with random weights.
-        seed: numbers that all random examples of a run share; another seed gives others.
+        bc_frequency: the lowest and the highest frequency c: how many cosines fit into the domain.
+        bc_type: `fixed_uniform`: one cosine, whose frequency rises in equal steps from the lowest, for the first
+            example, to the highest, for the last. `random_uniform`: frequencies drawn uniformly; examples with an even
+            index are one cosine, those with an odd index a mean of two or three, with random weights.
+        seed: numbers shared by all random examples of a run; another seed gives other examples.
     """
     least, largest = bc_frequency
     if bc_type == "fixed_uniform":
@@ -45,8 +45,8 @@ def make_initial_condition(
 
 
 def _mean_of_cosines(frequencies: np.ndarray, weights: np.ndarray, domain_size: int) -> np.ndarray:
-    """The weighted mean of raised cosines of some frequencies (k,), for weights (k,) of sum 1: (1, domain_size)."""
+    """The mean (1, domain_size) of raised cosines with `frequencies` (k,) and `weights` (k,), which sum to 1."""
     x = np.arange(domain_size)
     cosines = (1 - np.cos(2 * np.pi * frequencies[:, None] * x / domain_size)) / 2
-    # Rounding may take a mean of numbers up to 1 beyond it.
+    # Rounding may push a mean of numbers up to 1 above 1.
     return (weights @ cosines).clip(0, 1).astype(np.float32)[None]

@@ -17,25 +17,25 @@ from rayrml.cluster import ray_internals
 from rayrml.data.decoding import Decoder, Decoding, pack
 from rayrml.data.discovery import Samples
 
-# Decoding that takes less than this is done by the process that waits for it: the first tasks of a process take seconds
-# to start, later ones a quarter of one, and a reader that computes meanwhile is better served by tasks in any case.
+# Decoding that takes less than this is done in the process that waits for it: the first tasks of a process take seconds
+# to start, later ones a quarter of a second. For a consumer that computes in the meantime, tasks are always better.
 _SECONDS_COLD, _SECONDS_WARM, _SECONDS_STREAMING = 4.0, 0.5, 0.25
-_FIRST_SAMPLES = 16  # as many tell how long the others will take
+_FIRST_SAMPLES = 16  # enough to estimate how long the others will take
 _tasks_ran = threading.Event()
 _CHUNK_BYTES = 16 * 2**20  # a block: small enough for the object store, large enough to be worth a task
-_MOST_BLOCKS = 16  # of a task
+_MOST_BLOCKS = 16  # per task
 _BLOCKS_OF_STORE = 8  # some are written while others are read
-_SECONDS_BETWEEN_LIMITS = 0.05  # Ray's own is one second: a batch of images is decoded in less
+_SECONDS_BETWEEN_LIMITS = 0.05  # Ray's default is one second; a batch of images is decoded in less
 
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """The inputs or the targets of samples.
+    """The inputs or targets of samples.
 
     Attributes:
-        samples: where they lie.
+        samples: where they are stored.
         decoding: how each becomes an array.
-        pixels: arrays are bytes that mean shares of white; others mean what they are.
+        pixels: whether arrays are bytes that stand for fractions of white; other values are used as they are.
     """
 
     samples: Samples
@@ -49,12 +49,12 @@ class Side:
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of every array as it is kept in memory."""
+        """Type of every array in memory."""
         return self.decoding.dtype
 
     @property
     def landmarks(self) -> list[str]:
-        """The first and the last file: a machine that has these has the others; none if arrays are in memory."""
+        """The first and the last file: a node that has these has the others; none if arrays are in memory."""
         samples = self.samples
         if not samples.root and samples.places is None:
             return []
@@ -62,18 +62,18 @@ class Side:
 
     @property
     def bytes_per_sample(self) -> int:
-        """Size of an array."""
+        """Size of an array in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Samples to train on, to evaluate or to predict.
+    """Samples for training, evaluation or inference.
 
     Attributes:
-        input: what the network takes.
-        target: arrays that it should give, None if targets are labels or there are none.
-        name: what the dataset is called on the dashboard.
+        input: the network's inputs.
+        target: target arrays, None if targets are labels or there are none.
+        name: name of the dataset on the dashboard.
     """
 
     input: Side
@@ -82,7 +82,7 @@ class Source:
 
     @property
     def samples(self) -> Samples:
-        """The files of the inputs, with the labels if there are some."""
+        """The files of the inputs, with labels if there are any."""
         return self.input.samples
 
     @property
@@ -107,15 +107,15 @@ class Source:
 
     @property
     def bytes_per_sample(self) -> int:
-        """Size of a decoded sample."""
+        """Size of a decoded sample in bytes."""
         return sum(side.bytes_per_sample for side in self.sides.values())
 
 
 class Decoded(NamedTuple):
-    """Some samples in the order asked for.
+    """Some samples in the requested order.
 
     Attributes:
-        first: place of the first of them in the list of indices that was asked for.
+        first: position of the first one in the list of requested indices.
         inputs: (n, C, *spatial); zeros where a sample could not be decoded.
         targets: the same for target arrays, None if there are none.
         errors: (n,) what is wrong with each sample, "" if nothing is.
@@ -132,8 +132,8 @@ def dataset(
 ) -> ray.data.Dataset:
     """A lazy dataset of the samples at `indices`, decoded by tasks of `decode_cpus` CPUs.
 
-    Its columns are those of `Decoded`, `first` once a row. They come in the order of `indices`, or as they are ready if
-    the reader waits for all of them `at_once`.
+    Its columns are those of `Decoded`, with `first` in each row. Rows come in the order of `indices`, or as they become
+    ready if the consumer waits for all of them `at_once`.
     """
     tasks = chunks(source, indices, smallest_chunk, at_once=at_once)
     decoder: Any = Decoder(source.decodings, block_size(source, smallest_chunk))
@@ -143,20 +143,20 @@ def dataset(
 
 
 def bounded(data: ray.data.Dataset, name: str) -> ray.data.Dataset:
-    """The same dataset with its name on the dashboard, and tasks that do not get far ahead of their reader.
+    """The same dataset with its name on the dashboard, and tasks that do not get far ahead of the consumer.
 
-    Otherwise they fill the memory of the machine.
+    Otherwise they would fill the machine's memory.
     """
     data.set_name(name)
     memory = (2 * _num_cpus() + 4) * _CHUNK_BYTES
     limits = ray.data.ExecutionResources.for_limits(object_store_memory=memory)
     data.context.execution_options.resource_limits = limits
-    data.context.target_max_block_size = _CHUNK_BYTES  # or blocks are put together until they have 128 MB
+    data.context.target_max_block_size = _CHUNK_BYTES  # otherwise blocks are merged up to 128 MB
     return data
 
 
 def tasks_of(chunks: list[dict[str, Any]]) -> ray.data.Dataset:
-    """A dataset of a row and a task for each of the chunks."""
+    """A dataset with one row and one task for each chunk."""
     ray_internals.set_seconds_between_limits(_SECONDS_BETWEEN_LIMITS)
     return ray.data.from_items(chunks, override_num_blocks=len(chunks))
 
@@ -170,18 +170,18 @@ def decode(
     alone: bool = False,
     at_once: bool = False,
 ) -> Iterator[Decoded]:
-    """The decoded samples at `indices`, some at a time, each once and in order, but in any order if wanted `at_once`.
+    """Yield the decoded samples at `indices`, some at a time, each once; in order unless needed `at_once`.
 
-    Tasks decode ahead of the reader. A process that is `alone` decodes what takes less time than tasks take to start
-    itself: a few samples tell how long all of them would take.
+    Tasks decode ahead of the consumer. A process that is `alone` decodes samples itself if that takes less time than
+    starting tasks, as estimated from the first few.
 
     Args:
-        source: what they are samples of.
-        indices: which of them, in the order that is wanted.
-        decode_cpus: logical CPUs of a task.
-        smallest_chunk: samples of a task, at the least.
-        alone: no other process of the run decodes.
-        at_once: the reader waits for all of them before it does anything else.
+        source: the source of the samples.
+        indices: which samples, in the requested order.
+        decode_cpus: logical CPUs per task.
+        smallest_chunk: smallest number of samples per task.
+        alone: whether no other process of the run decodes.
+        at_once: whether the consumer waits for all of them before it does anything else.
     """
     decoder, done, spent = Decoder(source.decodings, block_size(source, smallest_chunk)), 0, 0.0
     patience = _SECONDS_STREAMING if not at_once else _SECONDS_WARM if _tasks_ran.is_set() else _SECONDS_COLD
@@ -203,7 +203,7 @@ def decode(
 
 
 def blocks(data: ray.data.Dataset, ahead: int = 2) -> Iterator[dict[str, np.ndarray]]:
-    """The blocks of a dataset, as arrays by column, each once; the next ones are fetched `ahead` of their use."""
+    """The blocks of a dataset, as arrays by column, each once; the next `ahead` blocks are prefetched."""
     yield from cast(
         "Iterator[dict[str, np.ndarray]]",
         data.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=ahead),
@@ -215,14 +215,14 @@ def chunks(
 ) -> list[dict[str, Any]]:
     """The samples of each task, at least `smallest`; enough tasks for all CPUs, and for `num_actors`.
 
-    Each is `first`, the place of the first of them among `indices`, and where those of each side lie.
+    Each chunk contains `first`, the position of its first sample in `indices`, and the places of each side's samples.
     """
     most = block_size(source, smallest)
     if at_once:
-        # Tasks hand out their blocks as they are done, and between two tasks there is a pause.
+        # Tasks deliver blocks as they finish them, and there is a pause between two tasks.
         size = short = max(min(-(-len(indices) // _num_cpus()), _MOST_BLOCKS * most), smallest)
     else:
-        # The first tasks are short: somebody waits for them.
+        # The first tasks are short, because the consumer is waiting for them.
         size = min(_chunk_size(len(indices), smallest, num_actors), most)
         short = max(size // 4, smallest)
     sizes = itertools.chain(itertools.repeat(short, 2 * _num_cpus()), itertools.repeat(size))
@@ -236,16 +236,16 @@ def chunks(
 
 
 def block_size(source: Source, smallest: int = 1) -> int:
-    """The most samples of a block: at least `smallest`, unless so many are too much for an object store.
+    """The largest number of samples in a block: at least `smallest`, unless that is too much for an object store.
 
-    What does not fit in there goes over the disk, which takes seconds for a block.
+    Blocks that do not fit into the store are spilled to disk, which takes seconds per block.
     """
     most = _store_bytes() // _BLOCKS_OF_STORE // source.bytes_per_sample
     return max(min(max(_CHUNK_BYTES // source.bytes_per_sample, smallest), most), 1)
 
 
 def _store_bytes() -> int:
-    """Bytes of the object store of the machine that has the least of it."""
+    """Size in bytes of the smallest object store of any node."""
     found = [node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"]]
     return int(min((size for size in found if size), default=_CHUNK_BYTES * _BLOCKS_OF_STORE))
 
@@ -255,7 +255,7 @@ def _task(source: Source, indices: np.ndarray, first: int) -> dict[str, Any]:
 
 
 def _chunk_size(count: int, smallest: int, num_actors: int = 1) -> int:
-    """Samples of each task of `count` in all: several tasks for each CPU, and each actor that may come."""
+    """Samples per task for `count` samples in total: several tasks for each CPU, and each actor that may come."""
     return max(-(-count // (4 * max(_num_cpus(), num_actors))), smallest)
 
 

@@ -1,4 +1,4 @@
-"""Which keys of the section `data` say how samples are read: those that its readers take, and those beside them."""
+"""The keys of the `data` section that say how samples are read: the options of readers, and a few others."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ DATA = "neural_network.data"
 
 @functools.cache
 def list_reader_options() -> tuple[str, ...]:
-    """The keys that some readers take, each of which is one of the section `data` too."""
+    """The options of all readers, each of which is also a key of the `data` section."""
     return tuple(sorted({key for row in READERS.values() for key in make_model(row).model_fields}))
 
 
 def choose_reader(data: Data, side: SideName) -> Choice:
-    """The row of the readers for the inputs or the targets, with the options that are given.
+    """The reader row for the inputs or the targets, with the options that are set.
 
     Raises:
-        ConfigError: there is no type, an unknown one, or an option that it does not take.
+        ConfigError: the type is missing or unknown, or does not take an option that is set.
     """
     name = data.inputs if side == "input" else data.targets
     if name is None:
@@ -36,7 +36,7 @@ def choose_reader(data: Data, side: SideName) -> Choice:
 
 
 def describe_reading(data: Data) -> dict[str, Any]:
-    """The keys that say how inputs become samples, wherever they lie; {} if nothing is read."""
+    """The keys that say how inputs become samples, wherever they are stored; {} if nothing is read."""
     if data.inputs is None:
         return {}
     reader = choose_reader(data, "input")
@@ -51,6 +51,6 @@ def describe_reading(data: Data) -> dict[str, Any]:
 
 
 def select_reading(described: Mapping[str, Any]) -> dict[str, Any]:
-    """What `describe_reading` can have put there; none of these keys names a file to be read or written."""
+    """Only the keys that `describe_reading` can set; none of them names a file to read or write."""
     keys = ("input_type", *list_reader_options(), "input_transforms", "slicers")
     return {key: described[key] for key in keys if key in described}

@@ -18,9 +18,9 @@ class Batch(NamedTuple):
     """Samples of one step.
 
     Attributes:
-        input: (n, C, *spatial), of the type in which samples are kept.
-        target: (n,) int64 class indices or (n, C, *spatial) arrays, None where there are no targets.
-        positions: (n,) numbers of the samples in their `Samples`; a numpy array.
+        input: (n, C, *spatial), of the type in which samples are stored.
+        target: (n,) int64 class indices or (n, C, *spatial) arrays, None without targets.
+        positions: (n,) indices of the samples in their `Samples`; a numpy array.
     """
 
     input: torch.Tensor
@@ -29,34 +29,34 @@ class Batch(NamedTuple):
 
 
 class Shard(Protocol):
-    """What gives a worker its batches."""
+    """A source of batches for a worker."""
 
     def batches(self, sizes: Sequence[int], epoch: int | None, skip: int = 0) -> Iterator[Batch]:
         """Batches of these sizes; each of the shard's samples comes once.
 
         Args:
             sizes: samples in each batch; zeros are allowed and give empty batches.
-            epoch: which of the training orders, None for the shard's own order.
-            skip: samples at the beginning of the order that are left out.
+            epoch: the epoch whose training order is used, None for the shard's own order.
+            skip: number of samples to skip at the beginning of the order.
         """
         ...
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         ...
 
 
 class ResidentShard:
-    """Samples that stay in memory as one tensor, on the device that computes with them.
+    """Samples that stay in memory as one tensor, on the compute device.
 
-    An epoch is a permutation and one gather a batch: nothing is decoded, copied between processes or looked at twice.
+    An epoch is a permutation and one gather per batch: nothing is decoded, copied between processes or checked again.
 
     Args:
         inputs: (n, C, *spatial).
-        targets: (n,) or (n, C, *spatial), None where there are no targets.
-        positions: (n,) numbers of the samples.
-        seed: what the orders follow from, with the epoch.
-        used: (n,) which of the samples come in batches, None for all.
+        targets: (n,) or (n, C, *spatial), None without targets.
+        positions: (n,) indices of the samples.
+        seed: determines the orders, together with the epoch.
+        used: (n,) which samples are used in batches, None for all.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ResidentShard:
         self.rows = torch.arange(len(inputs)) if used is None else torch.from_numpy(np.flatnonzero(used))
 
     def batches(self, sizes: Sequence[int], epoch: int | None, skip: int = 0) -> Iterator[Batch]:
-        """Batches in the order of `epoch`, which follows from the seed and the epoch alone."""
+        """Batches in the order of `epoch`, which depends only on the seed and the epoch."""
         order = self.rows if epoch is None else self.rows[self._order(epoch)]
         picked = order.to(self.inputs.device)
         numbers = self.positions[order.numpy()]
@@ -97,18 +97,18 @@ class ResidentShard:
 
 
 class StreamedShard:
-    """Samples that are decoded anew in each epoch, ahead of their use.
+    """Samples that are decoded again in each epoch, ahead of their use.
 
-    The order is drawn over the samples of all workers and dealt out in turn, so that a global batch holds the same
+    The samples of all workers are shuffled together and dealt out in turn, so that a global batch contains the same
     samples for any number of workers.
 
     Args:
-        read: positions -> blocks of consecutive samples: inputs, targets where there are some, and (n,) which samples
-            can be used; a batch goes without the others.
-        num_samples: samples of all workers.
-        workers: who shares them.
-        seed: what the orders follow from, with the epoch.
-        num_epochs: the last epoch that there will be; the next one is begun when half of the one before it is over.
+        read: positions -> blocks of consecutive samples: inputs, targets if any, and (n,) which samples can be used; a
+            batch leaves out the others.
+        num_samples: number of samples of all workers.
+        workers: the workers that share them.
+        seed: determines the orders, together with the epoch.
+        num_epochs: the last epoch; the next epoch is begun halfway through the current one.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class StreamedShard:
         self._begun: dict[int, Ahead[tuple[np.ndarray, ...]]] = {}
 
     def batches(self, sizes: Sequence[int], epoch: int | None, skip: int = 0) -> Iterator[Batch]:
-        """Batches in the order of `epoch`, which follows from the seed and the epoch alone."""
+        """Batches in the order of `epoch`, which depends only on the seed and the epoch."""
         mine = self._order(epoch)[skip:]
         if not len(mine):
             yield from [Batch(torch.empty(0), None, mine)] * len(sizes)
@@ -148,13 +148,13 @@ class StreamedShard:
             blocks.close()
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         for blocks in self._begun.values():
             blocks.close()
         self._begun.clear()
 
     def _begin(self, epoch: int) -> None:
-        """Have the first samples of a later epoch read: it takes a while until there are any."""
+        """Start reading a later epoch: its first samples take a while to arrive."""
         if epoch <= self.num_epochs and epoch not in self._begun:
             self._begun[epoch] = Ahead(self.read(self._order(epoch)))
 
@@ -167,7 +167,7 @@ class StreamedShard:
 
 
 def _together(sizes: Sequence[int], sample_bytes: int) -> Iterator[list[int]]:
-    """The sizes of batches that are gathered together, one at least: small ones cost less so than one by one."""
+    """The sizes of batches to gather together, at least one: small batches cost less together than one by one."""
     most = max(_GATHERED_BYTES // max(sample_bytes, 1), 1)
     some: list[int] = []
     for size in sizes:
@@ -201,18 +201,18 @@ def cut(blocks: Iterator[tuple[np.ndarray, ...]], sizes: Sequence[int]) -> Itera
 def move(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """`tensor` on the device; the CPU does not wait for a copy to a GPU."""
     if tensor.device == device:
-        return tensor  # even to ask torch for nothing takes microseconds
+        return tensor  # even a call to torch that does nothing takes microseconds
     if device.type == "cuda" and tensor.device.type == "cpu":
-        # Only from memory that stays in its place can a GPU fetch by itself.
+        # A GPU can fetch by itself only from pinned memory.
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
 
 def to_numbers(arrays: torch.Tensor, *, pixels: bool) -> torch.Tensor:
-    """Arrays as transforms and networks take them: pixels as the bytes that they are, all others as float32."""
+    """Arrays as transforms and networks take them: pixels as bytes, all others as float32."""
     return arrays if pixels else arrays.float()
 
 
 def mix_seed(*numbers: int) -> int:
-    """One seed from several numbers; near ones (seed 0 of epoch 1, seed 1 of epoch 0) give unrelated seeds."""
+    """One seed from several numbers; similar ones (seed 0 of epoch 1, seed 1 of epoch 0) give unrelated seeds."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

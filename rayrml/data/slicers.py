@@ -1,7 +1,7 @@
-"""Slicers: how a large array is cut into samples, and where in it the predictions for them belong.
+"""Slicers: how a large array is cut into samples, and where their predictions belong in it.
 
-A `Slicer` is what the JSON says; a `Grid` is its slices of one array. Both are small whatever the array's size, and a
-slice is read alone. Tasks that read data import this module: neither torch nor ray.
+A `Slicer` is what the JSON says; a `Grid` is its slices of one array. Both are small whatever the array's size, and
+each slice is read by itself. Tasks that read data import this module, so it imports neither torch nor Ray.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Margins = tuple[Annotated[int, Field(ge=0)], ...]
 
 
 class Sliceable(Protocol):
-    """A numpy array, a memory map, an HDF5 dataset: what has a shape and is read by basic slicing."""
+    """A numpy array, a memory map, an HDF5 dataset: anything with a shape that is read by basic slicing."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -38,16 +38,16 @@ class Sliceable(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Slicer:
-    """How arrays are cut: numbers for each spatial axis of the array, (*spatial) or (C, *spatial).
+    """How arrays (*spatial) or (C, *spatial) are cut: one number for each spatial axis.
 
     Attributes:
-        name: a part of the name of the predictions' dataset.
+        name: part of the name of the predictions' dataset.
         sizes: cells of a slice; an axis of size 1 is dropped from the sample.
         strides: cells from one slice to the next.
         padded_sizes: cells of a slice with its padding: half before, half after, the odd one after.
-        discard_remainders: whether cells behind the last whole slice are left out.
+        discard_remainders: whether cells after the last whole slice are left out.
         transpose: whether the two axes of a sample are swapped.
-        padding_mode: what padding holds: zeros, or what surrounds the slice in the array.
+        padding_mode: what padding contains: zeros, or the cells around the slice in the array.
     """
 
     name: str
@@ -60,30 +60,30 @@ class Slicer:
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """The spatial shape of a sample: padded, without dropped axes, transposed if asked for."""
+        """The spatial shape of a sample: padded, without dropped axes, transposed if requested."""
         kept = tuple(padded for padded, size in zip(self.padded_sizes, self.sizes, strict=True) if size > 1)
         return kept[::-1] if self.transpose else kept
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The JSON object that gives this slicer, with all its keys."""
+        """The complete JSON object of this slicer."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
 
     def grid(self, shape: tuple[int, ...]) -> Grid:
-        """The slices of an array of the spatial shape `shape`.
+        """The slices of an array with the spatial shape `shape`.
 
         Raises:
-            DataError: the array has another number of axes, no cells, or is too small for one whole slice.
+            DataError: the array has another number of axes or no cells, or is too small for one whole slice.
         """
         shape = tuple(map(int, shape))
         if len(shape) != len(self.sizes):
-            message = f"cuts arrays of {len(self.sizes)} spatial axes, but this one has the spatial shape {list(shape)}"
+            message = f"expected an array with {len(self.sizes)} spatial axes, got the spatial shape {list(shape)}"
             raise DataError(Problem(self._label, message))
         if 0 in shape:
             raise DataError(Problem(self._label, f"the array has no cells: its spatial shape is {list(shape)}"))
         if self.discard_remainders and any(n < size for n, size in zip(shape, self.sizes, strict=True)):
-            message = f"the array has the spatial shape {list(shape)}, less than one slice of {list(self.sizes)}"
-            cure = "Expected a larger array, or 'discard_remainders' false, which fills it up with zeros"
+            message = f"the array's spatial shape {list(shape)} is smaller than a slice of {list(self.sizes)}"
+            cure = "Expected a larger array, or 'discard_remainders' false, which pads it with zeros"
             raise DataError(Problem(self._label, f"{message}. {cure}"))
         return Grid(self, shape)
 
@@ -109,16 +109,16 @@ class _Axis:
             return (self.length - self.size) // self.stride + 1
         if self.length <= self.size:
             return 1
-        # With gaps, the slice that follows the last gap may lie outside of the array.
+        # With gaps, the slice after the last gap may be outside the array.
         return min(-(-(self.length - self.size) // self.stride) + 1, -(-self.length // self.stride))
 
     @property
     def before(self) -> int:
-        """Cells of padding in front of a slice."""
+        """Cells of padding before a slice."""
         return (self.padded - self.size) // 2
 
     def window(self, start: int) -> tuple[slice, slice]:
-        """What the slice at `start` reads of the array, and where that is in the padded slice."""
+        """What the slice at `start` reads from the array, and where that is in the padded slice."""
         first = start - self.before
         if self.reaches_out:
             low, high = max(first, 0), min(first + self.padded, self.length)
@@ -127,7 +127,7 @@ class _Axis:
         return slice(low, high), slice(low - first, high - first)
 
     def inside(self, start: int) -> tuple[slice, slice]:
-        """What the slice at `start` covers of the array, and where that is in the padded slice."""
+        """Which part of the array the slice at `start` covers, and where that is in the padded slice."""
         stop = min(start + self.size, self.length)
         return slice(start, stop), slice(self.before, self.before + stop - start)
 
@@ -141,10 +141,10 @@ class _Axis:
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """The slices of one array, in the order in which their last axis runs fastest.
+    """The slices of one array, ordered with the last axis varying fastest.
 
     Attributes:
-        slicer: what cuts the array.
+        slicer: the slicer that cuts the array.
         shape: the array's spatial shape.
     """
 
@@ -160,9 +160,9 @@ class Grid:
         return ",".join(f"{start}:{start + size}" for start, size in spans)
 
     def read(self, array: Sliceable, i: int) -> np.ndarray:
-        """The sample (C, *sample_shape) that is slice `i` of `array`, (*spatial) or (C, *spatial); C is 1 without.
+        """Slice `i` of `array`, (*spatial) or (C, *spatial), as a sample (C, *sample_shape); C is 1 without channels.
 
-        It has the array's dtype in native byte order, and its memory is its own.
+        It has the array's dtype in native byte order and owns its memory.
 
         Raises:
             DataError: the array's shape is not the one that the grid was made for.
@@ -185,16 +185,16 @@ class Grid:
         return sample
 
     def place(self, i: int, output: np.ndarray) -> tuple[tuple[slice, ...], np.ndarray]:
-        """Where in the array slice `i` lies, and the network's output (K, *sample_shape) for it as (*region, K).
+        """The region of slice `i` in the array, and the network's output (K, *sample_shape) for it as (*region, K).
 
-        The region is that of the array's cells: padding and what lies beyond the array are cut off.
+        The region contains only cells of the array: padding and anything beyond the array are cut off.
 
         Raises:
             DataError: the output's spatial shape is not the sample's.
         """
         if output.shape[1:] != self.slicer.sample_shape or output.ndim == 0:
             expected = f"{list(self.slicer.sample_shape)} after the channels"
-            message = f"predictions can be put together only in the shape of the samples. Expected {expected}"
+            message = f"predictions can be assembled only in the samples' shape. Expected {expected}"
             raise DataError(Problem(self.slicer._label, f"{message}, got {list(output.shape[1:])}"))
         region: list[slice] = []
         crop: list[slice | None] = []
@@ -206,21 +206,21 @@ class Grid:
         return tuple(region), np.moveaxis(upright, 0, -1)[tuple(crop)]
 
     def region(self, i: int) -> tuple[slice, ...]:
-        """Where in the array slice `i` lies, without what is beyond the array."""
+        """The region of slice `i` in the array, without anything beyond the array."""
         return tuple(axis.inside(start)[0] for axis, start in zip(self._axes, self._starts(i), strict=True))
 
     def covered(self, axis: int) -> np.ndarray:
-        """How many slices cover each cell along an axis (n,); what covers a cell is the product over its axes."""
+        """How many slices cover each cell along an axis (n,); the product over all axes is the count for a cell."""
         return self._axes[axis].covered()
 
     @property
     def overlaps(self) -> bool:
-        """Whether some cell is covered by several slices."""
+        """Whether any cell is covered by several slices."""
         return any(axis.stride < axis.size and axis.count > 1 for axis in self._axes)
 
     @property
     def num_uncovered(self) -> int:
-        """How many cells no slice covers."""
+        """The number of cells that no slice covers."""
         covered = (int(np.count_nonzero(axis.covered())) for axis in self._axes)
         return math.prod(self.shape) - math.prod(covered)
 
@@ -253,7 +253,7 @@ class Grid:
         """The length of the array's channel axis, if it has one."""
         channels = len(shape) - len(self.shape)
         if channels not in (0, 1) or tuple(shape[channels:]) != self.shape:
-            expected = f"the spatial shape {list(self.shape)}, with or without an axis of channels before it"
+            expected = f"the spatial shape {list(self.shape)}, with or without a channel axis before it"
             raise DataError(Problem(self.slicer._label, f"expected an array of {expected}, got {list(shape)}"))
         return tuple(shape[:channels])
 
@@ -269,20 +269,20 @@ def slicer(
     padding_mode: PaddingMode = "zeros",
     name: str | None = None,
 ) -> Slicer:
-    """Samples cut from arrays (*spatial) or (C, *spatial): slices of `sizes`, a number for each spatial axis.
+    """Samples cut from arrays (*spatial) or (C, *spatial): slices of `sizes`, one number for each spatial axis.
 
-    A size of 1 drops its axis from the sample. `strides` are the steps from slice to slice, the sizes by default:
-    smaller ones overlap, larger ones leave gaps. `padding` adds so many cells on both sides of each axis;
-    `padded_sizes` says how many there are then instead. `padding_mode` tells what is in them: zeros, or the neighbors
-    of the slice in the array. What is left over at the end of an axis is filled up with zeros, or left out if
+    A size of 1 drops its axis from the sample. `strides` are the steps from slice to slice, by default the sizes:
+    smaller ones overlap, larger ones leave gaps. `padding` adds this many cells on both sides of each axis;
+    `padded_sizes` gives the resulting sizes instead. `padding_mode` says what the added cells contain: zeros, or the
+    slice's neighbors in the array. The remainder at the end of an axis is padded with zeros, or left out if
     `discard_remainders`. `transpose` swaps the axes of 2-D samples. `name` is part of the predictions' names.
 
     Raises:
-        ConfigError: every key that does not go with the others.
+        ConfigError: lists every key that does not fit the others.
     """
     mistakes = _miscounted(len(sizes), {"strides": strides, "padding": padding, "padded_sizes": padded_sizes})
     if padding is not None and padded_sizes is not None:
-        mistakes.append(Problem("padded_sizes", "says again what 'padding' says. Expected one of the two"))
+        mistakes.append(Problem("padded_sizes", "repeats 'padding'. Expected only one of the two"))
     padded = padded_sizes or sizes
     if not mistakes:
         padded = padded if padding is None else tuple(n + 2 * p for n, p in zip(sizes, padding, strict=True))
@@ -292,7 +292,7 @@ def slicer(
         message = f"swaps the two axes of a 2-D sample, but this sample is {num_kept}-D"
         mistakes.append(Problem("transpose", f"{message}. Expected false, or two sizes above 1"))
     if name is not None and (name in ("", ".", "..") or "/" in name or "\0" in name):
-        message = f"{format_value(name)} cannot be a part of a dataset's name. Expected a name without '/'"
+        message = f"{format_value(name)} cannot be part of a dataset name. Expected a name without '/'"
         mistakes.append(Problem("name", message))
     if mistakes:
         raise ConfigError(*mistakes)
@@ -303,7 +303,7 @@ def parse_slicers(section: Any, path: str) -> tuple[Slicer, ...]:
     """The slicers of a JSON list, in its order; those without a name are called `slicer_<k>`, from 0.
 
     Raises:
-        ConfigError: every mistake in the list, each with its JSON path below `path`.
+        ConfigError: lists every mistake, each with its JSON path below `path`.
     """
     if not isinstance(section, list):
         raise ConfigError(
@@ -354,13 +354,13 @@ def _mispadded(sizes: tuple[int, ...], padded_sizes: tuple[int, ...], key: str) 
 
 
 def _disagreeing(slicers: Mapping[int, Slicer], path: str) -> list[Problem]:
-    """Complaints about slicers that cut other arrays or give other samples than the first one, and of equal names."""
+    """Problems with slicers that cut other arrays or produce other samples than the first one, or share a name."""
     mistakes: list[Problem] = []
     named: dict[str, int] = {}
     first, expected = next(iter(slicers.items()), (0, None))
     for k, cut in slicers.items():
         if cut.name in named:
-            message = f"'{cut.name}' is the name of {path}[{named[cut.name]}] too. Expected another one"
+            message = f"'{cut.name}' is already the name of {path}[{named[cut.name]}]. Expected another"
             mistakes.append(Problem(f"{path}[{k}].name", message))
         named.setdefault(cut.name, k)
         if expected is None:
@@ -369,7 +369,7 @@ def _disagreeing(slicers: Mapping[int, Slicer], path: str) -> list[Problem]:
             message = f"expected {len(expected.sizes)} numbers as in {path}[{first}], which cuts the same arrays"
             mistakes.append(Problem(f"{path}[{k}].sizes", f"{message}, got {len(cut.sizes)}"))
         elif cut.sample_shape != expected.sample_shape:
-            message = f"gives samples of the shape {list(cut.sample_shape)}, but one network takes those of all slicers"
+            message = f"gives samples of shape {list(cut.sample_shape)}, but all slicers must feed one network"
             shape = f"{list(expected.sample_shape)} as from {path}[{first}]"
             mistakes.append(Problem(f"{path}[{k}].sizes", f"{message}. Expected {shape}"))
     return mistakes

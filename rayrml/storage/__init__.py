@@ -1,8 +1,8 @@
-"""Files of this machine and, where a path is a URI, of object stores: listed, read, written, replaced and removed.
+"""Files on this machine and, if a path is a URI, in object stores: list, read, write, replace and remove them.
 
-A path of this machine is a plain string, and costs no more than the system's own calls. A URI (`s3://bucket/key`) is
-taken as it is, with percent signs for what a URI cannot hold, and with options for the connection after a `?`. What
-goes wrong is an OSError with the reason in its `strerror`, for both. pyarrow is imported when the first URI is met.
+A local path is a plain string and costs no more than the system's own calls. A URI (`s3://bucket/key`) is used as it
+is, with percent-encoding for characters that a URI cannot contain, and connection options after a `?`. For both,
+failures raise an OSError with the reason in its `strerror`. pyarrow is imported for the first URI.
 """
 
 from rayrml.storage.files import exists, files, is_file, is_folder, local_copy, move, read, remove, walk

@@ -1,7 +1,7 @@
-"""Files of object stores that are read in pieces: copies on this machine, one for all of its processes.
+"""Files in object stores that are read in pieces: one copy on this machine, shared by all of its processes.
 
-A copy is locked by each process that uses it. The system takes the locks of a dead process away, so that whoever comes
-next can tell which copies nobody needs any more, and removes them.
+Each process that uses a copy locks it. The system releases the locks of a dead process, so the next process can tell
+which copies are unused, and removes them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _using = threading.RLock()
 
 
 def fetched(uri: str) -> str:
-    """The path of a copy, which stays at least until this process has asked for many others."""
+    """The path of a copy, which is kept at least until this process has requested many others."""
     information = remote.information(uri)
     if information.type != fs.FileType.File:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
@@ -53,26 +53,26 @@ def _copied(uri: str, path: str, size: int) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             if os.fstat(descriptor).st_size != size:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                if os.fstat(descriptor).st_size != size:  # nor did another process fetch it meanwhile
+                if os.fstat(descriptor).st_size != size:  # no other process fetched it in the meantime
                     remote.download(uri, descriptor)
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
         except BaseException as error:
-            _release(path, descriptor)  # with a wrong size it is no copy for anybody else
+            _release(path, descriptor)  # its size is wrong, so that nobody else uses it
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 reason = f"{error.strerror}: '{tempfile.gettempdir()}' has no room for {size} bytes"
                 raise OSError(error.errno, reason, uri) from None
             raise
         if os.fstat(descriptor).st_nlink:
             return descriptor
-        os.close(descriptor)  # somebody removed it between opening and locking
+        os.close(descriptor)  # another process removed it between opening and locking
 
 
 def _folder() -> Path:
-    """This user's folder of copies; when it is first asked for, without those that nobody uses."""
+    """This user's folder of copies; the first call removes the unused ones."""
     folder = Path(tempfile.gettempdir()) / f"rayrml-files-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        raise PermissionError(errno.EACCES, f"'{folder}' belongs to somebody else", str(folder))
+        raise PermissionError(errno.EACCES, f"'{folder}' belongs to another user", str(folder))
     if not _held:
         for path in folder.iterdir():
             with contextlib.suppress(FileNotFoundError):
@@ -81,7 +81,7 @@ def _folder() -> Path:
 
 
 def _release(path: str, descriptor: int) -> None:
-    """Give a copy back, and remove it if no other process uses it."""
+    """Release a copy, and remove it if no other process uses it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         Path(path).unlink(missing_ok=True)

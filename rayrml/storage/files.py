@@ -1,4 +1,4 @@
-"""What is done with files and folders, wherever they lie. Local ones take the system's own calls."""
+"""Operations on files and folders, local or in object stores. Local ones use the system's own calls."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Anywhere = str | os.PathLike[str]
 
 
 def exists(path: Anywhere) -> bool:
-    """Whether there is a file or folder. Raises OSError if the system does not let anybody look."""
+    """Whether there is a file or folder. Raises OSError if the path cannot be accessed."""
     return _kind(path) is not None
 
 
 def is_file(path: Anywhere) -> bool:
-    """Whether there is a file. Raises OSError if the system does not let anybody look."""
+    """Whether there is a file. Raises OSError if the path cannot be accessed."""
     return _kind(path) == "file"
 
 
 def is_folder(path: Anywhere) -> bool:
-    """Whether there is a folder; a bucket without anything in it is one. Raises OSError as `exists` does."""
+    """Whether there is a folder; an empty bucket counts as one. Raises OSError as `exists` does."""
     return _kind(path) == "folder"
 
 
@@ -34,7 +34,7 @@ def read(path: Anywhere) -> bytes:
 
 
 def files(folder: Anywhere) -> dict[str, float]:
-    """The names of the files in a folder, sorted, and when each was changed; none if there is no such folder."""
+    """The sorted names of the files in a folder, with their modification times; empty if there is no such folder."""
     if is_uri(folder):
         base, found = remote().listed(os.fspath(folder), recursive=False)
         changed = {info.path[len(base) + 1 :]: info.mtime_ns / 1e9 for info in found if remote().is_file(info)}
@@ -45,7 +45,7 @@ def files(folder: Anywhere) -> dict[str, float]:
 
 
 def walk(folder: str) -> tuple[list[str], list[str]]:
-    """The files and the folders below a folder in an object store, relative to it."""
+    """The files and folders below a folder in an object store, relative to it."""
     base, found = remote().listed(folder, recursive=True)
     files, folders = [], []
     for info in found:
@@ -54,18 +54,18 @@ def walk(folder: str) -> tuple[list[str], list[str]]:
 
 
 def remove(path: Anywhere) -> None:
-    """Remove a file, if it is there."""
+    """Remove a file if it exists."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         remote().remove(os.fspath(path)) if is_uri(path) else os.remove(path)  # noqa: PTH107
 
 
 def move(source: str, target: str) -> None:
-    """Give a file another name in its folder."""
+    """Rename a file in its folder."""
     remote().move(source, target) if is_uri(source) else os.replace(source, target)  # noqa: PTH105
 
 
 def local_copy(path: Anywhere) -> str:
-    """The path of a file of this machine with the same content: the file itself, unless it must be fetched first."""
+    """The path of a local file with the same content: the file itself, unless it must be fetched first."""
     if not is_uri(path):
         return os.fspath(path)
     from rayrml.storage.cache import fetched

@@ -1,7 +1,7 @@
-"""HDF5 files that somebody else made, opened so that they cannot lead to other files or to code.
+"""HDF5 files from untrusted sources, opened so that they cannot lead to other files or to code.
 
-An HDF5 file can name other files (external links, raw data outside, virtual datasets) and filters that the library
-looks for in folders of plugins. None of that is followed.
+An HDF5 file can name other files (external links, external raw data, virtual datasets) and filters that the library
+searches in plugin folders. None of them are followed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from rayrml.errors import DataError, Problem
 from rayrml.storage.archives import check_memory
 
 _MOST_LINKS = 16
-_MOST_VIEWS = 8  # of one another: HDF5 calls itself for each, and ends the process where that has no end
+_MOST_VIEWS = 8  # nested: HDF5 recurses for each, and crashes the process if the recursion never ends
 _MOST_SOURCES = 100_000
-_MEMORY_BYTES = 2**16  # by which a file in memory would grow
+_MEMORY_BYTES = 2**16  # step by which an in-memory file would grow
 _OTHERS = "Other files are not read"
 # The filters that come with HDF5 and h5py, by their registered numbers.
 _FILTERS = {
@@ -38,7 +38,7 @@ _FILTERS = {
 
 
 class _Reach(NamedTuple):
-    """What HDF5 reads for one dataset: how many views of one another, and how many datasets, with itself."""
+    """What HDF5 reads for one dataset: the number of nested views, and of datasets including itself."""
 
     views: int
     datasets: int
@@ -46,7 +46,7 @@ class _Reach(NamedTuple):
 
 @contextlib.contextmanager
 def opened(path: str | Path) -> Iterator[h5py.File]:
-    """The file, open for reading. Raises what h5py raises of files that are none."""
+    """The file, open for reading. Raises whatever h5py raises for files that are not HDF5."""
     _forget_plugins()
     with h5py.File(path, "r", locking=False) as found:
         yield found
@@ -54,10 +54,10 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
 
 @contextlib.contextmanager
 def opened_in_memory(content: bytes, name: str) -> Iterator[h5py.File]:
-    """The file of that content, open for reading; it goes by `name`, which no other content has at the same time.
+    """The file with this content, open for reading, under `name`, which must not be in use for other content.
 
-    HDF5 gets a copy of its own. It must not read by a Python object: what that does not fill stays as the memory was,
-    and whatever Python does meanwhile, such as closing datasets that nobody needs, HDF5 does not expect.
+    HDF5 gets its own copy. It must not read through a Python object: bytes that the object does not fill keep whatever
+    was in memory, and HDF5 does not expect what Python may do meanwhile, such as closing unused datasets.
     """
     _forget_plugins()
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
@@ -69,16 +69,16 @@ def opened_in_memory(content: bytes, name: str) -> Iterator[h5py.File]:
 
 
 def _forget_plugins() -> None:
-    """Empty the list of folders where HDF5 looks for plugins: filters, also those of a group's own links."""
+    """Empty the list of HDF5's plugin folders: for filters, including those of a group's own links."""
     while h5py.h5pl.size():
         h5py.h5pl.remove(0)
 
 
 def member(group: h5py.Group, name: str, place: str) -> h5py.Group | h5py.Dataset | None:
-    """The group or the dataset of a name, None if there is none; `place` names the file.
+    """The group or dataset of a name, None if there is none; `place` names the file.
 
     Raises:
-        DataError: the way there leads out of the file, or in a circle.
+        DataError: its path leads out of the file, or in a circle.
     """
     return _walk(group, name, place, [0])
 
@@ -96,7 +96,7 @@ def _walk(group: h5py.Group, name: str, place: str, links: list[int]) -> h5py.Gr
         if isinstance(link, h5py.SoftLink):
             links[0] += 1
             if links[0] > _MOST_LINKS:
-                raise DataError(Problem(place, f"'{name}' is a link that leads to itself, or over too many others"))
+                raise DataError(Problem(place, f"'{name}' is a link to itself, or through too many other links"))
             found = _walk(found, link.path, place, links)
         else:
             found = found.get(part)
@@ -106,9 +106,9 @@ def _walk(group: h5py.Group, name: str, place: str, links: list[int]) -> h5py.Gr
 
 
 def check(dataset: h5py.Dataset, place: str) -> None:
-    """Raise DataError unless all values lie in the dataset's file, packed as HDF5 itself packs; `place` names it.
+    """Raise DataError unless all values are in the dataset's file, with HDF5's own filters; `place` names it.
 
-    Until this was called, not even the shape of a virtual dataset is to be asked for: HDF5 may look for it in others.
+    Before this call, do not even read the shape of a virtual dataset: HDF5 may look for it in other files.
     """
     _check(dataset, place, (), {})
 
@@ -116,7 +116,7 @@ def check(dataset: h5py.Dataset, place: str) -> None:
 def _check(
     dataset: h5py.Dataset, place: str, views: tuple[h5py.Dataset, ...], known: dict[h5py.Dataset, _Reach]
 ) -> _Reach:
-    """Check a dataset that is read for the sake of `views`, one for the other; gives what is read for its own sake."""
+    """Check a dataset that is read for the nested `views`; returns what is read for the dataset itself."""
     creation: Any = dataset.id.get_create_plist()
     virtual = creation.get_layout() == h5py.h5d.VIRTUAL
     if not virtual and creation.get_external_count():
@@ -127,16 +127,16 @@ def _check(
         number, _, _, label = creation.get_filter(i)
         if number not in _FILTERS:
             shown = f"'{label.decode(errors='backslashreplace')}', " if label else ""
-            message = f"is packed by the filter {shown}number {number}, which is not known"
+            message = f"is compressed by the unknown filter {shown}number {number}"
             raise DataError(Problem(place, f"{message}. Expected gzip, lzf, szip or none"))
     if not virtual:
         return _Reach(0, 1)
     if dataset in views:
-        raise DataError(Problem(place, "is a virtual dataset that leads to itself"))
+        raise DataError(Problem(place, "is a virtual dataset that refers to itself"))
     if dataset not in known and len(views) < _MOST_VIEWS:
         known[dataset] = _sources(dataset, place, (*views, dataset), known)
     if len(views) + (known[dataset].views if dataset in known else 1) > _MOST_VIEWS:
-        raise DataError(Problem(place, f"is a virtual dataset of virtual ones, more than {_MOST_VIEWS} of one another"))
+        raise DataError(Problem(place, f"is a virtual dataset nested more than {_MOST_VIEWS} levels deep"))
     return known[dataset]
 
 
@@ -160,21 +160,21 @@ def _sources(
 
 
 def _source(dataset: h5py.Dataset, name: str, place: str) -> h5py.Dataset:
-    if "%" in name:  # HDF5 would read other names into it
-        raise DataError(Problem(place, f"has its values in '{name}', a pattern of names. Patterns are not read"))
+    if "%" in name:  # HDF5 would expand it to other names
+        raise DataError(Problem(place, f"has its values in '{name}', a name pattern. Patterns are not read"))
     found = member(dataset.file, name, place)
     if not isinstance(found, h5py.Dataset):
-        raise DataError(Problem(place, f"has its values in '{name}', which is not there"))
+        raise DataError(Problem(place, f"has its values in '{name}', which is missing"))
     return found
 
 
 def has_shape(dataset: h5py.Dataset) -> bool:
-    """Whether a dataset is an array of any size, which HDF5's empty ones are not; it need not be checked before."""
+    """Whether a dataset is an array of any size, unlike HDF5's empty datasets; `check` is not needed first."""
     return dataset.is_virtual or dataset.shape is not None
 
 
 def values(dataset: h5py.Dataset, place: str) -> np.ndarray:
-    """All values of a dataset. Raises DataError if they are not to be read, or more than the memory holds."""
+    """All values of a dataset. Raises DataError if they must not be read, or do not fit into memory."""
     check(dataset, place)
     check_memory(math.prod(dataset.shape or ()) * dataset.dtype.itemsize, place)
     return np.asarray(dataset)

@@ -1,4 +1,4 @@
-"""HDF5 files that are being written: under a temporary name until they are whole, and disposable at any time."""
+"""Writing HDF5 files: under a temporary name until they are complete, and discardable at any time."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from rayrml.errors import DataError, Problem
 
 _open: set[Hdf5Output] = set()
 _lock = threading.Lock()
-_writing: list[bool] = []  # for each block that is under way, whether Python collected garbage before it
+_writing: list[bool] = []  # for each active block, whether Python's garbage collection was enabled before it
 
 
 class Hdf5Output:
-    """A new HDF5 file in the place of another one, which stays until this one is whole, whatever becomes of the disk.
+    """A new HDF5 file that replaces another one only when it is complete, even if the disk fails.
 
     Attributes:
-        path: where it will be.
-        hdf5: its content.
+        path: the final path.
+        hdf5: the open file.
     """
 
     def __init__(self, path: str | Path, **cache: Any):
-        """Open the file, with h5py's settings of its cache. Raises DataError if it cannot be made."""
+        """Open the file with h5py's `cache` settings. Raises DataError if it cannot be created."""
         self.path = str(path)
         self.hdf5: Any = None
         self._file: storage.Unfinished | None = None
         try:
             with self.writing():
                 self._file = storage.Unfinished(path)
-                # HDF5 cannot close a file any more after it could not write to it.
+                # After a failed write, HDF5 can no longer close a file.
                 self._file.hold_errors()
                 self.hdf5 = h5py.File(self._file, "w", **cache)
                 _open.add(self)
@@ -46,9 +46,9 @@ class Hdf5Output:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """The block for whatever is done to the file. Trouble with it is a DataError, at its end at the latest.
+        """The block in which the file is changed. Raises errors as DataError, at the end of the block at the latest.
 
-        h5py tells of it by several kinds of exceptions.
+        h5py reports them as several kinds of exceptions.
         """
         try:
             with _without_collection():
@@ -63,7 +63,7 @@ class Hdf5Output:
             raise DataError(Problem(self.path, f"cannot be written. {reason}")) from None
 
     def close(self) -> None:
-        """Finish the file and put it in its place. Raises DataError if that fails; it can still be discarded then."""
+        """Finish the file and move it into place. Raises DataError on failure; it can still be discarded then."""
         if self._file is not None and self.hdf5:
             with self.writing():
                 self.hdf5.close()
@@ -71,7 +71,7 @@ class Hdf5Output:
             _open.discard(self)
 
     def discard(self) -> None:
-        """Remove the file, unless it has its place already."""
+        """Remove the file unless it is already in place."""
         if self._file is not None:
             self._file.pretend()
             if self.hdf5 is not None:
@@ -83,10 +83,10 @@ class Hdf5Output:
 
 @contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
-    """Let Python collect no garbage while HDF5 is at work on a file.
+    """Disable Python's garbage collection while HDF5 works on a file.
 
-    It writes by calling Python, where a collection would close datasets that nobody needs any more, of this file or of
-    another one, in the midst of what HDF5 does: that ends the process.
+    HDF5 writes by calling Python, where a collection would close unused datasets, of this file or another one, in the
+    middle of HDF5's work: that crashes the process.
     """
     with _lock:
         _writing.append(gc.isenabled())
@@ -103,6 +103,6 @@ def _without_collection() -> Iterator[None]:
 
 @atexit.register
 def _discard_all() -> None:
-    """HDF5 would close the files when Python is not there any more, by which they are written."""
+    """Discard the files now: HDF5 would close them after the end of Python, through which they are written."""
     for output in list(_open):
         output.discard()

@@ -1,4 +1,4 @@
-"""Object stores by pyarrow's file systems: what to do again when they are busy, and how to say what they say."""
+"""Object stores through pyarrow's file systems, with retries when they are busy, and readable errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rayrml.errors import ConfigError, Problem
 T = TypeVar("T")
 
 _ATTEMPTS = 7
-_FIRST_DELAY = 0.25  # seconds; the last one is 8, and all together are 16 at the most
+_FIRST_DELAY = 0.25  # seconds; the last delay is 8, and the total is at most 16
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10, 60
 _PIECE_BYTES = 2**23
 _TRANSIENT = re.compile(
@@ -42,20 +42,20 @@ _telling = threading.Lock()
 
 
 def ask(uri: str, question: Callable[[fs.FileSystem, str], T]) -> T:
-    """What `question(file system, path)` answers for a URI, asked again while the store is busy or out of reach.
+    """The result of `question(file system, path)` for a URI, retried while the store is busy or unreachable.
 
     Raises:
-        ConfigError: the URI is not one that pyarrow can use.
-        FileNotFoundError, PermissionError, OSError: what the store says; `strerror` is one line.
+        ConfigError: pyarrow cannot use the URI.
+        FileNotFoundError, PermissionError, OSError: the store's error; `strerror` is one line.
     """
     attempt = 1
     while True:
         try:
             return question(*_located(uri))
         except pyarrow.ArrowInvalid as error:
-            raise ConfigError(Problem(uri, f"is no usable URI. {_line(error)}")) from None
+            raise ConfigError(Problem(uri, f"is not a usable URI. {_line(error)}")) from None
         except pyarrow.ArrowNotImplementedError as error:
-            raise ConfigError(Problem(uri, f"this installation of pyarrow cannot use it. {_line(error)}")) from None
+            raise ConfigError(Problem(uri, f"is not supported by the installed pyarrow. {_line(error)}")) from None
         except OSError as error:
             if attempt == _ATTEMPTS or not _TRANSIENT.search(str(error)):
                 raise _explained(error, uri, attempt) from None
@@ -65,27 +65,27 @@ def ask(uri: str, question: Callable[[fs.FileSystem, str], T]) -> T:
 
 
 def kind(uri: str) -> str | None:
-    """Whether there is a "file" or a "folder", None if there is neither."""
+    """The kind of `uri`, "file" or "folder", None if there is neither."""
     return {fs.FileType.File: "file", fs.FileType.Directory: "folder"}.get(information(uri).type)
 
 
 def information(uri: str) -> fs.FileInfo:
-    """Of which kind and size a file is, and when it was changed."""
+    """The kind, size and modification time of a file."""
     return ask(uri, lambda system, path: system.get_file_info(path))
 
 
 def is_file(info: fs.FileInfo) -> bool:
-    """Whether an entry of a listing is a file."""
+    """Whether a listing's entry is a file."""
     return info.type == fs.FileType.File
 
 
 def listed(uri: str, *, recursive: bool) -> tuple[str, list[fs.FileInfo]]:
-    """The path of a folder as its store has it, and what is below it; nothing if there is no such folder."""
+    """The path of a folder in its store, and the entries below it; none if there is no such folder."""
 
     def question(system: fs.FileSystem, path: str) -> tuple[str, list[fs.FileInfo]]:
         try:
             return path, system.get_file_info(fs.FileSelector(path, recursive=recursive))
-        except FileNotFoundError:  # which a missing bucket is not, for pyarrow
+        except FileNotFoundError:  # pyarrow raises something else for a missing bucket
             return path, []
 
     return ask(uri, question)
@@ -102,7 +102,7 @@ def read(uri: str) -> bytes:
 
 
 def download(uri: str, descriptor: int) -> None:
-    """Write the content of a file to an open one of this machine."""
+    """Write the content of a file to an open local file."""
 
     def question(system: fs.FileSystem, path: str) -> None:
         os.ftruncate(descriptor, 0)
@@ -116,10 +116,10 @@ def download(uri: str, descriptor: int) -> None:
 
 
 def upload(source: str, uri: str) -> None:
-    """Put a file of this machine in the place of another one, which appears as a whole."""
+    """Upload a local file and replace the one at `uri`; it appears only when it is complete."""
 
     def question(system: fs.FileSystem, path: str) -> None:
-        if system.type_name == "hdfs":  # whose folders are real
+        if system.type_name == "hdfs":  # which has real folders
             system.create_dir(path.rpartition("/")[0])
         with open(source, "rb") as file, system.open_output_stream(path) as stream:  # noqa: PTH123 (a string)
             while piece := file.read(_PIECE_BYTES):
@@ -134,7 +134,7 @@ def remove(uri: str) -> None:
 
 
 def move(source: str, target: str) -> None:
-    """Give a file another name in its store."""
+    """Rename a file in its store."""
     _, path = _located(target)
     ask(source, lambda system, old: system.move(old, path))
 
@@ -148,45 +148,43 @@ def _located(uri: str) -> tuple[fs.FileSystem, str]:
 
 @functools.lru_cache(maxsize=64)
 def _system(bucket: str, options: str) -> tuple[fs.FileSystem, str]:
-    """The file system of a bucket, and how paths in the bucket begin."""
+    """The file system of a bucket, and the prefix of paths in the bucket."""
     system, root = fs.FileSystem.from_uri(f"{bucket}?{options}" if options else bucket)
     if isinstance(system, fs.S3FileSystem):
         _, (settings, *_) = system.__reduce__()
         settings |= {"connect_timeout": _CONNECT_SECONDS, "request_timeout": _ANSWER_SECONDS}
-        settings |= {"allow_delayed_open": True}  # a small file is one request
-        # Trying again is done here, where it is counted and told.
+        settings |= {"allow_delayed_open": True}  # a small file takes one request
+        # Retries are done in `ask`, where they are counted and reported.
         system = fs.S3FileSystem(**settings, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1))
     return system, root.rstrip("/")
 
 
 def _explained(error: OSError, uri: str, attempts: int) -> OSError:
-    """The error with a number and a reason like the system's own."""
+    """The error with a number and reason like the system's own errors."""
     text = str(error)
     if _NO_BUCKET.search(text):
-        return FileNotFoundError(errno.ENOENT, f"There is no bucket '{urlsplit(uri).netloc}'", uri)
+        return FileNotFoundError(errno.ENOENT, f"No such bucket: '{urlsplit(uri).netloc}'", uri)
     if _DENIED.search(text):
-        return PermissionError(
-            errno.EACCES, f"Access is denied ({_line(error)}). Expected credentials that allow it", uri
-        )
+        return PermissionError(errno.EACCES, f"Access denied ({_line(error)}). Expected credentials that allow it", uri)
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
-    if error.strerror and "Detail:" not in error.strerror:  # of this machine's files
+    if error.strerror and "Detail:" not in error.strerror:  # an error of a local file
         return error
     after = f" (after {attempts} attempts)" if attempts > 1 else ""
     return OSError(errno.EIO, f"{_line(error)}{after}", uri)
 
 
 def _line(error: BaseException) -> str:
-    """What pyarrow says, in one line and without the numbers that only the store's owner understands."""
+    """The message from pyarrow on one line, without the identifiers that only the store's owner can use."""
     text = " ".join(str(error).split())
     return re.sub(r" \(Request ID: [^)]*\)|; Details: .*| Detail: .*", "", text).rstrip(". ")
 
 
 def _tell(uri: str, error: OSError) -> None:
-    """Say once in this process, for each bucket, that something had to be tried again."""
+    """Log, once per process and bucket, that something had to be retried."""
     bucket = f"{urlsplit(uri).scheme}://{urlsplit(uri).netloc}"
     with _telling:
         if bucket in _told:
             return
         _told.add(bucket)
-    _log.warning("rayrml: %s is busy or out of reach, trying again: %s", bucket, _line(error))
+    _log.warning("rayrml: %s is busy or unreachable, retrying: %s", bucket, _line(error))

@@ -1,4 +1,4 @@
-"""The one way in which rayrml writes a file: under a temporary name, and under its own when it is whole."""
+"""How rayrml writes every file: under a temporary name, which becomes its own when the file is complete."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from rayrml.storage.paths import decoded, is_uri
 _numbers = itertools.count()
 _writing: set[str] = set()
 _ENDING = ".unfinished"
-_SECONDS_ABANDONED = 86_400  # of a machine that this one cannot ask whether it still writes
+_SECONDS_ABANDONED = 86_400  # for files of other machines, whose processes cannot be checked from here
 
 
 class Unfinished(io.FileIO):
-    """A new file, open for writing and reading, that takes the place of another one when it is whole.
+    """A new file, open for writing and reading, that replaces another one when it is complete.
 
-    Until then it is called `.<name>.<machine>.<process>-<number>.unfinished` and lies beside the other one; what
-    belongs into an object store lies in the folder for temporary files. Such files of processes that are dead are
-    removed by the next one that writes the file.
+    Until then it is called `.<name>.<machine>.<process>-<number>.unfinished`, next to the other one; a file for an
+    object store is in the folder for temporary files. Files left by dead processes are removed by the next process that
+    writes the file.
 
-    Once it is discarded, it pretends to be written, and if it is to hold errors, also once it cannot be: HDF5 must
-    write what it holds before it closes a file, and crashes the process if it cannot.
+    Once it is discarded, it only pretends to write; if it holds errors, also once a write has failed: HDF5 must write
+    its buffers before it closes a file, and crashes the process if it cannot.
 
     Attributes:
-        target: where it will be.
-        path: where it is.
-        error: what went wrong when it was written, None if nothing did. Libraries do not always hand it on; of one that
-            must not be broken off in a call of Python's, that is a signal, too.
+        target: the final path.
+        path: the current path.
+        error: what went wrong during writing, None if nothing did. Libraries do not always pass it on; for a library
+            whose calls to Python must not be interrupted, it can also be a signal.
     """
 
     def __init__(self, target: str | os.PathLike[str], *, durable: bool = False):
-        """Open the file; with `durable`, it must outlive a power failure once it has its place.
+        """Open the file; with `durable`, it survives a power failure once it is in place.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: it cannot be created.
         """
         self.target = os.fspath(target)
         self.error: BaseException | None = None
@@ -80,15 +80,15 @@ class Unfinished(io.FileIO):
         return super().truncate(size) if not self._discarded else size or 0
 
     def pretend(self) -> None:
-        """From now on, do not write: the file is not wanted any more."""
+        """Only pretend to write from now on: the file is no longer wanted."""
         self._discarded = True
 
     def hold_errors(self) -> None:
-        """From now on, tell what goes wrong by `error` alone, and when the file is to be committed."""
+        """From now on, report errors only through `error` and on `commit`."""
         self._holding = True
 
     def commit(self) -> None:
-        """Close the file and put it in its place. Raises OSError, and leaves the other one there, if that fails."""
+        """Close the file and move it into place. Raises OSError if that fails, and leaves the other file unchanged."""
         if self.error is not None:
             raise self.error
         if self._durable:
@@ -106,9 +106,9 @@ class Unfinished(io.FileIO):
         _writing.discard(Path(self.path).name)
 
     def discard(self) -> None:
-        """Remove the file, unless it has its place already."""
+        """Remove the file unless it is already in place."""
         self.pretend()
-        with contextlib.suppress(OSError):  # of what could not be written before
+        with contextlib.suppress(OSError):  # for buffered data that could not be written
             self.close()
         own = Path(self.path)
         if own.name in _writing:
@@ -121,19 +121,19 @@ class Unfinished(io.FileIO):
 
 
 def write(path: str | os.PathLike[str], content: bytes) -> None:
-    """Put a file with this content in its place."""
+    """Write a file with this content, replacing an old one when it is complete."""
     with Unfinished(path) as file:
         file.write(content)
         file.commit()
 
 
 def _remove_abandoned(folder: Path, name: str) -> None:
-    """Remove what processes that are dead have left of the file of that name."""
+    """Remove what dead processes left of the file with this name."""
     begin, mine = f".{name}.", f".{name}.{socket.gethostname()}."
     with os.scandir(folder) as entries:
         found = [e for e in entries if e.name.startswith(begin) and e.name.endswith(_ENDING)]
     for entry in found:
-        with contextlib.suppress(OSError):  # somebody else's, or removed by somebody else
+        with contextlib.suppress(OSError):  # another user's, or already removed by another process
             number = entry.name.removeprefix(mine).removesuffix(_ENDING).partition("-")[0]
             if entry.name.startswith(mine) and number.isdecimal():
                 abandoned = entry.name not in _writing if int(number) == os.getpid() else not _lives(int(number))
@@ -149,12 +149,12 @@ def _lives(process: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        pass  # somebody else's
+        pass  # another user's
     return True
 
 
 def _write_names(folder: Path) -> None:
-    """Write a folder's list of files to the disk."""
+    """Flush a folder's file list to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -76,9 +76,9 @@ def test_uris_of_object_stores_are_left_as_they_are():
         ("s4://bucket/x", "s4:// is not supported. Expected a local path, or a URI with one of file://, s3://, gs://"),
         ("s3:bucket/x", "names no bucket. Expected s3://bucket/folder"),
         ("s3:///x", "names no bucket. Expected s3://bucket/folder"),
-        ("s3://bucket/x#1", "a '#' in a URI is written as %23"),
-        ("s3://me:hidden@bucket/x", "a path must not hold a secret"),
-        ("abfss://box@account.dfs.core.windows.net/x?sas_token=hidden", "a path must not hold a secret"),
+        ("s3://bucket/x#1", "a '#' in a URI must be written as %23"),
+        ("s3://me:hidden@bucket/x", "a path must not contain a secret"),
+        ("abfss://box@account.dfs.core.windows.net/x?sas_token=hidden", "a path must not contain a secret"),
     ],
 )
 def test_a_mistaken_uri_is_refused_with_what_is_expected(path, complaint):

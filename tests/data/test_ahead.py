@@ -21,7 +21,7 @@ def test_the_first_items_are_made_before_they_are_asked_for_but_no_more_than_may
             yield i
 
     ahead = Ahead(items(), most=2)
-    assert third.wait(10)  # two that wait, and one that is made but finds no room
+    assert third.wait(10)  # two that wait, and one that is made but does not fit into the queue
     assert made == [0, 1, 2]
     assert list(ahead) == list(range(10))
 

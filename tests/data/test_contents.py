@@ -153,7 +153,7 @@ def test_samples_that_cannot_be_read_do_not_take_the_others_along(tmp_path):
 def test_values_that_would_not_fit_are_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.full((1, 2), 0.5))
     block = decoded(arrays(tmp_path, NUMPY), decoding("numpy", (1, 2), "i2"))
-    assert "holds float64, but first int16" in block["error"][0]
+    assert "holds float64, but first holds int16" in block["error"][0]
 
 
 def test_all_samples_of_a_file_that_is_gone_are_reported(tmp_path):

@@ -30,7 +30,7 @@ def test_other_files_are_counted_and_hidden_ones_passed_over(tmp_path):
     fill(tmp_path, "a/0.jpg", "a/Thumbs.db", "README", "a/.hidden.jpg", ".git/1.jpg")
     samples = find(tmp_path)
     assert samples.names == ["a/0.jpg"]
-    assert samples.ignored == {".db": 1, "no ending": 1}
+    assert samples.ignored == {".db": 1, "no extension": 1}
 
 
 def test_one_file_is_one_sample(tmp_path):
@@ -92,7 +92,7 @@ def test_a_tag_may_be_above_the_folder_that_is_searched(tmp_path):
 
 def test_an_image_outside_every_class_is_named(tmp_path):
     fill(tmp_path, "cat/1.jpg", "2.jpg")
-    with pytest.raises(DataError, match=r"'2.jpg' in .* must lie in a folder of its class"):
+    with pytest.raises(DataError, match=r"'2.jpg' in .* must be inside a class folder"):
         label_by_folder(find(tmp_path), None, "input_path")
 
 
@@ -109,7 +109,7 @@ def test_test_classes_get_the_indices_of_training(tmp_path):
 
 def test_a_class_that_training_does_not_know_is_named(tmp_path):
     fill(tmp_path, "dog/1.jpg", "bird/1.jpg")
-    with pytest.raises(DataError, match=r"classes that training does not know in .*: 'bird'. Known: 'cat', 'dog'"):
+    with pytest.raises(DataError, match=r"classes unknown to training in .*: 'bird'. Known: 'cat', 'dog'"):
         label_by_folder(find(tmp_path), None, "test_input_path", ["cat", "dog"])
 
 
@@ -135,7 +135,7 @@ def test_missing_partners_of_both_kinds_are_listed(tmp_path):
 def test_two_possible_partners_are_refused(tmp_path):
     fill(tmp_path / "in", "1.jpg", "2.jpg")
     fill(tmp_path / "out", "1.png", "1.jpg", "2.png")
-    with pytest.raises(DataError, match=r"several files of the same name in .*: '1'"):
+    with pytest.raises(DataError, match=r"several files with the same name in .*: '1'"):
         pair(find(tmp_path / "in"), find(tmp_path / "out"), "target_path")
 
 

@@ -29,7 +29,7 @@ FROM_RGB = {
               [79, 163, 101], [138, 42, 125], [103, 233, 183]],
     "GRAY": [[76], [150], [29], [255], [0], [79], [138], [103]],
 }  # fmt: skip
-# The same numbers taken for colours of each space, the first of each below 180, as a hue is.
+# The same numbers read as colours of each space, the first one below 180, as a hue must be.
 TO_RGB = {
     "HSV": [[0, 0, 0], [0, 0, 0], [255, 255, 255], [0, 255, 128], [0, 0, 0],
             [26, 24, 32], [133, 88, 29], [192, 200, 195]],
@@ -220,7 +220,7 @@ def test_operations_are_done_in_their_order():
 
 def test_what_an_operation_cannot_take_is_said_with_its_place():
     operations = ImageOperations((("x.transforms[0].convert_color", ConvertColor("RGB2HSV")),))
-    expected = r"x\.transforms\[0\]\.convert_color: 'RGB2HSV' takes images of 3 channels, but they have 1 here"
+    expected = r"x\.transforms\[0\]\.convert_color: 'RGB2HSV' expects 3-channel images but gets 1-channel ones"
     with pytest.raises(ConfigError, match=expected):
         operations.shape((1, 5, 5))
 

@@ -1,4 +1,4 @@
-"""Initial values against the formula, and what random ones must hold."""
+"""Initial values compared with the formula, and the properties of random ones."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_initial_values_begin_with_0_and_lie_between_0_and_1(make, domain_size):
 
 
 def cosine_in(values):
-    """The frequency of the one raised cosine that the values are, None if they are not one."""
+    """The frequency of the single raised cosine in `values`, None if they are anything else."""
     start = np.arccos(1 - 2 * float(values[0, 1])) * 50 / (2 * np.pi)
     return start if values[0] == pytest.approx(raised_cosine(start), abs=1e-4) else None
 
@@ -63,9 +63,9 @@ def test_every_other_random_example_is_a_mixture():
 
 
 def number_of_cosines(values):
-    """How many cosines a row is the sum of, apart from its mean 1/2.
+    """The number of cosines whose sum a row is, apart from its mean 1/2.
 
-    Of k cosines, the sums of the neighbours at the distances 0, 1, 2, ... on both sides are a matrix of rank k.
+    For k cosines, the sums of the neighbours at distances 0, 1, 2, ... on both sides form a matrix of rank k.
     """
     waves = values[0].astype(np.float64) - 0.5
     centres = np.arange(5, len(waves) - 5)

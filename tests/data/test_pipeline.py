@@ -14,7 +14,7 @@ NUM_SAMPLES = 50
 
 @pytest.fixture
 def source(tmp_path):
-    """Pairs of arrays in which every value is the number of the sample, and three that cannot be read."""
+    """Pairs of arrays filled with the sample's number, of which three cannot be read."""
     sides = []
     for name, shape in (("input", (2, 3)), ("target", (1, 4))):
         (tmp_path / name).mkdir()
@@ -29,7 +29,7 @@ def source(tmp_path):
 
 
 def decoded(source, order, **options):
-    """Numbers of inputs and of targets, and whether each is in error, in the order in which they come."""
+    """Numbers of inputs and targets, and whether each has an error, in the order in which they arrive."""
     inputs, targets, errors = [], [], []
     blocks = list(pipeline.decode(source, order, decode_cpus=0.5, **options))
     for block in blocks:
@@ -44,7 +44,7 @@ def decoded(source, order, **options):
 def test_samples_come_in_the_order_asked_for_whoever_decodes_them(ray_cluster, source, monkeypatch, seconds):
     order = np.random.default_rng(0).permutation(NUM_SAMPLES)
     if seconds is not None:
-        monkeypatch.setattr(pipeline, "_SECONDS_STREAMING", seconds)  # 0: the first few here, the others by tasks
+        monkeypatch.setattr(pipeline, "_SECONDS_STREAMING", seconds)  # 0: the first few here, the others in tasks
     inputs, targets, errors, num_blocks = decoded(source, order, alone=seconds is not None)
     assert num_blocks > 1
     for i, given, wanted, error in zip(order, inputs, targets, errors, strict=True):

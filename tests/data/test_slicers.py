@@ -37,7 +37,7 @@ def numbers(shape, channels=2):
 
 
 def margins_of(section):
-    """Cells before and after a slice, for each axis."""
+    """Padding cells before and after a slice, for each axis."""
     sizes = section["sizes"]
     if "padding" in section:
         return [(p, p) for p in section["padding"]]
@@ -46,7 +46,7 @@ def margins_of(section):
 
 
 def brute_force(array, section):
-    """Names and samples of all slices of an array (C, *spatial), from a copy that is padded as a whole."""
+    """Names and samples of all slices of an array (C, *spatial), cut from a copy that is padded as a whole."""
     sizes, shape, far = section["sizes"], array.shape[1:], 20
     strides = section.get("strides", sizes)
     surrounded = np.pad(array, [(0, 0), *[(far, far)] * len(sizes)])
@@ -227,9 +227,12 @@ def test_a_slice_that_is_not_there_is_refused(i):
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((64,), r"slicer 'xy': cuts arrays of 2 spatial axes, but this one has the spatial shape \[64\]"),
+        ((64,), r"slicer 'xy': expected an array with 2 spatial axes, got the spatial shape \[64\]"),
         ((64, 0), r"slicer 'xy': the array has no cells: its spatial shape is \[64, 0\]"),
-        ((8, 7), r"\[8, 7\], less than one slice of \[8, 8\]\. Expected a larger array, or 'discard_remainders' false"),
+        (
+            (8, 7),
+            r"\[8, 7\] is smaller than a slice of \[8, 8\]\. Expected a larger array, or 'discard_remainders' false",
+        ),
     ],
 )
 def test_arrays_that_cannot_be_cut_are_refused(shape, message):
@@ -286,7 +289,7 @@ def test_slicers_along_several_planes_agree_in_the_shape_of_samples():
         ),
         (
             [{"sizes": [4], "padding": [1], "padded_sizes": [6]}],
-            ["s[0].padded_sizes: says again what 'padding' says. Expected one of the two"],
+            ["s[0].padded_sizes: repeats 'padding'. Expected only one of the two"],
         ),
         (
             [{"sizes": [4, 1], "padded_sizes": [3, 2]}],
@@ -308,19 +311,19 @@ def test_slicers_along_several_planes_agree_in_the_shape_of_samples():
         ),
         (
             [{"sizes": [4], "name": "a/b"}],
-            ["s[0].name: \"a/b\" cannot be a part of a dataset's name. Expected a name without '/'"],
+            ["s[0].name: \"a/b\" cannot be part of a dataset name. Expected a name without '/'"],
         ),
         (
             [{"sizes": [4], "name": "slicer_1"}, {"sizes": [4]}],
-            ["s[1].name: 'slicer_1' is the name of s[0] too. Expected another one"],
+            ["s[1].name: 'slicer_1' is already the name of s[0]. Expected another"],
         ),
         (
             [{"sizes": [4, 4, 1]}, {"sizes": [4, 1, 5]}, {"sizes": [4, 4]}, {"sizes": [4, 4, 4]}],
             [
-                "s[1].sizes: gives samples of the shape [4, 5], but one network takes those of all slicers. "
+                "s[1].sizes: gives samples of shape [4, 5], but all slicers must feed one network. "
                 "Expected [4, 4] as from s[0]",
                 "s[2].sizes: expected 3 numbers as in s[0], which cuts the same arrays, got 2",
-                "s[3].sizes: gives samples of the shape [4, 4, 4], but one network takes those of all slicers. "
+                "s[3].sizes: gives samples of shape [4, 4, 4], but all slicers must feed one network. "
                 "Expected [4, 4] as from s[0]",
             ],
         ),
@@ -334,7 +337,7 @@ def test_mistakes_are_all_told_with_their_places(section, messages):
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0b"])
 def test_names_that_hdf5_would_not_take_are_refused(name):
-    with pytest.raises(ConfigError, match=r"s\[0\]\.name: .* cannot be a part"):
+    with pytest.raises(ConfigError, match=r"s\[0\]\.name: .* cannot be part"):
         parse_slicers([{"sizes": [4], "name": name}], "s")
 
 

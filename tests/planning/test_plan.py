@@ -292,7 +292,7 @@ def test_layers_may_stand_in_a_file_and_the_first_image_gives_an_open_size(right
 def test_a_test_class_that_training_does_not_know_is_named(right, folders, write_digits):
     write_digits(folders / "testing" / "more", "testing", (8,), 1)
     (message,) = mistakes(right, DataError)
-    assert message.startswith("neural_network.data.test_input_path: classes that training does not know")
+    assert message.startswith("neural_network.data.test_input_path: classes unknown to training")
 
 
 def names(source):

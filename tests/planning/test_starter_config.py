@@ -103,9 +103,9 @@ def mistakes():
     return {
         "nowhere": (3, "cannot be read. No such file or directory"),
         "empty": (3, "no files to read in"),
-        "flat": (3, "must lie in a folder of its class"),
+        "flat": (3, "must be inside a class folder"),
         "single": (2, "only one class found: 'red'. Expected a folder for each of several classes"),
-        "damaged": (3, "cannot be read. It is no image, or a damaged one"),
+        "damaged": (3, "cannot be read. It is not an image, or damaged"),
     }
 
 

@@ -1,4 +1,4 @@
-"""An object store on this machine, and a way to it that can be disturbed."""
+"""A local object store, and a proxy that can make its requests fail."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CODES = {503: "SlowDown", 500: "InternalError", 403: "AccessDenied"}
 
 
 class Store:
-    """A server that speaks S3's protocol, with one bucket, `box`."""
+    """An S3-compatible server with one bucket, `box`."""
 
     def __init__(self, port: int):
         self.port = port
@@ -29,29 +29,29 @@ class Store:
         self.files.create_dir("box")
 
     def uri(self, path: str, port: int | None = None, bucket: str = "box") -> str:
-        """The URI of a file or folder, as a configuration has it."""
+        """The URI of a file or folder, as used in a configuration."""
         return f"s3://{bucket}/{path}?endpoint_override=127.0.0.1:{port or self.port}&scheme=http&region=us-east-1"
 
     def write(self, path: str, content: bytes) -> str:
-        """Put a file into the bucket, and give its URI."""
+        """Write a file to the bucket, and return its URI."""
         with self.files.open_output_stream(f"box/{path}") as stream:
             stream.write(content)
         return self.uri(path)
 
     def read(self, path: str) -> bytes:
-        """The content of a file of the bucket."""
+        """The content of a file in the bucket."""
         with self.files.open_input_stream(f"box/{path}") as stream:
             return stream.read()
 
     def names(self, folder: str = "") -> list[str]:
-        """The files below a folder of the bucket."""
+        """The files below a folder in the bucket."""
         found = self.files.get_file_info(fs.FileSelector(f"box/{folder}".rstrip("/"), recursive=True))
         return sorted(info.path.removeprefix("box/") for info in found if info.type == fs.FileType.File)
 
 
 @contextlib.contextmanager
 def served():
-    """A store in a process of its own."""
+    """A store in a separate process."""
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -76,7 +76,7 @@ def _wait_for(port: int) -> None:
 
 
 class Disturbance:
-    """A proxy before a store: the next `left` requests of the `methods` are answered by `how`, a status or `reset`."""
+    """A proxy for a store that answers the next `left` requests with one of `methods` by `how`, a status or `reset`."""
 
     def __init__(self, store: Store):
         self.left, self.how = 0, 503

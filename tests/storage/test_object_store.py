@@ -1,4 +1,4 @@
-"""Data and results in an object store: what is read and written there, and what happens when it is disturbed."""
+"""Data and results in an object store: what is read and written there, and what happens when requests fail."""
 
 import io
 import json
@@ -106,14 +106,14 @@ def test_what_is_not_there_is_named_in_one_line(store, uri, complaint):
 
 
 def test_a_missing_bucket_is_named_before_a_run_begins(store):
-    with pytest.raises(DataError, match=r"cannot be listed\. There is no bucket 'nobox'"):
+    with pytest.raises(DataError, match=r"cannot be listed\. No such bucket: 'nobox'"):
         checkpoint_folder.list_checkpoints(store.uri("model", bucket="nobox"))
-    with pytest.raises(DataError, match=r"cannot be written\. There is no bucket 'nobox'"):
+    with pytest.raises(DataError, match=r"cannot be written\. No such bucket: 'nobox'"):
         LogFile(store.uri("out_train.txt", bucket="nobox"), append=False)
 
 
 def test_an_option_that_no_store_has_is_a_mistake_of_the_configuration():
-    with pytest.raises(ConfigError, match=r"is no usable URI\. Unexpected query parameter .*'nonsense'"):
+    with pytest.raises(ConfigError, match=r"is not a usable URI\. Unexpected query parameter .*'nonsense'"):
         storage.read("s3://box/x?nonsense=1")
 
 
@@ -195,7 +195,7 @@ def test_what_is_transient_is_tried_again_and_told_once(store, disturbance, capl
         assert disturbance.left <= 0
     assert store.read("again/x.txt") == b"content"
     (told,) = [record.getMessage() for record in caplog.records]
-    assert told.startswith("rayrml: s3://box is busy or out of reach, trying again: ")
+    assert told.startswith("rayrml: s3://box is busy or unreachable, retrying: ")
     assert "testing" not in told
 
 
@@ -207,13 +207,13 @@ def test_a_store_that_stays_busy_is_given_up(store, disturbance):
     assert "\n" not in caught.value.strerror
 
 
-# Who may not read a file is told so when he asks for its size, which comes first.
+# A reader without permission is refused when it requests the size, which is the first request.
 @pytest.mark.parametrize("method", ["HEAD", "PUT"])
 def test_what_is_denied_is_not_tried_again(store, disturbance, method):
     store.write("denied/x.txt", b"content")
     uri = store.uri("denied/x.txt", disturbance.port)
     disturbance.how, disturbance.left, disturbance.methods = 403, 1000, {method}
-    with pytest.raises(PermissionError, match=r"Access is denied .*Expected credentials that allow it"):
+    with pytest.raises(PermissionError, match=r"Access denied .*Expected credentials that allow it"):
         storage.write(uri, b"x") if method == "PUT" else storage.read(uri)
     assert len([request for request in disturbance.requests if request[0] == method]) == 1
     disturbance.requests.clear()
@@ -229,7 +229,7 @@ def test_a_key_that_is_denied_is_one_line_for_the_user(store, disturbance):
         find_samples(store.uri("denied", disturbance.port), frozenset({".jpg"}), "neural_network.data.input_path")
     (line,) = str(caught.value).splitlines()
     assert line.startswith("neural_network.data.input_path: cannot list 's3://box/denied?")
-    assert "Access is denied" in line
+    assert "Access denied" in line
 
 
 def configuration(store, epochs):

@@ -1,4 +1,4 @@
-"""Files that are being written: what is left of them by processes that are killed, and what is not touched."""
+"""Files that are being written: what killed processes leave behind, and what must not be touched."""
 
 import os
 import signal

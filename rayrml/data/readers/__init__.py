@@ -1,7 +1,7 @@
 """The table of data types: how the samples of each become arrays.
 
-A row's builder takes its options by keyword and gives a `Reader`. Readers run in Ray Data's tasks, which must start
-fast: nothing in here imports torch or torchvision.
+A row's builder takes its options by keyword and returns a `Reader`. Readers run in Ray Data tasks, which must start
+fast, so this package does not import torch or torchvision.
 """
 
 from rayrml.data.readers import arrays, generated, idx, images

@@ -1,4 +1,4 @@
-"""Files of numbers: numpy's `.npy` and `.npz`, and HDF5. Nothing is read before it is asked for."""
+"""Files of numbers: numpy's `.npy` and `.npz`, and HDF5. Values are read only when they are needed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from rayrml.storage import archives, hdf5_reading
 
 
 def numpy() -> Reader:
-    """Arrays of numpy, channels first: one sample in each `.npy` file, one for each array of an `.npz` file."""
+    """Numpy arrays, channels first: one sample per `.npy` file, or per array in an `.npz` file."""
     return Reader("arrays", _open_numpy, extensions=frozenset({".npy", ".npz"}), contents=_contents_of_numpy)
 
 
 def hdf5() -> Reader:
-    """Datasets of HDF5 files, channels first, in groups of any depth; one sample each."""
+    """HDF5 datasets, channels first, in groups of any depth; one sample each."""
     return Reader("datasets", _open_hdf5, extensions=frozenset({".h5", ".hdf5", ".hdf"}), contents=_contents_of_hdf5)
 
 
@@ -38,7 +38,7 @@ def _open_numpy(path: str) -> Iterator[Read]:
             file = stack.enter_context(local.open("rb"))
             packed = file.read(2) == b"PK"
             file.seek(0)
-            # A map of the file: what is not looked at is not read.
+            # A memory map: only what is accessed is read.
             opened: Any = np.load(file if packed else local, None if packed else "r", allow_pickle=False)
 
         def read(name: str) -> Any:
@@ -53,15 +53,15 @@ def _open_numpy(path: str) -> Iterator[Read]:
 
 
 def _file(path: str) -> Path:
-    """The path of what is a file of this machine: of a pipe nobody knows when it ends."""
+    """The local path of a regular file; a pipe could block forever."""
     local = Path(storage.local_copy(path))
     if local.exists() and not local.is_file():
-        raise DataError(Problem(path, "cannot be read. It is no file"))
+        raise DataError(Problem(path, "cannot be read. It is not a regular file"))
     return local
 
 
 def _check_member(archive: zipfile.ZipFile, name: str, place: str) -> None:
-    """Raise DataError if an array takes more memory than there is, or says so."""
+    """Raise DataError if an array takes more memory than is available, or claims to."""
     info = archive.NameToInfo.get(f"{name}.npy") or archive.getinfo(name)
     archives.check_size(info, place)
     with archive.open(info) as member:
@@ -69,11 +69,11 @@ def _check_member(archive: zipfile.ZipFile, name: str, place: str) -> None:
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(member)
     if not dtype.hasobject and math.prod(shape) * dtype.itemsize > info.file_size:
-        raise DataError(Problem(place, f"cannot be read. It holds less than its shape {list(shape)} announces"))
+        raise DataError(Problem(place, f"cannot be read. It contains less data than its shape {list(shape)} requires"))
 
 
 def _forget(array: np.memmap) -> None:
-    """Give back the memory of what was looked at so far; a slice touches many more pages than it has values."""
+    """Free the memory of what was accessed so far; a slice touches many more pages than it has values."""
     if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         array.base.madvise(mmap.MADV_DONTNEED)
 
@@ -85,7 +85,7 @@ def _contents_of_numpy(path: str) -> Sequence[str]:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise DataError(Problem(path, f"holds several arrays of the name '{twice[0]}'"))
+        raise DataError(Problem(path, f"contains several arrays named '{twice[0]}'"))
     return names
 
 
@@ -110,17 +110,17 @@ def _contents_of_hdf5(path: str) -> Sequence[str]:
     names: list[str] = []
 
     def visit(name: str, member: Any) -> None:
-        # What has no shape, and text, are notes on the data, not samples.
+        # Text, and datasets without a shape, are notes on the data, not samples.
         if isinstance(member, h5py.Dataset) and member.dtype.kind in _NUMBERS and hdf5_reading.has_shape(member):
             names.append(name)
 
     with _explaining(path), hdf5_reading.opened(_file(path)) as file:
-        file.visititems(visit)  # does not follow links, neither inside the file nor out of it
+        file.visititems(visit)  # follows no links, neither inside the file nor to other files
     return names
 
 
 def _checked(array: Any, where: str) -> Any:
-    """`array`, if it holds numbers."""
+    """`array`, if it contains numbers."""
     if array.dtype.kind not in _NUMBERS:
         raise DataError(Problem(where, f"holds values of type {array.dtype}. Expected integers or floats"))
     return array
@@ -128,14 +128,14 @@ def _checked(array: Any, where: str) -> Any:
 
 @contextlib.contextmanager
 def _explaining(path: str) -> Iterator[None]:
-    """Turn what the libraries make of a missing or damaged file into a DataError that names it."""
+    """Turn what the libraries raise for a missing or damaged file into a DataError that names it."""
     try:
         yield
     except DataError:
         raise
     except Exception as error:
-        # From EOFError to zlib.error and NotImplementedError: it depends on the byte that is wrong. Of object arrays
-        # numpy says that it must not unpickle them; files must not run code.
+        # From EOFError to zlib.error and NotImplementedError, depending on which byte is wrong. For object arrays,
+        # numpy reports that it may not unpickle them; files must not run code.
         pickled = isinstance(error, ValueError) and "pickle" in str(error).lower()
         reason = "It holds Python objects, not numbers" if pickled else describe(error)
         raise DataError(Problem(path, f"cannot be read. {reason}")) from None

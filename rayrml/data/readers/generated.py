@@ -1,4 +1,4 @@
-"""Samples that are computed where they are needed, from their number."""
+"""Samples that are computed from their index, where they are needed."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def pde(
     bc_frequency: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_ordered)] = (1.0, 1.0),
     bc_type: Literal["random_uniform", "fixed_uniform"] = "random_uniform",
 ) -> Reader:
-    """Initial conditions b(x) = (1 - cos(2 pi c x / d)) / 2 of a PDE on `domain_size` points, (1, d), no files.
+    """Initial conditions b(x) = (1 - cos(2 pi c x / d)) / 2 of a PDE on `domain_size` points, (1, d), without files.
 
-    The frequency c is drawn from `bc_frequency` (`random_uniform`, which also superposes such curves) or goes through
-    it in equal steps (`fixed_uniform`).
+    The frequency c is drawn from `bc_frequency` (`random_uniform`, which also superposes such curves) or covers it in
+    equal steps (`fixed_uniform`).
     """
     numbers: dict[str, int] = {"training": num_examples or 0, "test": num_test_examples or 0}
     draw = functools.partial(

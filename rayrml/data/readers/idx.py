@@ -1,6 +1,6 @@
-"""IDX files: many arrays of one shape in a file, and their labels in another, as MNIST is distributed.
+"""IDX files: many arrays of one shape in a file, and their labels in another, as in MNIST.
 
-Source: the format as described on Yann LeCun's page of the MNIST database: two bytes of zero, the type, the number of
+Source: the format description on Yann LeCun's page of the MNIST database: two zero bytes, the type, the number of
 axes, the length of each as a big-endian 32-bit integer, and the values.
 """
 
@@ -24,7 +24,7 @@ from rayrml.storage.archives import check_memory
 
 
 def mnist() -> Reader:
-    """IDX files, also gzipped: images of one channel in `*images-idx3*`, their labels in `*labels-idx1*` beside them.
+    """IDX files, also gzipped: one-channel images in `*images-idx3*`, labels in `*labels-idx1*` in the same folder.
 
     In a folder with files for both, `train*` is for training and `t10k*` or `test*` for evaluation and inference.
     """
@@ -45,19 +45,19 @@ def _images(path: str) -> np.ndarray:
     """(N, H, W) uint8."""
     array = _load(path)
     if array.ndim != 3 or array.dtype != np.uint8:
-        expected = "Expected bytes of 3 axes: images, rows, columns"
-        raise DataError(Problem(path, f"holds {array.dtype} of {array.ndim} axes. {expected}"))
+        expected = "Expected bytes with 3 axes: images, rows, columns"
+        raise DataError(Problem(path, f"holds {array.dtype} with {array.ndim} axes. {expected}"))
     return array
 
 
 def _find(path: str, part: Part) -> Sequence[str]:
-    """The one file of images at `path`: the file itself, or the one in the folder that belongs to `part`."""
+    """The one image file at `path`: the file itself, or the one in the folder that belongs to `part`."""
     if storage.is_file(path):
         return [path]
     if not storage.is_folder(path):
         raise DataError(Problem(path, "no such folder or file"))
     files = sorted(p for p in _files_below(path) if _IMAGES.search(storage.split(p)[1]))
-    # The same file may lie there packed and unpacked.
+    # The same file may be there both packed and unpacked.
     unpacked = [p for p in files if not (p.endswith(".gz") and p.removesuffix(".gz") in files)]
     own = [p for p in unpacked if _PARTS[part].match(storage.split(p)[1])] or unpacked
     if len(own) != 1:
@@ -89,14 +89,14 @@ def _labels_beside(path: str, folder: str | None) -> str:
         place = storage.join(folder or above, candidate)
         if storage.is_file(place) and place != path:
             return place
-    raise DataError(Problem(path, f"has no file of labels beside it. Expected '{name}'"))
+    raise DataError(Problem(path, f"has no label file next to it. Expected '{name}'"))
 
 
 @functools.lru_cache(maxsize=4)
 def _load(path: str) -> np.ndarray:
     """The array in an IDX file, in the machine's byte order; read once in each process."""
     with (
-        explaining(path, "cannot be unpacked", Exception),  # zlib's own, of damaged files
+        explaining(path, "cannot be unpacked", Exception),  # zlib's own errors, for damaged files
         explaining(path, "cannot be read", (OSError, EOFError, ValueError)),
         Path(storage.local_copy(path)).open("rb") as file,
     ):
@@ -106,20 +106,20 @@ def _load(path: str) -> np.ndarray:
 
 
 def _content(file: IO[bytes] | gzip.GzipFile, path: str) -> np.ndarray:
-    """What `_load` gives. No more is read than the header announces: a small file can be unpacked to any size."""
+    """The array for `_load`. Reads no more than the header declares: a small file can be unpacked to any size."""
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _TYPES:
-        raise DataError(Problem(path, "is no IDX file"))
+        raise DataError(Problem(path, "is not an IDX file"))
     kind, axes = np.dtype(_TYPES[start[2]]), start[3]
     lengths = file.read(4 * axes)
     if len(lengths) < 4 * axes:
-        raise DataError(Problem(path, "is no IDX file: it ends in its header"))
+        raise DataError(Problem(path, "is not an IDX file: it ends inside its header"))
     shape = tuple(int(n) for n in np.frombuffer(lengths, ">u4"))
     size = math.prod(shape) * kind.itemsize
     check_memory(size, path)
     content = file.read(size + 1)
     if len(content) != size:
-        raise DataError(Problem(path, f"is cut short, or longer than its {shape} values"))
+        raise DataError(Problem(path, f"is truncated, or longer than its {shape} values"))
     array = np.frombuffer(content, kind).reshape(shape)
     return array.astype(kind.newbyteorder("="), copy=False)
 

@@ -33,7 +33,7 @@ def images(*, grayscale: bool = False) -> Reader:
 
 
 def _decode_image(path: str, jpeg_colors: str, pillow_mode: str) -> np.ndarray:
-    """The upright image (C, H, W) uint8 in a file, whose content counts and not its name; the first of several."""
+    """The upright image (C, H, W) uint8 in a file, the first of several; the content counts, not the file name."""
     content = _read(path)
     image = _decode_jpeg(content, jpeg_colors)
     if image is None:
@@ -44,12 +44,12 @@ def _decode_image(path: str, jpeg_colors: str, pillow_mode: str) -> np.ndarray:
 
 
 def read_size(path: str) -> tuple[int, int]:
-    """Height and width of the upright image in a file, whose pixels are not decoded. Raises DataError."""
+    """Height and width of the upright image in a file, without decoding its pixels. Raises DataError."""
     return read_look(path)[:2]
 
 
 def read_look(path: str) -> tuple[int, int, bool]:
-    """The same, and whether the image has shades of gray alone. Raises DataError."""
+    """Height, width, and whether the image has only shades of gray. Raises DataError."""
     content = _read(path)
     with _explaining(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -62,7 +62,7 @@ def read_look(path: str) -> tuple[int, int, bool]:
 
 def _read(path: str) -> bytes:
     """The whole file."""
-    try:  # not `explaining`, which takes microseconds: small images are read by the ten thousand
+    try:  # not `explaining`, which takes microseconds: small images are read by the tens of thousands
         content = storage.read(path) if storage.is_uri(path) else _read_local(path)
     except OSError as error:
         raise DataError(Problem(path, f"cannot be read. {describe(error)}")) from None
@@ -72,7 +72,7 @@ def _read(path: str) -> bytes:
 
 
 def _read_local(path: str) -> bytes:
-    """The whole file, with three system calls if it is small: small images are read by the ten thousand."""
+    """The whole file, with three system calls if it is small: small images are read by the tens of thousands."""
     descriptor = os.open(path, _HOW)
     try:
         content = os.read(descriptor, _SMALL_BYTES)
@@ -85,18 +85,18 @@ def _read_local(path: str) -> bytes:
 
 def _checked_size(path: str, size: int) -> int:
     if size > _MOST_BYTES:
-        raise DataError(Problem(path, f"cannot be read. It has {format_bytes(size)}. {_EXPECTED_LESS}"))
+        raise DataError(Problem(path, f"cannot be read. Its size is {format_bytes(size)}. {_EXPECTED_LESS}"))
     return size
 
 
 def _check_pixels(width: int, height: int) -> None:
-    """Raise ValueError, before memory is taken, if an image is one of the size of a decompression bomb."""
+    """Raise ValueError, before memory is allocated, if an image is as large as a decompression bomb."""
     if width * height > _MOST_PIXELS:
         raise ValueError(f"It is {width}x{height} pixels. {_EXPECTED_LESS}")
 
 
 def _decode_jpeg(content: bytes, colors: str) -> np.ndarray | None:
-    """The image (H, W, C), or None for what is left to Pillow: other formats, CMYK, rotation by EXIF, damage."""
+    """The image (H, W, C), or None if Pillow must decode it: other formats, CMYK, rotation by EXIF, damage."""
     if content[:2] != b"\xff\xd8" or content.find(b"Exif\x00", 0, _EXIF_BYTES) >= 0:
         return None
     try:
@@ -107,7 +107,7 @@ def _decode_jpeg(content: bytes, colors: str) -> np.ndarray | None:
 
 
 def _check_webp(content: bytes) -> None:
-    """Look at the size in a WebP file's header: its library takes the memory as soon as the file is opened.
+    """Check the size in a WebP file's header: its library allocates the memory as soon as the file is opened.
 
     Source: RFC 9649, sections 2.5 to 2.7.
     """
@@ -124,9 +124,9 @@ def _check_webp(content: bytes) -> None:
 
 
 def _decode_with_pillow(path: str, content: bytes, mode: str) -> np.ndarray:
-    """The image (H, W) or (H, W, C). Raises DataError, whatever Pillow makes of a damaged file."""
+    """The image (H, W) or (H, W, C). Raises DataError, whatever Pillow raises for a damaged file."""
     with _explaining(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about metadata and unusual files, which do no harm to pixels
+        warnings.simplefilter("ignore")  # about metadata and unusual files, which do not affect pixels
         _check_webp(content)
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             _check_pixels(*image.size)
@@ -135,36 +135,36 @@ def _decode_with_pillow(path: str, content: bytes, mode: str) -> np.ndarray:
 
 @contextlib.contextmanager
 def _explaining(path: str) -> Iterator[None]:
-    """Turn what Pillow makes of a damaged file into a DataError that names it."""
+    """Turn what Pillow raises for a damaged file into a DataError that names it."""
     try:
         yield
     except UnidentifiedImageError:
         raise DataError(Problem(path, f"cannot be read. {_NO_IMAGE}")) from None
     except Exception as error:
-        # From SyntaxError to struct.error: what Pillow raises depends on the byte that is wrong.
+        # Pillow raises anything from SyntaxError to struct.error, depending on which byte is wrong.
         raise DataError(Problem(path, f"cannot be decoded. {describe(error)}")) from None
 
 
 def _to_bytes(image: Image.Image, mode: str) -> np.ndarray:
-    """Pixels in `mode`, `L` or `RGB`; of 16 bits the higher 8 are kept, transparency is left out."""
+    """Pixels in `mode`, `L` or `RGB`; the higher 8 of 16 bits are kept, and transparency is dropped."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         gray = (np.asarray(image) >> 8).astype(np.uint8)
         return gray if mode == "L" else np.repeat(gray[:, :, None], 3, axis=2)
     if image.mode in ("I", "F"):
-        # Nobody knows which of its values are black and white.
-        raise ValueError("It has 32 bits for each pixel, expected 8 or 16")
+        # There is no way to know which of its values are black and white.
+        raise ValueError("It has 32 bits per pixel, expected 8 or 16")
     return np.asarray(image.convert(mode))
 
 
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
-_NO_IMAGE = f"It is no image, or a damaged one. Expected {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
-_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # of Exif: the values that swap height and width
+_NO_IMAGE = f"It is not an image, or damaged. Expected {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF: the values that swap height and width
 _SMALL_BYTES = 2**16
 _EXIF_BYTES = 2**16  # metadata come first
-_MOST_PIXELS = 99_999_999  # a few bytes can say that they are more, which takes gigabytes
-_MOST_BYTES = 10 * (_MOST_PIXELS + 1)  # what so many take in any format, and some more
+_MOST_PIXELS = 99_999_999  # a few bytes can declare more, which would take gigabytes
+_MOST_BYTES = 10 * (_MOST_PIXELS + 1)  # more than this many pixels take in any format
 _EXPECTED_LESS = "Expected an image of less than 100 megapixels"
-_HOW = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # of a pipe nobody knows when it begins
+_HOW = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # opening a pipe could block forever
 _EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 
 READERS = {"images": images}

@@ -19,16 +19,16 @@ class Reader:
 
     Attributes:
         noun: what samples are called in messages.
-        open: a file's path -> what gives, for as long as the file is open, the array of a name in it: something with
-            `shape`, `dtype` and slices, which is read when it is sliced. The name is "" in files of one array.
+        open: a file's path -> a context manager for the open file, which gives a function from an array's name to the
+            array: anything with `shape`, `dtype` and slices, read when sliced. The name is "" in files of one array.
         read: a file's path -> the one array in it, for types whose files are always read whole; None for all others.
-        extensions: endings of the files that belong to the type, in lower case.
-        pixels: arrays are images (C, H, W) of bytes, which mean shares of white.
-        contents: a file's path -> the names of the arrays in it. None if each file is one.
-        find: (folder or file, part) -> the files of the training or the test samples, for types that know theirs by
-            name. None if every file with one of the extensions belongs to it.
-        labels: (file, file of the labels or None) -> an integer for each of the file's arrays. None if files hold none.
-        generate: part -> the names of samples that are computed and not read: `open` is given "" for them.
+        extensions: extensions of the files that belong to the type, in lower case.
+        pixels: whether arrays are images (C, H, W) of bytes, which stand for fractions of white.
+        contents: a file's path -> the names of the arrays in it. None if each file is one array.
+        find: (folder or file, part) -> the files of the training or the test samples, for types that recognize theirs
+            by name. None if every file with one of the extensions belongs to the type.
+        labels: (file, label file or None) -> an integer for each of the file's arrays. None if there are no labels.
+        generate: part -> the names of samples that are computed instead of read; `open` gets "" for them.
     """
 
     noun: str
@@ -42,6 +42,6 @@ class Reader:
     generate: Callable[[Part], Sequence[str]] | None = None
 
     def decode(self, path: str, name: str = "") -> np.ndarray:
-        """One array of a file. Raises DataError naming the file."""
+        """One array of a file. Raises a DataError that names the file."""
         with self.open(path) as read:
             return np.asarray(read(name))

@@ -1,7 +1,7 @@
-"""Transforms of samples: a table of rows, how a list of them is read, and its two phases.
+"""Transforms of samples: their table, the parsing of a list of them, and its two phases.
 
-Each chapter of the table is a file with its rows at its foot: `sizing`, `flipping`, `turning`, `values`, `adjustments`,
-`trivial_augment`, and `mixing` for what changes inputs and targets together. A new row goes into the nearest chapter.
+Each part of the table is a file with its rows at the end: `sizing`, `flipping`, `turning`, `values`, `adjustments`,
+`trivial_augment`, and `mixing` for transforms of inputs and targets together. A new row goes into the closest file.
 """
 
 from rayrml.data.transforms.sequence import BatchTransforms, Transforms, split_transforms

@@ -1,7 +1,7 @@
-"""Changes of light and colour by an amount of each sample's own.
+"""Changes of light and colour, by a separate amount for each sample.
 
-Functions take images (N, C, H, W) in [0, 1] and amounts (N,), and give images in [0, 1]; those of colour leave images
-of one channel as they are.
+Functions take images (N, C, H, W) in [0, 1] and amounts (N,), and return images in [0, 1]; changes of colour leave
+one-channel images unchanged.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from rayrml.tensors import constants, to_floats
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ColorJitter(Transform):
-    """Images in other light: each property times a random factor of 1 +- its amount, hue turned by +- its share.
+    """Randomly changes light and colour: each property times a factor of 1 +- its amount, hue turned by +- its share.
 
-    Masks stay as they are.
+    Masks stay unchanged.
     """
 
     brightness: NonNegativeFloat = 0.0
@@ -52,17 +52,17 @@ class ColorJitter(Transform):
 
 
 def adjust_brightness(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Images as bright as `factor` says: 0 is black, 1 changes nothing."""
+    """Images with brightness scaled by `factor`: 0 is black, 1 changes nothing."""
     return (images * spread_per_sample(factor)).clamp(0, 1)
 
 
 def adjust_contrast(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Images of other contrast: 0 is the mean gray, 1 changes nothing."""
+    """Images with contrast scaled by `factor`: 0 is the mean gray, 1 changes nothing."""
     return _from(_gray(images).mean((1, 2, 3), keepdim=True), images, factor)
 
 
 def adjust_saturation(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Images of other saturation: 0 is gray, 1 changes nothing."""
+    """Images with saturation scaled by `factor`: 0 is gray, 1 changes nothing."""
     return images if images.shape[1] != 3 else _from(_gray(images), images, factor)
 
 
@@ -75,7 +75,7 @@ def adjust_hue(images: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
 
 
 def adjust_sharpness(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Images of other sharpness: 0 is blurred, 1 changes nothing; border pixels stay."""
+    """Images with sharpness scaled by `factor`: 0 is blurred, 1 changes nothing; border pixels stay unchanged."""
     if min(images.shape[2:]) < 3:
         return images
     channels = images.shape[1]
@@ -87,24 +87,24 @@ def adjust_sharpness(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor
 
 
 def posterize(images: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
-    """Images of fewer shades: the highest `bits` of the 8 of each channel."""
+    """Images with fewer shades: the highest `bits` of each channel's 8."""
     step = spread_per_sample(2 ** (8 - bits))
     return (images * 255).round().div(step).floor() * step / 255
 
 
 def solarize(images: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
-    """Images whose values from `threshold` on are turned into their negatives."""
+    """Images whose values from `threshold` upwards are inverted."""
     return torch.where(images >= spread_per_sample(threshold), 1 - images, images)
 
 
 def stretch_contrast(images: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-    """Images whose channels reach from 0 to 1; channels of one value stay."""
+    """Images with each channel stretched to the range 0 to 1; channels of one value stay unchanged."""
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
     return torch.where(high > low, (images - low) / (high - low).clamp(min=1e-6), images)
 
 
 def equalize(images: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-    """Images whose channels have as many pixels of each shade as can be. Source: Pillow's `ImageOps.equalize`."""
+    """Images with the histogram of each channel equalized. Source: Pillow's `ImageOps.equalize`."""
     levels = (images * 255).round().long().flatten(2)
     counts = torch.zeros((*levels.shape[:2], 256), dtype=torch.long, device=images.device)
     counts.scatter_add_(2, levels, torch.ones_like(levels))
@@ -124,7 +124,7 @@ def _gray(images: torch.Tensor) -> torch.Tensor:
 
 
 def _from(poor: torch.Tensor, images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """`poor` images for a factor 0, `images` for 1, and beyond them for more."""
+    """`poor` images for a factor of 0, `images` for 1, extrapolated for larger factors."""
     return (poor + spread_per_sample(factor) * (images - poor)).clamp(0, 1)
 
 

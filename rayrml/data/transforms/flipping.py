@@ -22,13 +22,13 @@ class _Flip(Transform):
         return torch.where(spread_per_sample(draws < self.probability, images.ndim), images.flip(self.axis), images)
 
     def room(self) -> float | None:
-        """A flipped sample resized is a resized sample flipped."""
+        """Flipping and resizing can be swapped."""
         return 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomHorizontalFlip(_Flip):
-    """Samples mirrored along their last axis, images left to right, with a probability."""
+    """Flips samples along their last axis, images left to right, with a given probability."""
 
     dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
     axis: ClassVar[int] = -1
@@ -36,7 +36,7 @@ class RandomHorizontalFlip(_Flip):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomVerticalFlip(_Flip):
-    """Samples mirrored along the axis before the last, images upside down, with a probability."""
+    """Flips samples along their second-to-last axis, images upside down, with a given probability."""
 
     dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     axis: ClassVar[int] = -2
@@ -44,7 +44,7 @@ class RandomVerticalFlip(_Flip):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomDepthFlip(_Flip):
-    """Volumes mirrored along the first of their three axes, with a probability."""
+    """Flips volumes along the first of their three axes, with a given probability."""
 
     dimensions: ClassVar[tuple[int, ...]] = (3,)
     axis: ClassVar[int] = -3

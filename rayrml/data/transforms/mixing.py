@@ -1,4 +1,4 @@
-"""What changes inputs and targets together: targets made of inputs, and samples mixed with each other."""
+"""Transforms of inputs and targets together: targets made from inputs, and samples mixed with each other."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class PairTransform(Transform):
     """A transform of inputs and targets together.
 
     Attributes:
-        targets: the kinds of targets that it can do with.
-        shares_labels: whether class indices (N,) must come as shares of the classes (N, num_classes).
-        makes_target: whether the target that comes out is made of the input.
+        targets: the supported kinds of targets.
+        shares_labels: whether it needs class indices (N,) as shares of the classes (N, num_classes).
+        makes_target: whether the resulting target is made from the input.
     """
 
     targets: ClassVar[tuple[Targets, ...]]
@@ -40,9 +40,9 @@ class PairTransform(Transform):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomPatches(PairTransform):
-    """Inputs that lose random squares, `size` pixels wide; targets are what was there, and zero elsewhere.
+    """Removes random squares, `size` pixels wide, from inputs; targets are the removed pixels, and zero elsewhere.
 
-    In evaluation all samples lose the same squares, so that its figures can be compared.
+    In evaluation, all samples lose the same squares, so that metrics are comparable.
     """
 
     number: PositiveInt
@@ -57,7 +57,7 @@ class RandomPatches(PairTransform):
     def pair(
         self, input: torch.Tensor, target: torch.Tensor | None, draws: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs and targets (N, C, H, W), which add up to what came in."""
+        """Inputs and targets (N, C, H, W), which add up to the original images."""
         free = constants(input.shape[2:], draws) - self.size + 1
         corner = (draws.view(-1, self.number, 2) * free).floor()
         squares = mark_rectangles(torch.cat([corner, corner + self.size], 2), input.shape[2:])
@@ -65,7 +65,7 @@ class RandomPatches(PairTransform):
         return images.masked_fill(squares, 0), images.masked_fill(~squares, 0)
 
     def shape(self, shape: Shape) -> Shape:
-        """(C, H, W), as it is."""
+        """(C, H, W), unchanged."""
         if self.size > min(shape[1:]):
             raise ConfigError(
                 Problem("", f"squares of {self.size} pixels are larger than images of {shape[1]} x {shape[2]}")
@@ -82,13 +82,13 @@ class FixedPatches(RandomPatches):
     """Inputs that all lose the same squares."""
 
     def draw(self, num_samples: int, generator: torch.Generator | None, num_axes: int = 2) -> torch.Tensor:
-        """(N, 2 * number), of equal rows."""
+        """(N, 2 * number), with equal rows."""
         return super().draw(1, torch.Generator().manual_seed(0)).expand(num_samples, -1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mixup(PairTransform):
-    """Each sample mixed with another one, targets alike; its share is drawn from Beta(alpha, alpha).
+    """Mixes each sample and its target with another sample's; the share is drawn from Beta(alpha, alpha).
 
     Source: arXiv 1710.09412, equation 2.
     """
@@ -100,7 +100,7 @@ class Mixup(PairTransform):
     shares_labels: ClassVar[bool] = True
 
     def draw(self, num_samples: int, generator: torch.Generator | None, num_axes: int = 2) -> torch.Tensor:
-        """(N, 2): the sample's own share, and a number whose rank tells which sample is the other one."""
+        """(N, 2): the sample's own share, and a number whose rank selects the other sample."""
         return _share_and_rank(self.alpha, super().draw(num_samples, generator, num_axes))
 
     def pair(
@@ -113,7 +113,7 @@ class Mixup(PairTransform):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CutMix(PairTransform):
-    """Each sample with a box of another one in place of its own, whose share is drawn from Beta(alpha, alpha).
+    """Replaces a box in each sample with that of another sample; the share is drawn from Beta(alpha, alpha).
 
     Source: arXiv 1905.04899, section 3.1.
     """
@@ -124,13 +124,13 @@ class CutMix(PairTransform):
     shares_labels: ClassVar[bool] = True
 
     def draw(self, num_samples: int, generator: torch.Generator | None, num_axes: int = 2) -> torch.Tensor:
-        """(N, 4): the sample's own share, the rank of the other one, and the middle of the box."""
+        """(N, 4): the sample's own share, the rank of the other one, and the center of the box."""
         return _share_and_rank(self.alpha, super().draw(num_samples, generator, num_axes))
 
     def pair(
         self, input: torch.Tensor, target: torch.Tensor | None, draws: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Inputs (N, C, H, W), and targets (N, num_classes) by the area that is left or (N, C, H, W)."""
+        """Inputs (N, C, H, W), and targets (N, num_classes), weighted by the remaining area, or (N, C, H, W)."""
         other = draws[:, 1].argsort()
         box = _boxes(draws, input.shape[2:])
         pasted = torch.where(box, input[other], input)
@@ -142,7 +142,7 @@ class CutMix(PairTransform):
 
 
 def _share_and_rank(alpha: float, draws: torch.Tensor) -> torch.Tensor:
-    """`draws` whose first column is made to follow Beta(alpha, alpha)."""
+    """`draws` with the first column replaced by draws from Beta(alpha, alpha)."""
     seed = int(draws[0, 0].double() * 2**53) if len(draws) else 0
     shares = np.random.default_rng(seed).beta(alpha, alpha, len(draws))
     draws[:, 0] = torch.from_numpy(shares)
@@ -156,7 +156,7 @@ def _mixed(values: torch.Tensor, other: torch.Tensor, share: torch.Tensor) -> to
 
 
 def _boxes(draws: torch.Tensor, size: torch.Size) -> torch.Tensor:
-    """The boxes (N, 1, H, W) of the other samples, cut off at the border."""
+    """The boxes (N, 1, H, W) of the other samples, cropped at the border."""
     half = (1 - draws[:, :1]).sqrt() / 2
     bounds = torch.cat([draws[:, 2:] - half, draws[:, 2:] + half], 1)
     return mark_rectangles((bounds * constants((*size, *size), bounds))[:, None], size)

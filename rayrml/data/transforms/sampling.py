@@ -1,4 +1,4 @@
-"""Where each sample's values come from: a box of its own, or a turn of its own. No loop over samples."""
+"""Resampling by a separate box or linear map for each sample, without a loop over samples."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from rayrml.tensors import constants, to_floats
 def resample_boxes(
     images: torch.Tensor, bounds: torch.Tensor, size: Sequence[int], resampling: Resampling
 ) -> torch.Tensor:
-    """A box of each sample in one size: linear with antialias, or by the nearest value.
+    """A box of each sample, resized to one size: linear with antialiasing, or by the nearest value.
 
     Args:
         images: (N, C, *spatial).
         bounds: (N, 2 * axes) all starts of the boxes, then all ends, as shares of each axis: top, left, bottom and
-            right of images; or (1, 2 * axes) for all samples.
-        size: (*spatial) of what comes out.
-        resampling: how values between values are found.
+            right for images; or (1, 2 * axes) for all samples.
+        size: (*spatial) of the output.
+        resampling: how values are interpolated.
     """
     spans = [bounds[:, axis :: len(size)] * old for axis, old in enumerate(images.shape[2:])]
     if resampling == "nearest":
@@ -34,30 +34,30 @@ def resample_boxes(
 
 
 def warp(images: torch.Tensor, maps: torch.Tensor, resampling: Resampling) -> torch.Tensor:
-    """Each image seen through a linear map of its own; what lies outside the image is zero.
+    """Each image transformed by its own linear map; anything outside the image is zero.
 
     Args:
         images: (N, C, H, W).
-        maps: (N, 2, 3), from places (x, y, 1) of what comes out to places (x, y) of the image, in pixels to the right
-            of its middle and below it.
-        resampling: how pixels between pixels are found.
+        maps: (N, 2, 3), from places (x, y, 1) in the output to places (x, y) in the image, in pixels to the right of
+            and below the image's center.
+        resampling: how pixels are interpolated.
     """
     floats = to_floats(images)
     height, width = images.shape[2:]
-    # torch counts from -1 to 1 along each axis.
+    # torch uses coordinates from -1 to 1 along each axis.
     scale = constants((1, height / width, 2 / width, width / height, 1, 2 / height), maps).view(2, 3)
     grid = F.affine_grid(maps * scale, list(images.shape), align_corners=False)
-    # Pixels at the border are whole ones: they do not fade into what is outside, as with zeros as padding.
+    # Pixels at the border stay whole: they do not fade into the outside, as they would with zero padding.
     sampled = F.grid_sample(floats, grid, resampling, "border", align_corners=False)
     inside = (grid.abs() <= 1 + 1e-5).all(-1)
     return sampled * inside[:, None]
 
 
 def mark_rectangles(bounds: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Which pixels lie in any of several rectangles of each sample.
+    """Which pixels are in any of several rectangles of each sample.
 
     Args:
-        bounds: (N, number, 4) top, left, bottom and right in pixels; a pixel belongs if its middle is inside.
+        bounds: (N, number, 4) top, left, bottom and right in pixels; a pixel belongs if its center is inside.
         size: (height, width) of the images.
 
     Returns:
@@ -77,8 +77,8 @@ def draw_boxes(
 
     Args:
         draws: (N, 4) random numbers in [0, 1), for area, ratio, row and column.
-        scale: least and greatest share of the image's area.
-        ratio: least and greatest width by height; a box that is too long for the image is as long as the image.
+        scale: smallest and largest share of the image's area.
+        ratio: smallest and largest width by height; a box that is too long is shortened to the image's length.
         aspect: height by width of the image.
     """
     area, shape, row, column = draws.unbind(1)
@@ -91,18 +91,18 @@ def draw_boxes(
 
 
 def center_draws(draws: torch.Tensor, amount: float) -> torch.Tensor:
-    """Numbers of [0, 1) spread over [-amount, amount)."""
+    """Numbers in [0, 1) scaled to [-amount, amount)."""
     return (2 * draws - 1) * amount
 
 
 def make_maps(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
-    """The maps (N, 2, 3) with the rows (a, b, 0) and (c, d, 0), from numbers (N,)."""
+    """Maps (N, 2, 3) with rows (a, b, 0) and (c, d, 0), from numbers (N,)."""
     zero = torch.zeros_like(a)
     return torch.stack([a, b, zero, c, d, zero], 1).view(-1, 2, 3)
 
 
 def _picked(images: torch.Tensor, spans: Sequence[torch.Tensor], size: Sequence[int]) -> torch.Tensor:
-    """(N, C, *size), of the nearest values."""
+    """The nearest values, (N, C, *size)."""
     index = [torch.arange(len(images), device=images.device).view(-1, *(1,) * len(size))]
     for axis, (span, old, new) in enumerate(zip(spans, images.shape[2:], size, strict=True)):
         place = _centers(span, new).long().clamp(0, old - 1)
@@ -111,7 +111,7 @@ def _picked(images: torch.Tensor, spans: Sequence[torch.Tensor], size: Sequence[
 
 
 def _along(values: torch.Tensor, axis: int, spans: torch.Tensor, new: int) -> torch.Tensor:
-    """(N, C, *spatial) with `new` values along one axis: means of those within the spans (N, 2) of each sample."""
+    """(N, C, *spatial) with `new` values along one axis: means of those within each sample's span (N, 2)."""
     old = values.shape[axis]
     num_lines = math.prod(values.shape[1:]) // old
     if old * new > LARGEST_TABLE and old > num_lines * _num_neighbours(old, new):
@@ -124,7 +124,7 @@ def _along(values: torch.Tensor, axis: int, spans: torch.Tensor, new: int) -> to
 
 
 def _gathered(values: torch.Tensor, spans: torch.Tensor, new: int) -> torch.Tensor:
-    """(N, ..., old) -> (N, ..., new) as `_weights` says; lists of neighbours are less memory for few long lines."""
+    """(N, ..., old) -> (N, ..., new) like `_weights`; lists of neighbours take less memory for few long lines."""
     old = values.shape[-1]
     spans = spans.double()  # float32 has too few digits for fractions of long axes
     reach = ((spans[:, 1] - spans[:, 0]) / new).clamp(min=1)[:, None, None]
@@ -140,18 +140,18 @@ def _gathered(values: torch.Tensor, spans: torch.Tensor, new: int) -> torch.Tens
 
 
 def _num_neighbours(old: int, new: int) -> int:
-    """How many of `old` values at most count in one of `new`."""
+    """The largest number of `old` values that contribute to one of `new`."""
     return math.ceil(2 * max(old / new, 1)) + 1
 
 
 def _centers(spans: torch.Tensor, count: int) -> torch.Tensor:
-    """The middles (N, count) of `count` equal parts of the spans (N, 2), which count values."""
+    """The centers (N, count) of `count` equal parts of the spans (N, 2), which are in values."""
     step = (spans[:, 1:] - spans[:, :1]) / count
     return spans[:, :1] + (torch.arange(count, device=spans.device) + 0.5) * step
 
 
 def _weights(spans: torch.Tensor, old: int, new: int) -> torch.Tensor:
-    """What each of `old` pixels counts in each of `new` ones, (N, new, old): a triangle of two steps or two pixels."""
+    """The weight of each of `old` pixels in each of `new`, (N, new, old): a triangle of two steps or two pixels."""
     reach = ((spans[:, 1] - spans[:, 0]) / new).clamp(min=1)[:, None, None]
     pixels = torch.arange(old, device=spans.device) + 0.5
     weights = (1 - (pixels - _centers(spans, new)[:, :, None]).abs() / reach).clamp(min=0)

@@ -1,4 +1,4 @@
-"""Lists of transforms in their two phases: once for each image as it is decoded, then anew for each batch."""
+"""Lists of transforms in two phases: once for each image when it is decoded, then again for each batch."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from rayrml.tensors import to_floats
 
 @dataclasses.dataclass(frozen=True)
 class BatchTransforms:
-    """What is done to each batch, on the device that computes with it; can be sent to workers.
+    """The transforms of each batch, on the compute device; can be sent to workers.
 
     Attributes:
-        steps: one after the other.
-        target_resampling: how values between the pixels of target images are found.
-        num_classes: how many shares a label turns into where labels are mixed.
+        steps: the steps, in order.
+        target_resampling: how the pixels of target images are interpolated.
+        num_classes: the number of shares that a label turns into if labels are mixed.
     """
 
     steps: tuple[Step, ...] = ()
@@ -36,14 +36,14 @@ class BatchTransforms:
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Inputs and targets after all transforms, as floats; pixels are in [0, 1] unless normalized.
 
-        A batch without samples comes out as it is.
+        An empty batch is returned unchanged.
 
         Args:
             input: (N, C, *spatial), floats, or pixels as bytes as they were read.
-            target: images or the like (N, C, *spatial); or class indices (N,), which come out as shares
-                (N, num_classes) if samples are mixed and as they are otherwise; or None.
-            generator: where random numbers come from, best on the CPU: the same state gives the same batch on any
-                device. Can be left out where nothing is random.
+            target: images or the like (N, C, *spatial); or class indices (N,), which become shares (N, num_classes) if
+                samples are mixed and stay unchanged otherwise; or None.
+            generator: the source of random numbers, preferably on the CPU: the same state gives the same batch on any
+                device. Can be left out if nothing is random.
         """
         if not len(input):
             return input, target
@@ -69,10 +69,10 @@ class BatchTransforms:
         return input, target
 
     def shape(self, shape: Shape, part: Literal["input", "target"] = "input") -> Shape:
-        """The shape (C, *spatial) that inputs, or target images, of one shape come out with.
+        """The output shape (C, *spatial) for inputs, or target images, of one shape.
 
         Raises:
-            ConfigError: a transform cannot take the samples that reach it.
+            ConfigError: a transform does not support the samples that reach it.
         """
         for step in self.steps:
             if step.part in (part, "both"):
@@ -80,19 +80,19 @@ class BatchTransforms:
         return shape
 
     def evaluation(self) -> BatchTransforms:
-        """The same without what is random."""
+        """The same without random transforms."""
         kept = ((step, step.transform.evaluation()) for step in self.steps)
         steps = tuple(dataclasses.replace(step, transform=transform) for step, transform in kept if transform)
         return dataclasses.replace(self, steps=steps)
 
     @property
     def makes_target(self) -> bool:
-        """Whether targets are made of inputs."""
+        """Whether targets are made from inputs."""
         return any(step.makes_target for step in self.steps)
 
     @property
     def shares_labels(self) -> bool:
-        """Whether class indices come out as shares of the classes."""
+        """Whether class indices become shares of the classes."""
         return any(step.shares_labels for step in self.steps)
 
 
@@ -100,9 +100,9 @@ class Transforms(NamedTuple):
     """Both phases.
 
     Attributes:
-        input: what is done to each input once, when it is decoded; needs no torch.
+        input: operations on each input, applied once, when it is decoded; does not need torch.
         target: the same for target images.
-        batched: what is done to each batch.
+        batched: transforms of each batch.
     """
 
     input: ImageOperations
@@ -122,32 +122,33 @@ def split_transforms(
 ) -> Transforms:
     """The two phases of the transforms of inputs and of target images.
 
-    What comes before the first random transform is done once for each image, what follows in each batch. A `resize`
-    that comes later is also done once if nothing before it minds, so that images may have different sizes.
+    Everything before the first random transform is done once for each image, everything after it in each batch. A
+    later `resize` is also done once if no transform before it prevents that, so that images may have different sizes.
 
     Args:
-        inputs: what is done to inputs.
-        targets: what is done to targets if they are images; often the same as `inputs`.
-        target_is_mask: targets are images of values that must not be mixed.
-        target_is_label: targets are class indices.
-        num_classes: how many shares a label turns into where samples are mixed; None if the loss takes no shares.
-        input_pixels: inputs are pixels of images, which are bytes until they are changed in batches; otherwise they
-            are numbers of any type, which come as floats in batches.
-        target_pixels: the same of targets that are images or the like.
+        inputs: the transforms of inputs.
+        targets: the transforms of targets if they are images; often the same as `inputs`.
+        target_is_mask: whether targets are images of values that must not be mixed.
+        target_is_label: whether targets are class indices.
+        num_classes: the number of shares that a label turns into if samples are mixed; None if the loss does not
+            accept shares.
+        input_pixels: whether inputs are pixels of images, which are bytes until they are changed in batches; otherwise
+            they are numbers of any type, which are floats in batches.
+        target_pixels: the same for targets that are images or the like.
 
     Raises:
-        ConfigError: transforms that cannot do with this kind of targets, of loss, or of numbers.
+        ConfigError: a transform does not support this kind of targets, of loss, or of numbers.
     """
     kind: Targets = "masks" if target_is_mask else "labels" if target_is_label else "images" if targets else "none"
     resampling: Resampling = "nearest" if target_is_mask else "bilinear"
-    if targets == inputs:  # then their JSON path does not tell which of both a mistake is about
+    if targets == inputs:  # their JSON path alone does not say which of the two is wrong
         targets = [dataclasses.replace(choice, where=f"{choice.where} (of targets)") for choice in targets]
     input_operations, input_rest = split_off_image_operations(inputs, "bilinear", input_pixels)
     target_operations, target_rest = split_off_image_operations(targets, resampling, target_pixels)
     order = merge_steps(make_steps(input_rest, "input"), make_steps(target_rest, "target"), kind)
     mixing = [step.where for step in order if step.shares_labels and target_is_label]
     if mixing and num_classes is None:
-        message = "mixes labels. Expected a loss that takes each class's share, not the label of one"
+        message = "mixes labels. Expected a loss that accepts class shares, not only single labels"
         raise ConfigError(*(Problem(where, message) for where in mixing))
     return Transforms(input_operations, target_operations, BatchTransforms(order, resampling, num_classes))
 

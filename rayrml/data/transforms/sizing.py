@@ -1,4 +1,4 @@
-"""Samples in other sizes: resized, cropped, zoomed."""
+"""Transforms that change the size of samples: resize, crop and zoom."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Resize(Transform):
-    """Samples in a size of one number an axis, as [height, width]: linear with antialias, masks by the nearest value.
+    """Resizes samples to one number per axis, as [height, width]: linear with antialiasing; masks by nearest value.
 
-    All numbers that are not bytes of pixels are mixed as float32.
+    All numbers except bytes of pixels are interpolated as float32.
     """
 
     size: Sizes
@@ -37,7 +37,7 @@ class Resize(Transform):
         if images.ndim == 4:
             return F.interpolate(to_floats(images), self.size, mode="bilinear", antialias=True)
         num_axes = images.ndim - 2
-        whole = (torch.arange(2 * num_axes, device=images.device) >= num_axes).float()[None]  # from 0 to 1 along each
+        whole = (torch.arange(2 * num_axes, device=images.device) >= num_axes).float()[None]  # 0 to 1 along each axis
         return resample_boxes(images, whole, self.size, resampling)
 
     def shape(self, shape: Shape) -> Shape:
@@ -45,13 +45,13 @@ class Resize(Transform):
         return resize_shape(shape, self.size)
 
     def on_image(self, resampling: Resampling, pixels: bool = True) -> image_ops.Resize:
-        """The same, by Pillow or numpy."""
+        """The same operation, by torch or numpy."""
         return image_ops.Resize(self.size, resampling, pixels)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CenterCrop(Transform):
-    """The middle of samples, in a size of one number an axis, as [height, width]; what smaller samples lack is zero."""
+    """Crops samples to their center, one number per axis, as [height, width]; smaller ones are padded with zeros."""
 
     size: Sizes
     dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
@@ -71,12 +71,12 @@ class CenterCrop(Transform):
         return resize_shape(shape, self.size)
 
     def on_image(self, resampling: Resampling, pixels: bool = True) -> image_ops.CenterCrop:
-        """The same, by slices."""
+        """The same operation, by slicing."""
         return image_ops.CenterCrop(self.size)
 
 
 class Crop(Transform):
-    """A random box of each sample, brought back to the sample's size or to that of a `resize` that follows."""
+    """A random box of each sample, resized to the sample's size or to that of a following `resize`."""
 
     dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
 
@@ -89,20 +89,20 @@ class Crop(Transform):
         return resample_boxes(images, self.bounds(draws, images.shape[1:]), images.shape[2:], resampling)
 
     def joined(self, following: Transform) -> Transform | None:
-        """With a `resize`, one that resamples once instead of twice."""
+        """With a `resize`, a transform that resamples once instead of twice."""
         return ResizedCrop(self, following) if isinstance(following, Resize) else None
 
 
 @dataclasses.dataclass(frozen=True)
 class ResizedCrop(Transform):
-    """A random box of each sample in the size of `resize`."""
+    """A random box of each sample, resized to the size of `resize`."""
 
     crop: Crop
     resize: Resize
     dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
 
     def draws_for(self, num_axes: int) -> int:
-        """The numbers of the box."""
+        """The number of draws for the box."""
         return self.crop.draws_for(num_axes)
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
@@ -114,35 +114,35 @@ class ResizedCrop(Transform):
         return self.resize.shape(shape)
 
     def evaluation(self) -> Transform:
-        """The size without the box."""
+        """The resize without the crop."""
         return self.resize
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JitterCrop(Crop):
-    """Each side of a sample cropped by a random share of up to half of this one; the rest fills the sample's size."""
+    """Crops each side of a sample by a random share, up to half of this one, and resizes to the sample's size."""
 
     share: Share
     num_draws: ClassVar[int] = 4
 
     def draws_for(self, num_axes: int) -> int:
-        """One for either side of each axis."""
+        """One for each side of each axis."""
         return 2 * num_axes
 
     def bounds(self, draws: torch.Tensor, shape: Shape) -> torch.Tensor:
-        """(N, 2 * axes), each side by its own draw; those of the last axes if the other part of the pair has more."""
+        """(N, 2 * axes), each side by its own draw; the last axes' draws if the other part of the pair has more."""
         starts, ends = (draws * (self.share / 2)).chunk(2, 1)
         num_axes = len(shape) - 1
         return torch.cat([starts[:, -num_axes:], 1 - ends[:, -num_axes:]], 1)
 
     def room(self) -> float:
-        """As large as the largest crop leaves too few pixels otherwise."""
+        """Large enough that even the largest crop leaves enough pixels."""
         return 1 / (1 - self.share)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomZoom(Crop):
-    """Samples zoomed in about their middle: all sides lose the same random share of up to half of this one."""
+    """Zooms into samples around their center: all sides lose the same random share, up to half of this one."""
 
     share: Share
     num_draws: ClassVar[int] = 1
@@ -153,15 +153,15 @@ class RandomZoom(Crop):
         return torch.cat([cut, 1 - cut], 1)
 
     def room(self) -> float:
-        """As large as the largest crop leaves too few pixels otherwise."""
+        """Large enough that even the largest crop leaves enough pixels."""
         return 1 / (1 - self.share)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomResizedCrop(Crop):
-    """A random box of each image in the size [height, width]; `scale`: its share of the area, `ratio`: width by height.
+    """A random box of each image, resized to [height, width]; `scale`: share of the area, `ratio`: width by height.
 
-    In evaluation, the whole image in that size. Source: arXiv 1409.4842, section 6.
+    In evaluation, the whole image is resized. Source: arXiv 1409.4842, section 6.
     """
 
     size: Size
@@ -171,7 +171,7 @@ class RandomResizedCrop(Crop):
     num_draws: ClassVar[int] = 4
 
     def bounds(self, draws: torch.Tensor, shape: Shape) -> torch.Tensor:
-        """(N, 4), of random area, shape and place."""
+        """(N, 4), with random area, shape and position."""
         return draw_boxes(draws, self.scale, self.ratio, shape[1] / shape[2])
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
@@ -183,10 +183,10 @@ class RandomResizedCrop(Crop):
         return (shape[0], *self.size)
 
     def joined(self, following: Transform) -> None:
-        """It has a size of its own."""
+        """None: it has its own size."""
 
     def evaluation(self) -> Transform:
-        """The whole image in the same size."""
+        """The whole image, resized to the same size."""
         return Resize(size=self.size)
 
 

@@ -1,4 +1,4 @@
-"""From the rows that were chosen to steps: what can be done once, what is left, and in which order."""
+"""From chosen rows to steps: what can be done once, what remains for batches, and in which order."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Part = Literal["input", "target", "both"]
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One transform at work.
+    """One use of a transform.
 
     Attributes:
         where: its JSON path.
         part: what it changes.
-        draw: which random numbers it gets: the k-th use of a transform draws the same for inputs and for targets.
-        transform: what it does.
+        draw: identifies its random numbers: the k-th use of a transform gets the same ones for inputs and targets.
+        transform: the transform.
     """
 
     where: str
@@ -37,7 +37,7 @@ class Step:
 
     @property
     def makes_target(self) -> bool:
-        """Whether it makes targets of inputs."""
+        """Whether it makes targets from inputs."""
         return isinstance(self.transform, PairTransform) and self.transform.makes_target
 
     @property
@@ -49,14 +49,14 @@ class Step:
 def split_off_image_operations(
     chosen: Sequence[Placed], resampling: Resampling, pixels: bool
 ) -> tuple[ImageOperations, Sequence[Placed]]:
-    """The operations that can be done once for each sample, and the transforms that are left for batches.
+    """The operations that can be done once for each sample, and the transforms that remain for batches.
 
     Raises:
-        ConfigError: transforms that read pixels, of samples that are none.
+        ConfigError: a transform needs pixels, but samples are not images.
     """
     unread = [] if pixels else [choice.where for choice in chosen if _reads_pixels(choice.build(), resampling)]
     if unread:
-        message = "works on pixels of images, but samples are arrays of other numbers"
+        message = "works on image pixels, but samples are arrays of other numbers"
         raise ConfigError(*(Problem(where, message) for where in unread))
     done: list[tuple[str, ImageOperation]] = []
     for choice in chosen:
@@ -69,7 +69,7 @@ def split_off_image_operations(
 
 
 def make_steps(chosen: Sequence[Placed], part: Part) -> list[Step]:
-    """The steps of transforms in their order, neighbours that belong together as one."""
+    """The steps of transforms in their order; neighbours that belong together become one step."""
     made: list[Step] = []
     uses: Counter[str] = Counter()
     for choice in chosen:
@@ -84,10 +84,10 @@ def make_steps(chosen: Sequence[Placed], part: Part) -> list[Step]:
 
 
 def merge_steps(inputs: Sequence[Step], targets: Sequence[Step], kind: Targets) -> tuple[Step, ...]:
-    """Steps of inputs and of targets in one order, in which both are ready for what changes them together.
+    """Steps of inputs and targets in one order, in which both are ready for the steps that change them together.
 
     Raises:
-        ConfigError: what changes both cannot do with this kind of targets, or is asked for targets alone.
+        ConfigError: a step that changes both does not support this kind of targets, or is set for targets only.
     """
     order: list[Step] = []
     waiting = list(targets)
@@ -97,14 +97,14 @@ def merge_steps(inputs: Sequence[Step], targets: Sequence[Step], kind: Targets) 
             continue
         if kind not in ("none", *step.transform.targets):
             expected = " or ".join(step.transform.targets).replace("none or", "no targets, or")
-            raise ConfigError(Problem(step.where, f"cannot do with targets that are {kind}. Expected {expected}"))
+            raise ConfigError(Problem(step.where, f"does not support targets that are {kind}. Expected {expected}"))
         same = [i for i, other in enumerate(waiting) if other.draw == step.draw]
         ready = same[0] if same else 0 if step.makes_target else len(waiting)
         order += [*waiting[:ready], dataclasses.replace(step, part="both")]
         waiting = waiting[ready + len(same[:1]) :]
     for step in waiting:
         if isinstance(step.transform, PairTransform):
-            raise ConfigError(Problem(step.where, "changes inputs too. Expected in 'transforms' or 'input_transforms'"))
+            raise ConfigError(Problem(step.where, "changes inputs too. Move it to 'transforms' or 'input_transforms'"))
     return (*order, *waiting)
 
 
@@ -113,9 +113,9 @@ def _reads_pixels(transform: Transform, resampling: Resampling) -> bool:
 
 
 def _early_resize(rest: Sequence[Placed], resampling: Resampling, pixels: bool) -> list[tuple[str, ImageOperation]]:
-    """A `resize` that transforms before it do not mind, as large as they need; none if there is none.
+    """A `resize` that can precede the transforms before it, as large as they need; [] if there is none.
 
-    Samples of different sizes cannot share a batch, though a flip, say, may precede the `resize` that makes them equal.
+    Samples of different sizes cannot share a batch, but a flip, say, may precede the `resize` that makes them equal.
     """
     room = 1.0
     for choice in rest:

@@ -1,6 +1,6 @@
-"""The table of transforms, and how a list of them is read.
+"""The table of transforms, and how a list of them is parsed.
 
-A row's fields are its JSON. One that has a single field, and no default for it, is given as a bare value
+A row's fields are its JSON. A row with a single field that has no default is given as a bare value
 (`"random_horizontal_flip": 0.5`), any other as an object (`"normalize": {"mean": 0.5}`).
 """
 
@@ -28,7 +28,7 @@ TRANSFORMS = {
 
 @dataclasses.dataclass(frozen=True)
 class Placed(Choice):
-    """A chosen row that knows its place in the configuration.
+    """A chosen row with its place in the configuration.
 
     Attributes:
         where: its JSON path, such as `neural_network.data.transforms[2].resize`.
@@ -38,7 +38,7 @@ class Placed(Choice):
 
     @property
     def section(self) -> dict[str, Any]:
-        """The JSON object that gives this row, with all its keys."""
+        """The complete JSON object of this row."""
         bare = find_bare_field(self.builder)
         return {self.name: self.settings if bare is None else self.settings[bare]}
 
@@ -47,7 +47,7 @@ def parse_transforms(section: Any, path: str) -> tuple[Placed, ...]:
     """The rows that a JSON list of one-key objects chooses, in its order.
 
     Raises:
-        ConfigError: every mistake in the list, each with its JSON path below `path`.
+        ConfigError: lists every mistake, each with its JSON path below `path`.
     """
     if not isinstance(section, list):
         raise ConfigError(Problem(path, f"expected a list of objects with one key each, got {format_value(section)}"))
@@ -84,7 +84,7 @@ def _placed(entry: Any, path: str) -> Placed:
     try:
         arguments = validate(model, value if bare is None else {bare: value}, where, f"{name} takes")
     except ConfigError as error:
-        # A bare value's field is nothing that the user has written.
+        # The user did not write the field of a bare value.
         places = [
             (p.where if bare is None else p.where.replace(f"{where}.{bare}", where, 1), p.message)
             for p in error.problems
@@ -94,7 +94,7 @@ def _placed(entry: Any, path: str) -> Placed:
 
 
 def _misplaced(chosen: list[Placed]) -> list[Problem]:
-    """Complaints about what must read pixels but comes after `normalize`."""
+    """Problems with transforms that must read pixels but come after `normalize`."""
     names = [c.name for c in chosen]
     first = names.index("normalize") if "normalize" in names else len(names)
     message = "works on pixels in [0, 1]. Expected before 'normalize', not after it"

@@ -1,4 +1,4 @@
-"""What a row of the transforms' table builds."""
+"""What a row of the transform table builds."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ AreaShares = Annotated[tuple[Probability, Probability], BeforeValidator(_interva
 
 
 class Transform:
-    """A change of batches of samples (N, C, *spatial), images or others, on whatever device they are.
+    """A change of batches of samples (N, C, *spatial), images or others, on any device.
 
-    A subclass is a row: its fields are its JSON, and it says what it does in `__call__`. A random one names in
-    `num_draws` how many numbers of [0, 1) it needs for each sample, and gets them as `draws`; input and target of a
-    sample get the same ones, whatever their sizes.
+    A subclass is a row: its fields are its JSON, and `__call__` applies it. A random transform sets `num_draws` to the
+    number of random numbers in [0, 1) that it needs for each sample, and gets them as `draws`; the input and target of
+    a sample get the same ones, whatever their sizes.
 
     Attributes:
-        dimensions: the numbers of spatial axes that it can do with; `shape` is asked of such samples alone.
-        num_draws: how many random numbers an image needs, 0 for what is not random.
-        reads_pixels: whether values must be shares of white, in [0, 1], so that it cannot follow `normalize`.
-        recolors_masks: whether what `reads_pixels` reads those of masks too, which it leaves as they are otherwise.
-        draws_on_host: whether `draws` are wanted where they were drawn, on the CPU.
+        dimensions: the supported numbers of spatial axes; `shape` is called only for such samples.
+        num_draws: how many random numbers an image needs, 0 if nothing is random.
+        reads_pixels: whether values must be fractions of white, in [0, 1], so that it cannot follow `normalize`.
+        recolors_masks: whether a transform that `reads_pixels` also changes masks, which otherwise stay unchanged.
+        draws_on_host: whether `draws` must stay where they were drawn, on the CPU.
     """
 
     dimensions: ClassVar[tuple[int, ...]] = IMAGES
@@ -70,12 +70,12 @@ class Transform:
         Args:
             images: (N, C, *spatial), pixels as bytes as they were read, or floats.
             draws: (N, number) random numbers in [0, 1), as many as `draws_for` says.
-            resampling: how values between pixels are found; `nearest` for masks, whose values must not be mixed.
+            resampling: how pixels are interpolated; `nearest` for masks, whose values must not be mixed.
         """
         raise NotImplementedError
 
     def draws_for(self, num_axes: int) -> int:
-        """How many random numbers a sample of `num_axes` spatial axes needs."""
+        """The number of random numbers that a sample with `num_axes` spatial axes needs."""
         return self.num_draws
 
     def draw(self, num_samples: int, generator: torch.Generator | None, num_axes: int = 2) -> torch.Tensor:
@@ -83,8 +83,8 @@ class Transform:
 
         Args:
             num_samples: N.
-            generator: where they come from; can be left out if there are none.
-            num_axes: how many spatial axes inputs or targets have, whichever have more.
+            generator: the source of the numbers; can be left out if there are none.
+            num_axes: the number of spatial axes of inputs or targets, whichever have more.
         """
         number = self.draws_for(num_axes)
         if not number:
@@ -94,15 +94,15 @@ class Transform:
         return torch.rand((num_samples, number), generator=generator, device=generator.device)
 
     def shape(self, shape: Shape) -> Shape:
-        """The shape (C, *spatial) of what comes out. Raises ConfigError if samples of `shape` cannot go in."""
+        """The output shape (C, *spatial). Raises ConfigError if samples of `shape` are not supported."""
         return shape
 
     def on_image(self, resampling: Resampling, pixels: bool = True) -> ImageOperation | None:
-        """The same for one sample that is being decoded, of pixels or not; None if only batches can be changed."""
+        """The same for one sample during decoding, of pixels or not; None if only batches can be changed."""
         return None
 
     def evaluation(self) -> Transform | None:
-        """What takes its place in evaluation; None for nothing."""
+        """The transform that replaces it in evaluation; None for none."""
         return None if self.num_draws else self
 
     def room(self) -> float | None:
@@ -110,10 +110,10 @@ class Transform:
         return None
 
     def joined(self, following: Transform) -> Transform | None:
-        """One transform that does this one and the `following` one better than both in turn; None for none."""
+        """One transform that replaces this and the `following` one and is better than both in turn; None for none."""
         return None
 
 
 def spread_per_sample(values: torch.Tensor, ndim: int = 4) -> torch.Tensor:
-    """(N,) as (N, 1, ..., 1) of `ndim` axes, to go with images or what else has so many."""
+    """(N,) as (N, 1, ..., 1) with `ndim` axes, to broadcast with images or other samples."""
     return values.view(-1, *(1,) * (ndim - 1))

@@ -1,4 +1,4 @@
-"""One random change a sample, of geometry or of colour, of random strength."""
+"""One random change per sample, of geometry or colour, with random strength."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Change = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrivialAugment(Transform):
-    """One of 14 changes a sample, each as likely as the others, in one of `num_magnitudes` strengths.
+    """One of 14 changes per sample, all equally likely, in one of `num_magnitudes` strengths.
 
-    The changes: none, shear and shift along either axis, turn, brightness, saturation, contrast, sharpness, fewer
-    shades, negatives, full contrast, equal shades. Masks follow those of geometry alone.
+    The changes: none, shear and shift along either axis, rotation, brightness, saturation, contrast, sharpness,
+    posterize, solarize, stretch contrast, equalize. Only changes of geometry apply to masks.
     Source: arXiv 2103.10158, the wide ranges.
     """
 
     num_magnitudes: Annotated[int, Field(ge=2)] = 31
     num_draws: ClassVar[int] = 3
     reads_pixels: ClassVar[bool] = True
-    draws_on_host: ClassVar[bool] = True  # which samples a change takes is then known without asking the GPU
+    draws_on_host: ClassVar[bool] = True  # so that each change's samples are known without a GPU synchronization
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, H, W), of the same shape."""
@@ -49,7 +49,7 @@ class TrivialAugment(Transform):
 
 
 def _change(kind: int, images: torch.Tensor, amounts: torch.Tensor, resampling: Resampling) -> torch.Tensor:
-    """Images changed in one way, by amounts (N, 2): strengths in [0, 1], and the same with random signs."""
+    """Images changed in one way, by `amounts` (N, 2): strengths in [0, 1], and the same with random signs."""
     strength, signed = amounts.unbind(1)
     if kind < len(GEOMETRY):
         return warp(images, GEOMETRY[kind](signed, images.shape[2:]), resampling)
@@ -60,7 +60,7 @@ def _change(kind: int, images: torch.Tensor, amounts: torch.Tensor, resampling: 
 
 
 def _shear_x(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Rows pushed aside, the more the lower they are."""
+    """Shifts rows sideways, lower rows further."""
     maps = make_turns(torch.zeros_like(signed))
     maps[:, 0, 1] = maps[:, 0, 2] = 0.99 * signed
     maps[:, 0, 2] *= size[0] / 2  # the top row stays where it is
@@ -68,7 +68,7 @@ def _shear_x(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 
 
 def _shear_y(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Columns pushed up or down, the more the further right they are."""
+    """Shifts columns up or down, those further right more."""
     maps = make_turns(torch.zeros_like(signed))
     maps[:, 1, 0] = maps[:, 1, 2] = 0.99 * signed
     maps[:, 1, 2] *= size[1] / 2  # the first column stays where it is
@@ -76,14 +76,14 @@ def _shear_y(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 
 
 def _shift_x(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Shifts of up to 32 pixels to the side."""
+    """Shifts images sideways by up to 32 pixels."""
     maps = make_turns(torch.zeros_like(signed))
     maps[:, 0, 2] = -(32 * signed).trunc()
     return maps
 
 
 def _shift_y(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Shifts of up to 32 pixels up or down."""
+    """Shifts images up or down by up to 32 pixels."""
     maps = make_turns(torch.zeros_like(signed))
     maps[:, 1, 2] = -(32 * signed).trunc()
     return maps

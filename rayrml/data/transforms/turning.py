@@ -1,4 +1,4 @@
-"""Samples turned about their middle, in their own size; corners that nothing fills are zero."""
+"""Rotations of samples about their center, keeping their size; corners left empty are zero."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Axes = Annotated[tuple[Axis, Axis], BeforeValidator(_axes)]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rotate(Transform):
-    """Images turned clockwise by some degrees."""
+    """Rotates images clockwise by a fixed angle in degrees."""
 
     degrees: float
 
@@ -39,13 +39,13 @@ class Rotate(Transform):
         return warp(images, make_turns(degrees), resampling)
 
     def on_image(self, resampling: Resampling, pixels: bool = True) -> image_ops.Rotate | None:
-        """The same, by Pillow, which wants pixels."""
+        """The same operation, by Pillow, which needs pixels."""
         return image_ops.Rotate(self.degrees, resampling) if pixels else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomRotate(Transform):
-    """Images turned by random degrees, at most so many to either side."""
+    """Rotates images by a random angle, at most `degrees` in either direction."""
 
     degrees: Annotated[float, Field(ge=0)]
     num_draws: ClassVar[int] = 1
@@ -57,9 +57,9 @@ class RandomRotate(Transform):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomRotate90(Transform):
-    """Samples turned by 0, 90, 180 or 270 degrees, each as likely, in the plane of two spatial `axes` of one length.
+    """Rotates samples by 0, 90, 180 or 270 degrees, equally likely, in the plane of two spatial `axes` of equal length.
 
-    Axes count from 0 for the first spatial one, or from -1 for the last back.
+    Axes are numbered from 0 for the first spatial axis, or backwards from -1 for the last.
     """
 
     axes: Axes = (-2, -1)
@@ -76,22 +76,22 @@ class RandomRotate90(Transform):
         return turned
 
     def shape(self, shape: Shape) -> Shape:
-        """(C, *spatial), as it is."""
+        """(C, *spatial), unchanged."""
         spatial = shape[1:]
         count = len(spatial)
         places = [axis + count if axis < 0 else axis for axis in self.axes]
         if not all(0 <= place < count for place in places) or places[0] == places[1]:
-            expected = f"Expected two different ones from 0 to {count - 1}"
-            raise ConfigError(Problem("", f"samples have no plane of the axes {list(self.axes)} here. {expected}"))
+            expected = f"Expected two different axes from 0 to {count - 1}"
+            raise ConfigError(Problem("", f"samples have no plane of axes {list(self.axes)} here. {expected}"))
         lengths = [spatial[place] for place in places]
         if lengths[0] != lengths[1]:
-            message = f"turns axes of one length, but the axes {places} are {lengths[0]} and {lengths[1]} long here"
-            raise ConfigError(Problem("", f"{message}. Expected a resize or a crop before it that makes them equal"))
+            message = f"needs axes of equal length, but axes {places} have lengths {lengths[0]} and {lengths[1]} here"
+            raise ConfigError(Problem("", f"{message}. Expected a resize or crop before it that makes them equal"))
         return shape
 
 
 def make_turns(degrees: torch.Tensor) -> torch.Tensor:
-    """The maps (N, 2, 3) that turn images clockwise by `degrees` (N,)."""
+    """The maps (N, 2, 3) that rotate images clockwise by `degrees` (N,)."""
     angle = degrees.deg2rad()
     return make_maps(angle.cos(), angle.sin(), -angle.sin(), angle.cos())
 

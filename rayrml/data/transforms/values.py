@@ -1,4 +1,4 @@
-"""Samples with other values at the same places."""
+"""Transforms that change values but not their positions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _code(value: str) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Normalize(Transform):
-    """Values, of pixels in [0, 1], less `mean` and over `std`: a number each, or one for each channel."""
+    """Subtracts `mean` from values, pixels in [0, 1], and divides by `std`: one number each, or one per channel."""
 
     mean: float | tuple[float, ...] = 0.0
     std: Annotated[float | tuple[float, ...], AfterValidator(_positive)] = 1.0
@@ -43,21 +43,21 @@ class Normalize(Transform):
         return (floats - mean) / std
 
     def shape(self, shape: Shape) -> Shape:
-        """(C, *spatial), as it is."""
+        """(C, *spatial), unchanged."""
         for name, value in (("mean", self.mean), ("std", self.std)):
             if isinstance(value, tuple) and len(value) not in (1, shape[0]):
-                message = f"'{name}' is for samples of {len(value)} channels, but they have {shape[0]} here"
+                message = f"'{name}' has {len(value)} values, but the number of channels is {shape[0]} here"
                 raise ConfigError(Problem("", message))
         return shape
 
     def room(self) -> float:
-        """Linear interpolation of normalized values is that of pixels, normalized."""
+        """Normalization and linear interpolation can be swapped."""
         return 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvertColor(Transform):
-    """Images in the other colours that one of OpenCV's codes names, such as `BGR2RGB`, on its scales for bytes."""
+    """Converts the colours of images by an OpenCV code, such as `BGR2RGB`, on OpenCV's scales for bytes."""
 
     code: Annotated[str, AfterValidator(_code)]
     reads_pixels: ClassVar[bool] = True
@@ -72,15 +72,15 @@ class ConvertColor(Transform):
         return colors.convert_shape(self.code, shape)
 
     def on_image(self, resampling: Resampling, pixels: bool = True) -> image_ops.ConvertColor:
-        """The same, by numpy."""
+        """The same operation, by numpy."""
         return image_ops.ConvertColor(self.code)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomErasing(Transform):
-    """Images that lose a random box, with a probability; `scale` is its share of the area, `ratio` width by height.
+    """Sets a random box to zero with a probability; `scale`: share of the area, `ratio`: width by height.
 
-    What is lost is zero. Masks stay whole. Source: arXiv 1708.04896, Algorithm 1.
+    Masks stay unchanged. Source: arXiv 1708.04896, Algorithm 1.
     """
 
     probability: Probability = 0.5
@@ -99,7 +99,7 @@ class RandomErasing(Transform):
 
 
 def _by_channel(value: float | tuple[float, ...], samples: torch.Tensor) -> torch.Tensor | float:
-    """`value` as it goes with samples (N, C, *spatial)."""
+    """`value` in a form that broadcasts with samples (N, C, *spatial)."""
     return constants(value, samples).view(-1, *(1,) * (samples.ndim - 2)) if isinstance(value, tuple) else value
 
 

@@ -44,11 +44,11 @@ def test_numbers_of_idx_files_are_in_the_machines_byte_order(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is no IDX file"),
-        (b"\0\0\x08", "is no IDX file"),
-        (b"\0\0\x08\x03\0\0", "ends in its header"),
-        (idx(np.zeros((2, 2, 2), np.uint8))[:-1], "cut short"),
-        (idx(np.zeros((2, 2), np.uint8)), "Expected bytes of 3 axes"),
+        (b"", "is not an IDX file"),
+        (b"\0\0\x08", "is not an IDX file"),
+        (b"\0\0\x08\x03\0\0", "ends inside its header"),
+        (idx(np.zeros((2, 2, 2), np.uint8))[:-1], "truncated"),
+        (idx(np.zeros((2, 2), np.uint8)), "Expected bytes with 3 axes"),
         (b"\x1f\x8b damaged", "cannot be"),
     ],
 )
@@ -62,5 +62,5 @@ def test_damaged_idx_files_are_refused_by_name(tmp_path, content, message):
 def test_images_without_labels_are_refused(tmp_path):
     write_idx(tmp_path)
     (tmp_path / "train-labels-idx1-ubyte").unlink()
-    with pytest.raises(DataError, match="no file of labels beside it"):
+    with pytest.raises(DataError, match="no label file next to it"):
         READERS["mnist"]().labels(str(tmp_path / "train-images-idx3-ubyte"), None)

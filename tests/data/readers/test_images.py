@@ -31,7 +31,7 @@ def png(header, rows):
 
 
 def tiff(image):
-    """An uncompressed TIFF file (H, W, 3) of 16 bits."""
+    """An uncompressed 16-bit TIFF file (H, W, 3)."""
     height, width, channels = image.shape
     tags = [
         (256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, 8), (259, 3, 1, 1), (262, 3, 1, 2),
@@ -116,7 +116,7 @@ def test_of_16_bits_of_a_color_the_higher_8_are_kept(tmp_path):
 @pytest.mark.parametrize("kind", [np.int32, np.float32])
 def test_32_bits_are_refused(tmp_path, kind):
     Image.fromarray(DEEP[:, :, 0].astype(kind)).save(tmp_path / "depth.tiff")
-    with pytest.raises(DataError, match=r"depth\.tiff: cannot be decoded\. It has 32 bits for each pixel"):
+    with pytest.raises(DataError, match=r"depth\.tiff: cannot be decoded\. It has 32 bits per pixel"):
         read(tmp_path / "depth.tiff")
 
 
@@ -188,7 +188,7 @@ def test_what_is_no_image_is_told_what_is_expected(tmp_path):
     (tmp_path / "page.jpg").write_bytes(b"<html></html>")
     with pytest.raises(DataError) as raised:
         read(tmp_path / "page.jpg")
-    message = "It is no image, or a damaged one. Expected JPEG, PNG, BMP, TIFF, WEBP or GIF"
+    message = "It is not an image, or damaged. Expected JPEG, PNG, BMP, TIFF, WEBP or GIF"
     assert str(raised.value) == f"{tmp_path}/page.jpg: cannot be read. {message}"
 
 
@@ -212,7 +212,7 @@ def test_decompression_bombs_are_refused(tmp_path):
 
 
 def test_an_image_that_pillow_warns_of_is_read_without_a_word(tmp_path):
-    # Larger than what Pillow finds large, smaller than a decompression bomb.
+    # Large enough for Pillow's warning, but smaller than a decompression bomb.
     large = Image.new("1", (10_000, 9_000), 1)
     large.save(tmp_path / "large.png")
     assert read(tmp_path / "large.png", grayscale=True).shape == (1, 9_000, 10_000)
@@ -242,7 +242,7 @@ def test_a_damaged_file_is_an_image_or_is_named(tmp_path, kind, whole):
         damaged = bytearray(whole)
         if number % 4 == 0:
             del damaged[random.integers(len(whole)) :]
-        else:  # most of what can go wrong is in the header
+        else:  # most errors are in the header
             reach = len(whole) if number % 4 == 1 else min(len(whole), 200)
             for place in random.integers(0, reach, random.integers(1, 6)):
                 damaged[place] = random.integers(256)

@@ -16,7 +16,7 @@ from tests.data.transforms.test_transforms import VALUES, seeded
 SPATIAL = {1: (16,), 2: (12, 16), 3: (10, 12, 16)}
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 DIMENSIONS = sorted(SPATIAL)
-# The values whose length goes with the number of axes.
+# The values whose length depends on the number of axes.
 SIZES = {"resize": {1: [9], 2: [9, 30], 3: [5, 9, 30]}, "center_crop": {1: [20], 2: [5, 20], 3: [5, 7, 20]}}
 TAKES = {
     "resize": (1, 2, 3),
@@ -47,7 +47,7 @@ def value_for(name, dimension):
 
 
 def batched(section, *, targets=True, **kinds):
-    """The same flip first makes everything else wait for the batch."""
+    """Put a flip first, which defers everything else to the batch."""
     chosen = parse_transforms([{"random_horizontal_flip": 0}, *section], "t")
     return split_transforms(chosen, chosen if targets else (), **kinds).batched
 
@@ -95,7 +95,7 @@ def test_masks_keep_the_values_that_they_have(name, dimension):
 
 @pytest.mark.parametrize(("name", "dimension"), EVERYWHERE)
 def test_everything_happens_on_the_device_of_the_samples(name, dimension):
-    """A device that computes shapes alone: it refuses to work with tensors of another one, as a GPU does."""
+    """A device that computes only shapes; like a GPU, it refuses to work with tensors on another device."""
     given = floats(spatial_for(name, dimension))
     transforms = batched([{name: value_for(name, dimension)}])
     input, target = transforms(given.to("meta"), given.to("meta"), seeded())
@@ -182,7 +182,7 @@ def test_shrinking_is_torchs_antialias_along_each_axis(dimension):
 
 @pytest.mark.parametrize("dimension", DIMENSIONS)
 def test_a_box_is_the_slice_that_it_names(dimension):
-    """A half along each axis, in its own size or twice as large, for linear and nearest values."""
+    """Half of each axis, in its own size or twice as large, for linear and nearest values."""
     given = floats((8, 12, 16)[:dimension])
     starts, ends = [0.25, 0.5, 0.0][:dimension], [0.75, 1.0, 0.5][:dimension]
     bounds = torch.tensor([starts + ends]).expand(len(given), -1)
@@ -197,7 +197,7 @@ def test_a_box_is_the_slice_that_it_names(dimension):
 @pytest.mark.parametrize("dimension", DIMENSIONS)
 @pytest.mark.parametrize("name", ["jitter_crop", "random_zoom"])
 def test_crops_take_from_all_sides(name, dimension):
-    """Ramps along each axis show what was cut; those of jitter_crop by a draw of their own, of random_zoom by one."""
+    """Ramps along each axis show what was cut: jitter_crop draws separately for each axis, random_zoom only once."""
     ramp = (torch.arange(20) + 0.5) / 20
     ramps = torch.stack(torch.meshgrid(*[ramp] * dimension, indexing="ij")).expand(400, *[-1] * (dimension + 1))
     cropped, _ = batched([{name: 0.4}])(ramps, None, seeded())
@@ -222,7 +222,7 @@ def test_crops_of_images_draw_top_left_bottom_and_right():
 
 def test_a_crop_cuts_the_last_axes_of_parts_of_other_dimensions_alike():
     images = floats((8, 8), 16)
-    volumes = images[:, :, None].expand(-1, -1, 5, -1, -1)  # of equal layers: a cut along the depth changes nothing
+    volumes = images[:, :, None].expand(-1, -1, 5, -1, -1)  # with equal layers: a cut along the depth changes nothing
     flat, deep = batched([{"jitter_crop": 0.5}])(images, volumes, seeded())
     torch.testing.assert_close(flat[:, :, None].expand_as(deep), deep, atol=1e-5, rtol=0)
     assert not torch.allclose(flat, images, atol=0.1)
@@ -271,7 +271,7 @@ def test_long_axes_are_resampled_as_short_ones(monkeypatch, size):
 
 
 def test_a_long_signal_is_resized_in_little_memory():
-    """A table of weights for each value would take 100 GB."""
+    """A weight matrix with an entry for each value would take 100 GB."""
     places = torch.linspace(0, 1, 200_000).expand(2, 1, -1)
     small, _ = batched([{"resize": [125_000]}])(places, None, seeded())
     torch.testing.assert_close(small[0, 0], torch.linspace(0, 1, 125_000), atol=1e-5, rtol=0)
@@ -288,20 +288,20 @@ def test_a_long_signal_is_resized_in_little_memory():
          "have 1 spatial axis here"),
         ([{"random_depth_flip": 1}], (1, 4, 4), "t[0].random_depth_flip: needs 3 spatial axes, but samples have 2 "
          "spatial axes here"),
-        ([{"random_rotate_90": {}}], (1, 4, 4, 5), "t[0].random_rotate_90: turns axes of one length, but the axes "
-         "[1, 2] are 4 and 5 long here. Expected a resize or a crop before it that makes them equal"),
-        ([{"random_rotate_90": {"axes": [0, 2]}}], (1, 4, 4), "t[0].random_rotate_90: samples have no plane of the "
-         "axes [0, 2] here. Expected two different ones from 0 to 1"),
-        ([{"random_rotate_90": {"axes": [1, -1]}}], (1, 4, 4), "t[0].random_rotate_90: samples have no plane of the "
-         "axes [1, -1] here. Expected two different ones from 0 to 1"),
+        ([{"random_rotate_90": {}}], (1, 4, 4, 5), "t[0].random_rotate_90: needs axes of equal length, but axes "
+         "[1, 2] have lengths 4 and 5 here. Expected a resize or crop before it that makes them equal"),
+        ([{"random_rotate_90": {"axes": [0, 2]}}], (1, 4, 4), "t[0].random_rotate_90: samples have no plane of "
+         "axes [0, 2] here. Expected two different axes from 0 to 1"),
+        ([{"random_rotate_90": {"axes": [1, -1]}}], (1, 4, 4), "t[0].random_rotate_90: samples have no plane of "
+         "axes [1, -1] here. Expected two different axes from 0 to 1"),
         ([{"random_horizontal_flip": 1}, {"resize": [4, 4]}], (1, 9), "t[1].resize: expected 1 number, [width], got "
          "[4, 4]"),
         ([{"jitter_crop": 0.1}, {"resize": [4]}], (1, 9, 9), "t[1].resize: expected 2 numbers, [height, width], got "
          "[4]"),
         ([{"random_horizontal_flip": 1}, {"center_crop": [4, 4]}], (1, 9, 9, 9), "t[1].center_crop: expected 3 "
          "numbers, [depth, height, width], got [4, 4]"),
-        ([{"normalize": {"mean": [1, 2]}}], (3, 9), "t[0].normalize: 'mean' is for samples of 2 channels, but they "
-         "have 3 here"),
+        ([{"normalize": {"mean": [1, 2]}}], (3, 9), "t[0].normalize: 'mean' has 2 values, but the number "
+         "of channels is 3 here"),
     ],
 )  # fmt: skip
 def test_samples_that_a_transform_cannot_take_are_told(section, shape, message):
@@ -333,7 +333,7 @@ def test_values_of_no_dimension_are_told(section, message):
 def test_what_reads_pixels_is_told_of_arrays_of_other_numbers(name, side):
     chosen = parse_transforms([{"random_horizontal_flip": 0.5}, {name: VALUES[name]}], "t")
     lists = {"inputs": chosen if side == "input" else (), "targets": chosen if side == "target" else ()}
-    with pytest.raises(ConfigError, match=rf"^t\[1\]\.{name}: works on pixels of images, but"):
+    with pytest.raises(ConfigError, match=rf"^t\[1\]\.{name}: works on image pixels, but"):
         split_transforms(**lists, **{f"{side}_pixels": False})
 
 
@@ -347,7 +347,7 @@ def test_masks_that_are_no_pixels_can_follow_images_in_other_light():
     assert torch.equal(target, mask)
     assert len(input.unique()) > 3
     recolored = parse_transforms([{"convert_color": "GRAY2RGB"}], "t")
-    with pytest.raises(ConfigError, match=r"convert_color \(of targets\): works on pixels of images"):
+    with pytest.raises(ConfigError, match=r"convert_color \(of targets\): works on image pixels"):
         split_transforms(recolored, recolored, target_is_mask=True, target_pixels=False)
 
 

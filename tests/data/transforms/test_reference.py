@@ -1,4 +1,4 @@
-"""Each transform of batches against numpy, Pillow, torchvision, or an image whose result is known."""
+"""Each batch transform compared with numpy, Pillow, torchvision, or a known result."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def transformed(section, input=BYTES, target=None, **kinds):
 
 
 def drawn(amount, count=2000):
-    """What a batch of gray ramps along both axes becomes: value and place of each pixel are known."""
+    """The result for a batch of gray ramps along both axes, in which a pixel's value gives its place."""
     ramp = (torch.arange(40) + 0.5) / 40
     images = torch.stack([ramp[:, None].expand(40, 40), ramp[None].expand(40, 40)])
     return transformed([amount], images.expand(count, -1, -1, -1))[0]
@@ -76,7 +76,7 @@ def test_random_zoom_takes_as_much_from_all_sides():
     middle, least = zoomed.mean((2, 3)), zoomed.amin((2, 3))
     torch.testing.assert_close(middle, torch.full_like(middle, 0.5), atol=1e-4, rtol=0)
     torch.testing.assert_close(least[:, 0], least[:, 1])
-    # The middles of border pixels lie half a pixel of the zoomed image further in than what is cut.
+    # The centers of border pixels are half a pixel of the zoomed image further in than the cut.
     cut = (least[:, 0] - 0.5 / 40) / (1 - 1 / 40)
     assert 0 <= cut.min() < 0.005
     assert 0.195 < cut.max() <= 0.2
@@ -116,14 +116,14 @@ def test_rotate_is_torchvisions_but_for_the_border(mode):
     for image, given, angle in zip(ours, FLOATS, degrees.tolist(), strict=True):
         theirs = reference.rotate(given[None], -angle, interpolation=reference.InterpolationMode(mode))[0]
         whole = reference.rotate(torch.ones_like(given[None]), -angle, interpolation=reference.InterpolationMode(mode))
-        inside, outside = whole[0] > 0.999, whole[0] == 0  # in between, theirs is mixed with black
+        inside, outside = whole[0] > 0.999, whole[0] == 0  # in between, torchvision's is mixed with black
         assert ((image - theirs).abs() < 1e-4)[inside].all()
         assert (image[outside] == 0).all()
         assert inside.float().mean() > 0.5
 
 
 def test_random_rotate_turns_to_either_side_as_far_as_asked():
-    # A ramp's slope turns with it.
+    # A ramp's slope rotates with it.
     turned = drawn({"random_rotate": 60})[:, 1, 15:25, 15:25]
     down, right = turned.diff(dim=1).mean((1, 2)), turned.diff(dim=2).mean((1, 2))
     degrees = torch.atan2(down, right).rad2deg()
@@ -227,7 +227,7 @@ def test_trivial_augment_chooses_each_change_as_often():
     images[:, 1] = images[:, 1].flip(2)
     changed = TrivialAugment()(images, draws, "bilinear")
     alike = [torch.equal(a, b) for a, b in zip(changed, images, strict=True)]
-    assert alike == [False] * 10 + [True] + [False] * 2 + [True]  # 10 are the negatives above 0.7
+    assert alike == [False] * 10 + [True] + [False] * 2 + [True]  # 10 inverts values above 0.7
     assert len(torch.unique(changed, dim=0)) == 13
 
 
@@ -278,7 +278,7 @@ def test_mixup_mixes_inputs_and_labels_by_the_same_shares():
 def test_shares_of_mixup_follow_the_beta_distribution():
     same = torch.arange(2).repeat(3000)
     _, target = transformed([{"mixup": 0.5}], torch.zeros(6000, 1, 1, 1), same, target_is_label=True, num_classes=2)
-    # Of two classes by turns, half of the pairs are unlike; their shares have the variance 1 / (4 (2 alpha + 1)).
+    # With two alternating classes, half of the pairs differ; their shares have the variance 1 / (4 (2 alpha + 1)).
     own = target[torch.arange(6000), same]
     unlike = own[own < 1 - 1e-6]
     assert len(unlike) / 6000 == pytest.approx(0.5, abs=0.03)

@@ -1,4 +1,4 @@
-"""How lists of transforms are read and done, and what every row of their table keeps."""
+"""How lists of transforms are parsed and applied, and what holds for every row of their table."""
 
 import pickle
 
@@ -10,7 +10,7 @@ from rayrml.data.transforms import TRANSFORMS, parse_transforms, split_transform
 from rayrml.data.transforms.mixing import PairTransform
 from rayrml.errors import ConfigError
 
-# What each row is tried with; a new row needs a line here.
+# The settings that each row is tested with; a new row needs a line here.
 VALUES = {
     "resize": [9, 30],
     "center_crop": [10, 40],
@@ -32,7 +32,7 @@ VALUES = {
     "mixup": 0.4,
     "cutmix": 1.0,
 }
-# What a row is tried on that cannot do with images of 17 x 24 pixels.
+# The samples for rows that do not support images of 17 x 24 pixels.
 SPATIAL = {"random_depth_flip": (4, 17, 24), "random_rotate_90": (20, 20)}
 IDLE = {
     "jitter_crop": 0,
@@ -52,7 +52,7 @@ IDLE = {
 NAMES = sorted(TRANSFORMS)
 RANDOM = [name for name in NAMES if TRANSFORMS[name].num_draws or name == "random_patches"]
 ALONE = [name for name in NAMES if not issubclass(TRANSFORMS[name], PairTransform)]
-# The same flip first makes everything else wait for the batch.
+# A flip first, which defers everything else to the batch.
 FLIP = {"random_horizontal_flip": 0}
 
 
@@ -61,7 +61,7 @@ def images(count=6, seed=0, channels=3):
 
 
 def samples(name, count=6, seed=0, channels=3):
-    """Images, or what else a row needs."""
+    """Images, or whatever else a row needs."""
     generator = torch.Generator().manual_seed(seed)
     shape = (count, channels, *SPATIAL.get(name, (17, 24)))
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
@@ -145,12 +145,12 @@ def test_masks_keep_the_values_that_they_have(name):
 
 @pytest.mark.parametrize("name", ["random_horizontal_flip", "random_zoom", "random_rotate", "trivial_augment"])
 def test_a_mask_stays_over_its_object(name):
-    """Squares of white: the mask is what is white in the image, before and after."""
+    """White squares: the mask is the white part of the image, before and after."""
     square = torch.zeros(64, 1, 32, 32, dtype=torch.uint8)
     square[:, :, 6:22, 4:16] = 255
     chosen = parse_transforms([{name: VALUES[name]}], "t")
     input, mask = split_transforms(chosen, chosen, target_is_mask=True).batched(square, square.clone(), seeded())
-    if name == "trivial_augment":  # negatives, say, have no white where the mask is
+    if name == "trivial_augment":  # inverted images, for example, have no white where the mask is
         input = torch.where(input[:, :, :1, :1] == 0, input, mask)
     unsure = (input > 0.01) & (input < 0.99)
     agree = (input > 0.5) == (mask > 0.5)
@@ -194,7 +194,7 @@ def test_evaluation_is_the_same_each_time_and_needs_no_generator(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_everything_happens_on_the_device_of_the_images(name):
-    """A device that computes shapes alone: it refuses to work with tensors of another one, as a GPU does."""
+    """A device that computes only shapes; like a GPU, it refuses to work with tensors on another device."""
     device = torch.device("meta")
     input, target = batched(name)(samples(name).to(device), samples(name).to(device), seeded())
     expected, _ = batched(name)(samples(name), samples(name), seeded())
@@ -319,7 +319,7 @@ def test_every_mistake_is_told_with_its_place():
         f"{where}[4].normalize: expected an object with the keys 'mean', 'std', got 0.5",
         f"{where}[5].normalize.sdt: unknown key. Did you mean 'std'?",
         f"{where}[6].convert_color: unknown conversion 'RGB2CMYK'. Expected X2RGB, X2BGR, RGB2X or BGR2X, "
-        "X one of RGB, BGR, GRAY, HSV, HLS, LAB, YCrCb",
+        "with X one of RGB, BGR, GRAY, HSV, HLS, LAB, YCrCb",
         f'{where}[7]: expected an object with one key, such as {{"random_horizontal_flip": 0.5}}, '
         'got {"resize": [1, 2], "rotate": 3}',
         f"{where}[8].random_resized_crop.scale: expected [lowest, highest], got [0.9, 0.1]",
@@ -344,8 +344,8 @@ def test_what_reads_pixels_is_told_if_it_comes_after_normalize():
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        ("normalize", (1, 9, 9), "'mean' is for samples of 3 channels, but they have 1 here"),
-        ("convert_color", (1, 9, 9), "'RGB2HSV' takes images of 3 channels, but they have 1 here"),
+        ("normalize", (1, 9, 9), "'mean' has 3 values, but the number of channels is 1 here"),
+        ("convert_color", (1, 9, 9), "'RGB2HSV' expects 3-channel images but gets 1-channel ones"),
         ("random_patches", (3, 9, 4), "squares of 5 pixels are larger than images of 9 x 4"),
     ],
 )
@@ -360,11 +360,11 @@ def test_it_is_told_whether_inputs_or_targets_cannot_be_taken():
         [{"convert_color": "RGB2GRAY"}, FLIP, {"normalize": {"mean": [0.5]}}, {"normalize": {"std": [1, 2, 3]}}], "t"
     )
     transforms = split_transforms(chosen, chosen)
-    with pytest.raises(ConfigError, match=r"^t\[0\]\.convert_color: 'RGB2GRAY' takes"):
+    with pytest.raises(ConfigError, match=r"^t\[0\]\.convert_color: 'RGB2GRAY' expects"):
         transforms.input.shape((1, 5, 5))
-    with pytest.raises(ConfigError, match=r"^t\[0\]\.convert_color \(of targets\): 'RGB2GRAY' takes"):
+    with pytest.raises(ConfigError, match=r"^t\[0\]\.convert_color \(of targets\): 'RGB2GRAY' expects"):
         transforms.target.shape((1, 5, 5))
-    with pytest.raises(ConfigError, match=r"^t\[3\]\.normalize \(of targets\): 'std' is for"):
+    with pytest.raises(ConfigError, match=r"^t\[3\]\.normalize \(of targets\): 'std' has 3 values"):
         transforms.batched.shape((1, 5, 5), "target")
 
 
@@ -392,14 +392,14 @@ def test_targets_that_are_made_of_inputs_are_changed_afterwards():
         (
             "random_patches",
             {"target_is_label": True},
-            "cannot do with targets that are labels. Expected no targets, or images",
+            "does not support targets that are labels. Expected no targets, or images",
         ),
         (
             "cutmix",
             {"target_is_label": True},
-            "mixes labels. Expected a loss that takes each class's share, not the label of one",
+            "mixes labels. Expected a loss that accepts class shares, not only single labels",
         ),
-        ("mixup", {"target_is_mask": True}, "cannot do with targets that are masks. Expected labels or images"),
+        ("mixup", {"target_is_mask": True}, "does not support targets that are masks. Expected labels or images"),
     ],
 )
 def test_targets_that_a_transform_cannot_do_with_are_told(name, kinds, message):
