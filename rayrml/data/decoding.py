@@ -21,6 +21,7 @@ from rayrml.config.tables import Choice
 from rayrml.data.discovery import Place, Samples
 from rayrml.data.readers import Read, Reader
 from rayrml.data.slicers import Slicer
+from rayrml.data.value_rules import ValueRule
 from rayrml.errors import ConfigError, DataError, Problem, describe
 from rayrml.storage.archives import check_memory
 
@@ -41,6 +42,7 @@ class Decoding:
         prepare: operation on each array before arrays are stacked, None for none.
         adds_channel: whether arrays lack a channel axis and get one.
         slicers: the slicers that cut samples out of arrays, () if samples are whole arrays.
+        rule: what the values must be, and what becomes of them; None for any.
     """
 
     reader: Choice
@@ -50,6 +52,11 @@ class Decoding:
     prepare: Callable[[np.ndarray], np.ndarray] | None = None
     adds_channel: bool = False
     slicers: tuple[Slicer, ...] = ()
+    rule: ValueRule | None = None
+
+    def with_rule(self, rule: ValueRule) -> Decoding:
+        """The same with a rule for the values, which may change their type."""
+        return dataclasses.replace(self, rule=rule, dtype=rule.dtype(self.dtype))
 
     def fill(self, places: Sequence[Place], rows: np.ndarray) -> list[str]:
         """Read the samples at `places` into `rows` (n, C, *spatial); returns the error of each, "" for none.
@@ -87,7 +94,7 @@ class Decoding:
         """Do the same as `_fill_one`, for files of one array: small images come by the tens of thousands."""
         try:
             array = read(place.path)
-            if self.prepare is not None or self.adds_channel or array.shape != self.shape or array.dtype != self.dtype:
+            if not self._is_plain or array.shape != self.shape or array.dtype != self.dtype:
                 array = self.finished(array[None] if self.adds_channel else array, place)
             row[...] = array
         except (DataError, ConfigError) as error:
@@ -101,12 +108,31 @@ class Decoding:
             return str(error)
         return ""
 
-    def finished(self, array: np.ndarray, place: Place) -> np.ndarray:
-        """Prepare an array that was read. Raises DataError if its shape or type differs from the first sample's."""
+    @property
+    def _is_plain(self) -> bool:
+        """Whether an array of the right shape and type stays as it was read."""
+        return self.prepare is None and self.rule is None and not self.adds_channel
+
+    def prepared(self, array: np.ndarray, place: Place) -> np.ndarray:
+        """Prepare an array that was read. Raises DataError if its shape differs from the first sample's."""
         check_cells(array.shape, place)
         if self.prepare is not None:
             array = self.prepare(array)
         self.check_shape(array.shape, place)
+        return array
+
+    def finished(self, array: np.ndarray, place: Place) -> np.ndarray:
+        """Prepare and check an array that was read.
+
+        Raises:
+            DataError: its shape or type differs from the first sample's, or a value breaks the rule.
+        """
+        array = self.prepared(array, place)
+        if self.rule is not None:
+            try:
+                array = self.rule(array)
+            except ValueError as error:
+                raise DataError(Problem(place.address, str(error))) from None
         if not np.can_cast(choose_stored_type(array.dtype), self.dtype):
             raise DataError(Problem(place.address, f"holds {array.dtype}, but {self.first} holds {self.dtype}"))
         return array

@@ -13,7 +13,7 @@ from rayrml.config.tables import Choice
 from rayrml.data.decoding import RESIZE_HINT
 from rayrml.data.image_ops import ImageOperations
 from rayrml.data.pipeline import Side
-from rayrml.data.readers.images import read_size
+from rayrml.data.readers.images import read_header
 from rayrml.errors import MOST_NAMED, DataError
 from rayrml.formatting import format_bytes, format_table
 from rayrml.memory import available_memory
@@ -80,7 +80,7 @@ def _sizes(side: Side) -> np.ndarray:
     found: list[tuple[int, int]] = []
     for index in samples.spread(_MOST_FILES):
         try:
-            found.append(read_size(samples.path(index)))
+            found.append(read_header(samples.path(index)).size)
         except DataError:
             continue  # reported when the file is needed
     return np.array(found, int).reshape(-1, 2)

@@ -10,7 +10,7 @@ from typing import Any
 
 from rayrml.data.discovery import Samples, find_samples, label_by_folder
 from rayrml.data.readers import READERS
-from rayrml.data.readers.images import read_look
+from rayrml.data.readers.images import ImageHeader, read_header
 from rayrml.errors import ConfigError, DataError, Problem, explaining
 
 _TRAINING, _TEST = ("training", "train"), ("test", "testing", "val", "valid", "validation")
@@ -66,8 +66,8 @@ def look(folder: Path) -> Found:
     if len(training.classes) < 2:
         message = f"only one class found: '{''.join(training.classes)}'. Expected a folder for each of several classes"
         raise ConfigError(Problem(where, message))
-    looks = _looks(training)
-    return Found(training, test, tuple(look[:2] for look in looks), all(look[2] for look in looks))
+    headers = _read_headers(training)
+    return Found(training, test, tuple(header.size for header in headers), all(header.gray for header in headers))
 
 
 def configuration(found: Found, name: str) -> dict[str, Any]:
@@ -153,13 +153,13 @@ def _labelled(folder: Path, where: str, classes: tuple[str, ...] | None = None) 
     return label_by_folder(files, None, where, classes)
 
 
-def _looks(samples: Samples) -> list[tuple[int, int, bool]]:
-    """Height, width, and whether it is gray, of evenly sampled images. Raises DataError if none can be read."""
-    found: list[tuple[int, int, bool]] = []
+def _read_headers(samples: Samples) -> list[ImageHeader]:
+    """The headers of evenly sampled images. Raises DataError if none can be read."""
+    found: list[ImageHeader] = []
     problems: list[Problem] = []
     for index in samples.spread(_MOST_LOOKED_AT):
         try:
-            found.append(read_look(samples.path(index)))
+            found.append(read_header(samples.path(index)))
         except DataError as error:
             problems += error.problems
     if not found:

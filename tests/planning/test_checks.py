@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from rayrml.config.tables import choose
-from rayrml.data.readers.images import read_size
+from rayrml.data.readers.images import read_header
 from rayrml.errors import DataError
 from rayrml.optimizers import OPTIMIZERS, needs_closure
 from rayrml.planning import checks
@@ -76,7 +76,7 @@ def test_the_size_of_an_image_is_that_of_the_upright_one(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.new("L", (30, 20)).save(tmp_path / "x.jpg", exif=exif)
-    assert read_size(str(tmp_path / "x.jpg")) == ((20, 30) if orientation < 5 else (30, 20))
+    assert read_header(str(tmp_path / "x.jpg")).size == ((20, 30) if orientation < 5 else (30, 20))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_the_size_of_an_image_is_that_of_the_upright_one(tmp_path, orientation):
 def test_what_is_no_image_has_no_size(tmp_path, content):
     (tmp_path / "x.jpg").write_bytes(content)
     with pytest.raises(DataError, match=r"x\.jpg"):
-        read_size(str(tmp_path / "x.jpg"))
+        read_header(str(tmp_path / "x.jpg"))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import os
 import warnings
@@ -29,12 +30,12 @@ def images(*, grayscale: bool = False) -> Reader:
     def opened(path: str) -> Iterator[Read]:
         yield lambda name: read(path)
 
-    return Reader("images", opened, read, _EXTENSIONS, pixels=True)
+    return Reader("images", opened, read, IMAGE_EXTENSIONS, pixels=True)
 
 
 def _decode_image(path: str, jpeg_colors: str, pillow_mode: str) -> np.ndarray:
     """The upright image (C, H, W) uint8 in a file, the first of several; the content counts, not the file name."""
-    content = _read(path)
+    content = read_content(path)
     image = _decode_jpeg(content, jpeg_colors)
     if image is None:
         image = _decode_with_pillow(path, content, pillow_mode)
@@ -43,24 +44,51 @@ def _decode_image(path: str, jpeg_colors: str, pillow_mode: str) -> np.ndarray:
     return image.transpose(2, 0, 1)
 
 
-def read_size(path: str) -> tuple[int, int]:
-    """Height and width of the upright image in a file, without decoding its pixels. Raises DataError."""
-    return read_look(path)[:2]
+@dataclasses.dataclass(frozen=True)
+class ImageHeader:
+    """What an image file says of its image, without its pixels.
+
+    Attributes:
+        size: height and width of the upright image.
+        orientation: the EXIF tag that says how the image is turned, 1 for not at all.
+        gray: whether it has only shades of gray.
+        deep: whether it has 16 bits per pixel.
+        several: whether it has more than one page or frame.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+    gray: bool
+    deep: bool
+    several: bool
 
 
-def read_look(path: str) -> tuple[int, int, bool]:
-    """Height, width, and whether the image has only shades of gray. Raises DataError."""
-    content = _read(path)
-    with _explaining(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        _check_webp(content)
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
-            size = (image.width, image.height) if turned else (image.height, image.width)
-            return *size, ImageMode.getmode(image.mode).basemode == "L"
+def read_header(path: str) -> ImageHeader:
+    """The header of an image file. Raises DataError."""
+    with open_image(path) as image:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        size = (image.height, image.width)
+        return ImageHeader(
+            size=size[::-1] if orientation in _TURNED else size,
+            orientation=orientation,
+            gray=ImageMode.getmode(image.mode).basemode == "L",
+            deep=is_deep(image),
+            several=bool(getattr(image, "is_animated", False)),
+        )
 
 
-def _read(path: str) -> bytes:
+@contextlib.contextmanager
+def open_image(path: str) -> Iterator[Image.Image]:
+    """The image in a file, the first of several, whose pixels are decoded when they are used.
+
+    Raises:
+        DataError: whatever Pillow raises for a damaged file, in the block, too.
+    """
+    with _opened(path, read_content(path)) as image:
+        yield image
+
+
+def read_content(path: str) -> bytes:
     """The whole file."""
     try:  # not `explaining`, which takes microseconds: small images are read by the tens of thousands
         content = storage.read(path) if storage.is_uri(path) else _read_local(path)
@@ -89,7 +117,7 @@ def _checked_size(path: str, size: int) -> int:
     return size
 
 
-def _check_pixels(width: int, height: int) -> None:
+def check_pixels(width: int, height: int) -> None:
     """Raise ValueError, before memory is allocated, if an image is as large as a decompression bomb."""
     if width * height > _MOST_PIXELS:
         raise ValueError(f"It is {width}x{height} pixels. {_EXPECTED_LESS}")
@@ -115,22 +143,28 @@ def _check_webp(content: bytes) -> None:
     if content[:4] != b"RIFF" or content[8:12] != b"WEBP" or len(start) < 10:
         return
     if kind == b"VP8X":
-        _check_pixels(1 + int.from_bytes(start[4:7], "little"), 1 + int.from_bytes(start[7:10], "little"))
+        check_pixels(1 + int.from_bytes(start[4:7], "little"), 1 + int.from_bytes(start[7:10], "little"))
     elif kind == b"VP8L":
         bits = int.from_bytes(start[1:5], "little")
-        _check_pixels(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
+        check_pixels(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
     elif kind == b"VP8 ":
-        _check_pixels(*(int.from_bytes(start[i : i + 2], "little") & 0x3FFF for i in (6, 8)))
+        check_pixels(*(int.from_bytes(start[i : i + 2], "little") & 0x3FFF for i in (6, 8)))
 
 
 def _decode_with_pillow(path: str, content: bytes, mode: str) -> np.ndarray:
     """The image (H, W) or (H, W, C). Raises DataError, whatever Pillow raises for a damaged file."""
+    with _opened(path, content) as image:
+        check_pixels(*image.size)
+        return _to_bytes(ImageOps.exif_transpose(image), mode)
+
+
+@contextlib.contextmanager
+def _opened(path: str, content: bytes) -> Iterator[Image.Image]:
     with _explaining(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about metadata and unusual files, which do not affect pixels
         _check_webp(content)
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            _check_pixels(*image.size)
-            return _to_bytes(ImageOps.exif_transpose(image), mode)
+            yield image
 
 
 @contextlib.contextmanager
@@ -147,13 +181,18 @@ def _explaining(path: str) -> Iterator[None]:
 
 def _to_bytes(image: Image.Image, mode: str) -> np.ndarray:
     """Pixels in `mode`, `L` or `RGB`; the higher 8 of 16 bits are kept, and transparency is dropped."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+    if is_deep(image):
         gray = (np.asarray(image) >> 8).astype(np.uint8)
         return gray if mode == "L" else np.repeat(gray[:, :, None], 3, axis=2)
     if image.mode in ("I", "F"):
         # There is no way to know which of its values are black and white.
         raise ValueError("It has 32 bits per pixel, expected 8 or 16")
     return np.asarray(image.convert(mode))
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether an image has 16 bits per pixel, which Pillow also reads as 32."""
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
 
 
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
@@ -165,6 +204,6 @@ _MOST_PIXELS = 99_999_999  # a few bytes can declare more, which would take giga
 _MOST_BYTES = 10 * (_MOST_PIXELS + 1)  # more than this many pixels take in any format
 _EXPECTED_LESS = "Expected an image of less than 100 megapixels"
 _HOW = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # opening a pipe could block forever
-_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
+IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 
 READERS = {"images": images}

@@ -1,0 +1,159 @@
+"""A look at some of the samples before a run begins: what their values are, as the network and the loss get them.
+
+Without code nobody looks at a batch, so this does. What is wrong beyond doubt is an error with its file and its cure;
+what is only likely to be wrong is a warning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from rayrml.data.discovery import Place
+from rayrml.data.pipeline import Side, Source
+from rayrml.data.reader_keys import DATA
+from rayrml.data.value_rules import ClassNumbers, UnitInterval
+from rayrml.errors import MOST_NAMED, DataError, Problem
+
+_MOST_SAMPLES = 100
+_MOST_BYTES = 2**26  # decoded, of all samples that are looked at
+_NEARLY_BLACK = 10  # of 255: class numbers that were mistaken for shades of gray
+_MOST_CLASSES = 12  # whose shares are printed
+
+
+@dataclasses.dataclass(frozen=True)
+class Observation:
+    """What some samples of a dataset have shown.
+
+    Attributes:
+        target_values: what their targets hold, None if there is nothing to say.
+        warnings: sentences on what is probably wrong.
+    """
+
+    target_values: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sampled:
+    """Arrays of some samples as they were read, before a rule for their values.
+
+    Attributes:
+        places: where they are.
+        arrays: (n, C, *spatial).
+        total: how many samples the dataset has.
+    """
+
+    places: Sequence[Place]
+    arrays: np.ndarray
+    total: int
+
+    @property
+    def counted(self) -> str:
+        """`100 of 2,000 sampled`."""
+        return f"{len(self.places):,} of {self.total:,} sampled"
+
+
+def observe(source: Source, *, skips_bad: bool) -> Observation:
+    """Look at some samples of a dataset.
+
+    Args:
+        source: the dataset.
+        skips_bad: invalid samples will be skipped, so they are not an error here.
+
+    Raises:
+        DataError: values that the loss or the network cannot take, each with its file.
+    """
+    _check_inputs(source, skips_bad=skips_bad)
+    if source.target is None:
+        return Observation()
+    sampled = _sample(source.target)
+    if not len(sampled.places):
+        return Observation()  # files that cannot be read are reported by whoever needs them
+    valid = _check_values(source.target, sampled, skips_bad=skips_bad)
+    rule = source.target.decoding.rule
+    if isinstance(rule, ClassNumbers):
+        return _observe_classes(source.name, rule, sampled, valid)
+    if source.target.pixels:
+        return _observe_shades(source.name, isinstance(rule, UnitInterval), sampled)
+    return Observation()
+
+
+def _sample(side: Side) -> _Sampled:
+    """Some samples that can be read, evenly spread, as they are before the rule for their values."""
+    decoding = dataclasses.replace(side.decoding, rule=None)
+    most = max(min(_MOST_SAMPLES, _MOST_BYTES // max(side.bytes_per_sample, 1)), 1)
+    places = [side.samples.place(index) for index in side.samples.spread(most)]
+    arrays = np.zeros((len(places), *decoding.shape), decoding.dtype)
+    errors = decoding.fill(places, arrays)
+    good = [i for i, error in enumerate(errors) if not error]
+    return _Sampled([places[i] for i in good], arrays[good], len(side.samples))
+
+
+def _check_inputs(source: Source, *, skips_bad: bool) -> None:
+    if source.input.decoding.rule is not None:
+        _check_values(source.input, _sample(source.input), skips_bad=skips_bad)
+
+
+def _check_values(side: Side, sampled: _Sampled, *, skips_bad: bool) -> list[int]:
+    """Which of the samples have valid values. Raises DataError that names some that have not."""
+    problems: list[Problem] = []
+    valid: list[int] = []
+    for i, (place, array) in enumerate(zip(sampled.places, sampled.arrays, strict=True)):
+        try:
+            if side.decoding.rule is not None:
+                side.decoding.rule(array)
+            valid.append(i)
+        except ValueError as error:
+            problems.append(Problem(place.address, str(error)))
+    if problems and not skips_bad:
+        more = len(problems) - MOST_NAMED
+        rest = [Problem("", f"... and {more} more of {len(sampled.places)} samples")] if more > 0 else []
+        raise DataError(*problems[:MOST_NAMED], *rest)
+    return valid
+
+
+def _observe_classes(name: str, rule: ClassNumbers, sampled: _Sampled, valid: Sequence[int]) -> Observation:
+    """The share of each class among the labels of some samples."""
+    counts: Counter[int] = Counter()
+    stored: set[float] = set()
+    for i in valid:
+        labels, numbers = np.unique(rule.labels(sampled.arrays[i]), return_counts=True)
+        counts.update(dict(zip(labels.tolist(), numbers.tolist(), strict=True)))
+        if len(stored) <= _MOST_CLASSES:
+            stored.update(np.unique(sampled.arrays[i]).tolist())
+    ignored = 0 if rule.ignore_index is None else counts.pop(rule.ignore_index, 0)
+    if not counts:
+        return Observation(None, (f"all labels of the {name} targets are ignored ({sampled.counted})",) * bool(ignored))
+    only = next(iter(counts)) if len(counts) == 1 else None
+    if only is not None and len(stored) > 1 + bool(ignored):
+        values = ", ".join(f"{value:g}" for value in sorted(stored)[:_MOST_CLASSES])
+        message = f"all {name} targets become class {only}, but their files hold {values} ({sampled.counted})"
+        cure = "Expected target_transforms without 'normalize', so that class numbers are read as they are"
+        raise DataError(Problem(DATA, f"{message}. {cure}"))
+    warnings = []
+    if only is not None:
+        warnings.append(f"all {name} targets are of class {only} alone ({sampled.counted})")
+    return Observation(f"{_shares(counts, ignored)} ({sampled.counted})", tuple(warnings))
+
+
+def _shares(counts: Counter[int], ignored: int) -> str:
+    total = sum(counts.values())
+    shown = [f"{label}: {count / total:.1%}" for label, count in sorted(counts.items())[:_MOST_CLASSES]]
+    shown += ["..."] if len(counts) > _MOST_CLASSES else []
+    shown += [f"ignored: {ignored / (total + ignored):.1%}"] if ignored else []
+    return ", ".join(shown)
+
+
+def _observe_shades(name: str, probabilities: bool, sampled: _Sampled) -> Observation:
+    """Whether images are so dark that their pixels must be class numbers."""
+    darkest = int(sampled.arrays.max())
+    if not 0 < darkest <= _NEARLY_BLACK:
+        return Observation()
+    message = f"the {name} targets are nearly black: their pixels are 0 to {darkest} of 255 ({sampled.counted})"
+    if probabilities:
+        raise DataError(Problem(DATA, f'{message}. "target_is_mask": true reads them as class numbers'))
+    return Observation(None, (message,))

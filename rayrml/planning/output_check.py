@@ -1,0 +1,122 @@
+"""Whether the network's output suits the loss, the targets and the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rayrml.config.mistakes import Findings
+from rayrml.config.tables import Choice
+from rayrml.data.datasets import Datasets
+from rayrml.data.reader_keys import DATA
+from rayrml.losses import Loss
+from rayrml.networks.ending import KnownEnding, find_ending
+from rayrml.networks.graph import LayerSpec
+from rayrml.networks.network import Network
+
+_LOSS = "neural_network.loss"
+_MOST_CLASSES = 10  # that are named
+_UNIT_INTERVAL = ("softmax", "sigmoid")
+
+
+def check_outputs(network: Network, datasets: Datasets, loss: Choice | None, findings: Findings) -> None:
+    """Add to the findings what keeps the loss from comparing the network's output with the targets."""
+    last = find_last_layer(network)
+    if len(network.output_shapes) > 1:
+        names = ", ".join(f"'{network.graph.layers[network.graph.nodes[i].layer].name}'" for i in network.graph.outputs)
+        message = f"the network has {len(network.output_shapes)} outputs: {names}. Expected a network with one output"
+        findings.add("neural_network.layers", message)
+        return
+    if loss is None:
+        return
+    output, target = _output_shape(network, datasets.shape, findings), datasets.target_shape
+    if output is None:
+        return
+    built: Loss = loss.build()
+    if output[0] == 1 and find_ending(network.graph) in ("softmax", "log_softmax"):
+        message = f"layer '{last.name}' is a softmax of one channel, which is always 1. Expected sigmoid"
+        findings.add(last.where, f"{message}, or a channel for each class")
+        return
+    sources = (datasets.training, datasets.test)
+    if target is None or not (datasets.training or datasets.test_targets):
+        misfit = built.misfit(output)
+    elif built.targets == "labels" and target and all(s is None or s.target is None for s in sources):
+        misfit = None
+        findings.add(DATA, f"{loss.name} needs classes as targets. Expected target_path, or the type labels")
+    elif _is_wrong_number_of_classes(network, datasets, built, output[0], findings):
+        return
+    else:
+        # Class indices have no channel axis.
+        indices = built.targets == "labels" and target[:1] == (1,)
+        misfit = _one_hot_hint(built, output, target) or built.misfit(output, target[1:] if indices else target)
+    if misfit is not None:
+        findings.add(_LOSS, misfit)
+
+
+def warn_of_ending(network: Network, loss: Choice | None) -> Iterator[str]:
+    """Sentences on a loss that takes what the network's last layer does not give; none if that cannot be told."""
+    if loss is None:
+        return
+    ending, takes = find_ending(network.graph), loss.build().takes
+    if ending is None or takes is None:
+        return
+    cure = _find_cure(ending, takes, has_source="source" in loss.settings)
+    if cure is not None:
+        gives = "has no activation" if ending == "linear" else f"ends with {ending}"
+        wants = "logits (no activation)" if takes == "logits" else takes
+        name = find_last_layer(network).name
+        yield f"the loss {loss.name} expects {wants}, but the network's last layer '{name}' {gives}. {cure}"
+
+
+def find_last_layer(network: Network) -> LayerSpec:
+    """The layer that gives the first output, which need not be the last one of the file."""
+    return network.graph.layers[network.graph.nodes[network.graph.outputs[0]].layer]
+
+
+def _find_cure(ending: KnownEnding, takes: str, *, has_source: bool) -> str | None:
+    """What to change if a loss takes something else than the network's ending; None if the two go together."""
+    if ending == takes or (ending == "linear" and takes == "logits"):
+        return None
+    if takes in _UNIT_INTERVAL and ending in _UNIT_INTERVAL:
+        return None  # both are probabilities
+    if takes == "logits" and ending == "log_softmax":
+        return None  # the softmax of log-probabilities is the same
+    if takes == "log_softmax":
+        return 'Use the activation "log_softmax"' + (", or the loss CrossEntropy" if ending == "linear" else "")
+    if takes == "logits":
+        return "Remove the activation, or use a loss of probabilities"
+    source = "logits" if ending == "linear" else ending
+    return f'Use the activation "{takes}"' + (f', or "source": "{source}" in the loss' if has_source else "")
+
+
+def _one_hot_hint(loss: Loss, output: tuple[int | None, ...], target: tuple[int, ...]) -> str | None:
+    """What to do about targets with a channel for each class where the loss takes class numbers."""
+    if loss.targets != "labels" or not target or target[0] == 1 or target != tuple(output):
+        return None
+    shape = target[1:]
+    return (
+        f"the targets of shape {target} look one-hot, but the loss takes class numbers, of shape {shape} for each "
+        "sample. numpy's argmax over the first axis makes them"
+    )
+
+
+def _output_shape(network: Network, shape: tuple[int, ...], findings: Findings) -> tuple[int | None, ...] | None:
+    """The output's shape for inputs of this shape; None if there is none."""
+    if network.check_input(shape) is not None:
+        return network.output_shapes[0]
+    with findings.gathering():
+        return network.outputs_of(shape)[0]
+    return None
+
+
+def _is_wrong_number_of_classes(
+    network: Network, datasets: Datasets, loss: Loss, channels: int | None, findings: Findings
+) -> bool:
+    """Add a finding if the network does not tell as many classes apart as there are."""
+    classes = datasets.classes
+    if not classes or channels is None or loss.classes_of(channels) == len(classes):
+        return False
+    last = find_last_layer(network)
+    shown = f"{', '.join(classes[:_MOST_CLASSES])}{', ...' if len(classes) > _MOST_CLASSES else ''}"
+    message = f"the network's last layer '{last.name}' gives {channels} values a sample, "
+    findings.add(last.where, f"{message}but there are {len(classes)} classes: {shown}")
+    return True
