@@ -72,7 +72,7 @@ def _together(locations: Sequence[Location], paths: Sequence[str], where: str) -
     """
     for location, path in zip(locations, paths, strict=True):
         if location.inside or storage.is_uri(path):
-            message = f"'{path}' cannot be combined with other paths. Expected only local files and folders"
+            message = f"'{path}' cannot be combined with other paths. Expected it alone, or local files and folders"
             raise DataError(Problem(where, message))
     root = os.path.commonpath([location.files.root for location in locations])
     files = [location.files.path(i) for location in locations for i in range(len(location.files))]

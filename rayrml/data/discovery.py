@@ -143,7 +143,7 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
         raise DataError(Problem(where, f"cannot list '{error.filename}'. {describe(error)}")) from None
     if not names:
         kinds = ", ".join(sorted(extensions))
-        raise DataError(Problem(where, f"no files to read in '{path}'. Expected the extension {kinds}"))
+        raise DataError(Problem(where, f"no files to read in '{path}'. Expected extensions: {kinds}"))
     names.sort()
     return Samples(path, names, ignored=dict(ignored), folders=folders)
 

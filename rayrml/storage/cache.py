@@ -57,7 +57,7 @@ def _copied(uri: str, path: str, size: int) -> int:
                     remote.download(uri, descriptor)
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
         except BaseException as error:
-            _release(path, descriptor)  # its size is wrong, so that nobody else uses it
+            _release(path, descriptor)  # its size is wrong, so no other process may use it
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 reason = f"{error.strerror}: '{tempfile.gettempdir()}' has no room for {size} bytes"
                 raise OSError(error.errno, reason, uri) from None

@@ -22,7 +22,7 @@ from rayrml.tensors import constants, to_floats
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ColorJitter(Transform):
-    """Randomly changes light and colour: each property times a factor of 1 +- its amount, hue turned by +- its share.
+    """Randomly changes light and colour: scales each property by 1 +- its amount and shifts hue by +- its share.
 
     Masks stay unchanged.
     """

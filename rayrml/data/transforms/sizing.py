@@ -20,7 +20,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Resize(Transform):
-    """Resizes samples to one number per axis, as [height, width]: linear with antialiasing; masks by nearest value.
+    """Resizes samples to one length per axis, as [height, width]: linear with antialiasing, masks by nearest value.
 
     All numbers except bytes of pixels are interpolated as float32.
     """
@@ -51,7 +51,7 @@ class Resize(Transform):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CenterCrop(Transform):
-    """Crops samples to their center, one number per axis, as [height, width]; smaller ones are padded with zeros."""
+    """Crops samples to their center, one length per axis, as [height, width]; smaller ones are padded with zeros."""
 
     size: Sizes
     dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
@@ -120,7 +120,7 @@ class ResizedCrop(Transform):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JitterCrop(Crop):
-    """Crops each side of a sample by a random share, up to half of this one, and resizes to the sample's size."""
+    """Crops each side of a sample by a random share, up to half of this one, and resizes back to the sample's size."""
 
     share: Share
     num_draws: ClassVar[int] = 4
@@ -159,7 +159,7 @@ class RandomZoom(Crop):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomResizedCrop(Crop):
-    """A random box of each image, resized to [height, width]; `scale`: share of the area, `ratio`: width by height.
+    """Resizes a random box of each image to [height, width]; `scale`: share of the area, `ratio`: width by height.
 
     In evaluation, the whole image is resized. Source: arXiv 1409.4842, section 6.
     """

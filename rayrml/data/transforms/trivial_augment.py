@@ -22,7 +22,7 @@ Change = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrivialAugment(Transform):
-    """One of 14 changes per sample, all equally likely, in one of `num_magnitudes` strengths.
+    """Applies one of 14 changes to each sample, all equally likely, in one of `num_magnitudes` strengths.
 
     The changes: none, shear and shift along either axis, rotation, brightness, saturation, contrast, sharpness,
     posterize, solarize, stretch contrast, equalize. Only changes of geometry apply to masks.

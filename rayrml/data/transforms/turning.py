@@ -29,7 +29,7 @@ Axes = Annotated[tuple[Axis, Axis], BeforeValidator(_axes)]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rotate(Transform):
-    """Rotates images clockwise by a fixed angle in degrees."""
+    """Rotates images clockwise by this many degrees."""
 
     degrees: float
 
@@ -45,7 +45,7 @@ class Rotate(Transform):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomRotate(Transform):
-    """Rotates images by a random angle, at most `degrees` in either direction."""
+    """Rotates images by a random angle of at most this many degrees in either direction."""
 
     degrees: Annotated[float, Field(ge=0)]
     num_draws: ClassVar[int] = 1

@@ -30,7 +30,7 @@ def _code(value: str) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Normalize(Transform):
-    """Subtracts `mean` from values, pixels in [0, 1], and divides by `std`: one number each, or one per channel."""
+    """Subtracts `mean` from values (pixels: in [0, 1]) and divides by `std`: one number each, or one per channel."""
 
     mean: float | tuple[float, ...] = 0.0
     std: Annotated[float | tuple[float, ...], AfterValidator(_positive)] = 1.0
@@ -78,7 +78,7 @@ class ConvertColor(Transform):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomErasing(Transform):
-    """Sets a random box to zero with a probability; `scale`: share of the area, `ratio`: width by height.
+    """Sets a random box of images to zero, with a probability; `scale`: share of the area, `ratio`: width by height.
 
     Masks stay unchanged. Source: arXiv 1708.04896, Algorithm 1.
     """
