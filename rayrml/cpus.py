@@ -14,7 +14,7 @@ _OLD_QUOTA, _OLD_PERIOD = (Path("/sys/fs/cgroup/cpu") / name for name in ("cpu.c
 def count_cpus() -> int:
     """The CPUs of the machine that this process may run on, within its container's quota; at least one."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(min(allowed, math.ceil(_quota())), 1)
+    return max(math.ceil(min(allowed, _quota())), 1)
 
 
 def _quota() -> float:

@@ -84,6 +84,12 @@ class Decoding:
                 errors += [str(error)] * (before + len(together) - len(errors))
         return errors
 
+    def read_prepared(self, place: Place) -> np.ndarray:
+        """The sample at `place` before the rule for its values. Raises DataError if it is missing or misshapen."""
+        reader: Reader = self.reader.build()
+        with reader.open(place.path) as read:
+            return self.prepared(read_sample(read, place, self), place)
+
     def array(self, place: Place) -> np.ndarray:
         """The sample at `place`. Raises DataError if it is missing or has another shape or type."""
         reader: Reader = self.reader.build()

@@ -30,9 +30,26 @@ def choose_reader(data: Data, side: SideName) -> Choice:
     if name is None:
         raise ConfigError(Problem(DATA, f"'{side}_type' is missing. Expected one of {', '.join(READERS)}"))
     key = f"{side}_type" if getattr(data, f"{side}_type") else "type"
-    options = {option: data.option(option, side) for option in list_reader_options()}
+    options = {
+        option: data.option(option, side) for option in list_reader_options() if not _is_for_other(data, option, side)
+    }
     given = {option: value for option, value in options.items() if value != Data.model_fields[option].default}
     return choose(READERS, {key: name, **given}, DATA, key)
+
+
+def _is_for_other(data: Data, option: str, side: SideName) -> bool:
+    """Whether a key that is given for both sides can only be meant for the other one, whose reader alone takes it."""
+    if getattr(data, f"{side}_{option}", None) is not None:
+        return False
+    names = {"input": data.inputs, "target": data.targets}
+    takes = {name: _takes(row, option) for name, row in names.items()}
+    return not takes[side] and any(takes.values())
+
+
+def _takes(name: str | None, option: str) -> bool:
+    rows = {row.casefold(): row for row in READERS}
+    row = rows.get((name or "").casefold())
+    return row is not None and option in make_model(READERS[row]).model_fields
 
 
 def describe_reading(data: Data) -> dict[str, Any]:

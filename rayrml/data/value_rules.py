@@ -83,7 +83,7 @@ class UnitInterval:
         _check_finite(array)
         for extreme in (array.min(), array.max()):
             if not -_TOLERANCE <= float(self.scaling(extreme)) <= 1 + _TOLERANCE:
-                held = _holding(extreme, self.scaling(extreme), self.scaling)
+                held = _holding(extreme, self.scaling(extreme))
                 cure = "" if self.scaling.changes_values else f'. {{"normalize": {{"std": {_short(array.max())}}}}} '
                 cure = f"{cure}in target_transforms scales them" if cure and array.min() >= 0 else ""
                 raise ValueError(f"{held}. {self.loss} compares outputs with targets in [0, 1]{cure}")
@@ -162,7 +162,7 @@ class ClassNumbers:
             wrong &= numbers != self.ignore_index
         if wrong.any():
             number, stored = numbers[wrong].flat[0], array[wrong].flat[0]
-            held = _holding(stored, number, self.scaling)
+            held = _holding(stored, number)
             raise ValueError(f"{held}. {self._expected()}{self._cure(int(number), array)}")
 
     def _expected(self) -> str:
@@ -194,9 +194,9 @@ def _check_finite(array: np.ndarray) -> None:
         raise ValueError(f"holds {count} of {array.size} values that are not finite numbers ({kind})")
 
 
-def _holding(stored: np.generic | float, value: np.generic | np.ndarray | float, scaling: Scaling) -> str:
+def _holding(stored: np.generic | float, value: np.generic | np.ndarray | float) -> str:
     """`holds 255`, and what the transforms make of it."""
-    if not scaling.changes_values:
+    if float(stored) == float(value):
         return f"holds {_short(stored)}"
     return f"holds {_short(stored)}, which becomes {_short(value)}"
 

@@ -152,8 +152,8 @@ class Plateau(Curve):
         """Lower the rate if `loss` and the previous losses have not fallen."""
         if loss is None:
             raise ValueError("Plateau needs the loss of the epoch")
-        if not math.isfinite(loss):
-            return  # a loss that could not be computed says nothing about the rate
+        if math.isnan(loss):
+            return  # it says nothing about the rate: a sample that is not a number has spoiled it
         # Not `best * (1 - threshold)`: the loss may be negative, and is infinite at first.
         improved = loss < self.best - self.threshold * abs(self.best) if math.isfinite(self.best) else loss < self.best
         self.best = loss if improved else self.best

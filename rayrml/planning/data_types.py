@@ -21,6 +21,7 @@ class DataTypes:
         target: row of the targets' reader, None if it has a mistake, or if targets are not arrays.
         input_reader: the reader that `input` builds.
         target_reader: the reader that `target` builds.
+        targets_are_class_numbers: whether target images are read as class numbers rather than as shares of white.
     """
 
     data: Data
@@ -28,6 +29,7 @@ class DataTypes:
     target: Choice | None
     input_reader: Reader | None
     target_reader: Reader | None
+    targets_are_class_numbers: bool = False
 
     @property
     def generated(self) -> bool:

@@ -129,7 +129,7 @@ class DatasetsPreparation:
             return split_transforms(
                 both or lists["input_transforms"],
                 targets,
-                target_is_mask=self.data.target_is_mask,
+                target_is_mask=self.data.target_is_mask or self.types.targets_are_class_numbers,
                 target_is_label=self.types.targets_are_labels,
                 num_classes=num_classes or None,
                 input_pixels=self.types.input_reader is None or self.types.input_reader.pixels,

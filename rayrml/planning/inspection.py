@@ -6,22 +6,28 @@ what is only likely to be wrong is a warning.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from rayrml import storage
 from rayrml.data.discovery import Place
 from rayrml.data.pipeline import Side, Source
 from rayrml.data.reader_keys import DATA
 from rayrml.data.value_rules import ClassNumbers, UnitInterval
-from rayrml.errors import MOST_NAMED, DataError, Problem
+from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.planning import image_inspection
 
 _MOST_SAMPLES = 100
+_MOST_NAMED = 3  # of the same mistake
 _MOST_BYTES = 2**26  # decoded, of all samples that are looked at
 _NEARLY_BLACK = 10  # of 255: class numbers that were mistaken for shades of gray
 _MOST_CLASSES = 12  # whose shares are printed
+_REQUESTS = 16  # concurrent ones to a store
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +49,12 @@ class _Sampled:
 
     Attributes:
         places: where they are.
-        arrays: (n, C, *spatial).
+        arrays: (C, *spatial) of each.
         total: how many samples the dataset has.
     """
 
     places: Sequence[Place]
-    arrays: np.ndarray
+    arrays: Sequence[np.ndarray]
     total: int
 
     @property
@@ -68,6 +74,12 @@ def observe(source: Source, *, skips_bad: bool) -> Observation:
         DataError: values that the loss or the network cannot take, each with its file.
     """
     _check_inputs(source, skips_bad=skips_bad)
+    observed = _observe_targets(source, skips_bad=skips_bad)
+    images = (*image_inspection.warn_of_images(source), *image_inspection.warn_of_folders(source))
+    return dataclasses.replace(observed, warnings=(*observed.warnings, *images))
+
+
+def _observe_targets(source: Source, *, skips_bad: bool) -> Observation:
     if source.target is None:
         return Observation()
     sampled = _sample(source.target)
@@ -84,13 +96,21 @@ def observe(source: Source, *, skips_bad: bool) -> Observation:
 
 def _sample(side: Side) -> _Sampled:
     """Some samples that can be read, evenly spread, as they are before the rule for their values."""
-    decoding = dataclasses.replace(side.decoding, rule=None)
     most = max(min(_MOST_SAMPLES, _MOST_BYTES // max(side.bytes_per_sample, 1)), 1)
     places = [side.samples.place(index) for index in side.samples.spread(most)]
-    arrays = np.zeros((len(places), *decoding.shape), decoding.dtype)
-    errors = decoding.fill(places, arrays)
-    good = [i for i, error in enumerate(errors) if not error]
-    return _Sampled([places[i] for i in good], arrays[good], len(side.samples))
+
+    def read(place: Place) -> np.ndarray | None:
+        with contextlib.suppress(DataError, ConfigError):  # reported by whoever needs the sample
+            return side.decoding.read_prepared(place)
+        return None
+
+    if storage.is_uri(places[0].path):
+        with ThreadPoolExecutor(_REQUESTS) as threads:
+            arrays = list(threads.map(read, places))
+    else:
+        arrays = list(map(read, places))
+    readable = [(place, array) for place, array in zip(places, arrays, strict=True) if array is not None]
+    return _Sampled([place for place, _ in readable], [array for _, array in readable], len(side.samples))
 
 
 def _check_inputs(source: Source, *, skips_bad: bool) -> None:
@@ -110,9 +130,8 @@ def _check_values(side: Side, sampled: _Sampled, *, skips_bad: bool) -> list[int
         except ValueError as error:
             problems.append(Problem(place.address, str(error)))
     if problems and not skips_bad:
-        more = len(problems) - MOST_NAMED
-        rest = [Problem("", f"... and {more} more of {len(sampled.places)} samples")] if more > 0 else []
-        raise DataError(*problems[:MOST_NAMED], *rest)
+        rest = f"{len(problems)} of {len(sampled.places)} samples that were looked at cannot be used"
+        raise DataError(*problems[:_MOST_NAMED], Problem("", rest))
     return valid
 
 
@@ -121,7 +140,7 @@ def _observe_classes(name: str, rule: ClassNumbers, sampled: _Sampled, valid: Se
     counts: Counter[int] = Counter()
     stored: set[float] = set()
     for i in valid:
-        labels, numbers = np.unique(rule.labels(sampled.arrays[i]), return_counts=True)
+        labels, numbers = np.unique(rule.labels(rule(sampled.arrays[i])), return_counts=True)
         counts.update(dict(zip(labels.tolist(), numbers.tolist(), strict=True)))
         if len(stored) <= _MOST_CLASSES:
             stored.update(np.unique(sampled.arrays[i]).tolist())
@@ -150,10 +169,10 @@ def _shares(counts: Counter[int], ignored: int) -> str:
 
 def _observe_shades(name: str, probabilities: bool, sampled: _Sampled) -> Observation:
     """Whether images are so dark that their pixels must be class numbers."""
-    darkest = int(sampled.arrays.max())
-    if not 0 < darkest <= _NEARLY_BLACK:
+    brightest = max(int(array.max()) for array in sampled.arrays)
+    if not 0 < brightest <= _NEARLY_BLACK:
         return Observation()
-    message = f"the {name} targets are nearly black: their pixels are 0 to {darkest} of 255 ({sampled.counted})"
+    message = f"the {name} targets are nearly black: their pixels are 0 to {brightest} of 255 ({sampled.counted})"
     if probabilities:
         raise DataError(Problem(DATA, f'{message}. "target_is_mask": true reads them as class numbers'))
     return Observation(None, (message,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from rayrml.config.tables import Choice, choose
 from rayrml.data.datasets import Datasets
 from rayrml.data.pipeline import Source
 from rayrml.data.reader_keys import DATA
+from rayrml.data.transforms import Placed, parse_transforms
 from rayrml.errors import ConfigError, DataError
 from rayrml.losses import LOSSES, Loss
 from rayrml.lr_schedulers import ScheduleChoice, choose_schedule
@@ -28,6 +30,9 @@ from rayrml.optimizers import OPTIMIZERS
 from rayrml.planning.consistency import Settings, check_consistency
 from rayrml.planning.data_types import DataTypes, find_types
 from rayrml.planning.datasets import DatasetsPreparation, Expectations
+from rayrml.planning.inspection import Observation, observe
+from rayrml.planning.network_check import check_outputs, warn_of_ending, warn_of_scaling
+from rayrml.planning.target_values import read_class_numbers, with_value_rules
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import LoadReport
 from rayrml.saving.keras_weights import load_weights
@@ -51,6 +56,8 @@ class Plan:
         test: samples to evaluate on or to predict, None without any.
         datasets: what training and test samples have in common.
         loaded: what was loaded into the network, None if nothing was to be loaded.
+        observations: what some samples have shown, by the name of their dataset.
+        warnings: sentences on what is probably wrong with the network.
     """
 
     config: Config
@@ -59,6 +66,8 @@ class Plan:
     network: Network
     datasets: Datasets
     loaded: LoadReport | None
+    observations: Mapping[str, Observation]
+    warnings: tuple[str, ...]
     loss: Choice | None
     optimizer: Choice | None
     schedule: ScheduleChoice | None
@@ -133,7 +142,7 @@ class _Preparation:
         """The plan of a run with this name. Raises ConfigError or DataError with everything that is wrong."""
         loss = self._row(LOSSES, self.nn.loss, "loss", "function")
         optimizer, schedule = self._optimizer()
-        types = find_types(self.data, self.findings)
+        types = read_class_numbers(find_types(self.data, self.findings), loss, self._target_transforms())
         check_consistency(Settings(self.nn, types, loss, optimizer), self.findings)
         checkpoint = self._checkpoint()
         layers = self._layers()
@@ -143,7 +152,11 @@ class _Preparation:
         loaded = None if network is None else self._load(network, checkpoint)
         if network is None or datasets is None:
             raise self._error()
-        self._outputs(network, datasets, loss)
+        check_outputs(network, datasets, loss, self.findings)
+        if self.findings:
+            raise self._error()
+        datasets = with_value_rules(datasets, types, loss, network.output_shapes[0][0])
+        observations = self._observe(datasets)
         if self.findings:
             raise self._error()
         trains = datasets.training is not None
@@ -163,8 +176,25 @@ class _Preparation:
             network=network,
             datasets=datasets,
             loaded=loaded,
+            observations=observations,
+            warnings=(*warn_of_ending(network, loss), *warn_of_scaling(network, datasets, types)),
             **parts,
         )
+
+    def _target_transforms(self) -> tuple[Placed, ...]:
+        """What is done to targets; mistakes in it are found later."""
+        with contextlib.suppress(ConfigError):
+            return parse_transforms(self.data.transforms or self.data.target_transforms, DATA)
+        return ()
+
+    def _observe(self, datasets: Datasets) -> dict[str, Observation]:
+        """What some samples of each dataset show."""
+        found: dict[str, Observation] = {}
+        for source in (datasets.training, datasets.test):
+            if source is not None:
+                with self.findings.gathering():
+                    found[source.name] = observe(source, skips_bad=self.data.skips)
+        return found
 
     def _error(self) -> ConfigError | DataError:
         """Everything that is wrong; mistakes in a network file have the file's lines."""
@@ -256,45 +286,3 @@ class _Preparation:
         if (expected, shape[0]) == (1, 3):
             return '. "grayscale": true reads images with one channel'
         return ""
-
-    def _outputs(self, network: Network, datasets: Datasets, choice: Choice | None) -> None:
-        """Check that targets fit the network's output and that it has a value for each class."""
-        if choice is None:
-            return
-        output, target = self._output_shape(network, datasets.shape), datasets.target_shape
-        if output is None:
-            return
-        loss: Loss = choice.build()
-        sources = (datasets.training, datasets.test)
-        if target is None or not (datasets.training or datasets.test_targets):
-            misfit = loss.misfit(output)
-        elif loss.targets == "labels" and target and all(s is None or s.target is None for s in sources):
-            misfit = None
-            self.findings.add(DATA, f"{choice.name} needs classes as targets. Expected target_path, or the type labels")
-        elif self._wrong_number_of_classes(network, datasets, loss, output[0]):
-            return
-        else:
-            # Class indices have no channel axis.
-            indices = loss.targets == "labels" and target[:1] == (1,)
-            misfit = loss.misfit(output, target[1:] if indices else target)
-        if misfit is not None:
-            self.findings.add("neural_network.loss", misfit)
-
-    def _output_shape(self, network: Network, shape: tuple[int, ...]) -> tuple[int | None, ...] | None:
-        """The output's shape for inputs of this shape; None if there is none."""
-        if network.check_input(shape) is not None:
-            return network.output_shapes[0]
-        with self.findings.gathering():
-            return network.outputs_of(shape)[0]
-        return None
-
-    def _wrong_number_of_classes(self, network: Network, datasets: Datasets, loss: Loss, channels: int | None) -> bool:
-        """Whether the network distinguishes another number of classes than there are; adds that to the findings."""
-        classes = datasets.classes
-        if not classes or channels is None or loss.classes_of(channels) == len(classes):
-            return False
-        last = network.graph.layers[network.graph.nodes[-1].layer]
-        shown = f"{', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}"
-        message = f"the network's last layer '{last.name}' outputs {channels} values per sample, "
-        self.findings.add(last.where, f"{message}but there are {len(classes)} classes: {shown}")
-        return True

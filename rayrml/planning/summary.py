@@ -7,8 +7,10 @@ from typing import Any
 from rayrml.cluster.allocation import Allocation
 from rayrml.data.discovery import Samples
 from rayrml.data.pipeline import Source
+from rayrml.data.value_rules import ClassNumbers
 from rayrml.formatting import format_bytes, format_path, format_table
 from rayrml.planning import checks
+from rayrml.planning.network_check import shorten
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
 from rayrml.workers import Workers, global_batch_sizes
@@ -60,6 +62,8 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
         console.section("Loss", {"Function": plan.loss.name, **plan.loss.settings})
     for source in plan.sources:
         _data(console, plan, source, num_workers)
+    observed = [warning for source in plan.sources for warning in plan.observations[source.name].warnings]
+    console.lines(f"Warning: {warning}" for warning in (*plan.warnings, *observed))
 
 
 def check(console: Console, checked: Plan) -> None:
@@ -97,6 +101,8 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
             "Sample shape": tuple(source.shape),
             "Sample type": None if source.input.pixels else source.input.dtype.name,
             "Number of classes": len(samples.classes) or None,
+            "Classes": shorten(samples.classes) or None,
+            "Target values": _target_values(plan, source),
             "Ignored files": ignored or None,
             "Batch size": batch_size,
             "Batch size per worker": first.share(batch_size),
@@ -108,6 +114,16 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
             "Assembled output": format_path(data.hdf5_outfile) if testing and data.hdf5_outfile else None,
         },
     )
+
+
+def _target_values(plan: Plan, source: Source) -> str | None:
+    """What the values of target images stand for, and what some of them are."""
+    seen = plan.observations[source.name].target_values
+    rule = None if source.target is None else source.target.decoding.rule
+    if not isinstance(rule, ClassNumbers):
+        return seen
+    kind = "rounded to class numbers" if rule.scaling.changes_values else "class numbers"
+    return f"{kind}: {seen}" if seen else kind
 
 
 def _names(transforms: list[Any]) -> str:

@@ -67,7 +67,7 @@ def test_metrics_are_of_the_last_and_the_best_epoch_and_of_each_class(tmp_path):
     record = Record(str(tmp_path), RunState(), ("cat", "dog"))
     for epoch in (1, 2):
         tell(record, evaluated(epoch, COUNTS * epoch))
-        tell(record, EpochDone(figures(epoch, loss=math.nan)))
+        tell(record, EpochDone(figures(epoch, loss=0.5 if epoch == 1 else math.nan)))
     record.finish()
     metrics = json.loads((tmp_path / METRICS).read_text())
     assert metrics["final"] == figures(2, loss=None)

@@ -67,9 +67,9 @@ def read_header(path: str) -> ImageHeader:
     """The header of an image file. Raises DataError."""
     with open_image(path) as image:
         orientation = image.getexif().get(_ORIENTATION, 1)
-        size = (image.height, image.width)
+        height, width = image.height, image.width
         return ImageHeader(
-            size=size[::-1] if orientation in _TURNED else size,
+            size=(width, height) if orientation in _TURNED else (height, width),
             orientation=orientation,
             gray=ImageMode.getmode(image.mode).basemode == "L",
             deep=is_deep(image),

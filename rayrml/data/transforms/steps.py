@@ -109,7 +109,7 @@ def merge_steps(inputs: Sequence[Step], targets: Sequence[Step], kind: Targets) 
 
 
 def _reads_pixels(transform: Transform, resampling: Resampling) -> bool:
-    return transform.reads_pixels and (resampling != "nearest" or transform.recolors_masks)
+    return transform.reads_pixels and (resampling != "nearest" or transform.changes_masks)
 
 
 def _early_resize(rest: Sequence[Placed], resampling: Resampling, pixels: bool) -> list[tuple[str, ImageOperation]]:

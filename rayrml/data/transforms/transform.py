@@ -54,14 +54,14 @@ class Transform:
         dimensions: the supported numbers of spatial axes; `shape` is called only for such samples.
         num_draws: how many random numbers an image needs, 0 if nothing is random.
         reads_pixels: whether values must be fractions of white, in [0, 1], so that it cannot follow `normalize`.
-        recolors_masks: whether a transform that `reads_pixels` also changes masks, which otherwise stay unchanged.
+        changes_masks: whether it changes the values of masks, and does not only move them.
         draws_on_host: whether `draws` must stay where they were drawn, on the CPU.
     """
 
     dimensions: ClassVar[tuple[int, ...]] = IMAGES
     num_draws: ClassVar[int] = 0
     reads_pixels: ClassVar[bool] = False
-    recolors_masks: ClassVar[bool] = False
+    changes_masks: ClassVar[bool] = False
     draws_on_host: ClassVar[bool] = False
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:

@@ -35,6 +35,7 @@ class Normalize(Transform):
     mean: float | tuple[float, ...] = 0.0
     std: Annotated[float | tuple[float, ...], AfterValidator(_positive)] = 1.0
     dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
+    changes_masks: ClassVar[bool] = True
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, *spatial), of the same shape, as floats."""
@@ -61,7 +62,7 @@ class ConvertColor(Transform):
 
     code: Annotated[str, AfterValidator(_code)]
     reads_pixels: ClassVar[bool] = True
-    recolors_masks: ClassVar[bool] = True
+    changes_masks: ClassVar[bool] = True
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, H, W) -> (N, 1 or 3, H, W)."""

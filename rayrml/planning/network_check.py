@@ -1,8 +1,10 @@
-"""Whether the network's output suits the loss, the targets and the classes."""
+"""Whether the network suits the samples, the loss, the targets and the classes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from rayrml.config.mistakes import Findings
 from rayrml.config.tables import Choice
@@ -12,10 +14,14 @@ from rayrml.losses import Loss
 from rayrml.networks.ending import KnownEnding, find_ending
 from rayrml.networks.graph import LayerSpec
 from rayrml.networks.network import Network
+from rayrml.planning.data_types import DataTypes
+from rayrml.planning.target_values import find_scaling
 
 _LOSS = "neural_network.loss"
 _MOST_CLASSES = 10  # that are named
 _UNIT_INTERVAL = ("softmax", "sigmoid")
+_NEARLY = 0.02  # by which a divisor of pixels may differ from 255
+_MOST_NORMALIZED = 10.0  # absolute value of pixels that are in [0, 1], or normalized
 
 
 def check_outputs(network: Network, datasets: Datasets, loss: Choice | None, findings: Findings) -> None:
@@ -42,7 +48,8 @@ def check_outputs(network: Network, datasets: Datasets, loss: Choice | None, fin
     elif built.targets == "labels" and target and all(s is None or s.target is None for s in sources):
         misfit = None
         findings.add(DATA, f"{loss.name} needs classes as targets. Expected target_path, or the type labels")
-    elif _is_wrong_number_of_classes(network, datasets, built, output[0], findings):
+    elif (message := _describe_wrong_number(last.name, datasets.classes, built, output[0])) is not None:
+        findings.add(last.where, message)
         return
     else:
         # Class indices have no channel axis.
@@ -65,6 +72,11 @@ def warn_of_ending(network: Network, loss: Choice | None) -> Iterator[str]:
         wants = "logits (no activation)" if takes == "logits" else takes
         name = find_last_layer(network).name
         yield f"the loss {loss.name} expects {wants}, but the network's last layer '{name}' {gives}. {cure}"
+
+
+def shorten(names: Sequence[str]) -> str:
+    """The first names of a list that may be long."""
+    return f"{', '.join(names[:_MOST_CLASSES])}{', ...' if len(names) > _MOST_CLASSES else ''}"
 
 
 def find_last_layer(network: Network) -> LayerSpec:
@@ -108,15 +120,46 @@ def _output_shape(network: Network, shape: tuple[int, ...], findings: Findings) 
     return None
 
 
-def _is_wrong_number_of_classes(
-    network: Network, datasets: Datasets, loss: Loss, channels: int | None, findings: Findings
-) -> bool:
-    """Add a finding if the network does not tell as many classes apart as there are."""
-    classes = datasets.classes
+def _describe_wrong_number(layer: str, classes: Sequence[str], loss: Loss, channels: int | None) -> str | None:
+    """What is wrong if the network distinguishes another number of classes than there are; None if nothing is."""
     if not classes or channels is None or loss.classes_of(channels) == len(classes):
-        return False
-    last = find_last_layer(network)
-    shown = f"{', '.join(classes[:_MOST_CLASSES])}{', ...' if len(classes) > _MOST_CLASSES else ''}"
-    message = f"the network's last layer '{last.name}' gives {channels} values a sample, "
-    findings.add(last.where, f"{message}but there are {len(classes)} classes: {shown}")
-    return True
+        return None
+    outputs = f"the network's last layer '{layer}' outputs {channels} values per sample"
+    return f"{outputs}, but there are {len(classes)} classes: {shorten(classes)}"
+
+
+def warn_of_scaling(network: Network, datasets: Datasets, types: DataTypes) -> Iterator[str]:
+    """A sentence if the network begins by scaling pixels of 0 to 255 that are in [0, 1] already."""
+    layer = _find_rescaling(network)
+    reader = types.input_reader
+    if layer is None or reader is None or not reader.pixels:
+        return
+    scaling = find_scaling(reader, datasets.transforms.batched, "input")
+    if scaling is None or np.abs(scaling(np.array([0.0, 255.0]))).max() > _MOST_NORMALIZED:
+        return
+    divisor = 1 / layer.config["scale"]
+    yield (
+        f"pixels are in [0, 1], and the network's layer '{layer.name}' divides by {divisor:g} again. "
+        '{"normalize": {"std": 0.00392}} as the last of the input transforms gives it 0 to 255'
+    )
+
+
+def _find_rescaling(network: Network) -> LayerSpec | None:
+    """The layer that divides by about 255 or 127.5 before any layer with weights, None if there is none."""
+    graph, modules = network.graph, network.layers()
+    early: set[int] = set(graph.inputs)
+    for number, node in enumerate(graph.nodes):
+        layer = graph.layers[node.layer]
+        if number in early or not node.inputs or not all(i in early for i in node.inputs):
+            continue
+        scale = layer.config.get("scale")
+        if layer.class_name == "Rescaling" and isinstance(scale, int | float) and _scales_pixels(scale):
+            return layer
+        if not modules[layer.name].weights:
+            early.add(number)
+    return None
+
+
+def _scales_pixels(scale: float) -> bool:
+    """Whether a factor brings 0 to 255 into [0, 1] or, with an offset, into [-1, 1]."""
+    return any(abs(scale * full - 1) < _NEARLY for full in (255, 256, 127.5, 128))

@@ -1,0 +1,104 @@
+"""A look at the headers of some image files and at the names of their folders, for what the pixels do not show."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rayrml import storage
+from rayrml.data.pipeline import Side, Source
+from rayrml.data.readers.images import ImageHeader, open_image, read_header
+from rayrml.errors import DataError
+
+_MOST_FILES = 50
+_MOST_DEEP = 10  # images of 16 bits whose shades are counted
+_MOST_BYTES = 2**27  # of files that are read for their headers
+_SAME_PROPORTIONS = 0.02
+
+
+def warn_of_images(source: Source) -> Iterator[str]:
+    """Sentences on image files of which a part is not used, and on inputs and targets of different proportions."""
+    headers = {name: _read_headers(side) for name, side in source.sides.items()}
+    for name, found in headers.items():
+        kind = f"{source.name} {name}s"
+        if several := [path for path, header in found.items() if header.several]:
+            yield f"{len(several)} of {len(found)} {kind} sampled have several pages or frames: only the first is read"
+        deep = [path for path, header in found.items() if header.deep]
+        if deep and source.sides[name].pixels:
+            before, after = _count_shades(deep[:_MOST_DEEP])
+            yield (
+                f"{len(deep)} of {len(found)} {kind} sampled have 16 bits per pixel, of which the upper 8 are used: "
+                f"{before:,} shades become {after:,}. numpy or HDF5 files keep all of them"
+            )
+    if "target" in headers:
+        yield from _warn_of_proportions(*headers.values())
+
+
+def warn_of_folders(source: Source) -> Iterator[str]:
+    """A sentence if folders of one name in different places make one class, which they may not be meant to."""
+    samples = source.samples
+    if not samples.classes or not samples.folders:
+        return
+    known, places = set(samples.classes), dict[str, list[str]]()
+    for folder in samples.folders:
+        above, _, name = folder.rpartition("/")
+        if above and name in known:
+            places.setdefault(name, []).append(above)
+    for name, above in places.items():
+        if len(above) > 1:
+            root = storage.split(samples.root)[1]
+            shown = ", ".join(f"'{place}/{name}'" for place in sorted(above)[:3])
+            others = sorted({place.partition("/")[0] for place in above})
+            more = ", ..." if len(above) > 3 else ""
+            yield (
+                f"the folders {shown}{more} are one class, '{name}', of the {source.name} images. "
+                f"If the classes are {', '.join(others[:3])}{', ...' if len(others) > 3 else ''}: "
+                f'"{"training" if source.name == "training" else "test"}_tag": "{root}"'
+            )
+            return
+
+
+def _read_headers(side: Side) -> dict[str, ImageHeader]:
+    """The headers of some image files of this machine, by path; without those that cannot be read."""
+    samples = side.samples
+    found: dict[str, ImageHeader] = {}
+    if side.decoding.reader.name != "images" or storage.is_uri(samples.root):
+        return found
+    room = _MOST_BYTES
+    for index in samples.spread(_MOST_FILES):
+        path = samples.path(index)
+        with contextlib.suppress(DataError, OSError):  # reported by whoever needs the file
+            found[path] = read_header(path)
+            room -= Path(path).stat().st_size
+        if room < 0:
+            break
+    return found
+
+
+def _count_shades(paths: Sequence[str]) -> tuple[int, int]:
+    """How many different values images of 16 bits have, and how many of them their upper 8 bits tell apart."""
+    values = np.zeros(2**16, bool)
+    for path in paths:
+        with contextlib.suppress(DataError), open_image(path) as image:
+            values[np.clip(np.asarray(image).astype(np.int64), 0, 2**16 - 1)] = True
+    shades = np.flatnonzero(values)
+    return len(shades), len(np.unique(shades >> 8))
+
+
+def _warn_of_proportions(inputs: dict[str, ImageHeader], targets: dict[str, ImageHeader]) -> Iterator[str]:
+    if len(inputs) != len(targets):
+        return  # some could not be read
+    for (path, own), (other_path, other) in zip(inputs.items(), targets.items(), strict=True):
+        (height, width), (other_height, other_width) = own.size, other.size
+        if abs(height * other_width - other_height * width) > _SAME_PROPORTIONS * height * other_width:
+            tags = {name: header.orientation for name, header in (("input", own), ("target", other))}
+            turned = [f"the {name} is turned (EXIF orientation {tag})" for name, tag in tags.items() if tag > 1]
+            yield (
+                f"'{path}' is {height} x {width} (height x width), but its target '{other_path}' is "
+                f"{other_height} x {other_width}, so that they do not lie on each other"
+                f"{': ' if turned else ''}{', '.join(turned)}"
+            )
+            return
