@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rayrml.cluster.allocation import Allocation
@@ -12,13 +13,16 @@ from rayrml.config.reading import AnyConfiguration
 from rayrml.errors import ConfigError, Problem
 from rayrml.planning import summary
 from rayrml.planning.plan import EvaluationPlan, InferencePlan, Plan, TrainingPlan, prepare
+from rayrml.reporting.console import Console
 from rayrml.reporting.figure_logs import log_paths
 from rayrml.reporting.messages import Emit
 from rayrml.runs import overwritten, result_summary
 from rayrml.runs.context import Context, find_state_folder, open_context
 from rayrml.runs.inference_run import infer
+from rayrml.runs.resume_check import check_resumable
 from rayrml.runs.training_run import train
 from rayrml.saving import resuming
+from rayrml.saving.run_lock import locked
 from rayrml.training.interrupts import Interrupts
 
 
@@ -78,10 +82,13 @@ def execute(
         KeyboardInterrupt: the run was interrupted.
     """
     _refuse_too_many_workers(plan, allocation)
-    resume_from = _find_resumable(plan) if resume else ()
-    opened = open_context(plan, allocation, resume_from=resume_from, quiet=quiet, also=also, command=command)
-    with opened as context:
-        _announce(context)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_locked(plan, quiet=quiet))
+        resume_from = _find_resumable(plan) if resume else ()
+        changes = check_resumable(plan, resume_from[0]) if resume_from and isinstance(plan, TrainingPlan) else ()
+        opened = open_context(plan, allocation, resume_from=resume_from, quiet=quiet, also=also, command=command)
+        context = stack.enter_context(opened)
+        _announce(context, changes)
         if not allocation.one_machine:
             refuse_unshared(plan.sources)
         if resume and not resume_from and plan.training is not None:
@@ -107,11 +114,18 @@ def _find_resumable(plan: Plan) -> tuple[str, ...]:
     return tuple(resuming.find_resumable(folder))
 
 
-def _announce(context: Context) -> None:
-    """Print what the run will do, and what happens to an earlier run's files."""
+def _locked(plan: Plan, *, quiet: bool) -> contextlib.AbstractContextManager[None]:
+    """The lock on the folder that a training writes its state to."""
+    folder = find_state_folder(plan) if plan.training is not None else None
+    return contextlib.nullcontext() if folder is None else locked(folder, Console(quiet=quiet).line)
+
+
+def _announce(context: Context, changes: Sequence[str]) -> None:
+    """Print what the run will do, what has changed since the run that it resumes, and what happens to its files."""
     console, plan, allocation = context.console, context.plan, context.allocation
     summary.devices(console, allocation)
     summary.plan(console, plan, allocation.most_workers)
+    console.lines(changes)
     console.lines(overwritten.lines(plan, context.earlier_logs, resumed=context.resumed))
     console.line()
 

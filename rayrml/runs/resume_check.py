@@ -1,0 +1,74 @@
+"""Whether a run can resume from a checkpoint, and what is different since."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.formatting import format_path
+from rayrml.planning.network_check import shorten
+from rayrml.planning.plan import TrainingPlan
+from rayrml.saving import checkpoints
+from rayrml.saving.checkpoints import Checkpoint
+from rayrml.training.optimizer_state import compare_state, list_trained
+
+_MOST_NAMED = 3
+
+
+def check_resumable(plan: TrainingPlan, path: str) -> list[str]:
+    """Sentences on what has changed since a checkpoint was written, in ways that a resumed run can honor.
+
+    Raises:
+        ConfigError: the network is another one.
+        DataError: the classes are others, or the file cannot be read.
+    """
+    checkpoint = checkpoints.load(path)
+    _check_classes(plan, checkpoint, path)
+    _check_network(plan, checkpoint, path)
+    return list(_describe_changes(plan, checkpoint))
+
+
+def _check_classes(plan: TrainingPlan, checkpoint: Checkpoint, path: str) -> None:
+    before, now = checkpoint.classes, plan.classes
+    if before and now and tuple(before) != tuple(now):
+        message = (
+            f"'{format_path(path)}' distinguishes the classes {shorten(before)}, but the samples have {shorten(now)}"
+        )
+        cure = "Expected the same classes, or another folder in checkpoints.save"
+        raise DataError(Problem("neural_network.checkpoints.save", f"{message}. {cure}"))
+
+
+def _check_network(plan: TrainingPlan, checkpoint: Checkpoint, path: str) -> None:
+    own: Mapping[str, torch.Tensor] = plan.network.state_dict()
+    before = checkpoint.network
+    differences = [
+        *(f"'{name}' is new" for name in own if name not in before),
+        *(f"'{name}' is gone" for name in before if name not in own),
+        *(
+            f"'{name}' had the shape {list(before[name].shape)} and now has {list(tensor.shape)}"
+            for name, tensor in own.items()
+            if name in before and before[name].shape != tensor.shape
+        ),
+    ]
+    if differences:
+        shown = f"{', '.join(differences[:_MOST_NAMED])}{', ...' if len(differences) > _MOST_NAMED else ''}"
+        message = f"the network is not that of '{format_path(path)}': {shown}"
+        cure = f'Use another folder in checkpoints.save, and "load": "{format_path(path)}" to start from its weights'
+        raise ConfigError(Problem("neural_network.layers", f"{message}. {cure}"))
+
+
+def _describe_changes(plan: TrainingPlan, checkpoint: Checkpoint) -> Iterator[str]:
+    difference = compare_state(plan.optimizer, list_trained(plan.network), checkpoint)
+    if difference is not None:
+        yield difference
+    arguments = dict(checkpoint.loss)
+    name, now = arguments.pop("function", plan.loss.name), plan.loss
+    figures = "The figures of earlier epochs are of the former"
+    if name != now.name:
+        yield f"The loss was {name} and is now {now.name}. {figures}"
+    elif (before := dataclasses.replace(now, arguments=arguments).settings) != now.settings and checkpoint.loss:
+        changed = ", ".join(f"{key}: {before[key]}" for key in before if before[key] != now.settings[key])
+        yield f"The loss was {name} with {changed}. {figures}"
