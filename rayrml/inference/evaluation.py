@@ -32,7 +32,7 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     """The type that replaces float32 on this device at `precision` (`float32`, `bf16`, `auto`), None to keep it."""
     if precision == "bf16":
         return torch.bfloat16
-    if precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported():
+    if precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     return None
 

@@ -163,6 +163,9 @@ class DatasetsPreparation:
             if self.types.labelled_by_files and reader.labels is not None:
                 labels = reader.labels(location.files.path(0), getattr(self.data, f"{prefix}target_path"))
                 inputs = contents.label_by_file(inputs, labels, classes, where)
+            if part == "training" and len(inputs.classes) == 1 and self.types.targets_are_labels:
+                message = f"all training samples are of the class '{inputs.classes[0]}'"
+                raise ConfigError(Problem(where, f"{message}. Expected a folder for each of several classes"))
             samples = self._sliced(inputs, self._targets(inputs, sides[1:], part), f"{DATA}.{prefix}target_path")
             self._check_names(samples[0], part, where)
             return samples

@@ -32,8 +32,8 @@ def check_outputs(network: Network, datasets: Datasets, loss: Choice | None, fin
         message = f"the network has {len(network.output_shapes)} outputs: {names}. Expected a network with one output"
         findings.add("neural_network.layers", message)
         return
-    if loss is None:
-        return
+    if loss is None or (len(datasets.classes) == 1 and findings):
+        return  # of a single class somebody has been told already
     output, target = _output_shape(network, datasets.shape, findings), datasets.target_shape
     if output is None:
         return

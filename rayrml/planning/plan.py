@@ -36,7 +36,9 @@ from rayrml.planning.target_values import read_class_numbers, with_value_rules
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import LoadReport
 from rayrml.saving.keras_weights import load_weights
+from rayrml.saving.name_matching import describe_initial, describe_misfit
 
+_LOAD = "neural_network.checkpoints.load"
 KERAS_FILES = {".h5", ".hdf5", ".keras"}
 
 
@@ -240,17 +242,22 @@ class _Preparation:
         if path is None or storage.suffix(path) in KERAS_FILES:
             return None
         with self.findings.gathering():
-            return checkpoints.load(path, "neural_network.checkpoints.load")
+            return checkpoints.load(path, _LOAD)
         return None
 
     def _load(self, network: Network, checkpoint: checkpoints.Checkpoint | None) -> LoadReport | None:
-        path, where = self.nn.checkpoints.load, "neural_network.checkpoints.load"
+        """Load the weights that are requested; a network that is not trained must get all of its weights."""
+        path, report = self.nn.checkpoints.load, None
         with self.findings.gathering():
             if checkpoint is not None and path is not None:
-                return checkpoints.load_into(network, checkpoint.network, path, where)
-            if path is not None and storage.suffix(path) in KERAS_FILES:
-                return load_weights(network, path, where)
-        return None
+                report = checkpoints.load_into(network, checkpoint.network, path, _LOAD)
+            elif path is not None and storage.suffix(path) in KERAS_FILES:
+                report = load_weights(network, path, _LOAD)
+        if report is not None and not report.loaded:
+            self.findings.add(_LOAD, describe_misfit(path, report.skipped, report.initial))
+        elif report is not None and report.initial and not self.data.trains:
+            self.findings.add(_LOAD, describe_initial(path, report.initial))
+        return report
 
     def _layers(self) -> Any:
         with self.findings.gathering():

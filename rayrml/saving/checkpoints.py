@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -16,9 +17,12 @@ from torch import nn
 from rayrml import storage
 from rayrml.errors import ConfigError, DataError, Problem, describe, explaining
 from rayrml.saving.checkpoint_folder import list_checkpoints
+from rayrml.saving.name_matching import pair_by_last_name
 from rayrml.storage import archives
 
 _FORMAT = 1
+_STATE_KEYS = ("state_dict", "model_state_dict", "model")  # of files that hold more than weights
+_PARALLEL = "module."
 _KINDS = {
     "epoch": int,
     "input_shape": tuple,
@@ -123,8 +127,9 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
     place = where or str(path)
     content = _read(path, place)
     if "network" not in content:
-        # Only a state_dict, as PyTorch's own tutorials save it.
-        return Checkpoint(0, _tensors(content, path, place), None, ())
+        # Only a state_dict, as PyTorch's own tutorials save it, perhaps beside an optimizer's.
+        inner = next((content[key] for key in _STATE_KEYS if isinstance(content.get(key), Mapping)), content)
+        return Checkpoint(0, _without_prefix(_tensors(inner, path, place)), None, ())
     missing = sorted({"epoch", "layers", "input_shape"} - set(content))
     if missing:
         raise DataError(Problem(place, f"'{path}' is not a rayrml checkpoint: it has no {', '.join(missing)}"))
@@ -191,14 +196,18 @@ def load_if_exists(path: str) -> Checkpoint | None:
 def load_into(network: nn.Module, state: Mapping[str, torch.Tensor], path: str | Path, where: str = "") -> LoadReport:
     """Load a file's tensors into the parameters and buffers of the same names.
 
+    The names of models around a layer do not matter if its own name occurs once on both sides.
+
     Raises:
         ConfigError: shapes do not match; names both shapes of each tensor.
     """
     own = network.state_dict()
+    state = _renamed(state, own)
     misfits = [
         Problem(
             where or str(path),
-            f"'{name}' has shape {list(state[name].shape)} in '{path}', but {list(own[name].shape)} in the network",
+            f"'{name}' has shape {list(state[name].shape)} in '{path}', but {list(own[name].shape)} in the network. "
+            "A layer of another name starts anew: rename it in the network to leave the file's out",
         )
         for name in own
         if name in state and own[name].shape != state[name].shape
@@ -212,6 +221,38 @@ def load_into(network: nn.Module, state: Mapping[str, torch.Tensor], path: str |
         skipped=_layers(name for name in state if name not in own),
         initial=_layers(name for name in own if name not in state),
     )
+
+
+def _renamed(state: Mapping[str, torch.Tensor], own: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """A file's tensors under the network's names."""
+    theirs = dict.fromkeys(_split(name)[0] for name in state if name not in own)
+    ours = dict.fromkeys(_split(name)[0] for name in own if name not in state)
+    partners = pair_by_last_name(theirs, ours, _last, _last)
+    renamed: dict[str, torch.Tensor] = {}
+    for name, tensor in state.items():
+        layer, attribute = _split(name)
+        partner = partners.get(layer)
+        new = name if name in own or partner is None else f"{partner}.{attribute}"
+        renamed[new if new in own else name] = tensor
+    return renamed
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The layer of a parameter, and the parameter's own name."""
+    layer, _, attribute = name.rpartition(".")
+    return layer, attribute
+
+
+def _last(layer: str) -> str:
+    """A layer's name without those of the models around it."""
+    return re.split(r"[./]", layer)[-1]
+
+
+def _without_prefix(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors without the name that DataParallel puts before all of theirs."""
+    if not all(name.startswith(_PARALLEL) for name in state):
+        return state
+    return {name.removeprefix(_PARALLEL): tensor for name, tensor in state.items()}
 
 
 def _opened(path: str | Path) -> Path | io.BytesIO:

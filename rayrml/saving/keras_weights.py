@@ -16,16 +16,18 @@ import torch
 
 from rayrml import storage
 from rayrml.config.json_files import decode
-from rayrml.errors import DataError, Problem, describe
+from rayrml.errors import ConfigError, DataError, Problem, describe
 from rayrml.networks.graph import Graph, KerasPath, read_graph
 from rayrml.networks.layers.layer import Layer, Weight
 from rayrml.networks.network import Network
 from rayrml.saving.checkpoints import LoadReport
+from rayrml.saving.name_matching import pair_by_last_name
 from rayrml.storage import archives, hdf5_reading
 from rayrml.storage.hdf5_writing import Hdf5Output
 
 # The attributes of an HDF5 object must fit into its header; Keras splits longer ones into several.
 _ATTRIBUTE_BYTES = 64512
+_CURE = "A layer of another name starts anew: rename it in the network to leave the file's out"
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
 
@@ -56,12 +58,14 @@ def load_weights(network: Network, path: str | Path, where: str = "") -> LoadRep
     """Load the weights of a Keras file into the network, layer by layer, by name; reports unmatched layers.
 
     Raises:
-        DataError: the file cannot be read, or its shapes do not match; `where` is the JSON path that names it.
+        ConfigError: the shapes do not match.
+        DataError: the file cannot be read; `where` is the JSON path that names it.
     """
     place = where or str(path)
     stored, whole_models = _read(path, network.graph, place)
     targets = _targets(network, whole_models)
     partners = _partners(stored, list(targets))
+    stored = _add_layers(network, stored, targets, partners)
     matches: list[tuple[_Target, np.ndarray]] = []
     problems: list[Problem] = []
     for group in stored:
@@ -69,14 +73,15 @@ def load_weights(network: Network, path: str | Path, where: str = "") -> LoadRep
             try:
                 matches += _match(group, targets[partners[group.path]])
             except ValueError as error:
-                problems.append(Problem(place, f"the weights in '{path}' do not fit the network: {error}"))
+                problems.append(Problem(place, f"the weights in '{path}' do not fit the network: {error}. {_CURE}"))
     if problems:
-        raise DataError(*problems)
+        raise ConfigError(*problems)
     for target, value in matches:
         with torch.no_grad():
             getattr(target.layer, target.weight.attribute).copy_(target.weight.to_torch(torch.from_numpy(value)))
     loaded = {target.name for target, _ in matches}
-    names = tuple(dict.fromkeys(target.name for group in targets.values() for target in group))
+    modules = network.layers()
+    names = [layer.name for layer in network.graph.layers if layer.name in modules and modules[layer.name].weights]
     return LoadReport(
         loaded=tuple(name for name in names if name in loaded),
         skipped=tuple("/".join(map(str, group.path)) for group in stored if group.path not in partners),
@@ -199,6 +204,41 @@ def _partners(stored: Sequence[_Stored], keys: Sequence[KerasPath]) -> dict[Kera
     nameless = (key for key in keys if any(isinstance(part, int) for part in key))
     rest = (group.path for group in stored if group.path not in partners)
     return partners | dict(zip(rest, nameless, strict=False))
+
+
+def _add_layers(
+    network: Network,
+    stored: Sequence[_Stored],
+    targets: dict[KerasPath, list[_Target]],
+    partners: dict[KerasPath, KerasPath],
+) -> list[_Stored]:
+    """Match single layers where models are around them on one side only; return the groups with those parted.
+
+    A layer whose name occurs once on both sides matches at any depth. Adds to `targets` and `partners`.
+    """
+    used = set(partners.values())
+    layers = _targets(network, whole_models=False)
+    free = {path: group for path, group in layers.items() if path not in used and path[:1] not in used}
+    pieces = [piece for group in stored if group.path not in partners for piece in _split(group)]
+    paths = [piece.path for piece in pieces]
+    pairs = pair_by_last_name(paths, free, lambda path: path[-1], lambda path: path[-1])
+    targets.update({path: free[path] for path in pairs.values()})
+    matched = [group for group in stored if group.path in partners]
+    partners.update(pairs)
+    return [*matched, *pieces]
+
+
+def _split(group: _Stored) -> list[_Stored]:
+    """The layers of a group that holds those of a nested model, as its weights' names tell; else the group itself."""
+    layers = [name.split(":")[0].split("/")[-2:-1] for name in group.names]
+    if not all(layers) or len({layer[0] for layer in layers}) < 2:
+        return [group]
+    pieces: list[_Stored] = []
+    for name in dict.fromkeys(layer[0] for layer in layers):
+        own = [i for i, layer in enumerate(layers) if layer[0] == name]
+        values = tuple(group.values[i] for i in own)
+        pieces.append(_Stored((*group.path, name), tuple(group.names[i] for i in own), values))
+    return pieces
 
 
 def _match(stored: _Stored, targets: Sequence[_Target]) -> list[tuple[_Target, np.ndarray]]:

@@ -12,6 +12,8 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
+import stat
 import tempfile
 import threading
 from collections import OrderedDict
@@ -23,6 +25,7 @@ from rayrml.storage import remote
 from rayrml.storage.paths import suffix
 
 _MOST_HELD = 64
+_COPY = re.compile(r"[0-9a-f]{32}(\..*)?")  # the names of copies; other files are not ours to remove
 _held: OrderedDict[str, int] = OrderedDict()  # descriptors of the copies in use, by their paths
 _using = threading.RLock()
 
@@ -48,7 +51,7 @@ def fetched(uri: str) -> str:
 def _copied(uri: str, path: str, size: int) -> int:
     """A locked descriptor of the copy, which another process may have made."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             if os.fstat(descriptor).st_size != size:
@@ -70,13 +73,17 @@ def _copied(uri: str, path: str, size: int) -> int:
 def _folder() -> Path:
     """This user's folder of copies; the first call removes the unused ones."""
     folder = Path(tempfile.gettempdir()) / f"rayrml-files-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise PermissionError(errno.EACCES, f"'{folder}' belongs to another user", str(folder))
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    status = folder.lstat()  # a link that somebody has put there would lead to files that are not copies
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        reason = "is a link or a file" if status.st_uid == os.getuid() else "belongs to another user"
+        raise PermissionError(errno.EACCES, f"'{folder}' {reason}. Expected a folder for copies", str(folder))
     if not _held:
         for path in folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                _release(str(path), os.open(path, os.O_RDWR | os.O_CLOEXEC))
+            if _COPY.fullmatch(path.name) and not path.is_symlink():
+                with contextlib.suppress(FileNotFoundError):
+                    _release(str(path), os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
     return folder
 
 

@@ -263,7 +263,9 @@ class Worker:
         """Give all workers the mean of their normalization statistics: each has only seen its part of the batches."""
         buffers = [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
         if buffers:
-            means = self.workers.sum(torch.cat([buffer.flatten() for buffer in buffers])).div_(self.workers.size)
+            # In float64: the mean of equal numbers is then the same number, and constants stay as they are.
+            values = torch.cat([buffer.flatten() for buffer in buffers]).double()
+            means = self.workers.sum(values).div_(self.workers.size)
             for buffer, mean in zip(buffers, means.split([b.numel() for b in buffers]), strict=True):
                 buffer.copy_(mean.view_as(buffer))
 

@@ -50,7 +50,8 @@ def test_a_shape_that_does_not_fit_is_shown_with_both_shapes():
     with pytest.raises(ConfigError) as caught:
         checkpoints.load_into(network(3), network(5).state_dict(), "x.pt", "neural_network.checkpoints.load")
     assert str(caught.value.problems[0]) == (
-        "neural_network.checkpoints.load: '0.weight' has shape [5, 4] in 'x.pt', but [3, 4] in the network"
+        "neural_network.checkpoints.load: '0.weight' has shape [5, 4] in 'x.pt', but [3, 4] in the network. "
+        "A layer of another name starts anew: rename it in the network to leave the file's out"
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rayrml.errors import DataError
+from rayrml.errors import ConfigError, DataError
 from rayrml.networks.network import build_network
 from rayrml.saving.keras_weights import export_weights, load_weights
 from tests.keras_reference import assert_same_outputs, keras, randomize
@@ -121,7 +121,7 @@ def test_weights_that_do_not_fit_are_refused_with_both_shapes_and_change_nothing
     network = build_network(DENSE, (3,))
     before = {name: value.clone() for name, value in network.state_dict().items()}
     message = r"kernel of layer 'dense_2' has shape \(4, 3\) in the file, but \(3, 3\) in the network"
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(ConfigError, match=message):
         load_weights(network, _legacy(tmp_path / "w.h5", groups))
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
@@ -129,7 +129,7 @@ def test_weights_that_do_not_fit_are_refused_with_both_shapes_and_change_nothing
 def test_another_number_of_weights_is_refused(tmp_path):
     network = build_network([{"class_name": "Dense", "config": {"name": "dense", "units": 3, "use_bias": False}}], (3,))
     with pytest.raises(
-        DataError, match=r"layer 'dense' has 2 weights in the file, but 1 in the network: kernel of layer"
+        ConfigError, match=r"layer 'dense' has 2 weights in the file, but 1 in the network: kernel of layer"
     ):
         load_weights(network, _legacy(tmp_path / "w.h5", {"dense": _dense("dense")}))
 
