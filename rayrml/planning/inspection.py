@@ -25,6 +25,7 @@ from rayrml.planning import image_inspection
 _MOST_SAMPLES = 100
 _MOST_NAMED = 3  # of the same mistake
 _MOST_BYTES = 2**26  # decoded, of all samples that are looked at
+_LARGEST_BYTES = 2**29  # of one sample that is looked at
 _NEARLY_BLACK = 10  # of 255: class numbers that were mistaken for shades of gray
 _MOST_CLASSES = 12  # whose shares are printed
 _REQUESTS = 16  # concurrent ones to a store
@@ -96,7 +97,10 @@ def _observe_targets(source: Source, *, skips_bad: bool) -> Observation:
 
 def _sample(side: Side) -> _Sampled:
     """Some samples that can be read, evenly spread, as they are before the rule for their values."""
-    most = max(min(_MOST_SAMPLES, _MOST_BYTES // max(side.bytes_per_sample, 1)), 1)
+    size = max(side.bytes_per_sample, 1)
+    if size > _LARGEST_BYTES:
+        return _Sampled([], [], len(side.samples))  # its values are checked when it is needed
+    most = max(min(_MOST_SAMPLES, _MOST_BYTES // size), 1)
     places = [side.samples.place(index) for index in side.samples.spread(most)]
 
     def read(place: Place) -> np.ndarray | None:

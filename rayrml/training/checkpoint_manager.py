@@ -107,7 +107,8 @@ class CheckpointManager:
             # An epoch that only lacks its evaluation has no batch left, whatever the batches are now.
             progress.batch = _ALL_BATCHES if part.get("trained") else part["batch"]
             progress.losses = part["losses"]
-            progress.random = part["random"][self._workers.rank] if part["random"] else None
+            if not part.get("trained"):
+                progress.random = part["random"][self._workers.rank]
         return progress
 
     def save(self, trainee: Trainee, epoch: int, *, last: bool) -> None:

@@ -207,7 +207,7 @@ def test_arrays_that_do_not_fit_into_memory_are_refused_with_their_size(ray_clus
             "loss": {"function": "MAE"},
         }
     }
-    config["neural_network"]["layers"][-1]["config"]["filters"] = 1
+    config["neural_network"]["layers"][-1]["config"] |= {"filters": 1, "activation": "sigmoid"}
     message = r"need 275 GB of memory in each worker, but .* are available\. Set \"preload\": false"
     with pytest.raises(DataError, match=message):
         rayrml.run(config, quiet=True)
