@@ -32,8 +32,8 @@ def _hits_and_count(output: torch.Tensor, target: torch.Tensor, *, ignore_index:
     return torch.stack([(hits & counts).sum(), counts.sum()]).double()
 
 
-def _share(sums: torch.Tensor) -> float:
-    return float(sums[0] / sums[1].clamp(min=1))
+def _share(sums: torch.Tensor) -> float | None:
+    return float(sums[0] / sums[1]) if sums[1] > 0 else None  # all labels may be ignored
 
 
 def _pairs(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
@@ -43,7 +43,7 @@ def _pairs(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | No
     return add_pairs(tally, output, target, counted(target, ignore_index))
 
 
-def _mean_f1(sums: torch.Tensor) -> float:
+def _mean_f1(sums: torch.Tensor) -> float | None:
     matrix = as_matrix(sums)
     return mean_of_occurring(2 * matrix.diagonal(), matrix.sum(0) + matrix.sum(1))
 

@@ -19,12 +19,12 @@ class Metric:
     Attributes:
         name: as printed, in lower case.
         sums: (output (N, C, *spatial), target) -> a float64 vector to be summed.
-        value: the summed vector -> the figure.
+        value: the summed vector -> the figure, None if it is undefined.
     """
 
     name: str
     sums: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-    value: Callable[[torch.Tensor], float]
+    value: Callable[[torch.Tensor], float | None]
 
 
 def predicted_classes(output: torch.Tensor) -> torch.Tensor:

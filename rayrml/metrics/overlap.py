@@ -35,20 +35,25 @@ def _tally(index: torch.Tensor, counts: torch.Tensor, size: int) -> torch.Tensor
     return add_to(torch.zeros(size, dtype=torch.float64, device=index.device), index, counts)
 
 
-def _dice(sums: torch.Tensor) -> float:
+def _dice(sums: torch.Tensor) -> float | None:
     both, predicted, true = sums.view(3, -1)
     return mean_of_occurring(2 * both, predicted + true)
 
 
-def _jaccard(sums: torch.Tensor) -> float:
+def _jaccard(sums: torch.Tensor) -> float | None:
     both, predicted, true = sums.view(3, -1)
     return mean_of_occurring(both, predicted + true - both)
 
 
-def mean_of_occurring(part: torch.Tensor, whole: torch.Tensor) -> float:
-    """Mean of part / whole over the classes that were predicted or true; 1 if there were none."""
+def mean_of_occurring(part: torch.Tensor, whole: torch.Tensor) -> float | None:
+    """Mean of part / whole over the classes that were predicted or true; None if there was nothing to tell apart.
+
+    That is so if a single class of several occurs at all, or the one class that counts does not: 1 would be no merit.
+    """
     occurring = whole > 0
-    return float((part[occurring] / whole[occurring]).mean()) if occurring.any() else 1.0
+    if int(occurring.sum()) < min(2, len(whole)):
+        return None
+    return float((part[occurring] / whole[occurring]).mean())
 
 
 METRICS = {"dice": dice, "jaccard": jaccard}

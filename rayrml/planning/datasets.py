@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem
 from rayrml.planning.data_types import DataTypes
 from rayrml.storage.archives import check_memory
 
+_MOST_MISFITS = 16  # samples of another shape than the network's: if all are, it is no odd one
+
 
 @dataclasses.dataclass(frozen=True)
 class Expectations:
@@ -36,12 +39,14 @@ class Expectations:
         shares: whether the loss accepts class shares as labels.
         input_rank: number of axes of the network's input (C, *spatial), None if it does not declare it.
         output_rank: the same for its output.
+        input_shape: the declared shape of the network's input, None for sizes that are open.
     """
 
     loss: bool = True
     shares: bool = False
     input_rank: int | None = None
     output_rank: int | None = None
+    input_shape: tuple[int | None, ...] | None = None
 
 
 class DatasetsPreparation:
@@ -233,21 +238,26 @@ class DatasetsPreparation:
         with self.findings.gathering():
             if self.types.input is None:
                 return None
-            side = self._side(inputs, self.types.input, transforms.input, ranks.input_rank)
+            side = self._side(inputs, self.types.input, transforms.input, ranks.input_rank, ranks.input_shape)
             if targets is None or self.types.target is None:
                 return Source(side, None, name)
             return Source(side, self._side(targets, self.types.target, transforms.target, ranks.output_rank), name)
         return None
 
-    def _first(self, samples: Samples, reader: Reader) -> tuple[Place, tuple[int, ...], np.dtype]:
-        """The sample that determines the shape, with its shape and type: the first one, or the first readable one.
+    def _first(
+        self, samples: Samples, reader: Reader, fits: Callable[[tuple[int, ...]], bool] = lambda shape: True
+    ) -> tuple[Place, tuple[int, ...], np.dtype]:
+        """The sample that determines the shape, with its shape and type: the first one.
+
+        If bad samples are skipped, it is the first readable one whose shape `fits`, or else the first readable one.
 
         Raises:
             DataError: none of the first half is readable; trying the rest would take too long.
         """
         problems: list[DataError] = []
-        while 2 * len(problems) <= len(samples):
-            place = samples.place(len(problems))
+        misfits: list[tuple[Place, tuple[int, ...], np.dtype]] = []
+        while 2 * (looked_at := len(problems) + len(misfits)) <= len(samples) and looked_at < len(samples):
+            place = samples.place(looked_at)
             try:
                 with reader.open(place.path) as read:
                     first = read(place.name)
@@ -256,17 +266,30 @@ class DatasetsPreparation:
                 check_cells(shape, place)
                 if not samples.slices:
                     check_memory(math.prod(shape) * dtype.itemsize, place.address)
-                return place, shape, dtype
+                if not self.data.skips or samples.slices or fits(shape):
+                    return place, shape, dtype
+                misfits.append((place, shape, dtype))
+                if len(misfits) == _MOST_MISFITS:
+                    break
             except DataError as error:
                 problems.append(error)
-                if not self.data.skips or len(problems) == len(samples):
+                if not self.data.skips:
                     break
+        if misfits:
+            return misfits[0]
         more = [Problem("", TOO_MANY)] if self.data.skips else []
         raise DataError(*(p for error in problems[:MOST_NAMED] for p in error.problems), *more)
 
-    def _side(self, samples: Samples, reader: Choice, operations: ImageOperations, rank: int | None) -> Side:
+    def _side(
+        self,
+        samples: Samples,
+        reader: Choice,
+        operations: ImageOperations,
+        rank: int | None,
+        wanted: tuple[int | None, ...] | None = None,
+    ) -> Side:
         built: Reader = reader.build()
-        place, shape, dtype = self._first(samples, built)
+        place, shape, dtype = self._first(samples, built, lambda shape: _fits(operations, shape, wanted))
         if samples.slices:
             shape = (shape[0] if len(shape) > len(self.slicers[0].sizes) else 1, *self.slicers[0].sample_shape)
         adds_channel = not samples.slices and not built.pixels and rank == len(shape) + 1
@@ -281,3 +304,12 @@ class DatasetsPreparation:
             slicers=self.slicers,
         )
         return Side(samples, decoding, built.pixels)
+
+
+def _fits(operations: ImageOperations, shape: tuple[int, ...], wanted: tuple[int | None, ...] | None) -> bool:
+    """Whether a sample of this shape becomes one of the shape that the network declares."""
+    if wanted is None or len(shape) != len(wanted):
+        return True  # it may get a channel axis, or is told of elsewhere
+    with contextlib.suppress(ConfigError):
+        return all(size in (None, own) for size, own in zip(wanted, operations.shape(shape), strict=True))
+    return True

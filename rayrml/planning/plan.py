@@ -214,12 +214,13 @@ class _Preparation:
             shares=loss is not None and (loss.targets == "arrays" or loss.accepts_shares),
             input_rank=network and len(network.input_shapes[0]),
             output_rank=network and len(network.output_shapes[0]),
+            input_shape=network and network.input_shapes[0],
         )
         datasets = DatasetsPreparation(types, self.findings, expectations).datasets(known_classes)
         if read is not None and not read.declares_inputs and datasets is not None:
             network = self._network(read, datasets.shape)
         if network is not None and datasets is not None:
-            self._input(network, datasets.shape)
+            self._input(network, datasets)
         return network, datasets
 
     def _optimizer(self) -> tuple[Choice | None, ScheduleChoice | None]:
@@ -282,14 +283,19 @@ class _Preparation:
             return network
         return None
 
-    def _input(self, network: Network, shape: tuple[int, ...]) -> None:
-        """Check that samples of this shape fit the network."""
-        misfit = network.check_input(shape)
+    def _input(self, network: Network, datasets: Datasets) -> None:
+        """Check that the samples fit the network."""
+        misfit = network.check_input(datasets.shape)
         if misfit is not None:
-            self.findings.add(DATA, misfit + self._gray_hint(network, shape))
+            first = next((s.input.decoding.first for s in (datasets.training, datasets.test) if s is not None), "")
+            self.findings.add(DATA, f"{misfit} from '{first}'{self._input_hint(network, datasets.shape)}")
 
-    def _gray_hint(self, network: Network, shape: tuple[int, ...]) -> str:
-        expected = network.input_shapes[0][0]
-        if (expected, shape[0]) == (1, 3):
+    def _input_hint(self, network: Network, shape: tuple[int, ...]) -> str:
+        """What may help samples of this shape to fit."""
+        expected = network.input_shapes[0]
+        if (expected[0], shape[0]) == (1, 3):
             return '. "grayscale": true reads images with one channel'
+        if len(shape) == len(expected) + 1:
+            looks = f"It looks like {shape[0]} samples in one array, but each array is one sample"
+            return f". {looks}: numpy.savez('samples.npz', *array) parts them"
         return ""

@@ -26,7 +26,7 @@ class EarlyStopping:
 
     def update(self, figures: Mapping[str, float]) -> bool:
         """Whether the run should end after an epoch with these figures."""
-        figure = to_cost(figures, self.metric)
+        figure = to_cost(figures, self.metric) if self.metric in figures else math.inf  # a metric may be undefined
         if figure < self.best - self.min_delta:
             self.best, self.waited = figure, 0
         else:

@@ -224,6 +224,8 @@ class Worker:
         loss, value = step.result(self.device)  # waits for all workers, so all predictions are written
         if sink is not None and self.workers.rank == 0:
             self.outputs.finish()
+        if metric is not None and value is None:
+            self.emit(Phase(f"{metric.name.capitalize()} is undefined: targets and predictions hold one class alone"))
         seconds = time.perf_counter() - started
         name = metric.name if metric is not None else ""
         num_batches = feed.num_batches(self.job.config.data.test_batch_size)

@@ -86,8 +86,8 @@ def test_a_row_is_1_for_the_truth_and_less_for_anything_else(name):
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_a_row_of_ignored_labels_alone_is_a_number(name):
-    assert np.isfinite(value(name, OUTPUT, np.full_like(LABELS, 255), ignore_index=255))
+def test_a_row_is_undefined_where_all_labels_are_ignored(name):
+    assert value(name, OUTPUT, np.full_like(LABELS, 255), ignore_index=255) is None
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -100,8 +100,12 @@ def test_a_row_is_printed_under_its_name_in_the_table(name):
 
 
 @pytest.mark.parametrize("name", ["dice", "jaccard"])
-def test_nothing_found_where_nothing_is_is_perfect_overlap(name):
-    assert value(name, np.zeros((2, 1, 3)), np.zeros((2, 3), dtype=int)) == 1
+@pytest.mark.parametrize("channels", [1, 2])
+def test_nothing_found_where_nothing_is_is_no_merit(name, channels):
+    background = np.zeros((2, channels, 3))
+    background[:, 0] = 1 if channels > 1 else 0
+    assert value(name, background, np.zeros((2, 3), dtype=int)) is None
+    assert value(name, 1 - background, np.zeros((2, 3), dtype=int)) == 0, "something that is not there was found"
 
 
 def test_accuracy_of_floats_is_the_share_on_the_right_side_of_a_half():

@@ -111,3 +111,13 @@ def test_a_folder_instead_of_a_file_in_it_is_told_with_the_file(tmp_path):
         DataError, match=r"Is a directory. Expected a file in it, for example '.*model_checkpoint_10.pt'$"
     ):
         checkpoints.load(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_the_state_of_a_network_is_found_in_what_training_scripts_save(tmp_path, key, prefix):
+    state = network().state_dict()
+    torch.save({key: {prefix + name: tensor for name, tensor in state.items()}, "epoch": 3}, tmp_path / "w.pt")
+    loaded = checkpoints.load(tmp_path / "w.pt").network
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(loaded[name], state[name]) for name in state)

@@ -10,6 +10,7 @@ import torch
 
 from rayrml.errors import ConfigError, DataError
 from rayrml.networks.network import build_network
+from rayrml.saving import checkpoints
 from rayrml.saving.keras_weights import export_weights, load_weights
 from tests.keras_reference import assert_same_outputs, keras, randomize
 
@@ -202,3 +203,55 @@ def test_a_file_that_is_missing_or_no_file_of_weights_is_named(content, tmp_path
         path.write_bytes(content)
     with pytest.raises(DataError, match=r"w\.h5'"):
         load_weights(build_network(DENSE, (3,)), path)
+
+
+def _flat(*names):
+    first = {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 3], "name": "input"}}
+    return [first, *({"class_name": "Dense", "config": {"name": name, "units": 3}} for name in names)]
+
+
+def _inside(model, *names):
+    """A network in which a model of these layers is followed by a layer of its own."""
+    first, *layers = _flat(*names)
+    inner = {"class_name": "Sequential", "config": {"name": model, "layers": [first, *layers]}}
+    head = {"class_name": "Dense", "config": {"name": "head", "units": 2}}
+    return {"class_name": "Sequential", "config": {"name": "net", "layers": [first, inner, head]}}
+
+
+@pytest.mark.parametrize("form", ["h5", "pt"])
+@pytest.mark.parametrize("nested", ["file", "network"])
+def test_layers_match_whatever_models_are_around_them(tmp_path, form, nested):
+    """Weights of a backbone for a network around it, and the other way round."""
+    layers = {"file": _flat("c1", "c2"), "network": _inside("features", "c1", "c2")}
+    theirs, ours = (layers["network"], layers["file"]) if nested == "file" else (layers["file"], layers["network"])
+    torch.manual_seed(1)
+    source = build_network(theirs)
+    torch.manual_seed(2)
+    network = build_network(ours)
+    if form == "h5":
+        export_weights(source, tmp_path / "w.h5")
+        report = load_weights(network, tmp_path / "w.h5")
+    else:
+        # As PyTorch names the layers of a model within another.
+        state = {
+            (f"features.{k}" if nested == "file" and "head" not in k else k): v for k, v in source.state_dict().items()
+        }
+        report = checkpoints.load_into(network, state, "w.pt")
+    own, stored = network.state_dict(), source.state_dict()
+    for name in ("c1.weight", "c1.bias", "c2.weight", "c2.bias"):
+        assert torch.equal(own[name], stored[name])
+    assert report.initial == (() if nested == "file" else ("head",))
+    assert report.skipped == (("head",) if nested == "file" else ())
+
+
+def test_a_name_that_occurs_twice_on_a_side_matches_nothing(tmp_path):
+    export_weights(build_network(_flat("c1", "c2")), tmp_path / "w.h5")
+    first, *layers = _flat("c1")
+    models = [
+        {"class_name": "Sequential", "config": {"name": name, "layers": [first, *layers]}} for name in ("left", "right")
+    ]
+    network = build_network({"class_name": "Sequential", "config": {"name": "net", "layers": [first, *models]}})
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    report = load_weights(network, tmp_path / "w.h5")
+    assert not report.loaded
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())

@@ -1,0 +1,62 @@
+"""A run that is resumed with another configuration: what is used is what it says."""
+
+import json
+
+import pytest
+import torch
+
+import rayrml
+from rayrml.errors import ConfigError, DataError
+from rayrml.saving import checkpoints
+from tests.conftest import training_config
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture
+def config(tmp_path, write_digits):
+    write_digits(tmp_path / "training", "training", (1, 4, 7), 8)
+    write_digits(tmp_path / "testing", "testing", (1, 4, 7), 3)
+    return training_config(tmp_path, tmp_path)
+
+
+def rates(result):
+    return [figures["learning_rate"] for figures in result.history]
+
+
+def test_the_rate_and_the_schedule_are_those_of_the_configuration(ray_cluster, config, tmp_path, capsys):
+    rayrml.run(config, quiet=True)
+    result = rayrml.run(config, overrides={"optimizer.learning_rate": 0.01, "num_epochs": 3}, resume=True, quiet=True)
+    assert rates(result) == [0.1, 0.1, 0.01]
+    schedule = {"type": "Step", "gamma": 0.5, "step_size": 1}
+    overrides = {"optimizer.lr_scheduler": schedule, "num_epochs": 5}
+    result = rayrml.run(config, overrides=overrides, resume=True, quiet=True)
+    assert rates(result)[3:] == pytest.approx([0.1 * 0.5**3, 0.1 * 0.5**4])
+    resolved = json.loads((tmp_path / "model" / "config.resolved.json").read_text())
+    assert resolved["neural_network"]["optimizer"]["learning_rate"] == 0.1
+
+
+def test_another_optimizer_starts_without_a_state_and_the_log_says_so(ray_cluster, config, capsys):
+    rayrml.run(config, quiet=True)
+    result = rayrml.run(config, overrides={"optimizer": {"type": "Adam"}, "num_epochs": 3}, resume=True)
+    assert "The optimizer was SGD and is now Adam. It starts without a state\n" in capsys.readouterr().out
+    last = checkpoints.load(result.checkpoints[-1])
+    assert last.optimizer_type == "Adam"
+    assert all(torch.equal(state["step"], torch.tensor(3.0)) for state in last.optimizer["state"].values())
+
+
+def test_another_network_or_other_classes_are_refused(ray_cluster, config, tmp_path):
+    rayrml.run(config, quiet=True)
+    (tmp_path / "training" / "7").rename(tmp_path / "training" / "8")
+    (tmp_path / "testing" / "7").rename(tmp_path / "testing" / "8")
+    with pytest.raises(DataError, match=r"distinguishes the classes 1, 4, 7, but the samples have 1, 4, 8"):
+        rayrml.run(config, overrides={"num_epochs": 3}, resume=True, quiet=True)
+    (tmp_path / "training" / "8").rename(tmp_path / "training" / "7")
+    (tmp_path / "testing" / "8").rename(tmp_path / "testing" / "7")
+    layers = config["neural_network"]["layers"]
+    config["neural_network"]["layers"] = [
+        *layers[:-1],
+        {**layers[-1], "config": {**layers[-1]["config"], "name": "new"}},
+    ]
+    with pytest.raises(ConfigError, match=r"the network is not that of .*'new.weight' is new"):
+        rayrml.run(config, overrides={"num_epochs": 3}, resume=True, quiet=True)
