@@ -238,10 +238,12 @@ class DatasetsPreparation:
         with self.findings.gathering():
             if self.types.input is None:
                 return None
-            side = self._side(inputs, self.types.input, transforms.input, ranks.input_rank, ranks.input_shape)
+            side = self._side(
+                inputs, self.types.input, transforms.input, rank=ranks.input_rank, wanted=ranks.input_shape
+            )
             if targets is None or self.types.target is None:
                 return Source(side, None, name)
-            return Source(side, self._side(targets, self.types.target, transforms.target, ranks.output_rank), name)
+            return Source(side, self._side(targets, self.types.target, transforms.target, rank=ranks.output_rank), name)
         return None
 
     def _first(
@@ -285,6 +287,7 @@ class DatasetsPreparation:
         samples: Samples,
         reader: Choice,
         operations: ImageOperations,
+        *,
         rank: int | None,
         wanted: tuple[int | None, ...] | None = None,
     ) -> Side:
