@@ -87,7 +87,7 @@ def _initialize(address: Address | None, verbose: bool, say: Callable[[str], Non
                 log_to_driver=verbose,
                 runtime_env=None if verbose else {"env_vars": dict(ray_internals.QUIET_VARIABLES)},
             )
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # Ray raises bare exceptions, too, for instance on a machine that is too busy
             raise unreachable_error(address, error) from None
 
 

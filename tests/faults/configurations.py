@@ -42,7 +42,7 @@ def _make_images(folder: Path) -> None:
     for name in ("mnist_digits", *(f"shapes/{a}/{b}" for a in ("training", "testing") for b in ("images", "masks"))):
         size = 28 if name == "mnist_digits" else 64
         for number in range(2):
-            write_jpeg(folder / name / f"{number}.jpg", np.full((size, size), 99 * number, np.uint8))
+            write_jpeg(folder / name / f"{number}.jpg", np.full((size, size), 255 * number, np.uint8))
 
 
 def _make_arrays(folder: Path) -> None:

@@ -148,8 +148,8 @@ def configuration(tmp_path, disk, write_digits, **outputs):
 @pytest.mark.parametrize(
     ("output", "file", "first"),
     [
-        # The configuration is written first, and fails before any training.
-        ("checkpoints", "model/model_checkpoint_1.pt", "model/config.resolved.json"),
+        # The lock of the folder is written first, and fails before any training.
+        ("checkpoints", "model/model_checkpoint_1.pt", "model/.run.lock"),
         ("logs", "out_train.txt", "out_train.txt"),
         ("predictions", "predictions/output_1.h5", "predictions/output_1.h5"),
     ],
