@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 _WHITE = 255
+_NEARLY = 32  # shades by which lossy compression may change black and white
 _TOLERANCE = 1e-3  # of class numbers that were stored as floats
 
 
@@ -141,10 +142,12 @@ class ClassNumbers:
         return np.clip(np.rint(self.scaling(array)), -(2.0**62), 2.0**62).astype(np.int64)
 
     def _from_white(self, array: np.ndarray) -> np.ndarray:
-        """255 as 1 in an image of two shades, if 255 is nothing else."""
-        if not self.black_and_white or self.num_classes != 2 or self.ignore_index == _WHITE or array.max() != _WHITE:
+        """White as 1 in an image of black and white, if 255 is nothing else; compression may have blurred the two."""
+        if not self.black_and_white or self.num_classes != 2 or self.ignore_index == _WHITE or array.dtype != np.uint8:
             return array
-        return array // _WHITE if np.isin(array, (0, _WHITE)).all() else array
+        white = array >= _WHITE - _NEARLY
+        two_shades = white.any() and (white | (array <= _NEARLY)).all()
+        return white.astype(np.uint8) if two_shades else array
 
     def _whole(self, array: np.ndarray) -> np.ndarray:
         whole = np.rint(array)

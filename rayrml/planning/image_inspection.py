@@ -11,6 +11,8 @@ import numpy as np
 from rayrml import storage
 from rayrml.data.pipeline import Side, Source
 from rayrml.data.readers.images import ImageHeader, open_image, read_header
+from rayrml.data.readers.masks import LOSSY
+from rayrml.data.value_rules import ClassNumbers
 from rayrml.errors import DataError
 
 _MOST_FILES = 50
@@ -33,6 +35,11 @@ def warn_of_images(source: Source) -> Iterator[str]:
                 f"{len(deep)} of {len(found)} {kind} sampled have 16 bits per pixel, of which the upper 8 are used: "
                 f"{before:,} shades become {after:,}. numpy or HDF5 files keep all of them"
             )
+    rule = None if source.target is None else source.target.decoding.rule
+    lossy = [header for header in headers.get("target", {}).values() if header.format in LOSSY]
+    if lossy and isinstance(rule, ClassNumbers) and (rule.num_classes > 2 or rule.ignore_index is not None):
+        count = f"{len(lossy)} of {len(headers['target'])} {source.name} targets sampled"
+        yield f"{count} are {lossy[0].format} files, whose compression changes class numbers. Expected PNG"
     if "target" in headers:
         yield from _warn_of_proportions(*headers.values())
 

@@ -280,3 +280,13 @@ def test_a_single_class_is_one_sentence(tmp_path):
     gray(1).save(tmp_path / "a" / "0.png")
     (problem,) = problems_of(classifier(tmp_path))
     assert "all training samples are of the class 'a'. Expected a folder for each of several classes" in problem
+
+
+def test_masks_whose_compression_changes_numbers_are_told_of(segmentation, tmp_path):
+    config = segmentation([mask(1)] * 2)
+    assert not [text for text in warnings_of(config) if "compression" in text]
+    for number in range(2):
+        (tmp_path / "y" / f"{number}.png").unlink()
+        Image.fromarray(mask(1)).save(tmp_path / "y" / f"{number}.jpg", quality=100)
+    (warning,) = [text for text in warnings_of(config) if "compression" in text]
+    assert warning.startswith("2 of 2 training targets sampled are JPEG files")

@@ -54,6 +54,7 @@ class ImageHeader:
         gray: whether it has only shades of gray.
         deep: whether it has 16 bits per pixel.
         several: whether it has more than one page or frame.
+        format: as Pillow names it.
     """
 
     size: tuple[int, int]
@@ -61,6 +62,7 @@ class ImageHeader:
     gray: bool
     deep: bool
     several: bool
+    format: str
 
 
 def read_header(path: str) -> ImageHeader:
@@ -74,6 +76,7 @@ def read_header(path: str) -> ImageHeader:
             gray=ImageMode.getmode(image.mode).basemode == "L",
             deep=is_deep(image),
             several=bool(getattr(image, "is_animated", False)),
+            format=image.format or "",
         )
 
 

@@ -11,9 +11,7 @@ from PIL import Image, ImageOps
 from rayrml.data.readers.images import IMAGE_EXTENSIONS, check_pixels, is_deep, open_image
 from rayrml.data.readers.reader import Read, Reader
 
-_LOSSY = ("JPEG", "MPO", "WEBP")
-_NEARLY = 32  # shades by which lossy compression may change black and white
-_WHITE = 255
+LOSSY = ("JPEG", "MPO", "WEBP")  # formats whose compression changes numbers, or may
 _GRAY_DIFFERENCE = 8  # between the channels of a gray pixel after lossy compression
 
 
@@ -35,10 +33,7 @@ def read_mask(path: str) -> np.ndarray:
     """
     with open_image(path) as image:
         check_pixels(*image.size)
-        numbers = _read_numbers(ImageOps.exif_transpose(image), image.format in _LOSSY)
-        if image.format in _LOSSY:
-            numbers = _without_noise(numbers)
-        return numbers[None]
+        return _read_numbers(ImageOps.exif_transpose(image), image.format in LOSSY)[None]
 
 
 def _read_numbers(image: Image.Image, lossy: bool) -> np.ndarray:
@@ -56,11 +51,3 @@ def _read_numbers(image: Image.Image, lossy: bool) -> np.ndarray:
     if difference > (_GRAY_DIFFERENCE if lossy else 0):
         raise ValueError("It is a color image, expected one number per pixel: gray shades or palette indices")
     return colors[:, :, 0]
-
-
-def _without_noise(numbers: np.ndarray) -> np.ndarray:
-    """Black and white alone, if lossy compression has blurred an image of these two; other images as they are."""
-    white = numbers >= _WHITE - _NEARLY
-    if numbers.dtype == np.uint8 and white.any() and (white | (numbers <= _NEARLY)).all():
-        return np.where(white, _WHITE, 0).astype(np.uint8)
-    return numbers
