@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 
 _WHITE = 255
-_NEARLY = 32  # shades by which lossy compression may change black and white
 _TOLERANCE = 1e-3  # of class numbers that were stored as floats
+_ROUNDED, _GRAY = '{"normalize": {"std": 1}} in target_transforms', 'with "target_grayscale": true'
 
 
 class ValueRule(Protocol):
@@ -141,13 +141,16 @@ class ClassNumbers:
         """The labels that the loss gets for values that were read, without a look at whether they are valid."""
         return np.clip(np.rint(self.scaling(array)), -(2.0**62), 2.0**62).astype(np.int64)
 
+    @property
+    def white_is_one(self) -> bool:
+        """Whether 255 is class 1 in an image of 0 and 255 alone: there are two classes, and it is nothing else."""
+        return self.black_and_white and self.num_classes == 2 and self.ignore_index != _WHITE
+
     def _from_white(self, array: np.ndarray) -> np.ndarray:
-        """White as 1 in an image of black and white, if 255 is nothing else; compression may have blurred the two."""
-        if not self.black_and_white or self.num_classes != 2 or self.ignore_index == _WHITE or array.dtype != np.uint8:
+        """255 as 1 in an image of two shades."""
+        if not self.white_is_one or array.max() != _WHITE:
             return array
-        white = array >= _WHITE - _NEARLY
-        two_shades = white.any() and (white | (array <= _NEARLY)).all()
-        return white.astype(np.uint8) if two_shades else array
+        return array // _WHITE if np.isin(array, (0, _WHITE)).all() else array
 
     def _whole(self, array: np.ndarray) -> np.ndarray:
         whole = np.rint(array)
@@ -172,16 +175,22 @@ class ClassNumbers:
         return f"Expected class numbers from 0 to {self.num_classes - 1}"
 
     def _cure(self, number: int, array: np.ndarray) -> str:
-        if self.black_and_white and self.num_classes == 2 and len(np.unique(array)) > 3:
-            return (
-                ', or 0 and 255 alone. {"normalize": {"std": 1}} in target_transforms rounds shades of gray to black '
-                "or white"
-            )
+        shades = np.unique(array)
+        if self.black_and_white and self.num_classes == 2 and len(shades) > 3:
+            return f", or 0 and 255 alone. {_ROUNDED} rounds shades of gray to black or white, {_GRAY}"
         if self.can_ignore and self.ignore_index is None:
-            return f'. If {number} stands for no class, set "ignore_index": {number} in the loss'
+            two = self.num_classes == 2 and shades.tolist() == [0, number]
+            one = f". If {number} is class 1, {self._scaled(number)}" if two else ""
+            return f'{one}. If {number} stands for no class, set "ignore_index": {number} in the loss'
         if self.can_ignore:
             return f", or {self.ignore_index} to be ignored"
         return ""
+
+    def _scaled(self, number: int) -> str:
+        """What makes class 1 of a number that is the only one but 0."""
+        if self.black_and_white:
+            return f"{_ROUNDED} makes it so, {_GRAY}"
+        return f'{{"normalize": {{"std": {number}}}}} in target_transforms makes it so'
 
 
 def _check_finite(array: np.ndarray) -> None:

@@ -39,7 +39,7 @@ def warn_of_images(source: Source) -> Iterator[str]:
     lossy = [header for header in headers.get("target", {}).values() if header.format in LOSSY]
     if lossy and isinstance(rule, ClassNumbers) and (rule.num_classes > 2 or rule.ignore_index is not None):
         count = f"{len(lossy)} of {len(headers['target'])} {source.name} targets sampled"
-        yield f"{count} are {lossy[0].format} files, whose compression changes class numbers. Expected PNG"
+        yield f"{count} are {lossy[0].format} files, whose compression may change class numbers. Expected PNG"
     if "target" in headers:
         yield from _warn_of_proportions(*headers.values())
 

@@ -68,7 +68,13 @@ def _with_rules(source: Source, own: ValueRule | None, target: ValueRule | None)
 
 
 def _with_rule(side: Side, rule: ValueRule | None) -> Side:
-    return side if rule is None else dataclasses.replace(side, decoding=side.decoding.with_rule(rule))
+    if rule is None:
+        return side
+    decoding = side.decoding.with_rule(rule)
+    if isinstance(rule, ClassNumbers) and rule.white_is_one:
+        reader = dataclasses.replace(decoding.reader, arguments={"two_shades": True})
+        decoding = dataclasses.replace(decoding, reader=reader)
+    return dataclasses.replace(side, decoding=decoding)
 
 
 def _find_target_rule(

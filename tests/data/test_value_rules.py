@@ -45,6 +45,10 @@ def test_class_numbers_come_out_in_a_type_that_holds_them(rule, values, dtype, l
         (ClassNumbers(2, can_ignore=False), [0, 2], "holds 2. Expected class numbers from 0 to 1$"),
         (ClassNumbers(3, black_and_white=True), [0, 255], "holds 255. Expected class numbers from 0 to 2"),
         (ClassNumbers(2, black_and_white=True), [0, 3, 128, 255], '"normalize": {"std": 1}} in target_transforms'),
+        (ClassNumbers(2, black_and_white=True), [0, 1, 255], 'holds 255. .*"ignore_index": 255 in the loss'),
+        (ClassNumbers(2, black_and_white=True), [0, 3, 252, 255], "holds 3. Expected class numbers from 0 to 1"),
+        (ClassNumbers(2), [0, 255], 'If 255 is class 1, {"normalize": {"std": 255}} in target_transforms makes it so'),
+        (ClassNumbers(2, black_and_white=True), [0, 65535], 'If 65535 is class 1, {"normalize": {"std": 1}} in target'),
         (ClassNumbers(2, scaling=NUMBERS), [0, 1, 2], "holds 2. Expected class numbers from 0 to 1"),
         (ClassNumbers(2, scaling=Scaling(steps=((0.0, 2.0),))), [0, 8], "holds 8, which becomes 4"),
         (Finite(), [0.0, np.nan], "1 of 2 values that are not finite numbers .NaN"),
@@ -56,7 +60,7 @@ def test_class_numbers_come_out_in_a_type_that_holds_them(rule, values, dtype, l
     ],
 )
 def test_an_invalid_value_is_named_with_what_to_do(rule, values, message):
-    dtype = BYTES if all(isinstance(value, int) and value >= 0 for value in values) else None
+    dtype = BYTES if all(isinstance(value, int) and 0 <= value < 256 for value in values) else None
     with pytest.raises(ValueError, match=message):
         rule(np.array(values, dtype))
 

@@ -290,3 +290,20 @@ def test_masks_whose_compression_changes_numbers_are_told_of(segmentation, tmp_p
         Image.fromarray(mask(1)).save(tmp_path / "y" / f"{number}.jpg", quality=100)
     (warning,) = [text for text in warnings_of(config) if "compression" in text]
     assert warning.startswith("2 of 2 training targets sampled are JPEG files")
+
+
+@pytest.mark.parametrize("position", [0, 2])
+def test_an_unlabelled_255_beside_two_classes_is_not_taken_for_white(segmentation, position):
+    masks = [mask(0, 1), mask(0, 1), mask(0, 1)]
+    masks[position] = mask(0, 1, 255)
+    first, _ = problems_of(segmentation(masks, classes=2))
+    assert f"y/{position}.png: holds 255. Expected class numbers from 0 to 1" in first
+    assert '"ignore_index": 255 in the loss' in first
+
+
+def test_black_and_white_masks_in_jpeg_files_are_two_classes(segmentation, tmp_path):
+    config = segmentation([mask(0, 255)], classes=2)
+    (tmp_path / "y" / "0.png").unlink()
+    Image.fromarray(np.eye(SIZE, dtype=np.uint8) * 255).save(tmp_path / "y" / "0.jpg", quality=95)
+    assert set(np.unique(np.asarray(Image.open(tmp_path / "y" / "0.jpg"))).tolist()) - {0, 255}
+    assert labels_of(prepare(config)) == [[0, 1]]

@@ -11,21 +11,30 @@ from PIL import Image, ImageOps
 from rayrml.data.readers.images import IMAGE_EXTENSIONS, check_pixels, is_deep, open_image
 from rayrml.data.readers.reader import Read, Reader
 
-LOSSY = ("JPEG", "MPO", "WEBP")  # formats whose compression changes numbers, or may
+LOSSY = ("JPEG", "MPO", "WEBP")  # formats whose compression may change numbers
+_JPEG = ("JPEG", "MPO")
+_NEARLY = 32  # shades by which JPEG compression changes black and white
+_WHITE = 255
 _GRAY_DIFFERENCE = 8  # between the channels of a gray pixel after lossy compression
 
 
-def masks() -> Reader:
-    """Images of one number per pixel: palette indices, 8 or 16 bits of gray, or black and white."""
+def masks(*, two_shades: bool = False) -> Reader:
+    """Images of one number per pixel: palette indices, 8 or 16 bits of gray, or black and white.
+
+    If there can be only `two_shades`, 0 and 255, the noise of JPEG compression is removed.
+    """
+
+    def read(path: str) -> np.ndarray:
+        return _read_mask(path, two_shades)
 
     @contextlib.contextmanager
     def opened(path: str) -> Iterator[Read]:
-        yield lambda name: read_mask(path)
+        yield lambda name: read(path)
 
-    return Reader("masks", opened, read_mask, IMAGE_EXTENSIONS)
+    return Reader("masks", opened, read, IMAGE_EXTENSIONS)
 
 
-def read_mask(path: str) -> np.ndarray:
+def _read_mask(path: str, two_shades: bool) -> np.ndarray:
     """The numbers (1, H, W) in an image file, upright: uint8, or int32 or float32 where the file has more bits.
 
     Raises:
@@ -33,7 +42,8 @@ def read_mask(path: str) -> np.ndarray:
     """
     with open_image(path) as image:
         check_pixels(*image.size)
-        return _read_numbers(ImageOps.exif_transpose(image), image.format in LOSSY)[None]
+        numbers = _read_numbers(ImageOps.exif_transpose(image), image.format in LOSSY)
+        return (_without_noise(numbers) if two_shades and image.format in _JPEG else numbers)[None]
 
 
 def _read_numbers(image: Image.Image, lossy: bool) -> np.ndarray:
@@ -51,3 +61,10 @@ def _read_numbers(image: Image.Image, lossy: bool) -> np.ndarray:
     if difference > (_GRAY_DIFFERENCE if lossy else 0):
         raise ValueError("It is a color image, expected one number per pixel: gray shades or palette indices")
     return colors[:, :, 0]
+
+
+def _without_noise(numbers: np.ndarray) -> np.ndarray:
+    """Black and white alone, if compression has blurred an image of these two; other images as they are."""
+    white = numbers >= _WHITE - _NEARLY
+    two_shades = white.any() and (white | (numbers <= _NEARLY)).all()
+    return np.where(white, _WHITE, 0).astype(np.uint8) if two_shades else numbers
