@@ -25,8 +25,10 @@ class EarlyStopping:
         self.waited = 0
 
     def update(self, figures: Mapping[str, float]) -> bool:
-        """Whether the run should end after an epoch with these figures."""
-        figure = to_cost(figures, self.metric) if self.metric in figures else math.inf  # a metric may be undefined
+        """Whether the run should end after an epoch with these figures; one without the figure says nothing."""
+        if self.metric not in figures:
+            return False
+        figure = to_cost(figures, self.metric)
         if figure < self.best - self.min_delta:
             self.best, self.waited = figure, 0
         else:
@@ -34,7 +36,6 @@ class EarlyStopping:
         return self.waited >= self.patience
 
     def replay(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Count the epochs of an earlier run, as far as it had the figure."""
+        """Count the epochs of an earlier run."""
         for figures in history:
-            if self.metric in figures:
-                self.update(figures)
+            self.update(figures)
