@@ -83,7 +83,8 @@ def execute(
     """
     _refuse_too_many_workers(plan, allocation)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_locked(plan, quiet=quiet))
+        for folder in _list_written_folders(plan):
+            stack.enter_context(locked(folder, Console(quiet=quiet).line))
         resume_from = _find_resumable(plan) if resume else ()
         changes = check_resumable(plan, resume_from[0]) if resume_from and isinstance(plan, TrainingPlan) else ()
         opened = open_context(plan, allocation, resume_from=resume_from, quiet=quiet, also=also, command=command)
@@ -114,10 +115,11 @@ def _find_resumable(plan: Plan) -> tuple[str, ...]:
     return tuple(resuming.find_resumable(folder))
 
 
-def _locked(plan: Plan, *, quiet: bool) -> contextlib.AbstractContextManager[None]:
-    """The lock on the folder that a training writes its state to."""
-    folder = find_state_folder(plan) if plan.training is not None else None
-    return contextlib.nullcontext() if folder is None else locked(folder, Console(quiet=quiet).line)
+def _list_written_folders(plan: Plan) -> list[str]:
+    """The folders that a training writes its state and its checkpoints to, each once."""
+    if plan.training is None:
+        return []
+    return list(dict.fromkeys(filter(None, (find_state_folder(plan), plan.config.neural_network.checkpoints.save))))
 
 
 def _announce(context: Context, changes: Sequence[str]) -> None:
