@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -67,7 +68,8 @@ def _describe(address: Address, error: Exception) -> str:
 def waiting(address: Address, say: Callable[[str], None]) -> Iterator[None]:
     """A block that connects: it says now and then that it waits, and a signal ends the process at once.
 
-    Ray connects in native code, in which Python's handlers of signals do not run.
+    Ray connects in native code, in which Python's handlers of signals do not run. An interactive session is not ended:
+    it may hold more than this run, and gets its interrupt when Ray comes back.
     """
     connected = threading.Event()
 
@@ -79,7 +81,7 @@ def waiting(address: Address, say: Callable[[str], None]) -> Iterator[None]:
 
     threading.Thread(target=report, daemon=True).start()
     handlers = {}
-    if threading.current_thread() is threading.main_thread():
+    if threading.current_thread() is threading.main_thread() and not _is_interactive():
         handlers = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -87,3 +89,8 @@ def waiting(address: Address, say: Callable[[str], None]) -> Iterator[None]:
         connected.set()
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def _is_interactive() -> bool:
+    """Whether somebody types into this process: at Python's prompt, or in a notebook."""
+    return hasattr(sys, "ps1") or "ipykernel" in sys.modules

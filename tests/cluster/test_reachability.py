@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from rayrml.cluster.reachability import Address, check_reachable, find_address
+from rayrml.cluster.reachability import Address, check_reachable, find_address, waiting
 from rayrml.errors import ClusterError
 
 
@@ -74,3 +74,14 @@ def test_a_signal_ends_a_wait_that_says_what_it_is_for(number):
         process.send_signal(number)
         assert process.wait(timeout=30) == -number
         assert time.monotonic() - began < 10
+
+
+def test_an_interactive_session_is_not_ended_by_its_interrupt(monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    with waiting(Address("a:1", variable=False), print):
+        assert signal.getsignal(signal.SIGINT) is before
+    monkeypatch.delattr(sys, "ps1")
+    with waiting(Address("a:1", variable=False), print):
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is before
