@@ -240,8 +240,10 @@ class Worker:
         """Whether a worker was asked to stop a training; every worker must call it."""
         if self.trainee is None:
             return False
-        asked = torch.tensor(float(self.driver.asked_to_stop()), device=self.device)
-        return self.workers.sum(asked).item() > 0
+        asked = self.driver.asked_to_stop()
+        if self.workers.size == 1:
+            return asked
+        return self.workers.sum(torch.tensor(float(asked), device=self.device)).item() > 0
 
     def _abandon(self, sink: PredictionSink | None) -> None:
         if sink is not None:
