@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,11 @@ def format_table(rows: Iterable[Iterable[Any]], headings: Iterable[str]) -> list
         "  ".join(c.rjust(w) if i == last else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
         for row in cells
     ]
+
+
+def shorten(names: Sequence[str], most: int = 10) -> str:
+    """The first few of a list of names, and dots for the others."""
+    return f"{', '.join(names[:most])}{', ...' if len(names) > most else ''}"
 
 
 def stamped(text: str) -> str:

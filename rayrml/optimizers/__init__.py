@@ -2,7 +2,8 @@
 
 from rayrml.optimizers import gradient, layerwise, second_order
 from rayrml.optimizers.second_order import needs_closure, refuse_clipping
+from rayrml.optimizers.trial_step import try_step
 
 OPTIMIZERS = {**gradient.OPTIMIZERS, **layerwise.OPTIMIZERS, **second_order.OPTIMIZERS}
 
-__all__ = ["OPTIMIZERS", "needs_closure", "refuse_clipping"]
+__all__ = ["OPTIMIZERS", "needs_closure", "refuse_clipping", "try_step"]

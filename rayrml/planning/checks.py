@@ -18,7 +18,7 @@ from rayrml.errors import MOST_NAMED, DataError
 from rayrml.formatting import format_bytes, format_table
 from rayrml.memory import available_memory
 from rayrml.networks.layers.layer import BYTES_OF_FLOAT
-from rayrml.optimizers import needs_closure
+from rayrml.optimizers import needs_closure, try_step
 from rayrml.planning import memory_estimate
 from rayrml.planning.plan import Plan
 from rayrml.workers import Workers
@@ -128,12 +128,10 @@ def memory_parts(plan: Plan, num_workers: int) -> dict[str, int]:
 
 def state_per_weight(optimizer: Choice) -> int:
     """How many numbers an optimizer keeps per weight, found out by trying it on a few weights."""
-    weights = torch.nn.Parameter(torch.ones(8, 8))
-    built = optimizer.build([weights])
+    built = try_step(optimizer.build)
     if needs_closure(built):
         return 2 * built.param_groups[0]["history_size"]  # steps, and changes of the gradient
-    weights.grad = torch.ones_like(weights)
-    built.step()
+    (weights,) = built.param_groups[0]["params"]
     tensors = [value for value in built.state[weights].values() if isinstance(value, torch.Tensor)]
     return sum(tensor.numel() for tensor in tensors) // weights.numel()
 

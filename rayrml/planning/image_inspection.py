@@ -14,11 +14,13 @@ from rayrml.data.readers.images import ImageHeader, open_image, read_header
 from rayrml.data.readers.masks import LOSSY
 from rayrml.data.value_rules import ClassNumbers
 from rayrml.errors import DataError
+from rayrml.formatting import shorten
 
 _MOST_FILES = 50
 _MOST_DEEP = 10  # images of 16 bits whose shades are counted
 _MOST_BYTES = 2**27  # of files that are read for their headers
 _SAME_PROPORTIONS = 0.02
+_MOST_NAMED = 3
 
 
 def warn_of_images(source: Source) -> Iterator[str]:
@@ -57,12 +59,11 @@ def warn_of_folders(source: Source) -> Iterator[str]:
     for name, above in places.items():
         if len(above) > 1:
             root = storage.split(samples.root)[1]
-            shown = ", ".join(f"'{place}/{name}'" for place in sorted(above)[:3])
-            others = sorted({place.partition("/")[0] for place in above})
-            more = ", ..." if len(above) > 3 else ""
+            shown = shorten([f"'{place}/{name}'" for place in sorted(above)], _MOST_NAMED)
+            others = shorten(sorted({place.partition("/")[0] for place in above}), _MOST_NAMED)
             yield (
-                f"the folders {shown}{more} are one class, '{name}', of the {source.name} images. "
-                f"If the classes are {', '.join(others[:3])}{', ...' if len(others) > 3 else ''}: "
+                f"the folders {shown} are one class, '{name}', of the {source.name} images. "
+                f"If the classes are {others}: "
                 f'"{"training" if source.name == "training" else "test"}_tag": "{root}"'
             )
             return

@@ -10,6 +10,7 @@ from rayrml.config.mistakes import Findings
 from rayrml.config.tables import Choice
 from rayrml.data.datasets import Datasets
 from rayrml.data.reader_keys import DATA
+from rayrml.formatting import shorten
 from rayrml.losses import Loss
 from rayrml.networks.ending import KnownEnding, find_ending
 from rayrml.networks.graph import LayerSpec
@@ -18,7 +19,6 @@ from rayrml.planning.data_types import DataTypes
 from rayrml.planning.target_values import find_scaling
 
 _LOSS = "neural_network.loss"
-_MOST_CLASSES = 10  # that are named
 _UNIT_INTERVAL = ("softmax", "sigmoid")
 _NEARLY = 0.02  # by which a divisor of pixels may differ from 255
 _MOST_NORMALIZED = 10.0  # absolute value of pixels that are in [0, 1], or normalized
@@ -72,11 +72,6 @@ def warn_of_ending(network: Network, loss: Choice | None) -> Iterator[str]:
         wants = "logits (no activation)" if takes == "logits" else takes
         name = find_last_layer(network).name
         yield f"the loss {loss.name} expects {wants}, but the network's last layer '{name}' {gives}. {cure}"
-
-
-def shorten(names: Sequence[str]) -> str:
-    """The first names of a list that may be long."""
-    return f"{', '.join(names[:_MOST_CLASSES])}{', ...' if len(names) > _MOST_CLASSES else ''}"
 
 
 def find_last_layer(network: Network) -> LayerSpec:
@@ -138,9 +133,11 @@ def warn_of_scaling(network: Network, datasets: Datasets, types: DataTypes) -> I
     if scaling is None or np.abs(scaling(np.array([0.0, 255.0]))).max() > _MOST_NORMALIZED:
         return
     divisor = 1 / layer.config["scale"]
+    inputs = "pixels are normalized" if scaling.steps else "pixels are in [0, 1]"
+    how = "instead of the present normalize" if scaling.steps else "as the last of the input transforms"
     yield (
-        f"pixels are in [0, 1], and the network's layer '{layer.name}' divides by {divisor:g} again. "
-        '{"normalize": {"std": 0.00392}} as the last of the input transforms gives it 0 to 255'
+        f"{inputs}, and the network's layer '{layer.name}' divides by {divisor:g} again. "
+        f'{{"normalize": {{"std": 0.00392}}}} {how} gives it 0 to 255'
     )
 
 

@@ -8,9 +8,8 @@ from rayrml.cluster.allocation import Allocation
 from rayrml.data.discovery import Samples
 from rayrml.data.pipeline import Source
 from rayrml.data.value_rules import ClassNumbers
-from rayrml.formatting import format_bytes, format_path, format_table
+from rayrml.formatting import format_bytes, format_path, format_table, shorten
 from rayrml.planning import checks
-from rayrml.planning.network_check import shorten
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
 from rayrml.workers import Workers, global_batch_sizes

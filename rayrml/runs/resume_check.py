@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from rayrml.errors import ConfigError, DataError, Problem
-from rayrml.formatting import format_path
-from rayrml.planning.network_check import shorten
+from rayrml.formatting import format_path, shorten
 from rayrml.planning.plan import TrainingPlan
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import Checkpoint
-from rayrml.training.optimizer_state import compare_state, list_trained
+from rayrml.training.optimizer_state import find_usable, list_trained
 
 _MOST_NAMED = 3
 
@@ -54,14 +53,13 @@ def _check_network(plan: TrainingPlan, checkpoint: Checkpoint, path: str) -> Non
         ),
     ]
     if differences:
-        shown = f"{', '.join(differences[:_MOST_NAMED])}{', ...' if len(differences) > _MOST_NAMED else ''}"
-        message = f"the network is not that of '{format_path(path)}': {shown}"
+        message = f"the network is not that of '{format_path(path)}': {shorten(differences, _MOST_NAMED)}"
         cure = f'Use another folder in checkpoints.save, and "load": "{format_path(path)}" to start from its weights'
         raise ConfigError(Problem("neural_network.layers", f"{message}. {cure}"))
 
 
 def _describe_changes(plan: TrainingPlan, checkpoint: Checkpoint) -> Iterator[str]:
-    difference = compare_state(plan.optimizer, list_trained(plan.network), checkpoint)
+    _, difference = find_usable(plan.optimizer, list_trained(plan.network), checkpoint)
     if difference is not None:
         yield difference
     arguments = dict(checkpoint.loss)

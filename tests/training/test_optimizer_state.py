@@ -9,7 +9,7 @@ from torch import nn
 from rayrml.config.tables import choose
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.saving.checkpoints import Checkpoint
-from rayrml.training.optimizer_state import compare_state, list_trained, restore_state
+from rayrml.training.optimizer_state import find_usable, list_trained, restore_state
 
 
 def network(**sizes):
@@ -36,7 +36,8 @@ def trained(net, choice, steps=3):
 
 def restored(net, choice, checkpoint):
     optimizer = choice.build([p for p in net.parameters() if p.requires_grad])
-    return optimizer, restore_state(optimizer, choice, net, checkpoint)
+    restore_state(optimizer, choice, net, checkpoint)
+    return optimizer, find_usable(choice, list_trained(net), checkpoint)[1]
 
 
 STEPPING = [name for name in OPTIMIZERS if name != "Hessian"]
@@ -113,4 +114,23 @@ def test_a_state_that_nobody_kept_is_not_missed():
     net = network(a=2)
     _, checkpoint = trained(net, row("SGD"))
     checkpoint.optimizer["state"] = {}
-    assert compare_state(row("Adam"), list_trained(net), checkpoint) is None
+    assert find_usable(row("Adam"), list_trained(net), checkpoint) == ({}, None)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_state_of_all_parameters_together_is_used_only_for_the_same_ones(frozen):
+    net, choice = network(a=2, b=3), row("Hessian")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = sum(parameter.square().sum() for parameter in net.parameters())
+        loss.backward()
+        return loss
+
+    optimizer = choice.build(list(net.parameters()))
+    optimizer.step(closure)
+    kept = {"optimizer": optimizer.state_dict(), "optimizer_type": "Hessian", "parameters": list_trained(net)}
+    net["b"].requires_grad_(not frozen)
+    again, difference = restored(net, choice, Checkpoint(1, {}, [], None, (), **kept))
+    assert bool(again.state) is not frozen
+    assert difference == ("The trained layers have changed. It starts without a state" if frozen else None)
