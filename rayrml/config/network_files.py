@@ -35,8 +35,7 @@ def read_network_file(path: str | Path, where: str = "") -> Any:
 def _read_keras(content: bytes, path: str | Path, place: str) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            archives.check_size(archive.getinfo("config.json"), f"{path}: config.json")
-            return archive.read("config.json")
+            return archives.read_member(archive, "config.json", path)
     except KeyError:
         message = f"'{path}' is an archive without a network. Expected config.json in it"
         raise ConfigError(Problem(place, message)) from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 from typing import Any
 
 from rayrml.config.sections import Data, SideName
-from rayrml.config.tables import Choice, choose, make_model
+from rayrml.config.tables import Choice, choose, find, make_model
 from rayrml.data.readers import READERS
 from rayrml.errors import ConfigError, Problem
 
@@ -47,9 +48,9 @@ def _is_for_other(data: Data, option: str, side: SideName) -> bool:
 
 
 def _takes(name: str | None, option: str) -> bool:
-    rows = {row.casefold(): row for row in READERS}
-    row = rows.get((name or "").casefold())
-    return row is not None and option in make_model(READERS[row]).model_fields
+    with contextlib.suppress(ConfigError):  # an unknown name is reported by whoever needs the reader
+        return option in make_model(READERS[find(READERS, name, DATA)]).model_fields
+    return False
 
 
 def describe_reading(data: Data) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def _observe_targets(source: Source, *, skips_bad: bool) -> Observation:
     valid = _check_values(source.target, sampled, skips_bad=skips_bad)
     rule = source.target.decoding.rule
     if isinstance(rule, ClassNumbers):
-        return _observe_classes(source.name, rule, sampled, valid)
+        return _observe_classes(source.name, rule, sampled.counted, valid)
     if source.target.pixels:
         return _observe_shades(source.name, isinstance(rule, UnitInterval), sampled)
     return Observation()
@@ -122,15 +122,13 @@ def _check_inputs(source: Source, *, skips_bad: bool) -> None:
         _check_values(source.input, _sample(source.input), skips_bad=skips_bad)
 
 
-def _check_values(side: Side, sampled: _Sampled, *, skips_bad: bool) -> list[int]:
-    """Which of the samples have valid values. Raises DataError that names some that have not."""
+def _check_values(side: Side, sampled: _Sampled, *, skips_bad: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The valid samples as they were read, and as they are under the rule. Raises DataError that names invalid ones."""
     problems: list[Problem] = []
-    valid: list[int] = []
-    for i, (place, array) in enumerate(zip(sampled.places, sampled.arrays, strict=True)):
+    valid: list[tuple[np.ndarray, np.ndarray]] = []
+    for place, array in zip(sampled.places, sampled.arrays, strict=True):
         try:
-            if side.decoding.rule is not None:
-                side.decoding.rule(array)
-            valid.append(i)
+            valid.append((array, array if side.decoding.rule is None else side.decoding.rule(array)))
         except ValueError as error:
             problems.append(Problem(place.address, str(error)))
     if problems and not skips_bad:
@@ -139,28 +137,30 @@ def _check_values(side: Side, sampled: _Sampled, *, skips_bad: bool) -> list[int
     return valid
 
 
-def _observe_classes(name: str, rule: ClassNumbers, sampled: _Sampled, valid: Sequence[int]) -> Observation:
-    """The share of each class among the labels of some samples."""
+def _observe_classes(
+    name: str, rule: ClassNumbers, counted: str, valid: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> Observation:
+    """The share of each class among the labels of some samples, given as they were read and under the rule."""
     counts: Counter[int] = Counter()
     stored: set[float] = set()
-    for i in valid:
-        labels, numbers = np.unique(rule.labels(rule(sampled.arrays[i])), return_counts=True)
+    for array, checked in valid:
+        labels, numbers = np.unique(rule.labels(checked), return_counts=True)
         counts.update(dict(zip(labels.tolist(), numbers.tolist(), strict=True)))
         if len(stored) <= _MOST_CLASSES:
-            stored.update(np.unique(sampled.arrays[i]).tolist())
+            stored.update(np.unique(array).tolist())
     ignored = 0 if rule.ignore_index is None else counts.pop(rule.ignore_index, 0)
     if not counts:
-        return Observation(None, (f"all labels of the {name} targets are ignored ({sampled.counted})",) * bool(ignored))
+        return Observation(None, (f"all labels of the {name} targets are ignored ({counted})",) * bool(ignored))
     only = next(iter(counts)) if len(counts) == 1 else None
     if only is not None and len(stored) > 1 + bool(ignored):
         values = ", ".join(f"{value:g}" for value in sorted(stored)[:_MOST_CLASSES])
-        message = f"all {name} targets become class {only}, but their files hold {values} ({sampled.counted})"
+        message = f"all {name} targets become class {only}, but their files hold {values} ({counted})"
         cure = "Expected target_transforms without 'normalize', so that class numbers are read as they are"
         raise DataError(Problem(DATA, f"{message}. {cure}"))
     warnings = []
     if only is not None:
-        warnings.append(f"all {name} targets are of class {only} alone ({sampled.counted})")
-    return Observation(f"{_shares(counts, ignored)} ({sampled.counted})", tuple(warnings))
+        warnings.append(f"all {name} targets are of class {only} alone ({counted})")
+    return Observation(f"{_shares(counts, ignored)} ({counted})", tuple(warnings))
 
 
 def _shares(counts: Counter[int], ignored: int) -> str:

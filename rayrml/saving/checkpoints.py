@@ -227,7 +227,7 @@ def _renamed(state: Mapping[str, torch.Tensor], own: Mapping[str, Any]) -> dict[
     """A file's tensors under the network's names."""
     theirs = dict.fromkeys(_split(name)[0] for name in state if name not in own)
     ours = dict.fromkeys(_split(name)[0] for name in own if name not in state)
-    partners = pair_by_last_name(theirs, ours, _last, _last)
+    partners = pair_by_last_name(theirs, ours, _last)
     renamed: dict[str, torch.Tensor] = {}
     for name, tensor in state.items():
         layer, attribute = _split(name)

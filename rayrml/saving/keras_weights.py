@@ -110,8 +110,10 @@ def _read(path: str | Path, graph: Graph, place: str) -> tuple[list[_Stored], bo
         local = storage.local_copy(path)
         if zipfile.is_zipfile(local):
             with zipfile.ZipFile(local) as archive:
-                graph = read_graph(decode(_unpacked(archive, "config.json", path), f"{path}: config.json"), str(path))
-                content = _unpacked(archive, "model.weights.h5", path)
+                graph = read_graph(
+                    decode(archives.read_member(archive, "config.json", path), f"{path}: config.json"), str(path)
+                )
+                content = archives.read_member(archive, "model.weights.h5", path)
                 with hdf5_reading.opened_in_memory(content, f"{path}: model.weights.h5") as file:
                     return list(_keras_3_groups(file, graph, ())), False
         with hdf5_reading.opened(local) as file:
@@ -125,12 +127,6 @@ def _read(path: str | Path, graph: Graph, place: str) -> tuple[list[_Stored], bo
     except (OSError, LookupError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         message = f"'{path}' is not a Keras weights file, or damaged. {describe(error)}"
         raise DataError(Problem(place, message)) from None
-
-
-def _unpacked(archive: zipfile.ZipFile, name: str, path: str | Path) -> bytes:
-    """The contents of an archive's member; nothing is unpacked to a folder."""
-    archives.check_size(archive.getinfo(name), f"{path}: {name}")
-    return archive.read(name)
 
 
 def _keras_2_groups(file: h5py.Group) -> Iterator[_Stored]:
@@ -221,7 +217,7 @@ def _add_layers(
     free = {path: group for path, group in layers.items() if path not in used and path[:1] not in used}
     pieces = [piece for group in stored if group.path not in partners for piece in _split(group)]
     paths = [piece.path for piece in pieces]
-    pairs = pair_by_last_name(paths, free, lambda path: path[-1], lambda path: path[-1])
+    pairs = pair_by_last_name(paths, free, lambda path: path[-1])
     targets.update({path: free[path] for path in pairs.values()})
     matched = [group for group in stored if group.path in partners]
     partners.update(pairs)

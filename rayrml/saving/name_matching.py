@@ -6,23 +6,20 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
-Stored = TypeVar("Stored", bound=Hashable)
-Own = TypeVar("Own", bound=Hashable)
+from rayrml.data.discovery import quote_some
+
+Entry = TypeVar("Entry", bound=Hashable)
 _MOST_NAMED = 5
 
 
 def pair_by_last_name(
-    stored: Iterable[Stored],
-    own: Iterable[Own],
-    last_of_stored: Callable[[Stored], Hashable],
-    last_of_own: Callable[[Own], Hashable],
-) -> dict[Stored, Own]:
-    """Pairs of a file's and a network's entries whose last names are equal, and occur once on both sides."""
-    theirs, ours = list(stored), list(own)
-    by_name = {last_of_own(entry): entry for entry in ours}
-    num_theirs, num_ours = Counter(map(last_of_stored, theirs)), Counter(map(last_of_own, ours))
-    names = {entry: last_of_stored(entry) for entry in theirs}
-    return {entry: by_name[name] for entry, name in names.items() if num_theirs[name] == num_ours[name] == 1}
+    stored: Iterable[Entry], own: Iterable[Entry], last: Callable[[Entry], Hashable]
+) -> dict[Entry, Entry]:
+    """Pairs of a file's and a network's entries whose `last` names are equal, and occur once on both sides."""
+    theirs, ours = ({entry: last(entry) for entry in entries} for entries in (stored, own))
+    by_name = {name: entry for entry, name in ours.items()}
+    num_theirs, num_ours = Counter(theirs.values()), Counter(ours.values())
+    return {entry: by_name[name] for entry, name in theirs.items() if num_theirs[name] == num_ours[name] == 1}
 
 
 def describe_misfit(path: object, stored: Sequence[str], own: Sequence[str]) -> str:
@@ -37,5 +34,4 @@ def describe_initial(path: object, names: Sequence[str]) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(f"'{name}'" for name in names[:_MOST_NAMED]) + more or "no weights"
+    return quote_some(names, _MOST_NAMED) or "no weights"

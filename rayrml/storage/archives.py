@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from pathlib import Path
 
 from rayrml.errors import DataError, Problem
 from rayrml.formatting import format_bytes
@@ -21,6 +22,17 @@ def check_size(info: zipfile.ZipInfo, place: str) -> None:
         size = f"{format_bytes(info.file_size)}, packed into {format_bytes(info.compress_size)}"
         raise DataError(Problem(place, f"cannot be read. It claims to hold {size}, which is impossible"))
     check_memory(info.file_size, place)
+
+
+def read_member(archive: zipfile.ZipFile, name: str, path: str | Path) -> bytes:
+    """A member of the archive at `path`, in memory; nothing is unpacked to a folder.
+
+    Raises:
+        DataError: it claims to be larger than possible, or than the memory.
+        KeyError: there is none of that name.
+    """
+    check_size(archive.getinfo(name), f"{path}: {name}")
+    return archive.read(name)
 
 
 def check_memory(size: int, place: str) -> None:
