@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import h5py
 import h5py.h5pl
 import numpy as np
+from h5py._objects import phil
 
 from rayrml.errors import DataError, Problem
 from rayrml.storage.archives import check_memory
@@ -69,9 +70,13 @@ def opened_in_memory(content: bytes, name: str) -> Iterator[h5py.File]:
 
 
 def _forget_plugins() -> None:
-    """Empty the list of HDF5's plugin folders: for filters, including those of a group's own links."""
-    while h5py.h5pl.size():
-        h5py.h5pl.remove(0)
+    """Empty the list of HDF5's plugin folders: for filters, including those of a group's own links.
+
+    Of all functions of h5py these take no lock: HDF5 must not be entered while another thread is in it, writing a file.
+    """
+    with phil:
+        while h5py.h5pl.size():
+            h5py.h5pl.remove(0)
 
 
 def member(group: h5py.Group, name: str, place: str) -> h5py.Group | h5py.Dataset | None:
