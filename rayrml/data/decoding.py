@@ -5,6 +5,7 @@ Tasks must start fast, so this module does not import torch, torchvision or Ray.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -12,7 +13,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from rayrml.data.value_rules import ValueRule
 from rayrml.errors import ConfigError, DataError, Problem, describe
 from rayrml.storage.archives import check_memory
 
+T = TypeVar("T")
 RESIZE_HINT = 'The transform {"resize": [height, width]} makes all images the same size'
 _REQUESTS = 16  # concurrent ones per task
 _SEPARATOR = "\0"  # the one byte that occurs neither in paths nor in names inside files
@@ -71,24 +73,38 @@ class Decoding:
                 with ThreadPoolExecutor(_REQUESTS) as threads:
                     return list(threads.map(fill, places, rows))
             return list(map(fill, places, rows))
-        errors: list[str] = []
+        return self._read_each(places, lambda read, place, row: self._fill_one(read, place, rows[row]), str)
+
+    def read_prepared(self, places: Sequence[Place]) -> list[np.ndarray | None]:
+        """The samples at `places` before the rule for their values, None for those that cannot be used."""
+
+        def use(read: Read, place: Place, number: int) -> np.ndarray | None:
+            with contextlib.suppress(DataError, ConfigError):
+                return self.prepared(read_sample(read, place, self), place)
+            return None
+
+        return self._read_each(places, use, lambda error: None)
+
+    def _read_each(
+        self, places: Sequence[Place], use: Callable[[Read, Place, int], T], fail: Callable[[DataError], T]
+    ) -> list[T]:
+        """What `use` makes of each sample and its number, or `fail` of the error of a file that cannot be opened.
+
+        A file is opened once for all of its consecutive samples.
+        """
+        reader: Reader = self.reader.build()
+        results: list[T] = []
         for path, group in itertools.groupby(places, key=lambda place: place.path):
             together = list(group)
-            before = len(errors)
+            before = len(results)
             try:
                 with reader.open(path) as read:
                     for place in together:
-                        errors.append(self._fill_one(read, place, rows[len(errors)]))
+                        results.append(use(read, place, len(results)))
             except DataError as error:
                 # If a file cannot be opened, none of its samples can be read.
-                errors += [str(error)] * (before + len(together) - len(errors))
-        return errors
-
-    def read_prepared(self, place: Place) -> np.ndarray:
-        """The sample at `place` before the rule for its values. Raises DataError if it is missing or misshapen."""
-        reader: Reader = self.reader.build()
-        with reader.open(place.path) as read:
-            return self.prepared(read_sample(read, place, self), place)
+                results += [fail(error)] * (before + len(together) - len(results))
+        return results
 
     def array(self, place: Place) -> np.ndarray:
         """The sample at `place`. Raises DataError if it is missing or has another shape or type."""

@@ -6,8 +6,8 @@ what is only likely to be wrong is a warning.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ from rayrml.data.discovery import Place
 from rayrml.data.pipeline import Side, Source
 from rayrml.data.reader_keys import DATA
 from rayrml.data.value_rules import ClassNumbers, UnitInterval
-from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.errors import DataError, Problem
 from rayrml.planning import image_inspection
 
 _MOST_SAMPLES = 100
@@ -103,16 +103,12 @@ def _sample(side: Side) -> _Sampled:
     most = max(min(_MOST_SAMPLES, _MOST_BYTES // size), 1)
     places = [side.samples.place(index) for index in side.samples.spread(most)]
 
-    def read(place: Place) -> np.ndarray | None:
-        with contextlib.suppress(DataError, ConfigError):  # reported by whoever needs the sample
-            return side.decoding.read_prepared(place)
-        return None
-
     if storage.is_uri(places[0].path):
         with ThreadPoolExecutor(_REQUESTS) as threads:
-            arrays = list(threads.map(read, places))
+            each = threads.map(side.decoding.read_prepared, [[place] for place in places])
+            arrays = list(itertools.chain.from_iterable(each))
     else:
-        arrays = list(map(read, places))
+        arrays = side.decoding.read_prepared(places)
     readable = [(place, array) for place, array in zip(places, arrays, strict=True) if array is not None]
     return _Sampled([place for place, _ in readable], [array for _, array in readable], len(side.samples))
 
