@@ -68,10 +68,6 @@ class Document:
                 raise ConfigError(*mistakes)
         return config
 
-    def with_values(self, values: Any) -> Document:
-        """The same file with other values, such as those of a search."""
-        return Document(values, path=self.path, text=self._text, replaced=self.replaced)
-
     def with_overrides(self, overrides: Mapping[str, Any]) -> Document:
         """The same configuration with more values set. Raises ConfigError as `override` does."""
         if not overrides:
