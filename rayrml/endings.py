@@ -6,15 +6,19 @@ from typing import Literal
 
 import torch
 
-Ending = Literal["softmax", "log_softmax", "sigmoid", "logits"]
+Source = Literal["softmax", "log_softmax", "sigmoid", "logits"]  # as losses name it
+Ending = Source | Literal["sigmoid_logits"]
 
 
 def probabilities(output: torch.Tensor, ending: Ending) -> torch.Tensor:
     """The probabilities for an output (N, C, *spatial) with this ending, in the output's shape.
 
     `softmax` and `sigmoid` outputs are probabilities already, over all classes together or for each class by itself.
-    `logits` still need an activation: softmax for several channels, sigmoid for a single one.
+    `logits` still need an activation: softmax for several channels, sigmoid for a single one; `sigmoid_logits` need a
+    sigmoid in any case.
     """
+    if ending == "sigmoid_logits":
+        return output.sigmoid()
     if ending == "log_softmax":
         return output.exp()
     if ending == "logits":

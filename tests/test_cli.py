@@ -206,7 +206,7 @@ def test_an_interrupted_run_ends_without_a_traceback_and_goes_on_later(config, t
     endless = [*command, "num_epochs=100000"]
     with subprocess.Popen(endless, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
-            if "Train Epoch [     3" in line:
+            if "Train Epoch [  3" in line:
                 break
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)

@@ -37,6 +37,12 @@ def add_resume(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--resume", action="store_true", help="resume an interrupted run")
 
 
+def add_predecessor_log(verb: argparse.ArgumentParser) -> None:
+    """Add the option for programs that read the log of the predecessor."""
+    meaning = "print a line for each batch, in the form for programs that read rmldnn's log"
+    verb.add_argument("--predecessor-log", action="store_true", help=meaning)
+
+
 def read(options: argparse.Namespace) -> Document:
     """The configuration that the command line names, with the values that it sets.
 

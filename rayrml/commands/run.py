@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rayrml.commands.configuration import add_options, add_resume, read
+from rayrml.commands.configuration import add_options, add_predecessor_log, add_resume, read
 
 HELP = "train, evaluate or predict as a configuration says"
 
@@ -13,6 +13,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_options(verb)
     add_resume(verb)
+    add_predecessor_log(verb)
 
 
 def do(options: argparse.Namespace) -> None:
@@ -25,6 +26,7 @@ def do(options: argparse.Namespace) -> None:
         resume=options.resume,
         quiet=options.quiet,
         verbose=options.verbose,
+        predecessor_log=options.predecessor_log,
         on_mistake=options.leave,
         # A command that read a pipe cannot be repeated.
         command=options.typed if document.is_file else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rayrml.commands.configuration import add_options, add_resume, read
+from rayrml.commands.configuration import add_options, add_predecessor_log, add_resume, read
 
 HELP = "run a configuration as a job on a cluster"
 
@@ -13,6 +13,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_options(verb)
     add_resume(verb)
+    add_predecessor_log(verb)
     verb.add_argument("--no-wait", action="store_true", help="do not wait until the job ends")
 
 
@@ -22,7 +23,8 @@ def do(options: argparse.Namespace) -> int:
     document = read(options)
     from rayrml.cluster.job_submission import submit
 
-    words = [f"--{name}" for name in ("resume", "quiet", "verbose") if getattr(options, name)]
+    flags = ("resume", "quiet", "verbose", "predecessor_log")
+    words = [f"--{name.replace('_', '-')}" for name in flags if getattr(options, name)]
     return submit(
         document,
         address=address,

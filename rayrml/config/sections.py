@@ -195,7 +195,8 @@ class NeuralNetwork(Section):
     optimizer: dict[str, Any] | None = Field(default=None, description="how weights are updated; training needs it")
     loss: dict[str, Any] | None = Field(default=None, description="what is minimized; training and evaluation need it")
     metric: Annotated[str, AnyCase, RowOf("metrics")] | None = Field(
-        default=None, description="what evaluation reports next to the loss (default: the metric of the loss)"
+        default=None,
+        description="what evaluation reports next to the loss (default: accuracy; dice if pixels have classes)",
     )
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="where networks are saved and loaded")
     app: Annotated[Literal["dnn", "pde"], AnyCase, BeforeValidator(_known_application)] = Field(

@@ -5,42 +5,38 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Annotated
+from typing import Any
 
 import torch
-from pydantic import Field, NonNegativeFloat
+from pydantic import NonNegativeFloat
 from torch.nn import functional
 
-from rayrml.endings import Ending
+from rayrml.endings import Source
 from rayrml.losses.loss import Loss
-from rayrml.losses.outputs import SMALLEST_PROBABILITY, LabelWeights, log_truth, mean, members
-
-ClassWeights = Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] | None
+from rayrml.losses.outputs import SMALLEST_PROBABILITY, ClassWeights, LabelWeights, log_truth, mean, members
 
 
-def nll(*, weight: ClassWeights = None, ignore_index: int | None = None) -> Loss:
-    """Negative log-likelihood of the true class, given log-probabilities (N, C) or (N, C, *spatial).
+def nll(*, source: Source = "log_softmax", weight: ClassWeights = None, ignore_index: int | None = None) -> Loss:
+    """Negative log-likelihood of the true class, given an output (N, C) or (N, C, *spatial) that ends with `source`.
 
-    The mean is weighted by the `weight` of the true class; labels equal to `ignore_index` do not count.
+    The mean is weighted by the `weight` of the true class; labels equal to `ignore_index` do not count. A single
+    channel that ends with `sigmoid` is class 1 of two.
     """
-    loss = _likelihood(functional.nll_loss, LabelWeights(weight, ignore_index), weight)
-    return dataclasses.replace(loss, takes="log_softmax")
+    return _likelihood(source, weight, ignore_index)
 
 
-def cross_entropy(*, weight: ClassWeights = None, ignore_index: int | None = None) -> Loss:
-    """Negative log-likelihood of the true class, given logits (N, C) or (N, C, *spatial).
+def cross_entropy(*, source: Source = "logits", weight: ClassWeights = None, ignore_index: int | None = None) -> Loss:
+    """Negative log-likelihood of the true class, as NLL, given logits by default.
 
-    The mean is weighted by the `weight` of the true class; labels equal to `ignore_index` do not count. Without either,
-    targets may also be shares of the classes (N, C), as for mixed samples.
+    Without `weight` and `ignore_index`, targets may also be shares of the classes (N, C), as for mixed samples.
     """
-    weights = LabelWeights(weight, ignore_index)
-    loss = _likelihood(functional.cross_entropy, weights, weight)
-    return dataclasses.replace(loss, takes="logits", accepts_shares=weights.trivial)
+    loss = _likelihood(source, weight, ignore_index)
+    return dataclasses.replace(loss, accepts_shares=source == "logits" and loss.weight is None)
 
 
 def focal(
     *,
-    source: Ending = "softmax",
+    source: Source = "softmax",
     gamma: NonNegativeFloat = 2.0,
     weight: ClassWeights = None,
     ignore_index: int | None = None,
@@ -63,17 +59,27 @@ def focal(
     )
 
 
-def _likelihood(function: Callable[..., torch.Tensor], weights: LabelWeights, weight: ClassWeights) -> Loss:
-    if weights.trivial:
-        return Loss(function, targets="labels", metric="accuracy")
+def _likelihood(source: Source, weight: ClassWeights, ignore_index: int | None) -> Loss:
+    weights = LabelWeights(weight, ignore_index)
+    functions = {"logits": functional.cross_entropy, "log_softmax": functional.nll_loss}
+    function = functions.get(source, _nll)
     return Loss(
-        functools.partial(_weighted, function=function, weights=weights),
+        function if weights.trivial else functools.partial(_weighted, function=function, weights=weights),
         targets="labels",
         metric="accuracy",
-        weight=weights.total,
+        takes=source,
+        binary=source == "sigmoid",
+        weight=None if weights.trivial else weights.total,
         num_classes=len(weight) if weight else None,
-        ignore_index=weights.ignore_index,
+        ignore_index=ignore_index,
     )
+
+
+def _nll(output: torch.Tensor, target: torch.Tensor, **settings: Any) -> torch.Tensor:
+    """`nll_loss` for probabilities; a single channel is that of class 1."""
+    if output.shape[1] == 1:
+        output = torch.cat([1 - output, output], 1)
+    return functional.nll_loss(output.clamp(min=SMALLEST_PROBABILITY).log(), target, **settings)
 
 
 def _weighted(
@@ -86,7 +92,7 @@ def _weighted(
 
 
 def _focal(
-    output: torch.Tensor, target: torch.Tensor, *, source: Ending, gamma: float, weights: LabelWeights
+    output: torch.Tensor, target: torch.Tensor, *, source: Source, gamma: float, weights: LabelWeights
 ) -> torch.Tensor:
     log_p = _log_likelihood(output, target, source, weights.ignore_index)  # (N, 1 or C, *spatial)
     # At p = 1 the slope of the power may be infinite, and times 0 that would be NaN.
@@ -97,7 +103,7 @@ def _focal(
 
 
 def _log_likelihood(
-    output: torch.Tensor, target: torch.Tensor, source: Ending, ignore_index: int | None
+    output: torch.Tensor, target: torch.Tensor, source: Source, ignore_index: int | None
 ) -> torch.Tensor:
     member = members(output, target, ignore_index)
     if output.shape[1] == 1 or source == "sigmoid":

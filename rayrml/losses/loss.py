@@ -22,7 +22,8 @@ class Loss:
     Attributes:
         function: (output (N, C, *spatial), target) -> the mean loss, a scalar.
         targets: `labels`: class indices (N,) or (N, *spatial) int64; `arrays`: floats of the output's shape.
-        metric: the row of the metric table that evaluation reports along with the loss, None for none.
+        metric: the row of the metric table that evaluation reports along with the loss, None for none; see
+            `default_metric`.
         takes: what the output must be, which determines how it is converted to class probabilities; None if it does
             not represent classes.
         weight: target -> the divisor of the mean, if that is not the number of samples. Workers weight their parts of
@@ -65,6 +66,17 @@ class Loss:
     def imposed(self, output: torch.Tensor) -> torch.Tensor:
         """The output with the values that the problem prescribes, in a new tensor; the output itself if none."""
         return output if self.impose is None else self.impose(output)
+
+    def default_metric(self, *, spatial: bool, masks: bool) -> str | None:
+        """The row of the metric table that evaluation reports unless another one is requested, None for none.
+
+        Args:
+            spatial: the output has positions, such as pixels, and not one class or value per sample.
+            masks: the targets are masks.
+        """
+        if self.metric is None:
+            return "dice" if masks and spatial else None
+        return "dice" if spatial and self.metric == "accuracy" else self.metric
 
     def scores(self, output: torch.Tensor) -> torch.Tensor:
         """The input of metrics: the predicted class is the largest channel, or 1 where a single channel exceeds 0.5."""

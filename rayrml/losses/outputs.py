@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field, NonNegativeFloat
 from torch.nn import functional
 
-from rayrml.endings import Ending, probabilities
+from rayrml.endings import Source, probabilities
+
+ClassWeights = Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] | None
 
 SMALLEST_PROBABILITY = 1e-12  # replaces smaller probabilities in a logarithm
 
@@ -68,7 +72,7 @@ def mean(total: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
     return total / torch.where(count > 0, count, 1.0)
 
 
-def log_truth(output: torch.Tensor, member: torch.Tensor, source: Ending) -> torch.Tensor:
+def log_truth(output: torch.Tensor, member: torch.Tensor, source: Source) -> torch.Tensor:
     """The log-probability that each channel by itself assigns to the truth (`members`), in the output's shape."""
     truth = member > 0
     if source == "logits":

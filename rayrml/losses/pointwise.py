@@ -9,51 +9,59 @@ import torch
 from pydantic import PositiveFloat
 from torch.nn import functional
 
+from rayrml.endings import Ending, Source, probabilities
 from rayrml.errors import ConfigError, Problem
 from rayrml.losses.loss import Loss
 from rayrml.losses.outputs import members
 
 
-def bce() -> Loss:
-    """Binary cross entropy, given probabilities (a sigmoid's output) and targets in [0, 1] of the same shape.
+def bce(*, source: Source = "sigmoid") -> Loss:
+    """Binary cross entropy of the output's probabilities and targets in [0, 1] of the same shape.
 
     Class indices become 1 in the channel of their class and 0 in the others; a single channel is class 1 of two.
     Logarithms below -100 count as -100.
     """
-    return Loss(
-        _binary_cross_entropy, targets="arrays", takes="sigmoid", metric="accuracy", binary=True, accepts_labels=True
-    )
+    function = functools.partial(_binary_cross_entropy, source=source)
+    # Each channel is a problem by itself.
+    takes: Ending = "sigmoid_logits" if source == "logits" else source
+    return Loss(function, targets="arrays", takes=takes, metric="accuracy", binary=True, accepts_labels=True)
 
 
-def mse() -> Loss:
-    """Mean of the squared differences."""
-    return _differences(functional.mse_loss)
+def mse(*, source: Source | None = None) -> Loss:
+    """Mean of the squared differences; `source` tells what an output of classes means, and does not change the loss."""
+    return _differences(functional.mse_loss, source)
 
 
-def mae() -> Loss:
-    """Mean of the absolute differences."""
-    return _differences(functional.l1_loss)
+def mae(*, source: Source | None = None) -> Loss:
+    """Mean of the absolute differences; `source` as for MSE."""
+    return _differences(functional.l1_loss, source)
 
 
-def huber(*, delta: PositiveFloat = 1.0) -> Loss:
-    """Half the squared difference up to `delta`, linear beyond it. Source: Huber, Ann. Math. Stat. 35 (1964)."""
-    return _differences(functools.partial(functional.huber_loss, delta=delta))
+def huber(*, delta: PositiveFloat = 1.0, source: Source | None = None) -> Loss:
+    """Half the squared difference up to `delta`, linear beyond it; `source` as for MSE.
+
+    Source: Huber, Ann. Math. Stat. 35 (1964).
+    """
+    return _differences(functools.partial(functional.huber_loss, delta=delta), source)
 
 
-def _differences(function: Callable[..., torch.Tensor]) -> Loss:
+def _differences(function: Callable[..., torch.Tensor], source: Source | None = None) -> Loss:
     def checked(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         _refuse_broadcasting(output, target)
         return function(output, target.to(output.dtype))
 
-    return Loss(checked, targets="arrays", metric=None)
+    return Loss(checked, targets="arrays", metric=None, takes=source)
 
 
-def _binary_cross_entropy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def _binary_cross_entropy(output: torch.Tensor, target: torch.Tensor, *, source: Source) -> torch.Tensor:
     if not target.is_floating_point() and target.ndim == output.ndim - 1:
         target = members(output, target)
     _refuse_broadcasting(output, target)
+    target = target.to(output.dtype)
+    if source == "logits":
+        return functional.binary_cross_entropy_with_logits(output, target)
     try:
-        return functional.binary_cross_entropy(output, target.to(output.dtype))
+        return functional.binary_cross_entropy(probabilities(output, source), target)
     except RuntimeError as error:
         if "between 0 and 1" not in str(error):
             raise

@@ -1,9 +1,9 @@
 """The metric table; each chapter's rows are at the end of its file."""
 
-from rayrml.metrics import classification, overlap
+from rayrml.metrics import classification, overlap, regression
 from rayrml.metrics.confusion import MOST_CLASSES, Confusion, Pairs, confusion
 from rayrml.metrics.metric import Metric, predicted_classes
 
-METRICS = {**classification.METRICS, **overlap.METRICS}
+METRICS = {**classification.METRICS, **overlap.METRICS, **regression.METRICS}
 
 __all__ = ["METRICS", "MOST_CLASSES", "Confusion", "Metric", "Pairs", "confusion", "predicted_classes"]

@@ -12,11 +12,19 @@ from rayrml.metrics.overlap import mean_of_occurring
 
 
 def accuracy(*, ignore_index: int | None = None) -> Metric:
-    """Fraction of samples (or pixels) whose predicted class is the true one.
+    """Fraction of samples whose predicted class is the true one.
 
     For float targets, it is the fraction of numbers that are on the same side of 0.5 as the output's.
     """
-    return Metric("accuracy", functools.partial(_hits_and_count, ignore_index=ignore_index), _share)
+    return Metric("accuracy", functools.partial(_hits_and_count, ignore_index=ignore_index), _share, "samples")
+
+
+def pixel_accuracy(*, ignore_index: int | None = None) -> Metric:
+    """Fraction of pixels whose predicted class is the true one; it is high where most pixels are background.
+
+    For float targets, it is the fraction of numbers that are on the same side of 0.5 as the output's.
+    """
+    return Metric("pixel_accuracy", functools.partial(_hits_and_count, ignore_index=ignore_index), _share, "pixels")
 
 
 def f1(*, ignore_index: int | None = None) -> Metric:
@@ -48,4 +56,4 @@ def _mean_f1(sums: torch.Tensor) -> float | None:
     return mean_of_occurring(2 * matrix.diagonal(), matrix.sum(0) + matrix.sum(1))
 
 
-METRICS = {"accuracy": accuracy, "f1": f1}
+METRICS = {"accuracy": accuracy, "pixel_accuracy": pixel_accuracy, "f1": f1}

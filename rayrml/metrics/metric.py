@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 
@@ -20,11 +21,14 @@ class Metric:
         name: as printed, in lower case.
         sums: (output (N, C, *spatial), target) -> a float64 vector to be summed.
         value: the summed vector -> the figure, None if it is undefined.
+        compares: `classes`: of samples or pixels; `samples`: classes of whole samples only; `pixels`: classes of pixels
+            (or other positions) only; `values`: numbers that stand for no classes.
     """
 
     name: str
     sums: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     value: Callable[[torch.Tensor], float | None]
+    compares: Literal["classes", "samples", "pixels", "values"] = "classes"
 
 
 def predicted_classes(output: torch.Tensor) -> torch.Tensor:

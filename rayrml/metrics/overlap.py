@@ -10,24 +10,39 @@ from rayrml.metrics.metric import Metric, add_to, counted, predicted_classes, tr
 
 
 def dice(*, ignore_index: int | None = None) -> Metric:
-    """Mean over classes of 2 |P T| / (|P| + |T|), for the predicted pixels P and the true ones T of all samples."""
+    """Mean over classes of 2 |P T| / (|P| + |T|), for the predicted pixels P and the true ones T of all samples.
+
+    The background is a class like the others, also if the network has one channel for two classes.
+    """
     return Metric("dice", functools.partial(_regions, ignore_index=ignore_index), _dice)
 
 
 def jaccard(*, ignore_index: int | None = None) -> Metric:
-    """Mean over classes of |P T| / |P or T|, for the predicted pixels P and the true ones T of all samples."""
+    """Mean over classes of |P T| / |P or T|, for the predicted pixels P and the true ones T of all samples.
+
+    The background is a class like the others, also if the network has one channel for two classes.
+    """
     return Metric("jaccard", functools.partial(_regions, ignore_index=ignore_index), _jaccard)
 
 
 def _regions(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
-    """For each class, how many pixels are predicted and true, are predicted, are true: (3 * classes,)."""
+    """For each class, how many pixels are predicted and true, are predicted, are true: (3 * classes,).
+
+    Float targets of several channels are a region each, which may overlap.
+    """
+    if target.is_floating_point() and target.shape == output.shape and output.shape[1] > 1:
+        return _overlapping(output > 0.5, target > 0.5)
     size, target = max(output.shape[1], 2), true_classes(target)
     predicted, counts = predicted_classes(output), counted(target, ignore_index)
     truth = torch.where(counts, target, 0)
     both = counts & (predicted == truth)
-    tallies = torch.stack([_tally(truth, both, size), _tally(predicted, counts, size), _tally(truth, counts, size)])
-    # For two classes in a single channel, the background is ignored.
-    return (tallies if output.shape[1] > 1 else tallies[:, 1:]).flatten()
+    return torch.cat([_tally(truth, both, size), _tally(predicted, counts, size), _tally(truth, counts, size)])
+
+
+def _overlapping(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """The same numbers for bool regions (N, C, *spatial)."""
+    each = (predicted & truth, predicted, truth)
+    return torch.cat([regions.transpose(0, 1).flatten(1).sum(1).double() for regions in each])
 
 
 def _tally(index: torch.Tensor, counts: torch.Tensor, size: int) -> torch.Tensor:

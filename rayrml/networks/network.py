@@ -80,6 +80,12 @@ class Network(torch.nn.Module):
         return sum(weight.numel() for layer in self.layers().values() for weight in _weights(layer))
 
     @property
+    def num_running_statistics(self) -> int:
+        """How many of `num_parameters` are running means and variances, which no optimizer changes."""
+        weights = (weight for layer in self.layers().values() for weight in _weights(layer))
+        return sum(weight.numel() for weight in weights if not isinstance(weight, torch.nn.Parameter))
+
+    @property
     def num_trainable_parameters(self) -> int:
         """The number of weights that training changes."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)

@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 
 from rayrml import extras, storage
-from rayrml.config.figures import TEST_LOSS, TRAIN_LOSS
 from rayrml.config.mistakes import Findings
 from rayrml.config.sections import Data, NeuralNetwork
 from rayrml.config.tables import Choice, find
@@ -98,26 +97,11 @@ def _clipping(settings: Settings) -> Iterable[Problem]:
     return ()
 
 
-def _metric(settings: Settings) -> Iterator[Problem]:
-    """A requested metric counts classes, so the loss must be one for classes."""
-    metric, loss, where = settings.nn.metric, settings.loss, "neural_network.metric"
-    if metric is None:
-        return
-    find(METRICS, metric, where)
-    if loss is not None and loss.build().metric is None:
-        yield Problem(where, f"'{metric}' compares classes, but {loss.name} is a loss for values")
-
-
-def _early_stopping(settings: Settings) -> Iterator[Problem]:
-    """The figure that decides must exist in this run."""
-    nn, stopping, loss = settings.nn, settings.nn.early_stopping, settings.loss
-    if stopping is None or loss is None:
-        return
-    tested = settings.data.tests and settings.types.test_samples_have_targets(compared=True)
-    figures = [TRAIN_LOSS, *filter(None, (TEST_LOSS, nn.metric or loss.build().metric) if tested else ())]
-    if stopping.metric not in figures:
-        message = f"this run has no figure '{stopping.metric}'. Expected one of {', '.join(figures)}"
-        yield Problem("neural_network.early_stopping.metric", message)
+def _metric(settings: Settings) -> Iterable[Problem]:
+    """A requested metric exists; whether the network's outputs suit it is known later."""
+    if settings.nn.metric is not None:
+        find(METRICS, settings.nn.metric, "neural_network.metric")
+    return ()
 
 
 def _something_to_do(settings: Settings) -> Iterator[Problem]:
@@ -194,7 +178,6 @@ RULES: tuple[Rule, ...] = (
     _equations,
     _clipping,
     _metric,
-    _early_stopping,
     _something_to_do,
     _predictions,
     _test_share,

@@ -66,6 +66,7 @@ def warn_of_ending(network: Network, loss: Choice | None) -> Iterator[str]:
     ending, takes = find_ending(network.graph), loss.build().takes
     if ending is None or takes is None:
         return
+    takes = "logits" if takes == "sigmoid_logits" else takes
     cure = _find_cure(ending, takes, has_source="source" in loss.settings)
     if cure is not None:
         gives = "has no activation" if ending == "linear" else f"ends with {ending}"

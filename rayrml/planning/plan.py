@@ -30,6 +30,7 @@ from rayrml.optimizers import OPTIMIZERS
 from rayrml.planning.consistency import Settings, check_consistency
 from rayrml.planning.data_types import DataTypes, find_types
 from rayrml.planning.datasets import DatasetsPreparation, Expectations
+from rayrml.planning.figures import check_stopping, choose_metric
 from rayrml.planning.inspection import Observation, observe
 from rayrml.planning.network_check import check_outputs, warn_of_ending, warn_of_scaling
 from rayrml.planning.target_values import read_class_numbers, with_value_rules
@@ -51,6 +52,7 @@ class Plan:
         name: the run's name.
         layers: the network's Keras JSON.
         network: with initial or loaded weights, on the CPU.
+        metric: row of the metrics that evaluation reports next to the loss, None for none.
         loss: row of the losses, None for inference without one.
         optimizer: row of the optimizers, None without training.
         schedule: rows of the learning rate schedulers, None for a constant rate.
@@ -70,6 +72,7 @@ class Plan:
     loaded: LoadReport | None
     observations: Mapping[str, Observation]
     warnings: tuple[str, ...]
+    metric: str | None
     loss: Choice | None
     optimizer: Choice | None
     schedule: ScheduleChoice | None
@@ -145,7 +148,8 @@ class _Preparation:
         loss = self._row(LOSSES, self.nn.loss, "loss", "function")
         optimizer, schedule = self._optimizer()
         types = read_class_numbers(find_types(self.data, self.findings), loss, self._target_transforms())
-        check_consistency(Settings(self.nn, types, loss, optimizer), self.findings)
+        settings = Settings(self.nn, types, loss, optimizer)
+        check_consistency(settings, self.findings)
         checkpoint = self._checkpoint()
         layers = self._layers()
         built: Loss | None = None if loss is None else loss.build()
@@ -155,6 +159,8 @@ class _Preparation:
         if network is None or datasets is None:
             raise self._error()
         check_outputs(network, datasets, loss, self.findings)
+        metric = choose_metric(settings, network, self.findings)
+        check_stopping(self.nn, metric, tested=datasets.test_targets, findings=self.findings)
         if self.findings:
             raise self._error()
         datasets = with_value_rules(datasets, types, loss, network.output_shapes[0][0])
@@ -177,6 +183,7 @@ class _Preparation:
             layers=layers,
             network=network,
             datasets=datasets,
+            metric=metric,
             loaded=loaded,
             observations=observations,
             warnings=(*warn_of_ending(network, loss), *warn_of_scaling(network, datasets, types)),

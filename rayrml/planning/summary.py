@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from rayrml.cluster.allocation import Allocation
@@ -9,6 +10,7 @@ from rayrml.data.discovery import Samples
 from rayrml.data.pipeline import Source
 from rayrml.data.value_rules import ClassNumbers
 from rayrml.formatting import format_bytes, format_path, format_table, shorten
+from rayrml.networks.network import Network
 from rayrml.planning import checks
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
@@ -45,8 +47,7 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
         "Neural Network",
         {
             "Model": network.name,
-            "Total parameters": f"{network.num_parameters:,}",
-            "Trainable parameters": f"{network.num_trainable_parameters:,}",
+            **_parameters(console, network),
             "Layers": network.num_operations,
             "Loaded from": config.checkpoints.load and format_path(config.checkpoints.load),
         },
@@ -58,11 +59,25 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
         schedulers = {"lr_scheduler": ", then ".join(rows)} if rows else {}
         console.section("Optimizer", {"Type": plan.optimizer.name, **plan.optimizer.settings, **schedulers})
     if plan.loss:
-        console.section("Loss", {"Function": plan.loss.name, **plan.loss.settings})
+        reported = {"Metric": plan.metric} if plan.datasets.test_targets else {}
+        console.section("Loss", {"Function": plan.loss.name, **plan.loss.settings, **reported})
     for source in plan.sources:
         _data(console, plan, source, num_workers)
     observed = [warning for source in plan.sources for warning in plan.observations[source.name].warnings]
     console.lines(f"Warning: {warning}" for warning in (*plan.warnings, *observed))
+
+
+def _parameters(console: Console, network: Network) -> dict[str, str]:
+    """How many weights there are: for people, and for programs as the predecessor counts and writes them."""
+    total, running, trainable = (
+        network.num_parameters,
+        network.num_running_statistics,
+        network.num_trainable_parameters,
+    )
+    if not console.is_live:
+        return {"Total parameters": f"{total - running}", "Trainable parameters": f"{trainable}"}
+    statistics = f" ({running:,} of them running statistics)" if running else ""
+    return {"Total parameters": f"{total:,}{statistics}", "Trainable parameters": f"{trainable:,}"}
 
 
 def check(console: Console, checked: Plan) -> None:
@@ -107,8 +122,8 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
             "Batch size per worker": first.share(batch_size),
             "Batches per epoch": len(global_batch_sizes(len(samples), batch_size)),
             "Preloaded": f"yes, {_memory(source, num_workers)}" if data.preload and not plan.is_inference else "no",
-            "Transforms": _names(data.transforms or data.input_transforms) or "none",
-            "Target transforms": _names(data.target_transforms) or None,
+            "Transforms": _list_transforms(data.transforms or data.input_transforms) or "none",
+            "Target transforms": _list_transforms(data.target_transforms) or None,
             "Output": format_path(data.test_output_path) if testing and data.test_output_path else None,
             "Assembled output": format_path(data.hdf5_outfile) if testing and data.hdf5_outfile else None,
         },
@@ -125,9 +140,13 @@ def _target_values(plan: Plan, source: Source) -> str | None:
     return f"{kind}: {seen}" if seen else kind
 
 
-def _names(transforms: list[Any]) -> str:
-    """The names in a list of transforms, in order."""
-    return ", ".join(str(name) for entry in transforms for name in entry)
+def _list_transforms(transforms: list[Any]) -> str:
+    """The transforms in order, each with what its entry says."""
+    return ", ".join(_describe(name, value) for entry in transforms for name, value in entry.items())
+
+
+def _describe(name: str, settings: Any) -> str:
+    return f"{name} {json.dumps(settings)}" if settings not in (None, {}, True) else name
 
 
 def _memory(source: Source, num_workers: int) -> str:

@@ -94,7 +94,7 @@ def _find_target_rule(
             black_and_white=types.targets_are_class_numbers,
             can_ignore="ignore_index" in loss.settings,
         )
-    if built.takes == "sigmoid":
+    if built.binary:
         return UnitInterval(loss.name, scaling)
     return Finite()
 

@@ -20,19 +20,23 @@ class Console:
     Args:
         quiet: print nothing.
         stamped: begin each line with the date and time, as in a log.
+        every_batch: show each batch, in the form for programs, also on a terminal.
 
     Attributes:
         terminal: what draws on the screen.
-        is_live: whether this is a terminal, whose last line can be redrawn.
+        is_live: whether this is a terminal for people, whose last line can be redrawn. Other output is for programs,
+            too: its lines have the predecessor's form.
+        every_batch: see above.
     """
 
-    def __init__(self, *, quiet: bool = False, stamped: bool = True):
+    def __init__(self, *, quiet: bool = False, stamped: bool = True, every_batch: bool = False):
         self._quiet = quiet
+        self.every_batch = every_batch
         self._stamped = stamped
         # A notebook gets plain lines, too: rich would make each of them a paragraph.
         plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "force_jupyter": False}
         self.terminal = Terminal(file=sys.stdout, soft_wrap=True, **plain)
-        self.is_live = self.terminal.is_terminal and not quiet
+        self.is_live = self.terminal.is_terminal and not quiet and not every_batch
 
     def line(self, text: str = "") -> None:
         """Print one line."""

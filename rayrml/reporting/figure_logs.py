@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable
 
 from rayrml import storage
-from rayrml.config.figures import OF_TRAINING
+from rayrml.config.figures import TEST_LOSS
 from rayrml.reporting.log_files import LogFile, set_aside
 from rayrml.reporting.messages import BatchesTrained, BatchRow, EpochDone, Message, Started
 
@@ -17,6 +18,8 @@ class FigureLogs:
     Args:
         outfile: the path from which the files' names are made.
         append: add to the files of an earlier run, which is resumed; otherwise they are renamed and kept.
+        metric: the figure in the last column of the test log; None if evaluation has none but the loss, whose negative
+            the column then holds, so that more is better in any case.
 
     Attributes:
         set_aside: the new paths of an earlier run's logs.
@@ -25,7 +28,8 @@ class FigureLogs:
         DataError: a file cannot be written.
     """
 
-    def __init__(self, outfile: str, *, append: bool):
+    def __init__(self, outfile: str, *, append: bool, metric: str | None = None):
+        self._metric = metric
         paths = log_paths(outfile)
         self.set_aside = [] if append else set_aside(paths)
         self._train_file, self._test_file = (LogFile(path, append=append) for path in paths)
@@ -56,8 +60,11 @@ class FigureLogs:
 
     def _write_epochs(self, history: Iterable[dict[str, float]]) -> None:
         for figures in history:
-            if tests := [f"{value:.8f}" for name, value in figures.items() if name not in OF_TRAINING]:
-                self._test_file.write(" ".join([str(figures["epoch"]), *tests]) + "\n")
+            loss = figures.get(TEST_LOSS)
+            if loss is not None:
+                # A metric may be undefined in some epochs.
+                last = -loss if self._metric is None else figures.get(self._metric, math.nan)
+                self._test_file.write(f"{figures['epoch']} {loss:.8f} {last:.8f}\n")
         self._test_file.flush()
 
     def _rewind(self, started: Started) -> None:

@@ -133,9 +133,11 @@ def _from_logs(training: str, test: str) -> list[dict[str, float]]:
         losses.setdefault(epoch, []).append(loss)
     for epoch, values in losses.items():
         history[epoch] = {"epoch": epoch, TRAIN_LOSS: sum(values) / len(values)}
-    for epoch, (loss, *metric) in _lines(test, 2):
+    for epoch, (loss, *last) in _lines(test, 2):
         history.setdefault(epoch, {"epoch": epoch})[TEST_LOSS] = loss
-        history[epoch] |= {"metric": metric[0]} if metric else {}
+        # Without a metric, the last column is the negative loss; an undefined one is not a number.
+        if last and last[0] != -loss and not math.isnan(last[0]):
+            history[epoch]["metric"] = last[0]
     return [history[epoch] for epoch in sorted(history)]
 
 

@@ -22,6 +22,7 @@ from rayrml.reporting.messages import (
 from rayrml.reporting.run_state import RunState
 
 _SECONDS_BETWEEN_LINES = 0.5
+_FEW_BATCHES = 1000  # of a run, each of which gets a line where no person is watching
 
 
 class ProgressLines:
@@ -33,10 +34,12 @@ class ProgressLines:
         console: the screen.
         state: state of the run.
         num_epochs: epochs of the run.
+        metric: the metric that was requested, None for the default one.
     """
 
-    def __init__(self, console: Console, state: RunState, num_epochs: int):
+    def __init__(self, console: Console, state: RunState, num_epochs: int, metric: str | None = None):
         self._console = console
+        self._metric = metric
         self._state = state
         self._num_epochs = num_epochs
         self._live = LiveLine(console.terminal, num_epochs) if console.is_live else None
@@ -102,30 +105,42 @@ class ProgressLines:
             self._since_shown[i] += seconds
         last = row.batch == num_batches
         now = time.monotonic()
-        if last or row.batch == 1 or now - self._shown >= _SECONDS_BETWEEN_LINES:
+        if last or row.batch == 1 or now - self._shown >= _SECONDS_BETWEEN_LINES or self._shows_all(num_batches):
             if last or not self._live:
                 self._end_live()
                 self._console.line(self._batch_line(row, num_batches))
             self._shown, self._since_shown = now, [0.0, 0.0, 0.0]
 
+    def _shows_all(self, num_batches: int) -> bool:
+        """Whether each batch has a line: programs that read the log get all of them, unless there are many."""
+        few = num_batches * self._num_epochs <= _FEW_BATCHES
+        return self._console.every_batch or (few and not self._console.is_live)
+
     def _batch_line(self, row: BatchRow, num_batches: int) -> str:
         total = sum(self._since_shown) or 1.0
         data, compute, reduce = (round(100 * part / total) for part in self._since_shown)
         return (
-            f"Train Epoch {_of(row.epoch, self._num_epochs)} : Batch {_of(row.batch, num_batches)} "
+            f"Train {self._place(row.epoch, row.batch, num_batches)} "
             f"(Loss = {row.loss:.4f}; |g| = {row.gradient_norm:.4f}) "
             f"[Data: {data}%; Compute: {compute}%; Grad/Comm: {reduce}%]"
         )
+
+    def _place(self, epoch: int, batch: int, num_batches: int) -> str:
+        """`Epoch [ 1/20] : Batch [  5/469]`; for programs in the predecessor's widths, which they rely on."""
+        widths = (len(str(self._num_epochs)), len(str(num_batches))) if self._console.is_live else (3, 5)
+        return f"Epoch {_of(epoch, self._num_epochs, widths[0])} : Batch {_of(batch, num_batches, widths[1])}"
 
     def _saved(self, kind: str, path: str) -> None:
         self._console.line(f"Saved {kind}: {format_path(path)}")
 
     def _evaluation(self, done: Evaluated) -> None:
-        text = f"Eval  Epoch {_of(done.epoch, self._num_epochs)} : Batch {_of(done.num_batches, done.num_batches)}"
+        text = f"Eval  {self._place(done.epoch, done.num_batches, done.num_batches)}"
         if done.loss is not None:
             text += f" (Loss: {done.loss:.4f})"
         if done.value is not None:
-            text += f" | {done.metric.capitalize()}: {done.value:.3f}"
+            # Programs that read the log look for the predecessor's word, whatever is measured by default.
+            named = self._console.is_live or self._metric is not None
+            text += f" | {done.metric.capitalize() if named else 'Accuracy'}: {done.value:.3f}"
         if self._live and self._state.trains:
             text += self._compared(done, self._live)
         self._console.line(text)
@@ -150,7 +165,6 @@ class ProgressLines:
             self._live.end()
 
 
-def _of(number: int, total: int) -> str:
-    """`[ 1/20]`, `[  5/ 469]`: aligned throughout a run, in the predecessor's widths, which scripts rely on."""
-    width = max(len(str(total)), 2)
-    return f"[{number:>{width}}/{total:>{width + (width > 2)}}]"
+def _of(number: int, total: int, width: int) -> str:
+    """`[ 1/20]`, aligned throughout a run."""
+    return f"[{number:>{width}}/{total:>{width}}]"

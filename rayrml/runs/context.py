@@ -68,7 +68,7 @@ def open_context(
     allocation: Allocation,
     *,
     resume_from: tuple[str, ...],
-    quiet: bool,
+    console: Console,
     also: Emit,
     command: tuple[str, ...] | None,
 ) -> Iterator[Context]:
@@ -80,14 +80,13 @@ def open_context(
     nn = plan.config.neural_network
     resumed = bool(resume_from)
     samples = () if plan.training is None else plan.training.samples
-    console = Console(quiet=quiet)
     state = RunState(len(global_batch_sizes(len(samples), nn.data.batch_size)))
     record = Record(None if plan.training is None else nn.checkpoints.save, state, plan.classes)
     with contextlib.ExitStack() as stack:
         # The progress lines come first: some of them compare a message with the state before it.
-        lines = ProgressLines(console, state, 1 if plan.training is None else nn.num_epochs)
+        lines = ProgressLines(console, state, 1 if plan.training is None else nn.num_epochs, nn.metric)
         stack.callback(lines.close)
-        logs = None if nn.outfile is None else FigureLogs(nn.outfile, append=resumed)
+        logs = None if nn.outfile is None else FigureLogs(nn.outfile, append=resumed, metric=plan.metric)
         if logs is not None:
             stack.callback(logs.close)
         stack.callback(record.flush)

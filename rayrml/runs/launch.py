@@ -36,6 +36,7 @@ def run(
     resume: bool = False,
     quiet: bool = False,
     verbose: bool = False,
+    predecessor_log: bool = False,
     on_mistake: Callable[[BaseException], None] | None = None,
     command: tuple[str, ...] | None = None,
 ) -> RunResult:
@@ -48,6 +49,7 @@ def run(
         resume: continue after the last epoch that is saved in `checkpoints.save` (or `ray.storage_path`).
         quiet: print nothing.
         verbose: show Ray's own messages.
+        predecessor_log: print a line for each batch, in the form for programs that read the log.
         on_mistake: called at once, in another thread, with an error that is raised only after Ray has started.
         command: the words of the command that started the run, which then ends by suggesting the next command.
 
@@ -64,7 +66,8 @@ def run(
         from rayrml.planning.plan import prepare
 
         prepare(document)  # finds all other mistakes, too
-    options = _Options(resume=resume, quiet=quiet, verbose=verbose, on_mistake=on_mistake, command=command)
+    how = {"resume": resume, "quiet": quiet, "verbose": verbose, "predecessor_log": predecessor_log}
+    options = _Options(**how, on_mistake=on_mistake, command=command)
     return _run(document.checked().ray, lambda: document, options)
 
 
@@ -97,6 +100,7 @@ class _Options:
     resume: bool = False
     quiet: bool = False
     verbose: bool = False
+    predecessor_log: bool = False
     on_mistake: Callable[[BaseException], None] | None = None
     command: tuple[str, ...] | None = None
 
@@ -106,7 +110,8 @@ def _run(ray: Ray, find: Callable[[], Document], options: _Options) -> RunResult
     from rayrml.cluster import ray_client
 
     if ray_client.is_needed(ray.address):
-        how = {"resume": options.resume, "quiet": options.quiet, "verbose": options.verbose}
+        names = ("resume", "quiet", "verbose", "predecessor_log")
+        how = {name: getattr(options, name) for name in names}
         return ray_client.run(find().checked(), run, **how)
     return _carry_out(ray, find, options)
 
@@ -128,10 +133,12 @@ def _carry_out(ray: Ray, find: Callable[[], Document], options: _Options) -> Run
     with contextlib.closing(preparing), Interrupts() as interrupts, connected as allocation, interrupts.during_run():
         plan = preparing.result()
         say(f"Ready in {preparing.seconds:.1f} s (Ray, network, file lists)")
+        from rayrml.reporting.console import Console
         from rayrml.runs.runner import execute
 
+        console = Console(quiet=options.quiet, every_batch=options.predecessor_log)
         command = options.command
-        return execute(plan, allocation, interrupts, resume=options.resume, quiet=options.quiet, command=command)
+        return execute(plan, allocation, interrupts, resume=options.resume, console=console, command=command)
 
 
 def _say(text: str) -> None:

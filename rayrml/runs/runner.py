@@ -66,13 +66,14 @@ def execute(
     interrupts: Interrupts,
     *,
     resume: bool = False,
-    quiet: bool = False,
+    console: Console | None = None,
     also: Emit = lambda message: None,
     command: tuple[str, ...] | None = None,
 ) -> RunResult:
     """Execute a plan on a part of the cluster that this process is connected to; `also` receives all messages, too.
 
-    If a `command` started the run, the next commands are shown at its end.
+    It is shown on `console`, by default a new one. If a `command` started the run, the next commands are shown at its
+    end.
 
     Raises:
         ConfigError: the part of the cluster does not suit the plan.
@@ -82,12 +83,13 @@ def execute(
         KeyboardInterrupt: the run was interrupted.
     """
     _refuse_too_many_workers(plan, allocation)
+    console = console or Console()
     with contextlib.ExitStack() as stack:
         for folder in _list_written_folders(plan):
-            stack.enter_context(locked(folder, Console(quiet=quiet).line))
+            stack.enter_context(locked(folder, console.line))
         resume_from = _find_resumable(plan) if resume else ()
         changes = check_resumable(plan, resume_from[0]) if resume_from and isinstance(plan, TrainingPlan) else ()
-        opened = open_context(plan, allocation, resume_from=resume_from, quiet=quiet, also=also, command=command)
+        opened = open_context(plan, allocation, resume_from=resume_from, console=console, also=also, command=command)
         context = stack.enter_context(opened)
         _announce(context, changes)
         if not allocation.one_machine:

@@ -71,6 +71,7 @@ def make_job(
         network=plan.network,
         layers=plan.layers,
         loss=plan.loss,
+        metric=plan.metric,
         optimizer=plan.optimizer,
         schedule=plan.schedule,
         datasets=plan.datasets,

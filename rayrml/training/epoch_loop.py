@@ -204,7 +204,7 @@ class Worker:
         started = time.perf_counter()
         self.network.eval()
         compares = self.job.datasets.test_targets
-        metric = metric_of(self.loss, self.job.config.metric) if compares else None
+        metric = metric_of(self.loss, self.job.metric) if compares else None
         # The loss may change the outputs even where there are no targets.
         step = EvaluationStep(self.network, self.loss, metric, workers=self.workers, autocast=self.autocast)
         destination = self._destination(feed, epoch)

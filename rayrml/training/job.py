@@ -22,6 +22,7 @@ class Job:
         network: with its initial weights, on the CPU.
         layers: the network's Keras JSON, for checkpoints.
         loss: row of the losses.
+        metric: row of the metrics that evaluation reports next to the loss, None for none.
         optimizer: row of the optimizers, None if the run only evaluates.
         schedule: rows of the learning rate schedulers, None for a constant rate.
         datasets: the samples.
@@ -38,6 +39,7 @@ class Job:
     network: Network
     layers: Any
     loss: Choice
+    metric: str | None
     optimizer: Choice | None
     schedule: ScheduleChoice | None
     datasets: Datasets

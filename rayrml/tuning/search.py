@@ -112,7 +112,7 @@ def _of_plan(plan: TrainingPlan) -> str:
     """The metric of a run's evaluation, or else its test loss, or else its training loss."""
     if not plan.datasets.test_targets:
         return "train_loss"
-    return plan.config.neural_network.metric or plan.loss.build().metric or "test_loss"
+    return plan.metric or "test_loss"
 
 
 def announce(console: Console, search: Search, **more: Any) -> None:

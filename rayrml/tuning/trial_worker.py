@@ -19,6 +19,7 @@ from rayrml.cluster.connection import hide_messages
 from rayrml.config.sections import Config
 from rayrml.errors import RayrmlError
 from rayrml.planning.plan import prepare
+from rayrml.reporting.console import Console
 from rayrml.reporting.messages import EpochDone, Message
 from rayrml.runs.runner import execute
 from rayrml.training.interrupts import Interrupts
@@ -55,7 +56,7 @@ def trial(config: dict[str, Any], *, parcel: Parcel) -> None:
 
     def run() -> None:
         plan = prepare(parcel.configs.format(number=config["number"]))
-        execute(plan, parcel.allocation, Interrupts(), quiet=True, also=told.receive)
+        execute(plan, parcel.allocation, Interrupts(), console=Console(quiet=True), also=told.receive)
 
     # Several threads announce epochs, and when Ray Tune stops a trial, it ends the thread that reports to it.
     work = call_in_background(run)

@@ -116,7 +116,7 @@ def _on_nodes(folder: Path, num_workers: Any) -> Any:
         config = _config(folder, num_workers=num_workers, resources_per_worker=_WORKER)
         run = cluster.run([sys.executable, "-m", "rayrml", str(config), "--address", cluster.address], folder)
         run.wait_for("Training on 2 workers", _PATIENCE)
-        run.wait_for("Train Epoch [    3/", _PATIENCE)
+        run.wait_for("Train Epoch [  3/", _PATIENCE)
         yield cluster, node, run
     finally:
         cluster.close()

@@ -49,7 +49,7 @@ def scraped(cluster):
 def test_a_job_is_sent_followed_and_measured(cluster, folder):
     config = relative_config(folder, num_epochs=20)
     job = submitted(cluster, write_config(folder / "sent.json", config))
-    job.wait_for("Train Epoch [ 5/20]", 300)
+    job.wait_for("Train Epoch [  5/ 20]", 300)
     found = {}
     deadline = time.monotonic() + 60
     while not any("test_metric" in name for name in found) and time.monotonic() < deadline:
@@ -85,7 +85,7 @@ def test_a_job_that_is_stopped_keeps_what_it_has(cluster, folder):
     config = relative_config(folder, num_epochs=10_000)
     config["neural_network"]["checkpoints"]["save"] = "stopped"
     job = submitted(cluster, write_config(folder / "stopped.json", config))
-    job.wait_for("Train Epoch [    2/", 300)
+    job.wait_for("Train Epoch [  2/", 300)
     (name,) = re.findall(r"^Job (\S+) at", job.text, re.MULTILINE)
     stop = [sys.executable, "-m", "ray.scripts.scripts", "job", "stop", f"--address={cluster.dashboard}", name]
     subprocess.run(stop, env=cluster.environment, check=True, timeout=120, capture_output=True)
@@ -184,7 +184,7 @@ def test_a_run_through_rays_client_is_carried_out_on_the_cluster_and_shown_here(
     assert "FOUND 2" in command.text
     assert re.search(r"REFUSED .*nowhere", command.text)
     assert command.text.count("All done (return value = 0).") == 1
-    assert command.text.count("Eval  Epoch [ 2/ 2]") == 1
+    assert command.text.count("Eval  Epoch [  2/  2]") == 1
 
 
 def test_an_installation_is_checked_as_a_job_on_all_machines(cluster, tmp_path):

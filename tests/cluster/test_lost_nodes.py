@@ -61,7 +61,7 @@ def test_an_elastic_run_goes_on_without_a_node_and_takes_it_back(ray_cluster, fo
     out = tmp_path / "out"
     run = started(cluster, convex_in(folder, out, 10**6), tmp_path / "elastic.json", [1, 2])
     run.wait_for("Training on 2 workers", 300)
-    run.wait_for("Train Epoch [      2", 300)
+    run.wait_for("Train Epoch [  2", 300)
     cluster.kill(other)
     alone = run.wait_for("Training on 1 worker", 300)
     run.wait_for("Train Epoch", 300, after=alone)
@@ -77,7 +77,7 @@ def test_a_run_of_two_workers_waits_for_the_node_and_says_for_what(ray_cluster, 
     _, other = cluster.nodes
     out = tmp_path / "out"
     run = started(cluster, convex_in(folder, out, 10**6), tmp_path / "fixed.json", 2)
-    run.wait_for("Train Epoch [      2", 300)
+    run.wait_for("Train Epoch [  2", 300)
     cluster.kill(other)
     said = run.wait_for("Waiting for nodes: 2 workers need 0.8 CPU and 2 place, the cluster has 1 CPU and 1 place", 300)
     cluster.add(**NODE)

@@ -85,7 +85,7 @@ def test_a_signal_ends_the_command_with_a_checkpoint_and_leaves_no_process(folde
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as run:
         for line in run.stdout:
-            if "Train Epoch [    2/" in line:
+            if "Train Epoch [  2/" in line:
                 break
         processes = psutil.Process(run.pid).children(recursive=True)
         assert _addresses([psutil.Process(run.pid), *processes]) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}

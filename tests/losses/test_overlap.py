@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from rayrml.errors import ConfigError
 from rayrml.losses import LOSSES
 
 RNG = np.random.default_rng(0)
@@ -20,13 +21,13 @@ def sigmoid(logits):
     return 1 / (1 + np.exp(-logits))
 
 
-def dice(p, t):
-    return 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
+def dice(p, t, smooth=1e-7):
+    return 1 - (2 * (p * t).sum() + smooth) / (p.sum() + t.sum() + smooth)
 
 
-def jaccard(p, t):
+def jaccard(p, t, smooth=1e-7):
     common = (p * t).sum()
-    return 1 - (common + 1) / (p.sum() + t.sum() - common + 1)
+    return 1 - (common + smooth) / (p.sum() + t.sum() - common + smooth)
 
 
 def set_function(mistaken, truth):
@@ -46,18 +47,19 @@ REFERENCES = {"Dice": dice, "Jaccard": jaccard, "Lovasz": lovasz}
 EVERY_ONE = pytest.mark.parametrize("name", REFERENCES)
 
 
-def mean_over_samples(function, probability, labels, ignore):
-    """Mean over samples of the mean over present classes; with one channel, class 1 always counts."""
+def mean_over_samples(function, probability, labels, ignore, weight=None):
+    """Mean over samples of the (weighted) mean over present classes; with one channel, class 1 always counts."""
     values = []
     for p, label in zip(probability, labels, strict=True):
         keep = label.flatten() != ignore
         wanted = [1] if len(p) == 1 else range(len(p))
-        terms = []
+        terms, weights = [], []
         for channel, c in enumerate(wanted):
             truth = (label.flatten() == c)[keep].astype(float)
             if len(p) == 1 or truth.any():
                 terms.append(function(p[channel].flatten()[keep], truth))
-        values.append(np.mean(terms) if terms else 0.0)
+                weights.append(1.0 if weight is None else weight[c])
+        values.append(np.average(terms, weights=weights) if terms else 0.0)
     return np.mean(values)
 
 
@@ -117,7 +119,47 @@ def test_samples_of_one_value_a_class_are_taken_too(name):
     assert loss(output, torch.tensor([0, 1])) < loss(output, torch.tensor([1, 0]))
 
 
-def test_a_smaller_smooth_lets_small_regions_count_more():
-    output, labels = torch.tensor([[[0.5, 0.0, 0.0]]]), torch.tensor([[1, 0, 0]])
-    assert LOSSES["Dice"](smooth=1e-6)(output, labels).item() == pytest.approx(1 / 3, rel=1e-4)
-    assert LOSSES["Dice"](smooth=1.0)(output, labels).item() == pytest.approx(0.2, rel=1e-4)
+SMOOTH = pytest.mark.parametrize("name", ["Dice", "Jaccard"])
+
+
+@SMOOTH
+@pytest.mark.parametrize(
+    "settings", [{"smooth": 1.0}, {"eps": 0.5, "smooth": 0.5}, {"eps": 1.0}, {"eps": 0, "smooth": 1}]
+)
+def test_smooth_and_eps_are_added_to_both_sides_of_the_fraction(name, settings):
+    probability = softmax(LOGITS)
+    expected = mean_over_samples(lambda p, t: REFERENCES[name](p, t, smooth=1.0), probability, LABELS, None)
+    value = LOSSES[name](**settings)(torch.tensor(probability), torch.tensor(LABELS)).item()
+    assert value == pytest.approx(expected, rel=1e-6)
+
+
+@SMOOTH
+def test_an_empty_mask_in_which_something_is_found_is_wholly_wrong(name):
+    output = torch.full((1, 1, 3), 0.17)
+    assert LOSSES[name](source="sigmoid")(output, torch.zeros(1, 3, dtype=torch.int64)).item() == pytest.approx(1)
+
+
+@SMOOTH
+def test_without_any_smoothing_0_by_0_is_refused(name):
+    with pytest.raises(ConfigError, match="eps and smooth are both 0"):
+        LOSSES[name](eps=0)
+
+
+@SMOOTH
+@pytest.mark.parametrize("ignore", [None, 1])
+def test_a_weight_for_each_class_weights_the_mean_over_classes(name, ignore):
+    probability, weight = softmax(LOGITS), (1.0, 0.25, 4.0, 0.5)
+    expected = mean_over_samples(REFERENCES[name], probability, LABELS, ignore, weight)
+    loss = LOSSES[name](weight=weight, ignore_index=ignore)
+    assert loss(torch.tensor(probability), torch.tensor(LABELS)).item() == pytest.approx(expected, rel=1e-6)
+
+
+@SMOOTH
+@pytest.mark.parametrize("ignore", [None, 255])
+def test_weights_of_two_classes_make_one_channel_like_two(name, ignore):
+    p, labels = sigmoid(LOGITS[:, :1]), np.minimum(LABELS, 1)
+    if ignore:
+        labels[:, 0] = ignore
+    loss = LOSSES[name](source="sigmoid", weight=(0.5, 2.0), ignore_index=ignore)
+    one, two = (loss(torch.tensor(each), torch.tensor(labels)).item() for each in (p, np.concatenate([1 - p, p], 1)))
+    assert one == pytest.approx(two, rel=1e-12)

@@ -31,7 +31,7 @@ BY_CLASS = {
 
 
 def by_hand(name, predicted, labels, classes):
-    if name == "accuracy":
+    if name.endswith("accuracy"):
         return (predicted == labels).mean()
     pairs = [(predicted == c, labels == c) for c in classes]
     return np.mean([BY_CLASS[name](p, t) for p, t in pairs if p.any() or t.any()])
@@ -39,8 +39,11 @@ def by_hand(name, predicted, labels, classes):
 
 # Contract of every row
 
+OF_CLASSES = pytest.mark.parametrize("name", [name for name, row in METRICS.items() if row().compares != "values"])
+OF_VALUES = pytest.mark.parametrize("name", [name for name, row in METRICS.items() if row().compares == "values"])
 
-@pytest.mark.parametrize("name", METRICS)
+
+@OF_CLASSES
 @pytest.mark.parametrize("ignore", [None, 2, 255])
 def test_a_row_is_what_its_definition_gives(name, ignore):
     labels = LABELS.copy()
@@ -51,22 +54,20 @@ def test_a_row_is_what_its_definition_gives(name, ignore):
     assert value(name, OUTPUT, labels, ignore_index=ignore) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@OF_CLASSES
 def test_a_row_of_samples_is_like_one_of_pixels(name):
     output, labels = OUTPUT[:, :, 0, 0], LABELS[:, 0, 0]
     assert value(name, output, labels) == pytest.approx(by_hand(name, output.argmax(1), labels, range(4)))
 
 
-@pytest.mark.parametrize("name", METRICS)
+@OF_CLASSES
 def test_a_row_takes_one_channel_for_the_probability_of_class_1(name):
     output, labels = RNG.uniform(size=(5, 1, 7)), RNG.integers(0, 2, (5, 7))
-    # Overlap metrics consider class 1 alone; F1 considers both classes.
-    classes = (0, 1) if name == "f1" else (1,)
-    expected = by_hand(name, (output[:, 0] > 0.5).astype(int), labels, classes)
+    expected = by_hand(name, (output[:, 0] > 0.5).astype(int), labels, (0, 1))
     assert value(name, output, labels) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@OF_CLASSES
 @pytest.mark.parametrize("cuts", [[1, 3], [5], [2, 4]])
 def test_sums_of_parts_add_up_to_those_of_the_whole(name, cuts):
     metric = METRICS[name]()
@@ -78,14 +79,14 @@ def test_sums_of_parts_add_up_to_those_of_the_whole(name, cuts):
     assert torch.equal(sum(metric.sums(*part) for part in parts), whole)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@OF_CLASSES
 def test_a_row_is_1_for_the_truth_and_less_for_anything_else(name):
     output = np.eye(3)[LABELS].transpose(0, 3, 1, 2)
     assert value(name, output, LABELS) == 1
     assert value(name, np.roll(output, 1, 1), LABELS) < 1
 
 
-@pytest.mark.parametrize("name", METRICS)
+@OF_CLASSES
 def test_a_row_is_undefined_where_all_labels_are_ignored(name):
     assert value(name, OUTPUT, np.full_like(LABELS, 255), ignore_index=255) is None
 
@@ -96,7 +97,41 @@ def test_a_row_is_printed_under_its_name_in_the_table(name):
     assert inspect.signature(METRICS[name]).parameters["ignore_index"].default is None
 
 
+@OF_VALUES
+@pytest.mark.parametrize("cuts", [[1, 3], [5], [2, 4]])
+def test_sums_of_parts_add_up_for_values(name, cuts):
+    metric, output = METRICS[name](), torch.tensor(OUTPUT)
+    target = output.roll(1, 0)
+    parts = zip(output.tensor_split(cuts), target.tensor_split(cuts), strict=True)
+    assert torch.allclose(sum(metric.sums(*part) for part in parts), metric.sums(output, target), rtol=1e-13)
+
+
 # Single metrics
+
+
+@pytest.mark.parametrize("shape", [(50, 3), (6, 2, 4, 4), (9, 1)])
+def test_r2_is_that_of_scikit_learn(shape):
+    target, noise = RNG.normal(3, 2, shape), RNG.normal(size=shape)
+    rows = [np.moveaxis(part, 1, 0).reshape(shape[1], -1) for part in (target, target + noise)]
+    errors, spread = ((rows[0] - rows[1]) ** 2).sum(1), ((rows[0] - rows[0].mean(1, keepdims=True)) ** 2).sum(1)
+    assert value("r2", target + noise, target) == pytest.approx((1 - errors / spread).mean(), rel=1e-9)
+
+
+def test_r2_is_1_for_the_truth_0_for_the_mean_and_undefined_for_constants():
+    target = RNG.normal(size=(40, 2))
+    assert value("r2", target, target) == 1
+    assert value("r2", np.broadcast_to(target.mean(0), target.shape), target) == pytest.approx(0, abs=1e-12)
+    target[:, 1] = 0.1  # does not vary
+    assert value("r2", target * 1.5, target) == pytest.approx(value("r2", target[:, :1] * 1.5, target[:, :1]))
+    assert value("r2", target, np.full((40, 2), 0.1)) is None
+
+
+@pytest.mark.parametrize("name", ["dice", "jaccard"])
+def test_float_targets_of_several_channels_are_a_region_each(name):
+    target = RNG.integers(0, 2, (4, 3, 9)).astype(float)
+    output = RNG.uniform(size=(4, 3, 9))
+    expected = np.mean([BY_CLASS[name](output[:, c] > 0.5, target[:, c] > 0.5) for c in range(3)])
+    assert value(name, output, target) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", ["dice", "jaccard"])

@@ -34,17 +34,6 @@ BROKEN = {
     ],
     "_metric": [
         ({"metric": "acuracy"}, ".metric: unknown name \"acuracy\". Did you mean 'accuracy'?"),
-        ({"metric": "f1", "loss": {"function": "MSE"}}, ".metric: 'f1' compares classes, but MSE is a loss for values"),
-    ],
-    "_early_stopping": [
-        (
-            {"early_stopping": {"metric": "dice"}},
-            ".early_stopping.metric: this run has no figure 'dice'. Expected one of train_loss, test_loss, acc",
-        ),
-        (
-            {"early_stopping": {}, "data.test_input_path": None},
-            ".early_stopping.metric: this run has no figure 'test_loss'. Expected one of train_loss",
-        ),
     ],
     "_something_to_do": [
         (

@@ -16,9 +16,9 @@ def figures(epoch):
 class Log:
     """The logs in a folder, and the state of their run."""
 
-    def __init__(self, folder, *, append=False):
+    def __init__(self, folder, *, append=False, metric="accuracy"):
         self.state = RunState()
-        self.logs = FigureLogs(str(folder / "out.txt"), append=append)
+        self.logs = FigureLogs(str(folder / "out.txt"), append=append, metric=metric)
         self.receive = Broadcast(self.logs.receive, self.state.receive)
         self.close = self.logs.close
 
@@ -62,3 +62,26 @@ def test_what_is_done_anew_is_not_there_twice(tmp_path):
     log.close()
     assert [line.split()[:2] for line in lines(tmp_path, "train")] == [["1", "1"], ["1", "2"]]
     assert [line.split()[0] for line in lines(tmp_path, "test")] == ["1"]
+
+
+def test_the_test_log_ends_with_a_number_that_is_larger_for_a_better_epoch(tmp_path):
+    """Scripts that search for the best values maximize the last number of the last line."""
+    without = {name: value for name, value in figures(1).items() if name != "accuracy"}
+    for name, metric, epoch, last in (
+        ("measured", "accuracy", figures(1), "0.25000000"),
+        ("undefined", "accuracy", without, "nan"),
+        ("by_loss", None, without, "-0.50000000"),
+    ):
+        log = Log(tmp_path / name, metric=metric)
+        log.receive(Started(1))
+        log.receive(EpochDone(epoch))
+        log.close()
+        assert lines(tmp_path / name, "test") == [f"1 0.50000000 {last}"]
+
+
+def test_an_epoch_without_an_evaluation_has_no_line_in_the_test_log(tmp_path):
+    log = Log(tmp_path)
+    log.receive(Started(1))
+    log.receive(EpochDone({"epoch": 1, "train_loss": 1.0, "learning_rate": 0.1, "seconds": 2.0}))
+    log.close()
+    assert lines(tmp_path, "test") == []

@@ -1,0 +1,68 @@
+"""The figures of a run: which metric its evaluation reports, and whether the figure that stops it exists."""
+
+from __future__ import annotations
+
+from rayrml.config.figures import TEST_LOSS, TRAIN_LOSS
+from rayrml.config.mistakes import Findings
+from rayrml.config.sections import NeuralNetwork
+from rayrml.config.tables import find
+from rayrml.losses import Loss
+from rayrml.metrics import METRICS
+from rayrml.networks.network import Network
+from rayrml.planning.consistency import Settings
+
+
+def choose_metric(settings: Settings, network: Network, findings: Findings) -> str | None:
+    """The name of the metric that evaluation reports next to the loss, None for none.
+
+    Args:
+        settings: what the configuration says.
+        network: whose output is compared with targets.
+        findings: gets what is wrong with a requested metric.
+    """
+    nn, loss, types = settings.nn, settings.loss, settings.types
+    if loss is None:
+        return None
+    built: Loss = loss.build()
+    spatial = len(network.output_shapes[0]) > 1
+    default = built.default_metric(spatial=spatial, masks=types.data.target_is_mask or types.targets_are_class_numbers)
+    if nn.metric is None:
+        return default
+    with findings.gathering():
+        name = find(METRICS, nn.metric, "neural_network.metric")
+        misfit = _misfit(name, loss.name, default, spatial=spatial)
+        if misfit is not None:
+            findings.add("neural_network.metric", misfit)
+        return name
+    return None
+
+
+def check_stopping(nn: NeuralNetwork, metric: str | None, *, tested: bool, findings: Findings) -> None:
+    """Add to the findings that the figure for early stopping does not exist in this run.
+
+    Args:
+        nn: the section `neural_network`.
+        metric: of the evaluation, None if it has none.
+        tested: whether each epoch is evaluated.
+        findings: gets the mistake.
+    """
+    if nn.early_stopping is None:
+        return
+    figures = [TRAIN_LOSS, *filter(None, (TEST_LOSS, metric) if tested else ())]
+    if nn.early_stopping.metric not in figures:
+        message = f"this run has no figure '{nn.early_stopping.metric}'. Expected one of {', '.join(figures)}"
+        findings.add("neural_network.early_stopping.metric", message)
+
+
+def _misfit(name: str, loss: str, default: str | None, *, spatial: bool) -> str | None:
+    """Why a metric cannot be computed for outputs with or without positions; None if it can."""
+    compares = METRICS[name]().compares
+    if compares == "values":
+        return None if default is None else f"'{name}' compares numbers, but the targets are classes"
+    if default is None:
+        return f"'{name}' compares classes, but {loss} is a loss for values"
+    if compares == "samples" and spatial:
+        return f'\'{name}\' counts samples, but each pixel has a class. Expected "pixel_accuracy", or "dice"'
+    if compares == "pixels" and not spatial:
+        return f"'{name}' counts pixels, but each sample has one class. Expected \"accuracy\""
+    return None
