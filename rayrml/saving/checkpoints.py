@@ -97,8 +97,9 @@ class LoadReport:
     def lines(self) -> list[str]:
         """A line for each layer that was not loaded."""
         return [
-            *(f"Skipping layer {name}: not found in model" for name in self.skipped),
-            *(f"Layer {name} keeps its initial weights: not found in file" for name in self.initial),
+            *(f"Unused layer {name} of the file: not found in network" for name in self.skipped),
+            # In the predecessor's words, for which the model is the file's.
+            *(f"Skipping layer {name}: not found in model; it keeps its initial weights" for name in self.initial),
         ]
 
 

@@ -46,8 +46,8 @@ def test_layers_learned_from_some_digits_help_with_others(example, capsys):
     assert first.metrics["accuracy"] > 0.9
     assert second.metrics["accuracy"] > 0.7
     out = capsys.readouterr().out
-    assert re.search(r"Skipping layer first_five: not found in model\n", out)
-    assert re.search(r"Layer last_five keeps its initial weights: not found in file\n", out)
+    assert re.search(r"Unused layer first_five of the file: not found in network\n", out)
+    assert re.search(r"Skipping layer last_five: not found in model; it keeps its initial weights\n", out)
     before, after = (checkpoints.load(path).network for path in (first.checkpoints[0], second.checkpoints[-1]))
     frozen = [name for name in before if not name.startswith("first_five")]
     assert len(frozen) > 8

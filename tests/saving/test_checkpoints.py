@@ -41,8 +41,8 @@ def test_layers_match_by_name_and_the_rest_is_reported():
     assert torch.equal(net[0].weight, other[0].weight)
     assert report.loaded == ("0.weight", "0.bias")
     assert report.lines() == [
-        "Skipping layer extra: not found in model",
-        "Layer 1 keeps its initial weights: not found in file",
+        "Unused layer extra of the file: not found in network",
+        "Skipping layer 1: not found in model; it keeps its initial weights",
     ]
 
 

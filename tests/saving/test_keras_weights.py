@@ -112,7 +112,7 @@ def test_layers_match_by_name_and_the_rest_is_reported(tmp_path):
     before = network.get_parameter("dense_2.weight").clone()
     report = load_weights(network, path)
     assert (report.loaded, report.skipped, report.initial) == (("dense",), ("dense_1",), ("dense_2",))
-    assert "Skipping layer dense_1: not found in model" in report.lines()
+    assert "Unused layer dense_1 of the file: not found in network" in report.lines()
     assert torch.equal(network.get_parameter("dense.bias"), torch.ones(3))
     assert torch.equal(network.get_parameter("dense_2.weight"), before)
 
