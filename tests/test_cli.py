@@ -184,8 +184,12 @@ def test_the_walk_through_works_as_it_is_written(tmp_path):
     settings = ["--set", "num_epochs=3", "--set", "optimizer.learning_rate=2e-3"]
     out = _output([*command, "--config=", "./config_mnist_training.json", *settings], tmp_path)
     assert out.splitlines()[-1].endswith("All done (return value = 0).")
-    assert re.search(r"Train Epoch \[ 1/ 3\] : Batch \[ 1/47\] \(Loss = 2\.\d{4}; \|g\| = \d\.\d{4}\) \[Data: ", out)
-    accuracy = re.findall(r"Eval  Epoch \[ \d/ 3\] : Batch \[16/16\] \(Loss: \d\.\d{4}\) \| Accuracy: (\d\.\d{3})", out)
+    assert re.search(
+        r"Train Epoch \[  1/  3\] : Batch \[    1/   47\] \(Loss = 2\.\d{4}; \|g\| = \d\.\d{4}\) \[Data: ", out
+    )
+    accuracy = re.findall(
+        r"Eval  Epoch \[  \d/  3\] : Batch \[   16/   16\] \(Loss: \d\.\d{4}\) \| Accuracy: (\d\.\d{3})", out
+    )
     assert len(accuracy) == 3
     assert float(accuracy[-1]) > 0.9
     assert len((tmp_path / "out_mnist_train.txt").read_text().splitlines()) == 3 * 47
