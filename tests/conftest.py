@@ -135,7 +135,7 @@ def training_config(folder: Path, out: Path, **data: object) -> dict:
             "outfile": str(out / "out.txt"),
             "num_epochs": 2,
             "layers": dense_network(3),
-            "checkpoints": {"save": str(out / "model")},
+            "checkpoints": {"save": str(out / "model"), "interval": 1},
             "data": {
                 "input_type": "images",
                 "target_type": "labels",

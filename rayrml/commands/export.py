@@ -10,7 +10,7 @@ HELP = "export a checkpoint's network for other programs: .pt2, .onnx, .h5"
 
 def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    verb.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint file, model_checkpoint_<epoch>.pt")
+    verb.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint, or a run's folder: its best model")
     verb.add_argument("file", metavar="FILE", help="output file: .pt2 (torch.export), .onnx or .h5 (Keras)")
 
 

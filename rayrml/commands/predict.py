@@ -12,7 +12,9 @@ HELP = "predict files with a checkpoint, without a configuration"
 def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     verb.add_argument("inputs", nargs="+", metavar="INPUT", help="images, arrays, or folders of them")
-    verb.add_argument("--checkpoint", required=True, metavar="FILE", help="checkpoint, model_checkpoint_<epoch>.pt")
+    verb.add_argument(
+        "--checkpoint", required=True, metavar="PATH", help="a checkpoint, or a run's folder: its best model"
+    )
     verb.add_argument("--output", metavar="DIR", help="folder for the predictions (default: ./predictions)")
     add_settings(verb)
 

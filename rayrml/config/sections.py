@@ -157,8 +157,15 @@ class Data(Section):
 class Checkpoints(Section):
     """Where trained networks are saved, how often, and where one is loaded from."""
 
-    save: PathString | None = Field(default=None, description="folder for `model_checkpoint_<epoch>.pt`")
-    interval: PositiveInt = Field(default=1, description="epochs between checkpoints; the last epoch always has one")
+    save: PathString | None = Field(default=None, description="folder for `best.pt` and `model_checkpoint_<epoch>.pt`")
+    keep: Literal["best+last", "best", "last", "all"] | PositiveInt | None = Field(
+        default=None,
+        description="the epochs whose checkpoints stay, or how many of the newest; `best.pt` is always among them if "
+        'there are test samples (default: "best+last")',
+    )
+    interval: PositiveInt | None = Field(
+        default=None, description="keep each epoch whose number is a multiple of this, and the last one"
+    )
     load: PathString | None = Field(default=None, description="checkpoint or Keras weights to start from")
     plots: bool = Field(default=True, description="plot the run's curves and predictions into `save` when it ends")
     tensorboard: bool = Field(

@@ -60,14 +60,14 @@ def to_cost(figures: Figures, name: str) -> float:
     return figures[name] if name.endswith("loss") else -figures[name]
 
 
-def find_best(history: Sequence[Figures]) -> Figures | None:
-    """The epoch with the highest metric, or else the lowest loss; None if there is none.
+def find_best(history: Sequence[Figures], figure: str | None = None) -> Figures | None:
+    """The epoch with the best `figure`, by default the highest metric or else the lowest loss; None if there is none.
 
     Of several the one with the lowest loss is the best, and of those the first. An epoch without a finite test loss is
     never the best.
     """
     history = [figures for figures in history if math.isfinite(figures.get(TEST_LOSS, 0.0))]
-    for name in filter(None, (find_metric(history), TEST_LOSS, TRAIN_LOSS)):
+    for name in filter(None, (find_metric(history), TEST_LOSS, TRAIN_LOSS) if figure is None else (figure,)):
         known = [figures for figures in history if name in figures and math.isfinite(figures[name])]
         if known:
             return min(known, key=lambda figures: (to_cost(figures, name), figures.get(TEST_LOSS, 0.0)))

@@ -132,6 +132,13 @@ class EpochDone:
 
 
 @dataclasses.dataclass(frozen=True)
+class Removed:
+    """A checkpoint is no longer there: newer ones have taken its place."""
+
+    path: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Saved:
     """A file is complete."""
 
@@ -159,7 +166,7 @@ class Failed:
     error: Exception
 
 
-Message = Started | Phase | Skipped | BatchesTrained | Evaluated | EpochDone | Saved | Interrupted | Failed
+Message = Started | Phase | Skipped | BatchesTrained | Evaluated | EpochDone | Saved | Removed | Interrupted | Failed
 
 Emit = Callable[[Message], None]
 

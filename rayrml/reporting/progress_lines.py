@@ -61,7 +61,7 @@ class ProgressLines:
                 self._evaluation(message)
             case EpochDone():
                 self._end_live()  # the last batches may have been skipped
-            case Saved(kind, path):
+            case Saved(kind, path) if kind != "best":
                 self._saved(kind, path)
 
     def close(self) -> None:

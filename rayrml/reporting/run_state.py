@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rayrml.reporting.messages import BatchesTrained, EpochDone, Interrupted, Message, Saved, Skipped, Started
+from rayrml.reporting.messages import BatchesTrained, EpochDone, Interrupted, Message, Removed, Saved, Skipped, Started
 
 
 class RunState:
@@ -54,6 +54,8 @@ class RunState:
                 self.history.append(figures)
             case Saved(kind, path):
                 self._add(kind, path)
+            case Removed(path):
+                self.saved["checkpoint"] = [other for other in self.saved.get("checkpoint", []) if other != path]
             case Interrupted():
                 self.interrupted = message
 

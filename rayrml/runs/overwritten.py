@@ -10,6 +10,7 @@ from rayrml.formatting import format_path
 from rayrml.planning.plan import Plan
 from rayrml.reporting.run_files import FILES, PLOTS, PLOTS_FOLDER
 from rayrml.saving import checkpoint_folder
+from rayrml.training.retention import find_retention
 
 _FAILED = "cannot be accessed"
 
@@ -38,10 +39,11 @@ def _checkpoints(plan: Plan) -> list[str]:
     section, last = plan.config.neural_network.checkpoints, plan.config.neural_network.num_epochs
     if not plan.training or section.save is None:
         return []
+    keeps = find_retention(section, tested=plan.datasets.test_targets)
     there = checkpoint_folder.list_checkpoints(section.save)
-    replaced = [
-        path for epoch, path in there.items() if epoch == last or (epoch < last and not epoch % section.interval)
-    ]
+    replaced = [path for epoch, path in there.items() if epoch <= last and keeps.includes(epoch, last=epoch == last)]
+    best = checkpoint_folder.best_path(section.save)
+    replaced += [best] if keeps.best and best in checkpoint_folder.list_times(section.save) else []
     return _counted(replaced, "checkpoints", section.save)
 
 

@@ -66,7 +66,7 @@ def predict(
     `classification.classifier`.
 
     Args:
-        checkpoint: a file `model_checkpoint_<epoch>.pt`.
+        checkpoint: a file, or a run's folder, which means its best model.
         inputs: a file or a folder, or several.
         output: folder for the files; default: `predictions`.
         overrides: values for dotted keys of the configuration, such as `{"data.grayscale": True}`.

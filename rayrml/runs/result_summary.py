@@ -19,14 +19,19 @@ from rayrml.reporting.messages import Interrupted
 from rayrml.reporting.run_files import CONFIG, Record
 from rayrml.reporting.run_state import RunState
 from rayrml.runs.context import Context
+from rayrml.saving.checkpoint_folder import BEST, best_path, epoch_of, list_checkpoints, list_times
+
+Kept = dict[int | str, str]  # paths of checkpoints by epoch, and under the name of the best one
 
 
 def show(context: Context) -> None:
     """Print a run's results, where its files are and, if a command started it, the next commands."""
     state, plan, command = context.state, context.plan, context.command
+    kept = _find_kept(context)
     if state.history:  # not for predictions, whose paths have been printed already
-        _summary(context.console, state, plan, context.record)
-    show_next(context.console, () if command is None else _next_commands(state, plan, command))
+        _summary(context, kept)
+    wanted = _choose(kept, state)
+    show_next(context.console, () if command is None else _next_commands(state, plan, command, wanted))
 
 
 def show_next(console: Console, commands: Iterable[str]) -> None:
@@ -38,16 +43,17 @@ def show_next(console: Console, commands: Iterable[str]) -> None:
         console.line(f"{'     ' if number else 'Next:'} {line}")
 
 
-def _summary(console: Console, state: RunState, plan: Plan, record: Record) -> None:
+def _summary(context: Context, kept: Kept) -> None:
+    console, state, plan = context.console, context.state, context.plan
     rows: dict[str, Any] = {}
     if plan.training:
         seconds = sum(figures.get("seconds", 0.0) for figures in state.history)
         rows["Epochs"] = f"{len(state.history)}, trained in {format_duration(seconds)} ({seconds:.1f} s)"
     if state.gpu_bytes:
         rows["GPU memory"] = f"{format_bytes(state.gpu_bytes)} (peak of one worker)"
-    console.section("Results", {**rows, **_places(state, plan, record)})
+    console.section("Results", {**rows, **_places(state, plan, context.record)})
     console.line()
-    console.lines(_epochs(state, training=plan.training is not None))
+    console.lines(_epochs(state, kept, training=plan.training is not None))
 
 
 def interruption(where: Interrupted, folder: str | None, command: tuple[str, ...] | None) -> str:
@@ -74,13 +80,12 @@ def _program(command: tuple[str, ...]) -> tuple[str, ...]:
     return command[:3] if command[1:2] == ("-m",) else command[:1]
 
 
-def _next_commands(state: RunState, plan: Plan, command: tuple[str, ...]) -> Iterator[str]:
+def _next_commands(state: RunState, plan: Plan, command: tuple[str, ...], checkpoint: str | None) -> Iterator[str]:
     if plan.training is None:
         kept = state.saved.get("predictions", [])
         if kept and not storage.is_uri(kept[-1]):
             yield look_at(kept[-1])
         return
-    checkpoint = _wanted(state)
     if checkpoint is not None and describe_reading(plan.config.neural_network.data):
         yield predicting(command, checkpoint)
     run = plan.config.neural_network.checkpoints.save or plan.config.neural_network.outfile
@@ -94,7 +99,7 @@ def look_at(path: str) -> str:
     return shlex.join(["python", "-c", f"import h5py; h5py.File({json.dumps(format_path(path))}).visititems(print)"])
 
 
-def _epochs(state: RunState, *, training: bool) -> list[str]:
+def _epochs(state: RunState, kept: Kept, *, training: bool) -> list[str]:
     """The table of the last and the best epoch, or of the evaluation if there was no training."""
     last, top = state.history[-1], find_best(state.history)
     metric = find_metric(state.history)
@@ -103,9 +108,9 @@ def _epochs(state: RunState, *, training: bool) -> list[str]:
     if not training:
         return format_table([_values(last, names)], headings)
     marked = {"last, the best": last} if top == last else {"last": last, **({} if top is None else {"best": top})}
-    kept, rows = _kept(state), []
+    rows = []
     for mark, figures in marked.items():
-        path = kept.get(int(figures["epoch"]))
+        path = kept.get(BEST if figures is top and BEST in kept else int(figures["epoch"]))
         checkpoint = "not kept" if path is None else storage.split(path)[1]
         rows.append([f"{figures['epoch']:g} ({mark})", *_values(figures, names), checkpoint])
     return format_table(rows, ["Epoch", *headings, "Checkpoint"])
@@ -115,28 +120,32 @@ def _values(figures: Mapping[str, float], names: Sequence[str]) -> list[str]:
     return [f"{figures[name]:.4f}" if name in figures else "-" for name in names]
 
 
-def _kept(state: RunState) -> dict[int, str]:
-    """The paths of the checkpoints that the run has saved, by epoch."""
-    found: dict[int, str] = {}
-    for path in state.saved.get("checkpoint", []):
-        number = storage.split(path)[1].removesuffix(".pt").rpartition("_")[2]
-        if number.isdecimal():
-            found[int(number)] = path
+def _find_kept(context: Context) -> Kept:
+    """The run's checkpoints that are there, also those of before it was interrupted."""
+    state, folder = context.state, context.plan.config.neural_network.checkpoints.save
+    saved = [*state.saved.get("best", []), *state.saved.get("checkpoint", [])]
+    found: Kept = {epoch_of(path) or BEST: path for path in saved}
+    if context.resumed and folder is not None:
+        epochs = {int(figures["epoch"]) for figures in state.history}
+        found |= {epoch: path for epoch, path in list_checkpoints(folder).items() if epoch in epochs}
+        if best_path(folder) in list_times(folder):
+            found[BEST] = best_path(folder)
     return found
 
 
-def _wanted(state: RunState) -> str | None:
+def _choose(kept: Kept, state: RunState) -> str | None:
     """The checkpoint to predict with: the best epoch's if it was kept, otherwise the last one."""
-    kept, top = _kept(state), find_best(state.history)
-    if not kept:
-        return None
-    return kept.get(int(top["epoch"]) if top else 0, kept[max(kept)])
+    top, epochs = find_best(state.history), [epoch for epoch in kept if isinstance(epoch, int)]
+    if BEST in kept or not epochs:
+        return kept.get(BEST)
+    return kept.get(int(top["epoch"]) if top else 0, kept[max(epochs)])
 
 
 def _places(state: RunState, plan: Plan, record: Record) -> dict[str, str]:
     """The locations of the run's files, by kind."""
     nn = plan.config.neural_network
     found = {
+        "Best model": state.saved.get("best", []),
         "Checkpoints": state.saved.get("checkpoint", []),
         "Predictions": state.saved.get("predictions", []),
         "Plots": state.saved.get("plots", []),

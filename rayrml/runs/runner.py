@@ -39,6 +39,7 @@ class RunResult:
         logs: paths of the text logs.
         classes: class names in the order of the network's outputs.
         skipped: number of unusable samples that were skipped, by dataset.
+        best_checkpoint: path of the best epoch's checkpoint, None if this run kept none.
     """
 
     metrics: dict[str, float]
@@ -48,6 +49,7 @@ class RunResult:
     logs: list[str]
     classes: tuple[str, ...]
     skipped: dict[str, int] = dataclasses.field(default_factory=dict)
+    best_checkpoint: str | None = None
 
 
 def check(config: AnyConfiguration, *, overrides: Mapping[str, Any] | None = None) -> Plan:
@@ -155,4 +157,5 @@ def _result(context: Context, metrics: dict[str, float]) -> RunResult:
         log_paths(outfile) if outfile else [],
         context.plan.classes,
         {name: len(numbers) for name, numbers in state.skipped.items()},
+        next(iter(state.saved.get("best", [])), None),
     )

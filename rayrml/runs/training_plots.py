@@ -142,10 +142,12 @@ def _predictions(plan: Plan, record: Record) -> Figure | None:
 
 
 def _trained(plan: Plan, record: Record) -> torch.nn.Module | None:
-    """The network from the last epoch's checkpoint: the trained one may be on another machine."""
+    """The network from the best or else the last epoch's checkpoint: the trained one may be on another machine."""
     if record.folder is None or not record.history:
         return None
-    path = checkpoint_folder.checkpoint_path(record.folder, int(record.history[-1]["epoch"]))
+    path = checkpoint_folder.best_path(record.folder)
+    if path not in checkpoint_folder.list_times(record.folder):
+        path = checkpoint_folder.checkpoint_path(record.folder, int(record.history[-1]["epoch"]))
     checkpoint = checkpoints.load_if_exists(path)
     if checkpoint is None:
         return None

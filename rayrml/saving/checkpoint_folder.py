@@ -6,15 +6,46 @@ import re
 from pathlib import Path
 
 from rayrml import storage
-from rayrml.errors import explaining
+from rayrml.errors import DataError, Problem, explaining
 
 _STATE, _INTERRUPTED = "last_epoch.pt", "interrupted.pt"
+BEST = "best.pt"
 _NAME = re.compile(r"model_checkpoint_(\d+)\.pt")
 
 
 def checkpoint_path(folder: str | Path, epoch: int) -> str:
     """The path of an epoch's checkpoint."""
     return storage.join(folder, f"model_checkpoint_{epoch}.pt")
+
+
+def epoch_of(path: str) -> int | None:
+    """The epoch in a checkpoint's name, None if it has none."""
+    match = _NAME.fullmatch(storage.split(path)[1])
+    return int(match[1]) if match else None
+
+
+def best_path(folder: str | Path) -> str:
+    """The path of the best epoch's checkpoint."""
+    return storage.join(folder, BEST)
+
+
+def find_model(path: str | Path) -> str:
+    """The checkpoint that a path means: the file itself or, of a run's folder, the best epoch's or else the last one.
+
+    Raises:
+        DataError: the folder holds no checkpoint, or cannot be listed.
+    """
+    with explaining(path, "cannot be read"):
+        is_folder = storage.is_folder(str(path)) and not storage.is_file(str(path))
+    if not is_folder:
+        return str(path)
+    if BEST in _list_files(path):
+        return best_path(path)
+    there = list(list_checkpoints(path).values())
+    if not there:
+        message = f"is a folder without a checkpoint. Expected a file, or a run's folder with {BEST} in it"
+        raise DataError(Problem(str(path), message))
+    return there[-1]
 
 
 def state_path(folder: str | Path) -> str:
@@ -33,8 +64,7 @@ def list_checkpoints(folder: str | Path) -> dict[int, str]:
     Raises:
         DataError: the folder cannot be listed.
     """
-    matches = (_NAME.fullmatch(name) for name in _list_files(folder))
-    epochs = sorted(int(match[1]) for match in matches if match)
+    epochs = sorted(epoch for name in _list_files(folder) if (epoch := epoch_of(name)) is not None)
     return {epoch: checkpoint_path(folder, epoch) for epoch in epochs}
 
 

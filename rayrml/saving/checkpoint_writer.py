@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -29,13 +29,13 @@ class CheckpointWriter:
     def save(
         self,
         checkpoint: Checkpoint,
-        path: str | None,
+        paths: Sequence[str],
         state: str | None,
         then: Callable[[], None] = lambda: None,
     ) -> None:
-        """Start writing a copy of the checkpoint to `path`, where it stays, and to `state`, replacing the last one.
+        """Start writing a copy of the checkpoint to `paths`, where it stays, and to `state`, replacing the last one.
 
-        `then` is called in the thread when both are on disk.
+        `then` is called in the thread when all are on disk.
 
         Raises:
             DataError: the previous checkpoint could not be written.
@@ -47,7 +47,7 @@ class CheckpointWriter:
             optimizer=_copied(checkpoint.optimizer),
             history=list(checkpoint.history),
         )
-        self._writing = self._executor.submit(self._write, copied, path, state, then)
+        self._writing = self._executor.submit(self._write, copied, paths, state, then)
 
     def wait(self) -> None:
         """Wait until everything is on disk. Raises DataError if a write failed."""
@@ -57,8 +57,8 @@ class CheckpointWriter:
         written, self._writing = self._writing, None
         written.result()
 
-    def _write(self, checkpoint: Checkpoint, path: str | None, state: str | None, then: Callable[[], None]) -> None:
-        if path is not None:
+    def _write(self, checkpoint: Checkpoint, paths: Sequence[str], state: str | None, then: Callable[[], None]) -> None:
+        for path in paths:
             save(path, checkpoint)
             self._saved(path)
         if state is not None:

@@ -16,7 +16,7 @@ from torch import nn
 
 from rayrml import storage
 from rayrml.errors import ConfigError, DataError, Problem, describe, explaining
-from rayrml.saving.checkpoint_folder import list_checkpoints
+from rayrml.saving.checkpoint_folder import find_model
 from rayrml.saving.name_matching import pair_by_last_name
 from rayrml.storage import archives
 
@@ -120,12 +120,15 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
 
 
 def load(path: str | Path, where: str = "") -> Checkpoint:
-    """The checkpoint in a file. Only tensors and plain values are read, so a file cannot execute code.
+    """The checkpoint in a file, or the best one in a run's folder.
+
+    Only tensors and plain values are read, so a file cannot execute code.
 
     Raises:
         DataError: the file does not exist, or is not a checkpoint; `where` is the JSON path that names it.
     """
     place = where or str(path)
+    path = find_model(path)
     content = _read(path, place)
     if "network" not in content:
         # Only a state_dict, as PyTorch's own tutorials save it, perhaps beside an optimizer's.
@@ -151,7 +154,7 @@ def _read(path: str | Path, place: str) -> Mapping[str, Any]:
     except FileNotFoundError:
         raise DataError(Problem(place, f"no such file: '{path}'")) from None
     except OSError as error:
-        raise DataError(Problem(place, f"cannot read '{path}'. {describe(error)}{_hint(path)}")) from None
+        raise DataError(Problem(place, f"cannot read '{path}'. {describe(error)}")) from None
     except DataError as error:
         raise DataError(*(Problem(place, str(p)) for p in error.problems)) from None
     except Exception as error:
@@ -164,12 +167,6 @@ def _read(path: str | Path, place: str) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise DataError(Problem(place, f"'{path}' is not a checkpoint"))
     return content
-
-
-def _hint(path: str | Path) -> str:
-    """A hint at the last checkpoint, for a folder that was given instead of a file."""
-    names = list(list_checkpoints(path).values()) if Path(path).is_dir() else []
-    return f". Expected a file in it, for example '{names[-1]}'" if names else ""
 
 
 def load_complete(path: str | Path) -> Checkpoint:

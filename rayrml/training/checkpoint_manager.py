@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -16,12 +17,13 @@ from rayrml.data.reader_keys import describe_reading
 from rayrml.errors import DataError, DivergenceError
 from rayrml.lr_schedulers import Schedule
 from rayrml.networks.network import Network
-from rayrml.reporting.messages import BatchRow, Driver, Emit, Message, Saved
+from rayrml.reporting.messages import BatchRow, Driver, Emit, Message, Removed, Saved
 from rayrml.saving import checkpoint_folder, checkpoint_writer, checkpoints
 from rayrml.saving.checkpoints import Checkpoint
 from rayrml.training.early_stopping import EarlyStopping
 from rayrml.training.job import Job
 from rayrml.training.optimizer_state import list_trained, restore_state
+from rayrml.training.retention import find_retention
 from rayrml.workers import Workers
 
 _ALL_BATCHES = 2**31
@@ -85,7 +87,8 @@ class CheckpointManager:
         self._workers = workers
         self._driver = driver
         self.announcer = Announcer(driver.emit if workers.rank == 0 else _say_nothing)
-        self._writer = checkpoint_writer.CheckpointWriter(lambda path: self.announcer(Saved("checkpoint", path)))
+        self._writer = checkpoint_writer.CheckpointWriter(self._announce)
+        self._retention = find_retention(job.config.checkpoints, tested=job.datasets.test_targets)
 
     def resume(self, trainee: Trainee) -> Progress:
         """Load the last state into `trainee`: this run's own if it has lost workers, otherwise an earlier run's."""
@@ -119,14 +122,13 @@ class CheckpointManager:
             DataError: an earlier write failed.
         """
         job = self._job
-        section = job.config.checkpoints
-        due = section.save is not None and (epoch % section.interval == 0 or last)
-        if self._workers.rank or not (due or job.state_path):
+        paths = self._list_due(trainee, epoch, last=last)
+        if self._workers.rank or not (paths or job.state_path):
             self.announcer.release()
             return
         _refuse_infinite(trainee.network, epoch)
-        path = checkpoint_folder.checkpoint_path(section.save, epoch) if due and section.save is not None else None
-        self._writer.save(self._checkpoint(trainee, epoch), path, job.state_path, then=self._written)
+        then = functools.partial(self._written, self._retention.outdated(epoch))
+        self._writer.save(self._checkpoint(trainee, epoch), paths, job.state_path, then=then)
 
     def save_unfinished(self, trainee: Trainee, progress: Progress) -> None:
         """Write the state in the middle of an epoch, for a run that is interrupted; all workers must call it."""
@@ -142,7 +144,7 @@ class CheckpointManager:
             "layout": self._layout(),
             "trained": progress.random is None,
         }
-        self._writer.save(checkpoint, None, checkpoint_folder.interrupted_path(storage.parent(job.state_path)))
+        self._writer.save(checkpoint, (), checkpoint_folder.interrupted_path(storage.parent(job.state_path)))
         self._writer.wait()
 
     def finish(self) -> None:
@@ -157,7 +159,30 @@ class CheckpointManager:
         with contextlib.suppress(DataError):
             self.finish()
 
-    def _written(self) -> None:
+    def _list_due(self, trainee: Trainee, epoch: int, *, last: bool) -> list[str]:
+        """The paths of the checkpoints of an epoch that stay."""
+        folder = self._job.config.checkpoints.save
+        if folder is None:
+            return []
+        paths = []
+        # The best one comes first: an epoch whose own checkpoint is there can be resumed.
+        if self._retention.includes_best(trainee.history):
+            paths.append(checkpoint_folder.best_path(folder))
+        if self._retention.includes(epoch, last=last):
+            paths.append(checkpoint_folder.checkpoint_path(folder, epoch))
+        return paths
+
+    def _announce(self, path: str) -> None:
+        """Report a checkpoint that is on disk; the best one is replaced again and again, without a line for each."""
+        is_best = storage.split(path)[1] == checkpoint_folder.BEST
+        self.announcer(Saved("best" if is_best else "checkpoint", path))
+
+    def _written(self, outdated: int | None) -> None:
+        folder = self._job.config.checkpoints.save
+        if outdated is not None and folder is not None:
+            path = checkpoint_folder.checkpoint_path(folder, outdated)
+            checkpoint_folder.remove(path)
+            self.announcer(Removed(path))
         if self._job.state_path:
             # A state from the middle of this epoch is outdated.
             checkpoint_folder.remove(checkpoint_folder.interrupted_path(storage.parent(self._job.state_path)))

@@ -25,7 +25,9 @@ def write_config(search: Search, book: Trials, trial: Trial) -> None:
     folder = book.path(trial.number)
     values = make_portable(config_of(search, trial))
     nn = values["neural_network"]
-    nn["checkpoints"] = {**nn.get("checkpoints", {}), "save": folder, "plots": False}
+    # Of all trials, only the best model stays.
+    section = {key: value for key, value in nn.get("checkpoints", {}).items() if key != "interval"}
+    nn["checkpoints"] = {**section, "save": folder, "keep": "best", "plots": False}
     for key in ("test_output_path", "hdf5_outfile"):
         nn["data"].pop(key, None)
     if "outfile" in nn:

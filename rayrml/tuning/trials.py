@@ -7,14 +7,14 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from rayrml import storage
 from rayrml.config.json_files import format_value, read_json
 from rayrml.config.search_spaces import Space
 from rayrml.errors import ConfigError, DataError, Problem
-from rayrml.reporting.history import Figures, to_cost
+from rayrml.reporting.history import Figures, find_best, to_cost
 from rayrml.reporting.run_files import to_json, write_file
 from rayrml.saving import checkpoint_folder
 
@@ -45,8 +45,7 @@ class Trial:
 
     def best(self, figure: str) -> Figures | None:
         """The epoch with the best figure, None if there is none."""
-        known = [epoch for epoch in self.history if math.isfinite(epoch.get(figure, math.nan))]
-        return min(known, key=lambda epoch: to_cost(epoch, figure), default=None)
+        return find_best(self.history, figure)
 
     @property
     def seconds(self) -> float:
@@ -145,12 +144,13 @@ class Trials:
         return sorted(self.trials.values(), key=rank)
 
     def model(self) -> str | None:
-        """The checkpoint of the best trial's best epoch, or the nearest one; None if there is none."""
+        """The checkpoint of the best trial's best epoch; None if there is none."""
         leader = self.best()
         if leader is None:
             return None
-        there, best = checkpoint_folder.list_checkpoints(self.path(leader.number)), leader.best(self.figure) or {}
-        return there[_nearest(there, best.get("epoch", 0))] if there else None
+        folder = self.path(leader.number)
+        best = checkpoint_folder.best_path(folder)
+        return best if best in checkpoint_folder.list_times(folder) else None
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """Headings and cells of the table on the screen, the best trial first."""
@@ -167,12 +167,8 @@ class Trials:
 
     def _prune(self, trial: Trial, *, keep: bool) -> None:
         folder = self.path(trial.number)
-        there = checkpoint_folder.list_checkpoints(folder)
-        best = trial.best(self.figure) if keep else None
-        kept = _nearest(there, best["epoch"]) if best is not None and there else None
-        for path in (path for epoch, path in there.items() if epoch != kept):
-            checkpoint_folder.remove(path)
-        for path in (checkpoint_folder.state_path(folder), checkpoint_folder.interrupted_path(folder)):
+        ended = [checkpoint_folder.state_path(folder), checkpoint_folder.interrupted_path(folder)]
+        for path in ended if keep else [*ended, checkpoint_folder.best_path(folder)]:
             checkpoint_folder.remove(path)
 
     def _csv(self) -> bytes:
@@ -207,7 +203,3 @@ def short_names(names: Sequence[str]) -> list[str]:
         if len(set(found)) == len(found):
             return found
     return list(names)
-
-
-def _nearest(epochs: Iterable[int], wanted: float) -> int:
-    return min(epochs, key=lambda epoch: (abs(epoch - wanted), epoch))

@@ -19,7 +19,7 @@ def test_defaults_are_those_of_the_reference():
     assert not found
     nn = parsed.neural_network
     assert (nn.num_epochs, nn.data.batch_size, nn.data.test_batch_size, nn.data.preload) == (1, 64, 64, False)
-    assert (nn.checkpoints.interval, nn.checkpoints.save, nn.outfile) == (1, None, None)
+    assert (nn.checkpoints.interval, nn.checkpoints.save, nn.outfile) == (None, None, None)
     assert (parsed.ray.num_workers, parsed.ray.use_gpu, parsed.ray.max_failures) == (None, "auto", 3)
 
 

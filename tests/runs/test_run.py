@@ -151,6 +151,7 @@ def test_nothing_unfinished_is_left(runs, key):
     _, out = runs[key]
     names = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
     assert names == [
+        "model/best.pt",
         "model/classes.json",
         "model/config.resolved.json",
         "model/environment.json",

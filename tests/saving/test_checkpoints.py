@@ -104,13 +104,15 @@ def test_a_torchscript_archive_is_named_as_one(tmp_path):
         checkpoints.load(path)
 
 
-def test_a_folder_instead_of_a_file_in_it_is_told_with_the_file(tmp_path):
-    for epoch in (9, 10):
-        checkpoints.save(tmp_path / f"model_checkpoint_{epoch}.pt", Checkpoint(epoch, {}, None, ()))
-    with pytest.raises(
-        DataError, match=r"Is a directory. Expected a file in it, for example '.*model_checkpoint_10.pt'$"
-    ):
+def test_a_run_s_folder_means_its_best_checkpoint_or_else_the_last_one(tmp_path):
+    with pytest.raises(DataError, match=r"is a folder without a checkpoint\. Expected a file, or a run's folder"):
         checkpoints.load(tmp_path)
+    for epoch in (9, 10):
+        checkpoints.save(tmp_path / f"model_checkpoint_{epoch}.pt", Checkpoint(epoch, {"w": torch.ones(1)}, [], ()))
+    assert checkpoints.load(tmp_path).epoch == 10
+    checkpoints.save(tmp_path / "best.pt", Checkpoint(9, {"w": torch.ones(1)}, [], ()))
+    assert checkpoints.load(tmp_path).epoch == 9
+    assert checkpoints.load(tmp_path / "model_checkpoint_10.pt").epoch == 10
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model"])

@@ -20,26 +20,26 @@ def book(tmp_path):
 def add(book, number, figures):
     trial = book.trials[number] = Trial(number, {SPACE.name: number})
     trial.history = [{"epoch": epoch, "accuracy": figure} for epoch, figure in enumerate(figures, 1)]
-    for epoch in range(1, len(figures) + 1):
-        path = f"{book.path(number)}/model_checkpoint_{epoch}.pt"
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_bytes(b"")
+    folder = Path(book.path(number))
+    folder.mkdir(parents=True)
+    for name in ("best", "last_epoch"):
+        (folder / f"{name}.pt").write_bytes(b"")
     return trial
 
 
 def kept(tmp_path):
-    return sorted(f"{path.parent.name} {path.stem[-1]}" for path in tmp_path.rglob("*.pt"))
+    return sorted(f"{path.parent.name} {path.stem}" for path in tmp_path.rglob("*.pt"))
 
 
-def test_the_best_of_those_that_are_over_keeps_its_best_epoch_whatever_the_others_come_to(book, tmp_path):
+def test_the_best_of_those_that_are_over_keeps_its_best_model_whatever_the_others_come_to(book, tmp_path):
     first, leading = add(book, 1, [0.1, 0.6, 0.5]), add(book, 2, [0.9])
     book.over(first, "done")
-    assert kept(tmp_path) == ["001 2", "002 1"]
-    assert book.model().endswith("001/model_checkpoint_2.pt")
+    assert kept(tmp_path) == ["001 best", "002 best", "002 last_epoch"]
+    assert book.model().endswith("001/best.pt")
     book.over(leading, "stopped")
-    assert kept(tmp_path) == ["002 1"]
+    assert kept(tmp_path) == ["002 best"]
     book.over(add(book, 3, [0.2, 0.3]), "done")
-    assert kept(tmp_path) == ["002 1"]
+    assert kept(tmp_path) == ["002 best"]
     assert [trial.number for trial in book.ordered()] == [2, 1, 3]
 
 
