@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+_SHORT = (torch.bfloat16, torch.float16)
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -33,6 +34,11 @@ def to_input(samples: torch.Tensor) -> torch.Tensor:
     """(N, C, *spatial) as floats, in the memory format of convolutions."""
     floats = to_floats(samples)
     return floats if _has_one_layout(floats) else floats.contiguous(memory_format=channels_last(floats.ndim))
+
+
+def to_float32(numbers: torch.Tensor) -> torch.Tensor:
+    """Floats of 16 bits as float32; anything else is left as it is."""
+    return numbers.float() if numbers.dtype in _SHORT else numbers
 
 
 def constants(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:

@@ -211,7 +211,9 @@ class NeuralNetwork(Section):
     )
     seed: NonNegativeInt = Field(default=0, description="seed for initial weights, sample order and dropout")
     precision: Annotated[Literal["float32", "bf16", "auto"], AnyCase] = Field(
-        default="float32", description="arithmetic of the network; auto: bf16 on GPUs that support it"
+        default="float32",
+        description="arithmetic of the network (its last activation and the loss are float32 in any case); "
+        "auto: bf16 on GPUs that support it",
     )
     compile: bool = Field(
         default=False, description="compile the network with torch.compile, which speeds up large networks on a GPU"

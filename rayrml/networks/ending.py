@@ -1,7 +1,8 @@
-"""How a network ends: whether its outputs are probabilities, their logarithms, or anything else."""
+"""How a network ends: what its outputs represent, and which of its calls follow the last weighted sums."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from rayrml.config import tables
@@ -11,6 +12,7 @@ from rayrml.networks.layers import choose_layer
 from rayrml.networks.layers.activations import ENDINGS, Function, find_activation, linear
 from rayrml.networks.layers.layer import Layer
 from rayrml.networks.layers.operations import Operation
+from rayrml.networks.layers.weighted_sum import WeightedSum
 
 KnownEnding = Ending | Literal["linear"]
 
@@ -32,9 +34,39 @@ def find_ending(graph: Graph) -> KnownEnding | None:
         if ending is not None:
             return ending
         if last is not linear or not kind.keeps_numbers:
-            return "linear" if last is linear and kind.is_weighted_sum else None
+            return "linear" if last is linear and issubclass(kind, WeightedSum) else None
         node = graph.nodes[node.inputs[0]]
     return None
+
+
+def find_calls_at_end(graph: Graph, modules: Mapping[str, Layer]) -> set[int]:
+    """The nodes that neither are weighted sums nor are used by any, directly or through other nodes.
+
+    `modules` are the layers by name. A last softmax is such a node, and so is a pooling before it.
+    """
+    return {n for n in _last_calls(graph, modules) if not isinstance(_module(graph, n, modules), WeightedSum)}
+
+
+def mark_last_sums(graph: Graph, modules: Mapping[str, Layer]) -> None:
+    """Tell the layers of weighted sums which of them are the last on the way to an output."""
+    for n in _last_calls(graph, modules):
+        layer = _module(graph, n, modules)
+        if isinstance(layer, WeightedSum):
+            layer.is_last = True
+
+
+def _last_calls(graph: Graph, modules: Mapping[str, Layer]) -> set[int]:
+    """The nodes that no weighted sum uses, directly or through other nodes."""
+    used: set[int] = set()
+    for n, node in reversed(list(enumerate(graph.nodes))):
+        if n in used or isinstance(_module(graph, n, modules), WeightedSum):
+            used.update(node.inputs)
+    return set(range(len(graph.nodes))) - used
+
+
+def _module(graph: Graph, n: int, modules: Mapping[str, Layer]) -> Layer | None:
+    """The layer of a node, None for an input."""
+    return modules.get(graph.layers[graph.nodes[n].layer].name)
 
 
 def _last_function(row: tables.Choice) -> Function:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from rayrml.config.network_files import read_network_file
 from rayrml.errors import ConfigError, Problem
 from rayrml.formatting import format_bytes
 from rayrml.memory import available_memory
+from rayrml.networks.ending import find_calls_at_end, mark_last_sums
 from rayrml.networks.graph import INPUT, Graph, LayerSpec, read_graph
 from rayrml.networks.layers import LayerChoice, choose_layer
 from rayrml.networks.layers.activations import linear, relu
@@ -21,6 +22,7 @@ from rayrml.networks.layers.convolution import Convolution
 from rayrml.networks.layers.layer import BYTES_OF_FLOAT, Layer, expect_countable, format_shape
 from rayrml.networks.layers.layout import Shape, held_shape, keras_shape, to_held, to_keras
 from rayrml.networks.layers.pooling import MaxPooling
+from rayrml.tensors import to_float32
 
 _OUTPUT = "its output for one sample,"
 
@@ -35,16 +37,23 @@ class Row(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """One call: `module` on the tensors in the slots `inputs`; the slots in `free` are not needed afterwards."""
+    """One call: `module` on the tensors in the slots `inputs`; the slots in `free` are not needed afterwards.
+
+    `full` asks for inputs in float32, also where autocast made them shorter.
+    """
 
     module: str
     inputs: tuple[int, ...]
     output: int
     free: tuple[int, ...]
+    full: bool
 
 
 class Network(torch.nn.Module):
     """A network built from Keras JSON; takes and returns channels-first tensors (N, C, *spatial).
+
+    Autocast shortens what the network computes up to its last weighted sums. What follows these, such as a softmax, is
+    computed in float32: a sigmoid's output close to 1 would be 1 in 16 bits, and its loss and gradient wrong.
 
     If the JSON is channels-first, it takes and returns Keras's tensors as they are. It also accepts them with their
     last axis moved to position 1, as other networks hold theirs, and then returns its outputs the same way.
@@ -64,7 +73,7 @@ class Network(torch.nn.Module):
         self.shapes = tuple(map(keras_shape, shapes) if self.channels_first else shapes)
         self.input_shapes = tuple(self.shapes[i] for i in graph.inputs)
         self.output_shapes = tuple(self.shapes[i] for i in graph.outputs)
-        self._steps = _steps(graph, self._names)
+        self._steps = _steps(graph, self._names, find_calls_at_end(graph, modules))
         self._penalized = [
             (self._names[name], attribute, penalty)
             for name, module in modules.items()
@@ -108,8 +117,9 @@ class Network(torch.nn.Module):
         values: list[Any] = [None] * len(self.graph.nodes)
         for slot, tensor in zip(self.graph.inputs, tensors, strict=True):
             values[slot] = to_held(tensor) if as_declared else tensor
-        for module, arguments, output, free in self._steps:
-            values[output] = modules[module](*[values[i] for i in arguments])
+        for module, arguments, output, free, full in self._steps:
+            given = [values[i] for i in arguments]
+            values[output] = modules[module](*(map(to_float32, given) if full else given))
             for i in free:
                 values[i] = None
         outputs = [values[i] for i in self.graph.outputs]
@@ -239,6 +249,7 @@ def build(graph: Graph, input_shape: Sequence[int | None] | None = None) -> Netw
     _initialize(graph, modules, choices)
     _fix_modes(graph, modules)
     _defer_relu(graph, modules)
+    mark_last_sums(graph, modules)
     return Network(graph, modules, shapes)
 
 
@@ -337,7 +348,7 @@ def _defer_relu(graph: Graph, modules: dict[str, Layer]) -> None:
             layer.activation, pool.activation = linear, relu
 
 
-def _steps(graph: Graph, names: Mapping[str, str]) -> tuple[_Step, ...]:
+def _steps(graph: Graph, names: Mapping[str, str], at_end: Set[int]) -> tuple[_Step, ...]:
     """The calls, each with the slots to free after it, so that no tensor outlives its last use."""
     last = {i: n for n, node in enumerate(graph.nodes) for i in node.inputs}
     dead: dict[int, list[int]] = {}
@@ -345,7 +356,7 @@ def _steps(graph: Graph, names: Mapping[str, str]) -> tuple[_Step, ...]:
         if slot not in graph.outputs:
             dead.setdefault(n, []).append(slot)
     return tuple(
-        _Step(names[graph.layers[node.layer].name], node.inputs, n, tuple(dead.get(n, ())))
+        _Step(names[graph.layers[node.layer].name], node.inputs, n, tuple(dead.get(n, ())), n in at_end)
         for n, node in enumerate(graph.nodes)
         if graph.layers[node.layer].class_name != INPUT
     )

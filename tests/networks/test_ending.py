@@ -117,3 +117,47 @@ def test_every_row_of_the_layers_says_what_it_ends_with(name):
     kind = getattr(TABLE[name], "func", TABLE[name])
     assert kind.ending in (None, *ENDINGS.values())
     assert not (kind.ending and kind.keeps_numbers)
+
+
+def nested(*ends):
+    """A model that calls a model of these layers on the output of a Dense layer."""
+    inner = {"class_name": "Sequential", "config": {"name": "inner", "layers": sequence(*ends)}}
+    return [*sequence(dense(None)), inner]
+
+
+EXACT = torch.tensor([[8.0, -20.0, 0.25, 5.0]])  # exact in 16 bits
+
+
+@pytest.mark.parametrize(
+    ("layers", "function"),
+    [
+        (sequence(dense("sigmoid")), torch.sigmoid),
+        (sequence(dense({"class_name": "Softmax", "config": {}})), lambda x: x.softmax(1)),
+        (sequence(dense("log_softmax")), lambda x: x.log_softmax(1)),
+        (sequence(dense(None), ("Softmax", {}), ("Dropout", {"rate": 0.5})), lambda x: x.softmax(1)),
+        (sequence(dense(None), ("Reshape", {"target_shape": [4]}), ("Tanh", {})), torch.tanh),
+        (sequence(dense(None), ("BatchNormalization", {"epsilon": 0.0}), ("Sigmoid", {})), torch.sigmoid),
+        (nested(("Sigmoid", {})), torch.sigmoid),
+        (nested(dense("softmax")), lambda x: x.softmax(1)),
+    ],
+)
+def test_autocast_leaves_what_follows_the_last_weighted_sum_in_float32(layers, function):
+    network = build_network(layers).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim == 2:
+                parameter.copy_(torch.eye(4))
+    with torch.autocast("cpu", torch.bfloat16):
+        output = network(EXACT)
+    assert output.dtype == torch.float32
+    assert torch.equal(output, function(EXACT))
+
+
+def test_autocast_shortens_everything_before_the_last_weighted_sum():
+    network = build_network(sequence(dense("sigmoid"), ("Tanh", {}), dense(None)))
+    seen = []
+    for layer in network.layers().values():
+        layer.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        network(EXACT)
+    assert seen == [torch.bfloat16, torch.bfloat16, torch.float32]

@@ -1,6 +1,7 @@
 import concurrent.futures
 import copy
 import functools
+import inspect
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from rayrml.errors import ConfigError
 from rayrml.inference.evaluation import EvaluationStep, as_target, metric_of
 from rayrml.losses import LOSSES
 from rayrml.metrics import METRICS, confusion
+from rayrml.networks.network import build_network
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.tensors import tiny_as_zero, to_input
 from rayrml.training.step import TrainingStep
@@ -82,6 +84,59 @@ def test_a_clipped_gradient_has_the_length_asked_for():
     moved = torch.cat([(a - b).flatten() for a, b in zip(net.parameters(), before, strict=True)]).norm()
     assert trained.gradient_norm > 0.01
     assert moved.item() == pytest.approx(0.1 * 0.01, rel=1e-3)
+
+
+def logits_of(*ends):
+    """A network of rayrml whose outputs are its inputs (N, 2, 3, 3), or what the layers `ends` make of them."""
+    first = {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 3, 3, 2]}}
+    layers = [first, {"class_name": "Dense", "config": {"units": 2, "use_bias": False, "name": "sums"}}]
+    net = build_network([*layers, *({"class_name": "Activation", "config": {"activation": end}} for end in ends)])
+    with torch.no_grad():
+        net.get_parameter("sums.weight").copy_(torch.eye(2))
+    return net
+
+
+def both(net, batch, target, **options):
+    """The loss, the length of the gradient, and loss and metric in evaluation."""
+    test = EvaluationStep(copy.deepcopy(net), options["loss"], metric_of(options["loss"]), autocast=options["autocast"])
+    test(batch, target)
+    trained = step_of(net, **options)(batch, target, len(batch))
+    loss, metric = test.result(torch.device("cpu"))
+    return trained.loss.item(), trained.gradient_norm.item(), loss, metric or 0.0
+
+
+def test_a_wrong_certainty_is_as_wrong_in_16_bits():
+    logit = torch.full((1, 2, 3, 3), 8.0)
+    loss, slope, test_loss, _ = both(
+        logits_of("sigmoid"), logit, torch.zeros_like(logit), loss=LOSSES["BCE"](), autocast=torch.bfloat16
+    )
+    assert loss == test_loss == pytest.approx(8.0, abs=1e-3)
+    assert slope > 1
+
+
+ENDS = {"log_softmax": "log_softmax", "softmax": "softmax", "sigmoid": "sigmoid", "logits": "linear", None: "linear"}
+CHOSEN = [
+    (name, {"source": source} if source else {})
+    for name, builder in LOSSES.items()
+    for source in (ENDS if "source" in inspect.signature(builder).parameters else (None,))
+    if "PDE" not in name
+]
+
+
+@pytest.mark.parametrize(("name", "options"), CHOSEN)
+@pytest.mark.parametrize("scale", [1, 8])
+def test_losses_and_metrics_in_16_bits_are_those_in_32(name, options, scale):
+    generator = torch.Generator().manual_seed(0)
+    batch = (torch.randn(4, 2, 3, 3, generator=generator) * scale).bfloat16().float()
+    loss = LOSSES[name](**options)
+    labels = torch.randint(0, 2, (4, 3, 3), generator=generator)
+    target = labels if loss.targets == "labels" else torch.stack([labels, 1 - labels], 1).float()
+    net = logits_of(ENDS[loss.takes])
+    short, full = (
+        both(copy.deepcopy(net), batch, target, loss=loss, autocast=dtype) for dtype in (torch.bfloat16, None)
+    )
+    assert (short[0], *short[2:]) == pytest.approx((full[0], *full[2:]), rel=1e-6)
+    assert short[1] == pytest.approx(full[1], rel=0.02)  # backward goes through the 16 bits of the weighted sums
 
 
 def test_a_penalty_of_the_network_is_part_of_the_loss():

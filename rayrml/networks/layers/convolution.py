@@ -10,17 +10,16 @@ from torch.nn import functional as F
 
 from rayrml.errors import ConfigError, Problem
 from rayrml.networks.layers.activations import find_activation
-from rayrml.networks.layers.layer import Layer, Positive, Shape, expect_channels, expect_rank, known
+from rayrml.networks.layers.layer import Positive, Shape, expect_channels, expect_rank, known
 from rayrml.networks.layers.padding import PaddingOption, Sizes, Window, pad, spread, symmetric, window
+from rayrml.networks.layers.weighted_sum import WeightedSum
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONVOLVE_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
-class _Windowed(Layer):
+class _Windowed(WeightedSum):
     """The base of the convolutions: a window that slides over the input, and a fixed number of input channels."""
-
-    is_weighted_sum = True
 
     def __init__(self, rank: int, shape: Shape, slide: Window):
         super().__init__()
@@ -83,7 +82,7 @@ class Convolution(_Windowed):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, *spatial) -> (N, filters, *spatial)."""
-        return self.activation(self._slide(x, self.weight, self.bias, self.groups))
+        return self.activate(self._slide(x, self.weight, self.bias, self.groups))
 
 
 class DepthwiseConvolution(_Windowed):
@@ -121,7 +120,7 @@ class DepthwiseConvolution(_Windowed):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, *spatial) -> (N, C * depth_multiplier, *spatial); those from the same channel are adjacent."""
-        return self.activation(self._slide(x, self.weight, self.bias, self.channels))
+        return self.activate(self._slide(x, self.weight, self.bias, self.channels))
 
 
 class SeparableConvolution(_Windowed):
@@ -170,7 +169,7 @@ class SeparableConvolution(_Windowed):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, *spatial) -> (N, filters, *spatial)."""
         y = self._slide(x, self.depthwise_weight, None, self.channels)
-        return self.activation(_CONVOLVE[self.rank](y, self.pointwise_weight, self.bias))
+        return self.activate(_CONVOLVE[self.rank](y, self.pointwise_weight, self.bias))
 
 
 class TransposedConvolution(_Windowed):
@@ -231,7 +230,7 @@ class TransposedConvolution(_Windowed):
         for i, (start, end) in enumerate(self.crops):
             if end > start:
                 y = y.narrow(i + 2, 0, y.shape[i + 2] - (end - start))
-        return self.activation(y)
+        return self.activate(y)
 
 
 def _add_depthwise_kernel(layer: _Windowed, attribute: str, depth_multiplier: int) -> None:

@@ -8,13 +8,12 @@ import torch
 from torch.nn import functional as F
 
 from rayrml.networks.layers.activations import Activation, find_activation
-from rayrml.networks.layers.layer import Layer, Positive, Shape, expect_channels, known
+from rayrml.networks.layers.layer import Positive, Shape, expect_channels, known
+from rayrml.networks.layers.weighted_sum import WeightedSum
 
 
-class Dense(Layer):
+class Dense(WeightedSum):
     """activation(x @ kernel + bias) over the channels, at every position."""
-
-    is_weighted_sum = True
 
     weight: torch.Tensor
     bias: torch.Tensor | None
@@ -36,9 +35,9 @@ class Dense(Layer):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, *spatial) -> (N, units, *spatial)."""
         if x.ndim == 2:
-            return self.activation(F.linear(x, self.weight, self.bias))
+            return self.activate(F.linear(x, self.weight, self.bias))
         y = F.conv1d(x.flatten(2), self.weight.unsqueeze(-1), self.bias)
-        return self.activation(y.unflatten(2, x.shape[2:]))
+        return self.activate(y.unflatten(2, x.shape[2:]))
 
 
 LAYERS = {"Dense": Dense, "Activation": Activation}

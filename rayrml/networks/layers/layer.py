@@ -60,12 +60,10 @@ class Layer(torch.nn.Module):
     Attributes:
         ending: what every output of the layer is, regardless of its keys; None for most layers.
         keeps_numbers: whether the layer only moves numbers outside training, so that they keep their meaning.
-        is_weighted_sum: whether its outputs, before an activation, are weighted sums of its inputs.
     """
 
     ending: ClassVar[Ending | None] = None
     keeps_numbers: ClassVar[bool] = False
-    is_weighted_sum: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()
