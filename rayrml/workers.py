@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -55,6 +55,20 @@ class Workers:
         values: list[Any] = [None] * self.size
         torch.distributed.all_gather_object(values, value)
         return values
+
+    def exchange(self, rows: torch.Tensor, sent: Sequence[int], received: Sequence[int]) -> torch.Tensor:
+        """The rows that come from the workers, those of the first one first.
+
+        Args:
+            rows: (n, ...) this worker's rows, those for the first worker first; of one shape and type in all workers.
+            sent: how many of them go to each worker.
+            received: how many come from each worker.
+        """
+        if self.size == 1:
+            return rows
+        arrived = torch.empty((sum(received), *rows.shape[1:]), dtype=rows.dtype, device=rows.device)
+        torch.distributed.all_to_all_single(arrived, rows.contiguous(), list(received), list(sent))
+        return arrived
 
     def ask_first(self, question: Callable[[], T]) -> T:
         """The answer of the first worker to all of them; raises in all what it raises there."""

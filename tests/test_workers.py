@@ -51,3 +51,4 @@ def test_one_worker_sums_and_gathers_without_a_process_group():
 
     assert Workers().sum(torch.ones(2)).tolist() == [1, 1]
     assert Workers().gather("x") == ["x"]
+    assert Workers().exchange(torch.ones(2, 1), [2], [2]).tolist() == [[1], [1]]

@@ -8,6 +8,7 @@ import torch
 
 from rayrml import storage
 from rayrml.config.tables import Choice
+from rayrml.data.draws import Draws
 from rayrml.data.shards import Batch, mix_seed
 from rayrml.data.transforms import BatchTransforms
 from rayrml.inference.evaluation import EvaluationStep, as_target, autocast_dtype, metric_of
@@ -157,43 +158,40 @@ class Worker:
         """Train an epoch from `begin` on; return where it stopped if any worker was asked to stop, else None."""
         epoch = begin.epoch
         self.network.train()
-        generator = self._random_numbers(begin)
+        self._seed_torch(begin)
+        seed = mix_seed(self.job.config.seed, TRANSFORMS, epoch)
         reporter.begin_epoch(step.optimizer.param_groups[0]["lr"], begin.losses)
         before = time.perf_counter()
         for number, batch, size in feed.global_batches(self.job.config.data.batch_size, epoch, begin.batch):
-            images, target = self._prepared(batch, self.transforms, generator)
+            images, target = self._prepared(batch, self.transforms, Draws(seed, batch.positions))
             waited = time.perf_counter() - before
             trained = step(images, images if target is None else target, size, stop=self.driver.asked_to_stop())
             reporter.add(epoch, number, trained, waited, num_samples=size)
             if trained.stop:
                 reporter.flush()
-                return Progress(epoch, number, reporter.losses, _states(generator, self.device))
+                return Progress(epoch, number, reporter.losses, _states(self.device))
             before = time.perf_counter()
         return None
 
-    def _random_numbers(self, begin: Progress) -> torch.Generator:
-        """The transforms' generator; also puts torch's own generators into the matching state.
+    def _seed_torch(self, begin: Progress) -> None:
+        """Put torch's random number generators into the state in which the rest of the epoch begins.
 
         Their seeds depend on the epoch, so a resumed run draws the same numbers as an uninterrupted one.
         """
-        seed, rank = self.job.config.seed, self.workers.rank
-        torch.manual_seed(mix_seed(seed, begin.epoch, rank))
-        generator = torch.Generator().manual_seed(mix_seed(seed, TRANSFORMS, begin.epoch, rank))
+        torch.manual_seed(mix_seed(self.job.config.seed, begin.epoch, self.workers.rank))
         if begin.random is not None:
-            own, of_torch, *of_device = begin.random
-            generator.set_state(own)
+            of_torch, *of_device = begin.random
             torch.set_rng_state(of_torch)
             if of_device and self.device.type == "cuda":
                 torch.cuda.set_rng_state(of_device[0], self.device)
-        return generator
 
     def _prepared(
-        self, batch: Batch, transforms: BatchTransforms, generator: torch.Generator | None
+        self, batch: Batch, transforms: BatchTransforms, source: Draws | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Inputs and targets as network and loss take them; targets are None where the inputs serve as targets."""
+        images, target = transforms(batch.input, batch.target, source, self.workers)
         if not len(batch.positions):
             return batch.input, batch.input
-        images, target = transforms(batch.input, batch.target, generator)
         return images, None if target is None else as_target(target, self.loss)
 
     def _evaluate(self, feed: Feed, epoch: int) -> dict[str, float] | None:
@@ -292,7 +290,7 @@ class Worker:
             write_dot(self.network, storage.marked(self.job.debug_path, f"_{epoch}"), statistics=True)
 
 
-def _states(generator: torch.Generator, device: torch.device) -> list[torch.Tensor]:
-    """The states of the random number generators: the transforms', the CPU's and, if training runs on it, the GPU's."""
+def _states(device: torch.device) -> list[torch.Tensor]:
+    """The states of torch's random number generators: the CPU's and, if training runs on it, the GPU's."""
     of_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    return [generator.get_state(), torch.get_rng_state(), *of_device]
+    return [torch.get_rng_state(), *of_device]

@@ -90,6 +90,23 @@ def test_several_workers_train_what_one_trains(runs, num_workers):
         assert torch.allclose(together[name], tensor, atol=1e-6), name
 
 
+def test_random_transforms_and_mixed_samples_are_the_same_for_any_number_of_workers(ray_cluster, folder, tmp_path):
+    trained = []
+    for num_workers in (1, 2, 3):
+        config = training_config(folder, tmp_path / str(num_workers))
+        config["neural_network"]["data"] |= {
+            "transforms": [{"random_rotate": 30}, {"mixup": 0.5}, {"cutmix": 1.0}],
+            "batch_size": 4,  # of 33 samples: the last batch has one, which is of one worker
+        }
+        config["neural_network"] |= {"num_epochs": 1, "loss": {"function": "CrossEntropy"}}
+        trained.append(rayrml.run(config, num_workers=num_workers, quiet=True))
+    one, *others = (checkpoints.load(result.checkpoints[-1]).network for result in trained)
+    for other in others:
+        assert all(torch.allclose(other[name], one[name], atol=1e-6) for name in one)
+    for result in trained[1:]:
+        assert result.metrics["train_loss"] == pytest.approx(trained[0].metrics["train_loss"], rel=1e-5)
+
+
 @pytest.mark.parametrize("key", ALL)
 def test_evaluation_is_that_of_the_saved_network_for_any_number_of_workers(runs, folder, key):
     result, _ = runs[key]

@@ -6,15 +6,19 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
+from rayrml.data.draws import Draws
 from rayrml.data.image_ops import ImageOperations, Resampling, Shape, change_shape
-from rayrml.data.transforms.mixing import PairTransform, Targets
+from rayrml.data.transforms.mixing import Mixing, Pair, PairTransform, Targets
+from rayrml.data.transforms.partners import fetch_partners
 from rayrml.data.transforms.steps import Step, make_steps, merge_steps, split_off_image_operations
 from rayrml.data.transforms.table import Placed
 from rayrml.errors import ConfigError, Problem
 from rayrml.tensors import to_floats
+from rayrml.workers import Workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,34 +36,53 @@ class BatchTransforms:
     num_classes: int | None = None
 
     def __call__(
-        self, input: torch.Tensor, target: torch.Tensor | None, generator: torch.Generator | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        self,
+        input: torch.Tensor,
+        target: torch.Tensor | None,
+        source: Draws | None = None,
+        workers: Workers = Workers(),  # noqa: B008 (frozen)
+    ) -> Pair:
         """Inputs and targets after all transforms, as floats; pixels are in [0, 1] unless normalized.
 
-        An empty batch is returned unchanged.
+        An empty batch is returned unchanged. If samples are mixed with others of the global batch, all workers must
+        call it, also for an empty part of it.
 
         Args:
             input: (N, C, *spatial), floats, or pixels as bytes as they were read.
             target: images or the like (N, C, *spatial); or class indices (N,), which become shares (N, num_classes) if
                 samples are mixed and stay unchanged otherwise; or None.
-            generator: the source of random numbers, preferably on the CPU: the same state gives the same batch on any
-                device. Can be left out if nothing is random.
+            source: the samples' random numbers. Can be left out if nothing is random.
+            workers: those whose parts make up the global batch.
         """
         if not len(input):
+            self._send_nothing(input, workers)
             return input, target
-        if self.num_classes is not None and self.shares_labels and target is not None and target.ndim == 1:
+        if self.num_classes is not None and self.mixes and target is not None and target.ndim == 1:
             target = F.one_hot(target, self.num_classes).float()
         num_axes = max(input.ndim, 0 if target is None else target.ndim) - 2
         draws: dict[tuple[str, int], torch.Tensor] = {}
+        pair: Pair = (input, target)
         for step in self.steps:
+            partners = None
             if step.draw not in draws:
-                draws[step.draw] = _on(input.device, step, step.transform.draw(len(input), generator, num_axes))
-            input, target = self._apply(step, draws[step.draw], input, target)
+                drawn = step.transform.draw(len(input), source, num_axes)
+                draws[step.draw] = _on(input.device, step, drawn)
+                partners = _fetch_partners(pair, drawn, source, workers) if step.mixes and source else None
+            pair = self._apply(step, draws[step.draw], pair, partners)
+        input, target = pair
         return to_floats(input), None if target is None else to_floats(target)
 
-    def _apply(
-        self, step: Step, draws: torch.Tensor, input: torch.Tensor, target: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _send_nothing(self, input: torch.Tensor, workers: Workers) -> None:
+        """Take part in the exchange of samples without having any."""
+        nothing = np.empty(0, int)
+        for step in self.steps:
+            if step.mixes:
+                fetch_partners([input], nothing, nothing, workers)
+
+    def _apply(self, step: Step, draws: torch.Tensor, pair: Pair, partners: Pair | None) -> Pair:
+        input, target = pair
+        if isinstance(step.transform, Mixing) and partners is not None:
+            return step.transform.mix(pair, partners, draws)
         if isinstance(step.transform, PairTransform):
             return step.transform.pair(input, target, draws)
         if step.part == "input":
@@ -91,9 +114,9 @@ class BatchTransforms:
         return any(step.makes_target for step in self.steps)
 
     @property
-    def shares_labels(self) -> bool:
-        """Whether class indices become shares of the classes."""
-        return any(step.shares_labels for step in self.steps)
+    def mixes(self) -> bool:
+        """Whether samples are mixed with each other, so that class indices become shares of the classes."""
+        return any(step.mixes for step in self.steps)
 
 
 class Transforms(NamedTuple):
@@ -146,11 +169,18 @@ def split_transforms(
     input_operations, input_rest = split_off_image_operations(inputs, "bilinear", input_pixels)
     target_operations, target_rest = split_off_image_operations(targets, resampling, target_pixels)
     order = merge_steps(make_steps(input_rest, "input"), make_steps(target_rest, "target"), kind)
-    mixing = [step.where for step in order if step.shares_labels and target_is_label]
+    mixing = [step.where for step in order if step.mixes and target_is_label]
     if mixing and num_classes is None:
         message = "mixes labels. Expected a loss that accepts class shares, not only single labels"
         raise ConfigError(*(Problem(where, message) for where in mixing))
     return Transforms(input_operations, target_operations, BatchTransforms(order, resampling, num_classes))
+
+
+def _fetch_partners(pair: Pair, draws: torch.Tensor, source: Draws, workers: Workers) -> Pair:
+    """The samples with which those of the batch are mixed."""
+    samples, positions = [tensor for tensor in pair if tensor is not None], source.positions_of(len(draws))
+    input, *target = fetch_partners(samples, draws[:, 1].numpy(), positions, workers)
+    return input, target[0] if target else None
 
 
 def _on(device: torch.device, step: Step, draws: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from rayrml.data import image_ops
 from rayrml.data.image_ops import ImageOperation, ImageOperations, Resampling
-from rayrml.data.transforms.mixing import PairTransform, Targets
+from rayrml.data.transforms.mixing import Mixing, PairTransform, Targets
 from rayrml.data.transforms.sizing import Resize
 from rayrml.data.transforms.table import Placed
 from rayrml.data.transforms.transform import Transform
@@ -41,9 +41,9 @@ class Step:
         return isinstance(self.transform, PairTransform) and self.transform.makes_target
 
     @property
-    def shares_labels(self) -> bool:
-        """Whether it mixes labels."""
-        return isinstance(self.transform, PairTransform) and self.transform.shares_labels
+    def mixes(self) -> bool:
+        """Whether it mixes samples with each other, so that class indices become shares of the classes."""
+        return isinstance(self.transform, Mixing)
 
 
 def split_off_image_operations(

@@ -8,6 +8,7 @@ import torch
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from rayrml.config.json_files import format_value
+from rayrml.data.draws import Draws
 from rayrml.data.image_ops import IMAGES, ImageOperation, Resampling, Shape
 
 
@@ -78,20 +79,20 @@ class Transform:
         """The number of random numbers that a sample with `num_axes` spatial axes needs."""
         return self.num_draws
 
-    def draw(self, num_samples: int, generator: torch.Generator | None, num_axes: int = 2) -> torch.Tensor:
-        """The numbers (N, number) that a batch of `num_samples` needs, on the generator's device.
+    def draw(self, num_samples: int, source: Draws | None, num_axes: int = 2) -> torch.Tensor:
+        """The numbers (N, number) that a batch of `num_samples` needs, on the CPU.
 
         Args:
             num_samples: N.
-            generator: the source of the numbers; can be left out if there are none.
+            source: the source of the numbers; can be left out if there are none.
             num_axes: the number of spatial axes of inputs or targets, whichever have more.
         """
         number = self.draws_for(num_axes)
         if not number:
             return torch.empty(num_samples, 0)
-        if generator is None:
-            raise ValueError("random transforms need a generator")
-        return torch.rand((num_samples, number), generator=generator, device=generator.device)
+        if source is None:
+            raise ValueError("random transforms need a source of random numbers")
+        return torch.from_numpy(source.uniform(num_samples, number))
 
     def shape(self, shape: Shape) -> Shape:
         """The output shape (C, *spatial). Raises ConfigError if samples of `shape` are not supported."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from rayrml.data.draws import Draws
 from rayrml.data.transforms import TRANSFORMS, parse_transforms, split_transforms
 from rayrml.data.transforms.mixing import PairTransform
 from rayrml.errors import ConfigError
@@ -73,7 +74,7 @@ def batched(name, value=None, *, targets=True, **kinds):
 
 
 def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+    return Draws(seed)
 
 
 def errors_of(section, path="neural_network.data.transforms"):

@@ -1,0 +1,62 @@
+"""Random numbers that belong to samples: the same ones for any number of workers, any batches, and after a restart."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import numpy as np
+
+# Successive numbers of SplitMix64. Source: Steele, Lea and Flood, OOPSLA 2014, figure 16.
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_MIX = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
+_ONE, _LAST = np.uint64(1), np.uint64(31)
+_MOST_OF_A_SAMPLE = np.uint64(2**32)  # numbers; how far samples are apart in the sequence
+_UNUSED = np.uint64(64 - 24)  # a float32 has 24 digits
+_SMALLEST = np.float32(2.0**-24)
+
+
+@dataclasses.dataclass
+class Draws:
+    """The random numbers in [0, 1) of a batch's samples; each use gives the next ones.
+
+    Attributes:
+        seed: determines the numbers, together with the samples' positions; that of an epoch.
+        positions: (n,) which samples they are; None for the first ones.
+        done: how many numbers each sample has had.
+    """
+
+    seed: int
+    positions: np.ndarray | None = None
+    done: int = 0
+
+    def positions_of(self, num_samples: int) -> np.ndarray:
+        """(num_samples,) which samples they are."""
+        return np.arange(num_samples) if self.positions is None else self.positions
+
+    def uniform(self, num_samples: int, number: int) -> np.ndarray:
+        """The next `number` numbers of each sample, (num_samples, number) float32."""
+        places = self.positions_of(num_samples).astype(np.uint64) * _MOST_OF_A_SAMPLE + _start(self.seed)
+        bits = _scramble(places[:, None] + np.arange(self.done, self.done + number, dtype=np.uint64))
+        self.done += number
+        bits >>= _UNUSED
+        numbers = bits.astype(np.float32)
+        numbers *= _SMALLEST
+        return numbers
+
+
+@functools.lru_cache(maxsize=16)
+def _start(seed: int) -> np.uint64:
+    """Where the numbers of a seed begin in the sequence; similar seeds begin far from each other."""
+    return _scramble(np.array([seed], np.uint64))[0]
+
+
+def _scramble(places: np.ndarray) -> np.ndarray:
+    """The numbers of 64 bits at these places of the sequence, in the same array."""
+    places += _ONE
+    places *= _STEP
+    for shift, factor in _MIX:
+        places ^= places >> shift
+        places *= factor
+    places ^= places >> _LAST
+    return places

@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from rayrml.data.draws import Draws
+
+
+def test_a_samples_numbers_are_its_own_whatever_batch_it_is_in():
+    together = Draws(5, np.arange(30)).uniform(30, 3)
+    order = np.array([7, 29, 0, 12])
+    assert np.array_equal(Draws(5, order).uniform(4, 3), together[order])
+    assert np.array_equal(Draws(5).uniform(30, 3), together)
+
+
+def test_each_use_gives_the_next_numbers():
+    draws = Draws(5)
+    parts = [draws.uniform(4, number) for number in (2, 0, 3)]
+    assert np.array_equal(np.concatenate(parts, 1), Draws(5).uniform(4, 5))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**63 - 2])
+def test_numbers_are_uniform_and_independent(seed):
+    numbers = Draws(seed).uniform(20_000, 6)
+    assert numbers.dtype == np.float32
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
+    assert numbers.mean(0) == pytest.approx(np.full(6, 0.5), abs=0.01)
+    assert (numbers**2).mean(0) == pytest.approx(np.full(6, 1 / 3), abs=0.01)
+    neighbours = np.concatenate([numbers[:-1], numbers[1:], Draws(seed + 1).uniform(19_999, 1)], 1)
+    assert np.abs(np.corrcoef(neighbours.T) - np.eye(13)).max() < 0.03
+    assert len(np.unique(numbers)) > 0.99 * numbers.size
