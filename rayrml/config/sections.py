@@ -89,6 +89,11 @@ class Data(Section):
     grayscale: bool = Field(default=False, description="read images with one channel")
     input_grayscale: bool | None = Field(default=None, description="`grayscale` for the inputs only")
     target_grayscale: bool | None = Field(default=None, description="`grayscale` for the targets only")
+    stacked: bool | None = Field(
+        default=None,
+        description="`numpy`, `hdf5`: each array holds many samples along its first axis, (N, C, *spatial) "
+        "(default: found out for a single array)",
+    )
     target_is_mask: bool = Field(
         default=False, description="targets are discrete: resampling takes the nearest pixel and never mixes pixels"
     )

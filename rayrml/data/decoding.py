@@ -22,6 +22,7 @@ from rayrml.config.tables import Choice
 from rayrml.data.discovery import Place, Samples
 from rayrml.data.readers import Read, Reader
 from rayrml.data.slicers import Slicer
+from rayrml.data.stacks import read_rows
 from rayrml.data.value_rules import ValueRule
 from rayrml.errors import ConfigError, DataError, Problem, describe
 from rayrml.storage.archives import check_memory
@@ -73,6 +74,8 @@ class Decoding:
                 with ThreadPoolExecutor(_REQUESTS) as threads:
                     return list(threads.map(fill, places, rows))
             return list(map(fill, places, rows))
+        if places and places[0].is_row:
+            return self._fill_rows(reader, places, rows)
         return self._read_each(places, lambda read, place, row: self._fill_one(read, place, rows[row]), str)
 
     def read_prepared(self, places: Sequence[Place]) -> list[np.ndarray | None]:
@@ -130,6 +133,32 @@ class Decoding:
             return str(error)
         return ""
 
+    def _fill_rows(self, reader: Reader, places: Sequence[Place], rows: np.ndarray) -> list[str]:
+        """Do the same for rows of arrays, reading those of one array together."""
+        errors: list[str] = []
+        for (path, name), group in itertools.groupby(places, key=lambda place: place[:2]):
+            together = list(group)
+            into = rows[len(errors) : len(errors) + len(together)]
+            try:
+                with reader.open(path) as read:
+                    errors += self._fill_block(read, name, together, into)
+            except DataError as error:
+                errors += [str(error)] * len(together)
+        return errors
+
+    def _fill_block(self, read: Read, name: str, places: Sequence[Place], rows: np.ndarray) -> list[str]:
+        try:
+            block = read_rows(read(name), [place.number for place in places])
+            block = block[:, None] if self.adds_channel else block
+            if self.prepare is None and block.shape == rows.shape and block.size:
+                block = block if self.rule is None else self.rule(block)
+                if np.can_cast(choose_stored_type(block.dtype), self.dtype):
+                    rows[...] = block
+                    return [""] * len(places)
+        except _DAMAGE:
+            pass  # one of them cannot be read or is invalid: each by itself shows which
+        return [self._fill_one(read, place, row) for place, row in zip(places, rows, strict=True)]
+
     @property
     def _is_plain(self) -> bool:
         """Whether an array of the right shape and type stays as it was read."""
@@ -174,13 +203,19 @@ def read_sample(read: Read, place: Place, decoding: Decoding) -> np.ndarray:
         if place.slicer >= 0:
             slicer = decoding.slicers[place.slicer]
             return slicer.grid(drop_channels(stored.shape, slicer)).read(stored, place.number)
+        shape = sample_shape(stored.shape, place)
         if decoding.prepare is None:
-            decoding.check_shape((1, *stored.shape) if decoding.adds_channel else stored.shape, place)
-        check_memory(math.prod(stored.shape) * stored.dtype.itemsize, place.address)
-        array = np.asarray(stored)
+            decoding.check_shape((1, *shape) if decoding.adds_channel else shape, place)
+        check_memory(math.prod(shape) * stored.dtype.itemsize, place.address)
+        array = np.asarray(stored[place.number] if place.is_row else stored)
         return array[None] if decoding.adds_channel else array
-    except (OSError, RuntimeError, ValueError, MemoryError) as error:  # from the libraries, for damage inside a file
+    except _DAMAGE as error:
         raise DataError(Problem(place.address, f"cannot be read. {describe(error)}")) from None
+
+
+def sample_shape(shape: Sequence[int], place: Place) -> tuple[int, ...]:
+    """The shape of the sample at `place` in an array of this shape: the array itself, or one row of it."""
+    return tuple(shape[1:] if place.is_row else shape)
 
 
 def check_cells(shape: Sequence[int], place: Place) -> None:
@@ -260,5 +295,7 @@ def format_size(shape: Sequence[int]) -> str:
     return f"{shape[2]}x{shape[1]} pixels with {shape[0]} channel{'s' if shape[0] > 1 else ''}"
 
 
+# From the libraries, for damage inside a file, or a file that has changed.
+_DAMAGE = (OSError, RuntimeError, ValueError, IndexError, MemoryError)
 # Larger integers and float64 would take twice the memory; torch hardly supports uint16.
 _STORED = {"b1": "u1", "u1": "u1", "i1": "i1", "i2": "i2", "f2": "f2"}

@@ -78,25 +78,35 @@ class Samples:
         )
 
 
+WHOLE, ROW = -1, -2  # the sample is the whole array, or one of its rows
+
+
 class Place(NamedTuple):
     """Where a sample is stored.
 
     Attributes:
         path: path of the file.
         name: name of the array in the file, "" in files of one array.
-        slicer: number of the slicer that cuts the sample out of the array, -1 if it is the whole array.
-        number: number of the slice.
+        slicer: number of the slicer that cuts the sample out of the array; `WHOLE` if it is the whole array, `ROW` if
+            it is one row of the array's first axis.
+        number: number of the slice or the row.
     """
 
     path: str
     name: str = ""
-    slicer: int = -1
+    slicer: int = WHOLE
     number: int = 0
+
+    @property
+    def is_row(self) -> bool:
+        """Whether the sample is one of many in its array."""
+        return self.slicer == ROW
 
     @property
     def address(self) -> str:
         """The place as one string, as in messages."""
-        return f"{self.path}: {self.name}" if self.name else self.path
+        array = f"{self.path}: {self.name}" if self.name else self.path
+        return f"{array}[{self.number}]" if self.is_row else array
 
 
 class Slices(NamedTuple):

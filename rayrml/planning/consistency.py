@@ -136,7 +136,8 @@ def _targets(settings: Settings) -> Iterator[Problem]:
     data, types = settings.data, settings.types
     if types.targets_are_arrays:
         return
-    for key in () if types.labelled_by_files else _given(data, "target_path", "test_target_path"):
+    by_path = types.labelled_by_files or types.labelled_by_arrays
+    for key in () if by_path else _given(data, "target_path", "test_target_path"):
         reason = "the class is the name of the folder" if data.targets else "there is no target_type"
         yield Problem(f"{DATA}.{key}", f"has no effect: {reason}")
     if data.target_transforms:
@@ -166,6 +167,28 @@ def _slices(settings: Settings) -> Iterator[Problem]:
         yield Problem(f"{DATA}.hdf5_outfile", message)
 
 
+def _stacks(settings: Settings) -> Iterator[Problem]:
+    """Arrays hold many samples on both sides or on none; the labels of many samples are beside each of their paths."""
+    data, types, where = settings.data, settings.types, f"{DATA}.stacked"
+    if data.stacked and data.slicers:
+        yield Problem(where, "cannot be combined with slicers, which cut samples out of arrays")
+    readers = {name: getattr(types, f"{name}_reader") for name in ("input", "target")}
+    for name, reader in readers.items():
+        if data.stacked and reader is not None and reader.stacked is False:
+            yield Problem(
+                where, f"arrays that hold many samples need arrays on both sides, but {name}s are {reader.noun}"
+            )
+    if not types.labelled_by_arrays:
+        return
+    if data.stacked is False:
+        yield Problem(where, "an array of labels belongs to an array of samples. Expected true, or no target_path")
+    for given, needed in (("input_path", "target_path"), ("test_input_path", "test_target_path")):
+        if getattr(data, given) and not getattr(data, needed):
+            yield Problem(DATA, f"'{needed}' is missing: the labels of '{given}' are in an array of their own")
+        if getattr(data, needed) and not getattr(data, given):
+            yield Problem(f"{DATA}.{needed}", f"has no effect: {given} is missing")
+
+
 def _given(data: Data, *keys: str) -> list[str]:
     """Those of the keys that have a value."""
     return [key for key in keys if getattr(data, key)]
@@ -185,4 +208,5 @@ RULES: tuple[Rule, ...] = (
     _transforms,
     _computed_samples,
     _slices,
+    _stacks,
 )

@@ -42,6 +42,14 @@ class DataTypes:
         return _labelled_by_files(self.data, self.input_reader)
 
     @property
+    def labelled_by_arrays(self) -> bool:
+        """Whether the classes are numbers in arrays of their own."""
+        data, reader = self.data, self.input_reader
+        if reader is None or reader.contents is None or reader.pixels or data.targets != "labels":
+            return False
+        return bool(data.target_path or data.test_target_path)
+
+    @property
     def targets_are_labels(self) -> bool:
         """Whether a sample's target is its class."""
         return self.data.targets == "labels" or self.labelled_by_files

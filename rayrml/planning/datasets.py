@@ -14,7 +14,7 @@ from rayrml.config.tables import Choice
 from rayrml.data import contents
 from rayrml.data.bad_samples import TOO_MANY
 from rayrml.data.datasets import Datasets
-from rayrml.data.decoding import RESIZE_HINT, Decoding, check_cells, choose_stored_type
+from rayrml.data.decoding import RESIZE_HINT, Decoding, check_cells, choose_stored_type, sample_shape
 from rayrml.data.discovery import Place, Samples, label_by_folder, pair, select_part
 from rayrml.data.image_ops import ImageOperations
 from rayrml.data.naming import check_names
@@ -25,6 +25,7 @@ from rayrml.data.slicers import Slicer, parse_slicers
 from rayrml.data.transforms import Placed, Transforms, parse_transforms, split_transforms
 from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem
 from rayrml.planning.data_types import DataTypes
+from rayrml.planning.stacking import StackedSide, find_label_reader, label_by_array, list_samples
 from rayrml.storage.archives import check_memory
 
 _MOST_MISFITS = 16  # samples of another shape than the network's: if all are, it is no odd one
@@ -40,6 +41,7 @@ class Expectations:
         input_rank: number of axes of the network's input (C, *spatial), None if it does not declare it.
         output_rank: the same for its output.
         input_shape: the declared shape of the network's input, None for sizes that are open.
+        num_classes: how many classes the loss tells apart in the network's output, None if that is not known.
     """
 
     loss: bool = True
@@ -47,6 +49,7 @@ class Expectations:
     input_rank: int | None = None
     output_rank: int | None = None
     input_shape: tuple[int | None, ...] | None = None
+    num_classes: int | None = None
 
 
 class DatasetsPreparation:
@@ -156,7 +159,8 @@ class DatasetsPreparation:
             return None
         with self.findings.gathering():
             location = contents.locate(path, reader, part, where)
-            if self.types.targets_are_labels and not self.types.labelled_by_files:
+            by_folder = not (self.types.labelled_by_files or self.types.labelled_by_arrays)
+            if self.types.targets_are_labels and by_folder:
                 tag = self.data.test_tag if prefix else self.data.training_tag
                 files = label_by_folder(location.files, tag, where, classes)
                 location = dataclasses.replace(location, files=files)
@@ -168,10 +172,12 @@ class DatasetsPreparation:
             if self.types.labelled_by_files and reader.labels is not None:
                 labels = reader.labels(location.files.path(0), getattr(self.data, f"{prefix}target_path"))
                 inputs = contents.label_by_file(inputs, labels, classes, where)
-            if part == "training" and len(inputs.classes) == 1 and self.types.targets_are_labels:
-                message = f"all training samples are of the class '{inputs.classes[0]}'"
-                raise ConfigError(Problem(where, f"{message}. Expected a folder for each of several classes"))
-            samples = self._sliced(inputs, self._targets(inputs, sides[1:], part), f"{DATA}.{prefix}target_path")
+            inputs, targets = self._stacked(inputs, self._targets(inputs, sides[1:], part), sides[1:], classes)
+            if part == "training" and inputs.labels is not None and len(np.unique(inputs.labels)) == 1:
+                message = f"all training samples are of the class '{inputs.classes[inputs.labels[0]]}'"
+                expected = "Expected a folder for each of several classes" if by_folder else "Expected several classes"
+                raise ConfigError(Problem(where, f"{message}. {expected}"))
+            samples = self._sliced(inputs, targets, f"{DATA}.{prefix}target_path")
             self._check_names(samples[0], part, where)
             return samples
         return None
@@ -196,9 +202,11 @@ class DatasetsPreparation:
         """The target files in the order of the inputs, with their reader; none if targets are not read from files."""
         prefix = self._prefix(part)
         path, where = getattr(self.data, f"{prefix}target_path"), f"{DATA}.{prefix}target_path"
-        if self.types.target_reader is None or path is None:
-            return []
         reader = self.types.target_reader
+        if self.types.labelled_by_arrays and path is not None and self.types.input_reader is not None:
+            reader = find_label_reader(path, self.types.input_reader)
+        if reader is None or path is None:
+            return []
         found = contents.locate(path, reader, part, where)
         _, files = pair(inputs, found.files, where)
         return [(dataclasses.replace(found, files=files), reader)]
@@ -211,6 +219,26 @@ class DatasetsPreparation:
         for location, reader in found:
             return contents.pair_arrays(inputs, contents.list_arrays(location, reader, where), where)
         return inputs if self.types.inputs_are_targets else None
+
+    def _stacked(
+        self,
+        inputs: Samples,
+        targets: Samples | None,
+        found: Sequence[tuple[contents.Location, Reader]],
+        classes: Sequence[str] | None,
+    ) -> tuple[Samples, Samples | None]:
+        """The samples in arrays that hold many each; targets that are class numbers become labels."""
+        reader, labels = self.types.input_reader, self.types.labelled_by_arrays
+        if reader is None or reader.contents is None:
+            return inputs, targets
+        sides = [StackedSide(inputs, reader)]
+        if targets is not None and targets is not inputs:
+            sides += [StackedSide(targets, own) for _, own in found]
+        samples = list_samples(sides, self.data, self.expectations.input_shape, labels=labels)
+        if labels and targets is not None and reader.stacked is not False:
+            num_classes = self.expectations.num_classes
+            return label_by_array(samples[0], sides[1], classes, num_classes, skips=self.data.skips), None
+        return samples[0], samples[0] if targets is inputs else samples[-1] if targets is not None else None
 
     def _sliced(self, inputs: Samples, targets: Samples | None, where: str) -> tuple[Samples, Samples | None]:
         if not self.slicers or self.types.input_reader is None:
@@ -264,7 +292,7 @@ class DatasetsPreparation:
                 with reader.open(place.path) as read:
                     first = read(place.name)
                     # Only shape and type are read: arrays can be larger than memory.
-                    shape, dtype = tuple(first.shape), np.dtype(first.dtype)
+                    shape, dtype = sample_shape(first.shape, place), np.dtype(first.dtype)
                 check_cells(shape, place)
                 if not samples.slices:
                     check_memory(math.prod(shape) * dtype.itemsize, place.address)
@@ -295,7 +323,8 @@ class DatasetsPreparation:
         place, shape, dtype = self._first(samples, built, lambda shape: _fits(operations, shape, wanted))
         if samples.slices:
             shape = (shape[0] if len(shape) > len(self.slicers[0].sizes) else 1, *self.slicers[0].sample_shape)
-        adds_channel = not samples.slices and not built.pixels and rank == len(shape) + 1
+        # A number alone is a channel, whatever the network declares.
+        adds_channel = not (samples.slices or built.pixels) and (rank or 1) == len(shape) + 1
         shape = (1, *shape) if adds_channel else shape
         decoding = Decoding(
             reader,

@@ -18,7 +18,7 @@ from rayrml.config.reading import AnyConfiguration, read_configuration
 from rayrml.config.sections import Config
 from rayrml.config.tables import Choice, choose
 from rayrml.data.datasets import Datasets
-from rayrml.data.pipeline import Source
+from rayrml.data.pipeline import Side, Source
 from rayrml.data.reader_keys import DATA
 from rayrml.data.transforms import Placed, parse_transforms
 from rayrml.errors import ConfigError, DataError
@@ -222,6 +222,7 @@ class _Preparation:
             input_rank=network and len(network.input_shapes[0]),
             output_rank=network and len(network.output_shapes[0]),
             input_shape=network and network.input_shapes[0],
+            num_classes=_count_classes(network, loss),
         )
         datasets = DatasetsPreparation(types, self.findings, expectations).datasets(known_classes)
         if read is not None and not read.declares_inputs and datasets is not None:
@@ -294,15 +295,36 @@ class _Preparation:
         """Check that the samples fit the network."""
         misfit = network.check_input(datasets.shape)
         if misfit is not None:
-            first = next((s.input.decoding.first for s in (datasets.training, datasets.test) if s is not None), "")
-            self.findings.add(DATA, f"{misfit} from '{first}'{self._input_hint(network, datasets.shape)}")
+            first = next((s.input for s in (datasets.training, datasets.test) if s is not None), None)
+            hint = self._input_hint(network, datasets.shape, first)
+            self.findings.add(DATA, f"{misfit} from '{first.decoding.first if first else ''}'{hint}")
 
-    def _input_hint(self, network: Network, shape: tuple[int, ...]) -> str:
+    def _input_hint(self, network: Network, shape: tuple[int, ...], side: Side | None) -> str:
         """What may help samples of this shape to fit."""
         expected = network.input_shapes[0]
-        if (expected[0], shape[0]) == (1, 3):
+        if (expected[0], shape[0]) == (1, 3) and side is not None and side.pixels:
             return '. "grayscale": true reads images with one channel'
-        if len(shape) == len(expected) + 1:
-            looks = f"It looks like {shape[0]} samples in one array, but each array is one sample"
-            return f". {looks}: numpy.savez('samples.npz', *array) parts them"
+        rows = (shape[1:], (1, *shape[1:]))
+        if side is not None and not side.pixels and any(network.check_input(row) is None for row in rows):
+            return _stacked_hint(shape, side)
+        if (shape[-1], *shape[:-1]) == tuple(size or own for size, own in zip(expected, shape, strict=False)):
+            return ". Its channels are last: numpy.moveaxis puts them first"
         return ""
+
+
+def _stacked_hint(shape: tuple[int, ...], side: Side) -> str:
+    """What to do about arrays that look like many samples each."""
+    place = side.samples.place(0)
+    one = (
+        f". The path of a single array, such as '{storage.join(place.path, place.name)}', also does"
+        if place.name
+        else ""
+    )
+    looks = f"It looks like {shape[0]} samples in one array"
+    return f'. {looks}: "stacked": true reads each array as many samples{one}'
+
+
+def _count_classes(network: Network | None, loss: Loss | None) -> int | None:
+    """How many classes the loss tells apart in the network's output, None if that is not known."""
+    channels = None if network is None else next(iter(network.output_shapes[0]), None)
+    return None if loss is None or channels is None else loss.classes_of(channels)

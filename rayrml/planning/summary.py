@@ -111,6 +111,7 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
                 for part in samples.slices
             },
             "Number of samples": len(samples),
+            "Stacked": _stacked(source),
             "Samples per worker": first.share(len(samples)),
             "Sample shape": tuple(source.shape),
             "Sample type": None if source.input.pixels else source.input.dtype.name,
@@ -154,6 +155,16 @@ def _memory(source: Source, num_workers: int) -> str:
     size = source.bytes_per_sample * len(source.samples)
     each = f" ({format_bytes(size // num_workers)} in each worker)" if num_workers > 1 else ""
     return format_bytes(size) + each
+
+
+def _stacked(source: Source) -> str | None:
+    """Whether arrays hold many samples each, where that may not be what was meant."""
+    samples, reader = source.samples, source.input.decoding.reader.build()
+    if samples.place(0).is_row:
+        return f"yes: {format_path(samples.place(0).address)} is the first sample, row by row along the first axis"
+    if len(samples) == 1 and not samples.slices and reader.stacked is None:
+        return f"no: {format_path(samples.place(0).address)} is one sample"
+    return None
 
 
 def _location(samples: Samples) -> str:

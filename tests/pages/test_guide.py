@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
 from rayrml.commands import VERBS
@@ -30,11 +31,20 @@ def test_the_section_for_workers_is_accepted(tmp_path, digits):
 
 
 def test_the_section_for_slices_is_that_of_the_example():
-    (shown,) = (json.loads("{" + block + "}") for block in blocks(GUIDE / "data.md", "json"))
+    _, shown = (json.loads("{" + block + "}") for block in blocks(GUIDE / "data.md", "json"))
     whole = json.loads((ROOT / "examples" / "volume" / "config.json").read_text())["neural_network"]["data"]
     slicers, expected = shown["data"].pop("slicers"), whole.pop("slicers")
     assert shown["data"].items() <= whole.items()
     assert [slicer.items() <= other.items() for slicer, other in zip(slicers, expected, strict=True)] == [True]
+
+
+def test_the_section_for_all_samples_in_one_array_becomes_a_plan(tmp_path, monkeypatch):
+    shown, _ = (json.loads("{" + block + "}") for block in blocks(GUIDE / "data.md", "json"))
+    monkeypatch.chdir(tmp_path)
+    np.save("x_train.npy", np.zeros((12, 28, 28)))
+    np.save("y_train.npy", np.arange(12) % 10)
+    network = {"layers": dense_network(10), "loss": {"function": "NLL"}, "optimizer": {"type": "SGD"}}
+    assert len(prepare({"neural_network": {**network, **shown}}).training.samples) == 12
 
 
 def test_the_search_is_that_of_the_example():

@@ -17,6 +17,7 @@ RIGHT = {
     "loss": {"function": "NLL"},
 }
 ARRAYS = {"input_type": "numpy", "target_type": "numpy", "input_path": "/in"}
+LABELS = {"input_type": "numpy", "target_type": "labels", "input_path": "/in"}
 COMPUTED = {"type": "pde", "domain_size": 8, "num_examples": 4}
 WITHOUT_INPUT = {"data.input_path": None, "optimizer": None}
 # What violates each rule, and the beginning of the message, below `neural_network`.
@@ -84,6 +85,28 @@ BROKEN = {
         ({"data.slicers": [{"sizes": [4]}]}, ".data.slicers: cuts arrays, but the inputs are images"),
         ({"data.hdf5_outfile": "/o.h5"}, ".data.hdf5_outfile: reassembles slices, but 'slicers' is missing"),
     ],
+    "_stacks": [
+        (
+            {"data": {**ARRAYS, "stacked": True, "slicers": [{"sizes": [4]}]}},
+            ".data.stacked: cannot be combined with slicers",
+        ),
+        (
+            {"data": {**ARRAYS, "stacked": True, "target_type": "images", "target_path": "/t"}},
+            ".data.stacked: arrays that hold many samples need arrays on both sides, but targets are images",
+        ),
+        (
+            {"data": {**LABELS, "stacked": False, "target_path": "/t"}},
+            ".data.stacked: an array of labels belongs to an array of samples",
+        ),
+        (
+            {"data": {**LABELS, "target_path": "/t", "test_input_path": "/in"}},
+            ".data: 'test_target_path' is missing: the labels of 'test_input_path' are in an array",
+        ),
+        (
+            {"data": {**LABELS, "target_path": "/t", "test_target_path": "/t"}},
+            ".data.test_target_path: has no effect: test_input_path is missing",
+        ),
+    ],
 }
 
 
@@ -116,6 +139,9 @@ def test_what_contradicts_a_rule_is_refused(changes, complaint):
         {"metric": "F1", "early_stopping": {"metric": "f1"}},
         {"gradient_clip": 1.0},
         {"data": ARRAYS, "loss": {"function": "MSE"}},
+        {"data": {**ARRAYS, "stacked": True, "target_path": "/t"}, "loss": {"function": "MSE"}},
+        {"data": {**LABELS, "target_path": "/t"}},
+        {"data": LABELS},
         {"data": COMPUTED, "loss": {"function": "Burgers_PDE"}, "app": "pde"},
         {**WITHOUT_INPUT, "loss": None, "data.target_type": None, "data.test_output_path": "/out"},
         {"data.test_input_path": None, "data.test_share": 0.5},

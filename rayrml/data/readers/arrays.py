@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import mmap
+import os
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,14 +21,16 @@ from rayrml.errors import DataError, Problem, describe
 from rayrml.storage import archives, hdf5_reading
 
 
-def numpy() -> Reader:
-    """Numpy arrays, channels first: one sample per `.npy` file, or per array in an `.npz` file."""
-    return Reader("arrays", _open_numpy, extensions=frozenset({".npy", ".npz"}), contents=_contents_of_numpy)
+def numpy(*, stacked: bool | None = None) -> Reader:
+    """Numpy arrays, channels first, in `.npy` and `.npz` files: one sample each, or many if they are `stacked`."""
+    endings = frozenset({".npy", ".npz"})
+    return Reader("arrays", _open_numpy, extensions=endings, contents=_contents_of_numpy, stacked=stacked)
 
 
-def hdf5() -> Reader:
-    """HDF5 datasets, channels first, in groups of any depth; one sample each."""
-    return Reader("datasets", _open_hdf5, extensions=frozenset({".h5", ".hdf5", ".hdf"}), contents=_contents_of_hdf5)
+def hdf5(*, stacked: bool | None = None) -> Reader:
+    """HDF5 datasets, channels first, in groups of any depth: one sample each, or many if they are `stacked`."""
+    endings = frozenset({".h5", ".hdf5", ".hdf"})
+    return Reader("datasets", _open_hdf5, extensions=endings, contents=_contents_of_hdf5, stacked=stacked)
 
 
 @contextlib.contextmanager
@@ -46,10 +49,26 @@ def _open_numpy(path: str) -> Iterator[Read]:
                 _forget(opened)
                 return _checked(opened, path)
             with _explaining(f"{path}: {name}"):
-                _check_member(opened.zip, name, f"{path}: {name}")
-                return _checked(opened[name], f"{path}: {name}")
+                return _checked(_member(path, name, opened, local.stat()), f"{path}: {name}")
 
         yield read
+
+
+_last: dict[tuple[str, str, int, int], np.ndarray] = {}  # the member that was unpacked last
+
+
+def _member(path: str, name: str, opened: Any, status: os.stat_result) -> np.ndarray:
+    """An array of an archive; the last one stays in memory for those who need it part by part, unless it is large."""
+    key = (path, name, status.st_mtime_ns, status.st_size)
+    found = _last.get(key)
+    if found is None:
+        _last.clear()
+        _check_member(opened.zip, name, f"{path}: {name}")
+        found = opened[name]
+        found.flags.writeable = False
+        if found.nbytes <= _KEPT_BYTES:
+            _last[key] = found
+    return found
 
 
 def _file(path: str) -> Path:
@@ -136,11 +155,12 @@ def _explaining(path: str) -> Iterator[None]:
     except Exception as error:
         # From EOFError to zlib.error and NotImplementedError, depending on which byte is wrong. For object arrays,
         # numpy reports that it may not unpickle them; files must not run code.
-        pickled = isinstance(error, ValueError) and "pickle" in str(error).lower()
+        pickled = isinstance(error, ValueError) and any(word in str(error).lower() for word in ("pickle", "objects"))
         reason = "It holds Python objects, not numbers" if pickled else describe(error)
         raise DataError(Problem(path, f"cannot be read. {reason}")) from None
 
 
 _NUMBERS = "biuf"
+_KEPT_BYTES = 2**30
 
 READERS = {"numpy": numpy, "hdf5": hdf5}

@@ -28,6 +28,7 @@ class Reader:
         find: (folder or file, part) -> the files of the training or the test samples, for types that recognize theirs
             by name. None if every file with one of the extensions belongs to the type.
         labels: (file, label file or None) -> an integer for each of the file's arrays. None if there are no labels.
+        stacked: whether each array holds many samples along its first axis; None if that has to be found out.
         generate: part -> the names of samples that are computed instead of read; `open` gets "" for them.
     """
 
@@ -39,6 +40,7 @@ class Reader:
     contents: Callable[[str], Sequence[str]] | None = None
     find: Callable[[str, Part], Sequence[str]] | None = None
     labels: Callable[[str, str | None], np.ndarray] | None = None
+    stacked: bool | None = False
     generate: Callable[[Part], Sequence[str]] | None = None
 
     def decode(self, path: str, name: str = "") -> np.ndarray:
