@@ -154,6 +154,11 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
     if not names:
         kinds = ", ".join(sorted(extensions))
         raise DataError(Problem(where, f"no files to read in '{path}'. Expected extensions: {kinds}"))
+    # A store may have such keys, but pyarrow does not read them.
+    unreadable = [name for name in names if "//" in name] if storage.is_uri(path) else []
+    if unreadable:
+        message = f"cannot read {quote_some(unreadable)} in '{path}'. Expected names without empty parts"
+        raise DataError(Problem(where, message))
     names.sort()
     return Samples(path, names, ignored=dict(ignored), folders=folders)
 

@@ -26,6 +26,7 @@ from rayrml.data.transforms import Placed, Transforms, parse_transforms, split_t
 from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem
 from rayrml.planning.data_types import DataTypes
 from rayrml.planning.stacking import StackedSide, find_label_reader, label_by_array, list_samples
+from rayrml.storage import is_uri
 from rayrml.storage.archives import check_memory
 
 _MOST_MISFITS = 16  # samples of another shape than the network's: if all are, it is no odd one
@@ -252,8 +253,11 @@ class DatasetsPreparation:
         return contents.list_slices(inputs, grids, self.slicers), contents.list_slices(targets, grids, self.slicers)
 
     def _check_names(self, inputs: Samples, part: Part, where: str) -> None:
-        """Raise DataError if predictions cannot be written under the samples' names; names of files always can."""
-        if part == "test" and inputs.places is not None:
+        """Raise DataError if predictions cannot be written under the samples' names.
+
+        Those of local files always can; a store has keys that no file has, such as `a.jpg` beside `a.jpg/b.jpg`.
+        """
+        if part == "test" and (inputs.places is not None or is_uri(inputs.root)):
             if self.data.test_output_path:
                 check_names(inputs.names, where)
             if self.data.hdf5_outfile:

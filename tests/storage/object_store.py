@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import quote
 
 from pyarrow import fs
 
@@ -37,6 +38,13 @@ class Store:
         with self.files.open_output_stream(f"box/{path}") as stream:
             stream.write(content)
         return self.uri(path)
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write a file to the bucket under any key, also one that pyarrow does not write."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection.request("PUT", f"/box/{quote(key)}", content)
+        connection.getresponse().read()
+        connection.close()
 
     def read(self, path: str) -> bytes:
         """The content of a file in the bucket."""

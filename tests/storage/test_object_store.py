@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import rayrml
 from rayrml import storage
@@ -20,6 +21,7 @@ from rayrml.data.discovery import find_samples, label_by_folder
 from rayrml.data.readers import READERS
 from rayrml.errors import ConfigError, DataError
 from rayrml.inference.prediction_files import PredictionFile
+from rayrml.planning.plan import prepare
 from rayrml.reporting import history
 from rayrml.reporting.log_files import LogFile, set_aside
 from rayrml.saving import checkpoint_folder, checkpoints, resuming
@@ -110,6 +112,33 @@ def test_a_missing_bucket_is_named_before_a_run_begins(store):
         checkpoint_folder.list_checkpoints(store.uri("model", bucket="nobox"))
     with pytest.raises(DataError, match=r"cannot be written\. No such bucket: 'nobox'"):
         LogFile(store.uri("out_train.txt", bucket="nobox"), append=False)
+
+
+def test_keys_that_cannot_be_read_are_found_before_anything_is_computed(store):
+    for key in ("a//b.jpg", "a/c.jpg"):
+        store.put(f"empty parts/{key}", jpeg())
+    with pytest.raises(DataError, match=r"^input_path: cannot read 'a//b\.jpg' in '.*'\. Expected names without empty"):
+        find_samples(store.uri("empty parts"), READERS["images"]().extensions, "input_path")
+
+
+def test_keys_that_cannot_name_predictions_are_found_before_anything_is_computed(store, tmp_path):
+    for key in ("a.jpg", "a.jpg/b.jpg"):
+        store.put(f"nested/{key}", jpeg())
+    data = {"input_type": "images", "grayscale": True, "test_input_path": store.uri("nested")}
+    section = {"layers": dense_network(2), "data": data}
+    assert len(prepare({"neural_network": section}).test.samples) == 2
+    data["test_output_path"] = str(tmp_path)
+    with pytest.raises(DataError) as caught:
+        prepare({"neural_network": section})
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith("neural_network.data.test_input_path: ")
+    assert "'a.jpg' would be a dataset and contain another, 'a.jpg/b.jpg'" in line
+
+
+def jpeg():
+    content = io.BytesIO()
+    Image.new("L", (28, 28)).save(content, "JPEG")
+    return content.getvalue()
 
 
 def test_an_option_that_no_store_has_is_a_mistake_of_the_configuration():
