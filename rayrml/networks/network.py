@@ -109,6 +109,11 @@ class Network(torch.nn.Module):
         modules: dict[str, Any] = self._modules
         return {name: modules[module_name] for name, module_name in self._names.items()}
 
+    @property
+    def module_names(self) -> dict[str, str]:
+        """The name of each layer's module, which torch restricts, by the layer's own name."""
+        return dict(self._names)
+
     def forward(self, x: Any, *more: torch.Tensor) -> Any:
         """The output (N, C, *spatial), or a tuple of outputs, given one tensor per input or one list of them."""
         tensors = (*x, *more) if isinstance(x, list | tuple) else (x, *more)

@@ -264,8 +264,8 @@ class _Preparation:
                 report = load_weights(network, path, _LOAD)
         if report is not None and not report.loaded:
             self.findings.add(_LOAD, describe_misfit(path, report.skipped, report.initial))
-        elif report is not None and report.initial and not self.data.trains:
-            self.findings.add(_LOAD, describe_initial(path, report.initial))
+        elif report is not None and not self.data.trains and (lacking := report.initial + report.initial_weights):
+            self.findings.add(_LOAD, describe_initial(path, lacking))
         return report
 
     def _layers(self) -> Any:

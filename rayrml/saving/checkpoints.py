@@ -7,7 +7,7 @@ import io
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from torch import nn
 from rayrml import storage
 from rayrml.errors import ConfigError, DataError, Problem, describe, explaining
 from rayrml.saving.checkpoint_folder import find_model
+from rayrml.saving.foreign_files import describe_foreign, describe_value
 from rayrml.saving.name_matching import pair_by_last_name
 from rayrml.storage import archives
 
 _FORMAT = 1
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")  # of files that hold more than weights
 _PARALLEL = "module."
+_BOOKKEEPING = "num_batches_tracked"  # of torch's normalization, which no layer here uses
 _KINDS = {
     "epoch": int,
     "input_shape": tuple,
@@ -88,18 +90,24 @@ class LoadReport:
         loaded: parameters that were loaded from the file.
         skipped: layers in the file that the network lacks.
         initial: layers that keep their initial values because the file lacks them.
+        skipped_weights: weights in the file that a layer which was loaded lacks.
+        initial_weights: weights of such layers that the file lacks.
     """
 
     loaded: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     initial: tuple[str, ...] = ()
+    skipped_weights: tuple[str, ...] = ()
+    initial_weights: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
-        """A line for each layer that was not loaded."""
+        """A line for each layer, and for each weight of another layer, that was not loaded."""
         return [
             *(f"Unused layer {name} of the file: not found in network" for name in self.skipped),
+            *(f"Unused weight {name} of the file: not found in network" for name in self.skipped_weights),
             # In the predecessor's words, for which the model is the file's.
             *(f"Skipping layer {name}: not found in model; it keeps its initial weights" for name in self.initial),
+            *(f"Skipping weight {name}: not found in model; it keeps its values" for name in self.initial_weights),
         ]
 
 
@@ -146,6 +154,7 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
 
 def _read(path: str | Path, place: str) -> Mapping[str, Any]:
     """The values that torch saved in a file, by name. Raises DataError for any error of torch's in a damaged file."""
+    file: Path | io.BytesIO = Path(path)
     try:
         file = _opened(path)
         with warnings.catch_warnings():
@@ -158,14 +167,11 @@ def _read(path: str | Path, place: str) -> Mapping[str, Any]:
     except DataError as error:
         raise DataError(*(Problem(place, str(p)) for p in error.problems)) from None
     except Exception as error:
-        # From UnpicklingError to AssertionError, depending on which byte is wrong.
-        # The rest of torch's message advises programmers to trust the file.
-        reason = describe(error).partition(". ")[0]
-        if "TorchScript" in reason:
-            reason = "It is a TorchScript archive. Expected tensors by layer name"
+        # From UnpicklingError to AssertionError, depending on which byte is wrong. torch's message is for programmers.
+        reason = describe_foreign(file, error)
         raise DataError(Problem(place, f"'{path}' is not a checkpoint, or damaged. {reason}")) from None
     if not isinstance(content, Mapping):
-        raise DataError(Problem(place, f"'{path}' is not a checkpoint"))
+        raise DataError(Problem(place, f"'{path}' is not a checkpoint. {describe_value(content)}"))
     return content
 
 
@@ -214,11 +220,23 @@ def load_into(network: nn.Module, state: Mapping[str, torch.Tensor], path: str |
         raise ConfigError(*misfits)
     common = {name: state[name] for name in own if name in state}
     network.load_state_dict(common, strict=False)
+    shown = {module: layer for layer, module in getattr(network, "module_names", {}).items()}
+    skipped, skipped_weights = _part(common, [name for name in state if name not in own])
+    initial, initial_weights = _part(common, [name for name in own if name not in state])
     return LoadReport(
         loaded=tuple(common),
-        skipped=_layers(name for name in state if name not in own),
-        initial=_layers(name for name in own if name not in state),
+        skipped=skipped,
+        initial=tuple(shown.get(name, name) for name in initial),
+        skipped_weights=tuple(name for name in skipped_weights if not name.endswith(_BOOKKEEPING)),
+        initial_weights=initial_weights,
     )
+
+
+def _part(loaded: Iterable[str], names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The layers of parameters that were not loaded; of layers with others that were, the parameters themselves."""
+    partly = set(_layers(loaded))
+    whole = [name for name in names if _split(name)[0] not in partly]
+    return _layers(whole), tuple(name for name in names if _split(name)[0] in partly)
 
 
 def _renamed(state: Mapping[str, torch.Tensor], own: Mapping[str, Any]) -> dict[str, torch.Tensor]:

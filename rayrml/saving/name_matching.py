@@ -29,8 +29,8 @@ def describe_misfit(path: object, stored: Sequence[str], own: Sequence[str]) -> 
 
 def describe_initial(path: object, names: Sequence[str]) -> str:
     """What is wrong if a network that is not trained has layers that a file lacks."""
-    kept = "this layer keeps its" if len(names) == 1 else "these layers keep their"
-    return f"'{path}' lacks {_some(names)}: {kept} initial weights. Expected the weights of the whole network"
+    kept = "which keeps its" if len(names) == 1 else "which keep their"
+    return f"'{path}' lacks {_some(names)}, {kept} initial weights. Expected the weights of the whole network"
 
 
 def _some(names: Sequence[str]) -> str:

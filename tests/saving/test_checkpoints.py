@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from rayrml.errors import ConfigError, DataError
+from rayrml.networks.network import build_network
 from rayrml.saving import checkpoint_folder, checkpoints
 from rayrml.saving.checkpoints import Checkpoint
 
@@ -44,6 +45,29 @@ def test_layers_match_by_name_and_the_rest_is_reported():
         "Unused layer extra of the file: not found in network",
         "Skipping layer 1: not found in model; it keeps its initial weights",
     ]
+
+
+def test_a_layer_that_a_file_has_in_part_is_named_by_the_weights_it_lacks():
+    net = network()
+    state = {name: tensor for name, tensor in net.state_dict().items() if name == "0.weight"}
+    state |= {"0.scale": torch.ones(1), "0.num_batches_tracked": torch.zeros(())}
+    report = checkpoints.load_into(net, state, "x.pt")
+    assert (report.loaded, report.initial, report.skipped) == (("0.weight",), ("1",), ())
+    assert report.lines() == [
+        "Unused weight 0.scale of the file: not found in network",
+        "Skipping layer 1: not found in model; it keeps its initial weights",
+        "Skipping weight 0.bias: not found in model; it keeps its values",
+    ]
+
+
+def test_a_layer_is_named_as_in_the_networks_own_file():
+    layers = [
+        {"class_name": "InputLayer", "config": {"name": "in", "batch_input_shape": [None, 3]}},
+        {"class_name": "Dense", "config": {"name": "a.b", "units": 2}},
+        {"class_name": "Dense", "config": {"name": "training", "units": 2}},
+    ]
+    report = checkpoints.load_into(build_network(layers), {"other.weight": torch.zeros(1)}, "x.pt")
+    assert report.initial == ("a.b", "training")
 
 
 def test_a_shape_that_does_not_fit_is_shown_with_both_shapes():
