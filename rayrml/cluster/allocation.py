@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
-
-import ray
 
 from rayrml.cluster.nodes import Capacity, add_up
 from rayrml.config.sections import Ray
 from rayrml.errors import ClusterError, ConfigError, Problem
 
-_SECONDS_BETWEEN_LOOKS = 5.0
 _LEAST_FOR_DECODING = 0.1  # logical CPUs
 
 
@@ -72,7 +68,7 @@ def allocate(
     Workers never take all CPUs: decoding tasks would wait for the workers forever, and the workers for the tasks.
 
     Raises:
-        ConfigError: `resources_per_worker` leaves no CPU for decoding.
+        ConfigError: with `resources_per_worker`, the workers take all CPUs.
         ClusterError: the cluster has no CPU, or can never provide what was requested.
     """
     now = add_up(nodes)
@@ -86,13 +82,19 @@ def allocate(
     num_workers = config.num_workers or (max(gpus, 1) if use_gpu else 1)
     asked = config.resources_per_worker or {}
     in_driver = num_workers == 1 and len(nodes) == 1 and not attached and not asked
-    least, most = _bounds(num_workers)
-    worker_cpus, decode_cpus = _cpu_shares(planned, most, asked, fixed=not attached)
-    per_worker = {"CPU": worker_cpus, **({"GPU": 1} if use_gpu else {}), **asked}
-    needed = _times(per_worker, least)
+    least, most = bounds = _bounds(num_workers)
+    wanted = {**({"GPU": 1} if use_gpu else {}), **asked}
+    if "CPU" in asked:
+        decode_cpus = _room_for_decoding(planned, bounds, wanted, private=not attached, grows=limit is not None)
+        per_worker = wanted
+    else:
+        share = max(min(1.0, math.floor(500 * cpus / most) / 1000), 0.001)
+        decode_cpus = 1.0 if share == 1.0 else 0.5
+        per_worker = {"CPU": share, **wanted}
+    needed = multiply(per_worker, least)
     if limit is not None and not planned.suffices(needed):
-        message = f"{least} workers need {_list(needed)}, but the cluster can have at most"
-        raise ClusterError(Problem("ray.num_workers", f"{message} {_list_of(planned.total, needed)}"))
+        message = f"{least} workers need {list_resources(needed)}, but the cluster can have at most"
+        raise ClusterError(Problem("ray.num_workers", f"{message} {list_resources(planned.total, needed)}"))
     may_grow = limit is not None or num_workers != least or not now.suffices(needed)
     return Allocation(
         num_workers=num_workers,
@@ -119,52 +121,37 @@ def _planned_capacity(config: Ray, now: Capacity, limit: Capacity | None) -> Cap
     return add_up([{"CPU": count, "GPU": count if config.use_gpu is True else 0.0}])
 
 
-def _cpu_shares(planned: Capacity, num_workers: int, asked: Mapping[str, float], *, fixed: bool) -> tuple[float, float]:
-    """Logical CPUs of a worker and of a decoding task, such that one task can run next to all workers."""
-    cpus = planned.total["CPU"]
-    if "CPU" in asked:
-        left = max(cpus_left(node, num_workers, asked) for node in planned.nodes)
-        if left < _LEAST_FOR_DECODING and fixed:
-            message = (
-                f"{num_workers} workers with {asked['CPU']:g} CPUs each leave none of {cpus:g} for decoding. "
-                f"Expected at most {math.floor(900 * cpus / num_workers) / 1000:g} each"
-            )
-            raise ConfigError(Problem("ray.resources_per_worker.CPU", message))
-        return asked["CPU"], min(1.0, round(left, 3)) if left >= _LEAST_FOR_DECODING else 1.0
-    share = min(1.0, math.floor(500 * cpus / num_workers) / 1000)
-    return max(share, 0.001), 1.0 if share == 1.0 else 0.5
+def _room_for_decoding(
+    planned: Capacity, num_workers: tuple[int, int], per_worker: Mapping[str, float], *, private: bool, grows: bool
+) -> float:
+    """Logical CPUs that are left for a decoding task, wherever the workers are. Raises ConfigError if none are.
+
+    A cluster that lacks the resources even for the smallest number of workers waits for nodes, which may have more.
+    """
+    least, most = num_workers
+    asked, cpus = per_worker["CPU"], planned.total["CPU"]
+    left = max(cpus_left(node, most, per_worker) for node in planned.nodes)
+    if left >= _LEAST_FOR_DECODING:
+        return min(1.0, round(left, 3))
+    places = sum(_places(node, most, per_worker) for node in ([planned.total] if grows else planned.nodes))
+    if private or least <= places <= most:
+        message = (
+            f"{min(most, places) or most} workers with {asked:g} CPUs each leave none of {cpus:g} for decoding. "
+            f"Expected at most {math.floor(900 * cpus / most) / 1000:g} each"
+        )
+        fewer = f", or at most {places - 1} worker{'s' * (places > 2)}" if places > 1 else ""
+        raise ConfigError(Problem("ray.resources_per_worker.CPU", f"{message}{fewer}"))
+    return min(1.0, asked)  # the place of one more worker
 
 
 def cpus_left(node: Mapping[str, float], num_workers: int, per_worker: Mapping[str, float]) -> float:
     """The CPUs that remain on a node with as many workers as fit there."""
-    room = min((node.get(name, 0.0) / count for name, count in per_worker.items() if count), default=num_workers)
-    return node.get("CPU", 0.0) - per_worker["CPU"] * min(math.floor(room + 1e-9), num_workers)
+    return node.get("CPU", 0.0) - per_worker["CPU"] * min(_places(node, num_workers, per_worker), num_workers)
 
 
-class Shortage:
-    """Reports, once each time, that the cluster lacks resources for the minimum number of workers, so the run waits."""
-
-    def __init__(self, allocation: Allocation, say: Callable[[str], None]):
-        self._num_workers = allocation.least_workers
-        self._needed = _times(allocation.resources_per_worker, self._num_workers)
-        self._say = say
-        self._short = False
-        self._looked = time.monotonic()
-
-    def look(self) -> None:
-        """Check the cluster, unless the last check was recent."""
-        now = time.monotonic()
-        if now - self._looked < _SECONDS_BETWEEN_LOOKS:
-            return
-        self._looked = now
-        total = ray.cluster_resources()
-        short = any(total.get(name, 0.0) < count for name, count in self._needed.items())
-        if short and not self._short:
-            needed, has = _list(self._needed), _list_of(total, self._needed)
-            self._say(f"Waiting for nodes: {self._num_workers} workers need {needed}, the cluster has {has}")
-        elif self._short and not short:
-            self._say("The nodes are available")
-        self._short = short
+def _places(node: Mapping[str, float], otherwise: int, per_worker: Mapping[str, float]) -> int:
+    """The number of workers that a node has resources for; `otherwise` if they need none."""
+    return math.floor(min((node.get(name, 0.0) / n for name, n in per_worker.items() if n), default=otherwise) + 1e-9)
 
 
 def _bounds(num_workers: int | tuple[int, int]) -> tuple[int, int]:
@@ -172,15 +159,11 @@ def _bounds(num_workers: int | tuple[int, int]) -> tuple[int, int]:
     return (num_workers, num_workers) if isinstance(num_workers, int) else num_workers
 
 
-def _times(resources: Mapping[str, float], count: int) -> dict[str, float]:
+def multiply(resources: Mapping[str, float], count: int) -> dict[str, float]:
+    """The resources of `count` workers that need these each."""
     return {name: amount * count for name, amount in resources.items()}
 
 
-def _list(resources: Mapping[str, float]) -> str:
-    """`8 CPU and 1 GPU`."""
-    return " and ".join(f"{count:g} {name}" for name, count in resources.items())
-
-
-def _list_of(resources: Mapping[str, float], names: Mapping[str, float]) -> str:
-    """The same for the resources with these `names`, including missing ones."""
-    return _list({name: resources.get(name, 0.0) for name in names})
+def list_resources(resources: Mapping[str, float], names: Iterable[str] | None = None) -> str:
+    """`8 CPU and 1 GPU`; only those with these `names` if they are given, including missing ones."""
+    return " and ".join(f"{resources.get(name, 0.0):g} {name}" for name in names or resources)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import ray
 import yaml
 
 HEAD_RESOURCE = "node:__internal_head__"  # only the head has it
@@ -111,6 +112,17 @@ def reported_maximum() -> Mapping[str, float] | None:
         state: Any = importlib.import_module("ray._private.state").state
         return state.get_max_resources_from_cluster_config()
     return None
+
+
+def free_resources() -> Mapping[str, Mapping[str, float]]:
+    """The resources of each node that nothing uses now, by the node's id.
+
+    Ray's public interface only tells their sum over all nodes.
+    """
+    with contextlib.suppress(ImportError, AttributeError):
+        state: Any = importlib.import_module("ray._private.state").state
+        return state.available_resources_per_node()
+    return {"": ray.available_resources()}
 
 
 def read_launcher_file(gcs_port: str) -> Mapping[str, Any] | None:

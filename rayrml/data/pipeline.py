@@ -7,13 +7,14 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import ray.data
 
 from rayrml.cluster import ray_internals
+from rayrml.cluster.shortage import waiting_for_cpus
 from rayrml.data.decoding import Decoder, Decoding, pack
 from rayrml.data.discovery import Samples
 
@@ -169,6 +170,7 @@ def decode(
     smallest_chunk: int = 1,
     alone: bool = False,
     at_once: bool = False,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Decoded]:
     """Yield the decoded samples at `indices`, some at a time, each once; in order unless needed `at_once`.
 
@@ -182,6 +184,7 @@ def decode(
         smallest_chunk: smallest number of samples per task.
         alone: whether no other process of the run decodes.
         at_once: whether the consumer waits for all of them before it does anything else.
+        say: told, in another thread, that the tasks wait for CPUs.
     """
     decoder, done, spent = Decoder(source.decodings, block_size(source, smallest_chunk)), 0, 0.0
     patience = _SECONDS_STREAMING if not at_once else _SECONDS_WARM if _tasks_ran.is_set() else _SECONDS_COLD
@@ -198,7 +201,10 @@ def decode(
         _tasks_ran.set()
         left = indices[done:]
         data = dataset(source, left, decode_cpus=decode_cpus, smallest_chunk=smallest_chunk, at_once=at_once)
-        for block in blocks(data):
+        arriving = blocks(data)
+        with waiting_for_cpus(decode_cpus, say):
+            begun = list(itertools.islice(arriving, 1))
+        for block in itertools.chain(begun, arriving):
             yield _decoded(block, done)
 
 

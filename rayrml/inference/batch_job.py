@@ -15,6 +15,7 @@ import torch
 
 from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.connection import hide_stderr
+from rayrml.cluster.shortage import waiting_for_actors, waiting_for_cpus
 from rayrml.config.tables import Choice
 from rayrml.cpus import count_cpus
 from rayrml.data.bad_samples import BadSamples, gather_bad_samples, list_reasons
@@ -60,6 +61,7 @@ def predict(
     progress: Callable[[int], None],
     *,
     skipped: Callable[[BadSamples], None] = lambda bad: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> int:
     """Write one dataset for each sample of the job, and return their number.
 
@@ -68,6 +70,7 @@ def predict(
         allocation: the number of actors, and the resources of each.
         progress: called with the number of samples predicted so far.
         skipped: called with the skipped samples, if there are any.
+        say: told, in another thread, what the job waits for if the cluster lacks it.
 
     Raises:
         DataError: samples cannot be read and are not to be skipped, or too many cannot be read; the file still contains
@@ -78,7 +81,7 @@ def predict(
     done = 0
     with contextlib.ExitStack() as stack:
         stack.callback(files.discard)  # does nothing once the files are closed
-        for block in _results(job, allocation):
+        for block in _results(job, allocation, say):
             good = [i for i, error in enumerate(block["error"]) if not error]
             reasons |= list_reasons(block["place"], block["error"])
             if good:
@@ -97,7 +100,7 @@ def predict(
     return done
 
 
-def _results(job: InferenceJob, allocation: Allocation) -> Iterator[dict[str, np.ndarray]]:
+def _results(job: InferenceJob, allocation: Allocation, say: Callable[[str], None]) -> Iterator[dict[str, np.ndarray]]:
     """Blocks with each sample's `place`, and its `output` or the `error` instead of it."""
     indices = np.arange(len(job.source.samples))
     batch = -(-job.batch_size // allocation.most_workers)
@@ -110,8 +113,15 @@ def _results(job: InferenceJob, allocation: Allocation) -> Iterator[dict[str, np
         return
     tasks = chunks(job.source, indices, batch, num_actors=allocation.most_workers)
     results = blocks(_dataset(job, allocation, tasks, apart=allocation.use_gpu))
-    # Ray's library prints an error for each actor that it starts: its constructor's arguments might get lost.
-    with contextlib.nullcontext() if allocation.verbose else hide_stderr():
+    num_actors = min(allocation.least_workers, len(tasks))
+    waiting = [waiting_for_actors(num_actors, _actor_resources(allocation), say)]
+    waiting += [waiting_for_cpus(allocation.decode_cpus, say)] if allocation.use_gpu else []
+    with contextlib.ExitStack() as stack:
+        for watch in waiting:
+            stack.enter_context(watch)
+        if not allocation.verbose:
+            # Ray's library prints an error for each actor that it starts: its constructor's arguments might get lost.
+            stack.enter_context(hide_stderr())
         first = next(results, None)
     if first is not None:
         yield first
@@ -125,9 +135,7 @@ def _dataset(
 
     Actors decode their own samples. A GPU would wait for that, so separate tasks decode for it (`apart`).
     """
-    resources: dict[str, Any] = {"num_cpus": min(allocation.resources_per_worker.get("CPU", 1), 1)}
-    if allocation.use_gpu:
-        resources["num_gpus"] = 1
+    resources: dict[str, Any] = {f"num_{name.lower()}s": n for name, n in _actor_resources(allocation).items()}
     batch = -(-job.batch_size // allocation.most_workers)
     least, most = (min(count, len(tasks)) for count in (allocation.least_workers, allocation.most_workers))
     data = tasks_of(tasks)
@@ -144,6 +152,10 @@ def _dataset(
         **resources,
     )
     return bounded(data, job.source.name)
+
+
+def _actor_resources(allocation: Allocation) -> dict[str, float]:
+    return {"CPU": min(allocation.resources_per_worker.get("CPU", 1), 1), **({"GPU": 1} if allocation.use_gpu else {})}
 
 
 class Forward:

@@ -45,7 +45,9 @@ def infer(context: Context, plan: InferencePlan) -> int:
                 f"Inference : {done} of {len(job.source.samples)} samples ({batch_job.format_rate(started, done)})"
             )
 
-    count = batch_job.predict(job, context.allocation, progress, skipped=lambda bad: context.emit(Skipped(bad)))
+    count = batch_job.predict(
+        job, context.allocation, progress, skipped=lambda bad: context.emit(Skipped(bad)), say=console.line
+    )
     if context.state.skipped:
         progress(count, finished=True)
     for path in wanted.paths:

@@ -248,6 +248,7 @@ class Feeder:
             smallest_chunk=smallest,
             alone=self.workers.size == 1,
             at_once=at_once,
+            say=lambda text: self.emit(Phase(text)),
         )
 
 

@@ -14,9 +14,10 @@ import ray.train
 import torch
 from ray.train.torch import TorchTrainer, get_device
 
-from rayrml.cluster.allocation import Allocation, Shortage
+from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.connection import hide_messages
 from rayrml.cluster.nodes import pin_to_node
+from rayrml.cluster.shortage import Shortage
 from rayrml.cpus import count_cpus
 from rayrml.errors import ClusterError, RayrmlError
 from rayrml.inference.outputs import Outputs

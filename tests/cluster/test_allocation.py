@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +48,65 @@ def test_workers_that_would_starve_decoding_are_refused_with_the_largest_share()
     ):
         allocated({"CPU": 2}, num_workers=2, resources_per_worker={"CPU": 1.0})
     assert allocated({"CPU": 2}, num_workers=2, resources_per_worker={"CPU": 0.9}).decode_cpus == pytest.approx(0.2)
+
+
+@given(
+    nodes=st.lists(st.integers(1, 8), min_size=1, max_size=4),
+    num_workers=st.integers(1, 9),
+    asked=st.sampled_from([0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0]),
+)
+def test_on_a_cluster_workers_take_no_cpu_that_decoding_needs_wherever_they_are(nodes, num_workers, asked):
+    def request(cpus, count):
+        wish = Ray(num_workers=count, resources_per_worker={"CPU": cpus})
+        return allocate(wish, [{"CPU": node} for node in nodes], attached=True)
+
+    def all_leave_room(places, left, allocation):
+        """Whether a decoding task fits, for each way to put `left` workers on the nodes from the first one on."""
+        cpus = allocation.resources_per_worker["CPU"]
+        if not places:
+            return left > 0  # does not fit at all
+        here = int(places[0] / cpus + 1e-9)
+        return all(
+            places[0] - cpus * count >= allocation.decode_cpus - 1e-6
+            or all_leave_room(places[1:], left - count, allocation)
+            for count in range(min(here, left) + 1)
+        )
+
+    places = sum(int(node / asked + 1e-9) for node in nodes)
+    try:
+        allocation = request(asked, num_workers)
+    except ConfigError as error:
+        assert places == num_workers
+        if fewer := re.search(r"at most (\d+) worker", str(error)):
+            allocation = request(asked, int(fewer[1]))
+            assert all_leave_room(nodes, int(fewer[1]), allocation)
+        return
+    assert places < num_workers or all_leave_room(nodes, num_workers, allocation)
+
+
+def test_on_a_cluster_workers_that_would_take_all_cpus_are_refused_with_both_cures():
+    message = (
+        r"ray\.resources_per_worker\.CPU: 2 workers with 1 CPUs each leave none of 2 for decoding\. "
+        r"Expected at most 0\.9 each, or at most 1 worker$"
+    )
+    asked = {"resources_per_worker": {"CPU": 1.0}, "attached": True}
+    for nodes in (1, 2):
+        with pytest.raises(ConfigError, match=message):
+            allocated({"CPU": 2 / nodes}, nodes=nodes, num_workers=2, **asked)
+    with pytest.raises(ConfigError, match="2 workers with 1 CPUs"):
+        allocated({"CPU": 2}, num_workers=(1, 4), **asked)  # Ray starts as many as there is room for
+    with pytest.raises(ConfigError, match="4 workers with 1 CPUs"):
+        allocated({"CPU": 1}, limit={"CPU": 4}, num_workers=4, **asked)
+    assert allocated({"CPU": 2}, limit={"CPU": 4}, num_workers=2, **asked).decode_cpus == 1.0
+    assert allocated({"CPU": 2}, num_workers=4, **asked).least_workers == 4  # waits for nodes
+
+
+def test_only_nodes_with_gpus_count_as_places_of_workers_with_gpus():
+    settings = {"num_workers": 2, "use_gpu": True, "resources_per_worker": {"CPU": 2.0}}
+    with_gpus, without = {"CPU": 4, "GPU": 2}, {"CPU": 2}
+    assert allocate(Ray(**settings), [with_gpus, without], attached=True).decode_cpus == 1.0
+    with pytest.raises(ConfigError, match="2 workers with 2 CPUs each leave none of 4"):
+        allocate(Ray(**settings), [with_gpus], attached=True)
 
 
 def test_a_task_that_decodes_finds_room_on_one_of_the_nodes():

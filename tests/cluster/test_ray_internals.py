@@ -97,6 +97,14 @@ def test_a_cluster_that_cannot_grow_reports_no_maximum(ray_cluster):
     assert ray_internals.reported_maximum() is None
 
 
+@pytest.mark.ray
+def test_what_is_free_is_known_for_each_node(ray_cluster):
+    (node,) = ray_cluster.nodes()
+    free = ray_internals.free_resources()
+    assert list(free) == [node["NodeID"]]
+    assert 0 <= free[node["NodeID"]]["CPU"] <= node["Resources"]["CPU"]
+
+
 def test_the_launchers_file_is_found_by_the_command_of_the_autoscaler(tmp_path):
     source = inspect.getsource(private("_private.services").start_monitor)
     assert '"--autoscaling-config="' in source

@@ -1,0 +1,49 @@
+"""What a run says that it waits for."""
+
+import threading
+
+import pytest
+
+from rayrml.cluster import shortage
+from rayrml.cluster.shortage import lacking_cpus, lacking_nodes, lacking_resources
+
+
+def test_a_cluster_that_is_too_small_is_told_from_one_that_others_use():
+    each, total = {"CPU": 1.0, "GPU": 1}, {"CPU": 4.0, "GPU": 2.0}
+    assert lacking_nodes(2, each, total) is None
+    assert lacking_nodes(3, each, total) == (
+        "Waiting for nodes: 3 workers need 3 CPU and 3 GPU, the cluster has 4 CPU and 2 GPU"
+    )
+    assert lacking_resources(2, each, total, total) is None
+    assert lacking_resources(1, each, total, {"CPU": 0.5}) == (
+        "Waiting for resources that others use: 1 worker needs 1 CPU and 1 GPU, "
+        "0.5 CPU and 0 GPU of the cluster's 4 CPU and 2 GPU are free"
+    )
+
+
+def test_decoding_needs_its_cpus_on_one_node():
+    assert lacking_cpus(0.5, {"a": {"CPU": 0.4}, "b": {"CPU": 0.6}}) is None
+    line = lacking_cpus(1, {"a": {"CPU": 0.4}, "b": {"CPU": 0.6}, "c": {}})
+    assert line is not None
+    assert line.startswith("Waiting for CPUs: decoding needs 1 on one machine, at most 0.6 are free. Fewer workers")
+
+
+@pytest.mark.ray
+def test_a_wait_is_explained_once_and_only_if_it_is_long(ray_cluster, monkeypatch):
+    monkeypatch.setattr(shortage, "_SECONDS_OF_PATIENCE", 0.05)
+    monkeypatch.setattr(shortage, "_SECONDS_BETWEEN_LOOKS", 0.05)
+    said, told = [], threading.Event()
+
+    def say(text):
+        said.append(text)
+        told.set()
+
+    with shortage.waiting_for_cpus(ray_cluster.cluster_resources()["CPU"], say):
+        assert not told.wait(0.5)
+    with shortage.waiting_for_cpus(1000, say):
+        assert told.wait(30)
+        threading.Event().wait(0.3)
+    with shortage.waiting_for_actors(1000, {"CPU": 1.0}, say):
+        told.clear()
+        assert told.wait(30)
+    assert [line.split(":")[0] for line in said] == ["Waiting for CPUs", "Waiting for nodes"]
