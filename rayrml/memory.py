@@ -5,18 +5,25 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import math
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of malloc.h
-# Both exist on Linux only.
+# They exist on Linux only.
 _CONTAINER, _STATUS = Path("/sys/fs/cgroup"), Path("/proc/self/status")
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def available_memory() -> int:
     """Bytes that this process can still allocate: the least of the machine's, its container's and its own limit's."""
+    return max(int(min([shared_memory(), *_own_limits()])), 0)
+
+
+def shared_memory() -> int:
+    """Bytes that all processes of this machine or container together can still allocate."""
     free = int(psutil.virtual_memory().available)
     with contextlib.suppress(OSError, ValueError):  # no container, or "max": no limit
         limit = int((_CONTAINER / "memory.max").read_text())
@@ -25,7 +32,15 @@ def available_memory() -> int:
         # The system frees cached files when memory is needed.
         files = sum(int(count) for name, count in lines if name in ("active_file", "inactive_file"))
         free = min(free, limit - used + files)
-    return max(int(min([free, *_own_limits()])), 0)
+    return max(free, 0)
+
+
+def machine_name() -> str:
+    """A name of this machine or container that no other one has: processes with the same name share its memory."""
+    names = [platform.node()]
+    with contextlib.suppress(OSError):  # not Linux; the names of machines differ, as a rule
+        names.append(_BOOT.read_text().strip())
+    return " ".join(names)
 
 
 def own_memory() -> int:

@@ -106,7 +106,10 @@ def memory(plan: Plan, num_workers: int) -> list[str]:
     This machine's available memory is shown for comparison; workers may run on others.
     """
     parts = {name: size for name, size in memory_parts(plan, num_workers).items() if size}
-    rows = [*parts.items(), ("Total", sum(parts.values())), ("Available on this machine", available_memory())]
+    total = sum(parts.values())
+    rows = [*parts.items(), ("Total", total)]
+    rows += [(f"Total of {num_workers} workers", num_workers * total)] if num_workers > 1 else []
+    rows.append(("Available on this machine", available_memory()))
     return format_table([(name, format_bytes(size)) for name, size in rows], ("Memory of a worker (estimate)", "Size"))
 
 
@@ -124,6 +127,12 @@ def memory_parts(plan: Plan, num_workers: int) -> dict[str, int]:
         "Preloaded samples": sum(source.bytes_per_sample * worker.share(len(source.samples)) for source in kept),
         "One batch in the network": _batch(plan, worker),
     }
+
+
+def step_memory(plan: Plan, num_workers: int) -> int:
+    """Bytes that a step of a worker is expected to take, besides the weights and the samples."""
+    parts = memory_parts(plan, num_workers)
+    return sum(parts[name] for name in ("Gradients", "Optimizer state", "One batch in the network"))
 
 
 def state_per_weight(optimizer: Choice) -> int:

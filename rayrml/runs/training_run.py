@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rayrml import storage
+from rayrml.cluster.allocation import Allocation
 from rayrml.errors import ConfigError, DivergenceError, Problem
 from rayrml.formatting import format_path
 from rayrml.networks.drawing import write_dot
-from rayrml.planning import summary
+from rayrml.planning import checks, summary
 from rayrml.planning.plan import EvaluationPlan, Plan, TrainingPlan
 from rayrml.reporting.messages import Saved
 from rayrml.reporting.run_files import PLOTS_FOLDER
@@ -42,6 +43,7 @@ def train(context: Context, plan: TrainingPlan | EvaluationPlan, interrupts: Int
             state_folder=context.state_folder or ray_folder,
             resume_from=context.resume_from,
             decode_cpus=allocation.decode_cpus,
+            step_bytes=_step_bytes(plan, allocation),
         )
         if job.debug_path is not None:
             write_dot(plan.network, job.debug_path)
@@ -63,6 +65,7 @@ def make_job(
     state_folder: str | None,
     resume_from: tuple[str, ...] = (),
     decode_cpus: float = 1.0,
+    step_bytes: int = 0,
 ) -> Job:
     """The workers' job for a plan; training keeps its state in `state_folder`."""
     nn = plan.config.neural_network
@@ -81,7 +84,14 @@ def make_job(
         resume_from=resume_from,
         run_id=uuid.uuid4().hex,
         decode_cpus=decode_cpus,
+        step_bytes=step_bytes,
     )
+
+
+def _step_bytes(plan: Plan, allocation: Allocation) -> int:
+    """The memory that samples must leave to a step on a GPU; the estimate takes a moment that others are spared."""
+    needed = allocation.use_gpu and plan.config.neural_network.data.preload
+    return checks.step_memory(plan, allocation.least_workers) if needed else 0
 
 
 def _debug_path(plan: Plan) -> str:

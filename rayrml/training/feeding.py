@@ -15,9 +15,9 @@ from rayrml.data.pipeline import Source
 from rayrml.data.shards import Batch, ResidentShard, Shard, StreamedShard, mix_seed, move, to_numbers
 from rayrml.errors import DataError, Problem
 from rayrml.formatting import format_bytes
-from rayrml.memory import available_memory
 from rayrml.reporting.messages import Emit, Phase, Skipped
 from rayrml.training.job import Job
+from rayrml.training.residence import describe_lack, fits, share_of_gpu, share_of_machine
 from rayrml.workers import Workers, global_batch_sizes
 
 TRAINING, TEST, TRANSFORMS = 0, 1, 2  # seeds of random draws that must not coincide
@@ -222,21 +222,24 @@ class Feeder:
         tensors = list(sides.values())
         if source.target is None and source.samples.labels is not None:
             tensors.append(torch.from_numpy(source.samples.labels[indices]))
-        needed = sum(tensor.nbytes for tensor in tensors)
-        if self.device.type == "cuda" and needed < 0.5 * torch.cuda.mem_get_info(self.device)[0]:
+        if self.device.type == "cuda" and self._fit_beside_a_step(sum(tensor.nbytes for tensor in tensors)):
             return [tensor.to(self.device) for tensor in tensors], bad
         return tensors, bad
 
+    def _fit_beside_a_step(self, size: int) -> bool:
+        """Whether so many bytes of samples leave the GPU the memory that training needs beside them."""
+        share = share_of_gpu(size + self.job.step_bytes, self.device)
+        return fits(share, self.workers.gather(share))
+
     def _refuse_too_large(self, source: Source, count: int) -> None:
-        """Raise DataError in all workers if one of them lacks the memory for its `count` samples."""
-        needed, free = source.bytes_per_sample * count, available_memory()
-        if any(self.workers.gather(needed > free)):
-            message = (
-                f"the {source.name} samples need {format_bytes(needed)} of memory in each worker, "
-                f"but {format_bytes(free)} are available. "
-                'Set "preload": false, which reads them again in each epoch, or use more machines'
-            )
-            raise DataError(Problem("neural_network.data.preload", message))
+        """Raise DataError in all workers if the workers of one machine lack the memory for their samples.
+
+        This worker has `count` of them.
+        """
+        lack = describe_lack(self.workers.gather(share_of_machine(source.bytes_per_sample * count)))
+        if lack is not None:
+            cure = 'Set "preload": false, which reads them again in each epoch, or use more machines'
+            raise DataError(Problem("neural_network.data.preload", f"the {source.name} samples need {lack}. {cure}"))
 
     def _decode(
         self, source: Source, indices: np.ndarray, smallest: int, *, at_once: bool = False

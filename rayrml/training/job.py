@@ -33,6 +33,8 @@ class Job:
         resume_from: files to resume from, of which the first suitable one is used; () to start from the beginning.
         run_id: distinguishes this run's files from other runs'.
         decode_cpus: logical CPUs of a decoding task.
+        step_bytes: memory that a training step is expected to take of a GPU, besides the weights and the samples; 0 if
+            there is no GPU, or if no samples stay in memory.
     """
 
     config: NeuralNetwork
@@ -49,6 +51,7 @@ class Job:
     resume_from: tuple[str, ...]
     run_id: str
     decode_cpus: float
+    step_bytes: int = 0
 
     @property
     def predicts(self) -> bool:

@@ -125,6 +125,12 @@ def test_memory_is_counted_part_by_part(plan_of):
     lines = checks.memory(plan, 1)
     assert lines[0].split() == ["Memory", "of", "a", "worker", "(estimate)", "Size"]
     assert [line.split()[0] for line in lines[-2:]] == ["Total", "Available"]
+    assert [line[:18].strip() for line in checks.memory(plan, 2)[-3:]] == [
+        "Total",
+        "Total of 2 workers",
+        "Available on this",
+    ]
+    assert checks.step_memory(plan, 2) == parts["Gradients"] + parts["Optimizer state"] + batch
 
 
 def test_inference_needs_neither_gradients_nor_what_lies_behind(plan_of):
