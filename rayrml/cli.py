@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import atexit
 import difflib
+import functools
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 
+from rayrml.cluster import mpi_ranks
 from rayrml.commands import VERBS
 from rayrml.errors import RayrmlError, describe
 from rayrml.version import __version__
@@ -26,14 +28,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 a bug, 2 mistakes in the configuration, 3 data, 4 the cluster, 5 out of memory, 6 the loss is not finite,
     130 interrupted.
     """
-    options = _options(_as_verb(sys.argv[1:] if arguments is None else list(arguments)))
     # A caller that passes arguments may be a program that has other things to do.
-    options.leave = _leave if arguments is None else None
-    options.typed = _typed(sys.argv) if arguments is None else None
-    if options.leave:
+    if arguments is not None:
+        return _execute(_options(_as_verb(list(arguments))))
+    ranks = mpi_ranks.find_ranks(os.environ, sys.argv[1:])
+    if ranks is not None and ranks.rank > 0:
+        return mpi_ranks.follow(ranks)
+    if ranks is None:
+        return _be_program(None, lambda code: None)
+    return _be_program(ranks, mpi_ranks.Leader(ranks, os.environ).end)
+
+
+def _be_program(ranks: mpi_ranks.Ranks | None, tell: Callable[[int], None]) -> int:
+    """Do what the process's own command line says and return its exit code, which `tell` receives too."""
+    code = _BUG
+    try:
+        options = _options(_as_verb(sys.argv[1:]))
+        options.leave = functools.partial(_leave, tell)
+        options.typed = _typed(sys.argv)
+        options.ranks = ranks
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _end_at_once)
         atexit.register(_ignore_signals)  # runs after all other exit handlers
+        code = _execute(options)
+        return code
+    except SystemExit as ended:  # from the parser
+        code = ended.code if isinstance(ended.code, int) else 0
+        raise
+    finally:
+        tell(code)
+
+
+def _execute(options: argparse.Namespace) -> int:
+    """Carry out the command and return its exit code."""
     try:
         return VERBS[options.verb].do(options) or 0
     except (Exception, KeyboardInterrupt) as error:
@@ -52,7 +79,7 @@ def _typed(arguments: Sequence[str]) -> tuple[str, ...] | None:
 def _options(arguments: list[str]) -> argparse.Namespace:
     """The parsed command line; exits with a message if it is invalid."""
     parser = _parser()
-    options, unknown = parser.parse_known_args(arguments)
+    options, unknown = parser.parse_known_args(arguments, argparse.Namespace(leave=None, typed=None, ranks=None))
     first = arguments[1] if len(arguments) > 1 else ""
     if options.verb == "run" and getattr(options, "file", None) == first and _is_mistyped(first):
         near = difflib.get_close_matches(first, VERBS, n=1)
@@ -100,10 +127,11 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _leave(error: BaseException) -> None:
+def _leave(tell: Callable[[int], None], error: BaseException) -> None:
     """Print what is wrong and end the process, and with it the Ray that is just starting."""
     code = _report(error)
     sys.stderr.flush()
+    tell(code)
     os._exit(code)
 
 

@@ -120,6 +120,23 @@ def test_set_takes_json_values_and_plain_text(config, capsys):
     assert re.search(r"Type +: SGD\n", out)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "how", "samples"),
+    [([], "2 workers", 8), (["--num-workers", "1"], "ray.num_workers = 1", 16), (["--quiet"], None, None)],
+)
+def test_processes_of_mpirun_are_the_workers_of_one_run(config, arguments, how, samples):
+    variables = {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_SIZE": "1"}
+    command = [sys.executable, "-m", "rayrml", "check", config, *arguments]
+    out = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=True).stdout
+    if how is None:
+        assert out == ""
+    else:
+        first, second, *_ = out.splitlines()
+        assert first.endswith(f"mpirun has started 2 processes: this is one run with {how}")
+        assert "start Ray on them and pass --address" in second  # the other process is on another machine
+        assert re.search(rf"Samples per worker +: {samples}\n", out)
+
+
 def test_a_setting_without_a_value_is_refused(config, capsys):
     code, _, err = answer(capsys, "check", str(config), "--set", "data.batch_size")
     assert (code, err) == (2, "rayrml: --set: expected KEY=VALUE, got 'data.batch_size'\n")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 from rayrml.config.reading import Document, read_configuration
 from rayrml.errors import ConfigError, Problem
+from rayrml.formatting import stamped
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:
@@ -53,11 +56,38 @@ def read(options: argparse.Namespace) -> Document:
     path = options.config or options.file
     if path is None:
         raise ConfigError("no configuration given. Expected `rayrml --config FILE`")
-    return read_configuration(path, settings(options) | ({} if options.app is None else {"app": options.app}))
+    overrides = _assigned(options) | ({} if options.app is None else {"app": options.app})
+    document = read_configuration(path, overrides)
+    section = document.values.get("ray") if isinstance(document.values, dict) else None
+    return document.with_overrides(_of_ranks(options, section if isinstance(section, dict) else {}))
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
     """The values for dotted keys from the options of `add_settings`. Raises ConfigError for an invalid one."""
+    overrides = _assigned(options)
+    return overrides | _of_ranks(options, {"num_workers": overrides.get("ray.num_workers")})
+
+
+def _of_ranks(options: argparse.Namespace, ray: Mapping[str, Any]) -> dict[str, Any]:
+    """As many workers as `mpirun` has started processes, unless the section `ray` says how many; says which."""
+    ranks = options.ranks
+    if ranks is None:
+        return {}
+    given = ray.get("num_workers")
+    if not options.quiet:
+        processes = "1 process" if ranks.count == 1 else f"{ranks.count} processes"
+        workers = "1 worker" if ranks.count == 1 else f"{ranks.count} workers"
+        how = f"with {workers}" if given is None else f"with ray.num_workers = {given}"
+        sys.stdout.write(f"{stamped(f'{ranks.launcher} has started {processes}: this is one run {how}')}\n")
+        if ranks.local_count is not None and ranks.local_count < ranks.count:
+            hint = "Its workers are on this machine. For several machines, start Ray on them and pass --address"
+            sys.stdout.write(f"{stamped(hint)}\n")
+        sys.stdout.flush()
+    return {"ray.num_workers": ranks.count} if given is None else {}
+
+
+def _assigned(options: argparse.Namespace) -> dict[str, Any]:
+    """The values for dotted keys that the command line sets."""
     overrides = dict(_assignment(text) for text in options.set)
     for key, value in (
         ("ray.num_workers", options.num_workers),
