@@ -19,7 +19,8 @@ def test_the_configuration_shown_is_that_of_the_example():
 
 def test_ci_runs_the_test_command_of_the_readme():
     install = "pip install -q '.[test]'"
-    parts = [f'pytest --durations=25 -m "{marks}"' for marks in ("not faults and not cluster", "faults or cluster")]
+    run = "pytest -n 2 --dist loadfile --durations=25"
+    parts = [f'{run} -m "{marks}"' for marks in ("not faults and not cluster", "faults or cluster")]
     command = " && ".join([install, *parts])
     assert f"<!-- test command -->\n```bash\n{command}\n```\n" in TEXT
     subprocess.run(["bash", "-n", ROOT / ".ci" / "run"], check=True)
