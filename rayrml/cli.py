@@ -6,7 +6,9 @@ import argparse
 import atexit
 import difflib
 import functools
+import itertools
 import os
+import re
 import signal
 import sys
 import traceback
@@ -19,6 +21,9 @@ from rayrml.errors import RayrmlError, describe
 from rayrml.version import __version__
 
 _INTERRUPTED, _OUT_OF_MEMORY, _BUG = 130, 5, 1
+_WITH_CONFIGURATION = ("run", "check", "predict", "submit", "tune")
+_FLAGS = ("--quiet", "--verbose", "--resume", "--use-gpu", "--no-use-gpu", "--predecessor-log", "--no-wait")
+_ASSIGNMENT = re.compile(r"[A-Za-z_][\w.]*=.*", re.DOTALL)
 _OF_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for the commands of its jobs
 
 
@@ -143,8 +148,24 @@ def _as_verb(arguments: list[str]) -> list[str]:
             joined[-1] += argument
         else:
             joined.append(argument)
+    if joined[:1] == ["help"]:
+        return [*joined[1:2], "--help"]
+    if joined[:1] == ["train"]:
+        joined[0] = "run"
     known = {"-h", "--help", "--version", *VERBS}
-    return joined if joined and joined[0] in known else ["run", *joined] if joined else ["--help"]
+    found = joined if joined and joined[0] in known else ["run", *joined] if joined else ["--help"]
+    return _with_set(found) if found[0] in _WITH_CONFIGURATION else found
+
+
+def _with_set(arguments: list[str]) -> list[str]:
+    """The arguments with `--set` before each `KEY=VALUE` that stands alone."""
+    found: list[str] = []
+    for before, argument in itertools.pairwise(arguments):
+        is_value = before.startswith("--") and "=" not in before and before not in _FLAGS
+        if _ASSIGNMENT.fullmatch(argument) and not is_value and not os.path.exists(argument):  # noqa: PTH110
+            found.append("--set")
+        found.append(argument)
+    return [arguments[0], *found]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from rayrml.commands import short_keys
 from rayrml.config.reading import Document, read_configuration
 from rayrml.errors import ConfigError, Problem
 from rayrml.formatting import stamped
+
+_SHORT_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "--epochs": ("num_epochs", int),
+    "--batch-size": ("data.batch_size", int),
+    "--lr": ("optimizer.learning_rate", float),
+}
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:
@@ -24,11 +32,20 @@ def add_options(verb: argparse.ArgumentParser) -> None:
 
 def add_settings(verb: argparse.ArgumentParser) -> None:
     """Add the options for what overrides a configuration, and how much is printed."""
-    verb.add_argument("--num-workers", type=_num_workers, metavar="N", help="workers, or MIN,MAX for elastic training")
-    verb.add_argument("--use-gpu", action=argparse.BooleanOptionalAction, help="one GPU per worker")
+    for option, (key, kind) in _SHORT_OPTIONS.items():
+        verb.add_argument(option, dest=key, type=kind, metavar="N", help=f"same as {key}=N")
+    workers = verb.add_argument("--num-workers", "--workers", type=_num_workers, metavar="N")
+    workers.help = "workers, or MIN,MAX for elastic training"
+    device = verb.add_mutually_exclusive_group()
+    device.add_argument("--use-gpu", action=argparse.BooleanOptionalAction, help="one GPU per worker")
+    device.add_argument("--device", metavar="NAME", help="cpu, cuda (one GPU per worker), or cuda:N for that GPU alone")
     verb.add_argument("--address", help="a running Ray cluster (default: RAY_ADDRESS, or a private local Ray)")
     verb.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="set any key, for example data.batch_size=64"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set any key, for example data.batch_size=64; KEY=VALUE alone does the same",
     )
     output = verb.add_mutually_exclusive_group()
     output.add_argument("--quiet", action="store_true", help="print errors only")
@@ -56,15 +73,15 @@ def read(options: argparse.Namespace) -> Document:
     path = options.config or options.file
     if path is None:
         raise ConfigError("no configuration given. Expected `rayrml --config FILE`")
-    overrides = _assigned(options) | ({} if options.app is None else {"app": options.app})
-    document = read_configuration(path, overrides)
+    document = read_configuration(path, {} if options.app is None else {"app": options.app})
+    document = document.with_overrides(_assigned(options, document.values))
     section = document.values.get("ray") if isinstance(document.values, dict) else None
     return document.with_overrides(_of_ranks(options, section if isinstance(section, dict) else {}))
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
     """The values for dotted keys from the options of `add_settings`. Raises ConfigError for an invalid one."""
-    overrides = _assigned(options)
+    overrides = _assigned(options, {})
     return overrides | _of_ranks(options, {"num_workers": overrides.get("ray.num_workers")})
 
 
@@ -86,17 +103,26 @@ def _of_ranks(options: argparse.Namespace, ray: Mapping[str, Any]) -> dict[str, 
     return {"ray.num_workers": ranks.count} if given is None else {}
 
 
-def _assigned(options: argparse.Namespace) -> dict[str, Any]:
-    """The values for dotted keys that the command line sets."""
-    overrides = dict(_assignment(text) for text in options.set)
-    for key, value in (
-        ("ray.num_workers", options.num_workers),
-        ("ray.use_gpu", options.use_gpu),
-        ("ray.address", options.address),
-    ):
-        if value is not None:
-            overrides[key] = value
-    return overrides
+def _assigned(options: argparse.Namespace, values: Any) -> dict[str, Any]:
+    """The values for dotted keys that the command line sets in a configuration with these values."""
+    overrides = {short_keys.complete(key, values): value for key, value in map(_assignment, options.set)}
+    given = {key: getattr(options, key) for key, _ in _SHORT_OPTIONS.values()}
+    use_gpu = options.use_gpu if options.device is None else _choose_device(options.device)
+    given |= {"ray.num_workers": options.num_workers, "ray.use_gpu": use_gpu, "ray.address": options.address}
+    return overrides | {key: value for key, value in given.items() if value is not None}
+
+
+def _choose_device(name: str) -> bool:
+    """Whether workers use GPUs on this device; of several GPUs, only the named one is visible from now on."""
+    kind, _, number = name.partition(":")
+    if kind == "cuda" and (number.isdecimal() or not number):
+        if number:
+            os.environ["CUDA_VISIBLE_DEVICES"] = number
+        return True
+    if name == "cpu":
+        return False
+    hint = ". Apple's GPUs are not used" if kind == "mps" else ""
+    raise ConfigError(Problem("--device", f"unknown device '{name}'. Expected cpu, cuda, or cuda:0 and so on{hint}"))
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from rayrml.commands.configuration import add_options, add_predecessor_log, add_resume, read
+from rayrml.errors import ConfigError, Problem
 
 HELP = "run a configuration as a job on a cluster"
 
@@ -19,6 +20,8 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> int:
     """Submit the job, follow it, and return its exit code. Raises what `submit` raises."""
+    if options.device is not None and ":" in options.device:
+        raise ConfigError(Problem("--device", "a job gets its GPUs from the cluster. Expected cpu or cuda"))
     address, options.address = options.address, None  # where the job is sent; it runs on that cluster
     document = read(options)
     from rayrml.cluster.job_submission import submit

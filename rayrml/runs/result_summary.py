@@ -110,7 +110,7 @@ def _epochs(state: RunState, kept: Kept, *, training: bool) -> list[str]:
     marked = {"last, the best": last} if top == last else {"last": last, **({} if top is None else {"best": top})}
     rows = []
     for mark, figures in marked.items():
-        path = kept.get(BEST if figures is top and BEST in kept else int(figures["epoch"]))
+        path = kept.get(int(figures["epoch"])) or (kept.get(BEST) if figures is top else None)
         checkpoint = "not kept" if path is None else storage.split(path)[1]
         rows.append([f"{figures['epoch']:g} ({mark})", *_values(figures, names), checkpoint])
     return format_table(rows, ["Epoch", *headings, "Checkpoint"])

@@ -1,0 +1,107 @@
+"""Keys and options as people type them, and the keys that they mean."""
+
+import argparse
+import os
+
+import pytest
+
+from rayrml import cli
+from rayrml.commands import configuration, short_keys
+from rayrml.errors import ConfigError
+
+VALUES = {
+    "neural_network": {
+        "optimizer": {"type": "sgd", "lr_scheduler": {"type": "Step"}},
+        "loss": {"function": "Huber"},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("short", "meant"),
+    [
+        ("lr", "optimizer.learning_rate"),
+        ("learning_rate", "optimizer.learning_rate"),
+        ("momentum", "optimizer.momentum"),
+        ("delta", "loss.delta"),
+        ("step_size", "optimizer.lr_scheduler.step_size"),
+        ("epochs", "num_epochs"),
+        ("num_epochs", "num_epochs"),
+        ("seed", "seed"),
+        ("batch_size", "data.batch_size"),
+        ("workers", "ray.num_workers"),
+        ("patience", "early_stopping.patience"),
+        ("save", "checkpoints.save"),
+        ("optimizer.momentum", "optimizer.momentum"),
+        ("ray.address", "ray.address"),
+        ("batchsize", "batchsize"),
+    ],
+)
+def test_a_short_key_means_the_one_key_of_that_name(short, meant):
+    assert short_keys.complete(short, VALUES) == meant
+
+
+def test_a_name_of_several_keys_is_refused_with_all_of_them():
+    values = {"neural_network": {"optimizer": {"type": "LAMB"}, "loss": {"function": "Dice"}}}
+    with pytest.raises(ConfigError, match=r"eps: may mean optimizer\.eps or loss\.eps\. Expected one of these"):
+        short_keys.complete("eps", values)
+
+
+def test_a_row_that_does_not_exist_has_the_keys_that_it_is_given():
+    values = {"neural_network": {"optimizer": {"type": "Adamm", "learning_rate": 0.1}}}
+    assert short_keys.complete("lr", values) == "optimizer.learning_rate"
+    assert short_keys.complete("lr", []) == "lr"
+
+
+def typed(*words):
+    """What the command line sets, with the options of `rayrml run`."""
+    parser = argparse.ArgumentParser()
+    configuration.add_options(parser)
+    options = parser.parse_args(cli._as_verb(list(words))[1:])
+    return options.file, configuration._assigned(options, VALUES)
+
+
+@pytest.mark.parametrize("words", [("c.json",), ("run", "c.json"), ("train", "c.json")])
+def test_a_configuration_can_be_followed_by_keys(words):
+    assert typed(*words, "lr=0.1", "--quiet", "data.batch_size=4") == (
+        "c.json",
+        {"optimizer.learning_rate": 0.1, "data.batch_size": 4},
+    )
+
+
+def test_the_value_of_an_option_is_no_key(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert typed("c.json", "--set", "seed=3", "--address", "a=b") == ("c.json", {"seed": 3, "ray.address": "a=b"})
+    (tmp_path / "a=1.json").write_text("{}")
+    assert typed("a=1.json") == ("a=1.json", {})
+
+
+def test_options_of_other_tools_set_the_same_keys():
+    words = ("--epochs", "7", "--batch-size", "16", "--lr", "1e-3", "--workers", "2", "--device", "cpu")
+    assert typed("c.json", *words)[1] == {
+        "num_epochs": 7,
+        "data.batch_size": 16,
+        "optimizer.learning_rate": 1e-3,
+        "ray.num_workers": 2,
+        "ray.use_gpu": False,
+    }
+
+
+def test_a_numbered_gpu_is_the_only_one_that_is_visible(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert typed("c.json", "--device", "cuda:1")[1] == {"ray.use_gpu": True}
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "mps"])
+def test_another_device_is_refused(name):
+    with pytest.raises(ConfigError, match=f"unknown device '{name}'"):
+        typed("c.json", "--device", name)
+
+
+def test_help_is_a_command(capsys):
+    for words in (["help"], ["help", "check"]):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        assert ended.value.code == 0
+    assert "usage: rayrml check" in capsys.readouterr().out
