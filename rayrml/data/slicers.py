@@ -113,6 +113,11 @@ class _Axis:
         return min(-(-(self.length - self.size) // self.stride) + 1, -(-self.length // self.stride))
 
     @property
+    def extent(self) -> int:
+        """Cells up to the end of the last slice, or of the array if its remainder is not left out."""
+        return (self.count - 1) * self.stride + self.size if self.discards else self.length
+
+    @property
     def before(self) -> int:
         """Cells of padding before a slice."""
         return (self.padded - self.size) // 2
@@ -218,11 +223,16 @@ class Grid:
         """Whether any cell is covered by several slices."""
         return any(axis.stride < axis.size and axis.count > 1 for axis in self._axes)
 
+    @functools.cached_property
+    def extent(self) -> tuple[int, ...]:
+        """The spatial shape of what is assembled from the slices: the array's, without remainders that are left out."""
+        return tuple(axis.extent for axis in self._axes)
+
     @property
     def num_uncovered(self) -> int:
-        """The number of cells that no slice covers."""
+        """The number of cells of the `extent` that no slice covers."""
         covered = (int(np.count_nonzero(axis.covered())) for axis in self._axes)
-        return math.prod(self.shape) - math.prod(covered)
+        return math.prod(self.extent) - math.prod(covered)
 
     @functools.cached_property
     def _axes(self) -> tuple[_Axis, ...]:
@@ -275,7 +285,8 @@ def slicer(
     smaller ones overlap, larger ones leave gaps. `padding` adds this many cells on both sides of each axis;
     `padded_sizes` gives the resulting sizes instead. `padding_mode` says what the added cells contain: zeros, or the
     slice's neighbors in the array. The remainder at the end of an axis is padded with zeros, or left out if
-    `discard_remainders`. `transpose` swaps the axes of 2-D samples. `name` is part of the predictions' names.
+    `discard_remainders`, also of reassembled predictions. `transpose` swaps the axes of 2-D samples. `name` is part of
+    the predictions' names.
 
     Raises:
         ConfigError: lists every key that does not fit the others.

@@ -28,11 +28,12 @@ _CACHE_SLOTS = 10_007  # a prime: HDF5 selects a chunk's slot by the remainder
 
 
 class SliceAssembly:
-    """An HDF5 file with a dataset (*spatial, K) for each part, channels last, which gets its name once it is complete.
+    """An HDF5 file with a dataset (*extent, K) for each part, channels last, which gets its name once it is complete.
 
-    Where slices overlap, a cell is the mean of their values; a cell that no slice covers is NaN, and the attribute
-    `uncovered` counts such cells. Sums are kept in a second file in double precision: they do not depend on the order
-    of the slices, and the mean of equal values is that value. Memory holds some slices and chunks, never a whole array.
+    A dataset ends where its array does or, with remainders left out, where the last slice does. Where slices overlap, a
+    cell is the mean of their values; a cell in a gap between slices is NaN, and the attribute `uncovered` counts them.
+    Sums are kept in a second file in double precision: they do not depend on the order of the slices, and the mean of
+    equal values is that value. Memory holds some slices and chunks, never a whole array.
 
     Args:
         path: the file.
@@ -175,7 +176,7 @@ class SliceAssembly:
         final = file is self._final.hdf5
         dataset = file.create_dataset(
             _link(part.name),
-            shape=(*part.grid.shape, self._num_channels),
+            shape=(*part.grid.extent, self._num_channels),
             dtype=self._dtype if final else np.float64,
             chunks=choose_chunk_shape(part.grid, self._num_channels or 1),
             fillvalue=np.nan if final else 0,
@@ -190,7 +191,7 @@ class SliceAssembly:
         """Divide a part's sums by the number of slices that cover each cell, chunk by chunk."""
         sums: Any = self._sums_file()[_link(part.name)]
         means = self._create(part, self._final.hdf5)
-        covered = [part.grid.covered(axis) for axis in range(len(part.grid.shape))]
+        covered = [part.grid.covered(axis) for axis in range(len(part.grid.extent))]
         num_covered = 0
         for chunk in means.iter_chunks():
             sides = np.ix_(*(count[cut] for count, cut in zip(covered, chunk, strict=False)))
@@ -199,7 +200,7 @@ class SliceAssembly:
             if coverage.any():
                 with np.errstate(invalid="ignore"):
                     means[chunk] = _rounded(sums[chunk] / coverage[..., None], self._dtype)
-        means.attrs["uncovered"] = math.prod(part.grid.shape) - num_covered
+        means.attrs["uncovered"] = math.prod(part.grid.extent) - num_covered
         means.flush()
 
     def _discard_sums(self) -> None:
@@ -249,17 +250,17 @@ def choose_chunk_shape(grid: Grid, num_channels: int) -> tuple[int, ...]:
     itemsize = 8 if grid.overlaps else 4
     sides = [
         min(n, stride if 2 * stride >= size else size // 2 // stride * stride)
-        for n, stride, size in zip(grid.shape, grid.slicer.strides, grid.slicer.sizes, strict=True)
+        for n, stride, size in zip(grid.extent, grid.slicer.strides, grid.slicer.sizes, strict=True)
     ]
     sides.append(num_channels)
     for axis, side in enumerate(sides):
         parts = math.ceil(math.prod(sides) * itemsize / _CHUNK_BYTES)
         if parts > 1:
             sides[axis] = _split(side, parts)
-    for axis in reversed(range(len(grid.shape))):
+    for axis in reversed(range(len(grid.extent))):
         times = _SMALL_CHUNK_BYTES // (math.prod(sides) * itemsize)
         if times > 1:
-            sides[axis] = min(grid.shape[axis], sides[axis] * times)
+            sides[axis] = min(grid.extent[axis], sides[axis] * times)
     return tuple(sides)
 
 

@@ -70,11 +70,10 @@ def test_what_is_cut_is_put_together_again(cut, seed, batch, channels, tmp_path_
     assert sorted(datasets) == sorted(part.name for part in parts)
     for part in parts:
         together, attributes = datasets[part.name]
-        uncovered = np.isnan(together)
         assert together.dtype == np.float32
-        assert np.array_equal(together[~uncovered], np.moveaxis(array, 0, -1)[~uncovered])
-        assert uncovered.sum() == attributes["uncovered"] * array.shape[0]
-        assert attributes["uncovered"] == part.grid.num_uncovered
+        assert together.shape == (*part.grid.extent, array.shape[0])
+        assert np.array_equal(together, np.moveaxis(array, 0, -1)[tuple(slice(n) for n in part.grid.extent)])
+        assert attributes["uncovered"] == part.grid.num_uncovered == 0
         assert parse_slicers([json.loads(attributes["slicer"])], "slicers") == (part.grid.slicer,)
 
 
@@ -91,6 +90,7 @@ def test_cells_are_means_of_the_slices_that_cover_them(cut, seed, tmp_path_facto
         sums[region] += values
         counts[region] += 1
     expected = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+    expected = expected[tuple(slice(n) for n in grid.extent)]
     path = tmp_path_factory.mktemp("out") / "o.h5"
     assert np.array_equal(assemble(path, parts_of([grid]), outputs)["part_0"][0], expected.astype("f4"), equal_nan=True)
 
@@ -114,11 +114,23 @@ def test_the_mean_of_equal_values_is_that_value(tmp_path):
     assert np.unique(assemble(tmp_path / "o.h5", parts_of([grid]), outputs)["part_0"][0]).tolist() == [np.float32(0.1)]
 
 
+@pytest.mark.parametrize("strides", [(8, 8, 8), (8, 8, 3)])
+def test_remainders_that_are_left_out_are_not_in_the_file(tmp_path, strides):
+    """Scripts compare a prediction with `target[:16, :8, :24]` cell by cell."""
+    grid = slicer(sizes=(8, 8, 8), strides=strides, discard_remainders=True).grid((20, 13, 27))
+    array = np.random.default_rng(0).normal(size=(2, 20, 13, 27)).astype("f4")
+    parts = parts_of([grid])
+    together, attributes = assemble(tmp_path / "o.h5", parts, read_all(parts, array))["part_0"]
+    depth = 24 if strides[2] == 8 else 26
+    np.testing.assert_allclose(together, np.moveaxis(array, 0, -1)[:16, :8, :depth], rtol=1e-6)
+    assert attributes["uncovered"] == 0
+
+
 def test_cells_between_slices_are_nan_and_counted(tmp_path):
     grid = slicer(sizes=(2,), strides=(3,), discard_remainders=True, name="gaps").grid((7,))
     together, attributes = assemble(tmp_path / "o.h5", parts_of([grid]), np.ones((2, 1, 2)))["part_0"]
-    assert together[:, 0].tolist() == pytest.approx([1, 1, np.nan, 1, 1, np.nan, np.nan], nan_ok=True)
-    assert attributes["uncovered"] == 3
+    assert together[:, 0].tolist() == pytest.approx([1, 1, np.nan, 1, 1], nan_ok=True)
+    assert attributes["uncovered"] == 1
     assert json.loads(attributes["slicer"])["name"] == "gaps"
 
 
