@@ -10,7 +10,7 @@ HELP = "write a checkpoint's weights as an HDF5 file for Keras"
 def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     verb.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint, or a run's folder: its best model")
-    verb.add_argument("file", metavar="FILE.h5", help="output file")
+    verb.add_argument("file", metavar="FILE.h5", help="output file; .weights.h5 for Keras 3")
 
 
 def do(options: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from rayrml import extras, storage
 from rayrml.errors import ConfigError, DataError, Problem, describe, explaining
 from rayrml.networks.network import Network, build_network
 from rayrml.saving import checkpoints
-from rayrml.saving.keras_weights import export_weights, load_weights
+from rayrml.saving.keras_weights import KERAS_3_ENDING, export_weights, load_weights
 
 TOLERANCE = 1e-4  # for each number in an output, absolute and relative
 _BATCHES = (2, 3)  # batch sizes for checking the file; the network is traced with the first
@@ -41,7 +41,8 @@ def export(checkpoint: str | Path, file: str | Path) -> float:
 
     The file is read again, and its outputs for random inputs are compared with the network's. Inputs are
     (N, C, *spatial) floats for any N, as they reach the network: after the transforms, with pixels from 0 to 1.
-    `.pt2` is the format of `torch.export`, `.onnx` that of ONNX, and `.h5` contains only weights, for Keras.
+    `.pt2` is the format of `torch.export`, `.onnx` that of ONNX, and `.h5` contains only weights, for Keras;
+    `.weights.h5` has them in the format of Keras 3.
 
     Raises:
         ConfigError: the ending is unknown, the checkpoint has no network, the format lacks its operations, or a package
@@ -53,7 +54,7 @@ def export(checkpoint: str | Path, file: str | Path) -> float:
         raise ConfigError(Problem(str(file), f"unknown ending '{ending}'. Expected one of {', '.join(FORMATS)}"))
     network = load_network(checkpoint)
     with tempfile.TemporaryDirectory(prefix="rayrml-") as folder:
-        path = Path(folder) / f"network{ending}"
+        path = Path(folder) / f"network{KERAS_3_ENDING if str(file).endswith(KERAS_3_ENDING) else ending}"
         with torch.inference_mode(False), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporters' own warnings
             FORMATS[ending].write(network, _inputs(network, _BATCHES[0]), path)

@@ -1,4 +1,4 @@
-"""Reads a network's weights from Keras's `.h5`, `.weights.h5` and `.keras` files, and writes them to `.h5`."""
+"""Reads a network's weights from Keras's `.h5`, `.weights.h5` and `.keras` files, and writes the first two."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from rayrml.storage.hdf5_writing import Hdf5Output
 # The attributes of an HDF5 object must fit into its header; Keras splits longer ones into several.
 _ATTRIBUTE_BYTES = 64512
 _CURE = "A layer of another name starts anew: rename it in the network to leave the file's out"
+KERAS_3_ENDING = ".weights.h5"
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
 
@@ -49,6 +50,10 @@ class _Target:
     layer: Layer
     weight: Weight
     trainable: bool
+
+    def value(self) -> np.ndarray:
+        """The array as Keras holds it."""
+        return self.weight.to_keras(getattr(self.layer, self.weight.attribute).detach().cpu()).float().numpy()
 
     def __str__(self) -> str:
         return f"{self.weight.name} of layer '{self.name}'"
@@ -90,7 +95,10 @@ def load_weights(network: Network, path: str | Path, where: str = "") -> LoadRep
 
 
 def export_weights(network: Network, path: str | Path) -> None:
-    """Write the network's weights in the format of Keras 2's `save_weights`, which Keras loads by name or by order.
+    """Write the network's weights in the format of Keras's `save_weights`, which `load_weights` of Keras loads.
+
+    With the ending `.weights.h5` it is the format of Keras 3, which goes by the classes and the order of the layers;
+    otherwise that of Keras 2, which goes by their names or their order.
 
     Raises:
         DataError: the file cannot be written.
@@ -98,7 +106,10 @@ def export_weights(network: Network, path: str | Path) -> None:
     output = Hdf5Output(path)
     try:
         with output.writing():
-            _write(output.hdf5, network)
+            if str(path).endswith(KERAS_3_ENDING):
+                _write_keras_3(output.hdf5, network)
+            else:
+                _write_keras_2(output.hdf5, network)
         output.close()
     finally:
         output.discard()
@@ -156,15 +167,23 @@ def _keras_3_groups(file: h5py.Group, graph: Graph, path: KerasPath) -> Iterator
 
 def _names_by_class(groups: Mapping[str, h5py.Group], graph: Graph, path: KerasPath) -> dict[str, Any]:
     """The names of the layers in a model's groups: the groups of a class are in the model's order."""
-    members = dict.fromkeys(layer.keras_path[: len(path) + 1] for layer in graph.layers)
-    classes = {layer.keras_path: layer.class_name for layer in graph.layers} | dict(graph.models)
     names: dict[str, Any] = {}
-    for class_name in dict.fromkeys(_snake_case(classes[member]) for member in members if member[:-1] == path):
-        own = [member[-1] for member in members if member[:-1] == path and _snake_case(classes[member]) == class_name]
+    for class_name, own in _members_by_class(graph, path).items():
         keys = [key for key in groups if re.fullmatch(rf"{class_name}(_\d+)?", key)]
         keys.sort(key=lambda key: int(key.removeprefix(class_name).removeprefix("_") or 0))
-        names.update(zip(keys, own, strict=False))
+        names.update(zip(keys, (member[-1] for member in own), strict=False))
     return names
+
+
+def _members_by_class(graph: Graph, path: KerasPath) -> dict[str, list[KerasPath]]:
+    """The layers and models directly in a model, in its order, by what Keras 3 calls the groups of their classes."""
+    classes = {layer.keras_path: layer.class_name for layer in graph.layers}
+    classes |= {model: "Functional" if name == "Model" else name for model, name in graph.models.items()}
+    members: dict[str, list[KerasPath]] = {}
+    for member in dict.fromkeys(layer.keras_path[: len(path) + 1] for layer in graph.layers):
+        if member[:-1] == path:
+            members.setdefault(_snake_case(classes[member]), []).append(member)
+    return members
 
 
 def _snake_case(class_name: str) -> str:
@@ -263,7 +282,28 @@ def _places(target: _Target, names: Sequence[str]) -> list[int]:
     return [i for i, name in enumerate(names) if f"/{name.split(':')[0]}".endswith(wanted)]
 
 
-def _write(file: h5py.File, network: Network) -> None:
+def _write_keras_3(file: h5py.File, network: Network) -> None:
+    file.create_group("vars").attrs["name"] = network.graph.name
+    _write_members(file, (), network.graph, _targets(network, whole_models=False))
+
+
+def _write_members(
+    place: h5py.Group, path: KerasPath, graph: Graph, groups: Mapping[KerasPath, Sequence[_Target]]
+) -> None:
+    """Write the layers of a model, and those of the models in it; also layers without weights, which count."""
+    container = place.create_group("layers")
+    for class_name, members in _members_by_class(graph, path).items():
+        for number, member in enumerate(members):
+            group = container.create_group(f"{class_name}_{number}" if number else class_name)
+            variables = group.create_group("vars")
+            variables.attrs["name"] = _group_name(member, graph)
+            for i, target in enumerate(groups.get(member, ())):
+                variables.create_dataset(str(i), data=target.value())
+            if member in graph.models:
+                _write_members(group, member, graph, groups)
+
+
+def _write_keras_2(file: h5py.File, network: Network) -> None:
     groups = _targets(network, whole_models=True)
     layers = list(dict.fromkeys(_group_name(layer.keras_path[:1], network.graph) for layer in network.graph.layers))
     _set_attribute(file, "layer_names", layers)
@@ -277,15 +317,14 @@ def _write(file: h5py.File, network: Network) -> None:
         names = [f"{target.keras_name}/{target.weight.name}:0" for target in targets]
         _set_attribute(group, "weight_names", names)
         for target, weight_name in zip(targets, names, strict=True):
-            value = target.weight.to_keras(getattr(target.layer, target.weight.attribute).detach().cpu())
-            group.create_dataset(weight_name, data=value.float().numpy())
+            group.create_dataset(weight_name, data=target.value())
 
 
 def _group_name(path: KerasPath, graph: Graph) -> str:
     """The name of a layer's or nested model's group: the JSON's or, without one, the name that the network gave it."""
-    if isinstance(path[0], str):
-        return path[0]
-    return next((layer.name for layer in graph.layers if layer.keras_path == path), f"model_{path[0]}")
+    if isinstance(path[-1], str):
+        return path[-1]
+    return next((layer.name for layer in graph.layers if layer.keras_path == path), f"model_{path[-1]}")
 
 
 def _attribute(group: h5py.Group, name: str) -> list[str]:

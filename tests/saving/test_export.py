@@ -75,7 +75,7 @@ NETWORKS = {
     ],
     "two inputs": two_inputs(),
 }
-ENDINGS = [".pt2", ".onnx", ".h5"]
+ENDINGS = [".pt2", ".onnx", ".h5", ".weights.h5"]
 
 
 def saved(folder, layers):

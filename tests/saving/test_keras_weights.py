@@ -87,6 +87,57 @@ def test_keras_loads_what_is_exported_by_order_and_by_name(model, tmp_path):
         assert_same_outputs(model, network)
 
 
+def _branches():
+    """Two branches with layers of one class and one shape, which Keras 3 tells apart by their order alone."""
+    x = keras.Input((8, 8, 3), name="x")
+    y = x
+    for axis in range(3):
+        y = L.Dropout(0.1 * axis)(L.Conv2D(3, 3, padding="same", activation="relu")(y))
+    z = L.Conv2D(3, 3, padding="same")(L.ReLU()(x))
+    y = L.Conv2DTranspose(3, 2)(L.LayerNormalization()(L.Add()([L.Conv2D(3, 1)(y), z, x])))
+    y = L.GroupNormalization(3)(L.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.0, 2.0, 4.0])(y))
+    return keras.Model(x, [L.Dense(2)(L.GlobalAveragePooling2D()(y)), L.Conv2D(1, 1)(z)], name="branches")
+
+
+def _sequential():
+    inner = [L.Dense(3), L.BatchNormalization(), L.Dense(3)]
+    return keras.Sequential([keras.Input((4,)), L.Dense(3), keras.Sequential(inner), keras.Sequential([L.Dense(3)])])
+
+
+@pytest.mark.parametrize("make", [_model, _branches, _sequential])
+@pytest.mark.parametrize("loaded_again", [False, True])
+def test_keras_3_loads_what_is_exported_in_its_own_format(make, loaded_again, tmp_path):
+    model = make()
+    randomize(model)
+    network = build_network(json.loads(model.to_json()))
+    load_weights(network, _save(model, tmp_path, ".keras"))
+    export_weights(network, tmp_path / "exported.weights.h5")
+    twin = keras.models.model_from_json(model.to_json()) if loaded_again else make()
+    twin.load_weights(tmp_path / "exported.weights.h5")
+    assert_same_outputs(twin, network)
+    own = build_network(json.loads(model.to_json()))
+    assert not load_weights(own, tmp_path / "exported.weights.h5").lines()
+    assert_same_outputs(model, own)
+
+
+def test_the_format_of_keras_3_has_the_groups_that_keras_writes(model, tmp_path):
+    network = build_network(json.loads(model.to_json()))
+    load_weights(network, _save(model, tmp_path, ".keras"))
+    export_weights(network, tmp_path / "exported.weights.h5")
+    files = [tmp_path / "exported.weights.h5", _save(model, tmp_path, ".weights.h5")]
+    ours, theirs = ({}, {})
+    for path, items in zip(files, (ours, theirs), strict=True):
+        with h5py.File(path) as file:
+            file.visititems(
+                lambda name, item, items=items: items.update(
+                    {name: item[()].tolist() if isinstance(item, h5py.Dataset) else item.attrs.get("name")}
+                )
+            )
+    # Keras 3 also writes an empty group for the input of each model in a model, and for each input.
+    assert ours.items() <= theirs.items()
+    assert all("input_layer" in name for name in theirs.keys() - ours.keys())
+
+
 DENSE = [{"class_name": "Dense", "config": {"name": name, "units": 3}} for name in ("dense", "dense_2")]
 
 
