@@ -76,7 +76,7 @@ def test_without_a_verb_the_configuration_is_run(form, tmp_path, capsys):
         (["chekc", "config.json"], "unknown command 'chekc'. Did you mean 'check'?"),
         (["ceck"], "unknown command 'ceck'. Did you mean 'check'?"),
         (["zzz", "--quiet"], "unknown command 'zzz'. Expected a configuration or one of run, "),
-        (["config.json", "--epochs", "3"], "unrecognized arguments: --epochs 3. `--set KEY=VALUE` sets any key"),
+        (["config.json", "--rounds", "3"], "unrecognized arguments: --rounds 3. `--set KEY=VALUE` sets any key"),
         (["plot", "model", "--wide"], "unrecognized arguments: --wide. `rayrml plot --help` lists the options"),
     ],
 )

@@ -162,7 +162,7 @@ def test_processes_on_another_machine_end_and_say_so_once():
     ("arguments", "code", "line"),
     [
         (["check", "nowhere.json"], 3, "rayrml: nowhere.json: cannot read 'nowhere.json'. No such file or directory"),
-        (["check", "c.json", "--epochs"], 2, "unrecognized arguments: --epochs. "),
+        (["check", "c.json", "--rounds"], 2, "unrecognized arguments: --rounds. "),
         (["--version"], 0, "rayrml 0."),
     ],
 )
