@@ -131,8 +131,8 @@ for line in sys.stdin:
     network = {"dense.weight": torch.zeros(int(size))}
     for epoch in range(1, 10_000):
         network["dense.weight"] += 1
-        path = Path(folder)
-        writer.save(Checkpoint(epoch, network, [], (1,)), path / f"model_checkpoint_{epoch}.pt", path / "last_epoch.pt")
+        kept, state = Path(folder) / f"model_checkpoint_{epoch}.pt", Path(folder) / "last_epoch.pt"
+        writer.save(Checkpoint(epoch, network, [], (1,)), [kept], state)
 """
 
 
