@@ -85,7 +85,7 @@ def test_slices_train_the_same_network_with_one_and_two_workers(runs):
     alone, together = weights(runs[1, False]), weights(runs[2, False])
     for name, tensor in alone.items():
         assert torch.allclose(together[name], tensor, atol=1e-6), name
-    assert runs[1, False][0].metrics["accuracy"] == pytest.approx(runs[2, False][0].metrics["accuracy"])
+    assert runs[1, False][0].metrics["dice"] == pytest.approx(runs[2, False][0].metrics["dice"])
 
 
 @pytest.mark.parametrize("key", [(1, False), (2, False), (1, True)])
