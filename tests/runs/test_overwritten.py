@@ -24,7 +24,7 @@ def test_a_second_run_says_what_it_replaces_and_keeps_the_logs(ray_cluster, tmp_
     said = capsys.readouterr().out
     assert f"Keeping the logs of an earlier run: {tmp_path}/out_train.1.txt, {tmp_path}/out_test.1.txt\n" in said
     others = f"10 other files in {tmp_path}/model"
-    replaced = f"2 checkpoints in {tmp_path}/model, {others}, 2 prediction files in {tmp_path}/predictions"
+    replaced = f"3 checkpoints in {tmp_path}/model, {others}, 2 prediction files in {tmp_path}/predictions"
     assert f"Replacing files of an earlier run: {replaced}\n" in said
     assert (tmp_path / "out_train.1.txt").read_text() == logs
     with h5py.File(first.predictions[-1]) as file:
