@@ -54,7 +54,7 @@ def connect(
         yield dataclasses.replace(allocation, private=ours and address is None, verbose=verbose)
     finally:
         if ours:
-            ray.shutdown()
+            ray_internals.shut_down()
 
 
 def _set_start_timeout(*, elastic: bool) -> None:

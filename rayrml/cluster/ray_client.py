@@ -81,7 +81,7 @@ def _connected(address: str | None) -> Any:
         yield
     finally:
         if ours:
-            ray.shutdown()
+            ray_internals.shut_down()
 
 
 def _connect(address: Address) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,35 @@ def listen_on_loopback() -> Iterator[None]:
         os.environ.pop(_LOOPBACK_VARIABLE, None)
         if before is not None:
             constants.ENABLE_RAY_CLUSTER = before
+
+
+def shut_down() -> None:
+    """Shut Ray down without letting SIGTERM kill this process meanwhile.
+
+    Ray's core resets SIGTERM to its default action; about a second passes then until Ray has ended its processes. The
+    handler is installed again as soon as the core is gone.
+    """
+    try:
+        state: Any = importlib.import_module("ray._private.state").state
+        disconnect = state.disconnect  # called after the core has been shut down and before processes are ended
+    except (ImportError, AttributeError):
+        ray.shutdown()
+        return
+
+    def after_core() -> None:
+        _install_again(signal.SIGTERM)
+        disconnect()
+
+    state.disconnect = after_core
+    try:
+        ray.shutdown()
+    finally:
+        del state.disconnect
+
+
+def _install_again(number: signal.Signals) -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(number, signal.getsignal(number))
 
 
 def start_data_services() -> None:

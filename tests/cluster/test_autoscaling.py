@@ -56,7 +56,7 @@ def test_an_elastic_run_has_nodes_come_uses_all_of_them_and_lets_them_go(cluster
     config["ray"] = {"num_workers": [1, 2], "resources_per_worker": {"CPU": 0.7}}
     job = run(cluster, write_config(folder / "grown.json", config))
     waiting = job.lines[job.wait_for("Waiting for nodes", 120)]
-    assert "1 workers need 0.7 CPU, the cluster has 0 CPU" in waiting
+    assert "1 worker needs 0.7 CPU, the cluster has 0 CPU" in waiting
     # The second node may arrive seconds before or after the first worker starts.
     job.wait_for("Training on 2 workers", 300)
     job.wait_for("Train Epoch", 300)

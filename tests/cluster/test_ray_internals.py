@@ -52,6 +52,31 @@ def test_raylet_logs_are_printed_by_the_function_that_is_replaced(monkeypatch, c
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.ray
+def test_a_signal_while_ray_is_shut_down_reaches_its_handler():
+    program = """if True:
+        import signal, threading, time, ray
+        from rayrml.cluster import ray_internals
+        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        received = []
+        signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+        ended = threading.Event()
+        def send():
+            while not ended.wait(0.02):
+                # Only the moment in which Ray's core ends is without a handler.
+                if not hasattr(ray._private.worker.global_worker, "core_worker"):
+                    signal.raise_signal(signal.SIGTERM)
+        thread = threading.Thread(target=send)
+        thread.start()
+        ray_internals.shut_down()
+        ended.set()
+        thread.join()
+        print(len(received) > 3, "disconnect" in vars(ray._private.state.state))
+    """
+    ran = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, timeout=120)
+    assert (ran.returncode, ran.stdout.split()) == (0, ["True", "False"])
+
+
 def test_a_private_ray_listens_to_the_loopback_interface(monkeypatch):
     constants, services = private("_private.ray_constants"), private("_private.services")
     monkeypatch.setattr(private("_private.worker"), "_global_node", None)
