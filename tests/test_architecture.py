@@ -76,6 +76,7 @@ OF_NO_MODULE = {
     "runs/bad_pairs": "whole runs without bad pairs",
     "runs/bad_samples": "whole runs without bad samples",
     "runs/run": "whole runs",
+    "runs/sizes": "whole runs on images of different sizes",
     "runs/tutorials": "whole runs with the keys of the predecessor's tutorials",
     "runs/stacked": "whole runs on arrays of many samples",
     "storage/object_store": "all modules that read or write in a store",

@@ -20,6 +20,8 @@ import numpy as np
 from rayrml import storage
 from rayrml.config.tables import Choice
 from rayrml.data.discovery import Place, Samples
+from rayrml.data.draws import Draws
+from rayrml.data.image_ops import VaryingOperation
 from rayrml.data.readers import Read, Reader
 from rayrml.data.slicers import Slicer
 from rayrml.data.stacks import read_rows
@@ -46,6 +48,8 @@ class Decoding:
         adds_channel: whether arrays lack a channel axis and get one.
         slicers: the slicers that cut samples out of arrays, () if samples are whole arrays.
         rule: what the values must be, and what becomes of them; None for any.
+        vary: operation on each array after that, by the sample's random numbers; None for none.
+        random: whether samples have random numbers, and are others in each epoch.
     """
 
     reader: Choice
@@ -56,17 +60,21 @@ class Decoding:
     adds_channel: bool = False
     slicers: tuple[Slicer, ...] = ()
     rule: ValueRule | None = None
+    vary: VaryingOperation | None = None
+    random: bool = False
 
     def with_rule(self, rule: ValueRule) -> Decoding:
         """The same with a rule for the values, which may change their type."""
         return dataclasses.replace(self, rule=rule, dtype=rule.dtype(self.dtype))
 
-    def fill(self, places: Sequence[Place], rows: np.ndarray) -> list[str]:
+    def fill(self, places: Sequence[Place], rows: np.ndarray, draws: Draws | None = None) -> list[str]:
         """Read the samples at `places` into `rows` (n, C, *spatial); returns the error of each, "" for none.
 
-        A file is opened once for all of its consecutive samples.
+        A file is opened once for all of its consecutive samples. `draws` are the samples' random numbers.
         """
         reader: Reader = self.reader.build()
+        if self.vary is not None and draws is not None:
+            return self._fill_varying(places, rows, draws)
         if reader.read is not None:
             fill = functools.partial(self._fill_whole, reader.read)
             if any(storage.is_uri(place.path) for place in places[:1]):
@@ -77,6 +85,20 @@ class Decoding:
         if places and places[0].is_row:
             return self._fill_rows(reader, places, rows)
         return self._read_each(places, lambda read, place, row: self._fill_one(read, place, rows[row]), str)
+
+    def _fill_varying(self, places: Sequence[Place], rows: np.ndarray, draws: Draws) -> list[str]:
+        """Do the same as `fill`, with random numbers for each sample."""
+
+        def fill(read: Read, place: Place, number: int) -> str:
+            return self._fill_one(read, place, rows[number], draws.at(number))
+
+        def fill_each(number: int) -> str:
+            return self._read_each([places[number]], lambda read, place, _: fill(read, place, number), str)[0]
+
+        if any(storage.is_uri(place.path) for place in places[:1]):
+            with ThreadPoolExecutor(_REQUESTS) as threads:
+                return list(threads.map(fill_each, range(len(places))))
+        return self._read_each(places, fill, str)
 
     def read_prepared(self, places: Sequence[Place]) -> list[np.ndarray | None]:
         """The samples at `places` before the rule for their values, None for those that cannot be used."""
@@ -126,9 +148,9 @@ class Decoding:
             return str(error)
         return ""
 
-    def _fill_one(self, read: Read, place: Place, row: np.ndarray) -> str:
+    def _fill_one(self, read: Read, place: Place, row: np.ndarray, draws: Draws | None = None) -> str:
         try:
-            row[...] = self.finished(read_sample(read, place, self), place)
+            row[...] = self.finished(read_sample(read, place, self), place, draws)
         except (DataError, ConfigError) as error:
             return str(error)
         return ""
@@ -150,7 +172,7 @@ class Decoding:
         try:
             block = read_rows(read(name), [place.number for place in places])
             block = block[:, None] if self.adds_channel else block
-            if self.prepare is None and block.shape == rows.shape and block.size:
+            if self.prepare is None and self.vary is None and block.shape == rows.shape and block.size:
                 block = block if self.rule is None else self.rule(block)
                 if np.can_cast(choose_stored_type(block.dtype), self.dtype):
                     rows[...] = block
@@ -162,18 +184,19 @@ class Decoding:
     @property
     def _is_plain(self) -> bool:
         """Whether an array of the right shape and type stays as it was read."""
-        return self.prepare is None and self.rule is None and not self.adds_channel
+        return self.prepare is None and self.rule is None and self.vary is None and not self.adds_channel
 
     def prepared(self, array: np.ndarray, place: Place) -> np.ndarray:
         """Prepare an array that was read. Raises DataError if its shape differs from the first sample's."""
         check_cells(array.shape, place)
         if self.prepare is not None:
             array = self.prepare(array)
-        self.check_shape(array.shape, place)
+        if self.vary is None:
+            self.check_shape(array.shape, place)
         return array
 
-    def finished(self, array: np.ndarray, place: Place) -> np.ndarray:
-        """Prepare and check an array that was read.
+    def finished(self, array: np.ndarray, place: Place, draws: Draws | None = None) -> np.ndarray:
+        """Prepare and check an array that was read; it is changed as in evaluation if there are no `draws`.
 
         Raises:
             DataError: its shape or type differs from the first sample's, or a value breaks the rule.
@@ -184,6 +207,12 @@ class Decoding:
                 array = self.rule(array)
             except ValueError as error:
                 raise DataError(Problem(place.address, str(error))) from None
+        if self.vary is not None:
+            try:
+                array = self.vary(array, draws)
+            except ConfigError as error:
+                raise DataError(*(Problem(place.address, str(problem)) for problem in error.problems)) from None
+            self.check_shape(array.shape, place)
         if not np.can_cast(choose_stored_type(array.dtype), self.dtype):
             raise DataError(Problem(place.address, f"holds {array.dtype}, but {self.first} holds {self.dtype}"))
         return array
@@ -204,7 +233,7 @@ def read_sample(read: Read, place: Place, decoding: Decoding) -> np.ndarray:
             slicer = decoding.slicers[place.slicer]
             return slicer.grid(drop_channels(stored.shape, slicer)).read(stored, place.number)
         shape = sample_shape(stored.shape, place)
-        if decoding.prepare is None:
+        if decoding.prepare is None and decoding.vary is None:
             decoding.check_shape((1, *shape) if decoding.adds_channel else shape, place)
         check_memory(math.prod(shape) * stored.dtype.itemsize, place.address)
         array = np.asarray(stored[place.number] if place.is_row else stored)
@@ -257,10 +286,18 @@ class Decoder:
             for name, decoding in self.sides.items():
                 part = places[name][start : start + self.most]
                 arrays[name] = np.zeros((len(part), *decoding.shape), decoding.dtype)
-                reasons.append(decoding.fill(part, arrays[name]))
+                reasons.append(decoding.fill(part, arrays[name], _draws(block, start, len(part))))
             errors = [next(filter(None, of_sample), "") for of_sample in zip(*reasons, strict=True)]
             numbers = np.arange(first + start, first + start + len(errors))
             yield {"place": numbers, **arrays, "error": np.array(errors, object)}
+
+
+def _draws(block: dict[str, np.ndarray], start: int, count: int) -> Draws | None:
+    """The random numbers of some samples of a chunk, None if they have none."""
+    if "seed" not in block:
+        return None
+    positions = np.frombuffer(block["positions"][0], np.int64)
+    return Draws(int(block["seed"][0]), positions[start : start + count])
 
 
 def pack(samples: Samples, indices: np.ndarray) -> bytes:

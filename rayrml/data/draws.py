@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import zlib
 
 import numpy as np
 
@@ -16,36 +17,47 @@ _UNUSED = np.uint64(64 - 24)  # a float32 has 24 digits
 _SMALLEST = np.float32(2.0**-24)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Draws:
-    """The random numbers in [0, 1) of a batch's samples; each use gives the next ones.
+    """The random numbers in [0, 1) of some samples.
 
     Attributes:
         seed: determines the numbers, together with the samples' positions; that of an epoch.
         positions: (n,) which samples they are; None for the first ones.
-        done: how many numbers each sample has had.
     """
 
     seed: int
     positions: np.ndarray | None = None
-    done: int = 0
+
+    def of(self, name: str, use: int = 0) -> Draws:
+        """Other numbers of the same samples, for one use of what has this name."""
+        return Draws(_seed_of(self.seed, name, use), self.positions)
+
+    def at(self, number: int) -> Draws:
+        """Those of one of the samples."""
+        return Draws(self.seed, self.positions_of(number + 1)[number : number + 1])
 
     def positions_of(self, num_samples: int) -> np.ndarray:
         """(num_samples,) which samples they are."""
         return np.arange(num_samples) if self.positions is None else self.positions
 
     def uniform(self, num_samples: int, number: int) -> np.ndarray:
-        """The next `number` numbers of each sample, (num_samples, number) float32."""
+        """The first `number` numbers of each sample, (num_samples, number) float32."""
         places = self.positions_of(num_samples).astype(np.uint64) * _MOST_OF_A_SAMPLE + _start(self.seed)
-        bits = _scramble(places[:, None] + np.arange(self.done, self.done + number, dtype=np.uint64))
-        self.done += number
+        bits = _scramble(places[:, None] + np.arange(number, dtype=np.uint64))
         bits >>= _UNUSED
         numbers = bits.astype(np.float32)
         numbers *= _SMALLEST
         return numbers
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=256)
+def _seed_of(seed: int, name: str, use: int) -> int:
+    numbers = np.random.SeedSequence((seed, zlib.crc32(name.encode()), use)).generate_state(1, np.uint64)
+    return int(numbers[0] >> _ONE)
+
+
+@functools.lru_cache(maxsize=256)
 def _start(seed: int) -> np.uint64:
     """Where the numbers of a seed begin in the sequence; similar seeds begin far from each other."""
     return _scramble(np.array([seed], np.uint64))[0]

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from rayrml.data import colors
+from rayrml.data.draws import Draws
 from rayrml.errors import ConfigError, Problem
 
 Shape = tuple[int, ...]
@@ -156,14 +157,46 @@ class ConvertColor:
         return dtype
 
 
+class VaryingOperation(Protocol):
+    """An operation that can give a sample other values in each epoch."""
+
+    @property
+    def random(self) -> bool:
+        """Whether it does."""
+        ...
+
+    def __call__(self, image: np.ndarray, draws: Draws | None = None, /) -> np.ndarray:
+        """The resulting sample (C, *spatial), by its random numbers, or as in evaluation without any."""
+        ...
+
+    def shape(self, shape: Shape, /) -> Shape:
+        """The output shape (C, *spatial). Raises ConfigError if samples of `shape` are not supported."""
+        ...
+
+    def dtype(self, dtype: np.dtype, /) -> np.dtype:
+        """The output type."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class ImageOperations:
-    """A sequence of operations, each with its place in the configuration for error messages."""
+    """A sequence of operations.
+
+    Attributes:
+        steps: the operations, each with its place in the configuration for error messages.
+        varying: what follows them, with other results in each epoch; None for nothing.
+    """
 
     steps: tuple[tuple[str, ImageOperation], ...] = ()
+    varying: VaryingOperation | None = None
+
+    @property
+    def fix_size(self) -> bool:
+        """Whether samples of all sizes come out with one size."""
+        return self.varying is not None or any(isinstance(step, Resize | CenterCrop) for _, step in self.steps)
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """The sample (C, *spatial) after all operations."""
+        """The sample (C, *spatial) after all operations that are the same in each epoch."""
         for _, operation in self.steps:
             image = operation(image)
         return image
@@ -176,13 +209,13 @@ class ImageOperations:
         """
         for where, operation in self.steps:
             shape = change_shape(where, operation, shape)
-        return shape
+        return shape if self.varying is None else self.varying.shape(shape)
 
     def dtype(self, dtype: np.dtype) -> np.dtype:
         """The output type for samples of type `dtype`."""
         for _, operation in self.steps:
             dtype = operation.dtype(dtype)
-        return dtype
+        return dtype if self.varying is None else self.varying.dtype(dtype)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -101,6 +101,16 @@ class Source:
         """How each side is read, for the tasks that read it."""
         return {name: side.decoding for name, side in self.sides.items()}
 
+    def randomized(self) -> Source:
+        """The same samples with random numbers for what each side does with them when they are decoded."""
+        target = None if self.target is None else _randomized(self.target)
+        return dataclasses.replace(self, input=_randomized(self.input), target=target)
+
+    @property
+    def random(self) -> bool:
+        """Whether samples are others in each epoch already when they are decoded, so that they cannot be kept."""
+        return any(decoding.random for decoding in self.decodings.values())
+
     @property
     def landmarks(self) -> list[str]:
         """The first and the last file of each side."""
@@ -110,6 +120,13 @@ class Source:
     def bytes_per_sample(self) -> int:
         """Size of a decoded sample in bytes."""
         return sum(side.bytes_per_sample for side in self.sides.values())
+
+
+def _randomized(side: Side) -> Side:
+    decoding = side.decoding
+    if decoding.vary is None:
+        return side
+    return dataclasses.replace(side, decoding=dataclasses.replace(decoding, random=decoding.vary.random))
 
 
 class Decoded(NamedTuple):
@@ -129,14 +146,20 @@ class Decoded(NamedTuple):
 
 
 def dataset(
-    source: Source, indices: np.ndarray, *, decode_cpus: float, smallest_chunk: int = 1, at_once: bool = False
+    source: Source,
+    indices: np.ndarray,
+    *,
+    decode_cpus: float,
+    smallest_chunk: int = 1,
+    at_once: bool = False,
+    seed: int | None = None,
 ) -> ray.data.Dataset:
     """A lazy dataset of the samples at `indices`, decoded by tasks of `decode_cpus` CPUs.
 
     Its columns are those of `Decoded`, with `first` in each row. Rows come in the order of `indices`, or as they become
-    ready if the consumer waits for all of them `at_once`.
+    ready if the consumer waits for all of them `at_once`. `seed` determines their random numbers, if they have any.
     """
-    tasks = chunks(source, indices, smallest_chunk, at_once=at_once)
+    tasks = chunks(source, indices, smallest_chunk, at_once=at_once, seed=seed)
     decoder: Any = Decoder(source.decodings, block_size(source, smallest_chunk))
     decoded = tasks_of(tasks).map_batches(decoder, batch_size=None, num_cpus=decode_cpus)
     decoded.context.execution_options.preserve_order = not at_once
@@ -170,6 +193,7 @@ def decode(
     smallest_chunk: int = 1,
     alone: bool = False,
     at_once: bool = False,
+    seed: int | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Decoded]:
     """Yield the decoded samples at `indices`, some at a time, each once; in order unless needed `at_once`.
@@ -184,6 +208,7 @@ def decode(
         smallest_chunk: smallest number of samples per task.
         alone: whether no other process of the run decodes.
         at_once: whether the consumer waits for all of them before it does anything else.
+        seed: determines the samples' random numbers, if they have any.
         say: told, in another thread, that the tasks wait for CPUs.
     """
     decoder, done, spent = Decoder(source.decodings, block_size(source, smallest_chunk)), 0, 0.0
@@ -191,7 +216,7 @@ def decode(
     size = max(_FIRST_SAMPLES, smallest_chunk)
     while alone and done < len(indices) and spent * len(indices) <= patience * done:
         started = time.perf_counter()
-        task = _task(source, indices[done : done + size], done)
+        task = _task(source, indices[done : done + size], done, seed)
         (block,) = decoder({key: np.array([value], object) for key, value in task.items()})
         spent += time.perf_counter() - started
         done += len(block["place"])
@@ -200,7 +225,7 @@ def decode(
     if done < len(indices):
         _tasks_ran.set()
         left = indices[done:]
-        data = dataset(source, left, decode_cpus=decode_cpus, smallest_chunk=smallest_chunk, at_once=at_once)
+        data = dataset(source, left, decode_cpus=decode_cpus, smallest_chunk=smallest_chunk, at_once=at_once, seed=seed)
         arriving = blocks(data)
         with waiting_for_cpus(decode_cpus, say):
             begun = list(itertools.islice(arriving, 1))
@@ -217,7 +242,13 @@ def blocks(data: ray.data.Dataset, ahead: int = 2) -> Iterator[dict[str, np.ndar
 
 
 def chunks(
-    source: Source, indices: np.ndarray, smallest: int = 1, *, at_once: bool = False, num_actors: int = 1
+    source: Source,
+    indices: np.ndarray,
+    smallest: int = 1,
+    *,
+    at_once: bool = False,
+    num_actors: int = 1,
+    seed: int | None = None,
 ) -> list[dict[str, Any]]:
     """The samples of each task, at least `smallest`; enough tasks for all CPUs, and for `num_actors`.
 
@@ -236,7 +267,7 @@ def chunks(
     first = 0
     while first < len(indices):
         count = next(sizes)
-        tasks.append(_task(source, indices[first : first + count], first))
+        tasks.append(_task(source, indices[first : first + count], first, seed))
         first += count
     return tasks
 
@@ -256,8 +287,10 @@ def _store_bytes() -> int:
     return int(min((size for size in found if size), default=_CHUNK_BYTES * _BLOCKS_OF_STORE))
 
 
-def _task(source: Source, indices: np.ndarray, first: int) -> dict[str, Any]:
-    return {"first": first} | {name: pack(side.samples, indices) for name, side in source.sides.items()}
+def _task(source: Source, indices: np.ndarray, first: int, seed: int | None) -> dict[str, Any]:
+    numbers = {"seed": seed, "positions": indices.astype(np.int64).tobytes()} if source.random else {}
+    places = {name: pack(side.samples, indices) for name, side in source.sides.items()}
+    return {"first": first} | places | (numbers if seed is not None else {})
 
 
 def _chunk_size(count: int, smallest: int, num_actors: int = 1) -> int:

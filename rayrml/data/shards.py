@@ -103,8 +103,8 @@ class StreamedShard:
     samples for any number of workers.
 
     Args:
-        read: positions -> blocks of consecutive samples: inputs, targets if any, and (n,) which samples can be used; a
-            batch leaves out the others.
+        read: (positions, epoch) -> blocks of consecutive samples: inputs, targets if any, and (n,) which samples
+            can be used; a batch leaves out the others.
         num_samples: number of samples of all workers.
         workers: the workers that share them.
         seed: determines the orders, together with the epoch.
@@ -113,7 +113,7 @@ class StreamedShard:
 
     def __init__(
         self,
-        read: Callable[[np.ndarray], Iterator[tuple[np.ndarray, ...]]],
+        read: Callable[[np.ndarray, int | None], Iterator[tuple[np.ndarray, ...]]],
         num_samples: int,
         *,
         workers: Workers,
@@ -134,7 +134,7 @@ class StreamedShard:
             yield from [Batch(torch.empty(0), None, mine)] * len(sizes)
             return
         blocks = self._begun.pop(epoch, None) if epoch is not None and not skip else None
-        blocks = blocks or Ahead(self.read(mine))
+        blocks = blocks or Ahead(self.read(mine, epoch))
         try:
             start = 0
             for number, (size, (*arrays, good)) in enumerate(zip(sizes, cut(blocks, sizes), strict=True), 1):
@@ -156,7 +156,7 @@ class StreamedShard:
     def _begin(self, epoch: int) -> None:
         """Start reading a later epoch: its first samples take a while to arrive."""
         if epoch <= self.num_epochs and epoch not in self._begun:
-            self._begun[epoch] = Ahead(self.read(self._order(epoch)))
+            self._begun[epoch] = Ahead(self.read(self._order(epoch), epoch))
 
     def _order(self, epoch: int | None) -> np.ndarray:
         """This worker's samples in the order of `epoch`."""

@@ -118,7 +118,7 @@ def memory_parts(plan: Plan, num_workers: int) -> dict[str, int]:
     network, worker = plan.network, Workers(0, num_workers)
     trained = BYTES_OF_FLOAT * network.num_trainable_parameters if plan.training else 0
     state = state_per_weight(plan.optimizer) if plan.optimizer and plan.training else 0
-    sources = [source for source in (plan.training, plan.test) if source is not None]
+    sources = [source for source in (plan.training, plan.test) if source is not None and not source.random]
     kept = sources if plan.config.neural_network.data.preload and not plan.is_inference else []
     return {
         "Weights": BYTES_OF_FLOAT * network.num_parameters,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 
 from rayrml.config.mistakes import Findings
+from rayrml.config.sections import SideName
 from rayrml.config.tables import Choice
 from rayrml.data import contents
 from rayrml.data.bad_samples import TOO_MANY
@@ -25,6 +27,7 @@ from rayrml.data.slicers import Slicer, parse_slicers
 from rayrml.data.transforms import Placed, Transforms, parse_transforms, split_transforms
 from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem
 from rayrml.planning.data_types import DataTypes
+from rayrml.planning.sample_sizes import have_different_sizes
 from rayrml.planning.stacking import StackedSide, find_label_reader, label_by_array, list_samples
 from rayrml.storage import is_uri
 from rayrml.storage.archives import check_memory
@@ -76,14 +79,11 @@ class DatasetsPreparation:
         test = self._samples("test", classes or None)
         if test is not None and labels:
             classes = classes or test[0].classes
-        transforms = self._transforms(len(classes) if self.expectations.shares else None)
+        found = {name: part for name, part in (("training", training), ("test", test)) if part is not None}
+        transforms = self._transforms(len(classes) if self.expectations.shares else None, found.values())
         if transforms is None:
             return None
-        sources = {
-            name: self._source(name, found, transforms)
-            for name, found in (("training", training), ("test", test))
-            if found is not None
-        }
+        sources = {name: self._source(name, part, transforms) for name, part in found.items()}
         return self._put_together(sources, transforms, classes)
 
     def _put_together(
@@ -125,7 +125,9 @@ class DatasetsPreparation:
             return transforms.batched.shape(source.target.shape, "target")
         return transforms.batched.shape(source.shape)
 
-    def _transforms(self, num_classes: int | None) -> Transforms | None:
+    def _transforms(
+        self, num_classes: int | None, found: Collection[tuple[Samples, Samples | None]]
+    ) -> Transforms | None:
         lists: dict[str, tuple[Placed, ...]] = {}
         for key in ("transforms", "input_transforms", "target_transforms"):
             with self.findings.gathering():
@@ -135,7 +137,8 @@ class DatasetsPreparation:
         both = lists["transforms"]
         targets = (both or lists["target_transforms"]) if self.types.targets_are_arrays else ()
         with self.findings.gathering():
-            return split_transforms(
+            split = functools.partial(
+                split_transforms,
                 both or lists["input_transforms"],
                 targets,
                 target_is_mask=self.data.target_is_mask or self.types.targets_are_class_numbers,
@@ -144,7 +147,16 @@ class DatasetsPreparation:
                 input_pixels=self.types.input_reader is None or self.types.input_reader.pixels,
                 target_pixels=self.types.target_reader is None or self.types.target_reader.pixels,
             )
+            transforms = split()
+            varying: list[SideName] = [side for side in transforms.need_sizes() if self._sizes_differ(side, found)]
+            return split(varying=varying) if varying else transforms
         return None
+
+    def _sizes_differ(self, side: SideName, found: Iterable[tuple[Samples, Samples | None]]) -> bool:
+        """Whether the samples of a side have different sizes, in training or in the test."""
+        reader = self.types.input_reader if side == "input" else self.types.target_reader
+        samples = [inputs if side == "input" else targets for inputs, targets in found]
+        return reader is not None and any(some is not None and have_different_sizes(some, reader) for some in samples)
 
     def _samples(self, part: Part, classes: Sequence[str] | None) -> tuple[Samples, Samples | None] | None:
         """Inputs and, if targets are read from files, the targets in the same order."""
@@ -273,9 +285,11 @@ class DatasetsPreparation:
             side = self._side(
                 inputs, self.types.input, transforms.input, rank=ranks.input_rank, wanted=ranks.input_shape
             )
-            if targets is None or self.types.target is None:
-                return Source(side, None, name)
-            return Source(side, self._side(targets, self.types.target, transforms.target, rank=ranks.output_rank), name)
+            own = None
+            if targets is not None and self.types.target is not None:
+                own = self._side(targets, self.types.target, transforms.target, rank=ranks.output_rank)
+            source = Source(side, own, name)
+            return source.randomized() if name == "training" else source
         return None
 
     def _first(
@@ -336,6 +350,7 @@ class DatasetsPreparation:
             choose_stored_type(operations.dtype(dtype)),
             place.address,
             prepare=operations.apply if operations.steps else None,
+            vary=operations.varying,
             adds_channel=adds_channel,
             slicers=self.slicers,
         )

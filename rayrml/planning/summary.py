@@ -122,7 +122,7 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
             "Batch size": batch_size,
             "Batch size per worker": first.share(batch_size),
             "Batches per epoch": len(global_batch_sizes(len(samples), batch_size)),
-            "Preloaded": f"yes, {_memory(source, num_workers)}" if data.preload and not plan.is_inference else "no",
+            "Preloaded": _preloaded(plan, source, num_workers),
             "Transforms": _list_transforms(data.transforms or data.input_transforms) or "none",
             "Target transforms": _list_transforms(data.target_transforms) or None,
             "Output": format_path(data.test_output_path) if testing and data.test_output_path else None,
@@ -150,11 +150,15 @@ def _describe(name: str, settings: Any) -> str:
     return f"{name} {json.dumps(settings)}" if settings not in (None, {}, True) else name
 
 
-def _memory(source: Source, num_workers: int) -> str:
-    """The memory of preloaded samples."""
+def _preloaded(plan: Plan, source: Source, num_workers: int) -> str:
+    """Whether samples are kept in memory, and how much of it they take."""
+    if not plan.config.neural_network.data.preload or plan.is_inference:
+        return "no"
+    if source.random:
+        return "no: images of different sizes are changed at random before they have one size, so each epoch reads them"
     size = source.bytes_per_sample * len(source.samples)
     each = f" ({format_bytes(size // num_workers)} in each worker)" if num_workers > 1 else ""
-    return format_bytes(size) + each
+    return f"yes, {format_bytes(size)}{each}"
 
 
 def _stacked(source: Source) -> str | None:

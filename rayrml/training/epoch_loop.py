@@ -19,7 +19,7 @@ from rayrml.reporting.messages import Driver, Emit, EpochDone, Evaluated, Interr
 from rayrml.tensors import tiny_as_zero
 from rayrml.training.checkpoint_manager import CheckpointManager, Progress, Trainee
 from rayrml.training.early_stopping import EarlyStopping
-from rayrml.training.feeding import TEST, TRAINING, TRANSFORMS, Feed, Feeder
+from rayrml.training.feeding import TEST, TRAINING, Feed, Feeder, transforms_seed
 from rayrml.training.job import Job
 from rayrml.training.step import TrainingStep
 from rayrml.training.step_reports import Reporter
@@ -159,7 +159,7 @@ class Worker:
         epoch = begin.epoch
         self.network.train()
         self._seed_torch(begin)
-        seed = mix_seed(self.job.config.seed, TRANSFORMS, epoch)
+        seed = transforms_seed(self.job.config.seed, epoch)
         reporter.begin_epoch(step.optimizer.param_groups[0]["lr"], begin.losses)
         before = time.perf_counter()
         for number, batch, size in feed.global_batches(self.job.config.data.batch_size, epoch, begin.batch):

@@ -116,18 +116,23 @@ class Feeder:
     emit: Emit
 
     def feed(self, source: Source, kind: int) -> Feed:
-        """This worker's samples of `source`; if the job preloads, all of them are read now."""
-        if self.job.config.data.preload:
+        """This worker's samples of `source`; if the job preloads, all that can be kept are read now."""
+        if self.job.config.data.preload and not source.random:
             return self._preloaded(source, kind)
         passed = _Passed(source, self.workers, self.emit) if self.job.config.data.skips else None
         smallest = max(self.workers.share(self._batch_size(kind)), 1)
 
-        def read(indices: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-            return self._read(source, indices, smallest, passed)
+        seed = self.job.config.seed
+
+        def read(indices: np.ndarray, epoch: int | None) -> Iterator[tuple[np.ndarray, ...]]:
+            blocks = self._decode(
+                source, indices, smallest, seed=None if epoch is None else transforms_seed(seed, epoch)
+            )
+            return self._read(source, indices, blocks, passed)
 
         num_epochs = self.job.config.num_epochs if kind == TRAINING else 0
-        seed = (self.job.config.seed, kind)
-        shard = StreamedShard(read, len(source.samples), workers=self.workers, seed=seed, num_epochs=num_epochs)
+        size = len(source.samples)
+        shard = StreamedShard(read, size, workers=self.workers, seed=(seed, kind), num_epochs=num_epochs)
         used = np.ones(len(source.samples), bool)
         return Feed(source, shard, self.device, self.workers, used, passed)
 
@@ -162,11 +167,10 @@ class Feeder:
         return feed
 
     def _read(
-        self, source: Source, indices: np.ndarray, smallest: int, passed: _Passed | None
+        self, source: Source, indices: np.ndarray, blocks: Iterator[pipeline.Decoded], passed: _Passed | None
     ) -> Iterator[tuple[np.ndarray, ...]]:
         """Blocks of inputs, targets and a mask of the usable rows, in the order of `indices`."""
         labels = source.samples.labels
-        blocks = self._decode(source, indices, smallest)
         for decoded in blocks:
             rows = indices[decoded.first : decoded.first + len(decoded.inputs)]
             reasons = list_reasons(rows, decoded.errors)
@@ -242,7 +246,7 @@ class Feeder:
             raise DataError(Problem("neural_network.data.preload", f"the {source.name} samples need {lack}. {cure}"))
 
     def _decode(
-        self, source: Source, indices: np.ndarray, smallest: int, *, at_once: bool = False
+        self, source: Source, indices: np.ndarray, smallest: int, *, at_once: bool = False, seed: int | None = None
     ) -> Iterator[pipeline.Decoded]:
         return pipeline.decode(
             source,
@@ -251,8 +255,14 @@ class Feeder:
             smallest_chunk=smallest,
             alone=self.workers.size == 1,
             at_once=at_once,
+            seed=seed,
             say=lambda text: self.emit(Phase(text)),
         )
+
+
+def transforms_seed(seed: int, epoch: int) -> int:
+    """The seed of the samples' random numbers in an epoch of training."""
+    return mix_seed(seed, TRANSFORMS, epoch)
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype) -> torch.Tensor:

@@ -11,10 +11,17 @@ def test_a_samples_numbers_are_its_own_whatever_batch_it_is_in():
     assert np.array_equal(Draws(5).uniform(30, 3), together)
 
 
-def test_each_use_gives_the_next_numbers():
-    draws = Draws(5)
-    parts = [draws.uniform(4, number) for number in (2, 0, 3)]
-    assert np.array_equal(np.concatenate(parts, 1), Draws(5).uniform(4, 5))
+def test_a_sample_alone_has_the_numbers_that_it_has_among_others():
+    positions = np.array([8, 3, 5])
+    for draws in (Draws(5, positions), Draws(5)):
+        together = draws.of("rotate", 1).uniform(3, 2)
+        assert np.array_equal(np.concatenate([draws.at(i).of("rotate", 1).uniform(1, 2) for i in range(3)]), together)
+
+
+def test_each_use_of_each_name_has_other_numbers():
+    uses = [Draws(5).of(name, use).uniform(4, 5) for name in ("flip", "rotate") for use in (0, 1)]
+    assert len(np.unique([Draws(5).uniform(4, 5), *uses])) == 5 * 20
+    assert np.array_equal(uses[0][:, :2], Draws(5).of("flip").uniform(4, 2))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**63 - 2])

@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from rayrml.config.tables import choose
 from rayrml.data import pipeline
 from rayrml.data.decoding import Decoding
-from rayrml.data.discovery import find_samples
+from rayrml.data.discovery import Samples, find_samples
 from rayrml.data.pipeline import Side, Source
 from rayrml.data.readers import READERS
+from rayrml.data.transforms import parse_transforms, split_transforms
 
 pytestmark = pytest.mark.ray
 NUM_SAMPLES = 50
@@ -64,3 +66,41 @@ def test_a_part_of_the_samples_is_decoded_alone(ray_cluster, source, monkeypatch
 
 def test_nothing_is_decoded_of_nothing(ray_cluster, source):
     assert list(pipeline.decode(source, np.array([], int), decode_cpus=0.5)) == []
+
+
+def varying_sides(tmp_path, count=9):
+    """Images of different sizes, each its own target, that are turned and cropped when they are decoded."""
+    for i in range(count):
+        pixels = np.random.default_rng(i).integers(0, 256, (20 + i, 30 - i, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"{i}.png")
+    samples = Samples(str(tmp_path), [f"{i}.png" for i in range(count)])
+    chosen = parse_transforms([{"random_rotate": 30}, {"random_resized_crop": {"size": [8, 9]}}], "t")
+    operations = split_transforms(chosen, varying=("input",)).input
+    decoding = Decoding(
+        choose(READERS, {"type": "images"}, "data"), (3, 8, 9), np.dtype("u1"), "first", vary=operations.varying
+    )
+    return Source(Side(samples, decoding), Side(samples, decoding), "varying")
+
+
+def test_random_numbers_of_samples_do_not_depend_on_tasks_and_order(ray_cluster, tmp_path):
+    source = varying_sides(tmp_path).randomized()
+    assert source.random
+    indices = np.array([7, 0, 3, 8, 1])
+    alone = list(pipeline.decode(source, indices, decode_cpus=1, alone=True, seed=5))
+    tasks = list(pipeline.decode(source, indices[::-1].copy(), decode_cpus=1, smallest_chunk=2, seed=5))
+    first, second = (np.concatenate([part.inputs for part in parts]) for parts in (alone, tasks))
+    assert np.array_equal(first, second[::-1])
+    assert all(np.array_equal(part.inputs, part.targets) for part in [*alone, *tasks])
+    (other,) = pipeline.decode(source, indices, decode_cpus=1, alone=True, seed=6)
+    assert (other.inputs != first).any((1, 2, 3)).all()
+
+
+def test_without_random_numbers_samples_are_decoded_as_in_evaluation(ray_cluster, tmp_path):
+    source = varying_sides(tmp_path)
+    assert not source.random
+    both = [
+        next(pipeline.decode(source, np.arange(3), decode_cpus=1, alone=True, seed=seed)).inputs for seed in (None, 5)
+    ]
+    assert np.array_equal(*both)
+    place = source.samples.place(0)
+    assert np.array_equal(both[0][0], source.input.decoding.array(place))

@@ -16,7 +16,7 @@ def resident(num_samples, rank, size, seed=0):
 
 
 def streamed(num_samples, rank, size, seed=0):
-    def read(indices):
+    def read(indices, epoch):
         for part in np.array_split(indices, 3):
             yield part.astype(np.uint8)[:, None], part, np.ones(len(part), bool)
 
@@ -86,7 +86,7 @@ def test_what_is_on_the_device_already_is_not_copied():
 def test_the_next_epoch_is_begun_before_the_one_before_it_is_over_and_comes_in_its_own_order():
     begun = []
 
-    def read(indices):
+    def read(indices, epoch):
         begun.append(len(begun) + 1)
         for start in range(0, len(indices), 4):
             rows = indices[start : start + 4].astype(np.float32)[:, None]

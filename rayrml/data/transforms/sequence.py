@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
+from rayrml.config.sections import SideName
 from rayrml.data.draws import Draws
 from rayrml.data.image_ops import ImageOperations, Resampling, Shape, change_shape
 from rayrml.data.transforms.mixing import Mixing, Pair, PairTransform, Targets
+from rayrml.data.transforms.on_images import split_off_single
 from rayrml.data.transforms.partners import fetch_partners
 from rayrml.data.transforms.steps import Step, make_steps, merge_steps, split_off_image_operations
 from rayrml.data.transforms.table import Placed
@@ -65,7 +67,7 @@ class BatchTransforms:
         for step in self.steps:
             partners = None
             if step.draw not in draws:
-                drawn = step.transform.draw(len(input), source, num_axes)
+                drawn = step.transform.draw(len(input), source and source.of(*step.draw), num_axes)
                 draws[step.draw] = _on(input.device, step, drawn)
                 partners = _fetch_partners(pair, drawn, source, workers) if step.mixes and source else None
             pair = self._apply(step, draws[step.draw], pair, partners)
@@ -123,7 +125,7 @@ class Transforms(NamedTuple):
     """Both phases.
 
     Attributes:
-        input: operations on each input, applied once, when it is decoded; does not need torch.
+        input: operations on each input, applied when it is decoded; those that are random do need torch.
         target: the same for target images.
         batched: transforms of each batch.
     """
@@ -131,6 +133,16 @@ class Transforms(NamedTuple):
     input: ImageOperations
     target: ImageOperations
     batched: BatchTransforms
+
+    def need_sizes(self) -> set[SideName]:
+        """The sides whose samples have one size only after a transform of batches, if their sizes differ."""
+        sides: dict[SideName, ImageOperations] = {"input": self.input, "target": self.target}
+        return {
+            side
+            for side, operations in sides.items()
+            if not operations.fix_size
+            and any(step.transform.fixes_size for step in self.batched.steps if step.part in (side, "both"))
+        }
 
 
 def split_transforms(
@@ -142,11 +154,13 @@ def split_transforms(
     num_classes: int | None = None,
     input_pixels: bool = True,
     target_pixels: bool = True,
+    varying: Collection[SideName] = (),
 ) -> Transforms:
     """The two phases of the transforms of inputs and of target images.
 
     Everything before the first random transform is done once for each image, everything after it in each batch. A
     later `resize` is also done once if no transform before it prevents that, so that images may have different sizes.
+    If that is not possible, all that precedes equal sizes is done to each image by itself in each epoch.
 
     Args:
         inputs: the transforms of inputs.
@@ -158,6 +172,7 @@ def split_transforms(
         input_pixels: whether inputs are pixels of images, which are bytes until they are changed in batches; otherwise
             they are numbers of any type, which are floats in batches.
         target_pixels: the same for targets that are images or the like.
+        varying: which of both have different sizes.
 
     Raises:
         ConfigError: a transform does not support this kind of targets, of loss, or of numbers.
@@ -166,14 +181,26 @@ def split_transforms(
     resampling: Resampling = "nearest" if target_is_mask else "bilinear"
     if targets == inputs:  # their JSON path alone does not say which of the two is wrong
         targets = [dataclasses.replace(choice, where=f"{choice.where} (of targets)") for choice in targets]
-    input_operations, input_rest = split_off_image_operations(inputs, "bilinear", input_pixels)
-    target_operations, target_rest = split_off_image_operations(targets, resampling, target_pixels)
-    order = merge_steps(make_steps(input_rest, "input"), make_steps(target_rest, "target"), kind)
+    input_operations, input_steps = _split(inputs, "input", "bilinear", pixels=input_pixels, varying=varying)
+    target_operations, target_steps = _split(targets, "target", resampling, pixels=target_pixels, varying=varying)
+    order = merge_steps(input_steps, target_steps, kind)
     mixing = [step.where for step in order if step.mixes and target_is_label]
     if mixing and num_classes is None:
         message = "mixes labels. Expected a loss that accepts class shares, not only single labels"
         raise ConfigError(*(Problem(where, message) for where in mixing))
     return Transforms(input_operations, target_operations, BatchTransforms(order, resampling, num_classes))
+
+
+def _split(
+    chosen: Sequence[Placed], side: SideName, resampling: Resampling, *, pixels: bool, varying: Collection[SideName]
+) -> tuple[ImageOperations, Sequence[Step]]:
+    """What is done to each sample of a side when it is decoded, and the steps that remain for batches."""
+    operations, rest = split_off_image_operations(chosen, resampling, pixels)
+    steps = make_steps(rest, side)
+    if side not in varying or operations.fix_size:
+        return operations, steps
+    single, steps = split_off_single(steps, resampling, pixels)
+    return dataclasses.replace(operations, varying=single), steps
 
 
 def _fetch_partners(pair: Pair, draws: torch.Tensor, source: Draws, workers: Workers) -> Pair:

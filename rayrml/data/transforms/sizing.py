@@ -27,6 +27,7 @@ class Resize(Transform):
 
     size: Sizes
     dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
+    fixes_size: ClassVar[bool] = True
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, *spatial) -> (N, C, *size)."""
@@ -39,6 +40,12 @@ class Resize(Transform):
         num_axes = images.ndim - 2
         whole = (torch.arange(2 * num_axes, device=images.device) >= num_axes).float()[None]  # 0 to 1 along each axis
         return resample_boxes(images, whole, self.size, resampling)
+
+    def change_one(self, image: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
+        """The same for a batch of one sample; pixels stay bytes, which takes a quarter of the time."""
+        if image.dtype == torch.uint8 and image.ndim == 4 and resampling == "bilinear":
+            return F.interpolate(image, self.size, mode="bilinear", antialias=True)
+        return self(image, draws, resampling)
 
     def shape(self, shape: Shape) -> Shape:
         """(C, *size)."""
@@ -55,6 +62,7 @@ class CenterCrop(Transform):
 
     size: Sizes
     dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
+    fixes_size: ClassVar[bool] = True
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, *spatial) -> (N, C, *size)."""
@@ -75,8 +83,8 @@ class CenterCrop(Transform):
         return image_ops.CenterCrop(self.size)
 
 
-class Crop(Transform):
-    """A random box of each sample, resized to the sample's size or to that of a following `resize`."""
+class _Boxes(Transform):
+    """The base of what resizes a random box of each sample."""
 
     dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
 
@@ -85,8 +93,23 @@ class Crop(Transform):
         raise NotImplementedError
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
-        """(N, C, *spatial), of the same shape."""
-        return resample_boxes(images, self.bounds(draws, images.shape[1:]), images.shape[2:], resampling)
+        """(N, C, *spatial), of the shape that is declared."""
+        shape = tuple(images.shape[1:])
+        return resample_boxes(images, self.bounds(draws, shape), self.shape(shape)[1:], resampling)
+
+    def change_one(self, image: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
+        """The same for a batch of one sample, with the box in whole pixels, which takes a quarter of the time."""
+        shape = tuple(image.shape[1:])
+        starts, ends = self.bounds(draws, shape)[0].view(2, -1).tolist()
+        box: list[slice] = []
+        for start, end, length in zip(starts, ends, shape[1:], strict=True):
+            first = min(round(start * length), length - 1)
+            box.append(slice(first, max(round(end * length), first + 1)))
+        return Resize(size=self.shape(shape)[1:]).change_one(image[:, :, *box], draws, resampling)
+
+
+class Crop(_Boxes):
+    """A random box of each sample, resized to the sample's size or to that of a following `resize`."""
 
     def joined(self, following: Transform) -> Transform | None:
         """With a `resize`, a transform that resamples once instead of twice."""
@@ -94,20 +117,20 @@ class Crop(Transform):
 
 
 @dataclasses.dataclass(frozen=True)
-class ResizedCrop(Transform):
+class ResizedCrop(_Boxes):
     """A random box of each sample, resized to the size of `resize`."""
 
     crop: Crop
     resize: Resize
-    dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
+    fixes_size: ClassVar[bool] = True
 
     def draws_for(self, num_axes: int) -> int:
         """The number of draws for the box."""
         return self.crop.draws_for(num_axes)
 
-    def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
-        """(N, C, *spatial) -> (N, C, *size)."""
-        return resample_boxes(images, self.crop.bounds(draws, images.shape[1:]), self.resize.size, resampling)
+    def bounds(self, draws: torch.Tensor, shape: Shape) -> torch.Tensor:
+        """Those of the crop."""
+        return self.crop.bounds(draws, shape)
 
     def shape(self, shape: Shape) -> Shape:
         """(C, *size)."""
@@ -169,14 +192,11 @@ class RandomResizedCrop(Crop):
     ratio: Interval = (3 / 4, 4 / 3)
     dimensions: ClassVar[tuple[int, ...]] = IMAGES
     num_draws: ClassVar[int] = 4
+    fixes_size: ClassVar[bool] = True
 
     def bounds(self, draws: torch.Tensor, shape: Shape) -> torch.Tensor:
         """(N, 4), with random area, shape and position."""
         return draw_boxes(draws, self.scale, self.ratio, shape[1] / shape[2])
-
-    def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
-        """(N, C, H, W) -> (N, C, height, width)."""
-        return resample_boxes(images, self.bounds(draws, images.shape[1:]), self.size, resampling)
 
     def shape(self, shape: Shape) -> Shape:
         """(C, height, width)."""

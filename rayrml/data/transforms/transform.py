@@ -56,6 +56,7 @@ class Transform:
         num_draws: how many random numbers an image needs, 0 if nothing is random.
         reads_pixels: whether values must be fractions of white, in [0, 1], so that it cannot follow `normalize`.
         changes_masks: whether it changes the values of masks, and does not only move them.
+        fixes_size: whether samples of all sizes come out with one size.
         draws_on_host: whether `draws` must stay where they were drawn, on the CPU.
     """
 
@@ -63,6 +64,7 @@ class Transform:
     num_draws: ClassVar[int] = 0
     reads_pixels: ClassVar[bool] = False
     changes_masks: ClassVar[bool] = False
+    fixes_size: ClassVar[bool] = False
     draws_on_host: ClassVar[bool] = False
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
@@ -74,6 +76,10 @@ class Transform:
             resampling: how pixels are interpolated; `nearest` for masks, whose values must not be mixed.
         """
         raise NotImplementedError
+
+    def change_one(self, image: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
+        """Nearly the same for a batch of one sample, in less time where that is possible."""
+        return self(image, draws, resampling)
 
     def draws_for(self, num_axes: int) -> int:
         """The number of random numbers that a sample with `num_axes` spatial axes needs."""
