@@ -183,11 +183,12 @@ def label_by_file(samples: Samples, labels: np.ndarray, classes: Sequence[str] |
     return dataclasses.replace(samples, labels=indices, classes=tuple(known))
 
 
-def pair_arrays(inputs: Samples, targets: Samples, where: str) -> Samples:
+def pair_arrays(inputs: Samples, targets: Samples, where: str, insides: tuple[str, str] = ("", "")) -> Samples:
     """Return the target arrays in the order of the input arrays.
 
     Both come from files in the same order. Two files with one array each belong together; otherwise the numbers of
-    arrays must be equal, and arrays are paired by name.
+    arrays must be equal, and arrays are paired by name, or else by their names inside the groups that their paths
+    lead to, `insides`.
 
     Raises:
         DataError: an array has no partner.
@@ -202,14 +203,18 @@ def pair_arrays(inputs: Samples, targets: Samples, where: str) -> Samples:
             order.append(other[0])
             continue
         partner = {targets.place(i).name: i for i in other}
-        names = {inputs.place(i).name for i in own}
+        stems = {i: inputs.place(i).name for i in own}
+        if partner.keys() != set(stems.values()):
+            partner = {_inside(name, insides[1]): i for name, i in partner.items()}
+            stems = {i: _inside(name, insides[0]) for i, name in stems.items()}
+        names = set(stems.values())
         alone = sorted(names - partner.keys())
         unused = sorted(partner.keys() - names)
         for missing, what, samples in ((alone, "target", inputs), (unused, "input", targets)):
             if missing:
                 file = samples.path(own[0] if samples is inputs else other[0])
                 problems.append(Problem(where, f"no {what} for {quote_some(missing)} in '{file}'"))
-        order += [partner[inputs.place(i).name] for i in own if inputs.place(i).name in partner]
+        order += [partner[stem] for stem in stems.values() if stem in partner]
     if problems:
         raise DataError(*problems)
     return dataclasses.replace(
@@ -313,6 +318,11 @@ def _below(location: Location, names: Sequence[str], where: str) -> list[str]:
         message = f"no dataset or group '{inside}' in '{location.files.path(0)}'. {suggest(inside, names)}"
         raise DataError(Problem(where, message))
     return below
+
+
+def _inside(name: str, group: str) -> str:
+    """An array's name relative to the group that contains it."""
+    return name.removeprefix(f"{group}/") if group else name
 
 
 def _by_file(samples: Samples) -> Iterable[list[int]]:

@@ -85,10 +85,15 @@ class UnitInterval:
         for extreme in (array.min(), array.max()):
             if not -_TOLERANCE <= float(self.scaling(extreme)) <= 1 + _TOLERANCE:
                 held = _holding(extreme, self.scaling(extreme))
-                cure = "" if self.scaling.changes_values else f'. {{"normalize": {{"std": {_short(array.max())}}}}} '
-                cure = f"{cure}in target_transforms scales them" if cure and array.min() >= 0 else ""
-                raise ValueError(f"{held}. {self.loss} compares outputs with targets in [0, 1]{cure}")
+                raise ValueError(f"{held}. {self.loss} compares outputs with targets in [0, 1]{self._cure(array)}")
         return array
+
+    def _cure(self, array: np.ndarray) -> str:
+        if self.scaling.changes_values or array.min() < 0:
+            return ""
+        if array.ndim == 1:  # transforms are for samples with spatial axes
+            return ". Divide the targets by the largest of them before they are written to their file"
+        return f'. {{"normalize": {{"std": {_short(array.max())}}}}} in target_transforms scales them'
 
     def dtype(self, dtype: np.dtype, /) -> np.dtype:
         """The same."""

@@ -9,7 +9,15 @@ from rayrml.config import tables
 from rayrml.endings import Ending
 from rayrml.networks.graph import INPUT, Graph
 from rayrml.networks.layers import choose_layer
-from rayrml.networks.layers.activations import ENDINGS, Function, find_activation, linear
+from rayrml.networks.layers.activations import (
+    ENDINGS,
+    FUNCTIONS,
+    LAYERS,
+    Function,
+    exponential,
+    find_activation,
+    linear,
+)
 from rayrml.networks.layers.layer import Layer
 from rayrml.networks.layers.operations import Operation
 from rayrml.networks.layers.weighted_sum import WeightedSum
@@ -67,6 +75,29 @@ def _last_calls(graph: Graph, modules: Mapping[str, Layer]) -> set[int]:
 def _module(graph: Graph, n: int, modules: Mapping[str, Layer]) -> Layer | None:
     """The layer of a node, None for an input."""
     return modules.get(graph.layers[graph.nodes[n].layer].name)
+
+
+def find_other_activation(graph: Graph) -> str | None:
+    """The activation behind the first output if `find_ending` does not know it, such as `relu`; None without one.
+
+    What comes before an exponential decides what that gives, so it is left out.
+
+    Raises:
+        ConfigError: an unknown layer, or keys that it does not accept.
+    """
+    node = graph.nodes[graph.outputs[0]]
+    while (layer := graph.layers[node.layer]).class_name != INPUT:
+        if layer.class_name in LAYERS:
+            return layer.class_name
+        row = choose_layer(layer.class_name, layer.config, graph.keras_version).row
+        kind: Any = tables.unwrap(row.builder)  # a layer class
+        last = _last_function(row)
+        if last is not linear:
+            return next((name for name, own in FUNCTIONS.items() if own is last and last is not exponential), None)
+        if not kind.keeps_numbers:
+            return None
+        node = graph.nodes[node.inputs[0]]
+    return None
 
 
 def _last_function(row: tables.Choice) -> Function:

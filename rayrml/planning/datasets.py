@@ -185,7 +185,7 @@ class DatasetsPreparation:
             if self.types.labelled_by_files and reader.labels is not None:
                 labels = reader.labels(location.files.path(0), getattr(self.data, f"{prefix}target_path"))
                 inputs = contents.label_by_file(inputs, labels, classes, where)
-            inputs, targets = self._stacked(inputs, self._targets(inputs, sides[1:], part), sides[1:], classes)
+            inputs, targets = self._stacked(inputs, self._targets(inputs, sides, part), sides[1:], classes)
             if part == "training" and inputs.labels is not None and len(np.unique(inputs.labels)) == 1:
                 message = f"all training samples are of the class '{inputs.classes[inputs.labels[0]]}'"
                 expected = "Expected a folder for each of several classes" if by_folder else "Expected several classes"
@@ -225,12 +225,13 @@ class DatasetsPreparation:
         return [(dataclasses.replace(found, files=files), reader)]
 
     def _targets(
-        self, inputs: Samples, found: Sequence[tuple[contents.Location, Reader]], part: Part
+        self, inputs: Samples, sides: Sequence[tuple[contents.Location, Reader]], part: Part
     ) -> Samples | None:
         """The targets' arrays in the order of the inputs, None if they have no files of their own."""
         where = f"{DATA}.{'' if part == 'training' else 'test_'}target_path"
-        for location, reader in found:
-            return contents.pair_arrays(inputs, contents.list_arrays(location, reader, where), where)
+        for location, reader in sides[1:]:
+            insides = (sides[0][0].inside, location.inside)
+            return contents.pair_arrays(inputs, contents.list_arrays(location, reader, where), where, insides)
         return inputs if self.types.inputs_are_targets else None
 
     def _stacked(

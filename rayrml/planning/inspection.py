@@ -58,10 +58,11 @@ class _Sampled:
     arrays: Sequence[np.ndarray]
     total: int
 
-    @property
-    def counted(self) -> str:
-        """`100 of 2,000 sampled`."""
-        return f"{len(self.places):,} of {self.total:,} sampled"
+    def count(self, num_valid: int | None = None) -> str:
+        """`100 of 2,000 sampled`, and how many of them cannot be used if `num_valid` can."""
+        bad = 0 if num_valid is None else len(self.places) - num_valid
+        skipped = f", without {bad:,} that cannot be used" if bad else ""
+        return f"{len(self.places):,} of {self.total:,} sampled{skipped}"
 
 
 def observe(source: Source, *, skips_bad: bool) -> Observation:
@@ -89,7 +90,7 @@ def _observe_targets(source: Source, *, skips_bad: bool) -> Observation:
     valid = _check_values(source.target, sampled, skips_bad=skips_bad)
     rule = source.target.decoding.rule
     if isinstance(rule, ClassNumbers):
-        return _observe_classes(source.name, rule, sampled.counted, valid)
+        return _observe_classes(source.name, rule, sampled.count(len(valid)), valid)
     if source.target.pixels:
         return _observe_shades(source.name, isinstance(rule, UnitInterval), sampled)
     return Observation()
@@ -172,7 +173,7 @@ def _observe_shades(name: str, probabilities: bool, sampled: _Sampled) -> Observ
     brightest = max(int(array.max()) for array in sampled.arrays)
     if not 0 < brightest <= _NEARLY_BLACK:
         return Observation()
-    message = f"the {name} targets are nearly black: their pixels are 0 to {brightest} of 255 ({sampled.counted})"
+    message = f"the {name} targets are nearly black: their pixels are 0 to {brightest} of 255 ({sampled.count()})"
     if probabilities:
         raise DataError(Problem(DATA, f'{message}. "target_is_mask": true reads them as class numbers'))
     return Observation(None, (message,))

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from rayrml.config.mistakes import Findings
 from rayrml.config.tables import Choice
 from rayrml.data.datasets import Datasets
+from rayrml.data.pipeline import Side
 from rayrml.data.reader_keys import DATA
 from rayrml.formatting import shorten
 from rayrml.losses import Loss
-from rayrml.networks.ending import KnownEnding, find_ending
+from rayrml.networks.ending import find_ending, find_other_activation
 from rayrml.networks.graph import LayerSpec
 from rayrml.networks.network import Network
-from rayrml.planning.data_types import DataTypes
-from rayrml.planning.target_values import find_scaling
 
 _LOSS = "neural_network.loss"
 _UNIT_INTERVAL = ("softmax", "sigmoid")
-_NEARLY = 0.02  # by which a divisor of pixels may differ from 255
-_MOST_NORMALIZED = 10.0  # absolute value of pixels that are in [0, 1], or normalized
+_LIKE_PROBABILITIES = ("hard_sigmoid", "hard_sigmoid_keras_3")
 
 
 def check_outputs(network: Network, datasets: Datasets, loss: Choice | None, findings: Findings) -> None:
@@ -54,7 +50,14 @@ def check_outputs(network: Network, datasets: Datasets, loss: Choice | None, fin
     else:
         # Class indices have no channel axis.
         indices = built.targets == "labels" and target[:1] == (1,)
-        misfit = _one_hot_hint(built, output, target) or built.misfit(output, target[1:] if indices else target)
+        sides = [source.target for source in sources if source is not None and source.target is not None]
+        misfit = (
+            _color_hint(built, target, sides)
+            or _one_hot_hint(built, output, target)
+            or built.misfit(output, target[1:] if indices else target)
+        )
+        if misfit is not None and sides:
+            misfit = f"{misfit} (first target: '{sides[0].decoding.first}')"
     if misfit is not None:
         findings.add(_LOSS, misfit)
 
@@ -63,7 +66,8 @@ def warn_of_ending(network: Network, loss: Choice | None) -> Iterator[str]:
     """Sentences on a loss that takes what the network's last layer does not give; none if that cannot be told."""
     if loss is None:
         return
-    ending, takes = find_ending(network.graph), loss.build().takes
+    takes = loss.build().takes
+    ending = find_ending(network.graph) or find_other_activation(network.graph)
     if ending is None or takes is None:
         return
     takes = "logits" if takes == "sigmoid_logits" else takes
@@ -80,20 +84,28 @@ def find_last_layer(network: Network) -> LayerSpec:
     return network.graph.layers[network.graph.nodes[network.graph.outputs[0]].layer]
 
 
-def _find_cure(ending: KnownEnding, takes: str, *, has_source: bool) -> str | None:
+def _find_cure(ending: str, takes: str, *, has_source: bool) -> str | None:
     """What to change if a loss takes something else than the network's ending; None if the two go together."""
     if ending == takes or (ending == "linear" and takes == "logits"):
         return None
-    if takes in _UNIT_INTERVAL and ending in _UNIT_INTERVAL:
-        return None  # both are probabilities
+    if takes in _UNIT_INTERVAL and ending in (*_UNIT_INTERVAL, *_LIKE_PROBABILITIES):
+        return None  # both are in [0, 1]
     if takes == "logits" and ending == "log_softmax":
         return None  # the softmax of log-probabilities is the same
     if takes == "log_softmax":
         return 'Use the activation "log_softmax"' + (", or the loss CrossEntropy" if ending == "linear" else "")
     if takes == "logits":
         return "Remove the activation, or use a loss of probabilities"
-    source = "logits" if ending == "linear" else ending
-    return f'Use the activation "{takes}"' + (f', or "source": "{source}" in the loss' if has_source else "")
+    source = {"linear": "logits", "log_softmax": "log_softmax"}.get(ending)
+    return f'Use the activation "{takes}"' + (f', or "source": "{source}" in the loss' if has_source and source else "")
+
+
+def _color_hint(loss: Loss, target: tuple[int, ...], sides: Sequence[Side]) -> str | None:
+    """What to do about target images in colour where the loss takes class numbers."""
+    if loss.targets != "labels" or target[:1] != (3,) or not sides or not all(side.pixels for side in sides):
+        return None
+    shades = "the target images have 3 channels, but the loss takes one class number for each pixel"
+    return f'{shades}. "target_grayscale": true reads them with one channel'
 
 
 def _one_hot_hint(loss: Loss, output: tuple[int | None, ...], target: tuple[int, ...]) -> str | None:
@@ -122,42 +134,3 @@ def _describe_wrong_number(layer: str, classes: Sequence[str], loss: Loss, chann
         return None
     outputs = f"the network's last layer '{layer}' outputs {channels} values per sample"
     return f"{outputs}, but there are {len(classes)} classes: {shorten(classes)}"
-
-
-def warn_of_scaling(network: Network, datasets: Datasets, types: DataTypes) -> Iterator[str]:
-    """A sentence if the network begins by scaling pixels of 0 to 255 that are in [0, 1] already."""
-    layer = _find_rescaling(network)
-    reader = types.input_reader
-    if layer is None or reader is None or not reader.pixels:
-        return
-    scaling = find_scaling(reader, datasets.transforms.batched, "input")
-    if scaling is None or np.abs(scaling(np.array([0.0, 255.0]))).max() > _MOST_NORMALIZED:
-        return
-    divisor = 1 / layer.config["scale"]
-    inputs = "pixels are normalized" if scaling.steps else "pixels are in [0, 1]"
-    how = "instead of the present normalize" if scaling.steps else "as the last of the input transforms"
-    yield (
-        f"{inputs}, and the network's layer '{layer.name}' divides by {divisor:g} again. "
-        f'{{"normalize": {{"std": 0.00392}}}} {how} gives it 0 to 255'
-    )
-
-
-def _find_rescaling(network: Network) -> LayerSpec | None:
-    """The layer that divides by about 255 or 127.5 before any layer with weights, None if there is none."""
-    graph, modules = network.graph, network.layers()
-    early: set[int] = set(graph.inputs)
-    for number, node in enumerate(graph.nodes):
-        layer = graph.layers[node.layer]
-        if number in early or not node.inputs or not all(i in early for i in node.inputs):
-            continue
-        scale = layer.config.get("scale")
-        if layer.class_name == "Rescaling" and isinstance(scale, int | float) and _scales_pixels(scale):
-            return layer
-        if not modules[layer.name].weights:
-            early.add(number)
-    return None
-
-
-def _scales_pixels(scale: float) -> bool:
-    """Whether a factor brings 0 to 255 into [0, 1] or, with an offset, into [-1, 1]."""
-    return any(abs(scale * full - 1) < _NEARLY for full in (255, 256, 127.5, 128))

@@ -32,7 +32,8 @@ from rayrml.planning.data_types import DataTypes, find_types
 from rayrml.planning.datasets import DatasetsPreparation, Expectations
 from rayrml.planning.figures import check_stopping, choose_metric
 from rayrml.planning.inspection import Observation, observe
-from rayrml.planning.network_check import check_outputs, warn_of_ending, warn_of_scaling
+from rayrml.planning.network_check import check_outputs, warn_of_ending
+from rayrml.planning.scaling_check import warn_of_scaling
 from rayrml.planning.target_values import read_class_numbers, with_value_rules
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import LoadReport

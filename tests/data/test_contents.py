@@ -86,6 +86,31 @@ def test_arrays_without_a_partner_are_named(tmp_path):
     assert "no input for 'r'" in str(caught.value)
 
 
+def test_arrays_of_two_groups_pair_by_their_names_in_the_groups(tmp_path):
+    h5(tmp_path / "h.h5", "x/a", "x/deep/b", "deep/y/deep/b", "deep/y/a")
+    inputs, targets = arrays(tmp_path / "h.h5" / "x", HDF5), arrays(tmp_path / "h.h5" / "deep" / "y", HDF5)
+    paired = contents.pair_arrays(inputs, targets, "target_path", ("x", "deep/y"))
+    assert [inputs.place(i).name for i in range(2)] == ["x/a", "x/deep/b"]
+    assert [paired.place(i).name for i in range(2)] == ["deep/y/a", "deep/y/deep/b"]
+
+
+def test_whole_names_that_pair_count_more_than_those_in_a_group(tmp_path):
+    h5(tmp_path / "in.h5", "x/a", "x/b")
+    h5(tmp_path / "out.h5", "x/a", "x/b", "z")
+    inputs, targets = arrays(tmp_path / "in.h5", HDF5), arrays(tmp_path / "out.h5" / "x", HDF5)
+    paired = contents.pair_arrays(inputs, targets, "target_path", ("", "x"))
+    assert [paired.place(i).name for i in range(2)] == ["x/a", "x/b"]
+
+
+def test_arrays_of_two_groups_without_a_partner_are_named(tmp_path):
+    h5(tmp_path / "h.h5", "x/a", "x/b", "y/a", "y/c")
+    inputs, targets = arrays(tmp_path / "h.h5" / "x", HDF5), arrays(tmp_path / "h.h5" / "y", HDF5)
+    with pytest.raises(DataError) as caught:
+        contents.pair_arrays(inputs, targets, "target_path", ("x", "y"))
+    assert "no target for 'b'" in str(caught.value)
+    assert "no input for 'c'" in str(caught.value)
+
+
 def slicers(*settings):
     return parse_slicers(list(settings), "slicers")
 

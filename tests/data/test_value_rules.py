@@ -62,7 +62,7 @@ def test_class_numbers_come_out_in_a_type_that_holds_them(rule, values, dtype, l
 def test_an_invalid_value_is_named_with_what_to_do(rule, values, message):
     dtype = BYTES if all(isinstance(value, int) and 0 <= value < 256 for value in values) else None
     with pytest.raises(ValueError, match=message):
-        rule(np.array(values, dtype))
+        rule(np.array(values, dtype)[None])  # (C, x)
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,10 @@ def test_scaled_values_are_rounded_as_the_loss_rounds_them():
     rule = ClassNumbers(3, scaling=NUMBERS)
     assert rule.labels(np.array([0, 1, 2], BYTES)).tolist() == [0, 1, 2]
     assert ClassNumbers(2, scaling=SHARES).labels(np.array([0, 127, 128, 255], BYTES)).tolist() == [0, 0, 1, 1]
+
+
+def test_a_number_outside_of_the_unit_interval_gets_a_cure_that_transforms_are_not_needed_for():
+    with pytest.raises(ValueError, match=r"holds 7\. BCE compares .*\. Divide the targets by the largest of them"):
+        UnitInterval("BCE")(np.array([7.0]))
+    with pytest.raises(ValueError, match=r"holds -7\. BCE compares outputs with targets in \[0, 1\]$"):
+        UnitInterval("BCE")(np.array([-7.0]))

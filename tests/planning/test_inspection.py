@@ -122,7 +122,25 @@ def test_a_number_of_no_class_is_named_with_its_file_and_how_to_ignore_it(segmen
 
 
 def test_samples_of_no_class_are_left_to_the_run_that_skips_them(segmentation):
-    assert prepare(segmentation([mask(0, 1), mask(0, 255)], on_bad_sample="skip")).training
+    plan = prepare(segmentation([mask(0, 1), mask(0, 255), mask(0)], on_bad_sample="skip"))
+    seen = plan.observations["training"].target_values
+    assert seen.endswith("(3 of 3 sampled, without 1 that cannot be used)")
+
+
+@pytest.mark.parametrize("classes", [3, 2])
+def test_masks_in_colour_are_named_as_such_with_the_cure(segmentation, classes):
+    masks = [Image.fromarray(mask(0, 1)).convert("RGB")]
+    (problem,) = problems_of(segmentation(masks, classes=classes, target_transforms=[{"normalize": {"std": 0.00392}}]))
+    assert "the target images have 3 channels, but the loss takes one class number for each pixel" in problem
+    assert '"target_grayscale": true' in problem
+    assert "y/0.png" in problem
+
+
+def test_a_first_target_of_another_size_is_named(segmentation):
+    large = Image.fromarray(mask(0, 1)).resize((16, 16), Image.Resampling.NEAREST)
+    (problem,) = problems_of(segmentation([large, mask(0, 1)]))
+    assert "the target has shape (16, 16), but for an output (3, 8, 8) the loss needs (8, 8)" in problem
+    assert "y/0.png')" in problem
 
 
 @pytest.mark.parametrize("function", ["Dice", "Jaccard", "Focal"])

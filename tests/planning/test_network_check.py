@@ -36,6 +36,13 @@ def warning(activation, function, **arguments):
         ("log_softmax", "Dice", {}, '"source": "log_softmax" in the loss'),
         ("softmax", "Dice", {"source": "logits"}, "Remove the activation"),
         (None, "Focal", {"source": "log_softmax"}, 'Use the activation "log_softmax"'),
+        ("relu", "NLL", {}, 'Use the activation "log_softmax"'),
+        ("tanh", "NLL", {}, 'Use the activation "log_softmax"'),
+        ("hard_sigmoid", "NLL", {}, 'Use the activation "log_softmax"'),
+        ("relu", "BCE", {}, 'Use the activation "sigmoid"'),
+        ("tanh", "BCE", {}, 'Use the activation "sigmoid"'),
+        ("softplus", "Dice", {}, 'Use the activation "softmax"'),
+        ("relu", "CrossEntropy", {}, "Remove the activation"),
     ],
 )
 def test_a_loss_that_takes_something_else_is_told_of_with_the_cure(activation, function, arguments, cure):
@@ -56,10 +63,35 @@ def test_a_loss_that_takes_something_else_is_told_of_with_the_cure(activation, f
         ("softmax", "Dice", {}),
         ("sigmoid", "Dice", {}),
         (None, "Dice", {"source": "logits"}),
-        ("relu", "NLL", {}),
+        ("exponential", "NLL", {}),
+        ("hard_sigmoid", "BCE", {}),
+        ("relu", "MSE", {}),
         (None, "MSE", {}),
         ("softmax", "MSE", {}),
     ],
 )
 def test_what_goes_together_or_cannot_be_told_has_no_warning(activation, function, arguments):
     assert warning(activation, function, **arguments) == ""
+
+
+@pytest.mark.parametrize(
+    ("more", "shown"),
+    [
+        ([("Activation", {"activation": "tanh"})], "'last' ends with tanh"),
+        ([("ReLU", {})], "'last' ends with ReLU"),
+        ([("LeakyReLU", {})], "'last' ends with LeakyReLU"),
+        ([("ReLU", {}), ("Dropout", {"rate": 0.5})], "'last' ends with ReLU"),
+        ([("ReLU", {}), ("Reshape", {"target_shape": [3]})], "'last' ends with ReLU"),
+        ([("BatchNormalization", {})], ""),
+        ([("ReLU", {}), ("LogSoftmax", {})], ""),
+    ],
+)
+def test_an_activation_may_be_a_layer_of_its_own(more, shown):
+    layers = [
+        {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 4], "name": "input"}},
+        {"class_name": "Dense", "config": {"name": "out", "units": 3}},
+    ]
+    names = [f"layer_{i}" for i in range(len(more) - 1)] + ["last"]
+    layers += [{"class_name": kind, "config": {"name": n, **c}} for n, (kind, c) in zip(names, more, strict=True)]
+    text = "; ".join(warn_of_ending(build_network(layers), choose(LOSSES, {"function": "NLL"}, "loss", "function")))
+    assert (shown in text) and bool(text) == bool(shown)
