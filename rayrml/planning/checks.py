@@ -95,7 +95,7 @@ def _extremes(sizes: np.ndarray) -> tuple[str, str]:
     return times(sizes.min(0).tolist()), times(sizes.max(0).tolist())
 
 
-def times(size: Sequence[int]) -> str:
+def times(size: Sequence[int | str]) -> str:
     """Sizes as people write them: `28 x 28`."""
     return " x ".join(map(str, size))
 

@@ -15,6 +15,7 @@ from rayrml.losses import Loss
 from rayrml.networks.ending import KnownEnding, find_ending
 from rayrml.networks.graph import LayerSpec
 from rayrml.networks.network import Network
+from rayrml.networks.shapes import fits
 from rayrml.planning.data_types import DataTypes
 from rayrml.planning.target_values import find_scaling
 
@@ -108,9 +109,10 @@ def _one_hot_hint(loss: Loss, output: tuple[int | None, ...], target: tuple[int,
 
 
 def _output_shape(network: Network, shape: tuple[int, ...], findings: Findings) -> tuple[int | None, ...] | None:
-    """The output's shape for inputs of this shape; None if there is none."""
-    if network.check_input(shape) is not None:
-        return network.output_shapes[0]
+    """The output's shape for inputs of this shape; None if it is not known."""
+    if not fits(network.input_shapes[0], shape):
+        output = network.output_shapes[0]
+        return output if len(output) == 1 else None
     with findings.gathering():
         return network.outputs_of(shape)[0]
     return None

@@ -26,6 +26,7 @@ from rayrml.losses import LOSSES, Loss
 from rayrml.lr_schedulers import ScheduleChoice, choose_schedule
 from rayrml.networks.graph import Graph, read_graph
 from rayrml.networks.network import Network, build
+from rayrml.networks.shapes import fits
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.planning.consistency import Settings, check_consistency
 from rayrml.planning.data_types import DataTypes, find_types
@@ -292,20 +293,26 @@ class _Preparation:
         return None
 
     def _input(self, network: Network, datasets: Datasets) -> None:
-        """Check that the samples fit the network."""
+        """Make the network one for samples of this size. Adds to the findings what keeps it from taking them."""
         misfit = network.check_input(datasets.shape)
-        if misfit is not None:
-            first = next((s.input for s in (datasets.training, datasets.test) if s is not None), None)
-            hint = self._input_hint(network, datasets.shape, first)
-            self.findings.add(DATA, f"{misfit} from '{first.decoding.first if first else ''}'{hint}")
+        if misfit is None:
+            network.accept(datasets.shape)
+            return
+        first = next((s.input for s in (datasets.training, datasets.test) if s is not None), None)
+        hint = self._input_hint(network, datasets.shape, first)
+        shapes, stop, reason = misfit.partition(". ")
+        self.findings.add(DATA, f"{shapes} from '{first.decoding.first if first else ''}'{stop}{reason}{hint}")
 
     def _input_hint(self, network: Network, shape: tuple[int, ...], side: Side | None) -> str:
         """What may help samples of this shape to fit."""
         expected = network.input_shapes[0]
         if (expected[0], shape[0]) == (1, 3) and side is not None and side.pixels:
             return '. "grayscale": true reads images with one channel'
+        if side is not None and side.pixels and expected[0] == shape[0] and len(shape) == len(expected) == 3:
+            return f'. The transform {{"resize": [{expected[1]}, {expected[2]}]}} makes images that it takes'
         rows = (shape[1:], (1, *shape[1:]))
-        if side is not None and not side.pixels and any(network.check_input(row) is None for row in rows):
+        takes_rows = any(fits(expected, row) for row in rows) or network.check_input(shape[1:]) is None
+        if side is not None and not side.pixels and takes_rows:
             return _stacked_hint(shape, side)
         if (shape[-1], *shape[:-1]) == tuple(size or own for size, own in zip(expected, shape, strict=False)):
             return ". Its channels are last: numpy.moveaxis puts them first"

@@ -10,6 +10,7 @@ from rayrml.data.discovery import Samples
 from rayrml.data.pipeline import Source
 from rayrml.data.value_rules import ClassNumbers
 from rayrml.formatting import format_bytes, format_path, format_table, shorten
+from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network
 from rayrml.planning import checks
 from rayrml.planning.plan import Plan
@@ -49,6 +50,7 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
             "Model": network.name,
             **_parameters(console, network),
             "Layers": network.num_operations,
+            "Input size": _input_size(network),
             "Loaded from": config.checkpoints.load and format_path(config.checkpoints.load),
         },
     )
@@ -129,6 +131,18 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
             "Assembled output": format_path(data.hdf5_outfile) if testing and data.hdf5_outfile else None,
         },
     )
+
+
+def _input_size(network: Network) -> str | None:
+    """The size of the samples, and the one that the network declares; None if it declares no other."""
+    used, declared = network.input_shapes[0][1:], network.declared_shapes[0][1:]
+    if used == declared:
+        return None
+    return f"{_times(used)} (declared: {_times(declared)})"
+
+
+def _times(size: Shape) -> str:
+    return checks.times(["any" if number is None else number for number in size])
 
 
 def _target_values(plan: Plan, source: Source) -> str | None:
