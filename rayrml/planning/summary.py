@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from rayrml.cluster.allocation import Allocation
-from rayrml.data.discovery import Samples
+from rayrml.data.discovery import Samples, Slices
 from rayrml.data.pipeline import Source
 from rayrml.data.value_rules import ClassNumbers
 from rayrml.formatting import format_bytes, format_path, format_table, shorten
@@ -15,7 +15,7 @@ from rayrml.networks.network import Network
 from rayrml.planning import checks
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
-from rayrml.workers import Workers, global_batch_sizes
+from rayrml.workers import Workers
 
 
 def devices(console: Console, allocation: Allocation) -> None:
@@ -108,14 +108,11 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
         {
             "Type": data.inputs,
             "Location": format_path(_location(samples)) if samples.root else None,
-            **{
-                f"Slicer '{part.name}'": f"{len(part.grid)} slices of {checks.times(part.grid.shape)}"
-                for part in samples.slices
-            },
+            **{f"Slicer '{part.name}'": _slices(source, part) for part in samples.slices},
             "Number of samples": len(samples),
             "Stacked": _stacked(source),
             "Samples per worker": first.share(len(samples)),
-            "Sample shape": tuple(source.shape),
+            "Sample shape": " or ".join(str(group.source.shape) for group in source.groups()),
             "Sample type": None if source.input.pixels else source.input.dtype.name,
             "Number of classes": len(samples.classes) or None,
             "Classes": shorten(samples.classes) or None,
@@ -123,7 +120,7 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
             "Ignored files": ignored or None,
             "Batch size": batch_size,
             "Batch size per worker": first.share(batch_size),
-            "Batches per epoch": len(global_batch_sizes(len(samples), batch_size)),
+            "Batches per epoch": source.count_batches(batch_size),
             "Preloaded": f"yes, {_memory(source, num_workers)}" if data.preload and not plan.is_inference else "no",
             "Transforms": _list_transforms(data.transforms or data.input_transforms) or "none",
             "Target transforms": _list_transforms(data.target_transforms) or None,
@@ -131,6 +128,13 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
             "Assembled output": format_path(data.hdf5_outfile) if testing and data.hdf5_outfile else None,
         },
     )
+
+
+def _slices(source: Source, part: Slices) -> str:
+    """The number of slices of an array, and the shape of each if that depends on the slicer."""
+    decoding, slicer = source.input.decoding, part.grid.slicer
+    shape = f", samples {decoding.shapes[decoding.slicers.index(slicer)]}" if decoding.shapes else ""
+    return f"{len(part.grid)} slices of {checks.times(part.grid.shape)}{shape}"
 
 
 def _input_size(network: Network) -> str | None:
@@ -166,7 +170,7 @@ def _describe(name: str, settings: Any) -> str:
 
 def _memory(source: Source, num_workers: int) -> str:
     """The memory of preloaded samples."""
-    size = source.bytes_per_sample * len(source.samples)
+    size = source.bytes_in_total
     each = f" ({format_bytes(size // num_workers)} in each worker)" if num_workers > 1 else ""
     return format_bytes(size) + each
 
