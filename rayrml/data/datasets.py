@@ -17,8 +17,8 @@ class Datasets:
         test: test samples, None without evaluation and inference.
         transforms: the transforms applied to samples.
         classes: names of the classes that label the samples, () if targets are not labels.
-        shape: (C, *spatial) of the network's inputs.
-        target_shape: shape of a target: () for a class, (C, *spatial) for an array, None if there are no targets.
+        shapes: (C, *spatial) of the network's inputs: one, or several if slicers cut samples of different shapes.
+        target_shapes: the shape of their targets: () for a class, (C, *spatial) for an array, None without targets.
         test_targets: whether test samples have targets.
     """
 
@@ -26,6 +26,16 @@ class Datasets:
     test: Source | None
     transforms: Transforms
     classes: tuple[str, ...]
-    shape: tuple[int, ...]
-    target_shape: tuple[int, ...] | None
+    shapes: tuple[tuple[int, ...], ...]
+    target_shapes: tuple[tuple[int, ...] | None, ...]
     test_targets: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The first of the shapes."""
+        return self.shapes[0]
+
+    @property
+    def target_shape(self) -> tuple[int, ...] | None:
+        """The shape of the targets of inputs of this shape."""
+        return self.target_shapes[0]

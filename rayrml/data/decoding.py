@@ -41,7 +41,7 @@ class Decoding:
 
     Attributes:
         reader: the row of the data types that reads them.
-        shape: (C, *spatial) that every prepared array must have.
+        shape: (C, *spatial) that every prepared array must have; that of the first slicer's samples if `shapes` differ.
         dtype: type that every array must have, or be convertible to without loss.
         first: the sample that the others must match, as messages name it.
         prepare: operation on each array before arrays are stacked, None for none.
@@ -50,6 +50,7 @@ class Decoding:
         rule: what the values must be, and what becomes of them; None for any.
         vary: operation on each array after that, by the sample's random numbers; None for none.
         random: whether samples have random numbers, and are others in each epoch.
+        shapes: the shape of each slicer's samples, () if all samples have one shape.
     """
 
     reader: Choice
@@ -62,6 +63,7 @@ class Decoding:
     rule: ValueRule | None = None
     vary: VaryingOperation | None = None
     random: bool = False
+    shapes: tuple[tuple[int, ...], ...] = ()
 
     def with_rule(self, rule: ValueRule) -> Decoding:
         """The same with a rule for the values, which may change their type."""
@@ -219,9 +221,10 @@ class Decoding:
 
     def check_shape(self, shape: Sequence[int], place: Place) -> None:
         """Raise DataError unless `shape`, that of the sample at `place`, matches the first sample's."""
-        if tuple(shape) != self.shape:
-            hint = f". {RESIZE_HINT}" if len(self.shape) == 3 else ""
-            message = f"is {format_size(shape)}, but {self.first} is {format_size(self.shape)}{hint}"
+        expected = self.shapes[place.slicer] if self.shapes else self.shape
+        if tuple(shape) != expected:
+            hint = f". {RESIZE_HINT}" if len(expected) == 3 else ""
+            message = f"is {format_size(shape)}, but {self.first} is {format_size(expected)}{hint}"
             raise DataError(Problem(place.address, message))
 
 

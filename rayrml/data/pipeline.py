@@ -7,7 +7,7 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -17,6 +17,7 @@ from rayrml.cluster import ray_internals
 from rayrml.cluster.shortage import waiting_for_cpus
 from rayrml.data.decoding import Decoder, Decoding, pack
 from rayrml.data.discovery import Samples
+from rayrml.workers import global_batch_sizes
 
 # Decoding that takes less than this is done in the process that waits for it: the first tasks of a process take seconds
 # to start, later ones a quarter of a second. For a consumer that computes in the meantime, tasks are always better.
@@ -45,7 +46,7 @@ class Side:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(C, *spatial) of every array."""
+        """(C, *spatial) of every array, or of the first slicer's."""
         return self.decoding.shape
 
     @property
@@ -63,8 +64,12 @@ class Side:
 
     @property
     def bytes_per_sample(self) -> int:
-        """Size of an array in bytes."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        """Size of the largest array in bytes."""
+        return max(map(math.prod, self.decoding.shapes or (self.shape,))) * self.dtype.itemsize
+
+    def of_shape(self, shape: tuple[int, ...]) -> Side:
+        """The same side for its samples of one shape."""
+        return dataclasses.replace(self, decoding=dataclasses.replace(self.decoding, shape=shape, shapes=()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +93,7 @@ class Source:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The inputs' shape (C, *spatial)."""
+        """The inputs' shape (C, *spatial); the first slicer's if they differ."""
         return self.input.shape
 
     @property
@@ -118,8 +123,49 @@ class Source:
 
     @property
     def bytes_per_sample(self) -> int:
-        """Size of a decoded sample in bytes."""
+        """Size of the largest decoded sample in bytes."""
         return sum(side.bytes_per_sample for side in self.sides.values())
+
+    @property
+    def bytes_in_total(self) -> int:
+        """Size of all decoded samples in bytes."""
+        return sum(group.source.bytes_per_sample * len(group.indices) for group in self.groups())
+
+    def groups(self) -> tuple[Group, ...]:
+        """The samples of each shape, in the order of the slicers that cut them; one group if all have one shape."""
+        if not any(side.decoding.shapes for side in self.sides.values()):
+            return (Group(self, np.arange(len(self.samples))),)
+        slicers = self.input.decoding.slicers
+        of_sides = [side.decoding.shapes or (side.shape,) * len(slicers) for side in self.sides.values()]
+        shapes = dict(zip(slicers, zip(*of_sides, strict=True), strict=True))
+        kinds = {pair: kind for kind, pair in enumerate(dict.fromkeys(shapes.values()))}
+        parts = self.samples.slices
+        kind_of_sample = np.repeat(
+            [kinds[shapes[part.grid.slicer]] for part in parts], [len(part.grid) for part in parts]
+        )
+        members = [np.flatnonzero(kind_of_sample == kind) for kind in kinds.values()]
+        return tuple(Group(self._of_shapes(pair), own) for pair, own in zip(kinds, members, strict=True))
+
+    def count_batches(self, batch_size: int) -> int:
+        """How many batches of at most `batch_size` samples of one shape there are."""
+        return sum(len(global_batch_sizes(len(group.indices), batch_size)) for group in self.groups())
+
+    def _of_shapes(self, shapes: Sequence[tuple[int, ...]]) -> Source:
+        """The same source for its samples of one shape on each side."""
+        sides = [side.of_shape(shape) for side, shape in zip(self.sides.values(), shapes, strict=True)]
+        return Source(sides[0], sides[1] if sides[1:] else None, self.name)
+
+
+class Group(NamedTuple):
+    """Samples of one shape, which can be in one batch.
+
+    Attributes:
+        source: the source that they are from, which knows their shape as that of all samples.
+        indices: (n,) which of the source's samples they are, in ascending order.
+    """
+
+    source: Source
+    indices: np.ndarray
 
 
 def _randomized(side: Side) -> Side:

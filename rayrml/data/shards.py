@@ -105,7 +105,7 @@ class StreamedShard:
     Args:
         read: (positions, epoch) -> blocks of consecutive samples: inputs, targets if any, and (n,) which samples
             can be used; a batch leaves out the others.
-        num_samples: number of samples of all workers.
+        samples: (n,) the samples of all workers, in their own order.
         workers: the workers that share them.
         seed: determines the orders, together with the epoch.
         num_epochs: the last epoch; the next epoch is begun halfway through the current one.
@@ -114,14 +114,14 @@ class StreamedShard:
     def __init__(
         self,
         read: Callable[[np.ndarray, int | None], Iterator[tuple[np.ndarray, ...]]],
-        num_samples: int,
+        samples: np.ndarray,
         *,
         workers: Workers,
         seed: Sequence[int] = (),
         num_epochs: int = 0,
     ):
         self.read = read
-        self.num_samples = num_samples
+        self.samples = samples
         self.workers = workers
         self.seed = seed
         self.num_epochs = num_epochs
@@ -160,7 +160,7 @@ class StreamedShard:
 
     def _order(self, epoch: int | None) -> np.ndarray:
         """This worker's samples in the order of `epoch`."""
-        order = np.arange(self.num_samples)
+        order = self.samples.copy()
         if epoch is not None:
             np.random.default_rng(mix_seed(*self.seed, epoch)).shuffle(order)
         return order[self.workers.rank :: self.workers.size]

@@ -365,7 +365,7 @@ def _mispadded(sizes: tuple[int, ...], padded_sizes: tuple[int, ...], key: str) 
 
 
 def _disagreeing(slicers: Mapping[int, Slicer], path: str) -> list[Problem]:
-    """Problems with slicers that cut other arrays or produce other samples than the first one, or share a name."""
+    """Problems with slicers whose arrays or samples have another number of axes than the first one's, or its name."""
     mistakes: list[Problem] = []
     named: dict[str, int] = {}
     first, expected = next(iter(slicers.items()), (0, None))
@@ -379,8 +379,8 @@ def _disagreeing(slicers: Mapping[int, Slicer], path: str) -> list[Problem]:
         if len(cut.sizes) != len(expected.sizes):
             message = f"expected {len(expected.sizes)} numbers as in {path}[{first}], which cuts the same arrays"
             mistakes.append(Problem(f"{path}[{k}].sizes", f"{message}, got {len(cut.sizes)}"))
-        elif cut.sample_shape != expected.sample_shape:
-            message = f"gives samples of shape {list(cut.sample_shape)}, but all slicers must feed one network"
-            shape = f"{list(expected.sample_shape)} as from {path}[{first}]"
-            mistakes.append(Problem(f"{path}[{k}].sizes", f"{message}. Expected {shape}"))
+        elif len(cut.sample_shape) != len(expected.sample_shape):
+            message = f"gives samples with {len(cut.sample_shape)} axes, but all slicers must feed one network"
+            axes = f"{len(expected.sample_shape)} as from {path}[{first}]"
+            mistakes.append(Problem(f"{path}[{k}].sizes", f"{message}. Expected {axes}"))
     return mistakes

@@ -20,7 +20,7 @@ from rayrml.config.tables import Choice
 from rayrml.cpus import count_cpus
 from rayrml.data.bad_samples import BadSamples, gather_bad_samples, list_reasons
 from rayrml.data.decoding import Decoder
-from rayrml.data.pipeline import Source, block_size, blocks, bounded, chunks, decode, tasks_of
+from rayrml.data.pipeline import Group, Source, block_size, blocks, bounded, chunks, decode, tasks_of
 from rayrml.data.shards import to_numbers
 from rayrml.data.transforms import BatchTransforms
 from rayrml.errors import DataError, Problem
@@ -101,18 +101,31 @@ def predict(
 
 
 def _results(job: InferenceJob, allocation: Allocation, say: Callable[[str], None]) -> Iterator[dict[str, np.ndarray]]:
-    """Blocks with each sample's `place`, and its `output` or the `error` instead of it."""
-    indices = np.arange(len(job.source.samples))
+    """Blocks of samples of one shape, with each one's `place`, and its `output` or the `error` instead of it."""
     batch = -(-job.batch_size // allocation.most_workers)
-    if allocation.in_driver:
-        forward = Forward(job, batch, allocation.driver_device)
-        cpus = allocation.decode_cpus
-        for decoded in decode(job.source, indices, decode_cpus=cpus, smallest_chunk=batch, alone=True, at_once=True):
-            places = np.arange(decoded.first, decoded.first + len(decoded.inputs))
-            yield {"place": places, "output": forward(decoded.inputs), "error": decoded.errors}
-        return
-    tasks = chunks(job.source, indices, batch, num_actors=allocation.most_workers)
-    results = blocks(_dataset(job, allocation, tasks, apart=allocation.use_gpu))
+    forward = Forward(job, batch, allocation.driver_device) if allocation.in_driver else None
+    for group in job.source.groups():
+        found = _in_actors(job, group, allocation, say) if forward is None else _here(forward, group, allocation)
+        for block in found:
+            yield {**block, "place": group.indices[block["place"]]}
+
+
+def _here(forward: Forward, group: Group, allocation: Allocation) -> Iterator[dict[str, np.ndarray]]:
+    """The results for samples of one shape, numbered in the group, computed in this process."""
+    batch, cpus = forward.batch_size, allocation.decode_cpus
+    indices = group.indices
+    for decoded in decode(group.source, indices, decode_cpus=cpus, smallest_chunk=batch, alone=True, at_once=True):
+        places = np.arange(decoded.first, decoded.first + len(decoded.inputs))
+        yield {"place": places, "output": forward(decoded.inputs), "error": decoded.errors}
+
+
+def _in_actors(
+    job: InferenceJob, group: Group, allocation: Allocation, say: Callable[[str], None]
+) -> Iterator[dict[str, np.ndarray]]:
+    """The results for samples of one shape, numbered in the group, computed by actors."""
+    batch = -(-job.batch_size // allocation.most_workers)
+    tasks = chunks(group.source, group.indices, batch, num_actors=allocation.most_workers)
+    results = blocks(_dataset(job, group, allocation, tasks))
     num_actors = min(allocation.least_workers, len(tasks))
     waiting = [waiting_for_actors(num_actors, _actor_resources(allocation), say)]
     waiting += [waiting_for_cpus(allocation.decode_cpus, say)] if allocation.use_gpu else []
@@ -128,30 +141,29 @@ def _results(job: InferenceJob, allocation: Allocation, say: Callable[[str], Non
     yield from results
 
 
-def _dataset(
-    job: InferenceJob, allocation: Allocation, tasks: list[dict[str, Any]], *, apart: bool
-) -> ray.data.Dataset:
-    """The lazy dataset of `_results`, computed by as many actors as there are tasks and room for.
+def _dataset(job: InferenceJob, group: Group, allocation: Allocation, tasks: list[dict[str, Any]]) -> ray.data.Dataset:
+    """The lazy dataset of `_in_actors`, computed by as many actors as there are tasks and room for.
 
-    Actors decode their own samples. A GPU would wait for that, so separate tasks decode for it (`apart`).
+    Actors decode their own samples. A GPU would wait for that, so separate tasks decode for it.
     """
+    apart = allocation.use_gpu
     resources: dict[str, Any] = {f"num_{name.lower()}s": n for name, n in _actor_resources(allocation).items()}
     batch = -(-job.batch_size // allocation.most_workers)
     least, most = (min(count, len(tasks)) for count in (allocation.least_workers, allocation.most_workers))
     data = tasks_of(tasks)
-    most_rows = block_size(job.source, batch)
-    decoder: Any = Decoder(job.source.decodings, most_rows)
+    most_rows = block_size(group.source, batch)
+    decoder: Any = Decoder(group.source.decodings, most_rows)
     if apart:
         data = data.map_batches(decoder, batch_size=None, num_cpus=allocation.decode_cpus)
     data = data.map_batches(
         Predictor,
         fn_constructor_args=(ray.put(job), batch, most, None if apart else decoder),
         # With GPUs, Ray requires a batch size; at this one every actor gets some samples.
-        batch_size=min(most_rows, max(batch, -(-len(job.source.samples) // most))) if apart else None,
+        batch_size=min(most_rows, max(batch, -(-len(group.indices) // most))) if apart else None,
         compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most),
         **resources,
     )
-    return bounded(data, job.source.name)
+    return bounded(data, group.source.name)
 
 
 def _actor_resources(allocation: Allocation) -> dict[str, float]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,16 +16,14 @@ from rayrml.errors import ConfigError, Problem
 from rayrml.formatting import format_bytes
 from rayrml.memory import available_memory
 from rayrml.networks.ending import find_calls_at_end, mark_last_sums
+from rayrml.networks.execution import defer_relu, list_steps, name_modules
 from rayrml.networks.graph import INPUT, Graph, LayerSpec, read_graph
 from rayrml.networks.layers import LayerChoice, choose_layer
-from rayrml.networks.layers.activations import linear, relu
-from rayrml.networks.layers.convolution import Convolution
-from rayrml.networks.layers.layer import BYTES_OF_FLOAT, Layer, expect_countable, format_shape
+from rayrml.networks.layers.layer import BYTES_OF_FLOAT, Layer, format_shape
 from rayrml.networks.layers.layout import Shape, held_shape, keras_shape, to_held, to_keras
-from rayrml.networks.layers.pooling import MaxPooling
+from rayrml.networks.shapes import fits, follow_shapes, locate, open_differing
+from rayrml.networks.sizes import SizeCheck, describe_misfit
 from rayrml.tensors import to_float32
-
-_OUTPUT = "its output for one sample,"
 
 
 class Row(NamedTuple):
@@ -36,19 +35,6 @@ class Row(NamedTuple):
     num_parameters: int
 
 
-class _Step(NamedTuple):
-    """One call: `module` on the tensors in the slots `inputs`; the slots in `free` are not needed afterwards.
-
-    `full` asks for inputs in float32, also where autocast made them shorter.
-    """
-
-    module: str
-    inputs: tuple[int, ...]
-    output: int
-    free: tuple[int, ...]
-    full: bool
-
-
 class Network(torch.nn.Module):
     """A network built from Keras JSON; takes and returns channels-first tensors (N, C, *spatial).
 
@@ -58,22 +44,24 @@ class Network(torch.nn.Module):
     If the JSON is channels-first, it takes and returns Keras's tensors as they are. It also accepts them with their
     last axis moved to position 1, as other networks hold theirs, and then returns its outputs the same way.
 
+    The sizes of the spatial axes that the JSON declares are those for which the network is built. It takes others too,
+    unless a layer is made for the declared ones.
+
     Args:
         graph: the layers and their calls.
         modules: the module of each layer except inputs, by the layer's name.
-        shapes: the shape of each node's tensor, (C, *spatial).
+        shapes: the shape of each node's tensor as held, (C, *spatial).
     """
 
     def __init__(self, graph: Graph, modules: dict[str, Layer], shapes: Sequence[Shape]):
         super().__init__()
         self.name = graph.name
         self.graph = graph
-        self._names = _module_names(modules)
+        self._names = name_modules(modules)
         self.channels_first = any(module.channels_first for module in modules.values())
-        self.shapes = tuple(map(keras_shape, shapes) if self.channels_first else shapes)
-        self.input_shapes = tuple(self.shapes[i] for i in graph.inputs)
-        self.output_shapes = tuple(self.shapes[i] for i in graph.outputs)
-        self._steps = _steps(graph, self._names, find_calls_at_end(graph, modules))
+        self._declared = tuple(shapes)
+        self.shapes = self._from_held(shapes)
+        self._steps = list_steps(graph, self._names, find_calls_at_end(graph, modules))
         self._penalized = [
             (self._names[name], attribute, penalty)
             for name, module in modules.items()
@@ -82,6 +70,21 @@ class Network(torch.nn.Module):
         # A layer may have the name of an attribute or of one of torch's own methods. Only this assignment accepts every
         # name, and only once all attributes exist.
         self._modules.update({self._names[name]: module for name, module in modules.items()})
+
+    @property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        """The shape (C, *spatial) of each input."""
+        return tuple(self.shapes[i] for i in self.graph.inputs)
+
+    @property
+    def declared_shapes(self) -> tuple[Shape, ...]:
+        """The shape (C, *spatial) of each input that the network was built for."""
+        return self._from_held([self._declared[i] for i in self.graph.inputs])
+
+    @property
+    def output_shapes(self) -> tuple[Shape, ...]:
+        """The shape (C, *spatial) of each output."""
+        return tuple(self.shapes[i] for i in self.graph.outputs)
 
     @property
     def num_parameters(self) -> int:
@@ -132,15 +135,28 @@ class Network(torch.nn.Module):
             outputs = [to_keras(y) for y in outputs]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
+    def accept(self, *alternatives: Sequence[int | None]) -> None:
+        """Make the network one for inputs of the shapes `alternatives` (C, *spatial); sizes that differ become open.
+
+        Raises:
+            ConfigError: the network does not take one of them.
+        """
+        found: list[tuple[Shape, ...]] = []
+        for shape in alternatives:
+            problem = self.check_input(shape)
+            if problem is not None:
+                raise ConfigError(problem)
+            declared = fits(self.declared_shapes[0], shape)
+            found.append(self._from_held(self._declared) if declared else self.shapes_of(shape))
+        self.shapes = tuple(itertools.starmap(open_differing, zip(*found, strict=True)))
+
     def check_input(self, *shapes: Sequence[int | None]) -> str | None:
         """What is wrong with inputs of `shapes` (C, *spatial), one per input; None if they fit."""
         if len(shapes) != len(self.input_shapes):
             return f"the network takes {len(self.input_shapes)} inputs, got {len(shapes)}"
-        for expected, given in zip(self.input_shapes, shapes, strict=True):
-            if len(expected) != len(given) or any(e not in (None, g) for e, g in zip(expected, given, strict=True)):
-                wanted = format_shape(expected)
-                return f"the network takes inputs of shape {wanted}, channels first, got {format_shape(tuple(given))}"
-        return None
+        if all(map(fits, self.input_shapes, shapes)):
+            return None
+        return describe_misfit(self.declared_shapes, [tuple(shape) for shape in shapes], self._size_misfit)
 
     def outputs_of(self, *shapes: Sequence[int | None]) -> tuple[Shape, ...]:
         """The shapes of the outputs for inputs of `shapes` (C, *spatial), which must fit. Nothing is computed.
@@ -157,20 +173,8 @@ class Network(torch.nn.Module):
         Raises:
             ConfigError: a layer cannot take what the preceding layers make of such inputs.
         """
-        modules = self.layers()
-        given = dict(zip(self.graph.inputs, shapes, strict=True))
-        found: list[Shape] = []
-        for i, node in enumerate(self.graph.nodes):
-            if i in given:
-                found.append(held_shape(given[i]) if self.channels_first else tuple(given[i]))
-                continue
-            layer, inputs = self.graph.layers[node.layer], [found[j] for j in node.inputs]
-            try:
-                found.append(modules[layer.name].result_shape(*inputs))
-                expect_countable(found[-1], _OUTPUT)
-            except ConfigError as error:
-                raise ConfigError(*(_located(layer, p, inputs) for p in error.problems)) from None
-        return tuple(map(keras_shape, found) if self.channels_first else found)
+        given = [held_shape(shape) if self.channels_first else tuple(shape) for shape in shapes]
+        return self._from_held(follow_shapes(self.graph, self.layers(), given))
 
     def penalty(self) -> torch.Tensor | None:
         """The sum of the regularizers of all trainable weights, a scalar; None if there are none."""
@@ -190,6 +194,20 @@ class Network(torch.nn.Module):
             counted.add(node.layer)
             yield Row(layer.name, layer.class_name, self.shapes[i], number)
 
+    def _size_misfit(self, shapes: Sequence[Shape]) -> str | None:
+        """Which layer is made for other spatial sizes than those of `shapes`, and why; None if none is."""
+        given = [held_shape(shape) if self.channels_first else shape for shape in shapes]
+        layers = self.layers()
+        try:
+            follow_shapes(self.graph, layers, given, SizeCheck(self.graph, layers, self._declared, given))
+        except ConfigError as error:
+            return error.problems[0].message
+        return None
+
+    def _from_held(self, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Shapes as held, in the layout in which the network takes and returns tensors."""
+        return tuple(map(keras_shape, shapes) if self.channels_first else shapes)
+
     def _check(self, tensors: Sequence[torch.Tensor]) -> bool:
         """Whether the network is channels-first and the tensors are in Keras's layout rather than the held one.
 
@@ -197,6 +215,8 @@ class Network(torch.nn.Module):
             ValueError: they do not fit.
         """
         shapes = [tuple(x.shape[1:]) for x in tensors]
+        if self.channels_first and all(map(fits, self.input_shapes, map(keras_shape, shapes))):
+            return False
         problem = self.check_input(*shapes)
         if problem is None:
             return self.channels_first
@@ -211,7 +231,7 @@ def build_network(
     """The network that Keras JSON describes, given as parsed JSON or as the path of a file.
 
     The weights are initial ones, drawn from torch's global generator. `input_shape` is (C, *spatial), with None for any
-    size, for networks that do not declare it.
+    size; a network that declares its own must take it.
 
     Raises:
         ConfigError: every mistake in the JSON, each with its place.
@@ -236,26 +256,34 @@ def build(graph: Graph, input_shape: Sequence[int | None] | None = None) -> Netw
     choices = _choose(graph)
     channels_first = any(choice.channels_first for choice in choices.values())
     modules: dict[str, Layer] = {}
-    shapes: list[Shape] = []
-    for node in graph.nodes:
-        layer = graph.layers[node.layer]
-        if layer.class_name == INPUT:
-            shapes.append(_input_shape(layer, input_shape, channels_first))
-            continue
-        given = [shapes[i] for i in node.inputs]
-        try:
-            choices[layer.name].expect_inputs(len(given))
-            if layer.name not in modules:
-                modules[layer.name] = choices[layer.name].build(*given)
-            shapes.append(modules[layer.name].result_shape(*given))
-            expect_countable(shapes[-1], _OUTPUT)
-        except ConfigError as error:
-            raise ConfigError(*(_located(layer, p, given) for p in error.problems)) from None
+    given = [_input_shape(graph.layers[graph.nodes[i].layer], input_shape, channels_first) for i in graph.inputs]
+    shapes = follow_shapes(graph, modules, given, _Building(graph, choices, modules))
     _initialize(graph, modules, choices)
     _fix_modes(graph, modules)
-    _defer_relu(graph, modules)
+    defer_relu(graph, modules)
     mark_last_sums(graph, modules)
-    return Network(graph, modules, shapes)
+    network = Network(graph, modules, shapes)
+    if input_shape is not None and graph.declares_inputs and len(graph.inputs) == 1:
+        network.accept(input_shape)
+    return network
+
+
+@dataclasses.dataclass(frozen=True)
+class _Building:
+    """Builds each layer for the inputs of its first call."""
+
+    graph: Graph
+    choices: Mapping[str, LayerChoice]
+    modules: dict[str, Layer]
+
+    def before(self, node: int, inputs: Sequence[Shape]) -> None:
+        name = self.graph.layers[self.graph.nodes[node].layer].name
+        self.choices[name].expect_inputs(len(inputs))
+        if name not in self.modules:
+            self.modules[name] = self.choices[name].build(*inputs)
+
+    def after(self, node: int, inputs: Sequence[Shape], output: Shape) -> None:
+        pass
 
 
 def _initialize(graph: Graph, modules: dict[str, Layer], choices: Mapping[str, LayerChoice]) -> None:
@@ -272,12 +300,12 @@ def _initialize(graph: Graph, modules: dict[str, Layer], choices: Mapping[str, L
     if needed > free:
         has = f"{format_bytes(sizes[largest])} of the {format_bytes(needed)} that the network's initial weights need"
         message = f"its weights take {has}, but only {format_bytes(free)} are available. Use smaller layers"
-        raise ConfigError(_located(places[largest], Problem("", message)))
+        raise ConfigError(locate(places[largest], Problem("", message)))
     for name, module in modules.items():
         try:
             choices[name].initialize(module)
         except ConfigError as error:
-            raise ConfigError(*(_located(places[name], p) for p in error.problems)) from None
+            raise ConfigError(*(locate(places[name], p) for p in error.problems)) from None
 
 
 def _choose(graph: Graph) -> dict[str, LayerChoice]:
@@ -294,17 +322,10 @@ def _choose(graph: Graph) -> dict[str, LayerChoice]:
         try:
             choices[layer.name] = choose_layer(layer.class_name, layer.config, graph.keras_version)
         except ConfigError as error:
-            problems += [_located(layer, problem) for problem in error.problems]
+            problems += [locate(layer, problem) for problem in error.problems]
     if problems:
         raise ConfigError(*problems)
     return choices
-
-
-def _located(layer: LayerSpec, problem: Problem, shapes: Sequence[Shape] = ()) -> Problem:
-    """A layer's problem with the layer's place and name, and the shapes of its inputs if they are known."""
-    where = f"{layer.where}.config.{problem.where}" if problem.where else layer.where
-    on = f" on {' and '.join(map(format_shape, shapes))}" if shapes else ""
-    return Problem(where, f"{layer.class_name} '{layer.name}'{on}: {problem.message}")
 
 
 def _input_shape(layer: LayerSpec, given: Sequence[int | None] | None, channels_first: bool) -> Shape:
@@ -317,11 +338,11 @@ def _input_shape(layer: LayerSpec, given: Sequence[int | None] | None, channels_
         return held_shape(tuple(layer.declared_shape[1:]))
     if given is not None and (not given or any(size is not None and size < 1 for size in given)):
         message = f"expected an input shape (C, *spatial) with sizes of at least 1, got {format_shape(tuple(given))}"
-        raise ConfigError(_located(layer, Problem("", message)))
+        raise ConfigError(locate(layer, Problem("", message)))
     if given is not None:
         return held_shape(tuple(given)) if channels_first else tuple(given)
     message = "its shape is not declared. Expected 'batch_input_shape' [null, height, width, channels]"
-    raise ConfigError(_located(layer, Problem("", message)))
+    raise ConfigError(locate(layer, Problem("", message)))
 
 
 def _fix_modes(graph: Graph, modules: dict[str, Layer]) -> None:
@@ -334,50 +355,9 @@ def _fix_modes(graph: Graph, modules: dict[str, Layer]) -> None:
         modes = {node.training for node in graph.nodes if node.layer == number}
         if len(modes) > 1:
             message = "is called both in training and in inference mode. Expected the same mode for all of its calls"
-            raise ConfigError(_located(layer, Problem("", message)))
+            raise ConfigError(locate(layer, Problem("", message)))
         if None not in modes:
             modules[layer.name].fix_mode(modes == {True})
-
-
-def _defer_relu(graph: Graph, modules: dict[str, Layer]) -> None:
-    """Move the ReLU of a convolution into the max pooling that follows it, if nothing else uses its output."""
-    calls = Counter(node.layer for node in graph.nodes)
-    uses = Counter(i for node in graph.nodes for i in node.inputs) + Counter(graph.outputs)
-    for node in graph.nodes:
-        pool = modules.get(graph.layers[node.layer].name)
-        if not isinstance(pool, MaxPooling) or uses[node.inputs[0]] > 1 or calls[node.layer] > 1:
-            continue
-        source = graph.nodes[node.inputs[0]].layer
-        layer = modules.get(graph.layers[source].name)
-        if isinstance(layer, Convolution) and calls[source] == 1 and layer.activation is relu:
-            layer.activation, pool.activation = linear, relu
-
-
-def _steps(graph: Graph, names: Mapping[str, str], at_end: Set[int]) -> tuple[_Step, ...]:
-    """The calls, each with the slots to free after it, so that no tensor outlives its last use."""
-    last = {i: n for n, node in enumerate(graph.nodes) for i in node.inputs}
-    dead: dict[int, list[int]] = {}
-    for slot, n in last.items():
-        if slot not in graph.outputs:
-            dead.setdefault(n, []).append(slot)
-    return tuple(
-        _Step(names[graph.layers[node.layer].name], node.inputs, n, tuple(dead.get(n, ())), n in at_end)
-        for n, node in enumerate(graph.nodes)
-        if graph.layers[node.layer].class_name != INPUT
-    )
-
-
-def _module_names(layers: Iterable[str]) -> dict[str, str]:
-    """Each layer's name in a form that torch accepts: without dots, which separate names, and none that torch sets."""
-    names: dict[str, str] = {}
-    taken = set(vars(torch.nn.Module()))
-    for layer in layers:
-        name = layer.replace(".", "_")
-        while name in taken:
-            name += "_"
-        taken.add(name)
-        names[layer] = name
-    return names
 
 
 def _weights(layer: Layer) -> list[torch.Tensor]:

@@ -95,7 +95,7 @@ def _extremes(sizes: np.ndarray) -> tuple[str, str]:
     return times(sizes.min(0).tolist()), times(sizes.max(0).tolist())
 
 
-def times(size: Sequence[int]) -> str:
+def times(size: Sequence[int | str]) -> str:
     """Sizes as people write them: `28 x 28`."""
     return " x ".join(map(str, size))
 
@@ -124,7 +124,11 @@ def memory_parts(plan: Plan, num_workers: int) -> dict[str, int]:
         "Weights": BYTES_OF_FLOAT * network.num_parameters,
         "Gradients": trained,
         "Optimizer state": trained * state,
-        "Preloaded samples": sum(source.bytes_per_sample * worker.share(len(source.samples)) for source in kept),
+        "Preloaded samples": sum(
+            group.source.bytes_per_sample * worker.share(len(group.indices))
+            for source in kept
+            for group in source.groups()
+        ),
         "One batch in the network": _batch(plan, worker),
     }
 
@@ -148,43 +152,45 @@ def state_per_weight(optimizer: Choice) -> int:
 def _batch(plan: Plan, worker: Workers) -> int:
     """Peak bytes of a batch: in training with everything that backward needs, otherwise layer by layer."""
     data = plan.config.neural_network.data
-    sizes = [
-        size(plan, min(worker.share(batch_size), len(source.samples)))
-        for source, batch_size, size in (
-            (plan.training, data.batch_size, _training_batch),
-            (plan.test, data.test_batch_size, _test_batch),
-        )
-        if source is not None
-    ]
+    sizes: list[int] = []
+    for source, batch_size, size in (
+        (plan.training, data.batch_size, _training_batch),
+        (plan.test, data.test_batch_size, _test_batch),
+    ):
+        for number, group in enumerate(() if source is None else source.groups()):
+            sizes.append(size(plan, number, min(worker.share(batch_size), len(group.indices))))
     shorter = _BF16_SHARE if plan.config.neural_network.precision == "bf16" else 1
     return round(_GAPS * shorter * max(sizes, default=0))
 
 
-def _training_batch(plan: Plan, batch_size: int) -> int:
-    source, target = plan.training, plan.datasets.target_shape
+def _training_batch(plan: Plan, number: int, batch_size: int) -> int:
+    """Peak bytes for samples of the shape with this number."""
+    source, target = plan.training, plan.datasets.target_shapes[number]
     if source is None or plan.loss is None:
         return 0
     loss = plan.loss.build()
     if loss.targets == "labels" and target and target[0] == 1:
         target = target[1:]  # class indices
-    inputs = plan.datasets.shape
+    inputs = plan.datasets.shapes[number]
     shapes = {"inputs": inputs, "targets": inputs if target is None else target}
     try:
         return memory_estimate.of_training(plan.network, loss, batch_size, **shapes, pixels=source.input.pixels)
     except Exception:  # some layers and losses need actual numbers
-        return _AND_GRADIENTS * BYTES_OF_FLOAT * batch_size * sum(_sizes_of_outputs(plan))
+        return _AND_GRADIENTS * BYTES_OF_FLOAT * batch_size * sum(_sizes_of_outputs(plan, number))
 
 
-def _test_batch(plan: Plan, batch_size: int) -> int:
+def _test_batch(plan: Plan, number: int, batch_size: int) -> int:
+    """Peak bytes for samples of the shape with this number."""
     pixels = plan.test is not None and plan.test.input.pixels
+    inputs = plan.datasets.shapes[number]
     try:
-        return memory_estimate.of_evaluation(plan.network, batch_size, inputs=plan.datasets.shape, pixels=pixels)
+        return memory_estimate.of_evaluation(plan.network, batch_size, inputs=inputs, pixels=pixels)
     except Exception:
-        sizes, nodes = _sizes_of_outputs(plan), plan.network.graph.nodes
+        sizes, nodes = _sizes_of_outputs(plan, number), plan.network.graph.nodes
         largest = max(size + sum(sizes[i] for i in node.inputs) for size, node in zip(sizes, nodes, strict=True))
         return BYTES_OF_FLOAT * batch_size * largest
 
 
-def _sizes_of_outputs(plan: Plan) -> list[int]:
-    """How many numbers each layer outputs per sample."""
-    return [math.prod(size or 1 for size in shape) for shape in plan.network.shapes_of(plan.datasets.shape)]
+def _sizes_of_outputs(plan: Plan, number: int) -> list[int]:
+    """How many numbers each layer outputs for a sample of the shape with this number."""
+    return [math.prod(size or 1 for size in shape) for shape in plan.network.shapes_of(plan.datasets.shapes[number])]

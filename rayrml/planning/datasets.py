@@ -24,7 +24,7 @@ from rayrml.data.pipeline import Side, Source
 from rayrml.data.reader_keys import DATA
 from rayrml.data.readers import Part, Reader
 from rayrml.data.slicers import Slicer, parse_slicers
-from rayrml.data.transforms import Placed, Transforms, parse_transforms, split_transforms
+from rayrml.data.transforms import BatchTransforms, Placed, Transforms, parse_transforms, split_transforms
 from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem
 from rayrml.planning.data_types import DataTypes
 from rayrml.planning.sample_sizes import have_different_sizes
@@ -93,37 +93,38 @@ class DatasetsPreparation:
         if not sources or None in sources.values():
             return None
         with self.findings.gathering():
-            shapes = [transforms.batched.shape(training.shape)] if training else []
-            shapes += [transforms.batched.evaluation().shape(test.shape)] if test else []
-            if len(set(shapes)) > 1:
-                first = [source.input.decoding.first for source in (training, test) if source is not None]
-                hint = f". {RESIZE_HINT}" if {len(shape) for shape in shapes} == {3} else ""
-                self.findings.add(
-                    DATA,
-                    f"'{first[0]}' has shape {shapes[0]} after the transforms, but '{first[1]}' has {shapes[1]}{hint}",
-                )
+            shapes = [_shapes(training, transforms.batched)] if training else []
+            shapes += [_shapes(test, transforms.batched.evaluation())] if test else []
+            for own, other in zip(*(shapes if len(shapes) == 2 else ((), ())), strict=True):
+                if own != other:
+                    first = [source.input.decoding.first for source in (training, test) if source is not None]
+                    hint = f". {RESIZE_HINT}" if (len(own), len(other)) == (3, 3) else ""
+                    differ = f"'{first[0]}' has shape {own} after the transforms, but '{first[1]}' has {other}{hint}"
+                    self.findings.add(DATA, differ)
+                    break
             return Datasets(
                 training=training,
                 test=test,
                 transforms=transforms,
                 classes=classes,
-                shape=shapes[0],
-                target_shape=self._target_shape(training, test, transforms),
+                shapes=shapes[0],
+                target_shapes=self._target_shapes(training or test, transforms, len(shapes[0])),
                 test_targets=test is not None and self.types.test_samples_have_targets(compared=self.expectations.loss),
             )
         return None
 
-    def _target_shape(
-        self, training: Source | None, test: Source | None, transforms: Transforms
-    ) -> tuple[int, ...] | None:
-        source = training or test
+    def _target_shapes(
+        self, source: Source | None, transforms: Transforms, count: int
+    ) -> tuple[tuple[int, ...] | None, ...]:
+        """The shapes of the targets for inputs of `count` shapes."""
         if self.types.targets_are_labels:
-            return ()
+            return ((),) * count
         if source is None or not self.types.targets_are_arrays:
-            return None
-        if source.target is not None:
-            return transforms.batched.shape(source.target.shape, "target")
-        return transforms.batched.shape(source.shape)
+            return (None,) * count
+        if source.target is None:
+            return _shapes(source, transforms.batched)
+        targets = [group.source.target for group in source.groups()]
+        return tuple(transforms.batched.shape(target.shape, "target") for target in targets if target is not None)
 
     def _transforms(
         self, num_classes: int | None, found: Collection[tuple[Samples, Samples | None]]
@@ -340,8 +341,11 @@ class DatasetsPreparation:
     ) -> Side:
         built: Reader = reader.build()
         place, shape, dtype = self._first(samples, built, lambda shape: _fits(operations, shape, wanted))
+        shapes: tuple[tuple[int, ...], ...] = ()
         if samples.slices:
-            shape = (shape[0] if len(shape) > len(self.slicers[0].sizes) else 1, *self.slicers[0].sample_shape)
+            channels = shape[0] if len(shape) > len(self.slicers[0].sizes) else 1
+            shapes = tuple(operations.shape((channels, *slicer.sample_shape)) for slicer in self.slicers)
+            shape = (channels, *self.slicers[0].sample_shape)
         # A number alone is a channel, whatever the network declares.
         adds_channel = not (samples.slices or built.pixels) and (rank or 1) == len(shape) + 1
         shape = (1, *shape) if adds_channel else shape
@@ -354,8 +358,14 @@ class DatasetsPreparation:
             vary=operations.varying,
             adds_channel=adds_channel,
             slicers=self.slicers,
+            shapes=shapes if len(set(shapes)) > 1 else (),
         )
         return Side(samples, decoding, built.pixels)
+
+
+def _shapes(source: Source, transforms: BatchTransforms) -> tuple[tuple[int, ...], ...]:
+    """The shapes of the network's inputs, in the order of the source's groups."""
+    return tuple(transforms.shape(group.source.shape) for group in source.groups())
 
 
 def _fits(operations: ImageOperations, shape: tuple[int, ...], wanted: tuple[int | None, ...] | None) -> bool:

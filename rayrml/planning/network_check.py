@@ -9,11 +9,13 @@ from rayrml.config.tables import Choice
 from rayrml.data.datasets import Datasets
 from rayrml.data.pipeline import Side
 from rayrml.data.reader_keys import DATA
+from rayrml.errors import Problem
 from rayrml.formatting import shorten
 from rayrml.losses import Loss
 from rayrml.networks.ending import find_ending, find_other_activation
 from rayrml.networks.graph import LayerSpec
 from rayrml.networks.network import Network
+from rayrml.networks.shapes import fits
 
 _LOSS = "neural_network.loss"
 _UNIT_INTERVAL = ("softmax", "sigmoid")
@@ -22,7 +24,6 @@ _LIKE_PROBABILITIES = ("hard_sigmoid", "hard_sigmoid_keras_3")
 
 def check_outputs(network: Network, datasets: Datasets, loss: Choice | None, findings: Findings) -> None:
     """Add to the findings what keeps the loss from comparing the network's output with the targets."""
-    last = find_last_layer(network)
     if len(network.output_shapes) > 1:
         names = ", ".join(f"'{network.graph.layers[network.graph.nodes[i].layer].name}'" for i in network.graph.outputs)
         message = f"the network has {len(network.output_shapes)} outputs: {names}. Expected a network with one output"
@@ -30,36 +31,12 @@ def check_outputs(network: Network, datasets: Datasets, loss: Choice | None, fin
         return
     if loss is None or (len(datasets.classes) == 1 and findings):
         return  # of a single class somebody has been told already
-    output, target = _output_shape(network, datasets.shape, findings), datasets.target_shape
-    if output is None:
-        return
-    built: Loss = loss.build()
-    if output[0] == 1 and find_ending(network.graph) in ("softmax", "log_softmax"):
-        message = f"layer '{last.name}' is a softmax of one channel, which is always 1. Expected sigmoid"
-        findings.add(last.where, f"{message}, or a channel for each class")
-        return
-    sources = (datasets.training, datasets.test)
-    if target is None or not (datasets.training or datasets.test_targets):
-        misfit = built.misfit(output)
-    elif built.targets == "labels" and target and all(s is None or s.target is None for s in sources):
-        misfit = None
-        findings.add(DATA, f"{loss.name} needs classes as targets. Expected target_path, or the type labels")
-    elif (message := _describe_wrong_number(last.name, datasets.classes, built, output[0])) is not None:
-        findings.add(last.where, message)
-        return
-    else:
-        # Class indices have no channel axis.
-        indices = built.targets == "labels" and target[:1] == (1,)
-        sides = [source.target for source in sources if source is not None and source.target is not None]
-        misfit = (
-            _color_hint(built, target, sides)
-            or _one_hot_hint(built, output, target)
-            or built.misfit(output, target[1:] if indices else target)
-        )
-        if misfit is not None and sides:
-            misfit = f"{misfit} (first target: '{sides[0].decoding.first}')"
-    if misfit is not None:
-        findings.add(_LOSS, misfit)
+    for shape, target in zip(datasets.shapes, datasets.target_shapes, strict=True):
+        output = _output_shape(network, shape, findings)
+        problem = None if output is None else _find_misfit(network, output, target, datasets=datasets, loss=loss)
+        if problem is not None:
+            findings.add(problem.where, problem.message)
+            return
 
 
 def warn_of_ending(network: Network, loss: Choice | None) -> Iterator[str]:
@@ -82,6 +59,40 @@ def warn_of_ending(network: Network, loss: Choice | None) -> Iterator[str]:
 def find_last_layer(network: Network) -> LayerSpec:
     """The layer that gives the first output, which need not be the last one of the file."""
     return network.graph.layers[network.graph.nodes[network.graph.outputs[0]].layer]
+
+
+def _find_misfit(
+    network: Network,
+    output: tuple[int | None, ...],
+    target: tuple[int, ...] | None,
+    *,
+    datasets: Datasets,
+    loss: Choice,
+) -> Problem | None:
+    """What keeps the loss from comparing an output of this shape with a target; None if nothing does."""
+    last, built = find_last_layer(network), loss.build()
+    if output[0] == 1 and find_ending(network.graph) in ("softmax", "log_softmax"):
+        message = f"layer '{last.name}' is a softmax of one channel, which is always 1. Expected sigmoid"
+        return Problem(last.where, f"{message}, or a channel for each class")
+    sources = (datasets.training, datasets.test)
+    if target is None or not (datasets.training or datasets.test_targets):
+        misfit = built.misfit(output)
+    elif built.targets == "labels" and target and all(s is None or s.target is None for s in sources):
+        return Problem(DATA, f"{loss.name} needs classes as targets. Expected target_path, or the type labels")
+    elif (message := _describe_wrong_number(last.name, datasets.classes, built, output[0])) is not None:
+        return Problem(last.where, message)
+    else:
+        # Class indices have no channel axis.
+        indices = built.targets == "labels" and target[:1] == (1,)
+        sides = [source.target for source in sources if source is not None and source.target is not None]
+        misfit = (
+            _color_hint(built, target, sides)
+            or _one_hot_hint(built, output, target)
+            or built.misfit(output, target[1:] if indices else target)
+        )
+        if misfit is not None and sides:
+            misfit = f"{misfit} (first target: '{sides[0].decoding.first}')"
+    return None if misfit is None else Problem(_LOSS, misfit)
 
 
 def _find_cure(ending: str, takes: str, *, has_source: bool) -> str | None:
@@ -120,9 +131,10 @@ def _one_hot_hint(loss: Loss, output: tuple[int | None, ...], target: tuple[int,
 
 
 def _output_shape(network: Network, shape: tuple[int, ...], findings: Findings) -> tuple[int | None, ...] | None:
-    """The output's shape for inputs of this shape; None if there is none."""
-    if network.check_input(shape) is not None:
-        return network.output_shapes[0]
+    """The output's shape for inputs of this shape; None if it is not known."""
+    if not fits(network.input_shapes[0], shape):
+        output = network.output_shapes[0]
+        return output if len(output) == 1 else None
     with findings.gathering():
         return network.outputs_of(shape)[0]
     return None

@@ -25,7 +25,9 @@ from rayrml.errors import ConfigError, DataError
 from rayrml.losses import LOSSES, Loss
 from rayrml.lr_schedulers import ScheduleChoice, choose_schedule
 from rayrml.networks.graph import Graph, read_graph
+from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network, build
+from rayrml.networks.shapes import fits, open_differing
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.planning.consistency import Settings, check_consistency
 from rayrml.planning.data_types import DataTypes, find_types
@@ -227,7 +229,7 @@ class _Preparation:
         )
         datasets = DatasetsPreparation(types, self.findings, expectations).datasets(known_classes)
         if read is not None and not read.declares_inputs and datasets is not None:
-            network = self._network(read, datasets.shape)
+            network = self._network(read, open_differing(*datasets.shapes))
         if network is not None and datasets is not None:
             self._input(network, datasets)
         return network, datasets
@@ -282,7 +284,7 @@ class _Preparation:
             return None if layers is None else read_graph(layers, place)
         return None
 
-    def _network(self, read: Graph, shape: tuple[int, ...] | None) -> Network | None:
+    def _network(self, read: Graph, shape: Shape | None) -> Network | None:
         """The network with initial weights; `shape` is the samples' shape if it does not declare its input."""
         with self.findings.gathering():
             torch.manual_seed(self.nn.seed)
@@ -293,20 +295,27 @@ class _Preparation:
         return None
 
     def _input(self, network: Network, datasets: Datasets) -> None:
-        """Check that the samples fit the network."""
-        misfit = network.check_input(datasets.shape)
-        if misfit is not None:
-            first = next((s.input for s in (datasets.training, datasets.test) if s is not None), None)
-            hint = self._input_hint(network, datasets.shape, first)
-            self.findings.add(DATA, f"{misfit} from '{first.decoding.first if first else ''}'{hint}")
+        """Make the network one for samples of this size. Adds to the findings what keeps it from taking them."""
+        misfits = ((shape, misfit) for shape in datasets.shapes if (misfit := network.check_input(shape)) is not None)
+        shape, misfit = next(misfits, (None, None))
+        if shape is None or misfit is None:
+            network.accept(*datasets.shapes)
+            return
+        first = next((s.input for s in (datasets.training, datasets.test) if s is not None), None)
+        hint = self._input_hint(network, shape, first)
+        shapes, stop, reason = misfit.partition(". ")
+        self.findings.add(DATA, f"{shapes} from '{first.decoding.first if first else ''}'{stop}{reason}{hint}")
 
     def _input_hint(self, network: Network, shape: tuple[int, ...], side: Side | None) -> str:
         """What may help samples of this shape to fit."""
         expected = network.input_shapes[0]
         if (expected[0], shape[0]) == (1, 3) and side is not None and side.pixels:
             return '. "grayscale": true reads images with one channel'
+        if side is not None and side.pixels and expected[0] == shape[0] and len(shape) == len(expected) == 3:
+            return f'. The transform {{"resize": [{expected[1]}, {expected[2]}]}} makes images that it takes'
         rows = (shape[1:], (1, *shape[1:]))
-        if side is not None and not side.pixels and any(network.check_input(row) is None for row in rows):
+        takes_rows = any(fits(expected, row) for row in rows) or network.check_input(shape[1:]) is None
+        if side is not None and not side.pixels and takes_rows:
             return _stacked_hint(shape, side)
         if (shape[-1], *shape[:-1]) == tuple(size or own for size, own in zip(expected, shape, strict=False)):
             return ". Its channels are last: numpy.moveaxis puts them first"

@@ -6,15 +6,16 @@ import json
 from typing import Any
 
 from rayrml.cluster.allocation import Allocation
-from rayrml.data.discovery import Samples
+from rayrml.data.discovery import Samples, Slices
 from rayrml.data.pipeline import Source
 from rayrml.data.value_rules import ClassNumbers
 from rayrml.formatting import format_bytes, format_path, format_table, shorten
+from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network
 from rayrml.planning import checks
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
-from rayrml.workers import Workers, global_batch_sizes
+from rayrml.workers import Workers
 
 
 def devices(console: Console, allocation: Allocation) -> None:
@@ -49,6 +50,7 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
             "Model": network.name,
             **_parameters(console, network),
             "Layers": network.num_operations,
+            "Input size": _input_size(network),
             "Loaded from": config.checkpoints.load and format_path(config.checkpoints.load),
         },
     )
@@ -106,14 +108,11 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
         {
             "Type": data.inputs,
             "Location": format_path(_location(samples)) if samples.root else None,
-            **{
-                f"Slicer '{part.name}'": f"{len(part.grid)} slices of {checks.times(part.grid.shape)}"
-                for part in samples.slices
-            },
+            **{f"Slicer '{part.name}'": _slices(source, part) for part in samples.slices},
             "Number of samples": len(samples),
             "Stacked": _stacked(source),
             "Samples per worker": first.share(len(samples)),
-            "Sample shape": tuple(source.shape),
+            "Sample shape": " or ".join(str(group.source.shape) for group in source.groups()),
             "Sample type": None if source.input.pixels else source.input.dtype.name,
             "Number of classes": len(samples.classes) or None,
             "Classes": shorten(samples.classes) or None,
@@ -121,7 +120,7 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
             "Ignored files": ignored or None,
             "Batch size": batch_size,
             "Batch size per worker": first.share(batch_size),
-            "Batches per epoch": len(global_batch_sizes(len(samples), batch_size)),
+            "Batches per epoch": source.count_batches(batch_size),
             "Preloaded": _preloaded(plan, source, num_workers),
             "Transforms": _list_transforms(data.transforms or data.input_transforms) or "none",
             "Target transforms": _list_transforms(data.target_transforms) or None,
@@ -129,6 +128,25 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
             "Assembled output": format_path(data.hdf5_outfile) if testing and data.hdf5_outfile else None,
         },
     )
+
+
+def _slices(source: Source, part: Slices) -> str:
+    """The number of slices of an array, and the shape of each if that depends on the slicer."""
+    decoding, slicer = source.input.decoding, part.grid.slicer
+    shape = f", samples {decoding.shapes[decoding.slicers.index(slicer)]}" if decoding.shapes else ""
+    return f"{len(part.grid)} slices of {checks.times(part.grid.shape)}{shape}"
+
+
+def _input_size(network: Network) -> str | None:
+    """The size of the samples, and the one that the network declares; None if it declares no other."""
+    used, declared = network.input_shapes[0][1:], network.declared_shapes[0][1:]
+    if used == declared:
+        return None
+    return f"{_times(used)} (declared: {_times(declared)})"
+
+
+def _times(size: Shape) -> str:
+    return checks.times(["any" if number is None else number for number in size])
 
 
 def _target_values(plan: Plan, source: Source) -> str | None:
@@ -156,7 +174,7 @@ def _preloaded(plan: Plan, source: Source, num_workers: int) -> str:
         return "no"
     if source.random:
         return "no: images of different sizes are changed at random before they have one size, so each epoch reads them"
-    size = source.bytes_per_sample * len(source.samples)
+    size = source.bytes_in_total
     each = f" ({format_bytes(size // num_workers)} in each worker)" if num_workers > 1 else ""
     return f"yes, {format_bytes(size)}{each}"
 

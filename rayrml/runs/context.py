@@ -20,7 +20,6 @@ from rayrml.reporting.run_state import RunState
 from rayrml.reporting.tensorboard import EventFiles
 from rayrml.reporting.trackers import Tracking
 from rayrml.runs import provenance
-from rayrml.workers import global_batch_sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +78,7 @@ def open_context(
     """
     nn = plan.config.neural_network
     resumed = bool(resume_from)
-    samples = () if plan.training is None else plan.training.samples
-    state = RunState(len(global_batch_sizes(len(samples), nn.data.batch_size)))
+    state = RunState(0 if plan.training is None else plan.training.count_batches(nn.data.batch_size))
     record = Record(None if plan.training is None else nn.checkpoints.save, state, plan.classes)
     with contextlib.ExitStack() as stack:
         # The progress lines come first: some of them compare a message with the state before it.

@@ -151,15 +151,17 @@ def _trained(plan: Plan, record: Record) -> torch.nn.Module | None:
     checkpoint = checkpoints.load_if_exists(path)
     if checkpoint is None:
         return None
-    network = build_network(plan.layers, plan.datasets.shape)
+    network = build_network(plan.layers, plan.datasets.shapes[0])
+    network.accept(*plan.datasets.shapes)
     checkpoints.load_into(network, checkpoint.network, path)
     return network
 
 
 def _decoded(source: Source, indices: np.ndarray) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """The arrays (1, C, *spatial) of inputs and targets of the readable samples, one sample at a time."""
-    decoder = Decoder(source.decodings, 1)
+    groups = source.groups()
     for index in indices.tolist():
+        decoder = Decoder(next(g.source for g in groups if index in g.indices).decodings, 1)
         places = {name: pack(side.samples, np.array([index])) for name, side in source.sides.items()}
         task = {"first": 0, **places}
         for block in decoder({key: np.array([value], object) for key, value in task.items()}):

@@ -215,8 +215,8 @@ class CheckpointManager:
     def _layout(self) -> list[int]:
         """The numbers that determine which samples are in which batch of which worker."""
         config, training = self._job.config, self._job.datasets.training
-        count = 0 if training is None else len(training.samples)
-        return [count, config.data.batch_size, config.seed, int(config.data.preload), self._workers.size]
+        counts = [0] if training is None else [len(group.indices) for group in training.groups()]
+        return [*counts, config.data.batch_size, config.seed, int(config.data.preload), self._workers.size]
 
     def _checkpoint(self, trainee: Trainee, epoch: int) -> Checkpoint:
         return Checkpoint(

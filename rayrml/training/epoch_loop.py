@@ -19,7 +19,8 @@ from rayrml.reporting.messages import Driver, Emit, EpochDone, Evaluated, Interr
 from rayrml.tensors import tiny_as_zero
 from rayrml.training.checkpoint_manager import CheckpointManager, Progress, Trainee
 from rayrml.training.early_stopping import EarlyStopping
-from rayrml.training.feeding import TEST, TRAINING, Feed, Feeder, transforms_seed
+from rayrml.training.feed import Feed
+from rayrml.training.feeding import TEST, TRAINING, Feeder, transforms_seed
 from rayrml.training.job import Job
 from rayrml.training.step import TrainingStep
 from rayrml.training.step_reports import Reporter
@@ -108,7 +109,7 @@ class Worker:
             self.checkpoints.give_up()
             raise
         finally:
-            training.shard.close()
+            training.close()
         self.checkpoints.finish()
 
     def _run_each(self, step: TrainingStep, training: Feed, test: Feed | None, trainee: Trainee) -> None:

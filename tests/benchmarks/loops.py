@@ -24,7 +24,7 @@ from rayrml.reporting.run_state import RunState
 from rayrml.runs.training_run import make_job
 from rayrml.training.checkpoint_manager import Progress
 from rayrml.training.epoch_loop import Worker
-from rayrml.training.feeding import Feed
+from rayrml.training.feed import Feed, Part
 from rayrml.training.job import Job
 from rayrml.training.step_reports import Reporter
 from rayrml.workers import Workers, global_batch_sizes
@@ -62,7 +62,8 @@ class RayrmlLoop:
             receivers.append(FigureLogs(str(outfile), append=False).receive)
         cpu = torch.device("cpu")
         self.worker = Worker(job, workers, cpu, driver=_Driver(Broadcast(*receivers)), outputs=Outputs())
-        self.feed = Feed(training, shard, cpu, workers, np.ones(len(images), bool))
+        part = Part(training, shard, cpu, workers, np.ones(len(images), bool))
+        self.feed = Feed(training, (part,))
         worker = self.worker
         self.step = worker.training_step(worker.trainee)
         self.reporter = Reporter(worker.emit)

@@ -26,7 +26,8 @@ import simplejpeg
 import torch
 
 from rayrml.data.pipeline import decode
-from rayrml.training.feeding import TRAINING, Feed, Feeder
+from rayrml.training.feed import Feed
+from rayrml.training.feeding import TRAINING, Feeder
 from rayrml.workers import Workers
 from tests.benchmarks.loops import planned
 from tests.benchmarks.material import digit_files, photographs, small_network, training
@@ -69,7 +70,7 @@ def warm(folder: Path, count: int, pairs: int) -> dict[str, Any]:
             started = time.perf_counter()
             feed = _preloaded(folder, grayscale=True)
             seconds = time.perf_counter() - started
-            sums["ours"] = int(feed.shard.inputs.sum())
+            sums["ours"] = int(feed.parts[0].shard.inputs.sum())
             return seconds
 
         def theirs() -> float:
@@ -193,7 +194,7 @@ def _memory(folder: Path) -> dict[str, Any]:
         batch.input.sum()
     done.set()
     thread.join()
-    return {**peaks, "shard": feed.shard.inputs.nbytes}
+    return {**peaks, "shard": feed.parts[0].shard.inputs.nbytes}
 
 
 _CHILDREN = {"ours": _first_batch, "read_images": _read_images, "memory": _memory}

@@ -20,7 +20,7 @@ def streamed(num_samples, rank, size, seed=0):
         for part in np.array_split(indices, 3):
             yield part.astype(np.uint8)[:, None], part, np.ones(len(part), bool)
 
-    return StreamedShard(read, num_samples, workers=Workers(rank, size), seed=(seed,))
+    return StreamedShard(read, np.arange(num_samples), workers=Workers(rank, size), seed=(seed,))
 
 
 def epoch_of(make, num_samples, batch_size, *, num_workers=1, epoch=1):
@@ -95,10 +95,10 @@ def test_the_next_epoch_is_begun_before_the_one_before_it_is_over_and_comes_in_i
     def values(shard, epoch):
         return [batch.input[:, 0].tolist() for batch in shard.batches([3] * 7, epoch)]
 
-    alone = [values(StreamedShard(read, 21, workers=Workers(), seed=(5,)), epoch) for epoch in (1, 2, 3)]
+    alone = [values(StreamedShard(read, np.arange(21), workers=Workers(), seed=(5,)), epoch) for epoch in (1, 2, 3)]
     assert len({str(order) for order in alone}) == 3
     begun.clear()
-    shard = StreamedShard(read, 21, workers=Workers(), seed=(5,), num_epochs=3)
+    shard = StreamedShard(read, np.arange(21), workers=Workers(), seed=(5,), num_epochs=3)
     seen = []
     for epoch in (1, 2, 3):
         batches = shard.batches([3] * 7, epoch)

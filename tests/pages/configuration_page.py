@@ -104,9 +104,10 @@ inputs, named by their folders. [Images, arrays and slices](data.md) says how to
 SLICERS_TEXT = """\
 How large arrays (types `numpy` and `hdf5`) become samples: the list `slicers` of
 [the data section](#neural_networkdata). Only the slices are read. With several slicers, the network gets the samples of
-all of them; targets are cut like inputs. Predictions of slices are named by their bounds (`0:64,0:64,17:273`).
-`hdf5_outfile` reassembles them: one dataset for each slicer, (*spatial, C), with the mean where slices overlap and NaN
-in gaps between slices.
+all of them; targets are cut like inputs. Their samples may differ in size, but not in the number of axes: those of each
+size have batches of their own, and the batches of an epoch are shuffled. Predictions of slices are named by their
+bounds (`0:64,0:64,17:273`). `hdf5_outfile` reassembles them: one dataset for each slicer, (*spatial, C), with the mean
+where slices overlap and NaN in gaps between slices.
 
 ```json
 "slicers": [{"name": "bricks", "sizes": [64, 64, 256], "strides": [64, 64, 17], "discard_remainders": true}]

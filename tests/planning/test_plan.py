@@ -235,6 +235,45 @@ def test_images_that_do_not_fit_the_network_are_refused_with_both_shapes(right):
     assert '"grayscale": true' in message
 
 
+POOLED = [
+    {"class_name": "InputLayer", "config": {"name": "in", "batch_input_shape": [None, 64, 48, 1]}},
+    {"class_name": "Conv2D", "config": {"name": "conv", "filters": 3, "kernel_size": 3}},
+    {"class_name": "GlobalAveragePooling2D", "config": {"name": "mean"}},
+    {"class_name": "Dense", "config": {"name": "out", "units": 2, "activation": "log_softmax"}},
+]
+
+
+def test_a_declared_size_is_a_hint_and_the_network_is_built_for_the_samples(right):
+    plan = prepare(changed(right, layers=POOLED), {})
+    assert plan.network.declared_shapes == ((1, 64, 48),)
+    assert plan.network.input_shapes == ((1, 28, 28),)
+    assert [row.output_shape for row in plan.network.summary()][:2] == [(1, 28, 28), (3, 26, 26)]
+    twin = prepare(
+        changed(right, layers=[{**POOLED[0], "config": {"batch_input_shape": [None] * 3 + [1]}}, *POOLED[1:]]), {}
+    )
+    assert all(torch.equal(a, b) for a, b in zip(plan.network.parameters(), twin.network.parameters(), strict=True))
+
+
+def test_a_layer_that_is_made_for_the_declared_size_is_named_with_the_cure(right):
+    (message,) = mistakes(changed(right, layers=[POOLED[0], {"class_name": "Flatten", "config": {}}, POOLED[3]]))
+    assert message.startswith(
+        "neural_network.data: the network takes inputs of shape (1, 64, 48), channels first, got (1, 28, 28) from "
+    )
+    assert ". Dense 'out' on (784): it has weights for each position of an input of (3072)" in message
+    assert message.endswith(
+        'Expected sizes such as 64 x 48. The transform {"resize": [64, 48]} makes images that it takes'
+    )
+
+
+def test_weights_of_the_declared_size_load_whatever_the_size_of_the_samples(right, tmp_path):
+    trained = build_network(POOLED)
+    saved = Checkpoint(1, trained.state_dict(), POOLED, (1, 64, 48), ("3", "5"))
+    checkpoints.save(tmp_path / "a.pt", saved)
+    plan = prepare(changed(right, layers=POOLED, checkpoints={"load": str(tmp_path / "a.pt")}), {})
+    x = torch.rand(2, 1, 28, 28)
+    assert torch.equal(plan.network.eval()(x), trained.eval()(x))
+
+
 def test_a_network_file_with_a_syntax_error_is_named_with_line_and_column(right, tmp_path):
     (tmp_path / "net.json").write_text('{"class_name": }')
     (message,) = mistakes(changed(right, layers=str(tmp_path / "net.json")))

@@ -329,3 +329,86 @@ def test_a_solver_of_burgers_equation_learns_from_initial_conditions_alone(ray_c
     losses = [epoch["test_loss"] for epoch in result.history]
     assert losses[-1] < 0.5 * losses[0]
     assert len((tmp_path / "out_train.txt").read_text().splitlines()) == 24
+
+
+SIDES = [
+    {"name": "yz", "sizes": [1, 5, 6], "padded_sizes": [1, 6, 8]},
+    {"name": "xz", "sizes": [4, 1, 10], "transpose": True},
+]
+
+
+def sections(volume, out, **keys):
+    """A run on slices of two shapes, with a network that declares a third one."""
+    config = slicing(volume, out)
+    nn = config["neural_network"]
+    nn["layers"] = [
+        layer("InputLayer", "input", batch_input_shape=[None, 16, 16, 1]),
+        layer("Conv2D", "conv", filters=4, kernel_size=3, padding="same", activation="relu"),
+        layer("Conv2D", "classes", filters=3, kernel_size=1, activation="log_softmax"),
+    ]
+    nn["data"] |= {"slicers": SIDES, "batch_size": 7, "test_batch_size": 5, **keys}
+    return config
+
+
+@pytest.fixture(scope="session")
+def two_shapes(ray_cluster, volume):
+    results = {}
+    for num_workers, preload in ((1, False), (2, False), (1, True)):
+        out = volume / f"sections_{num_workers}_{preload}"
+        config = sections(volume, out, preload=preload)
+        results[num_workers, preload] = rayrml.run(config, num_workers=num_workers, quiet=True), out
+    return results
+
+
+def test_slices_of_two_shapes_train_the_same_network_with_one_and_two_workers(two_shapes):
+    alone, together = weights(two_shapes[1, False]), weights(two_shapes[2, False])
+    for name, tensor in alone.items():
+        assert torch.allclose(together[name], tensor, atol=1e-6), name
+    figures = [two_shapes[key][0].metrics for key in ((1, False), (2, False))]
+    assert figures[0]["test_loss"] == pytest.approx(figures[1]["test_loss"])
+
+
+@pytest.mark.parametrize("key", [(1, False), (2, False), (1, True)])
+def test_each_slicer_has_a_dataset_of_its_slices_predictions(two_shapes, key):
+    result, out = two_shapes[key]
+    kept = checkpoints.load(result.checkpoints[-1])
+    network = rayrml.build_network(kept.layers, kept.input_shape).eval()
+    checkpoints.load_into(network, kept.network, "checkpoint")
+    with h5py.File(out.parent / "volumes.h5") as file:
+        array = torch.from_numpy(file["test/amplitude"][()].astype("f4"))
+    with torch.no_grad(), h5py.File(out / "assembled.h5") as file:
+        for y in (0, 8):
+            section = torch.nn.functional.pad(array[:4, y, :10].T, (0, 0))
+            expected = network(section[None, None])[0].permute(2, 1, 0)
+            np.testing.assert_allclose(file["xz"][:4, y, :10], expected, atol=1e-6)
+        assert file["yz"].shape == file["xz"].shape == (13, 9, 10, 3)
+        assert not np.isnan(file["yz"][()]).any() and not np.isnan(file["xz"][()]).any()
+    with h5py.File(out / "predictions" / "output_2.h5") as file:
+        assert (len(file["yz"]), len(file["xz"])) == (13 * 2 * 2, 4 * 9)
+        assert {member.shape for member in file["yz"].values()} == {(3, 6, 8)}
+        assert {member.shape for member in file["xz"].values()} == {(3, 10, 4)}
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_inference_gives_each_slicer_a_dataset(two_shapes, tmp_path, num_workers):
+    result, out = two_shapes[1, False]
+    config = sections(out.parent, tmp_path)["neural_network"]
+    keys = ("type", "test_input_path", "slicers", "hdf5_outfile")
+    data = {"input_type" if key == "type" else key: config["data"][key] for key in keys}
+    checkpoint = {"load": str(result.checkpoints[-1])}
+    rayrml.run(
+        {"neural_network": {"layers": config["layers"], "checkpoints": checkpoint, "data": data}},
+        num_workers=num_workers,
+        quiet=True,
+    )
+    with h5py.File(tmp_path / "assembled.h5") as file, h5py.File(out / "assembled.h5") as expected:
+        for name in ("yz", "xz"):
+            np.testing.assert_allclose(file[name][()], expected[name][()], atol=1e-6)
+
+
+def test_a_network_that_does_not_take_the_samples_of_a_slicer_is_refused_with_their_shape(volume, tmp_path):
+    config = sections(volume, tmp_path)
+    config["neural_network"]["layers"].insert(1, layer("MaxPooling2D", "down", pool_size=8))
+    config["neural_network"]["layers"].insert(2, layer("UpSampling2D", "up", size=8))
+    with pytest.raises(rayrml.errors.ConfigError, match=r"got \(1, 6, 8\) from .*MaxPooling2D 'down' on \(1, 6, 8\)"):
+        rayrml.check(config)

@@ -80,6 +80,10 @@ class Layer(torch.nn.Module):
         """
         return shapes[0]
 
+    def expects_size(self, shape: Shape) -> bool:
+        """Whether a layer that is built for an input of `shape` would do something else with other spatial sizes."""
+        return False
+
     def result_shape(self, *shapes: Shape) -> Shape:
         """The shape of what a call on inputs of `shapes` returns, regardless of the layer's data_format."""
         if not self.channels_first:

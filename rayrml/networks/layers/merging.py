@@ -122,12 +122,12 @@ class Dot(Layer):
         pair = (axes, axes) if isinstance(axes, int) else axes
         self.axes = tuple(_positive(axis, shape) for axis, shape in zip(pair, shapes, strict=True))
         self.normalize = normalize
-        first, second = (keras_shape(shape)[axis - 1] for shape, axis in zip(shapes, self.axes, strict=True))
-        if first != second and None not in (first, second):
-            raise ConfigError(Problem("axes", f"the sizes of the summed axes differ: {first} and {second}"))
 
     def output_shape(self, *shapes: Shape) -> Shape:
         """The sizes of the first input's other axes, then of the second's; (1,) if there are none."""
+        first, second = (keras_shape(shape)[axis - 1] for shape, axis in zip(shapes, self.axes, strict=True))
+        if first != second and None not in (first, second):
+            raise ConfigError(Problem("axes", f"the sizes of the summed axes differ: {first} and {second}"))
         rests = [_without(keras_shape(shape), axis - 1) for shape, axis in zip(shapes, self.axes, strict=True)]
         return held_shape((*rests[0], *rests[1]) or (1,))
 

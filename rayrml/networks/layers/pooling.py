@@ -11,6 +11,7 @@ from rayrml.networks.layers.activations import Function
 from rayrml.networks.layers.layer import Layer, Shape, expect_rank
 from rayrml.networks.layers.padding import PaddingOption, Pads, Sizes, pad, symmetric, window
 
+_HALVING = 2  # the window of a pooling that halves its input, whatever the size
 _MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _AVERAGE_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
@@ -37,6 +38,12 @@ class _Pooling(Layer):
         """(C, *spatial)."""
         expect_rank(shapes[0], self.rank)
         return (shapes[0][0], *self.window.output_sizes(shapes[0]))
+
+    def expects_size(self, shape: Shape) -> bool:
+        """Whether the window covers all of such an input, as in networks that mean a global pooling."""
+        kernel, strides = self.window.kernel, self.window.strides
+        steps_over = strides == kernel or max(strides) == 1
+        return shape[1:] == kernel and max(kernel) > _HALVING and steps_over
 
     def _torch_can(self, pads: Pads) -> bool:
         """Whether torch can pad by `pads` itself, which it can up to half the window."""
@@ -76,7 +83,7 @@ class AveragePooling(_Pooling):
         return pool(pad(x, pads)) / share
 
 
-class _GlobalPooling(Layer):
+class GlobalPooling(Layer):
     """The base of both kinds of global pooling: one number per channel, with axes of size 1 if `keepdims`."""
 
     def __init__(self, rank: int, shape: Shape, *, keepdims: bool = False):
@@ -91,7 +98,7 @@ class _GlobalPooling(Layer):
         return (shapes[0][0], *((1,) * self.rank if self.keepdims else ()))
 
 
-class GlobalAveragePooling(_GlobalPooling):
+class GlobalAveragePooling(GlobalPooling):
     """The mean over all positions."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -99,7 +106,7 @@ class GlobalAveragePooling(_GlobalPooling):
         return x.mean(self.dims, keepdim=self.keepdims)
 
 
-class GlobalMaxPooling(_GlobalPooling):
+class GlobalMaxPooling(GlobalPooling):
     """The maximum over all positions."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

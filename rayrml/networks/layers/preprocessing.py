@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from rayrml.errors import ConfigError, Problem
-from rayrml.networks.layers.layer import Layer, Positive, Shape, expect_rank, known
+from rayrml.networks.layers.layer import Layer, Positive, Shape, expect_channels, expect_rank, known
 from rayrml.networks.layers.layout import held_axis, held_order
 from rayrml.networks.layers.resampling import resample
 
@@ -56,6 +56,8 @@ class Normalization(Layer):
         if (mean is None) != (variance is None):
             raise ConfigError(Problem("mean", "expected both 'mean' and 'variance', or neither"))
         self.invert = invert
+        self.dims: tuple[int, ...] = ()
+        self.sizes: tuple[int, ...] = ()
         if mean is not None and variance is not None:
             self.register_buffer("running_mean", _by_channel(mean, shape, "mean"), persistent=False)
             self.register_buffer("running_var", _by_channel(variance, shape, "variance"), persistent=False)
@@ -63,12 +65,18 @@ class Normalization(Layer):
         axes = () if axis is None else (axis,) if isinstance(axis, int) else axis
         self.dims = tuple(sorted(held_axis(a, shape) for a in axes))
         held = tuple(known(size) if dim in self.dims else 1 for dim, size in enumerate(shape, start=1))
-        sizes = [known(shape[dim - 1]) for dim in self.dims]
+        self.sizes = tuple(known(shape[dim - 1]) for dim in self.dims)
         order = held_order(self.dims) if self.dims else ()
-        keras = tuple(sizes[order.index(i)] for i in range(len(order)))
+        keras = tuple(self.sizes[order.index(i)] for i in range(len(order)))
         for attribute, name, start in (("running_mean", "mean", "zeros"), ("running_var", "variance", "ones")):
             self.add_weight(attribute, name, keras, axes=order, held=held, initializer=start, trainable=False)
         self.add_weight("num_samples", "count", (), initializer="zeros", trainable=False)
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        """The input's."""
+        for dim, size in zip(self.dims, self.sizes, strict=True):
+            expect_channels(shapes[0][dim - 1 :], size)
+        return shapes[0]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, *spatial), of the same shape."""

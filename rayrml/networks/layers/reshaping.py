@@ -57,6 +57,15 @@ class Reshape(Layer):
             raise ConfigError(Problem("target_shape", message))
         return held_shape(sizes)
 
+    def lists_positions(self, shape: Shape) -> bool:
+        """Whether an input of `shape` becomes a list of its positions, with the channels of each in a row."""
+        channels, (first, *rest) = shape[0], self.target
+        return first == -1 and bool(rest) and channels is not None and channels % math.prod(rest) == 0
+
+    def expects_size(self, shape: Shape) -> bool:
+        """Whether other sizes than those of `shape` would put numbers of other positions in the same place."""
+        return not self.lists_positions(shape) and len(self.target) > 1
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, *spatial) -> (N, C', *spatial')."""
         if self.keeps_channels:

@@ -208,3 +208,23 @@ def test_a_single_value_is_normalized_to_beta_and_has_a_gradient_of_zero(name, s
     assert layer.weight.grad is not None
     assert not layer.weight.grad.any()
     assert torch.equal(layer.bias.grad.flatten(), (2 * num_samples * layer.bias.flatten()).detach())
+
+
+@pytest.mark.parametrize("num_samples", [1, 3])
+def test_an_instance_of_one_position_becomes_beta_outside_training_too(num_samples):
+    network = _row("InstanceNormalization", (6, 1, 1), affine=True).eval()
+    layer = network.layers()["row"]
+    with torch.no_grad():
+        layer.bias.copy_(torch.arange(6.0))
+    y = network(torch.randn(num_samples, 6, 1, 1))
+    assert torch.equal(y.flatten(1), torch.arange(6.0).expand(num_samples, -1))
+
+
+def test_an_instance_of_one_position_is_normalized_by_running_statistics_where_they_are_kept():
+    network = _row("InstanceNormalization", (6, 1, 1), track_running_stats=True, epsilon=0.0).eval()
+    layer = network.layers()["row"]
+    with torch.no_grad():
+        layer.running_mean.fill_(2.0)
+        layer.running_var.fill_(4.0)
+    x = torch.randn(3, 6, 1, 1)
+    torch.testing.assert_close(network(x), (x - 2) / 2)

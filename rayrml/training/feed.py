@@ -1,0 +1,163 @@
+"""A worker's batches of a set of samples, in each of which all samples have one shape."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from rayrml.data.bad_samples import gather_bad_samples, merge_bad_samples
+from rayrml.data.pipeline import Source
+from rayrml.data.shards import Batch, Shard, mix_seed, move, to_numbers
+from rayrml.reporting.messages import Emit, Skipped
+from rayrml.workers import Workers, global_batch_sizes
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Samples of one shape, and this worker's batches of them.
+
+    Attributes:
+        source: the samples, and possibly others.
+        shard: this worker's share of them.
+        device: the device that computes.
+        workers: the workers that share the samples.
+        used: (n,) which of the samples of this shape are used, in the order in which they are dealt out.
+        passed: reports the bad samples of each pass; None if they are all known already.
+    """
+
+    source: Source
+    shard: Shard
+    device: torch.device
+    workers: Workers
+    used: np.ndarray
+    passed: Passed | None = None
+
+    def num_batches(self, batch_size: int) -> int:
+        """The number of batches in a pass."""
+        return len(global_batch_sizes(int(self.used.sum()), batch_size))
+
+    def counted_batches(self, batch_size: int, epoch: int | None, done: int = 0) -> Iterator[tuple[Batch, int]]:
+        """This worker's part of each global batch except the first `done`, and the number of samples in all parts."""
+        sizes = global_batch_sizes(int(self.used.sum()), batch_size)[done:]
+        for batch, size in zip(self.batches(batch_size, epoch, done), sizes, strict=True):
+            if self.passed is None:
+                yield batch, size
+            else:
+                count = self.workers.sum(torch.tensor([len(batch.positions)], device=self.device))
+                yield batch, int(count.item())
+
+    def batches(self, batch_size: int, epoch: int | None, done: int = 0) -> Iterator[Batch]:
+        """This worker's part of each global batch except the first `done`, on the device that computes.
+
+        They are in the order of `epoch`, or in the samples' own order if it is None. Pixels stay bytes, all other
+        arrays become float32.
+
+        Raises:
+            DataError: more than half of the pass's samples were bad; raised in all workers at once.
+        """
+        source = self.source
+        pixels = source.target is not None and source.target.pixels
+        parts = self.workers.parts(self.used, batch_size)
+        for batch in self.shard.batches(parts[done:], epoch, sum(parts[:done])):
+            input = to_numbers(move(batch.input, self.device), pixels=source.input.pixels)
+            target = None if batch.target is None else move(batch.target, self.device)
+            if target is not None and source.target is not None:
+                target = to_numbers(target, pixels=pixels)
+            yield Batch(input, target, batch.positions)
+        if self.passed is not None:
+            self.passed.tell()
+
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+    """A set of samples, and this worker's batches of it.
+
+    The samples of each shape have batches of their own. Those of an epoch are in random order, which is the same for
+    any number of workers.
+
+    Attributes:
+        source: the samples.
+        parts: the samples of each shape.
+        seed: determines the order of the parts' batches, together with the epoch.
+    """
+
+    source: Source
+    parts: tuple[Part, ...]
+    seed: tuple[int, ...] = ()
+
+    def num_batches(self, batch_size: int) -> int:
+        """The number of batches in a pass."""
+        return sum(part.num_batches(batch_size) for part in self.parts)
+
+    def global_batches(self, batch_size: int, epoch: int, done: int = 0) -> Iterator[tuple[int, Batch, int]]:
+        """The number of each global batch, this worker's part of it, and the number of samples in all parts.
+
+        The first `done` batches of the epoch are skipped, and so are batches without samples.
+        """
+        order = self._order(batch_size, epoch)
+        begun = self._count(order[:done])
+        streams = [part.counted_batches(batch_size, epoch, n) for part, n in zip(self.parts, begun, strict=True)]
+        for number, (batch, size) in enumerate(_interleave(streams, order[done:]), done + 1):
+            if size:
+                yield number, batch, size
+
+    def batches(self, batch_size: int, epoch: int | None) -> Iterator[Batch]:
+        """This worker's part of each global batch: in the order of `epoch`, or part by part if it is None.
+
+        Raises:
+            DataError: more than half of the pass's samples were bad; raised in all workers at once.
+        """
+        streams = [part.batches(batch_size, epoch) for part in self.parts]
+        yield from _interleave(streams, self._order(batch_size, epoch))
+
+    def close(self) -> None:
+        """Stop reading."""
+        for part in self.parts:
+            part.shard.close()
+
+    def _order(self, batch_size: int, epoch: int | None) -> Sequence[int]:
+        """The part of each batch."""
+        order = np.repeat(np.arange(len(self.parts)), [part.num_batches(batch_size) for part in self.parts])
+        if epoch is not None and len(self.parts) > 1:
+            np.random.default_rng(mix_seed(*self.seed, epoch)).shuffle(order)
+        return order.tolist()
+
+    def _count(self, order: Sequence[int]) -> list[int]:
+        """How many batches of each part there are in `order`."""
+        return [order.count(number) for number in range(len(self.parts))]
+
+
+def _interleave(streams: Sequence[Iterator[T]], order: Sequence[int]) -> Iterator[T]:
+    """What the streams yield, the next item of stream `order[i]` at position i; all streams are read to their end."""
+    for number in order:
+        yield next(streams[number])
+    for stream in streams:
+        # A pass over samples reports on them when it ends; there is nothing left to yield.
+        yield from stream
+
+
+class Passed:
+    """The bad samples that a worker found while streaming; reported after each pass, each sample once."""
+
+    def __init__(self, source: Source, workers: Workers, emit: Emit):
+        self.source = source
+        self.reasons: dict[int, str] = {}
+        self._workers = workers
+        self._emit = emit
+        self._known: set[int] = set()
+
+    def tell(self) -> None:
+        """Report the new bad samples; every worker must call it. Raises DataError if too many samples are bad."""
+        # A copy: reading ahead for the next pass may find more meanwhile.
+        own = gather_bad_samples(self.source.name, self.source.samples, dict(self.reasons)).without(self._known)
+        new = merge_bad_samples(self._workers.gather(own))
+        self._known |= new.numbers
+        dataclasses.replace(new, numbers=frozenset(self._known)).refuse_too_many()
+        if len(new):
+            self._emit(Skipped(new))
