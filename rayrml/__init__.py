@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
+if sys.argv[:1] == ["-m"]:
+    # For `python -m rayrml`, Python looks for modules in the current folder first: a `random.py` or `torch.py` there
+    # would hide the real one. This package is already found and, unless it is there itself, needs nothing from there.
+    first, own = sys.path[0], os.path.dirname(__path__[0])  # noqa: PTH120 (pathlib could be hidden, too)
+    if first != own and os.path.isdir(first) and os.path.samefile(first, os.curdir):  # noqa: PTH112, PTH121
+        del sys.path[0]
+    del first, own
+
 import importlib
 from typing import TYPE_CHECKING, Any
 

@@ -17,7 +17,8 @@ from types import FrameType
 
 from rayrml.cluster import mpi_ranks
 from rayrml.commands import VERBS
-from rayrml.errors import RayrmlError, describe
+from rayrml.errors import DataError, RayrmlError, describe, explaining
+from rayrml.reporting.standard_streams import describe_loss, make_lasting
 from rayrml.version import __version__
 
 _INTERRUPTED, _OUT_OF_MEMORY, _BUG = 130, 5, 1
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A caller that passes arguments may be a program that has other things to do.
     if arguments is not None:
         return _execute(_options(_as_verb(list(arguments))))
+    make_lasting()
     ranks = mpi_ranks.find_ranks(os.environ, sys.argv[1:])
     if ranks is not None and ranks.rank > 0:
         return mpi_ranks.follow(ranks)
@@ -67,9 +69,19 @@ def _be_program(ranks: mpi_ranks.Ranks | None, tell: Callable[[int], None]) -> i
 def _execute(options: argparse.Namespace) -> int:
     """Carry out the command and return its exit code."""
     try:
-        return VERBS[options.verb].do(options) or 0
+        _refuse_lost_folder()
+        code = VERBS[options.verb].do(options) or 0
     except (Exception, KeyboardInterrupt) as error:
-        return _report(error)
+        code = _report(error)
+    if (loss := describe_loss()) is not None:
+        _complain(loss)
+    return code or (DataError.exit_code if loss else 0)
+
+
+def _refuse_lost_folder() -> None:
+    """Raise DataError if there is no current folder: relative paths mean nothing then, and Ray does not start."""
+    with explaining("the current folder", "does not exist any more, or cannot be read. Change to another one"):
+        os.getcwd()  # noqa: PTH109 (quick)
 
 
 def _typed(arguments: Sequence[str]) -> tuple[str, ...] | None:
@@ -114,6 +126,10 @@ def _report(error: BaseException) -> int:
         return _INTERRUPTED
     if isinstance(error, MemoryError):
         return _out_of_memory("the machine's memory")
+    encoding = sys.getfilesystemencoding()
+    if isinstance(error, UnicodeEncodeError) and encoding.lower() != "utf-8":
+        _complain(f"the file name {error.object!r} cannot be written in {encoding}. Set PYTHONUTF8=1 or LC_ALL=C.UTF-8")
+        return DataError.exit_code
     if type(error).__name__ in ("OutOfMemoryError", "ObjectStoreFullError"):
         return _out_of_memory(describe(error))
     traceback.print_exception(error)

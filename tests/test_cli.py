@@ -316,6 +316,91 @@ launch.run({str(config)!r}, quiet=True)
     assert python(code) == "False True\n"
 
 
+HIDING = ["random", "queue", "json", "typing", "dataclasses", "re", "torch", "numpy", "ray", "PIL", "pandas", "pyarrow"]
+
+
+def hide_modules(folder):
+    """Write files of a user's that have the names of modules that rayrml, Ray or their libraries need."""
+    for name in HIDING:
+        (folder / f"{name}.py").write_text("raise RuntimeError('this is not the module of that name')")
+    (folder / "pydantic").mkdir()
+    (folder / "pydantic" / "__init__.py").touch()
+
+
+def shell(command, folder, **environment):
+    """The exit code, output and errors of a shell's command in a folder; `rayrml` stands for this package's."""
+    program = f"'{sys.executable}' -m rayrml"
+    done = subprocess.run(
+        ["bash", "-c", command.replace("rayrml", program, 1)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_files_named_like_modules_do_not_hide_them(config, tmp_path):
+    hide_modules(tmp_path)
+    code, out, err = shell("rayrml check config.json", tmp_path)
+    assert (code, err) == (0, "")
+    assert out.endswith("The configuration is valid.\n")
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_files_named_like_modules_do_not_hide_them_from_rays_processes(config, tmp_path, num_workers):
+    hide_modules(tmp_path)
+    code, out, err = shell(f"rayrml run config.json --num-workers {num_workers}", tmp_path)
+    assert (code, err) == (0, "")
+    assert "All done" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("rayrml list losses >&-", (0, "", "")),
+        ("rayrml nonsense >&- 2>&- <&-", (2, "", "")),
+        ("rayrml nonsense 2>&-", (2, "", "")),
+        ("rayrml list losses | true; exit ${PIPESTATUS[0]}", (0, "", "")),
+        (
+            "rayrml list losses > /dev/full",
+            (3, "", "rayrml: standard output: No space left on device. The end of it is lost\n"),
+        ),
+        (
+            "mkdir gone; cd gone; rmdir ../gone; rayrml list losses",
+            (
+                3,
+                "",
+                "rayrml: the current folder: does not exist any more, or cannot be read. Change to another one. "
+                "No such file or directory\n",
+            ),
+        ),
+    ],
+)
+def test_streams_and_folders_that_are_gone_are_no_bugs(command, expected, tmp_path):
+    assert shell(command, tmp_path) == expected
+
+
+def test_names_that_the_screen_or_the_system_cannot_write(config, tmp_path):
+    named = config.rename(tmp_path / "über.json")
+    (tmp_path / "training" / "3").rename(tmp_path / "training" / "größe")
+    (tmp_path / "testing" / "3").rename(tmp_path / "testing" / "größe")
+    ascii_files = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for environment in ({"PYTHONIOENCODING": "ascii"}, ascii_files):
+        code, out, err = shell("rayrml check *.json", tmp_path, **environment)
+        assert (code, err) == (0, ""), environment
+        assert "valid" in out
+    content = json.loads(named.read_text())
+    content["neural_network"]["data"]["input_path"] = str(tmp_path / "training" / "größe")
+    write_config(named, content)
+    code, _, err = shell("rayrml check *.json", tmp_path, **ascii_files)
+    assert code == 3
+    assert err.startswith("rayrml: the file name '") and err.endswith("in ascii. Set PYTHONUTF8=1 or LC_ALL=C.UTF-8\n")
+    assert len(err.splitlines()) == 1
+
+
 def test_the_version_is_that_of_the_package(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--version"])

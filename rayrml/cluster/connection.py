@@ -73,6 +73,8 @@ def _initialize(address: Address | None, verbose: bool, say: Callable[[str], Non
     with contextlib.ExitStack() as stack:
         if address is None:
             stack.enter_context(ray_internals.listen_on_loopback())
+            stack.enter_context(ray_internals.start_safely())
+            stack.enter_context(ray_internals.keep_sockets_short())
             _provide_token()
         else:
             check_reachable(address)
@@ -85,6 +87,7 @@ def _initialize(address: Address | None, verbose: bool, say: Callable[[str], Non
                 address="local" if address is None else address.value,
                 logging_level=logging.INFO if verbose else logging.ERROR,
                 log_to_driver=verbose,
+                job_config=ray_internals.JobConfig(),
                 runtime_env=None if verbose else {"env_vars": dict(ray_internals.QUIET_VARIABLES)},
             )
         except Exception as error:  # Ray raises bare exceptions, too, for instance on a machine that is too busy
@@ -109,8 +112,7 @@ def unreachable_error(address: Address | None, error: Exception) -> ClusterError
     """The error for a Ray that cannot be reached or, without an address, cannot be started."""
     place = f"the cluster at {address}" if address else "a private local Ray"
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    shorter = ". Set RAY_TMPDIR to a shorter path" if "AF_UNIX path" in reason else ""
-    return ClusterError(f"cannot start or reach {place}. {reason}{_token_hint(address)}{shorter}")
+    return ClusterError(f"cannot start or reach {place}. {reason}{_token_hint(address)}{_folder_hint(error, reason)}")
 
 
 @contextlib.contextmanager
@@ -141,6 +143,14 @@ def _token_hint(address: Address | None) -> str:
     if address and os.environ.get("RAY_AUTH_MODE") is None:
         return ". If the cluster uses token authentication: export RAY_AUTH_MODE=token"
     return ""
+
+
+def _folder_hint(error: Exception, reason: str) -> str:
+    if "AF_UNIX path" in reason:
+        return ". Set RAY_TMPDIR to a shorter path"
+    folder = os.environ.get("RAY_TMPDIR")
+    in_folder = folder and isinstance(error, OSError) and str(error.filename or "").startswith(folder)
+    return ". Set RAY_TMPDIR to a folder that can be written" if in_folder else ""
 
 
 def hide_messages() -> None:

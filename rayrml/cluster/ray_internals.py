@@ -11,6 +11,7 @@ import importlib
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 import psutil
 import ray
+import ray.job_config
 import yaml
 
 HEAD_RESOURCE = "node:__internal_head__"  # only the head has it
@@ -31,6 +33,10 @@ SUBMISSION_LOGGERS = (
     "ray.dashboard.modules.dashboard_sdk",
     "ray.dashboard.modules.job.sdk",
 )
+_SAFE_PATH_VARIABLE = "PYTHONSAFEPATH"
+_FOLDER_VARIABLE = "TMPDIR"
+# Of the 107 bytes of a socket's path, Ray's own names take up to 69.
+_LONGEST_FOLDER, _SHORT_FOLDER = 38, "/tmp"
 _LOOPBACK_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _DATA_SERVICES = (
     ("ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator", "get_or_create_autoscaling_coordinator"),
@@ -111,6 +117,58 @@ def shut_down() -> None:
 def _install_again(number: signal.Signals) -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(number, signal.getsignal(number))
+
+
+class JobConfig(ray.job_config.JobConfig):
+    """A job whose processes look for no modules in the driver's current folder.
+
+    Ray puts that folder before all others in which its processes look: a `random.py` or `torch.py` there would hide the
+    real one. No setting prevents that. If rayrml itself is there, the folder stays.
+    """
+
+    def _serialize(self) -> str:
+        package = str(Path(__file__).parent.parent.parent)
+        kept = [path for path in self._py_driver_sys_path if path == package or path != _current_folder()]
+        self._py_driver_sys_path = kept
+        return super()._serialize()
+
+
+def _current_folder() -> str:
+    return os.path.abspath(os.path.curdir)  # noqa: PTH100 (as Ray writes it)
+
+
+@contextlib.contextmanager
+def start_safely() -> Iterator[None]:
+    """Make the processes of a Ray that is started in this block look for no modules in the current folder.
+
+    Ray's dashboard starts some of its parts with `python -c`, which looks there first.
+    """
+    with _variable(_SAFE_PATH_VARIABLE, "1"):
+        yield
+
+
+@contextlib.contextmanager
+def keep_sockets_short() -> Iterator[None]:
+    """Make a Ray that is started in this block use /tmp for temporary files if paths of sockets would be too long.
+
+    RAY_TMPDIR decides about Ray's own sockets, but not about those of its dashboard.
+    """
+    long = len(os.fsencode(tempfile.gettempdir())) > _LONGEST_FOLDER
+    with _variable(_FOLDER_VARIABLE, _SHORT_FOLDER) if long else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """Set a variable of the environment in this block."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
 
 
 def start_data_services() -> None:

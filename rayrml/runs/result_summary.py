@@ -10,6 +10,7 @@ from typing import Any
 from rayrml import storage
 from rayrml.config.figures import LOSSES
 from rayrml.data.reader_keys import describe_reading
+from rayrml.errors import DataError
 from rayrml.formatting import format_bytes, format_duration, format_path, format_table
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
@@ -20,6 +21,7 @@ from rayrml.reporting.run_files import CONFIG, Record
 from rayrml.reporting.run_state import RunState
 from rayrml.runs.context import Context
 from rayrml.saving.checkpoint_folder import BEST, best_path, epoch_of, list_checkpoints, list_times
+from rayrml.saving.checkpoints import load
 
 Kept = dict[int | str, str]  # paths of checkpoints by epoch, and under the name of the best one
 
@@ -121,16 +123,25 @@ def _values(figures: Mapping[str, float], names: Sequence[str]) -> list[str]:
 
 
 def _find_kept(context: Context) -> Kept:
-    """The run's checkpoints that are there, also those of before it was interrupted."""
+    """The run's checkpoints that are there; of those from before it was interrupted, the ones that are shown."""
     state, folder = context.state, context.plan.config.neural_network.checkpoints.save
     saved = [*state.saved.get("best", []), *state.saved.get("checkpoint", [])]
     found: Kept = {epoch_of(path) or BEST: path for path in saved}
     if context.resumed and folder is not None:
-        epochs = {int(figures["epoch"]) for figures in state.history}
-        found |= {epoch: path for epoch, path in list_checkpoints(folder).items() if epoch in epochs}
+        shown = {int(row["epoch"]) for row in (*state.history[-1:], find_best(state.history)) if row} - found.keys()
+        there = {epoch: path for epoch, path in list_checkpoints(folder).items() if epoch in shown}
+        found |= {epoch: path for epoch, path in there.items() if _is_of_run(path, state.history[:epoch])}
         if best_path(folder) in list_times(folder):
             found[BEST] = best_path(folder)
     return found
+
+
+def _is_of_run(path: str, history: Sequence[Mapping[str, float]]) -> bool:
+    """Whether a file is the checkpoint of a run with this history; a folder may hold those of other runs."""
+    try:
+        return load(path).history == history
+    except DataError:  # it is of no use, whoever wrote it
+        return False
 
 
 def _choose(kept: Kept, state: RunState) -> str | None:

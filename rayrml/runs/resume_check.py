@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
 from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.formatting import format_path, shorten
+from rayrml.networks.comparison import Differences, compare_networks
+from rayrml.networks.graph import read_graph
 from rayrml.planning.plan import TrainingPlan
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import Checkpoint
@@ -26,8 +28,11 @@ def check_resumable(plan: TrainingPlan, path: str) -> list[str]:
     """
     checkpoint = checkpoints.load(path)
     _check_classes(plan, checkpoint, path)
-    _check_network(plan, checkpoint, path)
-    return list(_describe_changes(plan, checkpoint))
+    _check_weights(plan, checkpoint, path)
+    differences = _compare_layers(plan, checkpoint)
+    if differences.outputs:
+        raise _other_network(path, differences.outputs)
+    return [*_describe_training(differences.training), *_describe_changes(plan, checkpoint)]
 
 
 def _check_classes(plan: TrainingPlan, checkpoint: Checkpoint, path: str) -> None:
@@ -40,7 +45,7 @@ def _check_classes(plan: TrainingPlan, checkpoint: Checkpoint, path: str) -> Non
         raise DataError(Problem("neural_network.checkpoints.save", f"{message}. {cure}"))
 
 
-def _check_network(plan: TrainingPlan, checkpoint: Checkpoint, path: str) -> None:
+def _check_weights(plan: TrainingPlan, checkpoint: Checkpoint, path: str) -> None:
     own: Mapping[str, torch.Tensor] = plan.network.state_dict()
     before = checkpoint.network
     differences = [
@@ -53,9 +58,26 @@ def _check_network(plan: TrainingPlan, checkpoint: Checkpoint, path: str) -> Non
         ),
     ]
     if differences:
-        message = f"the network is not that of '{format_path(path)}': {shorten(differences, _MOST_NAMED)}"
-        cure = f'Use another folder in checkpoints.save, and "load": "{format_path(path)}" to start from its weights'
-        raise ConfigError(Problem("neural_network.layers", f"{message}. {cure}"))
+        raise _other_network(path, differences)
+
+
+def _compare_layers(plan: TrainingPlan, checkpoint: Checkpoint) -> Differences:
+    """What has changed in the layers since a checkpoint whose weights fit; nothing if it does not know its layers."""
+    if not isinstance(checkpoint.layers, dict | list):
+        return Differences()
+    weighted = [name for name, layer in plan.network.layers().items() if layer.weights]
+    return compare_networks(read_graph(checkpoint.layers), plan.network.graph, weighted)
+
+
+def _other_network(path: str, differences: Sequence[str]) -> ConfigError:
+    message = f"the network is not that of '{format_path(path)}': {shorten(differences, _MOST_NAMED)}"
+    cure = f'Use another folder in checkpoints.save, and "load": "{format_path(path)}" to start from its weights'
+    return ConfigError(Problem("neural_network.layers", f"{message}. {cure}"))
+
+
+def _describe_training(differences: Sequence[str]) -> Iterator[str]:
+    if differences:
+        yield f"Layers have changed in ways that only matter for training: {shorten(differences, _MOST_NAMED)}"
 
 
 def _describe_changes(plan: TrainingPlan, checkpoint: Checkpoint) -> Iterator[str]:

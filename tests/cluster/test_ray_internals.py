@@ -7,11 +7,13 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
 from rayrml import cli
 from rayrml.cluster import ray_internals
+from tests.conftest import ROOT
 
 
 def private(module):
@@ -97,6 +99,39 @@ def test_a_wish_about_the_interface_is_respected(monkeypatch):
         assert os.environ[constants.ENABLE_RAY_CLUSTERS_ENV_VAR] == "1"
         assert before == constants.ENABLE_RAY_CLUSTER
     assert os.environ[constants.ENABLE_RAY_CLUSTERS_ENV_VAR] == "1"
+
+
+def test_processes_of_a_job_look_for_no_modules_in_the_current_folder(tmp_path, monkeypatch):
+    messages = importlib.import_module("ray.core.generated.common_pb2")
+    for folder, expected in ((tmp_path, ["/elsewhere"]), (ROOT, ["/elsewhere", str(ROOT)])):
+        monkeypatch.chdir(folder)
+        config = ray_internals.JobConfig()
+        config._py_driver_sys_path.extend(["/elsewhere", str(folder)])
+        assert list(messages.JobConfig.FromString(config._serialize()).py_driver_sys_path) == expected
+    assert "job_config._py_driver_sys_path.extend(" in inspect.getsource(private("_private.worker").connect)
+    assert "job_config._serialize()" in inspect.getsource(private("_private.worker").connect)
+
+
+def test_a_private_ray_is_started_without_the_current_folder_among_those_of_modules(monkeypatch):
+    for before in (None, "", "1"):
+        monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+        if before is not None:
+            monkeypatch.setenv("PYTHONSAFEPATH", before)
+        with ray_internals.start_safely():
+            assert os.environ["PYTHONSAFEPATH"] == "1"
+        assert os.environ.get("PYTHONSAFEPATH") == before
+
+
+@pytest.mark.parametrize(("folder", "used"), [("/tmp/x", "/tmp/x"), (f"/tmp/{'x' * 40}", "/tmp")])
+def test_a_private_ray_gets_a_folder_that_leaves_its_sockets_room(monkeypatch, folder, used):
+    monkeypatch.setenv("TMPDIR", folder)
+    monkeypatch.setattr(tempfile, "tempdir", folder)
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    with ray_internals.keep_sockets_short():
+        assert private("_common.utils").get_default_system_temp_dir() == used
+        name = "session_2026-11-29_04-51-58_953902_1234567"
+        assert len(f"{used}/ray/{name}/sockets/plasma_store") <= 107
+    assert os.environ["TMPDIR"] == folder
 
 
 @pytest.mark.ray

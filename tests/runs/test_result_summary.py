@@ -6,16 +6,18 @@ import sys
 
 import h5py
 import pytest
+import torch
 
 from rayrml import cli
 from rayrml.cluster.allocation import Allocation
 from rayrml.planning.plan import prepare
 from rayrml.reporting.console import Console
-from rayrml.reporting.messages import BatchesTrained, BatchRow, EpochDone, Interrupted, Saved
+from rayrml.reporting.messages import BatchesTrained, BatchRow, EpochDone, Interrupted, Saved, Started
 from rayrml.reporting.run_files import Record
 from rayrml.reporting.run_state import RunState
 from rayrml.runs import result_summary
 from rayrml.runs.context import Context
+from rayrml.saving import checkpoints
 from tests.conftest import training_config
 
 COMMAND = ("rayrml", "my config.json", "--set", "data.batch_size=4")
@@ -45,7 +47,7 @@ def figures(epoch, accuracy):
     }
 
 
-def ended(plan, messages, capsys, command=COMMAND):
+def ended(plan, messages, capsys, command=COMMAND, resume_from=()):
     state = RunState()
     for message in messages:
         state.receive(message)
@@ -60,7 +62,7 @@ def ended(plan, messages, capsys, command=COMMAND):
         tracking=(),
         emit=state.receive,
         earlier_logs=(),
-        resume_from=(),
+        resume_from=resume_from,
         command=command,
     )
     result_summary.show(context)
@@ -82,6 +84,29 @@ def test_the_last_and_the_best_epoch_are_shown_and_the_best_checkpoint_is_the_on
     ]
     assert lines[-2] == "Next: rayrml predict --checkpoint './my models/model_checkpoint_2.pt' FILE_OR_FOLDER"
     assert shlex.split(lines[-1]) == ["rayrml", "plot", "./my models"]
+
+
+@pytest.mark.parametrize("of_this_run", [True, False])
+def test_after_a_resume_the_checkpoints_of_the_earlier_process_are_shown(plan_in, tmp_path, capsys, of_this_run):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    history = [figures(1, 0.5), figures(2, 0.75 if of_this_run else 0.7)]
+    weights = {"w": torch.zeros(1)}
+    best = folder / "model_checkpoint_2.pt"
+    checkpoints.save(best, checkpoints.Checkpoint(2, weights, [], (1, 28, 28), history=history))
+    rows = (figures(1, 0.5), figures(2, 0.75))
+    last = str(folder / "model_checkpoint_3.pt")
+    messages = [
+        Started(3, 0, resumed=True, history=rows, rows=(), seconds=0.0, checkpoint=None, num_workers=1),
+        Saved("checkpoint", last),
+        EpochDone(figures(3, 0.6)),
+    ]
+    plan = plan_in(**{"checkpoints.save": str(folder)})
+    lines = ended(plan, messages, capsys, resume_from=("last_epoch.pt",))
+    shown = {line.split()[0]: line.split()[-1] for line in lines if line.startswith(("3 (last)", "2 (best)"))}
+    assert shown == {"3": "model_checkpoint_3.pt", "2": best.name if of_this_run else "kept"}
+    assert (best.name if of_this_run else "model_checkpoint_3.pt") in lines[-2]
+    assert any("not kept" in line for line in ended(plan, messages, capsys))  # of another run: this one did not resume
 
 
 def test_the_most_memory_of_a_gpu_is_shown_where_there_is_one(plan_in, capsys):

@@ -60,3 +60,21 @@ def test_another_network_or_other_classes_are_refused(ray_cluster, config, tmp_p
     ]
     with pytest.raises(ConfigError, match=r"the network is not that of .*'new.weight' is new"):
         rayrml.run(config, overrides={"num_epochs": 3}, resume=True, quiet=True)
+
+
+def test_another_activation_is_refused_and_another_dropout_is_told(ray_cluster, config, tmp_path, capsys):
+    layers = config["neural_network"]["layers"]
+    layers.insert(2, {"class_name": "Dropout", "config": {"name": "drop", "rate": 0.5}})
+    rayrml.run(config, quiet=True)
+    layers[1]["config"]["activation"] = "tanh"
+    message = (
+        r"neural_network\.layers: the network is not that of .*: 'conv' had activation relu and now has tanh\. Use"
+    )
+    with pytest.raises(ConfigError, match=message):
+        rayrml.run(config, overrides={"num_epochs": 3}, resume=True, quiet=True)
+    layers[1]["config"]["activation"] = "relu"
+    layers[2]["config"]["rate"] = 0.25
+    capsys.readouterr()
+    rayrml.run(config, overrides={"num_epochs": 3}, resume=True)
+    said = "Layers have changed in ways that only matter for training: 'drop' had rate 0.5 and now has 0.25\n"
+    assert said in capsys.readouterr().out

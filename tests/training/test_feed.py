@@ -24,7 +24,7 @@ SOURCE = Source(
 
 
 def read(shape):
-    def blocks(indices):
+    def blocks(indices, epoch):
         for part in np.array_split(indices, 3):
             yield np.broadcast_to(part.reshape(-1, 1, 1), (len(part), *shape)).copy(), part, np.ones(len(part), bool)
 
