@@ -71,6 +71,10 @@ class Data(Section):
         default=None, description="folder or file of the test inputs, or a list of them"
     )
     test_target_path: PathString | None = Field(default=None, description="folder or file of the test targets")
+    target_suffix: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="how the name of a target goes on after the input's, such as `_mask`; both may be in one folder",
+    )
     test_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
         description="share of the images in `input_path`, the same for each class, that is kept for the test",

@@ -208,40 +208,6 @@ def select_part(samples: Samples, share: float, *, test: bool) -> list[int]:
     return np.flatnonzero((rank < kept[labels]) == test).tolist()
 
 
-def pair(inputs: Samples, targets: Samples, where: str) -> tuple[Samples, Samples]:
-    """Inputs and their targets in the same order, paired by relative path without the extension.
-
-    Raises:
-        DataError: an input has no target or vice versa, or two files could be the partner.
-    """
-    if len(inputs) == len(targets) == 1:
-        return inputs, targets  # they belong together whatever their names
-    input_stems, target_stems = _stems(inputs), _stems(targets)
-    complaints = [
-        *_unpaired(inputs, input_stems, set(target_stems), "target"),
-        *_unpaired(targets, target_stems, set(input_stems), "input"),
-    ]
-    if complaints:
-        raise DataError(*(Problem(where, complaint) for complaint in complaints))
-    target_of = dict(zip(target_stems, targets.names, strict=True))
-    return inputs, dataclasses.replace(targets, names=[target_of[stem] for stem in input_stems])
-
-
-def _stems(samples: Samples) -> list[str]:
-    """The names without their extensions."""
-    return [os.path.splitext(name)[0] for name in samples.names]  # noqa: PTH122 (a million splits)
-
-
-def _unpaired(samples: Samples, stems: Sequence[str], partners: Collection[str], partner: str) -> Iterator[str]:
-    """What keeps the samples with these `stems` from having exactly one `partner` each, an input or a target."""
-    alone = [name for name, stem in zip(samples.names, stems, strict=True) if stem not in partners]
-    if alone:
-        yield f"no {partner} for {quote_some(alone)} in '{samples.root}'"
-    twice = [stem for stem, count in Counter(stems).items() if count > 1]
-    if twice:
-        yield f"several files with the same name in '{samples.root}': {quote_some(twice)}"
-
-
 def _scan(root: str, extensions: frozenset[str], names: list[str], ignored: Counter[str]) -> list[str]:
     """Append the relative names of the files below `root` and return the folders. No recursion: trees can be deep."""
     usual = tuple({ending for e in extensions for ending in (e, e.upper())})

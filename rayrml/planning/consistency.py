@@ -144,6 +144,11 @@ def _targets(settings: Settings) -> Iterator[Problem]:
         yield Problem(f"{DATA}.target_transforms", "has no effect: targets are not images or arrays")
 
 
+def _target_suffix(settings: Settings) -> Iterator[Problem]:
+    if settings.data.target_suffix is not None and not _given(settings.data, "target_path", "test_target_path"):
+        yield Problem(f"{DATA}.target_suffix", "has no effect: there are no target files")
+
+
 def _transforms(settings: Settings) -> Iterator[Problem]:
     data = settings.data
     if data.transforms and (data.input_transforms or data.target_transforms):
@@ -205,6 +210,7 @@ RULES: tuple[Rule, ...] = (
     _predictions,
     _test_share,
     _targets,
+    _target_suffix,
     _transforms,
     _computed_samples,
     _slices,

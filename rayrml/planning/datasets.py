@@ -17,9 +17,10 @@ from rayrml.data import contents
 from rayrml.data.bad_samples import TOO_MANY
 from rayrml.data.datasets import Datasets
 from rayrml.data.decoding import RESIZE_HINT, Decoding, check_cells, choose_stored_type, sample_shape
-from rayrml.data.discovery import Place, Samples, label_by_folder, pair, select_part
+from rayrml.data.discovery import Place, Samples, label_by_folder, select_part
 from rayrml.data.image_ops import ImageOperations
 from rayrml.data.naming import check_names
+from rayrml.data.pairing import pair
 from rayrml.data.pipeline import Side, Source
 from rayrml.data.reader_keys import DATA
 from rayrml.data.readers import Part, Reader
@@ -178,7 +179,7 @@ class DatasetsPreparation:
                 tag = self.data.test_tag if prefix else self.data.training_tag
                 files = label_by_folder(location.files, tag, where, classes)
                 location = dataclasses.replace(location, files=files)
-            sides = self._parted([(location, reader), *self._target_files(location.files, part)], part)
+            sides = self._parted(self._with_targets(location, reader, part), part)
             if self.data.skips:
                 found = contents.drop_unreadable(sides)
                 sides = [(found, reader) for found, (_, reader) in zip(found, sides, strict=True)]
@@ -212,18 +213,23 @@ class DatasetsPreparation:
             raise ConfigError(Problem(f"{DATA}.test_share", f"leaves no {part} sample: no class has two or more"))
         return [(dataclasses.replace(found, files=found.files.only(indices)), reader) for found, reader in sides]
 
-    def _target_files(self, inputs: Samples, part: Part) -> list[tuple[contents.Location, Reader]]:
-        """The target files in the order of the inputs, with their reader; none if targets are not read from files."""
+    def _with_targets(
+        self, inputs: contents.Location, input_reader: Reader, part: Part
+    ) -> list[tuple[contents.Location, Reader]]:
+        """The input files and, if targets are read from files, the target files in the same order, with readers."""
         prefix = self._prefix(part)
         path, where = getattr(self.data, f"{prefix}target_path"), f"{DATA}.{prefix}target_path"
         reader = self.types.target_reader
-        if self.types.labelled_by_arrays and path is not None and self.types.input_reader is not None:
-            reader = find_label_reader(path, self.types.input_reader)
+        if self.types.labelled_by_arrays and path is not None:
+            reader = find_label_reader(path, input_reader)
         if reader is None or path is None:
-            return []
+            return [(inputs, input_reader)]
         found = contents.locate(path, reader, part, where)
-        _, files = pair(inputs, found.files, where)
-        return [(dataclasses.replace(found, files=files), reader)]
+        files, target_files = pair(inputs.files, found.files, where, self.data.target_suffix)
+        return [
+            (dataclasses.replace(inputs, files=files), input_reader),
+            (dataclasses.replace(found, files=target_files), reader),
+        ]
 
     def _targets(
         self, inputs: Samples, sides: Sequence[tuple[contents.Location, Reader]], part: Part

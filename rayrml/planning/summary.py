@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from rayrml.cluster.allocation import Allocation
+from rayrml.data import pairing
 from rayrml.data.discovery import Samples, Slices
 from rayrml.data.pipeline import Source
 from rayrml.data.value_rules import ClassNumbers
@@ -109,6 +110,7 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
             "Type": data.inputs,
             "Location": format_path(_location(samples)) if samples.root else None,
             **{f"Slicer '{part.name}'": _slices(source, part) for part in samples.slices},
+            "Targets": None if source.target is None else pairing.describe(samples, source.target.samples),
             "Number of samples": len(samples),
             "Stacked": _stacked(source),
             "Samples per worker": first.share(len(samples)),

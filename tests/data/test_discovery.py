@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 
-from rayrml.data.discovery import find_samples, label_by_folder, pair, select_part
+from rayrml.data.discovery import find_samples, label_by_folder, select_part
 from rayrml.errors import DataError
 
 IMAGES = {".jpg", ".png"}
@@ -111,32 +111,6 @@ def test_a_class_that_training_does_not_know_is_named(tmp_path):
     fill(tmp_path, "dog/1.jpg", "bird/1.jpg")
     with pytest.raises(DataError, match=r"classes unknown to training in .*: 'bird'. Known: 'cat', 'dog'"):
         label_by_folder(find(tmp_path), None, "test_input_path", ["cat", "dog"])
-
-
-def test_pairs_have_the_same_relative_path_whatever_their_endings(tmp_path):
-    fill(tmp_path / "in", "b/2.jpg", "a/1.jpg", "a/10.jpg")
-    fill(tmp_path / "out", "a/1.png", "b/2.png", "a/10.png")
-    inputs, targets = pair(find(tmp_path / "in"), find(tmp_path / "out"), "target_path")
-    assert [n.split(".")[0] for n in inputs.names] == [n.split(".")[0] for n in targets.names]
-    assert set(targets.names) == {"a/1.png", "a/10.png", "b/2.png"}
-
-
-def test_missing_partners_of_both_kinds_are_listed(tmp_path):
-    fill(tmp_path / "in", "1.jpg", "2.jpg", "3.jpg")
-    fill(tmp_path / "out", "1.png", "4.png")
-    with pytest.raises(DataError) as caught:
-        pair(find(tmp_path / "in"), find(tmp_path / "out"), "target_path")
-    assert [str(p) for p in caught.value.problems] == [
-        f"target_path: no target for '2.jpg', '3.jpg' in '{tmp_path / 'in'}'",
-        f"target_path: no input for '4.png' in '{tmp_path / 'out'}'",
-    ]
-
-
-def test_two_possible_partners_are_refused(tmp_path):
-    fill(tmp_path / "in", "1.jpg", "2.jpg")
-    fill(tmp_path / "out", "1.png", "1.jpg", "2.png")
-    with pytest.raises(DataError, match=r"several files with the same name in .*: '1'"):
-        pair(find(tmp_path / "in"), find(tmp_path / "out"), "target_path")
 
 
 @pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.99])

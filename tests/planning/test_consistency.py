@@ -53,6 +53,7 @@ BROKEN = {
             ".data.test_output_path: nothing to predict: test_input_path is missing",
         )
     ],
+    "_target_suffix": [({"data.target_suffix": "_mask"}, ".data.target_suffix: has no effect: there are no target ")],
     "_test_share": [
         ({"data.test_share": 0.5}, ".data.test_share: cannot be combined with test_input_path"),
         ({"data": {**ARRAYS, "input_type": "hdf5", "test_share": 0.5}}, ".data.test_share: takes a share of the files"),

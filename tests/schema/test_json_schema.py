@@ -211,6 +211,7 @@ BROKEN = [
     {"data.hdf5_outfile": "out.h5"},
     {"data.transforms": [{"resize": [28, 28]}], "data.input_transforms": [{"resize": [28, 28]}]},
     {"optimizer": {"type": "hessian"}, "gradient_clip": 1},
+    {"data.target_suffix": "_mask"},
     {"data.test_share": 0.5},
     {"data.test_share": 0.5, "data.test_input_path": GONE, "data.input_path": GONE},
     {"data.test_share": 1, "data.test_input_path": GONE},
