@@ -51,7 +51,8 @@ def connect(
             nodes.keep_services_on_head()
         limit = nodes.maximum_capacity() if attached else None
         allocation = allocate(config, nodes.node_resources(), attached=attached, limit=limit)
-        yield dataclasses.replace(allocation, private=ours and address is None, verbose=verbose)
+        with contextlib.nullcontext() if attached else ray_internals.train_without_watcher():
+            yield dataclasses.replace(allocation, private=ours and address is None, verbose=verbose)
     finally:
         if ours:
             ray_internals.shut_down()

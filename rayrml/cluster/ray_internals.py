@@ -37,7 +37,9 @@ _SAFE_PATH_VARIABLE = "PYTHONSAFEPATH"
 _FOLDER_VARIABLE = "TMPDIR"
 # Of the 107 bytes of a socket's path, Ray's own names take up to 69.
 _LONGEST_FOLDER, _SHORT_FOLDER = 38, "/tmp"
+_WATCHER_VARIABLE = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 _LOOPBACK_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+_MAKE_CALLBACKS = "_create_default_callbacks"
 _DATA_SERVICES = (
     ("ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator", "get_or_create_autoscaling_coordinator"),
     ("ray.data._internal.stats", "get_or_create_stats_actor"),
@@ -169,6 +171,27 @@ def _variable(name: str, value: str) -> Iterator[None]:
         os.environ.pop(name, None)
         if before is not None:
             os.environ[name] = before
+
+
+@contextlib.contextmanager
+def train_without_watcher() -> Iterator[None]:
+    """Make runs in this block start no process that watches whether nodes are about to be taken away.
+
+    It is for clusters; starting it takes some seconds of a CPU. If the user has set the variable, its value is kept.
+    """
+    with _variable(_WATCHER_VARIABLE, "0") if _WATCHER_VARIABLE not in os.environ else contextlib.nullcontext():
+        yield
+
+
+def drop_unused_services(trainer: Any, *, private: bool) -> None:
+    """Keep a Ray Train trainer from starting processes that its run does not need, each of which imports Ray Train.
+
+    They hand out datasets that are given to the trainer, and, only needed if Ray outlives the run, free the workers'
+    places if the trainer's own process is lost. No setting prevents that.
+    """
+    unused = ("DatasetsCallback", *(("PlacementGroupCleanerCallback",) if private else ()))
+    if (make := getattr(trainer, _MAKE_CALLBACKS, None)) is not None:
+        setattr(trainer, _MAKE_CALLBACKS, lambda: [each for each in make() if type(each).__name__ not in unused])
 
 
 def start_data_services() -> None:

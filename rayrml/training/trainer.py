@@ -14,6 +14,7 @@ import ray.train
 import torch
 from ray.train.torch import TorchTrainer, get_device
 
+from rayrml.cluster import ray_internals
 from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.connection import hide_messages
 from rayrml.cluster.nodes import pin_to_node
@@ -83,6 +84,7 @@ def run_on_workers(
         run_config=run,
         torch_config=OneMachine(folder=storage) if allocation.private else None,
     )
+    ray_internals.drop_unused_services(trainer, private=allocation.private)
     fit = call_in_background(trainer.fit)
     shortage = Shortage(allocation, lambda text: emit(Phase(text)))
     try:

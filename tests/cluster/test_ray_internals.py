@@ -10,6 +10,8 @@ import sys
 import tempfile
 
 import pytest
+from ray.train import ScalingConfig
+from ray.train.torch import TorchTrainer
 
 from rayrml import cli
 from rayrml.cluster import ray_internals
@@ -132,6 +134,35 @@ def test_a_private_ray_gets_a_folder_that_leaves_its_sockets_room(monkeypatch, f
         name = "session_2026-11-29_04-51-58_953902_1234567"
         assert len(f"{used}/ray/{name}/sockets/plasma_store") <= 107
     assert os.environ["TMPDIR"] == folder
+
+
+def test_services_that_a_run_does_not_need_are_not_started():
+    trainer = TorchTrainer(lambda: None, scaling_config=ScalingConfig(num_workers=2))
+
+    def services():
+        return {type(each).__name__ for each in trainer._create_default_callbacks()}
+
+    every = services()
+    assert every >= {"DatasetsCallback", "PlacementGroupCleanerCallback", "BackendSetupCallback"}
+    ray_internals.drop_unused_services(trainer, private=False)
+    assert services() == every - {"DatasetsCallback"}
+    ray_internals.drop_unused_services(trainer, private=True)
+    assert services() == every - {"DatasetsCallback", "PlacementGroupCleanerCallback"}
+    worker = private("train.v2._internal.execution.worker_group.worker").RayTrainWorker
+    given = inspect.signature(worker.init_train_context).parameters["dataset_shard_provider"]
+    assert given.default is None
+
+
+def test_nobody_watches_nodes_of_a_private_ray(monkeypatch):
+    variable = private("train.v2._internal.constants").ENABLE_PREEMPTION_WATCHER_ENV_VAR
+    assert variable == ray_internals._WATCHER_VARIABLE
+    monkeypatch.delenv(variable, raising=False)
+    with ray_internals.train_without_watcher():
+        assert os.environ[variable] == "0"
+    assert variable not in os.environ
+    monkeypatch.setenv(variable, "1")
+    with ray_internals.train_without_watcher():
+        assert os.environ[variable] == "1"
 
 
 @pytest.mark.ray
