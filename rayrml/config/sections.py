@@ -227,6 +227,11 @@ class NeuralNetwork(Section):
     compile: bool = Field(
         default=False, description="compile the network with torch.compile, which speeds up large networks on a GPU"
     )
+    train_batch_norm: Annotated[Literal["keras", "affine"], AnyCase] = Field(
+        default="keras",
+        description="what batch normalization trains: keras: gamma and beta as far as the layer has `scale` and "
+        "`center`; affine: both in any case, except in frozen layers",
+    )
     early_stopping: Stopping | None = Field(default=None, description="when the run ends early (default: never)")
     debug: bool = Field(default=False, description="write the network as a graph, `<model>.dot`, next to the outfile")
     debug_interval: PositiveInt | None = Field(

@@ -12,6 +12,7 @@ from rayrml.data.reader_keys import DATA
 from rayrml.errors import Problem
 from rayrml.formatting import shorten
 from rayrml.losses import Loss
+from rayrml.networks.affine import list_without_affine
 from rayrml.networks.ending import find_ending, find_other_activation
 from rayrml.networks.graph import LayerSpec
 from rayrml.networks.network import Network
@@ -54,6 +55,14 @@ def warn_of_ending(network: Network, loss: Choice | None) -> Iterator[str]:
         wants = "logits (no activation)" if takes == "logits" else takes
         name = find_last_layer(network).name
         yield f"the loss {loss.name} expects {wants}, but the network's last layer '{name}' {gives}. {cure}"
+
+
+def warn_of_batch_norm(network: Network) -> Iterator[str]:
+    """A sentence on batch normalization that is left free in a network with frozen layers, but has nothing to train."""
+    untrained = list(list_without_affine(network.graph))
+    if untrained and not all(layer.trainable for layer in network.graph.layers):
+        which = f"batch normalization ({shorten(untrained)}) is not frozen, but has neither gamma nor beta to train"
+        yield f'{which}: "center" and "scale" are false. "train_batch_norm": "affine" gives it both'
 
 
 def find_last_layer(network: Network) -> LayerSpec:

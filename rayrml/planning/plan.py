@@ -24,6 +24,7 @@ from rayrml.data.transforms import Placed, parse_transforms
 from rayrml.errors import ConfigError, DataError
 from rayrml.losses import LOSSES, Loss
 from rayrml.lr_schedulers import ScheduleChoice, choose_schedule
+from rayrml.networks.affine import list_without_affine, with_affine_batch_norm
 from rayrml.networks.graph import Graph, read_graph
 from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network, build
@@ -34,13 +35,13 @@ from rayrml.planning.data_types import DataTypes, find_types
 from rayrml.planning.datasets import DatasetsPreparation, Expectations
 from rayrml.planning.figures import check_stopping, choose_metric
 from rayrml.planning.inspection import Observation, observe
-from rayrml.planning.network_check import check_outputs, warn_of_ending
+from rayrml.planning.network_check import check_outputs, warn_of_batch_norm, warn_of_ending
 from rayrml.planning.scaling_check import warn_of_scaling
 from rayrml.planning.target_values import read_class_numbers, with_value_rules
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import LoadReport
 from rayrml.saving.keras_weights import load_weights
-from rayrml.saving.name_matching import describe_initial, describe_misfit
+from rayrml.saving.name_matching import describe_initial, describe_misfit, describe_unused
 
 _LOAD = "neural_network.checkpoints.load"
 KERAS_FILES = {".h5", ".hdf5", ".keras"}
@@ -154,10 +155,10 @@ class _Preparation:
         settings = Settings(self.nn, types, loss, optimizer)
         check_consistency(settings, self.findings)
         checkpoint = self._checkpoint()
-        layers = self._layers()
+        layers, graph = self._layers()
         built: Loss | None = None if loss is None else loss.build()
         known_classes = checkpoint.classes if checkpoint else ()
-        network, datasets = self._network_and_datasets(self._graph(layers), built, types, known_classes)
+        network, datasets = self._network_and_datasets(graph, built, types, known_classes)
         loaded = None if network is None else self._load(network, checkpoint)
         if network is None or datasets is None:
             raise self._error()
@@ -189,7 +190,11 @@ class _Preparation:
             metric=metric,
             loaded=loaded,
             observations=observations,
-            warnings=(*warn_of_ending(network, loss), *warn_of_scaling(network, datasets, types)),
+            warnings=(
+                *warn_of_ending(network, loss),
+                *warn_of_scaling(network, datasets, types),
+                *(warn_of_batch_norm(network) if trains else ()),
+            ),
             **parts,
         )
 
@@ -267,15 +272,23 @@ class _Preparation:
                 report = load_weights(network, path, _LOAD)
         if report is not None and not report.loaded:
             self.findings.add(_LOAD, describe_misfit(path, report.skipped, report.initial))
-        elif report is not None and not self.data.trains and (lacking := report.initial + report.initial_weights):
-            self.findings.add(_LOAD, describe_initial(path, lacking))
+        elif report is not None and not self.data.trains:
+            if lacking := report.initial + report.initial_weights:
+                self.findings.add(_LOAD, describe_initial(path, lacking))
+            if report.skipped_weights:
+                affine = next(list_without_affine(network.graph), None) is not None
+                hint = '. "train_batch_norm": "affine" gives batch normalization gamma and beta' if affine else ""
+                self.findings.add(_LOAD, f"{describe_unused(path, report.skipped_weights)}{hint}")
         return report
 
-    def _layers(self) -> Any:
+    def _layers(self) -> tuple[Any, Graph | None]:
+        """The network's Keras JSON and its graph, None if there are mistakes in it."""
+        layers = None
         with self.findings.gathering():
-            layers = self.nn.layers
-            return read_network_file(layers, "neural_network.layers") if isinstance(layers, str) else layers
-        return None
+            given = self.nn.layers
+            layers = read_network_file(given, "neural_network.layers") if isinstance(given, str) else given
+            layers = with_affine_batch_norm(layers) if self.nn.train_batch_norm == "affine" else layers
+        return layers, self._graph(layers)
 
     def _graph(self, layers: Any) -> Graph | None:
         """The network's graph; if it has its own file, mistakes in it are placed at `layers`, the file's content."""

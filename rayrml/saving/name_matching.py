@@ -33,5 +33,10 @@ def describe_initial(path: object, names: Sequence[str]) -> str:
     return f"'{path}' lacks {_some(names)}, {kept} initial weights. Expected the weights of the whole network"
 
 
+def describe_unused(path: object, names: Sequence[str]) -> str:
+    """What is wrong if a network that is not trained lacks weights of its layers that a file has."""
+    return f"'{path}' has {_some(names)}, which the network lacks: it would compute something else"
+
+
 def _some(names: Sequence[str]) -> str:
     return quote_some(names, _MOST_NAMED) or "no weights"

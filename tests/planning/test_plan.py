@@ -315,6 +315,41 @@ def test_weights_and_classes_come_from_the_checkpoint(right, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(plan.network.parameters(), network.parameters(), strict=True))
 
 
+def normalized_network(**config):
+    layers = dense_network(2)
+    norm = {"class_name": "BatchNormalization", "config": {"name": "bn", "axis": -1, **config}}
+    return [*layers[:-1], norm, layers[-1]]
+
+
+BARE = {"center": False, "scale": False}
+
+
+def test_weights_that_an_untrained_network_lacks_are_refused_with_the_cure(right, tmp_path):
+    """Of a network that was trained with gamma and beta, but whose file has neither."""
+    network = build_network(normalized_network())
+    checkpoints.save(tmp_path / "x.pt", Checkpoint(3, network.state_dict(), [], (1, 28, 28), ("3", "5")))
+    (tmp_path / "testing" / "3").rename(tmp_path / "gone")
+    settings = {"data__input_path": None, "checkpoints": {"load": str(tmp_path / "x.pt")}}
+    config = changed(right, layers=normalized_network(**BARE), **settings)
+    (message,) = mistakes(config)
+    assert "has 'bn.weight', 'bn.bias', which the network lacks: it would compute something else" in message
+    assert message.endswith('"train_batch_norm": "affine" gives batch normalization gamma and beta')
+    plan = prepare(changed(config, train_batch_norm="affine"), {})
+    assert plan.network.state_dict().keys() == network.state_dict().keys()
+    assert build_network(plan.layers).state_dict().keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize(("frozen", "config", "told"), [(True, BARE, True), (False, BARE, False), (True, {}, False)])
+def test_batch_normalization_without_anything_to_train_is_told_of(right, frozen, config, told):
+    layers = normalized_network(**config)
+    dense = next(layer for layer in layers if layer["class_name"] == "Dense")
+    dense["config"] = {**dense["config"], "trainable": not frozen}
+    layers.insert(-1, {"class_name": "Dense", "config": {"name": "free", "units": 2}})
+    plan = prepare(changed(right, layers=layers), {})
+    assert any('"train_batch_norm": "affine"' in warning for warning in plan.warnings) == told
+    assert not prepare(changed(right, layers=layers, train_batch_norm="affine"), {}).warnings
+
+
 def test_initial_weights_follow_from_the_seed(right):
     first, again, other = (prepare(right, {"seed": seed}).network.state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[k], again[k]) for k in first)
