@@ -120,7 +120,7 @@ class Data(Section):
         default=None, description="file in which the predictions for slices are reassembled"
     )
     hdf5_precision: Annotated[Literal["single", "half"], AnyCase] = Field(
-        default="single", description="32-bit or 16-bit floats in `hdf5_outfile`"
+        default="single", description="32-bit or 16-bit floats in the files of predictions"
     )
     domain_size: int | None = Field(default=None, description="`pde`: number of points of the domain in x")
     num_examples: int | None = Field(default=None, description="`pde`: initial conditions to train on")

@@ -125,7 +125,7 @@ def _in_actors(
     """The results for samples of one shape, numbered in the group, computed by actors."""
     batch = -(-job.batch_size // allocation.most_workers)
     tasks = chunks(group.source, group.indices, batch, num_actors=allocation.most_workers)
-    results = blocks(_dataset(job, group, allocation, tasks))
+    results = blocks(_dataset(job, group, allocation, tasks, apart=allocation.use_gpu))
     num_actors = min(allocation.least_workers, len(tasks))
     waiting = [waiting_for_actors(num_actors, _actor_resources(allocation), say)]
     waiting += [waiting_for_cpus(allocation.decode_cpus, say)] if allocation.use_gpu else []
@@ -141,12 +141,13 @@ def _in_actors(
     yield from results
 
 
-def _dataset(job: InferenceJob, group: Group, allocation: Allocation, tasks: list[dict[str, Any]]) -> ray.data.Dataset:
+def _dataset(
+    job: InferenceJob, group: Group, allocation: Allocation, tasks: list[dict[str, Any]], *, apart: bool
+) -> ray.data.Dataset:
     """The lazy dataset of `_in_actors`, computed by as many actors as there are tasks and room for.
 
-    Actors decode their own samples. A GPU would wait for that, so separate tasks decode for it.
+    Actors decode their own samples. A GPU would wait for that, so separate tasks decode for it (`apart`).
     """
-    apart = allocation.use_gpu
     resources: dict[str, Any] = {f"num_{name.lower()}s": n for name, n in _actor_resources(allocation).items()}
     batch = -(-job.batch_size // allocation.most_workers)
     least, most = (min(count, len(tasks)) for count in (allocation.least_workers, allocation.most_workers))

@@ -7,7 +7,7 @@ import dataclasses
 import os
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -18,7 +18,7 @@ from rayrml import storage
 from rayrml.cluster.nodes import pin_to_node
 from rayrml.data.discovery import Slices
 from rayrml.errors import DataError, explaining
-from rayrml.inference.slice_assembly import SliceAssembly
+from rayrml.inference.slice_assembly import DTYPES, Precision, SliceAssembly, as_stored
 from rayrml.storage import hdf5_reading
 from rayrml.storage.hdf5_writing import Hdf5Output
 
@@ -52,7 +52,7 @@ class Destination:
         names: of the samples.
         path: the file with a dataset for each sample, None for no such file.
         assembly_path: the file in which slices are assembled, None for no such file.
-        precision: float type of that file.
+        precision: float type of the files.
         slices: which samples are slices of one array.
         classes: class names in the order of the network's outputs.
         partial: whether samples may be missing.
@@ -61,7 +61,7 @@ class Destination:
     names: Sequence[str]
     path: str | None
     assembly_path: str | None = None
-    precision: Literal["single", "half"] = "single"
+    precision: Precision = "single"
     slices: tuple[Slices, ...] = ()
     classes: tuple[str, ...] = ()
     partial: bool = False
@@ -81,7 +81,9 @@ class PredictionFiles:
 
     def __init__(self, destination: Destination):
         self._names = destination.names
-        self._file = PredictionFile(destination.path, destination.classes) if destination.path else None
+        self._file: PredictionFile | None = None
+        if destination.path is not None:
+            self._file = PredictionFile(destination.path, destination.classes, destination.precision)
         self._assembly: SliceAssembly | None = None
         if destination.assembly_path is not None:
             try:
@@ -139,8 +141,9 @@ class PredictionFile:
     Source: h5py's low-level interface; property lists and data spaces are created once for all datasets of a shape.
     """
 
-    def __init__(self, path: str | Path, classes: Sequence[str] = ()):
+    def __init__(self, path: str | Path, classes: Sequence[str] = (), precision: Precision = "single"):
         self._output = Hdf5Output(path)
+        self._dtype = np.dtype(DTYPES[precision])
         self._spaces: dict[tuple[int, ...], h5py.h5s.SpaceID] = {}
         with self._output.writing():
             _enlarge_cache(self._output.hdf5)
@@ -154,7 +157,7 @@ class PredictionFile:
     def write(self, names: Sequence[str], outputs: np.ndarray) -> None:
         """Add a dataset for each of `names` with its row of `outputs` (n, ...)."""
         with self._output.writing():
-            self._write(names, np.ascontiguousarray(outputs))
+            self._write(names, as_stored(outputs, self._dtype))
 
     def _write(self, names: Sequence[str], outputs: np.ndarray) -> None:
         kind = h5py.h5t.py_create(outputs.dtype)
@@ -200,7 +203,8 @@ def _datasets(group: h5py.Group, prefix: str) -> Iterator[tuple[str, np.ndarray]
         if isinstance(member, h5py.Group):
             yield from _datasets(member, f"{prefix}{name}/")
         else:
-            yield f"{prefix}{name}", member[()]
+            stored = member[()]
+            yield f"{prefix}{name}", stored.astype(np.float32) if stored.dtype == np.float16 else stored
 
 
 def _enlarge_cache(file: h5py.File) -> None:

@@ -7,7 +7,7 @@ import functools
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from rayrml.storage.hdf5_writing import Hdf5Output
 
 Precision = Literal["single", "half"]
 
-_DTYPES = {"single": np.float32, "half": np.float16}
+DTYPES: Mapping[Precision, type] = {"single": np.float32, "half": np.float16}
 _CHUNK_BYTES = 2**20
 _SMALL_CHUNK_BYTES = 2**16
 _CACHE_BYTES = 2**26
@@ -50,7 +50,7 @@ class SliceAssembly:
         self._parts = sorted(parts, key=lambda part: part.first)
         self._firsts = [part.first for part in self._parts]
         _check(self._parts)
-        self._dtype = np.dtype(_DTYPES[precision])
+        self._dtype = np.dtype(DTYPES[precision])
         self._seen = [bytearray(-(-len(part.grid) // 8)) for part in self._parts]
         self._num_missing = [len(part.grid) for part in self._parts]
         self._num_channels: int | None = None
@@ -123,9 +123,9 @@ class SliceAssembly:
         dataset = self._dataset(number)
         if self._parts[number].grid.overlaps:
             with np.errstate(invalid="ignore"):  # infinities of both signs
-                dataset[region] = dataset[region] + _rounded(values, np.dtype(np.float32))
+                dataset[region] = dataset[region] + as_stored(values, np.dtype(np.float32))
         else:
-            dataset[region] = _rounded(values, self._dtype)
+            dataset[region] = as_stored(values, self._dtype)
 
     def _dataset(self, number: int) -> h5py.Dataset:
         """The dataset for a part's slices; the last one used stays open, which keeps its chunk cache."""
@@ -199,7 +199,7 @@ class SliceAssembly:
             num_covered += _uncover(coverage, chunk, missing)
             if coverage.any():
                 with np.errstate(invalid="ignore"):
-                    means[chunk] = _rounded(sums[chunk] / coverage[..., None], self._dtype)
+                    means[chunk] = as_stored(sums[chunk] / coverage[..., None], self._dtype)
         means.attrs["uncovered"] = math.prod(part.grid.extent) - num_covered
         means.flush()
 
@@ -235,7 +235,7 @@ def _link(name: str) -> str | bytes:
     return name
 
 
-def _rounded(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def as_stored(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """`values` in C order and in `dtype`, infinite where they exceed its range."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values, dtype)

@@ -119,6 +119,25 @@ def _predictions(settings: Settings) -> Iterator[Problem]:
             yield Problem(f"{DATA}.{key}", "nothing to predict: test_input_path is missing")
 
 
+def _precision_of_outputs(settings: Settings) -> Iterator[Problem]:
+    data = settings.data
+    if data.hdf5_precision != "single" and not _given(data, "test_output_path", "hdf5_outfile"):
+        message = "has no effect: no predictions are kept. Expected test_output_path or hdf5_outfile"
+        yield Problem(f"{DATA}.hdf5_precision", message)
+
+
+def _graphs(settings: Settings) -> Iterator[Problem]:
+    if settings.nn.debug_interval is not None and not settings.nn.debug:
+        yield Problem("neural_network.debug_interval", 'has no effect without "debug": true')
+
+
+def _kept_epochs(settings: Settings) -> Iterator[Problem]:
+    section = settings.nn.checkpoints
+    for key in ("interval", "keep"):
+        if getattr(section, key) is not None and section.save is None:
+            yield Problem(f"neural_network.checkpoints.{key}", "has no effect: 'save' is missing")
+
+
 def _test_share(settings: Settings) -> Iterator[Problem]:
     """The test samples are a share of the training samples, which must be files, or are given separately."""
     data, reader, where = settings.data, settings.types.input_reader, f"{DATA}.test_share"
@@ -142,6 +161,14 @@ def _targets(settings: Settings) -> Iterator[Problem]:
         yield Problem(f"{DATA}.{key}", f"has no effect: {reason}")
     if data.target_transforms:
         yield Problem(f"{DATA}.target_transforms", "has no effect: targets are not images or arrays")
+    if data.target_is_mask and data.targets is not None:
+        yield Problem(f"{DATA}.target_is_mask", "has no effect: targets are not images or arrays")
+
+
+def _tags(settings: Settings) -> Iterator[Problem]:
+    data = settings.data
+    for key in _given(data, "training_tag", "test_tag") if data.targets not in (None, "labels") else ():
+        yield Problem(f"{DATA}.{key}", "has no effect: targets are not the classes of folders")
 
 
 def _target_suffix(settings: Settings) -> Iterator[Problem]:
@@ -208,8 +235,12 @@ RULES: tuple[Rule, ...] = (
     _metric,
     _something_to_do,
     _predictions,
+    _precision_of_outputs,
+    _graphs,
+    _kept_epochs,
     _test_share,
     _targets,
+    _tags,
     _target_suffix,
     _transforms,
     _computed_samples,

@@ -263,14 +263,22 @@ _VALUES: dict[str, dict[str, Schema]] = {
 _RULES: dict[str, list[Schema]] = {
     "NeuralNetwork": [
         _rule(_is("data", _given(*_TRAINS)), {"allOf": [_given("optimizer"), _given("loss")]}),
+        _rule(_given("debug_interval"), _is("debug", {"const": True})),
         _rule(_given("gradient_clip"), {"not": _is("optimizer", _is("type", any_case(_BY_CLOSURE)))}),
     ],
+    "Checkpoints": [_rule(_given("interval", "keep"), _given("save"))],
     "Data": [
         _given(*_TRAINS, *_TESTS),
         _given("type", "input_type"),
         _rule(_given(*_TRAINS), _given("type", "target_type")),
         _rule(_given("test_output_path", "hdf5_outfile"), _given(*_TESTS)),
+        _rule(_is("hdf5_precision", any_case(["half"])), _given("test_output_path", "hdf5_outfile")),
         _rule(_given("hdf5_outfile"), _filled("slicers")),
+        _rule(_of_type("target", _LABELS), {"properties": {"target_is_mask": {"const": False}}}),
+        _rule(
+            _given("training_tag", "test_tag", "testing_tag"),
+            {"anyOf": [_of_type("target", _LABELS), {"not": _given("type", "target_type")}]},
+        ),
         _rule(
             _given("test_share"),
             {

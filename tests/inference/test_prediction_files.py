@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from rayrml.errors import DataError
-from rayrml.inference.prediction_files import PredictionFile
+from rayrml.inference.prediction_files import Destination, PredictionFile, read_outputs
 
 
 def test_what_was_written_can_be_read_by_name(tmp_path):
@@ -67,3 +67,16 @@ def test_a_sample_of_a_hundred_thousand_costs_few_bytes(tmp_path):
     file.write([f"digit_{i}.jpg" for i in range(count)], np.zeros((count, 10), np.float32))
     file.close()
     assert (tmp_path / "o.h5").stat().st_size <= 430 * count
+
+
+def test_half_precision_is_what_the_file_has_and_readers_get_floats(tmp_path):
+    outputs = np.array([[0.1, 2.0], [70_000.0, -3.0]], np.float32)
+    destination = Destination(["a", "b"], str(tmp_path / "out.h5"), precision="half")
+    files = destination.open()
+    files.write(np.array([0, 1]), outputs)
+    files.close()
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert {file[name].dtype for name in file} == {np.dtype(np.float16)}
+    read = dict(read_outputs(tmp_path / "out.h5"))
+    np.testing.assert_array_equal(read["a"], outputs[0].astype(np.float16).astype(np.float32))
+    assert (read["b"].dtype, read["b"].tolist()) == (np.float32, [np.inf, -3.0])

@@ -53,6 +53,23 @@ BROKEN = {
             ".data.test_output_path: nothing to predict: test_input_path is missing",
         )
     ],
+    "_precision_of_outputs": [
+        (
+            {"data.hdf5_precision": "half"},
+            ".data.hdf5_precision: has no effect: no predictions are kept. Expected test_",
+        )
+    ],
+    "_graphs": [({"debug_interval": 2}, '.debug_interval: has no effect without "debug": true')],
+    "_kept_epochs": [
+        ({"checkpoints": {"interval": 2}}, ".checkpoints.interval: has no effect: 'save' is missing"),
+        ({"checkpoints": {"keep": "all"}}, ".checkpoints.keep: has no effect: 'save' is missing"),
+    ],
+    "_tags": [
+        (
+            {"data": {**ARRAYS, "target_path": "/t", "training_tag": "train"}},
+            ".data.training_tag: has no effect: targets are not the classes of folders",
+        )
+    ],
     "_target_suffix": [({"data.target_suffix": "_mask"}, ".data.target_suffix: has no effect: there are no target ")],
     "_test_share": [
         ({"data.test_share": 0.5}, ".data.test_share: cannot be combined with test_input_path"),
@@ -69,6 +86,7 @@ BROKEN = {
             ".data.test_target_path: has no effect: there is no target_type",
         ),
         ({"data.target_transforms": [{}]}, ".data.target_transforms: has no effect: targets are not images or arrays"),
+        ({"data.target_is_mask": True}, ".data.target_is_mask: has no effect: targets are not images or arrays"),
     ],
     "_transforms": [
         (

@@ -285,11 +285,12 @@ def inference_job(runs, folder, tmp_path):
 
 def test_tasks_decode_for_actors_as_actors_do_for_themselves(inference_job):
     allocation = allocate(Ray(num_workers=2), [{"CPU": 1}], attached=False)
-    tasks = chunks(inference_job.source, np.arange(NUM_TEST), 2)
+    (group,) = inference_job.source.groups()
+    tasks = chunks(group.source, group.indices, 2)
     found = []
     for apart in (False, True):
         rows = {}
-        for block in blocks(batch_job._dataset(inference_job, allocation, tasks, apart=apart)):
+        for block in blocks(batch_job._dataset(inference_job, group, allocation, tasks, apart=apart)):
             assert not any(block["error"])
             rows |= zip(block["place"].tolist(), block["output"], strict=True)
         found.append(np.stack([rows[place] for place in range(NUM_TEST)]))
@@ -299,8 +300,9 @@ def test_tasks_decode_for_actors_as_actors_do_for_themselves(inference_job):
 def test_ray_has_no_objection_to_actors_with_gpus(inference_job):
     allocation = allocate(Ray(num_workers=2), [{"CPU": 4, "GPU": 2}], attached=True)
     assert allocation.use_gpu
-    tasks = chunks(inference_job.source, np.arange(NUM_TEST), 2)
-    assert batch_job._dataset(inference_job, allocation, tasks, apart=True)  # starts nothing
+    (group,) = inference_job.source.groups()
+    tasks = chunks(group.source, group.indices, 2)
+    assert batch_job._dataset(inference_job, group, allocation, tasks, apart=True)  # starts nothing
 
 
 def test_broken_images_are_named_and_the_others_are_predicted(runs, tmp_path, digits):
