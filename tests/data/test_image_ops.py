@@ -27,6 +27,16 @@ FROM_RGB = {
             [89, 153, 159], [183, 71, 150], [145, 218, 93]],
     "YCrCb": [[76, 255, 85], [150, 21, 43], [29, 107, 255], [255, 128, 128], [0, 128, 128],
               [79, 163, 101], [138, 42, 125], [103, 233, 183]],
+    "LUV": [[135, 222, 173], [223, 37, 241], [82, 90, 10], [255, 96, 136], [0, 96, 136],
+            [88, 132, 161], [182, 52, 175], [144, 171, 70]],
+    "YUV": [[76, 91, 255], [150, 54, 0], [29, 239, 103], [255, 128, 128], [0, 128, 128],
+            [79, 105, 171], [138, 126, 22], [103, 176, 255]],
+    "XYZ": [[105, 54, 5], [91, 182, 30], [46, 18, 242], [242, 255, 255], [0, 0, 0],
+            [81, 75, 41], [103, 156, 151], [143, 75, 196]],
+    "HSV_FULL": [[0, 255, 255], [85, 255, 255], [171, 255, 255], [0, 0, 255], [0, 0, 0],
+                 [14, 191, 128], [112, 233, 200], [222, 245, 250]],
+    "HLS_FULL": [[0, 128, 255], [85, 128, 255], [170, 128, 255], [0, 255, 0], [0, 0, 0],
+                 [14, 80, 153], [112, 108, 215], [221, 130, 245]],
     "GRAY": [[76], [150], [29], [255], [0], [79], [138], [103]],
 }  # fmt: skip
 # The same numbers read as colours of each space, the first one below 180, as a hue must be.
@@ -39,6 +49,14 @@ TO_RGB = {
             [0, 154, 255], [92, 0, 16], [0, 88, 0]],
     "YCrCb": [[0, 210, 0], [178, 0, 0], [0, 48, 225], [253, 0, 255], [0, 135, 0],
               [38, 207, 0], [118, 0, 26], [0, 129, 198]],
+    "YUV": [[0, 200, 0], [0, 24, 255], [145, 0, 0], [220, 0, 255], [0, 125, 0],
+            [19, 209, 0], [23, 0, 163], [152, 75, 0]],
+    "XYZ": [[243, 0, 4], [0, 255, 0], [0, 11, 255], [0, 255, 222], [0, 0, 0],
+            [255, 0, 28], [0, 255, 101], [112, 0, 213]],
+    "HSV_FULL": [[0, 0, 0], [0, 0, 0], [255, 255, 255], [60, 255, 0], [0, 0, 0],
+                 [24, 32, 32], [133, 70, 29], [195, 200, 192]],
+    "HLS_FULL": [[0, 0, 0], [255, 255, 255], [0, 0, 0], [255, 255, 255], [0, 0, 0],
+                 [56, 72, 72], [229, 194, 171], [8, 18, 2]],
 }  # fmt: skip
 
 
@@ -102,7 +120,7 @@ def test_colors_back_are_opencvs_to_rounding(space):
     assert np.array_equal(ConvertColor(f"{space}2BGR")(given), converted[::-1])
 
 
-@pytest.mark.parametrize("space", ["HSV", "HLS", "LAB", "YCrCb"])
+@pytest.mark.parametrize("space", ["HSV", "HLS", "LAB", "LUV", "YCrCb", "YUV", "XYZ", "HSV_FULL"])
 def test_colors_survive_the_way_there_and_back(space):
     back = ConvertColor(f"{space}2RGB")(ConvertColor(f"RGB2{space}")(RANDOM))
     assert np.abs(back.astype(int) - RANDOM).mean() < 2.5
@@ -110,6 +128,18 @@ def test_colors_survive_the_way_there_and_back(space):
 
 def test_bgr_is_rgb_the_other_way_round():
     assert np.array_equal(ConvertColor("BGR2RGB")(RANDOM), RANDOM[::-1])
+
+
+@pytest.mark.parametrize(("space", "back"), [("RGBA", "RGB"), ("BGRA", "BGR"), ("RGBA", "BGR"), ("BGRA", "RGB")])
+def test_alpha_is_added_as_opaque_and_dropped(space, back):
+    opaque = ConvertColor(f"RGB2{space}")(RANDOM)
+    assert opaque.shape == (4, *RANDOM.shape[1:])
+    assert set(np.unique(opaque[3])) == {255}
+    expected = RANDOM if back == "RGB" else RANDOM[::-1]
+    assert np.array_equal(ConvertColor(f"{space}2{back}")(opaque), expected)
+    assert np.array_equal(ConvertColor(f"{space}2GRAY")(opaque), ConvertColor("RGB2GRAY")(RANDOM))
+    with pytest.raises(ConfigError, match="expects 4-channel images but gets 3-channel ones"):
+        ConvertColor(f"{space}2GRAY").shape(RANDOM.shape)
 
 
 def test_gray_becomes_three_equal_channels():
@@ -121,9 +151,20 @@ def test_codes_are_read_as_opencv_spells_them(code):
     assert colors.parse_code(code) == ("BGR", "LAB")
 
 
-@pytest.mark.parametrize("code", ["", "RGB", "RGB2RGB", "HSV2LAB", "RGB2CMYK", "RGB2GRAY2RGB"])
+@pytest.mark.parametrize(
+    ("code", "spaces"),
+    [("HLS2BGR_FULL", ("HLS_FULL", "BGR")), ("COLOR_RGB2HSV_FULL", ("RGB", "HSV_FULL")), ("RGB2Luv", ("RGB", "LUV"))],
+)
+def test_full_belongs_to_the_code(code, spaces):
+    assert colors.parse_code(code) == spaces
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["", "RGB", "RGB2RGB", "HSV2LAB", "RGB2CMYK", "RGB2GRAY2RGB", "BGR2RGB_FULL", "HSV_FULL2RGB_FULL", "RGB2LAB_FULL"],
+)
 def test_other_codes_are_unknown(code):
-    with pytest.raises(ValueError, match=r"unknown conversion .* one of RGB, BGR, GRAY, HSV, HLS, LAB, YCrCb"):
+    with pytest.raises(ValueError, match=r"unknown conversion .* one of RGB, BGR, GRAY, HSV, HLS, LAB, LUV, YCrCb, "):
         colors.parse_code(code)
 
 

@@ -320,7 +320,8 @@ def test_every_mistake_is_told_with_its_place():
         f"{where}[4].normalize: expected an object with the keys 'mean', 'std', got 0.5",
         f"{where}[5].normalize.sdt: unknown key. Did you mean 'std'?",
         f"{where}[6].convert_color: unknown conversion 'RGB2CMYK'. Expected X2RGB, X2BGR, RGB2X or BGR2X, "
-        "with X one of RGB, BGR, GRAY, HSV, HLS, LAB, YCrCb",
+        "with X one of RGB, BGR, GRAY, HSV, HLS, LAB, LUV, "
+        "YCrCb, YUV, XYZ, HSV_FULL, HLS_FULL, RGBA, BGRA",
         f'{where}[7]: expected an object with one key, such as {{"random_horizontal_flip": 0.5}}, '
         'got {"resize": [1, 2], "rotate": 3}',
         f"{where}[8].random_resized_crop.scale: expected [lowest, highest], got [0.9, 0.1]",
