@@ -344,6 +344,52 @@ def satellite() -> list[str]:
     return [write("config_train.json", train), write("config_test.json", test)]
 
 
+def seismic() -> list[str]:
+    """Trained on bricks of the size that the network declares, and applied to a larger one."""
+    network("unet3d_seismic.json", voxels(4, "log_softmax", (8, 8, 32)))
+    Path("parihaka").mkdir()
+    for part, size in (("train", (10, 20, 83)), ("test", (10, 18, 50))):
+        arrays = {"input": RNG.random((1, *size), np.float32), "target": RNG.integers(0, 4, size, np.uint8)}
+        for name, array in arrays.items():
+            with h5py.File(f"parihaka/{name}3D_{part}.h5", "w") as file:
+                file["data"] = array
+            np.save(f"parihaka/{name}3D_{part}.npy", array)
+    train = {
+        "outfile": "out_seismic3d.txt",
+        "checkpoints": {"save": "./model_seismic3d/", "interval": 2},
+        "layers": "./unet3d_seismic.json",
+        "num_epochs": 2,
+        "data": {
+            "type": "hdf5",
+            "input_path": "./parihaka/input3D_train.h5",
+            "target_path": "./parihaka/target3D_train.h5",
+            "test_input_path": "./parihaka/input3D_test.h5",
+            "test_target_path": "./parihaka/target3D_test.h5",
+            "batch_size": 16,
+            "test_batch_size": 16,
+            "preload": True,
+            "slicers": [{"name": "samples", "sizes": [8, 8, 32], "strides": [8, 8, 17], "discard_remainders": True}],
+        },
+        "optimizer": {"type": "Adam", "learning_rate": 1e-4},
+        "loss": {"function": "NLL"},
+    }
+    inference = {
+        "checkpoints": {"load": "./model_seismic3d/model_checkpoint_2.pt"},
+        "layers": "./unet3d_seismic.json",
+        "data": {
+            "type": "numpy",
+            "test_input_path": "./parihaka/input3D_test.npy",
+            "test_target_path": "./parihaka/target3D_test.npy",
+            "test_output_path": "./prediction/",
+            "test_batch_size": 1,
+            "slicers": [{"name": "test_sample", "sizes": [8, 16, 48], "discard_remainders": True}],
+        },
+        "loss": {"function": "Dice", "source": "log_softmax"},
+    }
+    files = [("config_dnn_seismic3d.json", train), ("config_dnn_seismic3d_inference.json", inference)]
+    return [write(name, section) for name, section in files]
+
+
 def smoke() -> list[str]:
     for part, count in (("training", 6), ("testing", 2)):
         for digit in (0, 1):
@@ -385,6 +431,7 @@ TUTORIALS: dict[str, tuple[Callable[[], list[str]], str | None, int]] = {
     "inpainting": (inpainting, None, 0),
     "poisson": (poisson, "prediction", 1),
     "satellite": (satellite, "predictions", 4),
+    "seismic": (seismic, "prediction", 1),
     "smoke": (smoke, None, 0),
 }
 
