@@ -145,7 +145,7 @@ class Network(torch.nn.Module):
         for shape in alternatives:
             problem = self.check_input(shape)
             if problem is not None:
-                raise ConfigError(problem)
+                raise ConfigError(Problem("input_shape", problem))
             declared = fits(self.declared_shapes[0], shape)
             found.append(self._from_held(self._declared) if declared else self.shapes_of(shape))
         self.shapes = tuple(itertools.starmap(open_differing, zip(*found, strict=True)))
