@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 _WHITE = 255
+_LARGEST = float(np.finfo(np.float32).max)
 _TOLERANCE = 1e-3  # of class numbers that were stored as floats
 _ROUNDED, _GRAY = '{"normalize": {"std": 1}} in target_transforms', 'with "target_grayscale": true'
 
@@ -55,11 +56,15 @@ class Scaling:
 
 @dataclasses.dataclass(frozen=True)
 class Finite:
-    """Any numbers but NaN and infinity."""
+    """Any numbers but NaN and infinity, also as 32-bit floats."""
 
     def __call__(self, array: np.ndarray, /) -> np.ndarray:
-        """The array itself. Raises ValueError if a value is not finite."""
+        """The array itself. Raises ValueError if a value is not finite, or would not be as a 32-bit float."""
         _check_finite(array)
+        if array.dtype.kind == "f" and array.dtype.itemsize > 4 and array.size:
+            for extreme in (array.min(), array.max()):
+                if abs(extreme) > _LARGEST:
+                    raise ValueError(f"holds {_short(extreme)}. Expected numbers up to {_LARGEST:.3g} in size")
         return array
 
     def dtype(self, dtype: np.dtype, /) -> np.dtype:

@@ -92,3 +92,11 @@ def test_a_number_outside_of_the_unit_interval_gets_a_cure_that_transforms_are_n
         UnitInterval("BCE")(np.array([7.0]))
     with pytest.raises(ValueError, match=r"holds -7\. BCE compares outputs with targets in \[0, 1\]$"):
         UnitInterval("BCE")(np.array([-7.0]))
+
+
+@pytest.mark.parametrize("wrong", [1e300, -1e39])
+def test_a_number_that_32_bits_cannot_hold_is_invalid(wrong):
+    with pytest.raises(ValueError, match=r"^holds .*e\+\d+\. Expected numbers up to 3\.4e\+38 in size$"):
+        Finite()(np.array([0.0, wrong]))
+    largest = np.array([np.finfo(np.float32).max], np.float64)
+    assert Finite()(largest) is largest
