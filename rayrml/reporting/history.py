@@ -32,7 +32,8 @@ class Run:
 
 def to_csv(history: Sequence[Figures]) -> bytes:
     """A row for each epoch, with figures in full precision; a cell is empty if an epoch lacks the figure."""
-    columns = [*COLUMNS, *filter(None, [find_metric(history)])]
+    # A resumed run may have another metric than before.
+    columns = dict.fromkeys([*COLUMNS, *(name for figures in history for name in figures)])
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(columns)
@@ -51,8 +52,8 @@ def from_csv(content: bytes, where: str) -> list[dict[str, float]]:
 
 
 def find_metric(history: Sequence[Figures]) -> str | None:
-    """The name of the metric among the figures, None if there is none."""
-    return next((name for figures in history for name in figures if name not in COLUMNS), None)
+    """The name of the metric among the figures, None if there is none; the latest if a resumed run has another."""
+    return next((name for figures in reversed(history) for name in figures if name not in COLUMNS), None)
 
 
 def to_cost(figures: Figures, name: str) -> float:

@@ -88,7 +88,12 @@ class CheckpointManager:
         self._driver = driver
         self.announcer = Announcer(driver.emit if workers.rank == 0 else _say_nothing)
         self._writer = checkpoint_writer.CheckpointWriter(self._announce)
-        self._retention = find_retention(job.config.checkpoints, tested=job.datasets.test_targets)
+        section = job.config.checkpoints
+        self._retention = find_retention(
+            section,
+            tested=job.datasets.test_targets,
+            continues_best=bool(job.resume_from) and _holds_best(section.save),
+        )
 
     def resume(self, trainee: Trainee) -> Progress:
         """Load the last state into `trainee`: this run's own if it has lost workers, otherwise an earlier run's."""
@@ -266,6 +271,10 @@ class Announcer:
             waiting, self._waiting = self._waiting, []
             for message in waiting:
                 self._emit(message)
+
+
+def _holds_best(folder: str | None) -> bool:
+    return folder is not None and checkpoint_folder.best_path(folder) in checkpoint_folder.list_times(folder)
 
 
 def _say_nothing(message: Message) -> None:

@@ -42,16 +42,23 @@ class Retention:
         return self.interval is not None and epoch % self.interval == 0
 
 
-def find_retention(section: Checkpoints, *, tested: bool) -> Retention:
-    """What a run keeps according to its configuration; `tested` says whether epochs are evaluated.
+def find_retention(section: Checkpoints, *, tested: bool, continues_best: bool = False) -> Retention:
+    """What a run keeps according to its configuration.
 
     An `interval` keeps epochs as the predecessor does, and what `keep` says stays in addition.
+
+    Args:
+        section: the section `checkpoints`.
+        tested: whether epochs are evaluated.
+        continues_best: whether the run resumes one that left its best epoch's checkpoint: that is what is used to
+            predict with the folder, so it must not fall behind.
     """
     keep = section.keep
     if keep is None:
         best, last = tested, True
     else:
         best, last = tested or keep in ("best", "best+last"), keep != "best" or section.interval is not None
+    best = best or continues_best
     return Retention(
         interval=1 if keep == "all" else section.interval,
         newest=keep if isinstance(keep, int) else 0,

@@ -80,3 +80,11 @@ def test_folders_without_a_run_are_named_with_what_is_expected(tmp_path):
         f"{tmp_path / 'nowhere'}: is not a run. {expected}",
         f"{tmp_path / 'begun'}: holds no finished epoch yet. Expected at least one",
     ]
+
+
+def test_the_metric_is_the_latest_if_a_resumed_run_has_another():
+    figures = {"epoch": 3, "train_loss": 0.5, "seconds": 1.0, "learning_rate": 0.1, "test_loss": 0.9, "f1": 0.25}
+    both = [*HISTORY[:2], figures]
+    assert history.find_metric(both) == "f1"
+    assert history.find_best(both) == figures
+    assert history.from_csv(history.to_csv(both), "") == both

@@ -78,3 +78,12 @@ def test_another_activation_is_refused_and_another_dropout_is_told(ray_cluster, 
     rayrml.run(config, overrides={"num_epochs": 3}, resume=True)
     said = "Layers have changed in ways that only matter for training: 'drop' had rate 0.5 and now has 0.25\n"
     assert said in capsys.readouterr().out
+
+
+def test_the_best_checkpoint_follows_the_metric_of_the_configuration(ray_cluster, config, tmp_path):
+    rayrml.run(config, overrides={"num_epochs": 1}, quiet=True)
+    overrides = {"num_epochs": 3, "metric": "f1", "checkpoints.keep": "last"}
+    result = rayrml.run(config, overrides=overrides, resume=True, quiet=True)
+    best = max(result.history[1:], key=lambda figures: (figures["f1"], -figures["test_loss"]))
+    assert checkpoints.load(tmp_path / "model" / "best.pt").epoch == best["epoch"]
+    assert (tmp_path / "model" / "history.csv").read_text().splitlines()[0].endswith("accuracy,f1")

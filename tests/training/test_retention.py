@@ -50,3 +50,9 @@ def test_with_test_samples_the_best_epoch_always_stays(section, epochs, best):
 )
 def test_without_test_samples_there_is_a_best_epoch_only_if_it_is_asked_for(section, epochs, best):
     assert left(3, **section) == (epochs, best)
+
+
+def test_a_best_checkpoint_that_is_there_when_a_run_is_resumed_is_kept_up_to_date():
+    history = [{"epoch": epoch, "train_loss": 1 / epoch} for epoch in (1, 2, 3)]
+    assert not find_retention(Checkpoints(keep="last"), tested=False).includes_best(history)
+    assert find_retention(Checkpoints(keep="last"), tested=False, continues_best=True).includes_best(history)
