@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rayrml.errors import ConfigError, DataError
+from rayrml.errors import ConfigError, DataError, RayrmlError
 
 SECONDS = 5  # CPU time limit of one case
 MEGABYTES = 1000  # memory limit of one case
@@ -85,18 +85,22 @@ def _complaint(case: Case, r: random.Random) -> str | None:
         with _limits():
             case(r)
     except (ConfigError, DataError) as error:
-        return _about(error)
+        return complaint_about(error)
     except _TooSlow:
         return f"took more than {SECONDS} s. {_place(sys.exc_info()[1])}"
     except BaseException as error:
-        return f"{type(error).__name__}: {str(error)[:300]!r}. {_place(error)}"
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+        return f"{type(error).__name__}: {str(error)[:300]!r}{notes}. {_place(error)}"
     return None
 
 
-def _about(error: ConfigError | DataError) -> str | None:
-    """What is wrong with an error for the user, in which every line must name a place and be printable."""
+def complaint_about(error: RayrmlError, *, placed: bool = True) -> str | None:
+    """What is wrong with an error for the user, None if nothing is: its lines must be printable, and name a place.
+
+    Without `placed`, lines may have no place of their own: they count the files that others name, or the loss diverged.
+    """
     for problem in error.problems:
-        if not problem.where:
+        if placed and not problem.where:
             return f"a problem without a place: {str(problem)[:300]!r}"
         if len(str(problem).splitlines()) != 1 or len(str(problem)) > _LONGEST_LINE:
             return f"a problem of {len(str(problem))} characters, or of several lines: {str(problem)[:300]!r}"
