@@ -424,21 +424,28 @@ def test_times_are_not_needed_to_tell_runs_apart(config):
 )
 def test_a_mistake_ends_the_command_and_the_ray_that_was_starting(tmp_path, arguments, code, complaint):
     def rays():
-        return {p.pid for p in psutil.process_iter(["name"]) if p.info["name"] in ("raylet", "gcs_server")}
+        """The Rays of this command; other Rays of the machine come and go."""
+        found = psutil.process_iter(["name", "environ"])
+        of_command = [p for p in found if (p.info["environ"] or {}).get("STARTED_BY") == str(tmp_path)]
+        return [p for p in of_command if p.info["name"] in ("raylet", "gcs_server")]
 
     config = {"layers": [], "data": {"type": "images", "input_path": "nowhere"}, "optimizer": {"type": "Adamm"}}
     (tmp_path / "config.json").write_text(json.dumps({"neural_network": {**config, "loss": {"function": "MSE"}}}))
-    before = rays()
     done = subprocess.run(
-        [sys.executable, "-m", "rayrml", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "rayrml", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"STARTED_BY": str(tmp_path)},
     )
     assert done.returncode == code
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
     deadline = time.monotonic() + 30
-    while rays() - before and time.monotonic() < deadline:
+    while rays() and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert not rays() - before
+    assert not rays()
 
 
 def test_the_schema_is_json(capsys):
