@@ -59,9 +59,9 @@ def _refuse_mixed(inputs: Samples, targets: Samples, stems: Sequence[str]) -> No
     """Raise DataError if inputs and targets are the same files, and half of them are named like targets."""
     if inputs.root != targets.root or len(stems) % 2:
         return
-    every = set(stems)
+    every, first = set(stems), min(stems)  # files come in the order of their names with endings: `a-mask.png`, `a.png`
     for stem in stems:
-        suffix = stem.removeprefix(stems[0]) if stem.startswith(stems[0]) else ""
+        suffix = stem.removeprefix(first) if stem.startswith(first) else ""
         if suffix and 2 * sum(s + suffix in every for s in stems) == len(stems):
             message = f'is missing: inputs and targets are the same files. Expected "target_suffix": "{suffix}"'
             raise DataError(Problem(_KEY, f"{message}, which half of them end with"))

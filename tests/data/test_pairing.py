@@ -85,6 +85,14 @@ def test_a_suffix_tells_inputs_and_targets_of_one_folder_apart(tmp_path):
         pair(samples, samples, "target_path", "_seg")
 
 
+@pytest.mark.parametrize("suffix", ["_mask", "-mask", " (mask)", "M"])
+def test_masks_among_their_images_are_found_whichever_file_comes_first(tmp_path, suffix):
+    samples = find(fill(tmp_path, "1.png", f"1{suffix}.png", "2.png", f"2{suffix}.png"))
+    with pytest.raises(DataError) as caught:
+        pair(samples, samples, "target_path")
+    assert f'Expected "target_suffix": "{suffix}"' in str(caught.value)
+
+
 def test_a_suffix_that_is_given_counts(tmp_path):
     assert partners(tmp_path, ["1.jpg", "2.jpg"], ["1_m.png", "2_m.png"], "_m") == {
         "1.jpg": "1_m.png",
