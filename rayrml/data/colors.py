@@ -111,34 +111,35 @@ def _gray_to_rgb(gray: Array, xp: Any) -> Array:
 
 
 def _rgb_to_ycrcb(rgb: Array, xp: Any) -> Array:
+    luma, blue, red = _luma_and_differences(rgb, xp, red_factor=11682, blue_factor=9241)
+    return xp.stack([luma, red, blue], -3)
+
+
+def _luma_and_differences(rgb: Array, xp: Any, *, red_factor: int, blue_factor: int) -> list[Array]:
+    """Luma, and how much more blue and red there is, in OpenCV's integer arithmetic."""
     red, green, blue = _split(rgb)
     luma = xp.floor((red * 4899 + green * 9617 + blue * 1868 + 8192) / 16384)
-    differences = [
-        xp.floor((x * factor + 8192) / 16384) + 128 for x, factor in ((red - luma, 11682), (blue - luma, 9241))
-    ]
-    return xp.stack([luma, *differences], -3)
+    pairs = ((blue - luma, blue_factor), (red - luma, red_factor))
+    return [luma, *(xp.floor((x * factor + 8192) / 16384) + 128 for x, factor in pairs)]
 
 
 def _ycrcb_to_rgb(ycrcb: Array, xp: Any) -> Array:
     luma, cr, cb = _split(ycrcb)
     cr, cb = cr - 128, cb - 128
-    added = (cr * 22987, cb * -5636 + cr * -11698, cb * 29049)
-    return xp.stack([luma + xp.floor((x + 8192) / 16384) for x in added], -3)
+    return _add_to_luma(luma, (cr * 22987, cb * -5636 + cr * -11698, cb * 29049), xp)
 
 
 def _rgb_to_yuv(rgb: Array, xp: Any) -> Array:
-    red, green, blue = _split(rgb)
-    luma = xp.floor((red * 4899 + green * 9617 + blue * 1868 + 8192) / 16384)
-    differences = [
-        xp.floor((x * factor + 8192) / 16384) + 128 for x, factor in ((blue - luma, 8061), (red - luma, 14369))
-    ]
-    return xp.stack([luma, *differences], -3)
+    return xp.stack(_luma_and_differences(rgb, xp, red_factor=14369, blue_factor=8061), -3)
 
 
 def _yuv_to_rgb(yuv: Array, xp: Any) -> Array:
     luma, u, v = _split(yuv)
     u, v = u - 128, v - 128
-    added = (v * 18678, u * -6472 + v * -9519, u * 33292)
+    return _add_to_luma(luma, (v * 18678, u * -6472 + v * -9519, u * 33292), xp)
+
+
+def _add_to_luma(luma: Array, added: tuple[Array, Array, Array], xp: Any) -> Array:
     return xp.stack([luma + xp.floor((x + 8192) / 16384) for x in added], -3)
 
 
