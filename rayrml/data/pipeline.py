@@ -239,6 +239,7 @@ def decode(
     smallest_chunk: int = 1,
     alone: bool = False,
     at_once: bool = False,
+    here: bool = False,
     seed: int | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Decoded]:
@@ -254,13 +255,14 @@ def decode(
         smallest_chunk: smallest number of samples per task.
         alone: whether no other process of the run decodes.
         at_once: whether the consumer waits for all of them before it does anything else.
+        here: whether this process decodes all of them, because they are in its memory.
         seed: determines the samples' random numbers, if they have any.
         say: told, in another thread, that the tasks wait for CPUs.
     """
     decoder, done, spent = Decoder(source.decodings, block_size(source, smallest_chunk)), 0, 0.0
     patience = _SECONDS_STREAMING if not at_once else _SECONDS_WARM if _tasks_ran.is_set() else _SECONDS_COLD
     size = max(_FIRST_SAMPLES, smallest_chunk)
-    while alone and done < len(indices) and spent * len(indices) <= patience * done:
+    while done < len(indices) and (here or (alone and spent * len(indices) <= patience * done)):
         started = time.perf_counter()
         task = _task(source, indices[done : done + size], done, seed)
         (block,) = decoder({key: np.array([value], object) for key, value in task.items()})

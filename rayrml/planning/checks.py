@@ -10,9 +10,10 @@ import torch
 
 from rayrml import storage
 from rayrml.config.tables import Choice
+from rayrml.data import kept_arrays
 from rayrml.data.decoding import RESIZE_HINT
 from rayrml.data.image_ops import ImageOperations
-from rayrml.data.pipeline import Side
+from rayrml.data.pipeline import Side, Source
 from rayrml.data.readers.images import read_header
 from rayrml.errors import MOST_NAMED, DataError
 from rayrml.formatting import format_bytes, format_table
@@ -124,13 +125,16 @@ def memory_parts(plan: Plan, num_workers: int) -> dict[str, int]:
         "Weights": BYTES_OF_FLOAT * network.num_parameters,
         "Gradients": trained,
         "Optimizer state": trained * state,
-        "Preloaded samples": sum(
-            group.source.bytes_per_sample * worker.share(len(group.indices))
-            for source in kept
-            for group in source.groups()
-        ),
+        "Preloaded samples": sum(_preloaded_bytes(source, worker) for source in kept),
         "One batch in the network": _batch(plan, worker),
     }
+
+
+def _preloaded_bytes(source: Source, worker: Workers) -> int:
+    """What a worker keeps of a source's samples; arrays that a machine's workers share count for its first worker."""
+    if kept_arrays.worth_keeping(source):
+        return kept_arrays.count_bytes(source)
+    return sum(group.source.bytes_per_sample * worker.share(len(group.indices)) for group in source.groups())
 
 
 def step_memory(plan: Plan, num_workers: int) -> int:

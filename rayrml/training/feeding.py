@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from rayrml.data import pipeline
+from rayrml.data import kept_arrays, pipeline
 from rayrml.data.bad_samples import BadSamples, gather_bad_samples, list_reasons, merge_bad_samples
 from rayrml.data.pipeline import Group, Source
 from rayrml.data.shards import ResidentShard, StreamedShard, mix_seed
 from rayrml.errors import DataError, Problem
 from rayrml.formatting import format_bytes
+from rayrml.memory import machine_name
 from rayrml.reporting.messages import Emit, Phase, Skipped
 from rayrml.training.feed import Feed, Part, Passed
 from rayrml.training.job import Job
@@ -36,22 +37,41 @@ class Feeder:
 
     def feed(self, source: Source, kind: int) -> Feed:
         """This worker's samples of `source`; if the job preloads, all that can be kept are read now."""
+        preload = self.job.config.data.preload and not source.random
+        cut = preload and kept_arrays.worth_keeping(source)
+        source = self._with_arrays(source) if cut else source
         groups, seed = source.groups(), (self.job.config.seed, kind)
         # Each shape has an order of its own. With one shape, it is that of the samples.
         seeds = [(*seed, number) for number in range(len(groups))] if len(groups) > 1 else [seed]
-        if self.job.config.data.preload and not source.random:
+        if preload and not cut:
             return Feed(source, self._preloaded(source, list(zip(groups, seeds, strict=True)), kind), seed)
         passed = Passed(source, self.workers, self.emit) if self.job.config.data.skips else None
-        parts = [self._streamed(*pair, kind, passed) for pair in zip(groups, seeds, strict=True)]
+        pairs = zip(groups, seeds, strict=True)
+        parts = [self._streamed(group, own, kind, passed, here=cut) for group, own in pairs]
         return Feed(source, tuple(parts), seed)
 
-    def _streamed(self, group: Group, seed: tuple[int, ...], kind: int, passed: Passed | None) -> Part:
-        """This worker's samples of a group, read again in each epoch."""
+    def _with_arrays(self, source: Source) -> Source:
+        """The same samples, cut from arrays that this machine's workers keep in memory together."""
+        size = kept_arrays.count_bytes(source)
+        machines = self.workers.gather(machine_name())
+        reads = machines.index(machines[self.workers.rank]) == self.workers.rank
+        self._refuse_too_large(source.name, size if reads else 0)
+        what = f"the arrays of {len(source.samples)} {source.name} samples"
+        self.emit(Phase(f"Reading {what} into memory: {format_bytes(size)}"))
+        started = time.perf_counter()
+        kept = kept_arrays.keep_arrays(source, self.workers)
+        self.emit(Phase(f"Loaded in {time.perf_counter() - started:.1f} s"))
+        return kept
+
+    def _streamed(self, group: Group, seed: tuple[int, ...], kind: int, passed: Passed | None, *, here: bool) -> Part:
+        """This worker's samples of a group, read again in each epoch, by this process if arrays are `here`."""
         smallest = max(self.workers.share(self._batch_size(kind)), 1)
 
         def read(indices: np.ndarray, epoch: int | None) -> Iterator[tuple[np.ndarray, ...]]:
             draws = None if epoch is None else transforms_seed(self.job.config.seed, epoch)
-            return self._read(group, indices, self._decode(group.source, indices, smallest, seed=draws), passed)
+            return self._read(
+                group, indices, self._decode(group.source, indices, smallest, here=here, seed=draws), passed
+            )
 
         num_epochs = self.job.config.num_epochs if kind == TRAINING else 0
         shard = StreamedShard(read, group.indices, workers=self.workers, seed=seed, num_epochs=num_epochs)
@@ -148,7 +168,7 @@ class Feeder:
         Raises:
             DataError: samples are bad and not to be skipped, or too many are bad.
         """
-        self._refuse_too_large(source, len(indices))
+        self._refuse_too_large(source.name, source.bytes_per_sample * len(indices))
         sides = {name: _empty((len(indices), *side.shape), side.dtype) for name, side in source.sides.items()}
         reasons: dict[int, str] = {}
         for decoded in self._decode(source, indices, 1, at_once=True):
@@ -173,18 +193,25 @@ class Feeder:
         share = share_of_gpu(size + self.job.step_bytes, self.device)
         return fits(share, self.workers.gather(share))
 
-    def _refuse_too_large(self, source: Source, count: int) -> None:
+    def _refuse_too_large(self, name: str, size: int) -> None:
         """Raise DataError in all workers if the workers of one machine lack the memory for their samples.
 
-        This worker has `count` of them.
+        Those of this worker take `size` bytes.
         """
-        lack = describe_lack(self.workers.gather(share_of_machine(source.bytes_per_sample * count)))
+        lack = describe_lack(self.workers.gather(share_of_machine(size)))
         if lack is not None:
             cure = 'Set "preload": false, which reads them again in each epoch, or use more machines'
-            raise DataError(Problem("neural_network.data.preload", f"the {source.name} samples need {lack}. {cure}"))
+            raise DataError(Problem("neural_network.data.preload", f"the {name} samples need {lack}. {cure}"))
 
     def _decode(
-        self, source: Source, indices: np.ndarray, smallest: int, *, at_once: bool = False, seed: int | None = None
+        self,
+        source: Source,
+        indices: np.ndarray,
+        smallest: int,
+        *,
+        at_once: bool = False,
+        here: bool = False,
+        seed: int | None = None,
     ) -> Iterator[pipeline.Decoded]:
         return pipeline.decode(
             source,
@@ -193,6 +220,7 @@ class Feeder:
             smallest_chunk=smallest,
             alone=self.workers.size == 1,
             at_once=at_once,
+            here=here,
             seed=seed,
             say=lambda text: self.emit(Phase(text)),
         )
