@@ -10,7 +10,7 @@ import dataclasses
 import math
 import mmap
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from rayrml.config.tables import Choice
 from rayrml.data.decoding import Decoding
-from rayrml.data.discovery import Samples, Slices
+from rayrml.data.discovery import Samples
 from rayrml.data.pipeline import Side, Source
 from rayrml.data.readers import Read, Reader
 from rayrml.errors import DataError, explaining
@@ -34,87 +34,98 @@ Address = tuple[str, str]  # path of a file, and the array's name in it
 def keep_arrays(source: Source, workers: Workers) -> Source:
     """The same samples, cut from arrays in memory. All workers must call it; those of a machine share the memory.
 
-    Raises:
-        DataError: an array cannot be read, or the machine lacks the memory; raised in all workers.
+    Slices of an array that cannot be read whole are still read from its file, and show which of them are bad.
     """
-    target = None if source.target is None else _keep_side(source.target, workers)
-    return dataclasses.replace(source, input=_keep_side(source.input, workers), target=target)
-
-
-def worth_keeping(source: Source) -> bool:
-    """Whether slices take so much more memory than their arrays that these are kept in their place."""
-    return bool(source.samples.slices) and source.bytes_in_total > _MOST_TIMES * count_bytes(source)
+    first = reading_worker(workers)
+    target = None if source.target is None else _keep_side(source.target, workers, first)
+    return dataclasses.replace(source, input=_keep_side(source.input, workers, first), target=target, here=True)
 
 
 def count_bytes(source: Source) -> int:
-    """The size of the arrays that the slices are from, as large as they are once they are read."""
-    return sum(_count_side(side) for side in source.sides.values())
+    """The size of the arrays that are to be kept in place of their slices; 0 if the slices take little more memory.
+
+    Raises:
+        DataError: an array cannot be opened.
+    """
+    if not source.samples.slices:
+        return 0
+    size = sum(_count_side(side) for side in source.sides.values())
+    return size if source.bytes_in_total > _MOST_TIMES * size else 0
+
+
+def reading_worker(workers: Workers) -> int:
+    """The rank of the worker that reads arrays into memory for this worker."""
+    if workers.size == 1 or not hasattr(os, "memfd_create"):  # the latter exists on Linux only
+        return workers.rank
+    machines = workers.gather(machine_name())
+    return machines.index(machines[workers.rank])
 
 
 def _count_side(side: Side) -> int:
-    shapes = {address: part.grid.shape for address, part in _by_array(side.samples)}
-    return sum(side.shape[0] * math.prod(shape) * side.dtype.itemsize for shape in shapes.values())
-
-
-def _by_array(samples: Samples) -> Iterator[tuple[Address, Slices]]:
-    for part in samples.slices:
-        place = samples.place(part.first)
-        yield (place.path, place.name), part
-
-
-def _keep_side(side: Side, workers: Workers) -> Side:
     reader: Reader = side.decoding.reader.build()
-    addresses = dict.fromkeys(address for address, _ in _by_array(side.samples))
-    arrays = {address: _keep(reader, address, workers) for address in addresses}
+    size = 0
+    for path, name in _addresses(side.samples):
+        with reader.open(path) as read, explaining(path, "cannot be read"):
+            stored = read(name)
+            size += math.prod(stored.shape) * stored.dtype.itemsize
+    return size
+
+
+def _addresses(samples: Samples) -> Iterable[Address]:
+    places = (samples.place(part.first) for part in samples.slices)
+    return dict.fromkeys((place.path, place.name) for place in places)
+
+
+def _keep_side(side: Side, workers: Workers, first: int) -> Side:
+    reader: Reader = side.decoding.reader.build()
+    arrays = {address: _keep(reader, address, workers, first) for address in _addresses(side.samples)}
     return dataclasses.replace(side, decoding=_reading(side.decoding, reader, arrays))
 
 
-def _reading(decoding: Decoding, reader: Reader, arrays: Mapping[Address, np.ndarray]) -> Decoding:
-    """The decoding with these arrays in place of files. It cannot be sent to other processes."""
+def _reading(decoding: Decoding, reader: Reader, arrays: Mapping[Address, np.ndarray | None]) -> Decoding:
+    """The decoding with these arrays in place of their files. It cannot be sent to other processes."""
+    damaged = {path for (path, _), array in arrays.items() if array is None}
 
     @contextlib.contextmanager
     def opened(path: str) -> Iterator[Read]:
-        yield lambda name: arrays[path, name]
+        if path in damaged:
+            with reader.open(path) as read:
+                yield read
+        else:
+            yield lambda name: arrays[path, name]
 
     kept = dataclasses.replace(reader, open=opened, read=None)
     return dataclasses.replace(decoding, reader=Choice(decoding.reader.name, lambda: kept, {}))
 
 
-def _keep(reader: Reader, address: Address, workers: Workers) -> np.ndarray:
-    """One array, which the first worker of each machine reads for all others there."""
-    if workers.size == 1 or not hasattr(os, "memfd_create"):  # the latter exists on Linux only
+def _keep(reader: Reader, address: Address, workers: Workers, first: int) -> np.ndarray | None:
+    """One array, which the worker `first` reads for all of this machine; None if it cannot be read."""
+    if workers.size == 1 or not hasattr(os, "memfd_create"):
         return _read(reader, address, np.empty)
-    machines = workers.gather(machine_name())
-    first = machines.index(machines[workers.rank])
-    shared, problem = None, None
-    if first == workers.rank:
-        shared = _Shared()
-        try:
-            _read(reader, address, shared.allocate)
-        except DataError as error:
-            problem = error.problems[0]
-    told = workers.gather((shared and shared.handle, problem))
-    try:
-        for _, found in told:
-            if found is not None:
-                raise DataError(found)
-        array = told[first][0].open()
-        workers.gather(None)  # the memory stays as long as a process has it open
-    finally:
-        if shared is not None:
-            shared.close()
+    if first != workers.rank:
+        handle = workers.gather(None)[first]
+        array = None if handle is None else handle.open()
+        workers.gather(None)
+        return array
+    with _Shared() as shared:
+        array = _read(reader, address, shared.allocate)
+        workers.gather(None if array is None else shared.handle)
+        workers.gather(None)  # all have opened it: the memory stays as long as one of them has
     return array
 
 
-def _read(reader: Reader, address: Address, allocate: Callable[..., np.ndarray]) -> np.ndarray:
-    """The whole array in what `allocate` makes for its shape and type. Raises DataError if it cannot be read."""
+def _read(reader: Reader, address: Address, allocate: Callable[..., np.ndarray]) -> np.ndarray | None:
+    """The whole array in what `allocate` makes for its shape and type, None if it cannot be read."""
     path, name = address
-    with reader.open(path) as read, explaining(path, "cannot be read"):
-        stored = read(name)
-        array = allocate(tuple(stored.shape), stored.dtype.newbyteorder("="))
-        rows = max(_COPIED_BYTES // max(array[:1].nbytes, 1), 1)
-        for start in range(0, len(array), rows):
-            array[start : start + rows] = stored[start : start + rows]
+    try:
+        with reader.open(path) as read, explaining(path, "cannot be read"):
+            stored = read(name)
+            array = allocate(tuple(stored.shape), stored.dtype.newbyteorder("="))
+            rows = max(_COPIED_BYTES // max(array[:1].nbytes, 1), 1)
+            for start in range(0, len(array), rows):
+                array[start : start + rows] = stored[start : start + rows]
+    except DataError:
+        return None
     return array
 
 
@@ -147,6 +158,8 @@ class _Shared:
         self.handle = _Handle(os.getpid(), self._file, shape, dtype)
         return np.frombuffer(mmap.mmap(self._file, size), dtype).reshape(shape)
 
-    def close(self) -> None:
-        """Close the file; arrays in it stay."""
-        os.close(self._file)
+    def __enter__(self) -> _Shared:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)  # arrays in it stay

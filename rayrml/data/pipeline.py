@@ -80,11 +80,13 @@ class Source:
         input: the network's inputs.
         target: target arrays, None if targets are labels or there are none.
         name: name of the dataset on the dashboard.
+        here: whether this process decodes all samples, because they are in its memory.
     """
 
     input: Side
     target: Side | None
     name: str
+    here: bool = False
 
     @property
     def samples(self) -> Samples:
@@ -153,7 +155,7 @@ class Source:
     def _of_shapes(self, shapes: Sequence[tuple[int, ...]]) -> Source:
         """The same source for its samples of one shape on each side."""
         sides = [side.of_shape(shape) for side, shape in zip(self.sides.values(), shapes, strict=True)]
-        return Source(sides[0], sides[1] if sides[1:] else None, self.name)
+        return dataclasses.replace(self, input=sides[0], target=sides[1] if sides[1:] else None)
 
 
 class Group(NamedTuple):
@@ -239,7 +241,6 @@ def decode(
     smallest_chunk: int = 1,
     alone: bool = False,
     at_once: bool = False,
-    here: bool = False,
     seed: int | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Decoded]:
@@ -255,21 +256,22 @@ def decode(
         smallest_chunk: smallest number of samples per task.
         alone: whether no other process of the run decodes.
         at_once: whether the consumer waits for all of them before it does anything else.
-        here: whether this process decodes all of them, because they are in its memory.
         seed: determines the samples' random numbers, if they have any.
         say: told, in another thread, that the tasks wait for CPUs.
     """
+    if source.here:
+        yield from _decode_here(source, indices, max(_CHUNK_BYTES // source.bytes_per_sample, smallest_chunk), seed)
+        return
     decoder, done, spent = Decoder(source.decodings, block_size(source, smallest_chunk)), 0, 0.0
     patience = _SECONDS_STREAMING if not at_once else _SECONDS_WARM if _tasks_ran.is_set() else _SECONDS_COLD
     size = max(_FIRST_SAMPLES, smallest_chunk)
-    while done < len(indices) and (here or (alone and spent * len(indices) <= patience * done)):
+    while alone and done < len(indices) and spent * len(indices) <= patience * done:
         started = time.perf_counter()
-        task = _task(source, indices[done : done + size], done, seed)
-        (block,) = decoder({key: np.array([value], object) for key, value in task.items()})
+        (decoded,) = _decode_part(decoder, source, indices, done, size, seed)
         spent += time.perf_counter() - started
-        done += len(block["place"])
+        done += len(decoded.inputs)
         size = min(_chunk_size(len(indices), smallest_chunk), decoder.most)
-        yield _decoded(block, 0)
+        yield decoded
     if done < len(indices):
         _tasks_ran.set()
         left = indices[done:]
@@ -279,6 +281,21 @@ def decode(
             begun = list(itertools.islice(arriving, 1))
         for block in itertools.chain(begun, arriving):
             yield _decoded(block, done)
+
+
+def _decode_here(source: Source, indices: np.ndarray, size: int, seed: int | None) -> Iterator[Decoded]:
+    decoder = Decoder(source.decodings, size)
+    for first in range(0, len(indices), size):
+        yield from _decode_part(decoder, source, indices, first, size, seed)
+
+
+def _decode_part(
+    decoder: Decoder, source: Source, indices: np.ndarray, first: int, size: int, seed: int | None
+) -> Iterator[Decoded]:
+    """Decode up to `size` of the samples at `indices`, from `first` on, in this process."""
+    task = _task(source, indices[first : first + size], first, seed)
+    for block in decoder({key: np.array([value], object) for key, value in task.items()}):
+        yield _decoded(block, 0)
 
 
 def blocks(data: ray.data.Dataset, ahead: int = 2) -> Iterator[dict[str, np.ndarray]]:

@@ -132,9 +132,8 @@ def memory_parts(plan: Plan, num_workers: int) -> dict[str, int]:
 
 def _preloaded_bytes(source: Source, worker: Workers) -> int:
     """What a worker keeps of a source's samples; arrays that a machine's workers share count for its first worker."""
-    if kept_arrays.worth_keeping(source):
-        return kept_arrays.count_bytes(source)
-    return sum(group.source.bytes_per_sample * worker.share(len(group.indices)) for group in source.groups())
+    arrays = kept_arrays.count_bytes(source)
+    return arrays or sum(group.source.bytes_per_sample * worker.share(len(group.indices)) for group in source.groups())
 
 
 def step_memory(plan: Plan, num_workers: int) -> int:

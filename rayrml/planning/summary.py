@@ -176,9 +176,9 @@ def _preloaded(plan: Plan, source: Source, num_workers: int) -> str:
         return "no"
     if source.random:
         return "no: images of different sizes are changed at random before they have one size, so each epoch reads them"
-    if kept_arrays.worth_keeping(source):
-        size, slices = format_bytes(kept_arrays.count_bytes(source)), format_bytes(source.bytes_in_total)
-        return f"yes, {size} on each machine: the arrays, not their slices, which would take {slices}"
+    if arrays := kept_arrays.count_bytes(source):
+        slices = format_bytes(source.bytes_in_total)
+        return f"yes, {format_bytes(arrays)} on each machine: the arrays, not their slices, which would take {slices}"
     size = source.bytes_in_total
     each = f" ({format_bytes(size // num_workers)} in each worker)" if num_workers > 1 else ""
     return f"yes, {format_bytes(size)}{each}"

@@ -15,7 +15,6 @@ from rayrml.data.pipeline import Group, Source
 from rayrml.data.shards import ResidentShard, StreamedShard, mix_seed
 from rayrml.errors import DataError, Problem
 from rayrml.formatting import format_bytes
-from rayrml.memory import machine_name
 from rayrml.reporting.messages import Emit, Phase, Skipped
 from rayrml.training.feed import Feed, Part, Passed
 from rayrml.training.job import Job
@@ -38,23 +37,20 @@ class Feeder:
     def feed(self, source: Source, kind: int) -> Feed:
         """This worker's samples of `source`; if the job preloads, all that can be kept are read now."""
         preload = self.job.config.data.preload and not source.random
-        cut = preload and kept_arrays.worth_keeping(source)
-        source = self._with_arrays(source) if cut else source
+        arrays = self.workers.ask_first(lambda: kept_arrays.count_bytes(source)) if preload else 0
+        source = self._with_arrays(source, arrays) if arrays else source
         groups, seed = source.groups(), (self.job.config.seed, kind)
         # Each shape has an order of its own. With one shape, it is that of the samples.
         seeds = [(*seed, number) for number in range(len(groups))] if len(groups) > 1 else [seed]
-        if preload and not cut:
+        if preload and not arrays:
             return Feed(source, self._preloaded(source, list(zip(groups, seeds, strict=True)), kind), seed)
         passed = Passed(source, self.workers, self.emit) if self.job.config.data.skips else None
-        pairs = zip(groups, seeds, strict=True)
-        parts = [self._streamed(group, own, kind, passed, here=cut) for group, own in pairs]
+        parts = [self._streamed(*pair, kind, passed) for pair in zip(groups, seeds, strict=True)]
         return Feed(source, tuple(parts), seed)
 
-    def _with_arrays(self, source: Source) -> Source:
-        """The same samples, cut from arrays that this machine's workers keep in memory together."""
-        size = kept_arrays.count_bytes(source)
-        machines = self.workers.gather(machine_name())
-        reads = machines.index(machines[self.workers.rank]) == self.workers.rank
+    def _with_arrays(self, source: Source, size: int) -> Source:
+        """The same samples, cut from arrays of `size` bytes that this machine's workers keep in memory together."""
+        reads = kept_arrays.reading_worker(self.workers) == self.workers.rank
         self._refuse_too_large(source.name, size if reads else 0)
         what = f"the arrays of {len(source.samples)} {source.name} samples"
         self.emit(Phase(f"Reading {what} into memory: {format_bytes(size)}"))
@@ -63,15 +59,13 @@ class Feeder:
         self.emit(Phase(f"Loaded in {time.perf_counter() - started:.1f} s"))
         return kept
 
-    def _streamed(self, group: Group, seed: tuple[int, ...], kind: int, passed: Passed | None, *, here: bool) -> Part:
-        """This worker's samples of a group, read again in each epoch, by this process if arrays are `here`."""
+    def _streamed(self, group: Group, seed: tuple[int, ...], kind: int, passed: Passed | None) -> Part:
+        """This worker's samples of a group, decoded again in each epoch."""
         smallest = max(self.workers.share(self._batch_size(kind)), 1)
 
         def read(indices: np.ndarray, epoch: int | None) -> Iterator[tuple[np.ndarray, ...]]:
             draws = None if epoch is None else transforms_seed(self.job.config.seed, epoch)
-            return self._read(
-                group, indices, self._decode(group.source, indices, smallest, here=here, seed=draws), passed
-            )
+            return self._read(group, indices, self._decode(group.source, indices, smallest, seed=draws), passed)
 
         num_epochs = self.job.config.num_epochs if kind == TRAINING else 0
         shard = StreamedShard(read, group.indices, workers=self.workers, seed=seed, num_epochs=num_epochs)
@@ -204,14 +198,7 @@ class Feeder:
             raise DataError(Problem("neural_network.data.preload", f"the {name} samples need {lack}. {cure}"))
 
     def _decode(
-        self,
-        source: Source,
-        indices: np.ndarray,
-        smallest: int,
-        *,
-        at_once: bool = False,
-        here: bool = False,
-        seed: int | None = None,
+        self, source: Source, indices: np.ndarray, smallest: int, *, at_once: bool = False, seed: int | None = None
     ) -> Iterator[pipeline.Decoded]:
         return pipeline.decode(
             source,
@@ -220,7 +207,6 @@ class Feeder:
             smallest_chunk=smallest,
             alone=self.workers.size == 1,
             at_once=at_once,
-            here=here,
             seed=seed,
             say=lambda text: self.emit(Phase(text)),
         )

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import rayrml
+from rayrml.data import kept_arrays
 from rayrml.errors import DataError
 from rayrml.saving import checkpoints
 
@@ -102,6 +103,39 @@ def test_assembled_predictions_are_the_means_of_the_predictions_of_slices(runs, 
             counts[inside] += 1
     with h5py.File(out / "assembled.h5") as file:
         np.testing.assert_allclose(file["slicer_0"][()], sums / counts[..., None], atol=1e-6)
+
+
+OVERLAPPING = {"strides": [1, 2, 6]}  # ten slices have each cell
+
+
+@pytest.fixture(scope="session")
+def overlapping(ray_cluster, volume):
+    results = {}
+    for num_workers, preload in ((1, False), (1, True), (2, True), (3, True)):
+        out = volume / f"overlapping_{num_workers}_{preload}"
+        config = slicing(volume, out, **OVERLAPPING)
+        result = rayrml.run(config, num_workers=num_workers, overrides={"data.preload": preload}, quiet=True)
+        results[num_workers, preload] = result, out
+    return results
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, 3])
+def test_slices_of_kept_arrays_train_the_network_that_slices_from_the_file_train(overlapping, volume, num_workers):
+    (result, _), (expected, _) = overlapping[num_workers, True], overlapping[1, False]
+    plan = rayrml.check(slicing(volume, volume, **OVERLAPPING))
+    assert kept_arrays.count_bytes(plan.training) and kept_arrays.count_bytes(plan.test)
+    for name, tensor in weights((expected, None)).items():
+        assert torch.allclose(weights((result, None))[name], tensor, atol=1e-6), name
+    assert result.metrics["test_loss"] == pytest.approx(expected.metrics["test_loss"])
+
+
+def test_a_resumed_run_on_kept_arrays_ends_as_one_that_was_not_interrupted(overlapping, volume, tmp_path):
+    config = slicing(volume, tmp_path, **OVERLAPPING)
+    config["neural_network"]["data"]["preload"] = True
+    rayrml.run(config, num_workers=2, overrides={"num_epochs": 1}, quiet=True)
+    resumed = rayrml.run(config, num_workers=3, resume=True, quiet=True)
+    for name, tensor in weights(overlapping[1, False]).items():
+        assert torch.allclose(weights((resumed, None))[name], tensor, atol=1e-6), name
 
 
 def identity(size):
