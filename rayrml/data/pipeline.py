@@ -267,7 +267,7 @@ def decode(
     size = max(_FIRST_SAMPLES, smallest_chunk)
     while alone and done < len(indices) and spent * len(indices) <= patience * done:
         started = time.perf_counter()
-        (decoded,) = _decode_part(decoder, source, indices, done, size, seed)
+        (decoded,) = _decode_task(decoder, _task(source, indices[done : done + size], done, seed))
         spent += time.perf_counter() - started
         done += len(decoded.inputs)
         size = min(_chunk_size(len(indices), smallest_chunk), decoder.most)
@@ -286,14 +286,11 @@ def decode(
 def _decode_here(source: Source, indices: np.ndarray, size: int, seed: int | None) -> Iterator[Decoded]:
     decoder = Decoder(source.decodings, size)
     for first in range(0, len(indices), size):
-        yield from _decode_part(decoder, source, indices, first, size, seed)
+        yield from _decode_task(decoder, _task(source, indices[first : first + size], first, seed))
 
 
-def _decode_part(
-    decoder: Decoder, source: Source, indices: np.ndarray, first: int, size: int, seed: int | None
-) -> Iterator[Decoded]:
-    """Decode up to `size` of the samples at `indices`, from `first` on, in this process."""
-    task = _task(source, indices[first : first + size], first, seed)
+def _decode_task(decoder: Decoder, task: dict[str, Any]) -> Iterator[Decoded]:
+    """Do the work of a task in this process."""
     for block in decoder({key: np.array([value], object) for key, value in task.items()}):
         yield _decoded(block, 0)
 
