@@ -82,6 +82,11 @@ class Data(Section):
     test_output_path: PathString | None = Field(
         default=None, description="folder for the predictions `output_<epoch>.h5`"
     )
+    test_output_images: Annotated[Literal["auto", "masks", "pixels", "none"], AnyCase] = Field(
+        default="auto",
+        description="pictures, in `test_output_path`, of outputs that are images: masks of classes with overlays, "
+        "or the pixels themselves; auto: whichever they are, but none during training",
+    )
     batch_size: PositiveInt = Field(default=64, description="samples of a training batch, over all workers")
     test_batch_size: PositiveInt = Field(default=64, description="samples of an evaluation batch, over all workers")
     preload: bool = Field(default=False, description="decode once and keep the samples in memory")
@@ -156,6 +161,12 @@ class Data(Section):
     def skips(self) -> bool:
         """Whether unusable samples are skipped."""
         return self.on_bad_sample == "skip"
+
+    @property
+    def draws(self) -> bool:
+        """Whether outputs that are images are kept as pictures."""
+        wanted = not self.trains if self.test_output_images == "auto" else self.test_output_images != "none"
+        return wanted and self.test_output_path is not None
 
     def option(self, key: str, side: SideName) -> Any:
         """The value of a key for one side: the side's own `input_...` or `target_...` key takes precedence."""

@@ -13,6 +13,7 @@ from rayrml.data.readers import READERS
 from rayrml.errors import ConfigError, Problem
 
 DATA = "neural_network.data"
+PICTURES = "test_output_images"
 
 
 @functools.cache
@@ -69,6 +70,6 @@ def describe_reading(data: Data) -> dict[str, Any]:
 
 
 def select_reading(described: Mapping[str, Any]) -> dict[str, Any]:
-    """Only the keys that `describe_reading` can set; none of them names a file to read or write."""
-    keys = ("input_type", *list_reader_options(), "input_transforms", "slicers")
+    """Only the keys that `describe_reading` can set, and the kind of pictures; none names a file to read or write."""
+    keys = ("input_type", *list_reader_options(), "input_transforms", "slicers", PICTURES)
     return {key: described[key] for key in keys if key in described}

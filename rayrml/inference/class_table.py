@@ -18,7 +18,7 @@ from rayrml.endings import Ending, probabilities
 from rayrml.errors import explaining
 from rayrml.losses import LOSSES, Loss
 from rayrml.networks.ending import find_ending
-from rayrml.networks.graph import read_graph
+from rayrml.networks.graph import Graph, read_graph
 
 NUM_NAMED = 5  # classes per sample in the table
 
@@ -86,10 +86,14 @@ def classifier(layers: Any, loss: Mapping[str, Any] | None, names: Sequence[str]
     """
     choice = choose(LOSSES, loss, "neural_network.loss", "function") if loss else None
     built: Loss | None = choice.build() if choice else None
-    ending = find_ending(read_graph(layers))
-    by_loss = (built.takes if built else None) or "logits"
-    ending = by_loss if ending is None or ending == "linear" else ending
+    ending = find_output_ending(read_graph(layers), built)
     return Classifier(tuple(names), ending, certain=built is not None and built.targets == "labels")
+
+
+def find_output_ending(graph: Graph, loss: Loss | None) -> Ending:
+    """What the outputs of a network that tells classes apart are."""
+    ending = find_ending(graph)
+    return ((loss.takes if loss else None) or "logits") if ending is None or ending == "linear" else ending
 
 
 def write_table(path: str | Path, rows: Iterable[Classified]) -> Iterator[Classified]:

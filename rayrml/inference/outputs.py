@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from rayrml import storage
 from rayrml.config.sections import Data
 from rayrml.data.pipeline import Source
+from rayrml.inference.picture_destination import PictureDestination
 from rayrml.inference.prediction_files import Destination, PredictionSink, RemotePredictions
+
+if TYPE_CHECKING:
+    from rayrml.inference.pictures import Drawing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +43,13 @@ class Outputs:
             ray.get(self.writer.discard.remote())
 
 
-def destination_of(source: Source, data: Data, epoch: int, classes: tuple[str, ...]) -> Destination:
-    """The files that the data section names for an epoch's predictions of the samples of `source`."""
+def destination_of(
+    source: Source, data: Data, epoch: int, classes: tuple[str, ...], *, drawing: Drawing | None = None
+) -> Destination:
+    """The files that the data section names for an epoch's predictions of the samples of `source`.
+
+    `drawing` tells how the outputs become pictures, if they are images.
+    """
     folder = data.test_output_path
     return Destination(
         names=source.samples.names,
@@ -50,4 +59,7 @@ def destination_of(source: Source, data: Data, epoch: int, classes: tuple[str, .
         slices=source.samples.slices,
         classes=classes,
         partial=data.skips,
+        pictures=PictureDestination(folder, epoch, drawing, source.samples)
+        if folder is not None and drawing is not None and data.draws
+        else None,
     )

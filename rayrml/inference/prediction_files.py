@@ -7,7 +7,7 @@ import dataclasses
 import os
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import h5py
 import numpy as np
@@ -18,9 +18,13 @@ from rayrml import storage
 from rayrml.cluster.nodes import pin_to_node
 from rayrml.data.discovery import Slices
 from rayrml.errors import DataError, explaining
+from rayrml.inference.picture_destination import PictureDestination
 from rayrml.inference.slice_assembly import DTYPES, Precision, SliceAssembly, as_stored
 from rayrml.storage import hdf5_reading
 from rayrml.storage.hdf5_writing import Hdf5Output
+
+if TYPE_CHECKING:
+    from rayrml.inference.picture_files import PictureFiles
 
 _COMPACT_BYTES = 64_000  # HDF5 can keep data up to 64 KiB in a dataset's header: a third of the time and no gaps
 # HDF5's own cache. All names of a folder form one block, which is rewritten whenever it leaves the cache: with HDF5's
@@ -56,6 +60,7 @@ class Destination:
         slices: which samples are slices of one array.
         classes: class names in the order of the network's outputs.
         partial: whether samples may be missing.
+        pictures: the folders for pictures of the outputs, None for none.
     """
 
     names: Sequence[str]
@@ -65,11 +70,18 @@ class Destination:
     slices: tuple[Slices, ...] = ()
     classes: tuple[str, ...] = ()
     partial: bool = False
+    pictures: PictureDestination | None = None
 
     @property
     def paths(self) -> list[str]:
-        """All files."""
+        """All files of numbers."""
         return [path for path in (self.path, self.assembly_path) if path is not None]
+
+    @property
+    def saved(self) -> list[tuple[str, str]]:
+        """What each file or folder contains, and its path."""
+        pictures = {} if self.pictures is None else self.pictures.paths
+        return [*(("predictions", path) for path in self.paths), *pictures.items()]
 
     def open(self) -> PredictionFiles:
         """Open the files for writing. Raises DataError if that fails."""
@@ -85,6 +97,7 @@ class PredictionFiles:
         if destination.path is not None:
             self._file = PredictionFile(destination.path, destination.classes, destination.precision)
         self._assembly: SliceAssembly | None = None
+        self._pictures: PictureFiles | None = None
         if destination.assembly_path is not None:
             try:
                 self._assembly = SliceAssembly(
@@ -96,6 +109,10 @@ class PredictionFiles:
             except DataError:
                 self.discard()
                 raise
+        if destination.pictures is not None:
+            from rayrml.inference.picture_files import PictureFiles  # imports torch
+
+            self._pictures = PictureFiles(destination.pictures)
 
     def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
         """Add the rows of `outputs` (n, ...), which belong to the samples at `indices` (n,).
@@ -108,10 +125,14 @@ class PredictionFiles:
                 self._file.write([self._names[int(i)] for i in indices], outputs)
             if self._assembly is not None:
                 self._assembly.write(indices, outputs)
+            if self._pictures is not None:
+                self._pictures.write(indices, outputs)
 
     def close(self, *, complete: bool = True) -> None:
         """Finish the files and give them their names; the assembled slices only if they are `complete`."""
         with self._whole():
+            if self._pictures is not None:
+                self._pictures.close()
             if self._file is not None:
                 self._file.close()
             if self._assembly is not None and complete:
@@ -120,8 +141,8 @@ class PredictionFiles:
                 self._assembly.discard()
 
     def discard(self) -> None:
-        """Remove the unfinished files; does not affect closed files."""
-        for file in (self._file, self._assembly):
+        """Remove the unfinished files; does not affect closed files, nor pictures that are complete."""
+        for file in (self._pictures, self._file, self._assembly):
             if file is not None:
                 file.discard()
 

@@ -126,6 +126,21 @@ def _precision_of_outputs(settings: Settings) -> Iterator[Problem]:
         yield Problem(f"{DATA}.hdf5_precision", message)
 
 
+def _pictures(settings: Settings) -> Iterator[Problem]:
+    data, types, where = settings.data, settings.types, f"{DATA}.test_output_images"
+    if data.test_output_images == "auto":
+        return
+    reader = types.input_reader
+    if not data.test_output_path:
+        yield Problem(where, "has no effect: no predictions are kept. Expected test_output_path")
+    elif reader is not None and (reader.read is None or not reader.pixels):
+        yield Problem(
+            where, f"has no effect: there are pictures for image files only, but the inputs are {reader.noun}"
+        )
+    elif types.targets_are_labels:
+        yield Problem(where, "has no effect: each sample has one class, not each pixel")
+
+
 def _graphs(settings: Settings) -> Iterator[Problem]:
     if settings.nn.debug_interval is not None and not settings.nn.debug:
         yield Problem("neural_network.debug_interval", 'has no effect without "debug": true')
@@ -236,6 +251,7 @@ RULES: tuple[Rule, ...] = (
     _something_to_do,
     _predictions,
     _precision_of_outputs,
+    _pictures,
     _graphs,
     _kept_epochs,
     _test_share,

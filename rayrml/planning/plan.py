@@ -36,6 +36,7 @@ from rayrml.planning.datasets import DatasetsPreparation, Expectations
 from rayrml.planning.figures import check_stopping, choose_metric
 from rayrml.planning.inspection import Observation, observe
 from rayrml.planning.network_check import check_outputs, warn_of_batch_norm, warn_of_ending
+from rayrml.planning.pictures import Pictures, choose_pictures, warn_of_pictures
 from rayrml.planning.scaling_check import warn_of_scaling
 from rayrml.planning.target_values import read_class_numbers, with_value_rules
 from rayrml.saving import checkpoints
@@ -57,6 +58,7 @@ class Plan:
         layers: the network's Keras JSON.
         network: with initial or loaded weights, on the CPU.
         metric: row of the metrics that evaluation reports next to the loss, None for none.
+        pictures: how outputs that are images become pictures.
         loss: row of the losses, None for inference without one.
         optimizer: row of the optimizers, None without training.
         schedule: rows of the learning rate schedulers, None for a constant rate.
@@ -77,6 +79,7 @@ class Plan:
     observations: Mapping[str, Observation]
     warnings: tuple[str, ...]
     metric: str | None
+    pictures: Pictures
     loss: Choice | None
     optimizer: Choice | None
     schedule: ScheduleChoice | None
@@ -164,6 +167,7 @@ class _Preparation:
             raise self._error()
         check_outputs(network, datasets, loss, self.findings)
         metric = choose_metric(settings, network, self.findings)
+        pictures = choose_pictures(settings, network, datasets, self.findings)
         check_stopping(self.nn, metric, tested=datasets.test_targets, findings=self.findings)
         if self.findings:
             raise self._error()
@@ -188,10 +192,12 @@ class _Preparation:
             network=network,
             datasets=datasets,
             metric=metric,
+            pictures=pictures,
             loaded=loaded,
             observations=observations,
             warnings=(
                 *warn_of_ending(network, loss),
+                *warn_of_pictures(pictures, settings),
                 *warn_of_scaling(network, datasets, types),
                 *(warn_of_batch_norm(network) if trains else ()),
             ),

@@ -20,7 +20,7 @@ def infer(context: Context, plan: InferencePlan) -> int:
         ClusterError: workers were lost permanently.
     """
     nn, console = plan.config.neural_network, context.console
-    wanted = destination_of(plan.test, nn.data, 1, plan.classes)
+    wanted = destination_of(plan.test, nn.data, 1, plan.classes, drawing=plan.pictures.drawing)
     if not wanted.paths:
         console.line("No test_output_path is given: predictions are computed, but not saved")
     job = InferenceJob(
@@ -50,6 +50,6 @@ def infer(context: Context, plan: InferencePlan) -> int:
     )
     if context.state.skipped:
         progress(count, finished=True)
-    for path in wanted.paths:
-        context.emit(Saved("predictions", path))
+    for kind, path in wanted.saved:
+        context.emit(Saved(kind, path))
     return count

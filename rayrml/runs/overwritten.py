@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 
 from rayrml import storage
 from rayrml.errors import explaining
-from rayrml.formatting import format_path
+from rayrml.formatting import format_path, shorten
+from rayrml.inference.outputs import destination_of
 from rayrml.planning.plan import Plan
 from rayrml.reporting.run_files import FILES, PLOTS, PLOTS_FOLDER
 from rayrml.saving import checkpoint_folder
@@ -29,6 +30,7 @@ def lines(plan: Plan, kept_logs: Sequence[str], *, resumed: bool) -> list[str]:
     folder = plan.config.ray.storage_path or plan.config.neural_network.checkpoints.save
     if plan.training and folder and checkpoint_folder.is_interrupted(folder):
         said.append(f"The earlier run in {format_path(folder)} did not finish: --resume would continue it")
+    said += _pictures(plan)
     replaced = [*_checkpoints(plan), *_record(plan), *_predictions(plan)]
     if replaced:
         said.append(f"Replacing files of an earlier run: {', '.join(replaced)}")
@@ -74,6 +76,21 @@ def _predictions(plan: Plan) -> list[str]:
             if storage.exists(data.hdf5_outfile):
                 replaced.append(format_path(data.hdf5_outfile))
     return replaced
+
+
+def _pictures(plan: Plan) -> list[str]:
+    """A message about folders that already contain pictures; those of samples that are not predicted again stay."""
+    data = plan.config.neural_network.data
+    if plan.test is None:
+        return []
+    last = plan.config.neural_network.num_epochs if plan.training else 1
+    there: list[str] = []
+    for epoch in range(1, last + 1):
+        pictures = destination_of(plan.test, data, epoch, plan.classes, drawing=plan.pictures.drawing).pictures
+        for folder in () if pictures is None else pictures.folders:
+            with explaining(folder, _FAILED):
+                there += [format_path(folder)] if storage.is_folder(folder) else []
+    return [f"Adding to the pictures of an earlier run: {shorten(there)}"] if there else []
 
 
 def _files(folder: str) -> Collection[str]:

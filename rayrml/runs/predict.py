@@ -106,11 +106,14 @@ def _configuration(path: str, inputs: Sequence[str], folder: str, overrides: Map
         ConfigError: the checkpoint does not contain enough information, or an override's key is unknown.
         DataError: the file does not exist, or is not a checkpoint.
     """
+    from rayrml.data.reader_keys import PICTURES
     from rayrml.saving import checkpoints
 
     config = override(_learned(checkpoints.load_complete(path), path, inputs, overrides), overrides)
     data = config["neural_network"]["data"]
     data.setdefault("test_output_path", folder)
+    if not any(key.endswith(f"data.{PICTURES}") for key in overrides) and data["input_type"] != "images":
+        data.pop(PICTURES, None)  # what the checkpoint says of images
     if data.get("slicers"):
         data.setdefault("hdf5_outfile", storage.join(folder, ASSEMBLED))
     return Document(config, replaced=list(overrides))

@@ -85,6 +85,8 @@ def make_job(
         run_id=uuid.uuid4().hex,
         decode_cpus=decode_cpus,
         step_bytes=step_bytes,
+        drawing=plan.pictures.drawing,
+        picture_choice=plan.pictures.choice,
     )
 
 

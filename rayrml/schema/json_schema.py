@@ -244,6 +244,11 @@ def _whole_files(row: Callable[..., Reader]) -> bool:
     return not any(field.is_required() for field in make_model(row).model_fields.values()) and bool(row().read)
 
 
+def _draws(row: Callable[..., Reader]) -> bool:
+    """Whether samples of a data type are image files."""
+    return _whole_files(row) and row().pixels
+
+
 _BY_CLOSURE = [name for name, row in OPTIMIZERS.items() if needs_closure(row)]
 _TRAINS, _TESTS = ("input_path", "num_examples"), ("test_input_path", "num_test_examples", "test_share")
 
@@ -273,6 +278,13 @@ _RULES: dict[str, list[Schema]] = {
         _rule(_given(*_TRAINS), _given("type", "target_type")),
         _rule(_given("test_output_path", "hdf5_outfile"), _given(*_TESTS)),
         _rule(_is("hdf5_precision", any_case(["half"])), _given("test_output_path", "hdf5_outfile")),
+        _rule(
+            _is("test_output_images", any_case(["masks", "pixels", "none"])),
+            {
+                "allOf": [_given("test_output_path"), {"not": _of_type("target", _LABELS)}],
+                "anyOf": [_of_type("input", name) for name, row in READERS.items() if _draws(row)],
+            },
+        ),
         _rule(_given("hdf5_outfile"), _filled("slicers")),
         _rule(_of_type("target", _LABELS), {"properties": {"target_is_mask": {"const": False}}}),
         _rule(

@@ -7,7 +7,7 @@ failures raise an OSError with the reason in its `strerror`. pyarrow is imported
 
 from rayrml.storage.files import exists, files, is_file, is_folder, local_copy, move, read, remove, walk
 from rayrml.storage.paths import absolute, decoded, is_uri, join, marked, parent, split, suffix
-from rayrml.storage.unfinished import Unfinished, write
+from rayrml.storage.unfinished import Unfinished, remove_abandoned, write
 
 __all__ = [
     "Unfinished",
@@ -25,6 +25,7 @@ __all__ = [
     "parent",
     "read",
     "remove",
+    "remove_abandoned",
     "split",
     "suffix",
     "walk",

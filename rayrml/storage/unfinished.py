@@ -9,6 +9,7 @@ import os
 import socket
 import tempfile
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rayrml.storage.paths import decoded, is_uri
 _numbers = itertools.count()
 _writing: set[str] = set()
 _ENDING = ".unfinished"
+_LONGEST_NAME = 150  # bytes; file systems allow 255, and the machine's name has up to 64
 _SECONDS_ABANDONED = 86_400  # for files of other machines, whose processes cannot be checked from here
 
 
@@ -37,8 +39,11 @@ class Unfinished(io.FileIO):
             whose calls to Python must not be interrupted, it can also be a signal.
     """
 
-    def __init__(self, target: str | os.PathLike[str], *, durable: bool = False):
+    def __init__(self, target: str | os.PathLike[str], *, durable: bool = False, cleans: bool = True):
         """Open the file; with `durable`, it survives a power failure once it is in place.
+
+        A writer of many files in a folder calls `remove_abandoned` once, and passes `cleans=False`: each search for
+        abandoned files lists the whole folder.
 
         Raises:
             OSError: it cannot be created.
@@ -47,10 +52,11 @@ class Unfinished(io.FileIO):
         self.error: BaseException | None = None
         self._durable = durable
         self._discarded = self._holding = False
-        name = Path(decoded(self.target)).name
+        name = _begin(Path(decoded(self.target)).name)
         folder = Path(tempfile.gettempdir()) if is_uri(self.target) else Path(self.target).parent
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder, name)
+        if cleans:
+            _remove_abandoned(folder, name)
         own = f".{name}.{socket.gethostname()}.{os.getpid()}-{next(_numbers)}{_ENDING}"
         self.path = str(folder / own)
         _writing.add(own)
@@ -127,15 +133,30 @@ def write(path: str | os.PathLike[str], content: bytes) -> None:
         file.commit()
 
 
+def remove_abandoned(folder: str | os.PathLike[str]) -> None:
+    """Remove what dead processes left of all files of a folder, if there is one on this machine."""
+    if not is_uri(folder):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            _remove_abandoned(Path(folder), "")
+
+
+def _begin(name: str) -> str:
+    """The beginning of an unfinished file's name; a name so long that no more fits into it is replaced by a number."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= _LONGEST_NAME else f"{zlib.crc32(encoded):08x}"
+
+
 def _remove_abandoned(folder: Path, name: str) -> None:
-    """Remove what dead processes left of the file with this name."""
-    begin, mine = f".{name}.", f".{name}.{socket.gethostname()}."
+    """Remove what dead processes left of the file whose name begins so, or of all files if the name is empty."""
+    begin, machine = f".{name}." if name else ".", socket.gethostname()
     with os.scandir(folder) as entries:
         found = [e for e in entries if e.name.startswith(begin) and e.name.endswith(_ENDING)]
     for entry in found:
         with contextlib.suppress(OSError):  # another user's, or already removed by another process
-            number = entry.name.removeprefix(mine).removesuffix(_ENDING).partition("-")[0]
-            if entry.name.startswith(mine) and number.isdecimal():
+            before, _, last = entry.name.removesuffix(_ENDING).rpartition(".")
+            number = last.partition("-")[0]
+            is_mine = before.endswith(f".{machine}") and (not name or before == f".{name}.{machine}")
+            if is_mine and number.isdecimal():
                 abandoned = entry.name not in _writing if int(number) == os.getpid() else not _lives(int(number))
             else:
                 abandoned = time.time() - entry.stat().st_mtime > _SECONDS_ABANDONED

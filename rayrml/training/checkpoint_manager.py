@@ -13,7 +13,7 @@ import torch
 
 from rayrml import storage
 from rayrml.config.figures import TEST_LOSS, TRAIN_LOSS
-from rayrml.data.reader_keys import describe_reading
+from rayrml.data.reader_keys import PICTURES, describe_reading
 from rayrml.errors import DataError, DivergenceError
 from rayrml.lr_schedulers import Schedule
 from rayrml.networks.network import Network
@@ -224,6 +224,7 @@ class CheckpointManager:
         return [*counts, config.data.batch_size, config.seed, int(config.data.preload), self._workers.size]
 
     def _checkpoint(self, trainee: Trainee, epoch: int) -> Checkpoint:
+        pictures = self._job.picture_choice
         return Checkpoint(
             epoch=epoch,
             network=trainee.network.state_dict(),
@@ -237,7 +238,7 @@ class CheckpointManager:
             rows=[tuple(row) for row in self._driver.unwritten()],
             seconds=trainee.seconds,
             run_id=self._job.run_id,
-            data=describe_reading(self._job.config.data),
+            data=describe_reading(self._job.config.data) | ({} if pictures is None else {PICTURES: pictures}),
             loss={"function": self._job.loss.name, **self._job.loss.arguments},
         )
 

@@ -230,8 +230,8 @@ class Worker:
         num_batches = feed.num_batches(self.job.config.data.test_batch_size)
         confusion = None if step.confusion is None else step.confusion.long().cpu().numpy()
         self.emit(Evaluated(epoch, num_batches, loss if compares else None, name, value, seconds, confusion))
-        for path in () if destination is None else destination.paths:
-            self.emit(Saved("predictions", path))
+        for kind, path in () if destination is None else destination.saved:
+            self.emit(Saved(kind, path))
         figures = {"test_loss": loss} if compares else {}
         return figures | ({} if value is None else {name: value})
 
@@ -254,7 +254,9 @@ class Worker:
     def _destination(self, feed: Feed, epoch: int) -> Destination | None:
         """Where the predictions of an epoch's evaluation are written, None if they are not requested."""
         job = self.job
-        return destination_of(feed.source, job.config.data, epoch, job.datasets.classes) if job.predicts else None
+        if not job.predicts:
+            return None
+        return destination_of(feed.source, job.config.data, epoch, job.datasets.classes, drawing=job.drawing)
 
     def _begin_output(self, destination: Destination) -> PredictionSink:
         if self.workers.rank == 0:

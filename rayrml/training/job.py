@@ -8,6 +8,7 @@ from typing import Any
 from rayrml.config.sections import NeuralNetwork
 from rayrml.config.tables import Choice
 from rayrml.data.datasets import Datasets
+from rayrml.inference.pictures import Drawing
 from rayrml.lr_schedulers import ScheduleChoice
 from rayrml.networks.network import Network
 from rayrml.training.gradients import Compression
@@ -35,6 +36,8 @@ class Job:
         decode_cpus: logical CPUs of a decoding task.
         step_bytes: memory that a training step is expected to take of a GPU, besides the weights and the samples; 0 if
             there is no GPU, or if no samples stay in memory.
+        drawing: how outputs become pictures, None if they do not.
+        picture_choice: what predictions with the network set `test_output_images` to, None for nothing.
     """
 
     config: NeuralNetwork
@@ -52,6 +55,8 @@ class Job:
     run_id: str
     decode_cpus: float
     step_bytes: int = 0
+    drawing: Drawing | None = None
+    picture_choice: str | None = None
 
     @property
     def predicts(self) -> bool:

@@ -59,6 +59,20 @@ BROKEN = {
             ".data.hdf5_precision: has no effect: no predictions are kept. Expected test_",
         )
     ],
+    "_pictures": [
+        (
+            {"data.test_output_images": "masks"},
+            ".data.test_output_images: has no effect: no predictions are kept. Expected test_output_path",
+        ),
+        (
+            {"data.test_output_images": "none", "data.test_output_path": "/out"},
+            ".data.test_output_images: has no effect: each sample has one class, not each pixel",
+        ),
+        (
+            {"data": {**ARRAYS, "test_input_path": "/t", "test_output_path": "/o", "test_output_images": "pixels"}},
+            ".data.test_output_images: has no effect: there are pictures for image files only, but the inputs are ",
+        ),
+    ],
     "_graphs": [({"debug_interval": 2}, '.debug_interval: has no effect without "debug": true')],
     "_kept_epochs": [
         ({"checkpoints": {"interval": 2}}, ".checkpoints.interval: has no effect: 'save' is missing"),

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import rayrml
 from rayrml import cli
@@ -161,3 +162,46 @@ def test_only_what_says_how_inputs_are_read_is_kept_of_the_data_section():
     section = {"type": "images", "target_type": "labels", "input_path": "/x", "transforms": TRANSFORMS}
     assert describe_reading(Data(**section, input_grayscale=True)) == READING
     assert describe_reading(Data(type="pde", num_examples=4, domain_size=8)) == {}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_masks_have_the_sizes_of_the_images_for_any_number_of_workers(ray_cluster, tmp_path, channels):
+    rng = np.random.default_rng(0)
+    sizes = {"a.jpg": (20, 30), "b.jpg": (41, 17), "sub/a.jpg": (9, 12)}
+    for name, size in sizes.items():
+        write_jpeg(tmp_path / "in" / name, np.kron(rng.integers(0, 256, size), np.ones((3, 3), int)).astype(np.uint8))
+    ending = "sigmoid" if channels == 1 else "softmax"
+    convolution = {"filters": channels, "kernel_size": 3, "padding": "same", "activation": ending}
+    layers = [
+        {"class_name": "InputLayer", "config": {"batch_input_shape": [None, None, None, 1], "name": "input"}},
+        {"class_name": "Conv2D", "config": {"name": "c", **convolution}},
+    ]
+    data = {**READING, "input_transforms": [{"resize": [16, 24]}], "test_output_images": "masks"}
+    path = saved(tmp_path / "masks.pt", layers, data=data, loss={"function": "Dice"})
+    found = {}
+    for workers in (1, 2):
+        out = tmp_path / f"out_{workers}"
+        overrides = {"ray.num_workers": workers, "data.test_batch_size": 2, "ray.resources_per_worker": {"CPU": 0.25}}
+        rayrml.predict(path, tmp_path / "in", out, overrides=overrides, quiet=True)
+        files = [file for file in sorted(out.rglob("*")) if file.is_file() and file.suffix != ".h5"]
+        found[workers] = {str(file.relative_to(out)): file.read_bytes() for file in files}
+    assert found[1] == found[2]
+    masks = [f"masks_1/{name[:-4]}.png" for name in sizes]
+    assert found[1].keys() == {"classes_1.csv", *masks, *(f"overlays_1/{name}" for name in sizes)}
+    for name, size in zip(masks, sizes.values(), strict=True):
+        with Image.open(tmp_path / "out_1" / name) as mask:
+            assert mask.size == (3 * size[1], 3 * size[0])
+            assert np.asarray(mask).max() < max(channels, 2)
+    rows = list(csv.DictReader(found[1]["classes_1.csv"].decode().splitlines()))
+    assert sum(int(row["pixels"]) for row in rows) == sum(9 * height * width for height, width in sizes.values())
+
+
+def test_a_second_prediction_says_that_pictures_are_added(ray_cluster, folder, tmp_path, capsys):
+    layers = [dense_network(1)[0], {"class_name": "Conv2D", "config": {"name": "c", "filters": 1, "kernel_size": 1}}]
+    data = {**READING, "test_output_images": "pixels"}
+    path = saved(tmp_path / "pixels.pt", layers, data=data, loss={"function": "MSE"})
+    for number in (0, 1):
+        rayrml.predict(path, folder / "testing" / "1" / f"000{number}.jpg", tmp_path / "out")
+        said = capsys.readouterr().out
+        assert ("Adding to the pictures of an earlier run: " in said) == bool(number)
+    assert sorted(p.name for p in (tmp_path / "out" / "images_1").iterdir()) == ["0000.png", "0001.png"]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -79,3 +80,20 @@ def test_a_process_that_ends_takes_its_unfinished_files_along(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "o.h5"], check=False)
     assert done.returncode == 0
     assert not unfinished(tmp_path)
+
+
+def test_all_abandoned_files_of_a_folder_can_be_removed_at_once(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    mine = f"{socket.gethostname()}.{process.pid}-0.unfinished"
+    for name in (f".a.png.{mine}", f".b.c.png.{mine}", ".a.png.elsewhere.1-0.unfinished", "b.unfinished", ".c"):
+        (tmp_path / name).touch()
+    storage.remove_abandoned(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.png.elsewhere.1-0.unfinished", ".c", "b.unfinished"]
+    storage.remove_abandoned(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "ж" * 127])
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path, name):
+    storage.write(tmp_path / name, b"content")
+    assert [path.name for path in tmp_path.iterdir()] == [name]

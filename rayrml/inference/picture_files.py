@@ -1,0 +1,141 @@
+"""Files of pictures: for each sample a mask and an overlay, or an image, drawn by threads of one process."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import io
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
+
+from rayrml import storage
+from rayrml.cpus import count_cpus
+from rayrml.data.readers.images import images
+from rayrml.errors import explaining
+from rayrml.inference.palette import UNKNOWN, colors_of
+from rayrml.inference.picture_destination import CLASSES, IMAGES, MASKS, OVERLAYS, PictureDestination
+from rayrml.inference.pictures import draw_overlay, encode_mask
+
+_QUALITY = 90  # of overlays, which are JPEG
+_AHEAD = 2  # samples per thread that wait for it: outputs are large
+_SUBSAMPLING_NONE = 0  # colors as sharp as brightness
+
+
+class PictureFiles:
+    """Pictures that appear one by one, each once it is complete; the table of classes appears when it is closed."""
+
+    def __init__(self, destination: PictureDestination):
+        self._destination = destination
+        self._drawing = destination.drawing
+        self._read = images().read
+        names = destination.samples.names
+        self._png, self._jpg = name_pictures(names, ".png"), name_pictures(names, ".jpg")
+        self._threads = ThreadPoolExecutor(count_cpus(), thread_name_prefix="pictures")
+        self._pending: deque[Future[None]] = deque()
+        self._counts: collections.Counter[int] = collections.Counter()
+        self._cleaned: set[str] = set()
+        self._lock = threading.Lock()
+
+    def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
+        """Draw the rows of `outputs` (n, C, H, W), which belong to the samples at `indices` (n,).
+
+        Raises:
+            DataError: these or earlier ones cannot be written.
+        """
+        for index, output in zip(indices.tolist(), outputs, strict=True):
+            self._pending.append(self._threads.submit(self._draw, index, output))
+            while len(self._pending) > _AHEAD * count_cpus():
+                self._pending.popleft().result()
+
+    def close(self) -> None:
+        """Wait for all pictures, and write the table of classes. Raises DataError if one of them cannot be written."""
+        while self._pending:
+            self._pending.popleft().result()
+        self._threads.shutdown()
+        if self._drawing.kind == "masks":
+            path = self._destination.paths[CLASSES]
+            with explaining(path, "cannot be written"):
+                storage.write(path, self._table())
+
+    def discard(self) -> None:
+        """Draw no more; pictures that are complete stay."""
+        self._threads.shutdown(cancel_futures=True)
+        self._pending.clear()
+
+    def _draw(self, index: int, output: np.ndarray) -> None:
+        image = self._image(self._destination.samples.path(index))
+        size = image.shape[1:]
+        if self._drawing.kind == "pixels":
+            self._save(IMAGES, self._png[index], self._drawing.image(output, size))
+            return
+        mask = self._drawing.mask(output, size)
+        numbers, counts = np.unique(mask, return_counts=True)
+        self._save(MASKS, self._png[index], encode_mask(mask))
+        overlay = draw_overlay(image.transpose(1, 2, 0), mask, self._drawing.unknown)
+        self._save(OVERLAYS, self._jpg[index], overlay)
+        with self._lock:
+            self._counts.update(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
+
+    def _image(self, path: str) -> np.ndarray:
+        """The image (3, H, W) uint8 that was read, upright."""
+        if self._read is None:
+            raise RuntimeError("images are read as whole files")
+        return self._read(path)
+
+    def _save(self, kind: str, name: str, picture: Image.Image) -> None:
+        content = io.BytesIO()
+        if kind == OVERLAYS:
+            picture.save(content, "JPEG", quality=_QUALITY, subsampling=_SUBSAMPLING_NONE)
+        else:
+            picture.save(content, "PNG", compress_level=4)
+        path = storage.join(self._destination.paths[kind], *name.split("/"))
+        with explaining(path, "cannot be written"):
+            self._clean(storage.parent(path))
+            with storage.Unfinished(path, cleans=False) as file:
+                file.write(content.getbuffer())
+                file.commit()
+
+    def _clean(self, folder: str) -> None:
+        """Remove what an interrupted run left in the folder, once."""
+        with self._lock:
+            known = folder in self._cleaned
+            self._cleaned.add(folder)
+        if not known:
+            storage.remove_abandoned(folder)
+
+    def _table(self) -> bytes:
+        """The classes with their colors, and how many pixels of all masks each has."""
+        text, drawing = io.StringIO(), self._drawing
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(("class", "name", "color", "pixels", "share"))
+        total = sum(self._counts.values()) or 1
+        colors = colors_of(np.arange(drawing.num_classes)).tolist()
+        named = drawing.classes if len(drawing.classes) == drawing.num_classes else [""] * drawing.num_classes
+        rows = [(i, name, color) for i, (name, color) in enumerate(zip(named, colors, strict=True))]
+        if self._counts[drawing.unknown]:
+            rows.append((drawing.unknown, "not predicted", list(UNKNOWN)))
+        for number, name, color in rows:
+            count = self._counts[number]
+            table.writerow((number, name, "#{:02x}{:02x}{:02x}".format(*color), count, f"{count / total:.6g}"))
+        return text.getvalue().encode(errors="surrogateescape")
+
+
+def name_pictures(names: Sequence[str], ending: str) -> list[str]:
+    """A file name for each sample: its own with another ending, or followed by it where that is not unique."""
+    stems = [_stem(name) for name in names]
+    counts = collections.Counter(stems)
+    found = [name + ending if counts[stem] > 1 else stem + ending for name, stem in zip(names, stems, strict=True)]
+    # `a.jpg` and `a.png` become `a.jpg.png` and `a.png.png`; so does `a.jpg.tif`.
+    folders = {name.rpartition("/")[0] for name in found}
+    unique = len(set(found)) == len(found) and folders.isdisjoint(found)
+    return found if unique else [name + ending for name in names]
+
+
+def _stem(name: str) -> str:
+    folder, slash, last = name.rpartition("/")
+    return f"{folder}{slash}{last.rpartition('.')[0] or last}"
