@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -195,12 +195,7 @@ class _Preparation:
             pictures=pictures,
             loaded=loaded,
             observations=observations,
-            warnings=(
-                *warn_of_ending(network, loss),
-                *warn_of_pictures(pictures, settings),
-                *warn_of_scaling(network, datasets, types),
-                *(warn_of_batch_norm(network) if trains else ()),
-            ),
+            warnings=(*_warn(network, datasets, settings), *warn_of_pictures(pictures, settings)),
             **parts,
         )
 
@@ -339,6 +334,14 @@ class _Preparation:
         if (shape[-1], *shape[:-1]) == tuple(size or own for size, own in zip(expected, shape, strict=False)):
             return ". Its channels are last: numpy.moveaxis puts them first"
         return ""
+
+
+def _warn(network: Network, datasets: Datasets, settings: Settings) -> Iterator[str]:
+    """Sentences on what is probably wrong with the network."""
+    yield from warn_of_ending(network, settings.loss)
+    yield from warn_of_scaling(network, datasets, settings.types)
+    if datasets.training is not None:
+        yield from warn_of_batch_norm(network)
 
 
 def _stacked_hint(shape: tuple[int, ...], side: Side) -> str:
