@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from rayrml.inference.palette import NUM_COLORS, UNKNOWN, class_colors, colors_o
 
 PictureKind = Literal["masks", "pixels"]
 _LONGEST = 1600  # side of an overlay in pixels
+_CELLS = 2**22  # probabilities that are interpolated at a time
 _DIMMED = 0.3  # brightness of what the network did not see
 
 
@@ -50,20 +52,11 @@ class Drawing:
         Probabilities are interpolated, not class numbers. Pixels that the network did not see, because they were
         cropped, and those whose output is not a number are `unknown`.
         """
-        planes = self._probabilities(output)
+        planes = self._probabilities(output).permute(1, 2, 0).contiguous()
         vertical, horizontal = self._sampling(output.shape[1:], size)
-        # Plane by plane: two hundred classes of a large photo would not fit into memory together.
-        best = horizontal.apply(vertical.apply(planes[0], 0), 1)
-        found, nowhere = torch.zeros(best.shape, dtype=torch.int32), best.isnan()
-        for number, plane in enumerate(planes[1:], 1):
-            values = horizontal.apply(vertical.apply(plane, 0), 1)
-            better = values > best
-            best = torch.where(better, values, best)
-            found.masked_fill_(better, number)
-            nowhere |= values.isnan()
-        dtype = np.uint8 if self.unknown < 256 else np.uint16
-        mask = np.full(tuple(size), self.unknown, dtype)
-        mask[vertical.inside, horizontal.inside] = found.masked_fill_(nowhere, self.unknown).numpy()
+        found = _find_most_probable(planes, vertical, horizontal, self.unknown).numpy()
+        mask = np.full(tuple(size), self.unknown, np.uint8 if self.unknown < 256 else np.uint16)
+        mask[vertical.inside, horizontal.inside] = found
         return mask
 
     def image(self, output: np.ndarray, size: Sequence[int]) -> Image.Image:
@@ -76,7 +69,8 @@ class Drawing:
         whole = tuple(factor * length for length in size)
         vertical, horizontal = self._sampling(output.shape[1:], size, factor)
         planes = torch.from_numpy(np.asarray(output, np.float32))
-        drawn = torch.stack([horizontal.apply(vertical.apply(plane, 0), 1) for plane in planes], -1)
+        columns = horizontal.apply(planes.permute(2, 1, 0).contiguous())  # (W, h, C)
+        drawn = vertical.apply(columns.transpose(0, 1).contiguous())  # (H, W, C)
         missing = drawn.isnan().any(-1).numpy()
         shades = (drawn.nan_to_num(0).clamp(0, 1) * 255).round().byte().numpy()
         picture = np.zeros((*whole, len(planes) + 1), np.uint8)
@@ -114,7 +108,9 @@ class Sampling:
     They are linear between values; where values are denser than pixels, they are means with triangular weights.
 
     Attributes:
-        inside: the pixels that the values show.
+        inside: the pixels that the values show, n of them.
+        taps: (k, n) the values that are averaged for each of them.
+        weights: (k, n) float32, their weights.
     """
 
     def __init__(self, axis: Axis, length: int):
@@ -129,17 +125,49 @@ class Sampling:
         taps = nearest[None] + np.arange(int(np.ceil(2 * reach)) + 1)[:, None]
         weights = np.clip(1 - np.abs(taps + 0.5 - places) / reach, 0, None) * ((taps >= first) & (taps <= last))
         used = weights.any(1)
-        weights = weights / weights.sum(0)
-        self._taps = torch.from_numpy(taps.clip(first, last)[used])
-        self._weights = torch.from_numpy(weights[used].astype(np.float32))
+        taps, weights = taps[used], weights[used] / weights.sum(0)
+        # A value without weight must not count in other ways either.
+        taps = np.where(weights > 0, taps, taps[weights.argmax(0), np.arange(len(places))])
+        self.taps = torch.from_numpy(taps)
+        self.weights = torch.from_numpy(weights.astype(np.float32))
 
-    def apply(self, plane: torch.Tensor, axis: int) -> torch.Tensor:
-        """(h, w) -> the same with one value for each pixel along `axis`."""
-        shape = (-1, 1) if axis == 0 else (1, -1)
-        total = plane.new_zeros(())
-        for taps, weights in zip(self._taps, self._weights, strict=True):
-            total = total + plane.index_select(axis, taps) * weights.view(shape)
-        return total
+    def apply(self, values: torch.Tensor) -> torch.Tensor:
+        """(length, ...) -> (n, ...), the means for the pixels `inside`."""
+        parts = [values.index_select(0, taps) for taps in self.taps]
+        shape = (-1, *(1,) * (values.ndim - 1))
+        return torch.stack([part * own.view(shape) for part, own in zip(parts, self.weights, strict=True)]).sum(0)
+
+    def reduce(self, values: torch.Tensor, choose: Callable[..., torch.Tensor]) -> torch.Tensor:
+        """The same with the one of the values that `choose` takes of each two, instead of means."""
+        return functools.reduce(choose, (values.index_select(0, taps) for taps in self.taps))
+
+
+def _find_most_probable(
+    probabilities: torch.Tensor, vertical: Sampling, horizontal: Sampling, unknown: int
+) -> torch.Tensor:
+    """The classes (H, W) with the largest of the interpolated probabilities (h, w, C), `unknown` if not a number.
+
+    Where all neighbours agree on a class, it is also that of their mean: for most pixels nothing is interpolated.
+    """
+    num_columns, num_classes = probabilities.shape[1:]
+    best = probabilities.argmax(2).int()
+    best[probabilities.isnan().any(2)] = unknown
+    lowest, highest = (
+        vertical.reduce(horizontal.reduce(best.T.contiguous(), choose).T.contiguous(), choose)
+        for choose in (torch.minimum, torch.maximum)
+    )
+    rows, columns = torch.nonzero(lowest != highest, as_tuple=True)
+    flat, most = probabilities.view(-1, num_classes), max(_CELLS // num_classes, 1)
+    for own_rows, own_columns in zip(rows.split(most), columns.split(most), strict=True):
+        total = torch.zeros(len(own_rows), num_classes)
+        for row_taps, row_weights in zip(vertical.taps, vertical.weights, strict=True):
+            for column_taps, column_weights in zip(horizontal.taps, horizontal.weights, strict=True):
+                place = row_taps[own_rows] * num_columns + column_taps[own_columns]
+                weight = row_weights[own_rows] * column_weights[own_columns]
+                total.addcmul_(flat.index_select(0, place), weight[:, None])
+        found = total.argmax(1).int()
+        lowest[own_rows, own_columns] = found.masked_fill_(total.isnan().any(1), unknown)
+    return lowest
 
 
 def encode_mask(mask: np.ndarray) -> Image.Image:
