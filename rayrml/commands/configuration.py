@@ -52,9 +52,18 @@ def add_settings(verb: argparse.ArgumentParser) -> None:
     output.add_argument("--verbose", action="store_true", help="print Ray's own messages too")
 
 
-def add_resume(verb: argparse.ArgumentParser) -> None:
+def add_resume(verb: argparse._ActionsContainer) -> None:
     """Add the option that resumes an interrupted run."""
     verb.add_argument("--resume", action="store_true", help="resume an interrupted run")
+
+
+def add_earlier(verb: argparse.ArgumentParser) -> None:
+    """Add the options for an earlier run in the same folder."""
+    earlier = verb.add_mutually_exclusive_group()
+    add_resume(earlier)
+    earlier.add_argument(
+        "--overwrite", action="store_true", help="remove the earlier run in checkpoints.save (default: move it aside)"
+    )
 
 
 def add_predecessor_log(verb: argparse.ArgumentParser) -> None:
@@ -109,6 +118,7 @@ def _assigned(options: argparse.Namespace, values: Any) -> dict[str, Any]:
     given = {key: getattr(options, key) for key, _ in _SHORT_OPTIONS.values()}
     use_gpu = options.use_gpu if options.device is None else _choose_device(options.device)
     given |= {"ray.num_workers": options.num_workers, "ray.use_gpu": use_gpu, "ray.address": options.address}
+    given["checkpoints.exist"] = "overwrite" if getattr(options, "overwrite", False) else None
     return overrides | {key: value for key, value in given.items() if value is not None}
 
 

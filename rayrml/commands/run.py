@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rayrml.commands.configuration import add_options, add_predecessor_log, add_resume, read
+from rayrml.commands.configuration import add_earlier, add_options, add_predecessor_log, read
 
 HELP = "train, evaluate or predict as a configuration says"
 
@@ -12,7 +12,7 @@ HELP = "train, evaluate or predict as a configuration says"
 def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_options(verb)
-    add_resume(verb)
+    add_earlier(verb)
     add_predecessor_log(verb)
 
 

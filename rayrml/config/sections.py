@@ -172,6 +172,11 @@ class Checkpoints(Section):
         description="the epochs whose checkpoints stay, or how many of the newest; `best.pt` is always among them if "
         'there are test samples (default: "best+last")',
     )
+    exist: Literal["keep", "overwrite"] = Field(
+        default="keep",
+        description="what becomes of an earlier run in `save` when a new one starts: it moves to `<save>-1` and so on, "
+        "or is removed",
+    )
     interval: PositiveInt | None = Field(
         default=None, description="keep each epoch whose number is a multiple of this, and the last one"
     )

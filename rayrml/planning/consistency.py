@@ -136,6 +136,8 @@ def _kept_epochs(settings: Settings) -> Iterator[Problem]:
     for key in ("interval", "keep"):
         if getattr(section, key) is not None and section.save is None:
             yield Problem(f"neural_network.checkpoints.{key}", "has no effect: 'save' is missing")
+    if section.exist == "overwrite" and not settings.data.trains:
+        yield Problem("neural_network.checkpoints.exist", "has no effect: nothing is trained")
 
 
 def _test_share(settings: Settings) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ from rayrml.planning.plan import EvaluationPlan, InferencePlan, Plan, TrainingPl
 from rayrml.reporting.console import Console
 from rayrml.reporting.figure_logs import log_paths
 from rayrml.reporting.messages import Emit
-from rayrml.runs import overwritten, result_summary
+from rayrml.runs import earlier_run, result_summary
 from rayrml.runs.context import Context, find_state_folder, open_context
 from rayrml.runs.inference_run import infer
 from rayrml.runs.resume_check import check_resumable
@@ -91,7 +91,10 @@ def execute(
             stack.enter_context(locked(folder, console.line))
         resume_from = _find_resumable(plan) if resume else ()
         changes = check_resumable(plan, resume_from[0]) if resume_from and isinstance(plan, TrainingPlan) else ()
-        opened = open_context(plan, allocation, resume_from=resume_from, console=console, also=also, command=command)
+        room = earlier_run.MadeRoom() if resume_from else earlier_run.make_room(plan)
+        opened = open_context(
+            plan, allocation, room=room, resume_from=resume_from, console=console, also=also, command=command
+        )
         context = stack.enter_context(opened)
         _announce(context, changes)
         if not allocation.one_machine:
@@ -132,7 +135,7 @@ def _announce(context: Context, changes: Sequence[str]) -> None:
     summary.devices(console, allocation)
     summary.plan(console, plan, allocation.most_workers)
     console.lines(changes)
-    console.lines(overwritten.lines(plan, context.earlier_logs, resumed=context.resumed))
+    console.lines(context.lines)
     console.line()
 
 

@@ -35,8 +35,7 @@ def train(context: Context, plan: TrainingPlan | EvaluationPlan, interrupts: Int
         KeyboardInterrupt: the run was interrupted.
     """
     record, allocation = context.record, context.allocation
-    resolved, environment = provenance.resolved(plan, allocation), provenance.environment(plan, allocation)
-    record.begin(resolved, environment, resumed=context.resumed)
+    record.begin(context.resolved, provenance.environment(plan, allocation), resumed=context.resumed)
     with _ray_folder(context) as ray_folder:
         job = make_job(
             plan,

@@ -24,6 +24,11 @@ def epoch_of(path: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def is_checkpoint(name: str) -> bool:
+    """Whether a file with this name is a checkpoint, or the state of an unfinished run."""
+    return name in (BEST, _STATE, _INTERRUPTED) or _NAME.fullmatch(name) is not None
+
+
 def best_path(folder: str | Path) -> str:
     """The path of the best epoch's checkpoint."""
     return storage.join(folder, BEST)
