@@ -15,16 +15,11 @@ from rayrml import storage
 from rayrml.errors import explaining
 from rayrml.metrics import confusion
 from rayrml.reporting import history
+from rayrml.reporting.file_names import CLASSES, CONFIG, ENVIRONMENT, METRICS, PLOTS
 from rayrml.reporting.messages import EpochDone, Evaluated, Message, Started
 from rayrml.reporting.run_state import RunState
 from rayrml.saving import checkpoint_folder
 
-CONFIG, ENVIRONMENT, CLASSES, METRICS = "config.resolved.json", "environment.json", "classes.json", "metrics.json"
-FILES = (CONFIG, history.FILE, METRICS, CLASSES, ENVIRONMENT)
-PLOTS_FOLDER = "plots"
-CURVES = ("loss", "metric", "learning_rate")  # plots of the history; `plots.draw_loss` draws the first, and so on
-CONFUSION_MATRIX, PREDICTIONS = "confusion_matrix", "predictions"
-PLOTS = {name: f"{PLOTS_FOLDER}/{name}.png" for name in (*CURVES, CONFUSION_MATRIX, PREDICTIONS)}
 _LARGEST_SHARE = 0.05  # of the time may go into writing the history, which is long after many short epochs
 
 

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 from rayrml import storage
 from rayrml.errors import describe
+from rayrml.reporting.file_names import PLOTS_FOLDER
 from rayrml.reporting.messages import EpochDone, Message, Started
-from rayrml.reporting.run_files import PLOTS_FOLDER, write_file
+from rayrml.reporting.run_files import write_file
 
 PACKAGES = ("mlflow", "wandb")
 _EXPERIMENT = "rayrml"  # unless MLFLOW_EXPERIMENT_NAME or WANDB_PROJECT names another one

@@ -13,7 +13,7 @@ from rayrml.errors import explaining
 from rayrml.formatting import format_path
 from rayrml.planning.plan import Plan
 from rayrml.reporting import history, trackers
-from rayrml.reporting.run_files import FILES, PLOTS
+from rayrml.reporting.file_names import FILES, PLOTS
 from rayrml.reporting.tensorboard import EVENTS_FOLDER
 from rayrml.saving import checkpoint_folder
 

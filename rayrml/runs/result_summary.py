@@ -15,9 +15,10 @@ from rayrml.formatting import format_bytes, format_duration, format_path, format
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
 from rayrml.reporting.figure_logs import log_paths
+from rayrml.reporting.file_names import CONFIG
 from rayrml.reporting.history import find_best, find_metric
 from rayrml.reporting.messages import Interrupted
-from rayrml.reporting.run_files import CONFIG, Record
+from rayrml.reporting.run_files import Record
 from rayrml.reporting.run_state import RunState
 from rayrml.runs.context import Context
 from rayrml.saving.checkpoint_folder import BEST, best_path, epoch_of, list_checkpoints, list_times

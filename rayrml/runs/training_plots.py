@@ -18,17 +18,8 @@ from rayrml.losses import Loss
 from rayrml.metrics import predicted_classes
 from rayrml.networks.network import build_network
 from rayrml.planning.plan import Plan
-from rayrml.reporting.run_files import (
-    CONFIG,
-    CONFUSION_MATRIX,
-    CURVES,
-    PLOTS,
-    PLOTS_FOLDER,
-    PREDICTIONS,
-    Record,
-    name_classes,
-    write_file,
-)
+from rayrml.reporting.file_names import CONFIG, CONFUSION_MATRIX, CURVES, PLOTS, PLOTS_FOLDER, PREDICTIONS
+from rayrml.reporting.run_files import Record, name_classes, write_file
 from rayrml.saving import checkpoint_folder, checkpoints
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from rayrml.formatting import format_path
 from rayrml.networks.drawing import write_dot
 from rayrml.planning import checks, summary
 from rayrml.planning.plan import EvaluationPlan, Plan, TrainingPlan
+from rayrml.reporting.file_names import PLOTS_FOLDER
 from rayrml.reporting.messages import Saved
-from rayrml.reporting.run_files import PLOTS_FOLDER
 from rayrml.runs import provenance, result_summary, training_plots
 from rayrml.runs.context import Context
 from rayrml.saving import checkpoint_folder

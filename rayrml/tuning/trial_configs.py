@@ -8,7 +8,8 @@ from rayrml import storage
 from rayrml.config import search_spaces
 from rayrml.config.reading import make_portable, read_configuration
 from rayrml.config.sections import Config
-from rayrml.reporting.run_files import METRICS, to_json, write_file
+from rayrml.reporting.file_names import METRICS
+from rayrml.reporting.run_files import to_json, write_file
 from rayrml.tuning.search import Search
 from rayrml.tuning.trials import Trial, Trials
 

@@ -23,8 +23,9 @@ from rayrml.data.reader_keys import describe_reading
 from rayrml.errors import ConfigError, Problem, RayrmlError
 from rayrml.formatting import format_path, format_table
 from rayrml.reporting.console import Console
+from rayrml.reporting.file_names import METRICS
 from rayrml.reporting.history import Run
-from rayrml.reporting.run_files import METRICS, to_json, write_file
+from rayrml.reporting.run_files import to_json, write_file
 from rayrml.runs import result_summary
 from rayrml.training.interrupts import Interrupts
 from rayrml.tuning import search
