@@ -22,7 +22,8 @@ from rayrml.reporting.standard_streams import describe_loss, make_lasting
 from rayrml.version import __version__
 
 _INTERRUPTED, _OUT_OF_MEMORY, _BUG = 130, 5, 1
-_WITH_CONFIGURATION = ("run", "check", "predict", "submit", "tune")
+_WITH_CONFIGURATION = ("run", "check", "predict", "evaluate", "submit", "tune")
+_OTHER_NAMES = {"train": "run", "val": "evaluate"}  # that other tools have
 _FLAGS = ("--quiet", "--verbose", "--resume", "--use-gpu", "--no-use-gpu", "--predecessor-log", "--no-wait")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][\w.]*=.*", re.DOTALL)
 _OF_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for the commands of its jobs
@@ -166,8 +167,7 @@ def _as_verb(arguments: list[str]) -> list[str]:
             joined.append(argument)
     if joined[:1] == ["help"]:
         return [*joined[1:2], "--help"]
-    if joined[:1] == ["train"]:
-        joined[0] = "run"
+    joined[:1] = [_OTHER_NAMES.get(word, word) for word in joined[:1]]
     known = {"-h", "--help", "--version", *VERBS}
     found = joined if joined and joined[0] in known else ["run", *joined] if joined else ["--help"]
     return _with_set(found) if found[0] in _WITH_CONFIGURATION else found

@@ -10,6 +10,7 @@ from types import ModuleType
 from rayrml.commands import (
     check,
     check_install,
+    evaluate,
     export,
     export_weights,
     listing,
@@ -30,6 +31,7 @@ VERBS: dict[str, ModuleType] = {
     "new": new,
     "check": check,
     "predict": predict,
+    "evaluate": evaluate,
     "submit": submit,
     "tune": tune,
     "runs": runs,

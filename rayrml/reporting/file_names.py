@@ -10,3 +10,4 @@ PLOTS_FOLDER = "plots"
 CURVES = ("loss", "metric", "learning_rate")  # plots of the history; `plots.draw_loss` draws the first, and so on
 CONFUSION_MATRIX, PREDICTIONS = "confusion_matrix", "predictions"
 PLOTS = {name: f"{PLOTS_FOLDER}/{name}.png" for name in (*CURVES, CONFUSION_MATRIX, PREDICTIONS)}
+PREDICTIONS_TABLE = "predictions.csv"  # of classes, next to the predictions

@@ -73,13 +73,14 @@ def open_context(
     *,
     room: MadeRoom,
     resume_from: tuple[str, ...],
+    report: bool,
     console: Console,
     also: Emit,
     command: tuple[str, ...] | None,
 ) -> Iterator[Context]:
     """Open everything that a run writes to, and close it when the run ends; `also` receives all messages, too.
 
-    `room` says where the files of an earlier run are now.
+    `room` says where the files of an earlier run are now. With `report`, an evaluation keeps a record, too.
 
     Raises:
         DataError: a file cannot be written.
@@ -87,16 +88,12 @@ def open_context(
     nn = plan.config.neural_network
     resumed = bool(resume_from)
     state = RunState(0 if plan.training is None else plan.training.count_batches(nn.data.batch_size))
-    record = Record(None if plan.training is None else nn.checkpoints.save, state, plan.classes)
+    record = _open_record(plan, state, report=report)
     with contextlib.ExitStack() as stack:
         # The progress lines come first: some of them compare a message with the state before it.
         lines = ProgressLines(console, state, 1 if plan.training is None else nn.num_epochs, nn.metric)
         stack.callback(lines.close)
-        logs = None
-        if nn.outfile is not None:
-            overwrite = nn.checkpoints.exist == "overwrite"
-            logs = FigureLogs(nn.outfile, append=resumed, overwrite=overwrite, metric=plan.metric)
-            stack.callback(logs.close)
+        logs = _open_logs(plan, stack, append=resumed)
         stack.callback(record.flush)
         resolved = provenance.resolved(plan, allocation, room.moved)
         tracking = tuple(_begin_tracking(plan, resolved, console, resumed=resumed))
@@ -117,6 +114,22 @@ def open_context(
             resume_from=resume_from,
             command=command,
         )
+
+
+def _open_logs(plan: Plan, stack: contextlib.ExitStack, *, append: bool) -> FigureLogs | None:
+    nn = plan.config.neural_network
+    if nn.outfile is None:
+        return None
+    overwrite = nn.checkpoints.exist == "overwrite"
+    logs = FigureLogs(nn.outfile, append=append, overwrite=overwrite, metric=plan.metric)
+    stack.callback(logs.close)
+    return logs
+
+
+def _open_record(plan: Plan, state: RunState, *, report: bool) -> Record:
+    nn, trains = plan.config.neural_network, plan.training is not None
+    folder = nn.checkpoints.save if trains else nn.data.test_output_path if report else None
+    return Record(folder, state, plan.classes, pixels=len(plan.network.output_shapes[0]) > 1, trains=trains)
 
 
 def _describe_logs(paths: Sequence[str]) -> Iterator[str]:

@@ -68,13 +68,15 @@ def execute(
     interrupts: Interrupts,
     *,
     resume: bool = False,
+    report: bool = False,
     console: Console | None = None,
     also: Emit = lambda message: None,
     command: tuple[str, ...] | None = None,
 ) -> RunResult:
     """Execute a plan on a part of the cluster that this process is connected to; `also` receives all messages, too.
 
-    It is shown on `console`, by default a new one. If a `command` started the run, the next commands are shown at its
+    It is shown on `console`, by default a new one. With `report`, an evaluation writes a report next to its
+    predictions. If a `command` started the run, the next commands are shown at its
     end.
 
     Raises:
@@ -93,7 +95,14 @@ def execute(
         changes = check_resumable(plan, resume_from[0]) if resume_from and isinstance(plan, TrainingPlan) else ()
         room = earlier_run.MadeRoom() if resume_from else earlier_run.make_room(plan)
         opened = open_context(
-            plan, allocation, room=room, resume_from=resume_from, console=console, also=also, command=command
+            plan,
+            allocation,
+            room=room,
+            resume_from=resume_from,
+            report=report,
+            console=console,
+            also=also,
+            command=command,
         )
         context = stack.enter_context(opened)
         _announce(context, changes)

@@ -1,4 +1,4 @@
-"""The plots of a training run in the folder `plots` next to its checkpoints; they never make a run fail."""
+"""The plots of a run, in the folder `plots` next to its checkpoints or predictions; they never make a run fail."""
 
 from __future__ import annotations
 
@@ -95,7 +95,8 @@ def _pictures(plan: Plan, record: Record) -> Iterator[tuple[str, Callable[[], Fi
 
         return draw
 
-    yield from ((PLOTS[name], curve(name)) for name in CURVES)
+    if plan.training is not None:
+        yield from ((PLOTS[name], curve(name)) for name in CURVES)
     yield PLOTS[CONFUSION_MATRIX], lambda: _confusion_matrix(plan, record)
     yield PLOTS[PREDICTIONS], lambda: _predictions(plan, record)
 
@@ -134,6 +135,8 @@ def _predictions(plan: Plan, record: Record) -> Figure | None:
 
 def _trained(plan: Plan, record: Record) -> torch.nn.Module | None:
     """The network from the best or else the last epoch's checkpoint: the trained one may be on another machine."""
+    if plan.training is None:
+        return plan.network
     if record.folder is None or not record.history:
         return None
     path = checkpoint_folder.best_path(record.folder)

@@ -38,10 +38,13 @@ def find_model(path: str | Path) -> str:
     """The checkpoint that a path means: the file itself or, of a run's folder, the best epoch's or else the last one.
 
     Raises:
-        DataError: the folder holds no checkpoint, or cannot be listed.
+        DataError: there is no such file, or the folder holds no checkpoint, or cannot be listed.
     """
     with explaining(path, "cannot be read"):
-        is_folder = storage.is_folder(str(path)) and not storage.is_file(str(path))
+        is_file = storage.is_file(str(path))
+        is_folder = not is_file and storage.is_folder(str(path))
+        if not is_folder and not storage.exists(str(path)):
+            raise DataError(Problem(str(path), f"no such file: '{path}'"))
     if not is_folder:
         return str(path)
     if BEST in _list_files(path):

@@ -13,7 +13,7 @@ import torch
 
 from rayrml import storage
 from rayrml.config.figures import TEST_LOSS, TRAIN_LOSS
-from rayrml.data.reader_keys import describe_reading
+from rayrml.data.reader_keys import describe_reading, describe_targets
 from rayrml.errors import DataError, DivergenceError
 from rayrml.lr_schedulers import Schedule
 from rayrml.networks.network import Network
@@ -239,6 +239,8 @@ class CheckpointManager:
             run_id=self._job.run_id,
             data=describe_reading(self._job.config.data),
             loss={"function": self._job.loss.name, **self._job.loss.arguments},
+            targets=describe_targets(self._job.config.data),
+            metric=self._job.config.metric or "",
         )
 
 
