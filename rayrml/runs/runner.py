@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -94,17 +95,8 @@ def execute(
         resume_from = _find_resumable(plan) if resume else ()
         changes = check_resumable(plan, resume_from[0]) if resume_from and isinstance(plan, TrainingPlan) else ()
         room = earlier_run.MadeRoom() if resume_from else earlier_run.make_room(plan)
-        opened = open_context(
-            plan,
-            allocation,
-            room=room,
-            resume_from=resume_from,
-            report=report,
-            console=console,
-            also=also,
-            command=command,
-        )
-        context = stack.enter_context(opened)
+        to_open = functools.partial(open_context, plan, allocation, console=console, also=also, command=command)
+        context = stack.enter_context(to_open(room=room, resume_from=resume_from, report=report))
         _announce(context, changes)
         if not allocation.one_machine:
             refuse_unshared(plan.sources)
