@@ -27,7 +27,10 @@ def allow_extending(whole: Schema, merged: Collection[str]) -> Schema:
     strict = {key: whole[key] for key in _OF_AN_OBJECT if key in whole}
     rest = {key: value for key, value in whole.items() if key not in strict}
     parts = {name_part(name): _part(whole["$defs"][name], merged) for name in merged}
-    choices = {"if": _EXTENDS, "then": _part(strict, merged), "else": strict}
+    described = {
+        key: {k: v for k, v in value.items() if k == "description"} for key, value in strict["properties"].items()
+    }
+    choices = {"properties": described, "if": _EXTENDS, "then": _part(strict, merged), "else": strict}
     return rest | choices | {"$defs": whole["$defs"] | parts}
 
 

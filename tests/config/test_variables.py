@@ -108,3 +108,17 @@ def test_values_of_the_command_line_have_variables(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("rayrml: data.input_path: the environment variable NOWHERE is not set")
     cli.main(["check", str(path), "data.input_path=${DATA}/x", "data.type=images"])
     assert "'/data/x'" in capsys.readouterr().err
+
+
+def test_a_job_gets_the_values_of_this_machine(tmp_path):
+    from rayrml.cluster.job_submission import pack
+
+    (tmp_path / "n.json").write_text("[]")
+    (tmp_path / "job").mkdir()
+    path = tmp_path / "c.toml"
+    path.write_text(f'[neural_network]\nlayers = "{tmp_path}/n.json"\ndata = {{input_path = "${{DATA}}/$${{x}}"}}')
+    document = read_configuration(path)
+    pack(document.checked(), tmp_path / "job", f"{document.name}.json")
+    sent = read_configuration(tmp_path / "job" / "c.json").checked()
+    assert sent.neural_network.data == document.checked().neural_network.data
+    assert sent.neural_network.data.input_path == "/data/${x}"
