@@ -451,7 +451,7 @@ def test_a_mistake_ends_the_command_and_the_ray_that_was_starting(tmp_path, argu
 def test_the_schema_is_json(capsys):
     code, out, err = answer(capsys, "schema")
     assert (code, err) == (0, "")
-    assert json.loads(out)["properties"].keys() == {"neural_network", "ray", "$schema"}
+    assert json.loads(out)["properties"].keys() == {"neural_network", "ray", "extends", "$schema"}
 
 
 def test_keys_and_lists_are_printed_as_tables(capsys):

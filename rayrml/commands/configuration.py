@@ -11,6 +11,7 @@ from typing import Any
 
 from rayrml.commands import short_keys
 from rayrml.config.reading import Document, read_configuration
+from rayrml.config.variables import substitute
 from rayrml.errors import ConfigError, Problem
 from rayrml.formatting import stamped
 
@@ -24,7 +25,7 @@ _SHORT_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
 def add_options(verb: argparse.ArgumentParser) -> None:
     """Add the options for the configuration, what overrides it, and how much is printed."""
     file = verb.add_mutually_exclusive_group()
-    file.add_argument("file", nargs="?", metavar="FILE", help="the configuration, a JSON file")
+    file.add_argument("file", nargs="?", metavar="FILE", help="the configuration, a JSON, YAML or TOML file")
     file.add_argument("--config", metavar="FILE", help="same as FILE")
     verb.add_argument("--app", help="the application, if the configuration does not name one")
     add_settings(verb)
@@ -141,9 +142,13 @@ def _assignment(text: str) -> tuple[str, Any]:
     if not equals or not key:
         raise ConfigError(Problem("--set", f"expected KEY=VALUE, got '{text}'"))
     try:
-        return key, json.loads(value)
+        found = json.loads(value)
     except json.JSONDecodeError:
-        return key, value
+        found = value
+    found, problems = substitute(found, key)
+    if problems:
+        raise ConfigError(*problems)
+    return key, found
 
 
 def _num_workers(text: str) -> Any:

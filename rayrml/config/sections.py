@@ -287,4 +287,10 @@ class Config(Section):
 
     neural_network: NeuralNetwork = Field(description="the network, its data and its training")
     ray: Ray = Field(default=Ray(), description="the cluster that it runs on")
+    extends: str | list[str] | None = Field(
+        default=None,
+        exclude=True,
+        description="path of a configuration, or a list of them, whose values count where this one has none; relative "
+        "to this file",
+    )
     schema_: str | None = Field(default=None, alias="$schema", description="for editors; not used by rayrml")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from rayrml import storage
+from rayrml.config.variables import escape
 from rayrml.errors import explaining
 from rayrml.metrics import confusion
 from rayrml.reporting import history
@@ -76,7 +77,7 @@ class Record:
         """
         if self.folder is None:
             return
-        self._write(CONFIG, to_json(config))
+        self._write(CONFIG, to_json(escape(config)))
         self._write(ENVIRONMENT, to_json(environment))
         if self._classes:
             self._write(CLASSES, to_json(self._classes))

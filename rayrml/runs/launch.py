@@ -44,7 +44,7 @@ def run(
     """Train, evaluate or predict according to a configuration.
 
     Args:
-        config: path of a JSON file, or the contents of such a file.
+        config: path of a JSON, YAML or TOML file, or the contents of such a file.
         num_workers: number of workers, or (min, max); overrides the configuration's.
         overrides: values for dotted keys, such as `{"data.batch_size": 32, "ray.use_gpu": False}`.
         resume: continue after the last epoch that is saved in `checkpoints.save` (or `ray.storage_path`).
