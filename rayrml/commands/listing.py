@@ -15,7 +15,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> None:
     """Print the list. Raises ConfigError if there is no such list."""
-    from rayrml.schema import catalog
+    from rayrml.schema import stored
 
-    lines = catalog.overview() if options.name is None else catalog.names(options.name)
+    lines = stored.overview() if options.name is None else stored.names(options.name)
     sys.stdout.write("\n".join([*lines, ""]))

@@ -28,9 +28,11 @@ def do(options: argparse.Namespace) -> None:
     """Plot the runs, and print a line for each. Raises DataError for what is not a run, and for files."""
     from rayrml import storage
     from rayrml.formatting import format_path, format_table
-    from rayrml.reporting import history, plots
+    from rayrml.reporting import history
 
     runs = history.read_runs(options.runs)
+    from rayrml.reporting import plots  # only for runs that can be drawn: matplotlib takes most of the time
+
     content, _ = plots.render(plots.draw_comparison(runs), Path(options.output).suffix[1:].lower())
     with explaining(options.output, "cannot be written"):
         storage.write(options.output, content)

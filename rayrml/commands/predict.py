@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from rayrml.commands.configuration import add_settings, settings
+from rayrml.commands.first_words import announce_reading
 
 HELP = "predict files with a checkpoint, without a configuration"
 
@@ -22,6 +23,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 def do(options: argparse.Namespace) -> None:
     """Write the predictions and show the first classes. Raises what `rayrml.predict` raises."""
     overrides = settings(options)
+    announce_reading(options.checkpoint, quiet=options.quiet, stamp=True)
     from rayrml.runs.predict import predict
 
     predict(
