@@ -6,6 +6,7 @@ import argparse
 
 from rayrml.commands.configuration import add_settings, settings
 from rayrml.commands.first_words import announce_reading
+from rayrml.commands.json_output import add_json
 
 HELP = "predict files with a checkpoint, without a configuration"
 
@@ -18,6 +19,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--output", metavar="DIR", help="folder for the predictions (default: ./predictions)")
     add_settings(verb)
+    add_json(verb)
 
 
 def do(options: argparse.Namespace) -> None:
@@ -26,7 +28,7 @@ def do(options: argparse.Namespace) -> None:
     announce_reading(options.checkpoint, quiet=options.quiet, stamp=True)
     from rayrml.runs.predict import predict
 
-    predict(
+    options.document = predict(
         options.checkpoint,
         options.inputs,
         options.output,
