@@ -101,7 +101,7 @@ def _typed(arguments: Sequence[str]) -> tuple[str, ...] | None:
 def _options(arguments: list[str]) -> argparse.Namespace:
     """The parsed command line; exits with a message if it is invalid."""
     parser = _parser("--json" in arguments)
-    given = argparse.Namespace(leave=None, typed=None, ranks=None, json=False, document=None)
+    given = argparse.Namespace(leave=None, typed=None, ranks=None, json=False, document=None, parser=parser)
     options, unknown = parser.parse_known_args(arguments, given)
     first = arguments[1] if len(arguments) > 1 else ""
     if options.verb == "run" and getattr(options, "file", None) == first and _is_mistyped(first):

@@ -10,6 +10,7 @@ from types import ModuleType
 from rayrml.commands import (
     check,
     check_install,
+    completion,
     export,
     export_weights,
     listing,
@@ -37,4 +38,5 @@ VERBS: dict[str, ModuleType] = {
     "schema": schema,
     "list": listing,
     "check-install": check_install,
+    "completion": completion,
 }
