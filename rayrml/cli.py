@@ -216,7 +216,14 @@ def _parser(as_json: bool = False) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rayrml {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     for name, module in VERBS.items():
-        verb = verbs.add_parser(name, help=module.HELP, allow_abbrev=False)
+        verb = verbs.add_parser(
+            name,
+            help=module.HELP,
+            description=f"{module.HELP[0].upper()}{module.HELP[1:]}.",
+            epilog="\n    ".join(["examples:", *module.EXAMPLES]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
         verb.as_json = as_json
         module.add(verb)
     return parser

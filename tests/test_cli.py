@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import psutil
 import pytest
 
 from rayrml import cli
-from rayrml.commands import VERBS
+from rayrml.commands import VERBS, configuration
 from rayrml.reporting import history
 from rayrml.saving import checkpoints
 from tests.conftest import ROOT, dense_network, write_config
@@ -456,6 +457,26 @@ def test_names_that_the_screen_or_the_system_cannot_write(config, tmp_path):
     assert code == 3
     assert err.startswith("rayrml: the file name '") and err.endswith("in ascii. Set PYTHONUTF8=1 or LC_ALL=C.UTF-8\n")
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_examples_of_a_command_can_be_parsed_and_name_files_in_one_way(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    shown = capsys.readouterr().out.partition("examples:\n")[2].splitlines()
+    assert [line.strip() for line in shown] == list(VERBS[name].EXAMPLES)
+    assert len(shown) == 3
+    for example in VERBS[name].EXAMPLES:
+        program, *arguments = shlex.split(example.partition(" > ")[0])
+        assert (program, arguments[0]) == ("rayrml", name)
+        options = cli._options(cli._as_verb(arguments))
+        assert options.verb == name
+        assert getattr(options, "file", "config.json") == "config.json" or name.startswith("export")
+        assert str(getattr(options, "checkpoint", "model")).split("/")[0] == "model"
+        if hasattr(options, "set"):
+            configuration._assigned(
+                options, {"neural_network": {"optimizer": {"type": "Adam"}}}
+            )  # raises ConfigError if there is no such key
 
 
 def test_the_version_is_that_of_the_package(capsys):

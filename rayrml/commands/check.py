@@ -8,6 +8,11 @@ from rayrml.commands.configuration import add_options, read
 from rayrml.commands.json_output import add_json
 
 HELP = "validate a configuration without training"
+EXAMPLES = (
+    "rayrml check config.json",
+    "rayrml check config.json data.batch_size=64",
+    "rayrml check config.json --json",
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:

@@ -7,6 +7,11 @@ import sys
 from collections.abc import Iterator
 
 HELP = "print a script that completes rayrml's commands and options in a shell"
+EXAMPLES = (
+    "rayrml completion bash > ~/.local/share/bash-completion/completions/rayrml",
+    "rayrml completion zsh > _rayrml",
+    "rayrml completion tcsh > rayrml.csh",
+)
 _SHELLS = ("bash", "zsh", "tcsh")
 _FILES = ("file", "config", "inputs", "checkpoint", "output", "runs", "run", "folder")  # arguments that are paths
 

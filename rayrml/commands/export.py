@@ -8,6 +8,11 @@ import sys
 from rayrml.commands.first_words import announce_reading
 
 HELP = "export a checkpoint's network for other programs: .pt2, .onnx, .h5"
+EXAMPLES = (
+    "rayrml export model network.onnx",
+    "rayrml export model/best.pt network.pt2",
+    "rayrml export model network.h5",
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:

@@ -7,6 +7,11 @@ import argparse
 from rayrml.commands.first_words import announce_reading
 
 HELP = "write a checkpoint's weights as an HDF5 file for Keras"
+EXAMPLES = (
+    "rayrml export-weights model network.weights.h5",
+    "rayrml export-weights model/best.pt network.h5",
+    "rayrml export-weights model/last_epoch.pt network.h5",
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:

@@ -8,6 +8,11 @@ import sys
 from rayrml.commands.json_output import add_json
 
 HELP = "list the available layers, losses, optimizers and so on, with their meanings"
+EXAMPLES = (
+    "rayrml list",
+    "rayrml list losses",
+    "rayrml list layers --json",
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:

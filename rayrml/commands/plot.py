@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from rayrml.reporting.history import Run
 
 HELP = "plot the loss and metric of runs, and compare them"
+EXAMPLES = (
+    "rayrml plot model",
+    "rayrml plot model other_model --output runs.svg",
+    "rayrml plot model --json",
+)
 _KINDS = (".png", ".svg", ".pdf")
 
 

@@ -9,6 +9,11 @@ from rayrml.commands.first_words import announce_reading
 from rayrml.commands.json_output import add_json
 
 HELP = "predict files with a checkpoint, without a configuration"
+EXAMPLES = (
+    "rayrml predict --checkpoint model image.jpg",
+    "rayrml predict --checkpoint model/best.pt images --output predictions",
+    "rayrml predict --checkpoint model images --json",
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:

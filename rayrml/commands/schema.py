@@ -6,6 +6,11 @@ import argparse
 import sys
 
 HELP = "print the JSON Schema of a configuration, or a table of keys"
+EXAMPLES = (
+    "rayrml schema > rayrml.schema.json",
+    "rayrml schema --keys optimizer",
+    "rayrml schema --keys data",
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:

@@ -8,6 +8,11 @@ from rayrml.commands.configuration import add_options, add_resume, read
 from rayrml.commands.json_output import add_json
 
 HELP = "search for the best values of what a configuration leaves open"
+EXAMPLES = (
+    "rayrml tune config.json --num-trials 50",
+    "rayrml tune config.json --algorithm optuna",
+    "rayrml tune config.json 'lr={\"loguniform\": [1e-4, 1e-1]}'",
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:
