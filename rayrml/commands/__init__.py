@@ -10,6 +10,7 @@ from types import ModuleType
 from rayrml.commands import (
     check,
     check_install,
+    completion,
     evaluate,
     export,
     export_weights,
@@ -41,4 +42,5 @@ VERBS: dict[str, ModuleType] = {
     "schema": schema,
     "list": listing,
     "check-install": check_install,
+    "completion": completion,
 }

@@ -5,8 +5,15 @@ from __future__ import annotations
 import argparse
 
 from rayrml.commands.configuration import add_settings, settings
+from rayrml.commands.first_words import announce_reading
+from rayrml.commands.json_output import add_json
 
 HELP = "evaluate a checkpoint on a folder with targets, without a configuration"
+EXAMPLES = (
+    "rayrml evaluate model images/test",
+    "rayrml evaluate model/best.pt photos --target-path masks --output results",
+    "rayrml evaluate model images/test metric=f1 --json",
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:
@@ -18,14 +25,16 @@ def add(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--output", metavar="DIR", help="folder for the results (default: ./evaluation)")
     add_settings(verb)
+    add_json(verb)
 
 
 def do(options: argparse.Namespace) -> None:
     """Evaluate, and show the results. Raises what `rayrml.evaluate` raises."""
     overrides = settings(options)
+    announce_reading(options.checkpoint, quiet=options.quiet, stamp=True)
     from rayrml.runs.evaluate import evaluate
 
-    evaluate(
+    options.document = evaluate(
         options.checkpoint,
         options.inputs,
         options.output,

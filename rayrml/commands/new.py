@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from rayrml.planning.starter_config import Found
 
 HELP = "write a configuration to start from, for a folder of images"
+EXAMPLES = (
+    "rayrml new images",
+    "rayrml new images --output config.json",
+    "rayrml new data/images --output first.json",
+)
 _MOST_SHOWN = 10  # classes
 
 

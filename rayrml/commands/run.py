@@ -7,6 +7,11 @@ import argparse
 from rayrml.commands.configuration import add_earlier, add_options, add_predecessor_log, read
 
 HELP = "train, evaluate or predict as a configuration says"
+EXAMPLES = (
+    "rayrml run config.json",
+    "rayrml run config.json --epochs 5 lr=0.001",
+    "rayrml run config.json --resume",
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:

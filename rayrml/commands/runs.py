@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rayrml.commands.json_output import add_json
 from rayrml.errors import printable
 
 if TYPE_CHECKING:
     from rayrml.reporting.run_list import ListedRun
 
 HELP = "list the runs below a folder with their figures"
+EXAMPLES = ("rayrml runs", "rayrml runs models", "rayrml runs models --json")
 _HEADINGS = ("Run", "Ended", "State", "Epochs", "Best epoch", "Metric", "Test loss", "Train loss")
 
 
@@ -21,6 +23,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "folder", nargs="?", default=".", metavar="FOLDER", help="a folder with runs (default: the current folder)"
     )
+    add_json(verb)
 
 
 def do(options: argparse.Namespace) -> None:
@@ -31,6 +34,7 @@ def do(options: argparse.Namespace) -> None:
     runs, problems = list_runs(options.folder)
     for problem in problems:
         sys.stderr.write(f"rayrml: {problem}\n")
+    options.document = list(map(_to_object, runs))
     if not runs:
         sys.stdout.write(f"No runs below {printable(options.folder)}\n")
         return
@@ -38,6 +42,21 @@ def do(options: argparse.Namespace) -> None:
     used = [column for column in range(len(_HEADINGS)) if any(row[column] != "-" for row in rows)]
     for line in format_table(([row[k] for k in used] for row in rows), [_HEADINGS[k] for k in used]):
         sys.stdout.write(f"{line.rstrip()}\n")
+
+
+def _to_object(run: ListedRun) -> dict[str, Any]:
+    """A run for programs."""
+    return {
+        "folder": run.folder,
+        "state": run.state,
+        "epochs": len(run.history),
+        "num_epochs": run.num_epochs,
+        "changed": run.changed,
+        "metric": run.metric,
+        "best": run.best,
+        "last": run.history[-1] if run.history else None,
+        "settings": run.settings,
+    }
 
 
 def _row(run: ListedRun, folder: str) -> tuple[str, ...]:

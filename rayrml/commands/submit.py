@@ -8,6 +8,11 @@ from rayrml.commands.configuration import add_earlier, add_options, add_predeces
 from rayrml.errors import ConfigError, Problem
 
 HELP = "run a configuration as a job on a cluster"
+EXAMPLES = (
+    "rayrml submit config.json --address http://HEAD:8265",
+    "rayrml submit config.json --address http://HEAD:8265 --num-workers 4",
+    "rayrml submit config.json --address http://HEAD:8265 --no-wait",
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:

@@ -7,8 +7,9 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from rayrml.config.names import find
 from rayrml.config.sections import Data, SideName
-from rayrml.config.tables import Choice, choose, find, make_model
+from rayrml.config.tables import Choice, choose, make_model
 from rayrml.data.readers import READERS
 from rayrml.errors import ConfigError, Problem
 

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from rayrml import extras, storage
 from rayrml.config.mistakes import Findings
+from rayrml.config.names import find
 from rayrml.config.sections import Data, NeuralNetwork
-from rayrml.config.tables import Choice, find
+from rayrml.config.tables import Choice
 from rayrml.data.reader_keys import DATA
 from rayrml.errors import Problem
 from rayrml.losses import pde

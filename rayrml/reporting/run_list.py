@@ -12,7 +12,7 @@ from typing import Any
 from rayrml import storage
 from rayrml.errors import DataError, Problem, explaining
 from rayrml.reporting import history
-from rayrml.reporting.file_names import CONFIG
+from rayrml.reporting.file_names import CONFIG, METRICS
 from rayrml.saving import checkpoint_folder, run_lock
 
 _FAILED = "cannot be read"
@@ -96,7 +96,7 @@ def _read(folder: str) -> ListedRun:
         config = _read_config(storage.join(folder, CONFIG)) if CONFIG in changes else {}
         running = run_lock.is_locked(folder)
     wanted = config.get("num_epochs")
-    complete = not checkpoint_folder.is_interrupted(folder) and bool(figures)
+    complete = METRICS in changes and not checkpoint_folder.is_interrupted(folder)  # they are written last
     return ListedRun(
         folder=folder,
         state="running" if running else "done" if complete else "stopped",

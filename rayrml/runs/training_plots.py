@@ -11,8 +11,8 @@ import torch
 
 from rayrml import storage
 from rayrml.data.decoding import Decoder, pack
-from rayrml.data.pipeline import Source
 from rayrml.data.shards import to_numbers
+from rayrml.data.sources import Source
 from rayrml.inference.evaluation import EvaluationStep, as_target
 from rayrml.losses import Loss
 from rayrml.metrics import predicted_classes

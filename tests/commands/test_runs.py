@@ -17,8 +17,7 @@ def write_run(folder, *rows, num_epochs=3, unfinished=False, at=1_000_000):
     (folder / "history.csv").write_text("\n".join(lines) + "\n")
     os.utime(folder / "history.csv", (at, at))
     (folder / "best.pt").touch()
-    if unfinished:
-        (folder / "last_epoch.pt").touch()
+    (folder / ("last_epoch.pt" if unfinished else "metrics.json")).touch()
 
 
 def table(capsys, *words):
@@ -70,3 +69,12 @@ def test_what_is_no_folder_is_refused(tmp_path, capsys, name):
 def test_a_folder_without_runs_says_so(tmp_path, capsys):
     assert main(["runs", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"No runs below {tmp_path}\n"
+
+
+def test_programs_get_one_document(tmp_path, capsys):
+    write_run(tmp_path / "run", "1,1,0.1,0.9,0.8,0.5", "2,1,0.1,0.7,,0.25")
+    assert main(["runs", str(tmp_path), "--json"]) == 0
+    (run,) = json.loads(capsys.readouterr().out)
+    assert (run["folder"], run["state"], run["epochs"], run["num_epochs"]) == (str(tmp_path / "run"), "done", 2, 3)
+    assert (run["metric"], run["best"]["epoch"], run["last"]["epoch"]) == ("accuracy", 1, 2)
+    assert run["settings"]["learning_rate"] == 0.1
