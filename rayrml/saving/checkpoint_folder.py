@@ -34,8 +34,10 @@ def best_path(folder: str | Path) -> str:
     return storage.join(folder, BEST)
 
 
-def find_model(path: str | Path) -> str:
+def find_model(path: str | Path, where: str = "") -> str:
     """The checkpoint that a path means: the file itself or, of a run's folder, the best epoch's or else the last one.
+
+    `where` is the JSON path that names it.
 
     Raises:
         DataError: there is no such file, or the folder holds no checkpoint, or cannot be listed.
@@ -44,7 +46,7 @@ def find_model(path: str | Path) -> str:
         is_file = storage.is_file(str(path))
         is_folder = not is_file and storage.is_folder(str(path))
         if not is_folder and not storage.exists(str(path)):
-            raise DataError(Problem(str(path), f"no such file: '{path}'"))
+            raise DataError(Problem(where or str(path), f"no such file: '{path}'"))
     if not is_folder:
         return str(path)
     if BEST in _list_files(path):

@@ -142,7 +142,7 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
         DataError: the file does not exist, or is not a checkpoint; `where` is the JSON path that names it.
     """
     place = where or str(path)
-    path = find_model(path)
+    path = find_model(path, where)
     content = _read(path, place)
     if "network" not in content:
         # Only a state_dict, as PyTorch's own tutorials save it, perhaps beside an optimizer's.
