@@ -35,6 +35,7 @@ def resolved(plan: Plan, allocation: Allocation, moved: Mapping[str, str]) -> di
             nn["optimizer"]["lr_scheduler"] = plan.schedule.settings
     if plan.loss is not None:
         nn["loss"] = {"function": plan.loss.name, **plan.loss.settings}
+    del nn["checkpoints"]["exist"]  # whoever repeats the training decides again
     nn["checkpoints"]["load"] = moved.get(nn["checkpoints"]["load"], nn["checkpoints"]["load"])
     nn["layers"] = plan.layers  # last, because it is the longest
     values["ray"] |= {"num_workers": allocation.num_workers, "use_gpu": allocation.use_gpu}

@@ -56,7 +56,8 @@ def trial(config: dict[str, Any], *, parcel: Parcel) -> None:
     told = _Told()
 
     def run() -> None:
-        plan = prepare(parcel.configs.format(number=config["number"]))
+        # What an interrupted trial left is of no use: it begins again.
+        plan = prepare(parcel.configs.format(number=config["number"]), {"checkpoints.exist": "overwrite"})
         execute(plan, parcel.allocation, Interrupts(), console=Console(quiet=True), also=told.receive)
 
     # Several threads announce epochs, and when Ray Tune stops a trial, it ends the thread that reports to it.
