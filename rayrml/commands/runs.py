@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 HELP = "list the runs below a folder with their figures"
 EXAMPLES = ("rayrml runs", "rayrml runs models", "rayrml runs models --json")
-_HEADINGS = ("Run", "Ended", "State", "Epochs", "Best epoch", "Metric", "Test loss", "Train loss")
+_HEADINGS = ("Run", "Ended", "State", "Epochs", "Best epoch", "Metric", "Loss")
 
 
 def add(verb: argparse.ArgumentParser) -> None:
@@ -69,8 +69,7 @@ def _row(run: ListedRun, folder: str) -> tuple[str, ...]:
         f"{len(run.history)}{wanted}",
         _number(best.get("epoch"), ".0f"),
         "-" if metric is None or metric not in best else f"{metric} {best[metric]:.4f}",
-        _number(best.get("test_loss"), ".4g"),
-        _number(best.get("train_loss"), ".4g"),
+        _number(best.get("test_loss", best.get("train_loss")), ".4g"),
     )
 
 

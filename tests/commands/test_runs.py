@@ -34,7 +34,7 @@ def test_runs_are_listed_with_the_figures_of_their_best_epoch(tmp_path, capsys, 
     heading, first, second = table(capsys)
     assert heading[:2] == ["Run", "Ended"]
     assert first[0] == "deep/first"
-    assert first[3:] == ["done", "3/3", "2", "accuracy", "0.7500", "0.6", "0.5"]
+    assert first[3:] == ["done", "3/3", "2", "accuracy", "0.7500", "0.6"]
     assert second[0] == "second"
     assert second[3:6] == ["stopped", "1/3", "1"]
     assert table(capsys, str(tmp_path / "second"))[1][0] == str(tmp_path / "second")
