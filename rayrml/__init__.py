@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # what the table below says, for type checkers and editors
     from rayrml.networks.network import Network as Network
     from rayrml.networks.network import build_network as build_network
     from rayrml.planning.plan import Plan as Plan
+    from rayrml.runs.evaluate import evaluate as evaluate
     from rayrml.runs.launch import run as run
     from rayrml.runs.predict import Predictions as Predictions
     from rayrml.runs.predict import predict as predict
@@ -46,6 +47,7 @@ _LAZY = {
     "__version__": "rayrml.version",
     "build_network": "rayrml.networks.network",
     "check": "rayrml.runs.runner",
+    "evaluate": "rayrml.runs.evaluate",
     "export": "rayrml.saving.export",
     "export_weights": "rayrml.saving.keras_weights",
     "load_weights": "rayrml.saving.keras_weights",

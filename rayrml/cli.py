@@ -14,16 +14,21 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import NoReturn
 
 from rayrml.cluster import mpi_ranks
-from rayrml.commands import VERBS
-from rayrml.errors import DataError, RayrmlError, describe, explaining
+from rayrml.commands import VERBS, json_output
+from rayrml.errors import ConfigError, DataError, RayrmlError, describe, explaining
 from rayrml.reporting.standard_streams import describe_loss, make_lasting
 from rayrml.version import __version__
 
 _INTERRUPTED, _OUT_OF_MEMORY, _BUG = 130, 5, 1
-_WITH_CONFIGURATION = ("run", "check", "predict", "submit", "tune")
-_FLAGS = ("--quiet", "--verbose", "--resume", "--use-gpu", "--no-use-gpu", "--predecessor-log", "--no-wait")
+_WITH_CONFIGURATION = ("run", "check", "predict", "evaluate", "submit", "tune")
+_OTHER_NAMES = {"train": "run", "val": "evaluate"}  # that other tools have
+_FLAGS = (
+    *("--quiet", "--verbose", "--resume", "--overwrite", "--use-gpu", "--no-use-gpu"),
+    *("--predecessor-log", "--no-wait", "--json"),
+)
 _ASSIGNMENT = re.compile(r"[A-Za-z_][\w.]*=.*", re.DOTALL)
 _OF_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for the commands of its jobs
 
@@ -51,7 +56,7 @@ def _be_program(ranks: mpi_ranks.Ranks | None, tell: Callable[[int], None]) -> i
     code = _BUG
     try:
         options = _options(_as_verb(sys.argv[1:]))
-        options.leave = functools.partial(_leave, tell)
+        options.leave = functools.partial(_leave, tell, options)
         options.typed = _typed(sys.argv)
         options.ranks = ranks
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -68,11 +73,15 @@ def _be_program(ranks: mpi_ranks.Ranks | None, tell: Callable[[int], None]) -> i
 
 def _execute(options: argparse.Namespace) -> int:
     """Carry out the command and return its exit code."""
-    try:
-        _refuse_lost_folder()
-        code = VERBS[options.verb].do(options) or 0
-    except (Exception, KeyboardInterrupt) as error:
-        code = _report(error)
+    with json_output.reserving_output(options):
+        try:
+            _refuse_lost_folder()
+            code = VERBS[options.verb].do(options) or 0
+        except (Exception, KeyboardInterrupt) as error:
+            code = _report(error)
+            options.document = json_output.list_problems(error, code)
+    if options.json:
+        json_output.write(options.document, options.stdout)
     if (loss := describe_loss()) is not None:
         _complain(loss)
     return code or (DataError.exit_code if loss else 0)
@@ -95,8 +104,9 @@ def _typed(arguments: Sequence[str]) -> tuple[str, ...] | None:
 
 def _options(arguments: list[str]) -> argparse.Namespace:
     """The parsed command line; exits with a message if it is invalid."""
-    parser = _parser()
-    options, unknown = parser.parse_known_args(arguments, argparse.Namespace(leave=None, typed=None, ranks=None))
+    parser = _parser("--json" in arguments)
+    given = argparse.Namespace(leave=None, typed=None, ranks=None, json=False, document=None, parser=parser)
+    options, unknown = parser.parse_known_args(arguments, given)
     first = arguments[1] if len(arguments) > 1 else ""
     if options.verb == "run" and getattr(options, "file", None) == first and _is_mistyped(first):
         near = difflib.get_close_matches(first, VERBS, n=1)
@@ -148,9 +158,11 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _leave(tell: Callable[[int], None], error: BaseException) -> None:
+def _leave(tell: Callable[[int], None], options: argparse.Namespace, error: BaseException) -> None:
     """Print what is wrong and end the process, and with it the Ray that is just starting."""
     code = _report(error)
+    if options.json:
+        json_output.write(json_output.list_problems(error, code), options.stdout)
     sys.stderr.flush()
     tell(code)
     os._exit(code)
@@ -166,8 +178,7 @@ def _as_verb(arguments: list[str]) -> list[str]:
             joined.append(argument)
     if joined[:1] == ["help"]:
         return [*joined[1:2], "--help"]
-    if joined[:1] == ["train"]:
-        joined[0] = "run"
+    joined[:1] = [_OTHER_NAMES.get(word, word) for word in joined[:1]]
     known = {"-h", "--help", "--version", *VERBS}
     found = joined if joined and joined[0] in known else ["run", *joined] if joined else ["--help"]
     return _with_set(found) if found[0] in _WITH_CONFIGURATION else found
@@ -184,17 +195,40 @@ def _with_set(arguments: list[str]) -> list[str]:
     return [arguments[0], *found]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    """A parser that also writes what is wrong as JSON, for commands with `--json`."""
+
+    as_json = False
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and exit with code 2."""
+        if self.as_json:
+            json_output.write(json_output.list_problems(message, ConfigError.exit_code), sys.stdout)
+        super().error(message)
+
+
+def _parser(as_json: bool = False) -> argparse.ArgumentParser:
+    """The parser of all commands, which writes mistakes `as_json`, too."""
+    parser = _Parser(
         prog="rayrml",
         description="Train, evaluate and predict with neural networks from one JSON file.",
         epilog="`rayrml --config=FILE` is the same as `rayrml run FILE`.",
         allow_abbrev=False,
     )
+    parser.as_json = as_json
     parser.add_argument("--version", action="version", version=f"rayrml {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     for name, module in VERBS.items():
-        module.add(verbs.add_parser(name, help=module.HELP, allow_abbrev=False))
+        verb = verbs.add_parser(
+            name,
+            help=module.HELP,
+            description=f"{module.HELP[0].upper()}{module.HELP[1:]}.",
+            epilog="\n    ".join(["examples:", *module.EXAMPLES]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        verb.as_json = as_json
+        module.add(verb)
     return parser
 
 

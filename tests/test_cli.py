@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import psutil
 import pytest
 
 from rayrml import cli
-from rayrml.commands import VERBS
+from rayrml.commands import VERBS, configuration
 from rayrml.reporting import history
 from rayrml.saving import checkpoints
 from tests.conftest import ROOT, dense_network, write_config
@@ -148,10 +149,11 @@ def test_no_configuration_is_a_mistake(capsys):
 
 def imported(*arguments):
     """The slow libraries that a command has imported when it is done."""
+    slow = ("torch", "ray", "pydantic", "matplotlib", "h5py", "numpy", "rich")
     code = (
         "import sys\nfrom rayrml import cli\n"
         f"try: cli.main({list(arguments)!r})\nexcept SystemExit: pass\n"
-        "print([m for m in ('torch', 'ray', 'matplotlib', 'h5py') if m in sys.modules], file=sys.stderr)"
+        f"print([m for m in {slow!r} if m in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stderr.splitlines()[-1]
@@ -159,7 +161,63 @@ def imported(*arguments):
 
 def test_help_and_syntax_errors_come_before_anything_slow_is_imported(tmp_path):
     (tmp_path / "c.json").write_text("{,}")
-    assert imported("--help") == imported("check", str(tmp_path / "c.json")) == "[]"
+    assert imported("--help") == "[]"
+    assert imported("check", str(tmp_path / "c.json")) == "['pydantic']"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--version"],
+        ["help", "tune"],
+        ["list"],
+        ["list", "losses"],
+        ["list", "looses"],
+        ["schema"],
+        ["schema", "--tune"],
+        ["schema", "--keys", "optimizer"],
+        ["plot", "nowhere"],
+        ["run", "{config}", "--epochs", "many"],
+        ["predict", "image.jpg", "--checkpoint", "best.pt", "--set", "data.bacth_size=3"],
+    ],
+    ids=" ".join,
+)
+def test_what_the_tables_and_the_sections_say_needs_no_slow_library(arguments, config):
+    assert imported(*(argument.format(config=config) for argument in arguments)) == "[]"
+
+
+def test_mistakes_on_the_command_line_come_before_torch_and_ray_are_imported(config):
+    assert imported("run", str(config), "--set", "num_epoch=3") == "['pydantic']"
+    assert imported("run", str(config), "--set", "num_epochs") == "['pydantic']"
+    assert imported("run", str(config), "num_epochs=0.5") == "['pydantic']"
+
+
+def test_a_plot_and_a_check_import_only_what_they_use(config, tmp_path):
+    (tmp_path / "history.csv").write_text("epoch,train_loss\n1,0.5\n2,0.25\n")
+    assert imported("plot", str(tmp_path), "--output", str(tmp_path / "a.png")) == "['matplotlib', 'numpy']"
+    assert imported("check", str(config)) == "['torch', 'pydantic', 'h5py', 'numpy', 'rich']"
+
+
+def test_mistakes_in_what_the_command_line_sets_are_all_told(config, capsys):
+    code, _, err = answer(capsys, "check", str(config), "num_epoch=3", "data.bacth_size=3", "ray.adress=auto")
+    assert (code, err.splitlines()) == (
+        2,
+        [
+            "rayrml: neural_network.num_epoch: unknown key. Did you mean 'num_epochs'?",
+            "rayrml: neural_network.data.bacth_size: unknown key. Did you mean 'batch_size'?",
+            "rayrml: ray.adress: unknown key. Did you mean 'address'?",
+        ],
+    )
+    code, _, err = answer(capsys, "check", str(config), "num_epochs=0.5", "ray.num_workers=none")
+    assert code == 2
+    assert [line.split(":")[1] for line in err.splitlines()] == [" neural_network.num_epochs", " ray.num_workers"]
+
+
+def test_a_terminal_sees_at_once_what_is_read(config, tmp_path):
+    shown = _on_terminal([sys.executable, "-m", "rayrml", "check", "config.json"], tmp_path, os.environ, columns=100)
+    assert shown.startswith("Reading config.json\r\n")
+    quiet = [sys.executable, "-m", "rayrml", "check", "config.json", "--quiet"]
+    assert _on_terminal(quiet, tmp_path, os.environ, columns=100) == ""
 
 
 def python(code):
@@ -401,6 +459,26 @@ def test_names_that_the_screen_or_the_system_cannot_write(config, tmp_path):
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", VERBS)
+def test_the_examples_of_a_command_can_be_parsed_and_name_files_in_one_way(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    shown = capsys.readouterr().out.partition("examples:\n")[2].splitlines()
+    assert [line.strip() for line in shown] == list(VERBS[name].EXAMPLES)
+    assert len(shown) == 3
+    for example in VERBS[name].EXAMPLES:
+        program, *arguments = shlex.split(example.partition(" > ")[0])
+        assert (program, arguments[0]) == ("rayrml", name)
+        options = cli._options(cli._as_verb(arguments))
+        assert options.verb == name
+        assert getattr(options, "file", "config.json") == "config.json" or name.startswith("export")
+        assert str(getattr(options, "checkpoint", "model")).split("/")[0] == "model"
+        if hasattr(options, "set"):
+            configuration._assigned(
+                options, {"neural_network": {"optimizer": {"type": "Adam"}}}
+            )  # raises ConfigError if there is no such key
+
+
 def test_the_version_is_that_of_the_package(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--version"])
@@ -451,7 +529,7 @@ def test_a_mistake_ends_the_command_and_the_ray_that_was_starting(tmp_path, argu
 def test_the_schema_is_json(capsys):
     code, out, err = answer(capsys, "schema")
     assert (code, err) == (0, "")
-    assert json.loads(out)["properties"].keys() == {"neural_network", "ray", "$schema"}
+    assert json.loads(out)["properties"].keys() == {"neural_network", "ray", "extends", "$schema"}
 
 
 def test_keys_and_lists_are_printed_as_tables(capsys):

@@ -22,6 +22,7 @@ PUBLIC = [
     "__version__",
     "build_network",
     "check",
+    "evaluate",
     "export",
     "export_weights",
     "load_weights",

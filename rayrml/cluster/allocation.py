@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from rayrml.cluster.nodes import Capacity, add_up
+from rayrml.cluster.capacity import Capacity, add_up
 from rayrml.config.sections import Ray
 from rayrml.errors import ClusterError, ConfigError, Problem
 

@@ -73,6 +73,8 @@ def _initialize(address: Address | None, verbose: bool, say: Callable[[str], Non
     """Connect to the cluster at an address, or start a private Ray if there is no address."""
     with contextlib.ExitStack() as stack:
         if address is None:
+            # A private Ray reports its use to nobody, unless it is told to.
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             stack.enter_context(ray_internals.listen_on_loopback())
             stack.enter_context(ray_internals.start_safely())
             stack.enter_context(ray_internals.keep_sockets_short())

@@ -22,6 +22,7 @@ from rayrml import storage
 from rayrml.cluster import ray_internals
 from rayrml.config.reading import AnyConfiguration, read_configuration
 from rayrml.config.sections import Config
+from rayrml.config.variables import escape
 from rayrml.errors import ClusterError, DataError, Problem
 
 DASHBOARD = "http://127.0.0.1:8265"
@@ -42,11 +43,12 @@ def submit(
 ) -> int:
     """Run a configuration as a job and return the job's exit code, 0 if it is not followed.
 
-    Only the configuration and the network are sent. Data and results are where the configuration says, under the same
-    paths on all machines: relative paths are resolved on this machine.
+    Only the configuration and the network are sent, with the values of what it extends and of variables. Data and
+    results are where the configuration says, under the same paths on all machines: relative paths are resolved on this
+    machine.
 
     Args:
-        config: path of a JSON file, or the contents of such a file.
+        config: path of a JSON, YAML or TOML file, or the contents of such a file.
         address: the dashboard's, `http://host:8265`; default: the variable RAY_API_SERVER_ADDRESS, or this machine's.
         overrides: values for dotted keys.
         options: additional arguments of `rayrml run`, such as `--resume`.
@@ -64,7 +66,8 @@ def submit(
     client = _connect(place)
     name = f"{document.name}.json"
     with tempfile.TemporaryDirectory(prefix="rayrml-job-") as folder:
-        pack(checked, Path(folder), name)
+        with document.locating_mistakes():
+            pack(checked, Path(folder), name)
         command = shlex.join(["rayrml", "run", name, *options])
         environment = {"working_dir": folder, "env_vars": _VARIABLES}
         job = _send(client, entrypoint=command, runtime_env=environment, metadata={"name": Path(name).stem})
@@ -94,7 +97,7 @@ def pack(config: Config, folder: Path, name: str) -> None:
         except OSError as error:
             raise DataError(Problem("neural_network.layers", f"cannot read '{layers}'. {error.strerror}")) from None
         values["neural_network"]["layers"] = network
-    (folder / name).write_text(json.dumps(values, indent=4), encoding="utf-8")
+    (folder / name).write_text(json.dumps(escape(values), indent=4), encoding="utf-8")
 
 
 def _connect(address: str) -> JobSubmissionClient:

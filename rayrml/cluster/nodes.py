@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -12,33 +11,11 @@ import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayrml.cluster import ray_internals
+from rayrml.cluster.capacity import Capacity
 from rayrml.cluster.ray_internals import ACCELERATOR_PREFIX, HEAD_RESOURCE
 
 _PATIENCE = 30.0  # seconds to wait for the head's reply
 _DEFAULT_MAX_WORKERS = 2  # Ray's default in a launcher file
-
-
-@dataclasses.dataclass(frozen=True)
-class Capacity:
-    """The resources that a cluster has, or can have at most.
-
-    Attributes:
-        total: amount of each of Ray's logical resources, over all nodes.
-        nodes: the resources of each node, or of one node of each type that may be added.
-    """
-
-    total: Mapping[str, float]
-    nodes: Sequence[Mapping[str, float]]
-
-    def suffices(self, needed: Mapping[str, float]) -> bool:
-        """Whether there is enough of each resource, on whichever nodes."""
-        return all(self.total.get(name, 0.0) >= count for name, count in needed.items())
-
-
-def add_up(nodes: Sequence[Mapping[str, float]]) -> Capacity:
-    """The total capacity of nodes with these resources."""
-    names = dict.fromkeys(name for node in nodes for name in node)
-    return Capacity({name: sum(node.get(name, 0.0) for node in nodes) for name in names}, nodes)
 
 
 def pin_to_node(node_id: str | None = None) -> NodeAffinitySchedulingStrategy:

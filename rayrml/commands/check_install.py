@@ -6,6 +6,11 @@ import argparse
 import sys
 
 HELP = "test the installation: train and predict something small"
+EXAMPLES = (
+    "rayrml check-install",
+    "rayrml check-install --num-workers 2",
+    "rayrml check-install --address auto --folder /shared/folder",
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:

@@ -6,13 +6,17 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from rayrml.commands import short_keys
-from rayrml.config.reading import Document, read_configuration
+from rayrml.commands.first_words import announce_reading
+from rayrml.config.variables import substitute
 from rayrml.errors import ConfigError, Problem
 from rayrml.formatting import stamped
+
+if TYPE_CHECKING:
+    from rayrml.config.reading import Document
 
 _SHORT_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "--epochs": ("num_epochs", int),
@@ -24,7 +28,7 @@ _SHORT_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
 def add_options(verb: argparse.ArgumentParser) -> None:
     """Add the options for the configuration, what overrides it, and how much is printed."""
     file = verb.add_mutually_exclusive_group()
-    file.add_argument("file", nargs="?", metavar="FILE", help="the configuration, a JSON file")
+    file.add_argument("file", nargs="?", metavar="FILE", help="the configuration, a JSON, YAML or TOML file")
     file.add_argument("--config", metavar="FILE", help="same as FILE")
     verb.add_argument("--app", help="the application, if the configuration does not name one")
     add_settings(verb)
@@ -52,9 +56,18 @@ def add_settings(verb: argparse.ArgumentParser) -> None:
     output.add_argument("--verbose", action="store_true", help="print Ray's own messages too")
 
 
-def add_resume(verb: argparse.ArgumentParser) -> None:
+def add_resume(verb: argparse._ActionsContainer) -> None:
     """Add the option that resumes an interrupted run."""
     verb.add_argument("--resume", action="store_true", help="resume an interrupted run")
+
+
+def add_earlier(verb: argparse.ArgumentParser) -> None:
+    """Add the options for an earlier run in the same folder."""
+    earlier = verb.add_mutually_exclusive_group()
+    add_resume(earlier)
+    earlier.add_argument(
+        "--overwrite", action="store_true", help="remove the earlier run in checkpoints.save (default: move it aside)"
+    )
 
 
 def add_predecessor_log(verb: argparse.ArgumentParser) -> None:
@@ -67,14 +80,20 @@ def read(options: argparse.Namespace) -> Document:
     """The configuration that the command line names, with the values that it sets.
 
     Raises:
-        ConfigError: syntax errors in either; they are found before anything slow is imported.
+        ConfigError: syntax errors in either, or values that the command line cannot set; they are found before torch
+            and Ray are imported.
         DataError: the file cannot be read.
     """
     path = options.config or options.file
     if path is None:
         raise ConfigError("no configuration given. Expected `rayrml --config FILE`")
+    announce_reading(path, quiet=options.quiet, stamp=options.verb != "check")
+    from rayrml.config.reading import read_configuration
+
     document = read_configuration(path, {} if options.app is None else {"app": options.app})
-    document = document.with_overrides(_assigned(options, document.values))
+    assigned = _assigned(options, document.values)
+    document = document.with_overrides(assigned)
+    _refuse_wrong_values(document, assigned)
     section = document.values.get("ray") if isinstance(document.values, dict) else None
     return document.with_overrides(_of_ranks(options, section if isinstance(section, dict) else {}))
 
@@ -103,12 +122,32 @@ def _of_ranks(options: argparse.Namespace, ray: Mapping[str, Any]) -> dict[str, 
     return {"ray.num_workers": ranks.count} if given is None else {}
 
 
+def _refuse_wrong_values(document: Document, assigned: Collection[str]) -> None:
+    """Raise ConfigError with the mistakes in the file's sections if there is one in what the command line has set."""
+    if not assigned:
+        return
+    from rayrml.config.search_spaces import find_spaces
+
+    if any(find_spaces(document.values)):  # those of a search are checked with the values that stand for them
+        return
+    places = [key if key.split(".")[0] in ("neural_network", "ray") else f"neural_network.{key}" for key in assigned]
+    wrong = [problem.where for problem in document.parsed[1]]
+    if any(where == place or where.startswith(f"{place}.") for where in wrong for place in places):
+        document.checked()
+
+
 def _assigned(options: argparse.Namespace, values: Any) -> dict[str, Any]:
-    """The values for dotted keys that the command line sets in a configuration with these values."""
+    """The values for dotted keys that the command line sets in a configuration with these values.
+
+    Raises:
+        ConfigError: an option's value is invalid, or no section has one of the keys.
+    """
     overrides = {short_keys.complete(key, values): value for key, value in map(_assignment, options.set)}
+    short_keys.refuse_unknown(overrides)
     given = {key: getattr(options, key) for key, _ in _SHORT_OPTIONS.values()}
     use_gpu = options.use_gpu if options.device is None else _choose_device(options.device)
     given |= {"ray.num_workers": options.num_workers, "ray.use_gpu": use_gpu, "ray.address": options.address}
+    given["checkpoints.exist"] = "overwrite" if getattr(options, "overwrite", False) else None
     return overrides | {key: value for key, value in given.items() if value is not None}
 
 
@@ -131,9 +170,13 @@ def _assignment(text: str) -> tuple[str, Any]:
     if not equals or not key:
         raise ConfigError(Problem("--set", f"expected KEY=VALUE, got '{text}'"))
     try:
-        return key, json.loads(value)
+        found = json.loads(value)
     except json.JSONDecodeError:
-        return key, value
+        found = value
+    found, problems = substitute(found, key)
+    if problems:
+        raise ConfigError(*problems)
+    return key, found
 
 
 def _num_workers(text: str) -> Any:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
+from rayrml.commands.first_words import announce_reading
+
 HELP = "export a checkpoint's network for other programs: .pt2, .onnx, .h5"
+EXAMPLES = (
+    "rayrml export model network.onnx",
+    "rayrml export model/best.pt network.pt2",
+    "rayrml export model network.h5",
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:
@@ -16,6 +23,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> None:
     """Write the file and print how far its outputs differ. Raises what `rayrml.export` raises."""
+    announce_reading(options.checkpoint)
     from rayrml.formatting import format_path
     from rayrml.saving.export import export
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+from rayrml.commands.first_words import announce_reading
+
 HELP = "write a checkpoint's weights as an HDF5 file for Keras"
+EXAMPLES = (
+    "rayrml export-weights model network.weights.h5",
+    "rayrml export-weights model/best.pt network.h5",
+    "rayrml export-weights model/last_epoch.pt network.h5",
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:
@@ -15,6 +22,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> None:
     """Write the file. Raises ConfigError if the checkpoint holds no network, DataError for files."""
+    announce_reading(options.checkpoint)
     from rayrml.saving.export import load_network
     from rayrml.saving.keras_weights import export_weights
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from rayrml.planning.starter_config import Found
 
 HELP = "write a configuration to start from, for a folder of images"
+EXAMPLES = (
+    "rayrml new images",
+    "rayrml new images --output config.json",
+    "rayrml new data/images --output first.json",
+)
 _MOST_SHOWN = 10  # classes
 
 
@@ -34,6 +39,8 @@ def do(options: argparse.Namespace) -> None:
         raise ConfigError(Problem(options.folder, "expected a folder on this machine"))
     folder = Path(options.folder)
     output = Path(options.output or f"{folder.absolute().name or 'images'}.json")
+    if output.suffix.lower() in (".yaml", ".yml", ".toml"):
+        raise ConfigError(Problem(str(output), "the configuration is written as JSON. Expected a name like FILE.json"))
     if output.exists():
         raise ConfigError(Problem(str(output), "already exists. `--output FILE.json` names another file"))
     found = starter_config.look(folder)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rayrml.commands.json_output import add_json
 from rayrml.errors import explaining, printable
 
 if TYPE_CHECKING:
     from rayrml.reporting.history import Run
 
 HELP = "plot the loss and metric of runs, and compare them"
+EXAMPLES = (
+    "rayrml plot model",
+    "rayrml plot model other_model --output runs.svg",
+    "rayrml plot model --json",
+)
 _KINDS = (".png", ".svg", ".pdf")
 
 
@@ -22,21 +28,25 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--output", type=_picture, default="runs.png", metavar="FILE.png", help="output file (default: runs.png)"
     )
+    add_json(verb)
 
 
 def do(options: argparse.Namespace) -> None:
     """Plot the runs, and print a line for each. Raises DataError for what is not a run, and for files."""
     from rayrml import storage
     from rayrml.formatting import format_path, format_table
-    from rayrml.reporting import history, plots
+    from rayrml.reporting import history
 
     runs = history.read_runs(options.runs)
+    from rayrml.reporting import plots  # only for runs that can be drawn: matplotlib takes most of the time
+
     content, _ = plots.render(plots.draw_comparison(runs), Path(options.output).suffix[1:].lower())
     with explaining(options.output, "cannot be written"):
         storage.write(options.output, content)
     for line in format_table(map(_row, runs), ("Run", "Epochs", "Best epoch", "Best metric", "Last loss")):
         sys.stdout.write(f"{line}\n")
     sys.stdout.write(f"Saved plot: {format_path(options.output)}\n")
+    options.document = {"plot": options.output, "runs": list(map(_to_object, runs))}
 
 
 def _row(run: Run) -> tuple[str, str, str, str, str]:
@@ -53,6 +63,14 @@ def _row(run: Run) -> tuple[str, str, str, str, str]:
         f"{metric} {value:.4f}" if value is not None else "-",
         f"{loss:.4f}" if loss is not None else "-",
     )
+
+
+def _to_object(run: Run) -> dict[str, Any]:
+    """A run for programs: the figures of all its epochs, of the best and of the last one."""
+    from rayrml.reporting import history
+
+    best, metric = history.find_best(run.history), history.find_metric(run.history)
+    return {"name": run.name, "metric": metric, "best": best, "last": run.history[-1], "epochs": run.history}
 
 
 def _picture(path: str) -> str:

@@ -5,8 +5,15 @@ from __future__ import annotations
 import argparse
 
 from rayrml.commands.configuration import add_settings, settings
+from rayrml.commands.first_words import announce_reading
+from rayrml.commands.json_output import add_json
 
 HELP = "predict files with a checkpoint, without a configuration"
+EXAMPLES = (
+    "rayrml predict --checkpoint model image.jpg",
+    "rayrml predict --checkpoint model/best.pt images --output predictions",
+    "rayrml predict --checkpoint model images --json",
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:
@@ -17,14 +24,16 @@ def add(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--output", metavar="DIR", help="folder for the predictions (default: ./predictions)")
     add_settings(verb)
+    add_json(verb)
 
 
 def do(options: argparse.Namespace) -> None:
     """Write the predictions and show the first classes. Raises what `rayrml.predict` raises."""
     overrides = settings(options)
+    announce_reading(options.checkpoint, quiet=options.quiet, stamp=True)
     from rayrml.runs.predict import predict
 
-    predict(
+    options.document = predict(
         options.checkpoint,
         options.inputs,
         options.output,

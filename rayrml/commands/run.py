@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 
-from rayrml.commands.configuration import add_options, add_predecessor_log, add_resume, read
+from rayrml.commands.configuration import add_earlier, add_options, add_predecessor_log, read
 
 HELP = "train, evaluate or predict as a configuration says"
+EXAMPLES = (
+    "rayrml run config.json",
+    "rayrml run config.json --epochs 5 lr=0.001",
+    "rayrml run config.json --resume",
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_options(verb)
-    add_resume(verb)
+    add_earlier(verb)
     add_predecessor_log(verb)
 
 

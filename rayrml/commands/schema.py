@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 HELP = "print the JSON Schema of a configuration, or a table of keys"
+EXAMPLES = (
+    "rayrml schema > rayrml.schema.json",
+    "rayrml schema --keys optimizer",
+    "rayrml schema --keys data",
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:
@@ -17,12 +21,9 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> None:
     """Print it. Raises ConfigError if there is no section or table of this name."""
+    from rayrml.schema import stored
+
     if options.keys is not None:
-        from rayrml.schema.key_tables import keys
-
-        sys.stdout.write("\n".join([*keys(options.keys), ""]))
-        return
-    from rayrml.schema import json_schema
-
-    found = json_schema.search() if options.tune else json_schema.configuration()
-    sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write("\n".join([*stored.keys(options.keys), ""]))
+    else:
+        sys.stdout.write((stored.SEARCH if options.tune else stored.CONFIGURATION).read_text(encoding="utf-8"))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rayrml.config.sections import Checkpoints, Data, NeuralNetwork, Ray, Stopping
+from rayrml.config.names import find, suggest
 from rayrml.errors import ConfigError, Problem
+from rayrml.schema.stored import read_catalog
 
-_SECTIONS = {"data": Data, "checkpoints": Checkpoints, "early_stopping": Stopping, "ray": Ray}
+_NETWORK, _RAY = "neural_network", "ray"
 _OTHER_NAMES = {"lr": "learning_rate", "epochs": "num_epochs", "batch": "batch_size", "workers": "num_workers"}
-_ROWS = {"optimizer": "type", "loss": "function", "optimizer.lr_scheduler": "type"}
+_ROWS = {  # the key that names a row of a table, and the table
+    "optimizer": ("type", "optimizers"),
+    "loss": ("function", "losses"),
+    "optimizer.lr_scheduler": ("type", "lr_schedulers"),
+}
 
 
 def complete(key: str, values: Any) -> str:
@@ -24,36 +29,48 @@ def complete(key: str, values: Any) -> str:
         ConfigError: several keys are called so.
     """
     name = _OTHER_NAMES.get(key, key)
-    if "." in key or name in NeuralNetwork.model_fields or name in ("neural_network", "ray"):
+    sections = read_catalog()["section_keys"]
+    if "." in key or name in sections[_NETWORK] or name in (_NETWORK, _RAY):
         return name if "." not in key else key
-    found = [f"{section}.{name}" for section, model in _SECTIONS.items() if name in model.model_fields]
+    inner = {path.removeprefix(f"{_NETWORK}."): keys for path, keys in sections.items() if path != _NETWORK}
+    found = [f"{section}.{name}" for section, keys in inner.items() if name in keys]
     found += [f"{place}.{name}" for place in _ROWS if name in _list_row_keys(place, values)]
     if len(found) > 1:
         raise ConfigError(Problem(key, f"may mean {' or '.join(found)}. Expected one of these"))
     return found[0] if found else key
 
 
-def _list_row_keys(place: str, values: Any) -> set[str]:
+def refuse_unknown(keys: Iterable[str]) -> None:
+    """Raise ConfigError if a section has no such key; lists all of these dotted keys, with the nearest known ones."""
+    if problems := [problem for key in keys if (problem := _find_problem(key))]:
+        raise ConfigError(*problems)
+
+
+def _find_problem(key: str) -> Problem | None:
+    """What is wrong with a dotted key, None if its sections have it."""
+    sections = read_catalog()["section_keys"]
+    parts = key.split(".")
+    section, *rest = parts if parts[0] in (_NETWORK, _RAY) else [_NETWORK, *parts]
+    for part in rest:
+        if part not in sections[section]:
+            message = f"unknown key. {suggest(part, sections[section])}"
+            return Problem(f"{section}.{part or repr('')}", message)
+        section = f"{section}.{part}"
+        if section not in sections:
+            return None
+    return None
+
+
+def _list_row_keys(place: str, values: Any) -> Iterable[str]:
     """The keys of the row that the configuration chooses at a place, besides the one that names it."""
-    section = values.get("neural_network") if isinstance(values, Mapping) else None
+    section = values.get(_NETWORK) if isinstance(values, Mapping) else None
     for part in place.split("."):
         section = section.get(part) if isinstance(section, Mapping) else None
     if not isinstance(section, Mapping):
-        return set()
-    # Imported only for names that no section has: these tables need torch.
-    from rayrml.config.tables import find, make_model
-    from rayrml.losses import LOSSES
-    from rayrml.lr_schedulers import LR_SCHEDULERS
-    from rayrml.optimizers import OPTIMIZERS
-
-    tables: Mapping[str, Mapping[str, Any]] = {
-        "optimizer": OPTIMIZERS,
-        "loss": LOSSES,
-        "optimizer.lr_scheduler": LR_SCHEDULERS,
-    }
-    rows = tables[place]
+        return ()
+    key, table = _ROWS[place]
+    rows = read_catalog()["row_keys"][table]
     try:
-        row = rows[find(rows, str(section.get(_ROWS[place])), place)]
+        return rows[find(rows, str(section.get(key)), place)]
     except ConfigError:
-        return set(section)  # of a row that is refused in any case
-    return set(make_model(row).model_fields)
+        return section  # of a row that is refused in any case

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 
-from rayrml.commands.configuration import add_options, add_predecessor_log, add_resume, read
+from rayrml.commands.configuration import add_earlier, add_options, add_predecessor_log, read
 from rayrml.errors import ConfigError, Problem
 
 HELP = "run a configuration as a job on a cluster"
+EXAMPLES = (
+    "rayrml submit config.json --address http://HEAD:8265",
+    "rayrml submit config.json --address http://HEAD:8265 --num-workers 4",
+    "rayrml submit config.json --address http://HEAD:8265 --no-wait",
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_options(verb)
-    add_resume(verb)
+    add_earlier(verb)
     add_predecessor_log(verb)
     verb.add_argument("--no-wait", action="store_true", help="do not wait until the job ends")
 

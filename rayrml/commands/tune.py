@@ -5,14 +5,21 @@ from __future__ import annotations
 import argparse
 
 from rayrml.commands.configuration import add_options, add_resume, read
+from rayrml.commands.json_output import add_json
 
 HELP = "search for the best values of what a configuration leaves open"
+EXAMPLES = (
+    "rayrml tune config.json --num-trials 50",
+    "rayrml tune config.json --algorithm optuna",
+    "rayrml tune config.json 'lr={\"loguniform\": [1e-4, 1e-1]}'",
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_options(verb)
     add_resume(verb)
+    add_json(verb)
     verb.add_argument("--num-trials", type=_count, default=20, metavar="N", help="number of trials (default: 20)")
     verb.add_argument("--at-once", type=_count, metavar="N", help="trials to run at once (default: as many as fit)")
     verb.add_argument(
@@ -29,7 +36,7 @@ def do(options: argparse.Namespace) -> None:
     document = read(options)
     from rayrml.tuning.tune import tune
 
-    tune(
+    options.document = tune(
         document,
         num_trials=options.num_trials,
         at_once=options.at_once,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,15 @@ from rayrml.errors import ConfigError, Problem, explaining
 _MOST_LEVELS = 100
 _MOST_DIGITS = 4000
 _INTEGERS = range(-(2**63), 2**63)
+_SPELLINGS = {
+    r"['\u2018\u2019\u201c\u201d]": 'Strings and keys have double quotes: "text"',
+    r"True\b": "JSON writes true",
+    r"False\b": "JSON writes false",
+    r"None\b": "JSON writes null",
+    r"/\*": "This comment has no end: */",
+    r"[.+]\.?\d": "JSON writes numbers as 0.5 and 5",
+    r"\$\{": 'Variables are part of strings: "${NAME}"',
+}
 
 
 def read_json(path: str | Path, where: str = "") -> Any:
@@ -61,7 +72,7 @@ def decode(content: bytes, place: str) -> Any:
         value = json.loads(text, object_pairs_hook=build)
     except json.JSONDecodeError as error:
         position = f"{place}, line {error.lineno}, column {error.colno}"
-        raise ConfigError(Problem(position, f"not valid JSON. {error.msg}")) from None
+        raise ConfigError(Problem(position, f"not valid JSON. {error.msg}{_hint(error)}")) from None
     except UnicodeDecodeError:
         raise ConfigError(Problem(place, "not valid JSON. Expected UTF-8 text")) from None
     except RecursionError:
@@ -72,6 +83,12 @@ def decode(content: bytes, place: str) -> Any:
         message = "this key is given twice in one object. Expected it once"
         raise ConfigError(*(Problem(path, message, f"{place}:{line}") for path, line in find_repeated_keys(text)))
     return value
+
+
+def _hint(error: json.JSONDecodeError) -> str:
+    """What to write in place of Python's or JavaScript's spelling at the place of an error; "" if there is none."""
+    rest = error.doc[error.pos :]
+    return next((f". {hint}" for spelling, hint in _SPELLINGS.items() if re.match(spelling, rest)), "")
 
 
 def find_unusable(value: Any, where: str = "") -> list[Problem]:
@@ -118,6 +135,8 @@ def _of_scalar(value: Any) -> str | None:
         return None if value in _INTEGERS else f"{format_value(value)} is too large. Expected a 64-bit integer"
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{value} is not a finite number"
+    if isinstance(value, datetime.date | datetime.time):
+        return f"{value} is a date or a time, which JSON does not have. Expected quotes around it if it is text"
     return f"{value!r} is not JSON. Expected a number, a string, true, false, null, a list or an object"
 
 

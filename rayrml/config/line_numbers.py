@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from rayrml import storage
@@ -75,14 +75,24 @@ def _walk(text: str) -> Iterator[tuple[str, int]]:
 
 
 def with_lines(
-    problems: Iterable[Problem], path: str, lines: Mapping[str, int], replaced: Iterable[str]
+    problems: Iterable[Problem], locate: Callable[[str], str | None], replaced: Iterable[str] = ()
 ) -> list[Problem]:
-    """The problems of a configuration file, each with its line, or that of the object that lacks something.
+    """The problems of a configuration, each with its file and line, or those of the object that lacks something.
 
     Values set on the command line (the dotted keys `replaced`) have none, nor have problems in other files.
+
+    Args:
+        problems: mistakes at JSON paths, in files, or in layers.
+        locate: finds the file and the line, such as `config.json:12`, of a dotted path.
+        replaced: dotted keys, relative to `neural_network`.
     """
-    known = [key if key.split(".")[0] in ("neural_network", "ray") else f"neural_network.{key}" for key in replaced]
-    return [_located(problem, path, lines, known) for problem in problems]
+    return [_located(problem, locate, list(replaced)) for problem in problems]
+
+
+def is_replaced(place: str, replaced: Iterable[str]) -> bool:
+    """Whether a dotted path is, or is in, the value of one of the dotted keys `replaced`."""
+    keys = (key if key.split(".")[0] in ("neural_network", "ray") else f"neural_network.{key}" for key in replaced)
+    return any(place == key or place.startswith(f"{key}.") for key in keys)
 
 
 def with_lines_in_network(problems: Iterable[Problem], path: str | Path) -> list[Problem]:
@@ -106,24 +116,25 @@ def _lines_of_file(path: str | Path) -> dict[str, int]:
         return {}
 
 
-def _located(problem: Problem, path: str, lines: Mapping[str, int], replaced: Iterable[str]) -> Problem:
-    place = _dotted(problem.where)
-    if problem.line or any(place == key or place.startswith(f"{key}.") for key in replaced):
+def _located(problem: Problem, locate: Callable[[str], str | None], replaced: Iterable[str]) -> Problem:
+    place = dotted(problem.where)
+    if problem.line or is_replaced(place, replaced):
         return problem
-    line = _line(place, lines)
-    return problem if line is None else dataclasses.replace(problem, line=f"{path}:{line}")
+    line = locate(place)
+    return problem if line is None else dataclasses.replace(problem, line=line)
 
 
 def _located_in_network(problem: Problem, path: str, lines: Mapping[str, int]) -> Problem:
     """The problem with the file's line, or with the file if no line is known; `layers` alone means the whole file."""
     if problem.where == "layers":
         return dataclasses.replace(problem, where=path)
-    line = _line(_dotted(problem.where.removeprefix("layers")).removeprefix("."), lines)
+    line = _line(dotted(problem.where.removeprefix("layers")).removeprefix("."), lines)
     where = problem.where.removeprefix("layers.")
     return dataclasses.replace(problem, where=where, line=path if line is None else f"{path}:{line}")
 
 
-def _dotted(place: str) -> str:
+def dotted(place: str) -> str:
+    """A JSON path with the numbers of list items as parts: `a[1].b` -> `a.1.b`."""
     return re.sub(r"\[(\d+)\]", r".\1", place)
 
 

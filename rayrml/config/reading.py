@@ -13,10 +13,13 @@ import pydantic
 
 from rayrml import storage
 from rayrml.config import search_spaces
-from rayrml.config.json_files import decode, find_unusable, read_file
-from rayrml.config.line_numbers import find_lines, with_lines
+from rayrml.config.comment_keys import take_out_comments
+from rayrml.config.json_files import find_unusable
+from rayrml.config.line_numbers import dotted, is_replaced, with_lines
+from rayrml.config.misplaced_paths import with_hint
 from rayrml.config.network_files import read_network_file
 from rayrml.config.sections import Config, Ray
+from rayrml.config.sources import Source, find_line, find_origin, list_paths, read_merged, refuse_unusable
 from rayrml.config.tables import list_problems
 from rayrml.errors import ConfigError, DataError, Problem
 
@@ -27,9 +30,10 @@ class Document:
     """A configuration as it was given.
 
     Attributes:
-        values: the JSON, with the overrides applied.
+        values: the JSON, with the overrides applied, merged with what it extends.
         path: the file, None for a configuration that was given as an object.
         replaced: the dotted keys of the overrides.
+        mistakes: what was found wrong when it was read, and can be mended by overrides.
     """
 
     def __init__(
@@ -37,13 +41,15 @@ class Document:
         values: Any,
         *,
         path: str | None = None,
-        text: str = "",
+        sources: Sequence[Source] = (),
         replaced: Sequence[str] = (),
+        mistakes: Sequence[Problem] = (),
     ):
         self.values = values
         self.path = path
         self.replaced = tuple(replaced)
-        self._text = text
+        self.mistakes = [problem for problem in mistakes if not is_replaced(problem.where, replaced)]
+        self._sources = sources
 
     @property
     def name(self) -> str:
@@ -58,7 +64,8 @@ class Document:
     @functools.cached_property
     def parsed(self) -> tuple[Config | None, list[Problem]]:
         """The usable part of the configuration, and every mistake in it; see `parse`."""
-        return parse(self.values)
+        config, mistakes = parse(self.values)
+        return (None, self.mistakes + mistakes) if self.mistakes else (config, mistakes)
 
     def checked(self) -> Config:
         """The configuration. Raises ConfigError with all mistakes that can be found without data or a network."""
@@ -73,21 +80,34 @@ class Document:
         if not overrides:
             return self
         values = override(self.values, overrides)
-        return Document(values, path=self.path, text=self._text, replaced=[*self.replaced, *overrides])
+        replaced = [*self.replaced, *overrides]
+        return Document(values, path=self.path, sources=self._sources, replaced=replaced, mistakes=self.mistakes)
 
     @contextlib.contextmanager
     def locating_mistakes(self) -> Iterator[None]:
-        """Add the lines of the file to the problems of errors that the block raises."""
+        """Add the files and lines to the problems of errors that the block raises, and hints at misplaced paths."""
         try:
             yield
         except (ConfigError, DataError) as error:
-            if self.path is None:
+            if not self._sources:
                 raise
-            raise type(error)(*with_lines(error.problems, self.path, self._lines, self.replaced)) from None
+            problems = map(self._with_hint, error.problems)
+            raise type(error)(*with_lines(problems, self._locate, self.replaced)) from None
+
+    def _locate(self, place: str) -> str | None:
+        return find_line(self._sources, place, self._present)
+
+    def _with_hint(self, problem: Problem) -> Problem:
+        place = dotted(problem.where)
+        origin = find_origin(self._sources, place, self._present)
+        if origin is None or is_replaced(place, self.replaced):
+            return problem
+        return with_hint(problem, self.values, origin[0].folder)
 
     @functools.cached_property
-    def _lines(self) -> Mapping[str, int]:
-        return find_lines(self._text)
+    def _present(self) -> frozenset[str] | None:
+        """The paths of all values, if they are from several files."""
+        return frozenset(list_paths(self.values)) if len(self._sources) > 1 else None
 
 
 AnyConfiguration = str | Path | Mapping[str, Any] | Document  # a file's path, its content, or what was read from it
@@ -96,24 +116,19 @@ AnyConfiguration = str | Path | Mapping[str, Any] | Document  # a file's path, i
 def read_configuration(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None) -> Document:
     """A configuration from the path of its file, or from the content of such a file, with values for dotted keys.
 
+    The files that it extends are merged into it, and the variables in files are replaced.
+
     Raises:
-        ConfigError: the file or the object is not JSON, or a key of the overrides cannot be set.
-        DataError: the file cannot be read.
+        ConfigError: a file or the object is not JSON, or a key of the overrides cannot be set.
+        DataError: a file cannot be read.
     """
     if isinstance(config, Document):
         return config.with_overrides(overrides or {})
-    if isinstance(config, str | Path):
-        content = read_file(config)
-        values = decode(content, str(config))
-        document = Document(values, path=str(config), text=content.decode("utf-8-sig"))
-    else:
-        document = Document(config)
-    return Document(
-        override(document.values, overrides or {}),
-        path=document.path,
-        text=document._text,
-        replaced=list(overrides or ()),
-    )
+    values, sources, mistakes = read_merged(config)
+    path = str(config) if isinstance(config, str | Path) else None
+    replaced = list(overrides or ())
+    values = override(values, overrides or {})
+    return Document(values, path=path, sources=sources, replaced=replaced, mistakes=mistakes)
 
 
 def make_portable(config: Config) -> dict[str, Any]:
@@ -137,8 +152,7 @@ def override(raw: Any, overrides: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: the file's object is not JSON, or the parent of a key is not an object.
     """
-    if mistakes := find_unusable(raw):
-        raise ConfigError(*mistakes)
+    refuse_unusable(raw)
     raw = json.loads(json.dumps(raw))
     for key, value in overrides.items():
         parts = key.split(".")
@@ -169,7 +183,7 @@ def parse(raw: Any) -> tuple[Config | None, list[Problem]]:
         mistakes = [Problem(space.where, "is a search space: use `rayrml tune`") for space in searched] + wrong
     if mistakes:
         return None, mistakes
-    values = dict(raw)
+    values, mistakes = take_out_comments(dict(raw))
     # A rule for several keys is only checked once each of them is valid, so mistakes can appear in rounds.
     for _round in range(4):
         try:

@@ -183,6 +183,11 @@ class Checkpoints(Section):
         description="the epochs whose checkpoints stay, or how many of the newest; `best.pt` is always among them if "
         'there are test samples (default: "best+last")',
     )
+    exist: Literal["keep", "overwrite"] = Field(
+        default="keep",
+        description="what becomes of an earlier run in `save` when a new one starts: it moves to `<save>-1` and so on, "
+        "or is removed",
+    )
     interval: PositiveInt | None = Field(
         default=None, description="keep each epoch whose number is a multiple of this, and the last one"
     )
@@ -293,4 +298,10 @@ class Config(Section):
 
     neural_network: NeuralNetwork = Field(description="the network, its data and its training")
     ray: Ray = Field(default=Ray(), description="the cluster that it runs on")
+    extends: str | list[str] | None = Field(
+        default=None,
+        exclude=True,
+        description="path of a configuration, or a list of them, whose values count where this one has none; relative "
+        "to this file",
+    )
     schema_: str | None = Field(default=None, alias="$schema", description="for editors; not used by rayrml")

@@ -8,17 +8,17 @@ are allowed.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import inspect
 import json
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pydantic
 
 from rayrml.config.json_files import format_value
+from rayrml.config.names import find, suggest
 from rayrml.errors import ConfigError, Problem
 
 Table = Mapping[str, Callable[..., Any]]
@@ -57,18 +57,6 @@ def choose(table: Table, section: Mapping[str, Any], path: str, key: str = "type
     name = find(table, section[key], f"{path}.{key}")
     arguments = {k: v for k, v in section.items() if k != key}
     return Choice(name, table[name], validate(make_model(table[name]), arguments, path, f"{name} takes"))
-
-
-def find(table: Collection[str], name: Any, path: str) -> str:
-    """The table's own spelling of `name`, ignoring case.
-
-    Raises:
-        ConfigError: there is no such row; suggests the nearest one.
-    """
-    rows = {row.casefold(): row for row in table}
-    if isinstance(name, str) and name.casefold() in rows:
-        return rows[name.casefold()]
-    raise ConfigError(Problem(path, f"unknown name {format_value(name)}. {suggest(str(name), table)}"))
 
 
 def validate(model: type[pydantic.BaseModel], values: Mapping[str, Any], path: str, takes: str) -> dict[str, Any]:
@@ -131,15 +119,6 @@ def list_problems(
     # Long lists in which everything is wrong.
     more = f"and {len(listed) - _MOST_PROBLEMS} more mistakes of this kind"
     return [*listed[:_MOST_PROBLEMS], Problem(listed[_MOST_PROBLEMS].where, more)]
-
-
-def suggest(name: str, allowed: Iterable[str], takes: str = "Expected one of") -> str:
-    """`Did you mean 'x'?` if a name is similar, else the list of what is allowed."""
-    by_case = {a.casefold(): a for a in allowed}
-    near = difflib.get_close_matches(name.casefold(), by_case, n=1, cutoff=0.6)
-    if near:
-        return f"Did you mean '{by_case[near[0]]}'?"
-    return f"{takes} {', '.join(sorted(by_case.values()))}" if by_case else f"{takes} no other keys"
 
 
 def _json_location(loc: tuple[int | str, ...], values: Any, kind: str) -> list[int | str]:

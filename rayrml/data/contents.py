@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 
 from rayrml import storage
-from rayrml.config.tables import suggest
+from rayrml.config.names import suggest
 from rayrml.data.decoding import drop_channels
 from rayrml.data.discovery import Place, Samples, Slices, find_samples, quote_some
 from rayrml.data.readers import Part, Reader

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from rayrml.data.pipeline import Source
+from rayrml.data.sources import Source
 from rayrml.data.transforms import Transforms
 
 

@@ -19,8 +19,8 @@ import numpy as np
 from rayrml.config.tables import Choice
 from rayrml.data.decoding import Decoding
 from rayrml.data.discovery import Samples
-from rayrml.data.pipeline import Side, Source
 from rayrml.data.readers import Read, Reader
+from rayrml.data.sources import Side, Source
 from rayrml.errors import DataError, explaining
 from rayrml.memory import machine_name
 from rayrml.workers import Workers

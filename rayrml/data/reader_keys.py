@@ -7,12 +7,15 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from rayrml.config.names import find
 from rayrml.config.sections import Data, SideName
-from rayrml.config.tables import Choice, choose, find, make_model
+from rayrml.config.tables import Choice, choose, make_model
 from rayrml.data.readers import READERS
 from rayrml.errors import ConfigError, Problem
 
 DATA = "neural_network.data"
+LABELS = "labels"  # targets that are the classes of folders
+_OF_TARGETS = ("target_is_mask", "target_suffix", "transforms", "target_transforms")
 PICTURES = "test_output_images"
 
 
@@ -67,6 +70,27 @@ def describe_reading(data: Data) -> dict[str, Any]:
         "input_transforms": data.transforms or data.input_transforms,
         "slicers": data.slicers,
     }
+
+
+def describe_targets(data: Data) -> dict[str, Any]:
+    """The keys that say how targets become what outputs are compared with, wherever they are; {} if there are none."""
+    files = data.targets not in (None, LABELS)
+    if data.targets is None or (files and choose_reader(data, "target").build().generate is not None):
+        return {}
+    given = {key: data.option(key, "target") for key in list_reader_options() if f"target_{key}" in Data.model_fields}
+    return {
+        "target_type": data.targets,
+        **{f"target_{key}": value for key, value in given.items() if files and _takes(data.targets, key)},
+        **{key: getattr(data, key) for key in _OF_TARGETS},
+        "test_tag": data.test_tag or data.training_tag,
+    }
+
+
+def select_targets(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Only the keys that `describe_targets` can set, without those that have no effect."""
+    options = (key for key in list_reader_options() if f"target_{key}" in Data.model_fields)
+    keys = ("target_type", *(f"target_{key}" for key in options), *_OF_TARGETS, "test_tag")
+    return {key: described[key] for key in keys if described.get(key)}
 
 
 def select_reading(described: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from rayrml.config.tables import Choice
 from rayrml.cpus import count_cpus
 from rayrml.data.bad_samples import BadSamples, gather_bad_samples, list_reasons
 from rayrml.data.decoding import Decoder
-from rayrml.data.pipeline import Group, Source, block_size, blocks, bounded, chunks, decode, tasks_of
+from rayrml.data.pipeline import block_size, blocks, bounded, chunks, decode, tasks_of
 from rayrml.data.shards import to_numbers
+from rayrml.data.sources import Group, Source
 from rayrml.data.transforms import BatchTransforms
 from rayrml.errors import DataError, Problem
 from rayrml.inference.evaluation import EvaluationStep, autocast_dtype

@@ -30,11 +30,13 @@ class Classified(NamedTuple):
         path: the sample's name, which is also its dataset's.
         classes: names of the classes.
         probabilities: one per class.
+        truth: the name of its true class, None if that is unknown.
     """
 
     path: str
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
+    truth: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +101,8 @@ def find_output_ending(graph: Graph, loss: Loss | None) -> Ending:
 def write_table(path: str | Path, rows: Iterable[Classified]) -> Iterator[Classified]:
     """Write a table with a line for each row, and yield each row once it is written; must be exhausted.
 
-    The columns are `path`, `class` and `probability`, then the next classes as `class_2`, `probability_2` and so on.
+    The columns are `path`, `true_class` if it is known, `class` and `probability`, then the next classes as `class_2`,
+    `probability_2` and so on.
 
     Raises:
         DataError: the file cannot be written.
@@ -108,17 +111,18 @@ def write_table(path: str | Path, rows: Iterable[Classified]) -> Iterator[Classi
         first = True
         for row in rows:
             if first:
-                file.write(_line(_headings(len(row.classes))))
+                file.write(_line(_headings(len(row.classes), truth=row.truth is not None)))
                 first = False
             pairs = zip(row.classes, row.probabilities, strict=True)
-            file.write(_line([row.path, *(cell for name, p in pairs for cell in (name, f"{p:.6g}"))]))
+            truth = () if row.truth is None else (row.truth,)
+            file.write(_line([row.path, *truth, *(cell for name, p in pairs for cell in (name, f"{p:.6g}"))]))
             yield row
         file.commit()
 
 
-def _headings(count: int) -> list[str]:
+def _headings(count: int, *, truth: bool) -> list[str]:
     more = [f"{name}_{i}" for i in range(2, count + 1) for name in ("class", "probability")]
-    return ["path", "class", "probability", *more]
+    return ["path", *(["true_class"] if truth else []), "class", "probability", *more]
 
 
 def _line(cells: Sequence[str]) -> bytes:

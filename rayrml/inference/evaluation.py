@@ -48,7 +48,7 @@ class EvaluationStep:
 
     Attributes:
         confusion: (classes, classes) number of samples by true class (row) and predicted class, over all workers; set
-            by `result`, and None if samples do not have one label each.
+            by `result`, and None if samples do not have one label each. With `pixels`, those of masks count, too.
     """
 
     def __init__(
@@ -59,12 +59,14 @@ class EvaluationStep:
         *,
         workers: Workers = Workers(),  # noqa: B008 (frozen)
         autocast: torch.dtype | None = None,
+        pixels: bool = False,
     ):
         self.network = network
         self.loss = loss
         self.metric = metric
         self.workers = workers
         self.autocast = autocast
+        self._counts_pixels = pixels and metric is not None and metric.compares != "values"
         self.reset()
 
     def reset(self) -> None:
@@ -72,7 +74,8 @@ class EvaluationStep:
         self._loss: torch.Tensor | float = 0.0
         self._weight: torch.Tensor | float = 0.0
         self._sums: torch.Tensor | None = None
-        self._pairs = Pairs(None if self.loss is None else self.loss.ignore_index)
+        ignored = None if self.loss is None else self.loss.ignore_index
+        self._pairs = Pairs(ignored, pixels=self._counts_pixels)
         self.confusion: torch.Tensor | None = None
 
     @torch.inference_mode()

@@ -9,7 +9,7 @@ import ray
 
 from rayrml import storage
 from rayrml.config.sections import Data
-from rayrml.data.pipeline import Source
+from rayrml.data.sources import Source
 from rayrml.inference.picture_destination import PictureDestination
 from rayrml.inference.prediction_files import Destination, PredictionSink, RemotePredictions
 

@@ -13,8 +13,8 @@ from rayrml.config.tables import Choice
 from rayrml.data import kept_arrays
 from rayrml.data.decoding import RESIZE_HINT
 from rayrml.data.image_ops import ImageOperations
-from rayrml.data.pipeline import Side, Source
 from rayrml.data.readers.images import read_header
+from rayrml.data.sources import Side, Source
 from rayrml.errors import MOST_NAMED, DataError
 from rayrml.formatting import format_bytes, format_table
 from rayrml.memory import available_memory

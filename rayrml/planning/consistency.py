@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from rayrml import extras, storage
 from rayrml.config.mistakes import Findings
+from rayrml.config.names import find
 from rayrml.config.sections import Data, NeuralNetwork
-from rayrml.config.tables import Choice, find
+from rayrml.config.tables import Choice
 from rayrml.data.reader_keys import DATA
 from rayrml.errors import Problem
 from rayrml.losses import pde
@@ -151,6 +152,8 @@ def _kept_epochs(settings: Settings) -> Iterator[Problem]:
     for key in ("interval", "keep"):
         if getattr(section, key) is not None and section.save is None:
             yield Problem(f"neural_network.checkpoints.{key}", "has no effect: 'save' is missing")
+    if section.exist == "overwrite" and not settings.data.trains:
+        yield Problem("neural_network.checkpoints.exist", "has no effect: nothing is trained")
 
 
 def _test_share(settings: Settings) -> Iterator[Problem]:

@@ -21,10 +21,10 @@ from rayrml.data.discovery import Place, Samples, label_by_folder, select_part
 from rayrml.data.image_ops import ImageOperations
 from rayrml.data.naming import check_names
 from rayrml.data.pairing import pair
-from rayrml.data.pipeline import Side, Source
 from rayrml.data.reader_keys import DATA
 from rayrml.data.readers import Part, Reader
 from rayrml.data.slicers import Slicer, parse_slicers
+from rayrml.data.sources import Side, Source
 from rayrml.data.transforms import BatchTransforms, Placed, Transforms, parse_transforms, split_transforms
 from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem
 from rayrml.planning.data_types import DataTypes

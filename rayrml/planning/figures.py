@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rayrml.config.figures import TEST_LOSS, TRAIN_LOSS
 from rayrml.config.mistakes import Findings
+from rayrml.config.names import find
 from rayrml.config.sections import NeuralNetwork
-from rayrml.config.tables import find
 from rayrml.losses import Loss
 from rayrml.metrics import METRICS
 from rayrml.networks.network import Network

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from rayrml import storage
-from rayrml.data.pipeline import Side, Source
 from rayrml.data.readers.images import ImageHeader, open_image, read_header
 from rayrml.data.readers.masks import LOSSY
+from rayrml.data.sources import Side, Source
 from rayrml.data.value_rules import ClassNumbers
 from rayrml.errors import DataError
 from rayrml.formatting import shorten

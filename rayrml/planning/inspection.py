@@ -16,8 +16,8 @@ import numpy as np
 
 from rayrml import storage
 from rayrml.data.discovery import Place
-from rayrml.data.pipeline import Side, Source
 from rayrml.data.reader_keys import DATA
+from rayrml.data.sources import Side, Source
 from rayrml.data.value_rules import ClassNumbers, UnitInterval
 from rayrml.errors import DataError, Problem
 from rayrml.planning import image_inspection

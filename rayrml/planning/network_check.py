@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from rayrml.config.mistakes import Findings
 from rayrml.config.tables import Choice
 from rayrml.data.datasets import Datasets
-from rayrml.data.pipeline import Side
 from rayrml.data.reader_keys import DATA
+from rayrml.data.sources import Side
 from rayrml.errors import Problem
 from rayrml.formatting import shorten
 from rayrml.losses import Loss

@@ -18,8 +18,8 @@ from rayrml.config.reading import AnyConfiguration, read_configuration
 from rayrml.config.sections import Config
 from rayrml.config.tables import Choice, choose
 from rayrml.data.datasets import Datasets
-from rayrml.data.pipeline import Side, Source
 from rayrml.data.reader_keys import DATA
+from rayrml.data.sources import Side, Source
 from rayrml.data.transforms import Placed, parse_transforms
 from rayrml.errors import ConfigError, DataError
 from rayrml.losses import LOSSES, Loss

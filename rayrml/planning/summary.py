@@ -8,7 +8,7 @@ from typing import Any
 from rayrml.cluster.allocation import Allocation
 from rayrml.data import kept_arrays, pairing
 from rayrml.data.discovery import Samples, Slices
-from rayrml.data.pipeline import Source
+from rayrml.data.sources import Source
 from rayrml.data.value_rules import ClassNumbers
 from rayrml.formatting import format_bytes, format_path, format_table, shorten
 from rayrml.networks.layers.layout import Shape
@@ -91,9 +91,11 @@ def check(console: Console, checked: Plan) -> None:
     console.line()
     rows = [(r.name, r.class_name, r.output_shape, f"{r.num_parameters:,}") for r in checked.network.summary()]
     console.lines(format_table(rows, ("Layer", "Class", "Output shape", "Parameters")))
-    for part in (checks.classes(checked), checks.image_sizes(checked), checks.memory(checked, least)):
+    for part in (checks.classes(checked), checks.image_sizes(checked)):
         if lines := list(part):
             console.lines(["", *lines])
+    # Estimated only now: PyTorch's compiler, which is imported for it, takes longer than everything before.
+    console.lines(["", *checks.memory(checked, least)])
     console.line()
     console.line("The configuration is valid.")
 

@@ -6,9 +6,9 @@ import dataclasses
 
 from rayrml.config.tables import Choice
 from rayrml.data.datasets import Datasets
-from rayrml.data.pipeline import Side, Source
 from rayrml.data.readers import Reader
 from rayrml.data.readers.masks import masks
+from rayrml.data.sources import Side, Source
 from rayrml.data.transforms import BatchTransforms
 from rayrml.data.transforms.mixing import PairTransform
 from rayrml.data.transforms.table import Placed

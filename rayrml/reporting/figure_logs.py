@@ -18,6 +18,7 @@ class FigureLogs:
     Args:
         outfile: the path from which the files' names are made.
         append: add to the files of an earlier run, which is resumed; otherwise they are renamed and kept.
+        overwrite: replace them instead.
         metric: the figure in the last column of the test log; None if evaluation has none but the loss, whose negative
             the column then holds, so that more is better in any case.
 
@@ -28,10 +29,10 @@ class FigureLogs:
         DataError: a file cannot be written.
     """
 
-    def __init__(self, outfile: str, *, append: bool, metric: str | None = None):
+    def __init__(self, outfile: str, *, append: bool, overwrite: bool = False, metric: str | None = None):
         self._metric = metric
         paths = log_paths(outfile)
-        self.set_aside = [] if append else set_aside(paths)
+        self.set_aside = [] if append or overwrite else set_aside(paths)
         self._train_file, self._test_file = (LogFile(path, append=append) for path in paths)
 
     def receive(self, message: Message) -> None:

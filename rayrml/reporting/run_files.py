@@ -12,19 +12,15 @@ import numpy as np
 import torch
 
 from rayrml import storage
+from rayrml.config.variables import escape
 from rayrml.errors import explaining
 from rayrml.metrics import confusion
 from rayrml.reporting import history
+from rayrml.reporting.file_names import CLASSES, CONFIG, ENVIRONMENT, METRICS, PLOTS
 from rayrml.reporting.messages import EpochDone, Evaluated, Message, Started
 from rayrml.reporting.run_state import RunState
 from rayrml.saving import checkpoint_folder
 
-CONFIG, ENVIRONMENT, CLASSES, METRICS = "config.resolved.json", "environment.json", "classes.json", "metrics.json"
-FILES = (CONFIG, history.FILE, METRICS, CLASSES, ENVIRONMENT)
-PLOTS_FOLDER = "plots"
-CURVES = ("loss", "metric", "learning_rate")  # plots of the history; `plots.draw_loss` draws the first, and so on
-CONFUSION_MATRIX, PREDICTIONS = "confusion_matrix", "predictions"
-PLOTS = {name: f"{PLOTS_FOLDER}/{name}.png" for name in (*CURVES, CONFUSION_MATRIX, PREDICTIONS)}
 _LARGEST_SHARE = 0.05  # of the time may go into writing the history, which is long after many short epochs
 
 
@@ -37,15 +33,27 @@ class Record:
         folder: folder of the files, None for no files.
         state: state of the run.
         classes: class names in the order of the network's outputs, () if there are none.
+        pixels: whether pixels have classes, not samples.
+        trains: whether epochs are trained, whose history is kept; an evaluation has none.
 
     Attributes:
         confusion: (classes, classes) of the last epoch's evaluation, None if there is none.
     """
 
-    def __init__(self, folder: str | None, state: RunState, classes: Sequence[str] = ()):
+    def __init__(
+        self,
+        folder: str | None,
+        state: RunState,
+        classes: Sequence[str] = (),
+        *,
+        pixels: bool = False,
+        trains: bool = True,
+    ):
         self.folder = folder
         self._state = state
         self._classes = classes
+        self._pixels = pixels
+        self._trains = trains
         self._evaluated: Evaluated | None = None
         self._pending = False
         self._began = self._spent = 0.0
@@ -69,7 +77,7 @@ class Record:
         """
         if self.folder is None:
             return
-        self._write(CONFIG, to_json(config))
+        self._write(CONFIG, to_json(escape(config)))
         self._write(ENVIRONMENT, to_json(environment))
         if self._classes:
             self._write(CLASSES, to_json(self._classes))
@@ -86,7 +94,7 @@ class Record:
                 pass
             case _:
                 return
-        self._pending = self.folder is not None
+        self._pending = self.folder is not None and self._trains
         if time.monotonic() - self._began >= self._spent / _LARGEST_SHARE:
             self.flush()
 
@@ -111,8 +119,12 @@ class Record:
         """The figures of the last and the best epoch, and those of each class after the last epoch."""
         figures: dict[str, Any] = {"final": self.history[-1], "best": history.find_best(self.history)}
         if self.confusion is not None:
-            figures["classes"] = _per_class(self.confusion, self._classes)
+            figures["classes"] = self.classes()
         return figures
+
+    def classes(self) -> dict[str, dict[str, float]]:
+        """The figures of each class after the last epoch, none if they are unknown."""
+        return {} if self.confusion is None else _per_class(self.confusion, self._classes, pixels=self._pixels)
 
     def _write(self, name: str, content: bytes) -> None:
         write_file(storage.join(self.folder or "", name), content)
@@ -129,13 +141,15 @@ def write_file(path: str, content: bytes) -> None:
         storage.write(path, content)
 
 
-def _per_class(counts: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
-    figures = confusion(torch.from_numpy(counts.astype(np.float64)))  # arrays from Ray are read-only
+def _per_class(counts: np.ndarray, classes: Sequence[str], *, pixels: bool) -> dict[str, dict[str, float]]:
+    found = confusion(torch.from_numpy(counts.astype(np.float64)))  # arrays from Ray are read-only
+    columns = {"pixels" if pixels else "samples": counts.sum(1).tolist()}
+    columns |= {"recall": found.recall, "precision": found.precision}
+    columns |= {"iou": found.iou, "dice": found.f1} if pixels else {"f1": found.f1}
     names = name_classes(classes, len(counts))
-    rows = zip(counts.sum(1).tolist(), figures.recall, figures.precision, figures.f1, strict=True)
     return {
-        name: dict(zip(("samples", "recall", "precision", "f1"), row, strict=True))
-        for name, row in zip(names, rows, strict=True)
+        name: dict(zip(columns, row, strict=True))
+        for name, row in zip(names, zip(*columns.values(), strict=True), strict=True)
     }
 
 

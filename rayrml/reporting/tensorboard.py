@@ -9,6 +9,7 @@ from typing import Any
 from rayrml.errors import explaining
 from rayrml.reporting.messages import EpochDone, Message, Started
 
+EVENTS_FOLDER = "tensorboard"  # next to the checkpoints
 _TAGS = {"train_loss": "loss/train", "test_loss": "loss/test"}
 _NO_CURVES = ("epoch",)
 _FAILED = "cannot be written"

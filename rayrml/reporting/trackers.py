@@ -13,14 +13,15 @@ from typing import Any, Protocol
 
 from rayrml import storage
 from rayrml.errors import describe
+from rayrml.reporting.file_names import PLOTS_FOLDER
 from rayrml.reporting.messages import EpochDone, Message, Started
-from rayrml.reporting.run_files import PLOTS_FOLDER, write_file
+from rayrml.reporting.run_files import write_file
 
 PACKAGES = ("mlflow", "wandb")
 _EXPERIMENT = "rayrml"  # unless MLFLOW_EXPERIMENT_NAME or WANDB_PROJECT names another one
 _LONGEST = 500  # characters of a parameter: servers have a limit
 _PATIENCE = 30.0  # seconds at the end for what has not been sent yet
-_IDS = "tracking.json"
+IDS_FILE = "tracking.json"
 
 
 class Tracker(Protocol):
@@ -118,7 +119,7 @@ class Tracking:
         return tracker
 
     def _opened(self) -> Tracker:
-        path = storage.join(self._folder, _IDS)
+        path = storage.join(self._folder, IDS_FILE)
         known: dict[str, str] = json.loads(storage.read(path)) if storage.exists(path) else {}
         self._tracker = self._begin(known.get(self._package) if self._resumed else None)
         write_file(path, json.dumps({**known, self._package: self._tracker.id}).encode())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rayrml import storage
 from rayrml.cluster.allocation import Allocation
+from rayrml.formatting import format_path
 from rayrml.planning.plan import Plan
 from rayrml.reporting import trackers
 from rayrml.reporting.console import Console
@@ -17,9 +19,10 @@ from rayrml.reporting.messages import Broadcast, Emit
 from rayrml.reporting.progress_lines import ProgressLines
 from rayrml.reporting.run_files import Record
 from rayrml.reporting.run_state import RunState
-from rayrml.reporting.tensorboard import EventFiles
+from rayrml.reporting.tensorboard import EVENTS_FOLDER, EventFiles
 from rayrml.reporting.trackers import Tracking
 from rayrml.runs import provenance
+from rayrml.runs.earlier_run import MadeRoom
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Context:
         record: the files next to the checkpoints.
         tracking: the servers that receive the run's figures.
         emit: passes workers' messages to everything that shows or writes them.
-        earlier_logs: where an earlier run's logs are now.
+        resolved: the whole configuration, as it is recorded.
+        lines: messages on files of an earlier run.
         resume_from: files to resume from, () to start from the beginning.
         command: the command that started the run, None if it was not started by one.
     """
@@ -46,7 +50,8 @@ class Context:
     record: Record
     tracking: tuple[Tracking, ...]
     emit: Emit
-    earlier_logs: tuple[str, ...]
+    resolved: Mapping[str, Any]
+    lines: tuple[str, ...]
     resume_from: tuple[str, ...]
     command: tuple[str, ...] | None
 
@@ -66,12 +71,16 @@ def open_context(
     plan: Plan,
     allocation: Allocation,
     *,
+    room: MadeRoom,
     resume_from: tuple[str, ...],
+    report: bool,
     console: Console,
     also: Emit,
     command: tuple[str, ...] | None,
 ) -> Iterator[Context]:
     """Open everything that a run writes to, and close it when the run ends; `also` receives all messages, too.
+
+    `room` says where the files of an earlier run are now. With `report`, an evaluation keeps a record, too.
 
     Raises:
         DataError: a file cannot be written.
@@ -79,16 +88,15 @@ def open_context(
     nn = plan.config.neural_network
     resumed = bool(resume_from)
     state = RunState(0 if plan.training is None else plan.training.count_batches(nn.data.batch_size))
-    record = Record(None if plan.training is None else nn.checkpoints.save, state, plan.classes)
+    record = _open_record(plan, state, report=report)
     with contextlib.ExitStack() as stack:
         # The progress lines come first: some of them compare a message with the state before it.
         lines = ProgressLines(console, state, 1 if plan.training is None else nn.num_epochs, nn.metric)
         stack.callback(lines.close)
-        logs = None if nn.outfile is None else FigureLogs(nn.outfile, append=resumed, metric=plan.metric)
-        if logs is not None:
-            stack.callback(logs.close)
+        logs = _open_logs(plan, stack, append=resumed)
         stack.callback(record.flush)
-        tracking = tuple(_begin_tracking(plan, allocation, console, resumed=resumed))
+        resolved = provenance.resolved(plan, allocation, room.moved)
+        tracking = tuple(_begin_tracking(plan, resolved, console, resumed=resumed))
         for tracker in tracking:
             stack.callback(tracker.finish)
         receivers = [lines.receive, *([] if logs is None else [logs.receive]), state.receive]
@@ -101,10 +109,32 @@ def open_context(
             record=record,
             tracking=tracking,
             emit=Broadcast(*receivers, *(tracker.receive for tracker in tracking)),
-            earlier_logs=() if logs is None else tuple(logs.set_aside),
+            resolved=resolved,
+            lines=(*room.lines, *(() if logs is None else _describe_logs(logs.set_aside))),
             resume_from=resume_from,
             command=command,
         )
+
+
+def _open_logs(plan: Plan, stack: contextlib.ExitStack, *, append: bool) -> FigureLogs | None:
+    nn = plan.config.neural_network
+    if nn.outfile is None:
+        return None
+    overwrite = nn.checkpoints.exist == "overwrite"
+    logs = FigureLogs(nn.outfile, append=append, overwrite=overwrite, metric=plan.metric)
+    stack.callback(logs.close)
+    return logs
+
+
+def _open_record(plan: Plan, state: RunState, *, report: bool) -> Record:
+    nn, trains = plan.config.neural_network, plan.training is not None
+    folder = nn.checkpoints.save if trains else nn.data.test_output_path if report else None
+    return Record(folder, state, plan.classes, pixels=len(plan.network.output_shapes[0]) > 1, trains=trains)
+
+
+def _describe_logs(paths: Sequence[str]) -> Iterator[str]:
+    if paths:
+        yield f"Keeping the logs of an earlier run: {', '.join(map(format_path, paths))}"
 
 
 def find_state_folder(plan: Plan) -> str | None:
@@ -116,19 +146,18 @@ def _open_event_files(plan: Plan, stack: contextlib.ExitStack) -> Iterator[Emit]
     """The receiver that writes TensorBoard files, if they are requested."""
     section = plan.config.neural_network.checkpoints
     if section.tensorboard and section.save is not None and plan.training is not None:
-        events = EventFiles(storage.join(section.save, "tensorboard", plan.name))
+        events = EventFiles(storage.join(section.save, EVENTS_FOLDER, plan.name))
         stack.callback(events.close)
         yield events.receive
 
 
-def _begin_tracking(plan: Plan, allocation: Allocation, console: Console, *, resumed: bool) -> Iterator[Tracking]:
+def _begin_tracking(plan: Plan, config: Mapping[str, Any], console: Console, *, resumed: bool) -> Iterator[Tracking]:
     """The tracking servers that the configuration names."""
     section = plan.config.neural_network.checkpoints
     folder = section.save
     if folder is None or plan.training is None:
         return
     begins = {}
-    config = provenance.resolved(plan, allocation)
     if section.mlflow:
         begins["mlflow"] = trackers.prepare_mlflow(plan.name, config)
     if section.wandb:

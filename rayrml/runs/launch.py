@@ -37,19 +37,21 @@ def run(
     quiet: bool = False,
     verbose: bool = False,
     predecessor_log: bool = False,
+    report: bool = False,
     on_mistake: Callable[[BaseException], None] | None = None,
     command: tuple[str, ...] | None = None,
 ) -> RunResult:
     """Train, evaluate or predict according to a configuration.
 
     Args:
-        config: path of a JSON file, or the contents of such a file.
+        config: path of a JSON, YAML or TOML file, or the contents of such a file.
         num_workers: number of workers, or (min, max); overrides the configuration's.
         overrides: values for dotted keys, such as `{"data.batch_size": 32, "ray.use_gpu": False}`.
         resume: continue after the last epoch that is saved in `checkpoints.save` (or `ray.storage_path`).
         quiet: print nothing.
         verbose: show Ray's own messages.
         predecessor_log: print a line for each batch, in the form for programs that read the log.
+        report: of an evaluation, also write the figures of each class, a table and plots into `data.test_output_path`.
         on_mistake: called at once, in another thread, with an error that is raised only after Ray has started.
         command: the words of the command that started the run, which then ends by suggesting the next command.
 
@@ -66,7 +68,7 @@ def run(
         from rayrml.planning.plan import prepare
 
         prepare(document)  # finds all other mistakes, too
-    how = {"resume": resume, "quiet": quiet, "verbose": verbose, "predecessor_log": predecessor_log}
+    how = {"resume": resume, "quiet": quiet, "verbose": verbose, "predecessor_log": predecessor_log, "report": report}
     options = _Options(**how, on_mistake=on_mistake, command=command)
     return _run(document.checked().ray, lambda: document, options)
 
@@ -77,6 +79,7 @@ def run_found(
     *,
     quiet: bool = False,
     verbose: bool = False,
+    report: bool = False,
     on_mistake: Callable[[BaseException], None] | None = None,
 ) -> RunResult:
     """Like `run`, with a configuration from `find`, which is called once, in another thread, while Ray starts.
@@ -89,8 +92,8 @@ def run_found(
     try:
         ray = parse_ray(overrides)
     except ConfigError:
-        return run(find(), quiet=quiet, verbose=verbose)  # reports all mistakes
-    return _run(ray, find, _Options(quiet=quiet, verbose=verbose, on_mistake=on_mistake))
+        return run(find(), quiet=quiet, verbose=verbose, report=report)  # reports all mistakes
+    return _run(ray, find, _Options(quiet=quiet, verbose=verbose, report=report, on_mistake=on_mistake))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +104,7 @@ class _Options:
     quiet: bool = False
     verbose: bool = False
     predecessor_log: bool = False
+    report: bool = False
     on_mistake: Callable[[BaseException], None] | None = None
     command: tuple[str, ...] | None = None
 
@@ -110,7 +114,7 @@ def _run(ray: Ray, find: Callable[[], Document], options: _Options) -> RunResult
     from rayrml.cluster import ray_client
 
     if ray_client.is_needed(ray.address):
-        names = ("resume", "quiet", "verbose", "predecessor_log")
+        names = ("resume", "quiet", "verbose", "predecessor_log", "report")
         how = {name: getattr(options, name) for name in names}
         return ray_client.run(find().checked(), run, **how)
     return _carry_out(ray, find, options)
@@ -137,8 +141,8 @@ def _carry_out(ray: Ray, find: Callable[[], Document], options: _Options) -> Run
         from rayrml.runs.runner import execute
 
         console = Console(quiet=options.quiet, every_batch=options.predecessor_log)
-        command = options.command
-        return execute(plan, allocation, interrupts, resume=options.resume, console=console, command=command)
+        how: dict[str, Any] = {"resume": options.resume, "report": options.report, "command": options.command}
+        return execute(plan, allocation, interrupts, console=console, **how)
 
 
 def _say(text: str) -> None:

@@ -17,7 +17,9 @@ from rayrml import storage
 from rayrml.config.reading import Document, override
 from rayrml.errors import ConfigError, Problem, explaining
 from rayrml.formatting import format_path, format_table
+from rayrml.reporting.file_names import PREDICTIONS_TABLE
 from rayrml.runs.launch import run_found
+from rayrml.saving.checkpoint_folder import find_model
 
 if TYPE_CHECKING:
     from rayrml.inference.class_table import Classified, Classifier
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from rayrml.saving.checkpoints import Checkpoint
 
 OUTPUT = "predictions"  # default folder for the files
-TABLE, ASSEMBLED = "predictions.csv", "assembled.h5"
+ASSEMBLED = "assembled.h5"
 MOST_SHOWN = 20  # table rows on the screen
 
 
@@ -79,6 +81,7 @@ def predict(
         DataError: files are missing, cannot be read or cannot be written.
         ClusterError: Ray cannot provide what was requested.
     """
+    find_model(checkpoint)  # a mistyped path is told of at once, before anything slow is imported
     paths = [str(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     folder = storage.absolute(str(OUTPUT if output is None else output))
     find = functools.cache(lambda: _configuration(str(checkpoint), paths, folder, overrides or {}))
@@ -87,7 +90,7 @@ def predict(
     from rayrml.reporting.console import Console
 
     console, nn = Console(quiet=quiet), find().values["neural_network"]
-    path = storage.join(nn["data"]["test_output_path"], TABLE)
+    path = storage.join(nn["data"]["test_output_path"], PREDICTIONS_TABLE)
     rows = _classify(result.predictions[0], classifier(nn["layers"], nn.get("loss"), result.classes), path, console)
     _show(rows, console)
     return Predictions(
@@ -111,6 +114,9 @@ def _configuration(path: str, inputs: Sequence[str], folder: str, overrides: Map
 
     config = override(_learned(checkpoints.load_complete(path), path, inputs, overrides), overrides)
     data = config["neural_network"]["data"]
+    if data.get("target_type") or data.get("type"):
+        message = "has no effect: predictions are compared with nothing. `rayrml evaluate` compares them with targets"
+        raise ConfigError(Problem("neural_network.data.target_type", message))
     data.setdefault("test_output_path", folder)
     if not any(key.endswith(f"data.{PICTURES}") for key in overrides) and data["input_type"] != "images":
         data.pop(PICTURES, None)  # what the checkpoint says of images

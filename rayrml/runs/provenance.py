@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 from rayrml.cluster.allocation import Allocation
@@ -15,10 +16,11 @@ from rayrml.version import __version__
 _LIBRARIES = ("torch", "ray", "numpy")
 
 
-def resolved(plan: Plan, allocation: Allocation) -> dict[str, Any]:
+def resolved(plan: Plan, allocation: Allocation, moved: Mapping[str, str]) -> dict[str, Any]:
     """A configuration that repeats the training: with all defaults, absolute paths, the network and the workers.
 
     It contains the network itself, because the network's file may change, or be deleted with the job that brought it.
+    What was loaded from a file that has `moved` since then has its new path.
     """
     values = plan.config.model_dump(mode="json", by_alias=True, exclude={"schema_"})
     nn = values["neural_network"]
@@ -33,6 +35,8 @@ def resolved(plan: Plan, allocation: Allocation) -> dict[str, Any]:
             nn["optimizer"]["lr_scheduler"] = plan.schedule.settings
     if plan.loss is not None:
         nn["loss"] = {"function": plan.loss.name, **plan.loss.settings}
+    del nn["checkpoints"]["exist"]  # whoever repeats the training decides again
+    nn["checkpoints"]["load"] = moved.get(nn["checkpoints"]["load"], nn["checkpoints"]["load"])
     nn["layers"] = plan.layers  # last, because it is the longest
     values["ray"] |= {"num_workers": allocation.num_workers, "use_gpu": allocation.use_gpu}
     return values

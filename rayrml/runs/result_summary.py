@@ -10,18 +10,22 @@ from typing import Any
 from rayrml import storage
 from rayrml.config.figures import LOSSES
 from rayrml.data.reader_keys import describe_reading
-from rayrml.errors import DataError
+from rayrml.errors import DataError, printable
 from rayrml.formatting import format_bytes, format_duration, format_path, format_table
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
 from rayrml.reporting.figure_logs import log_paths
+from rayrml.reporting.file_names import CONFIG, METRICS
 from rayrml.reporting.history import find_best, find_metric
 from rayrml.reporting.messages import Interrupted
-from rayrml.reporting.run_files import CONFIG, Record
+from rayrml.reporting.run_files import Record
 from rayrml.reporting.run_state import RunState
 from rayrml.runs.context import Context
 from rayrml.saving.checkpoint_folder import BEST, best_path, epoch_of, list_checkpoints, list_times
 from rayrml.saving.checkpoints import load
+
+_MOST_CLASSES = 20  # whose figures are shown on the screen
+_COUNTS = ("samples", "pixels")
 
 Kept = dict[int | str, str]  # paths of checkpoints by epoch, and under the name of the best one
 
@@ -56,6 +60,21 @@ def _summary(context: Context, kept: Kept) -> None:
     console.section("Results", {**rows, **_places(state, plan, context.record)})
     console.line()
     console.lines(_epochs(state, kept, training=plan.training is not None))
+    classes = context.record.classes()
+    if 0 < len(classes) <= _MOST_CLASSES:
+        console.line()
+        console.lines(_per_class(classes))
+
+
+def _per_class(classes: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The table of the figures of each class."""
+    names = list(next(iter(classes.values())))
+    headings = [name.upper() if name == "iou" else name.capitalize() for name in names]
+    rows = [
+        [printable(name), *(f"{value:,.0f}" if key in _COUNTS else f"{value:.3f}" for key, value in figures.items())]
+        for name, figures in classes.items()
+    ]
+    return format_table(rows, ["Class", *headings])
 
 
 def interruption(where: Interrupted, folder: str | None, command: tuple[str, ...] | None) -> str:
@@ -158,9 +177,10 @@ def _places(state: RunState, plan: Plan, record: Record) -> dict[str, str]:
     found = {
         "Best model": state.saved.get("best", []),
         "Checkpoints": state.saved.get("checkpoint", []),
-        "Predictions": state.saved.get("predictions", []),
+        "Predictions": [*state.saved.get("predictions", []), *state.saved.get("table", [])],
         "Plots": state.saved.get("plots", []),
         "Record": [storage.join(record.folder, CONFIG)] if record.folder and plan.training else [],
+        "Figures": [storage.join(record.folder, METRICS)] if record.folder and not plan.training else [],
         "Logs": log_paths(nn.outfile) if nn.outfile else [],
     }
     places = {name: _listed(paths) for name, paths in found.items() if paths}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from rayrml.planning.plan import EvaluationPlan, InferencePlan, Plan, TrainingPl
 from rayrml.reporting.console import Console
 from rayrml.reporting.figure_logs import log_paths
 from rayrml.reporting.messages import Emit
-from rayrml.runs import overwritten, result_summary
+from rayrml.runs import earlier_run, result_summary
 from rayrml.runs.context import Context, find_state_folder, open_context
 from rayrml.runs.inference_run import infer
 from rayrml.runs.resume_check import check_resumable
@@ -68,13 +69,15 @@ def execute(
     interrupts: Interrupts,
     *,
     resume: bool = False,
+    report: bool = False,
     console: Console | None = None,
     also: Emit = lambda message: None,
     command: tuple[str, ...] | None = None,
 ) -> RunResult:
     """Execute a plan on a part of the cluster that this process is connected to; `also` receives all messages, too.
 
-    It is shown on `console`, by default a new one. If a `command` started the run, the next commands are shown at its
+    It is shown on `console`, by default a new one. With `report`, an evaluation writes a report next to its
+    predictions. If a `command` started the run, the next commands are shown at its
     end.
 
     Raises:
@@ -91,8 +94,9 @@ def execute(
             stack.enter_context(locked(folder, console.line))
         resume_from = _find_resumable(plan) if resume else ()
         changes = check_resumable(plan, resume_from[0]) if resume_from and isinstance(plan, TrainingPlan) else ()
-        opened = open_context(plan, allocation, resume_from=resume_from, console=console, also=also, command=command)
-        context = stack.enter_context(opened)
+        room = earlier_run.MadeRoom() if resume_from else earlier_run.make_room(plan)
+        to_open = functools.partial(open_context, plan, allocation, console=console, also=also, command=command)
+        context = stack.enter_context(to_open(room=room, resume_from=resume_from, report=report))
         _announce(context, changes)
         if not allocation.one_machine:
             refuse_unshared(plan.sources)
@@ -132,7 +136,7 @@ def _announce(context: Context, changes: Sequence[str]) -> None:
     summary.devices(console, allocation)
     summary.plan(console, plan, allocation.most_workers)
     console.lines(changes)
-    console.lines(overwritten.lines(plan, context.earlier_logs, resumed=context.resumed))
+    console.lines(context.lines)
     console.line()
 
 

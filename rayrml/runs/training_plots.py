@@ -1,4 +1,4 @@
-"""The plots of a training run in the folder `plots` next to its checkpoints; they never make a run fail."""
+"""The plots of a run, in the folder `plots` next to its checkpoints or predictions; they never make a run fail."""
 
 from __future__ import annotations
 
@@ -11,24 +11,15 @@ import torch
 
 from rayrml import storage
 from rayrml.data.decoding import Decoder, pack
-from rayrml.data.pipeline import Source
 from rayrml.data.shards import to_numbers
+from rayrml.data.sources import Source
 from rayrml.inference.evaluation import EvaluationStep, as_target
 from rayrml.losses import Loss
 from rayrml.metrics import predicted_classes
 from rayrml.networks.network import build_network
 from rayrml.planning.plan import Plan
-from rayrml.reporting.run_files import (
-    CONFIG,
-    CONFUSION_MATRIX,
-    CURVES,
-    PLOTS,
-    PLOTS_FOLDER,
-    PREDICTIONS,
-    Record,
-    name_classes,
-    write_file,
-)
+from rayrml.reporting.file_names import CONFIG, CONFUSION_MATRIX, CURVES, PLOTS, PLOTS_FOLDER, PREDICTIONS
+from rayrml.reporting.run_files import Record, name_classes, write_file
 from rayrml.saving import checkpoint_folder, checkpoints
 
 if TYPE_CHECKING:
@@ -104,7 +95,8 @@ def _pictures(plan: Plan, record: Record) -> Iterator[tuple[str, Callable[[], Fi
 
         return draw
 
-    yield from ((PLOTS[name], curve(name)) for name in CURVES)
+    if plan.training is not None:
+        yield from ((PLOTS[name], curve(name)) for name in CURVES)
     yield PLOTS[CONFUSION_MATRIX], lambda: _confusion_matrix(plan, record)
     yield PLOTS[PREDICTIONS], lambda: _predictions(plan, record)
 
@@ -143,6 +135,8 @@ def _predictions(plan: Plan, record: Record) -> Figure | None:
 
 def _trained(plan: Plan, record: Record) -> torch.nn.Module | None:
     """The network from the best or else the last epoch's checkpoint: the trained one may be on another machine."""
+    if plan.training is None:
+        return plan.network
     if record.folder is None or not record.history:
         return None
     path = checkpoint_folder.best_path(record.folder)

@@ -15,9 +15,9 @@ from rayrml.formatting import format_path
 from rayrml.networks.drawing import write_dot
 from rayrml.planning import checks, summary
 from rayrml.planning.plan import EvaluationPlan, Plan, TrainingPlan
+from rayrml.reporting.file_names import PLOTS_FOLDER
 from rayrml.reporting.messages import Saved
-from rayrml.reporting.run_files import PLOTS_FOLDER
-from rayrml.runs import provenance, result_summary, training_plots
+from rayrml.runs import evaluation_table, provenance, result_summary, training_plots
 from rayrml.runs.context import Context
 from rayrml.saving import checkpoint_folder
 from rayrml.training import trainer
@@ -35,8 +35,8 @@ def train(context: Context, plan: TrainingPlan | EvaluationPlan, interrupts: Int
         KeyboardInterrupt: the run was interrupted.
     """
     record, allocation = context.record, context.allocation
-    resolved, environment = provenance.resolved(plan, allocation), provenance.environment(plan, allocation)
-    record.begin(resolved, environment, resumed=context.resumed)
+    if plan.training is not None:
+        record.begin(context.resolved, provenance.environment(plan, allocation), resumed=context.resumed)
     with _ray_folder(context) as ray_folder:
         job = make_job(
             plan,
@@ -146,6 +146,9 @@ def _finish(context: Context) -> None:
     """Write the record and draw the plots of a finished run."""
     record, plan = context.record, context.plan
     record.finish()
+    if record.folder is not None and plan.training is None:
+        for path in evaluation_table.write(plan, record.folder, context.state.saved.get("predictions", [])):
+            context.emit(Saved("table", path))
     wanted = plan.config.neural_network.checkpoints.plots and record.folder is not None and record.history
     if wanted and training_plots.make(plan, record, context.console.line):
         context.emit(Saved("plots", storage.join(record.folder or "", PLOTS_FOLDER)))

@@ -24,19 +24,29 @@ def epoch_of(path: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def is_checkpoint(name: str) -> bool:
+    """Whether a file with this name is a checkpoint, or the state of an unfinished run."""
+    return name in (BEST, _STATE, _INTERRUPTED) or _NAME.fullmatch(name) is not None
+
+
 def best_path(folder: str | Path) -> str:
     """The path of the best epoch's checkpoint."""
     return storage.join(folder, BEST)
 
 
-def find_model(path: str | Path) -> str:
+def find_model(path: str | Path, where: str = "") -> str:
     """The checkpoint that a path means: the file itself or, of a run's folder, the best epoch's or else the last one.
 
+    `where` is the JSON path that names it.
+
     Raises:
-        DataError: the folder holds no checkpoint, or cannot be listed.
+        DataError: there is no such file, or the folder holds no checkpoint, or cannot be listed.
     """
     with explaining(path, "cannot be read"):
-        is_folder = storage.is_folder(str(path)) and not storage.is_file(str(path))
+        is_file = storage.is_file(str(path))
+        is_folder = not is_file and storage.is_folder(str(path))
+        if not is_folder and not storage.exists(str(path)):
+            raise DataError(Problem(where or str(path), f"no such file: '{path}'"))
     if not is_folder:
         return str(path)
     if BEST in _list_files(path):

@@ -39,6 +39,8 @@ _KINDS = {
     "run_id": str,
     "data": Mapping,
     "loss": Mapping,
+    "targets": Mapping,
+    "metric": str,
 }
 
 
@@ -63,6 +65,8 @@ class Checkpoint:
             `losses`, each worker's `random` states, and the `layout` for which all of this is valid. Otherwise empty.
         data: how inputs become samples, as keys of the section of that name; {} if unknown.
         loss: the section of that name, which may prescribe values of outputs; {} if unknown.
+        targets: how outputs are compared with targets, as keys of the section `data`; {} if unknown.
+        metric: the metric that the configuration names, "" if it names none.
     """
 
     epoch: int
@@ -80,6 +84,8 @@ class Checkpoint:
     unfinished: dict[str, Any] = dataclasses.field(default_factory=dict)
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
     loss: dict[str, Any] = dataclasses.field(default_factory=dict)
+    targets: dict[str, Any] = dataclasses.field(default_factory=dict)
+    metric: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +142,7 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
         DataError: the file does not exist, or is not a checkpoint; `where` is the JSON path that names it.
     """
     place = where or str(path)
-    path = find_model(path)
+    path = find_model(path, where)
     content = _read(path, place)
     if "network" not in content:
         # Only a state_dict, as PyTorch's own tutorials save it, perhaps beside an optimizer's.

@@ -58,6 +58,17 @@ def locked(folder: str, say: Callable[[str], None]) -> Iterator[None]:
             storage.remove(path)
 
 
+def is_locked(folder: str) -> bool:
+    """Whether a run is writing to the folder, as far as its lock tells."""
+    path = storage.join(folder, LOCK_NAME)
+    holder = _read(path)
+    if holder is None:
+        return False
+    if holder.get("machine") == _machine():
+        return _lives(holder)
+    return time.time() - storage.files(folder).get(LOCK_NAME, 0.0) < _SECONDS_OF_SILENCE
+
+
 def _wait_for(path: str, folder: str, say: Callable[[str], None]) -> None:
     """Return once nobody holds the lock. Raises DataError if somebody does."""
     holder = _read(path)

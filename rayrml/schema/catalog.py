@@ -6,11 +6,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from rayrml.config.tables import Table, find, unwrap
+from rayrml.config.tables import Table, unwrap
 from rayrml.data.readers import READERS
 from rayrml.data.slicers import slicer
 from rayrml.data.transforms import TRANSFORMS
-from rayrml.formatting import format_table
 from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS
 from rayrml.metrics import METRICS
@@ -26,20 +25,9 @@ def meaning(row: Callable[..., Any]) -> str:
     return (inspect.getdoc(unwrap(row)) or "").split("\n")[0]
 
 
-def names(name: str) -> list[str]:
-    """Lines with the rows of the table called `name`, and their meanings.
-
-    Raises:
-        ConfigError: there is no such table.
-    """
-    rows = TABLES[find(TABLES, name, "list")]
-    width = max(map(len, rows))
-    return [f"{row:{width}}  {meaning(builder)}".rstrip() for row, builder in rows.items()]
-
-
-def overview() -> list[str]:
-    """Lines with the names of the tables, and the number of rows of each."""
-    return format_table([(name, len(rows)) for name, rows in TABLES.items()], ("rayrml list", "Rows"))
+def list_meanings() -> dict[str, dict[str, str]]:
+    """The meaning of each row of each table."""
+    return {name: {row: meaning(builder) for row, builder in rows.items()} for name, rows in TABLES.items()}
 
 
 TABLES: dict[str, Table] = {

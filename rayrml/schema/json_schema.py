@@ -24,6 +24,7 @@ from rayrml.lr_schedulers import LR_SCHEDULERS
 from rayrml.metrics import METRICS
 from rayrml.optimizers import OPTIMIZERS, needs_closure
 from rayrml.schema.catalog import meaning
+from rayrml.schema.extending import allow_extending, name_part
 from rayrml.schema.key_tables import rows_named, section_of, spellings
 
 Schema = dict[str, Any]
@@ -38,13 +39,15 @@ _KEYS_OF_TYPES = [key for key in list_reader_options() if key != "grayscale"]
 def configuration() -> Schema:
     """The schema of a whole configuration, in the 2020-12 dialect."""
     whole = _section(Config)
-    whole["$defs"] = {model.__name__: _section(model) for model in _sections(Config)} | {
+    sections = {model.__name__: _section(model) for model in _sections(Config)}
+    whole["$defs"] = sections | {
         "optimizer": _choice(OPTIMIZERS, "type", {"lr_scheduler": _optional(_ref("lr_scheduler"))}),
         "lr_scheduler": _schedule(),
         "loss": _choice(LOSSES, "function"),
         "transform": _transform(),
         "slicer": _row(slicer),
     }
+    whole = allow_extending(whole, [*sections, "optimizer", "lr_scheduler", "loss"])
     return {"$schema": _DIALECT, "title": "A rayrml configuration", **whole}
 
 
@@ -52,7 +55,8 @@ def search() -> Schema:
     """The schema of a configuration for `rayrml tune`: any value of the network may be a search space."""
     whole = configuration()
     defs = whole["$defs"]
-    whole["$defs"] = {name: part if name == Ray.__name__ else _open(part) for name, part in defs.items()}
+    closed = (Ray.__name__, name_part(Ray.__name__))
+    whole["$defs"] = {name: part if name in closed else _open(part) for name, part in defs.items()}
     two = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
     kinds = {"choice": {"type": "array", "minItems": 1}, **{name: two for name in KINDS if name != "choice"}}
     whole["$defs"]["space"] = {

@@ -12,28 +12,34 @@ from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
 from rayrml.config.sections import Config, PathString, RowOf, Section
-from rayrml.config.tables import Table, find, make_model
+from rayrml.config.tables import Table, make_model
 from rayrml.data.transforms import TRANSFORMS
 from rayrml.data.transforms.table import find_bare_field
 from rayrml.formatting import format_table
 from rayrml.schema.catalog import TABLES, meaning
 
 HEADINGS = ("key", "type", "default", "range", "meaning")
-_SINGULARS = {name.removesuffix("es" if name == "losses" else "s"): name for name in TABLES}
 _LIMITS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
 
 
-def keys(name: str) -> list[str]:
-    """Lines with the keys of the section called `name`, or of each row of the table called `name`.
+def list_tables() -> dict[str, list[str]]:
+    """The lines of the table of keys of each section, and of each row of each table of rows, by their names."""
+    models = {path.rpartition(".")[2]: model for path, model in sections(Config, "")}
+    of_models = {name: [meaning(model), "", *_table(model)] for name, model in models.items()}
+    return of_models | {name: list(_of_rows(rows)) for name, rows in TABLES.items()}
 
-    Raises:
-        ConfigError: there is no such section or table.
-    """
-    paths = {path.rpartition(".")[2]: model for path, model in sections(Config, "")}
-    found = find({**paths, **_SINGULARS, **TABLES}, name, "--keys")
-    if found in paths:
-        return [meaning(paths[found]), "", *_table(paths[found])]
-    return list(_of_rows(TABLES[_SINGULARS.get(found, found)]))
+
+def list_section_keys() -> dict[str, list[str]]:
+    """All keys of each section, in every spelling, by the dotted path of the section."""
+    return {
+        path: [key for name, field in model.model_fields.items() for key in spellings(name, field)]
+        for path, model in sections(Config, "")
+    }
+
+
+def list_row_keys() -> dict[str, dict[str, list[str]]]:
+    """The keys of each row of each table."""
+    return {name: {row: list(make_model(rows[row]).model_fields) for row in rows} for name, rows in TABLES.items()}
 
 
 def _of_rows(rows: Table) -> Iterator[str]:

@@ -60,8 +60,12 @@ def remove(path: Anywhere) -> None:
 
 
 def move(source: str, target: str) -> None:
-    """Rename a file in its folder."""
-    remote().move(source, target) if is_uri(source) else os.replace(source, target)  # noqa: PTH105
+    """Rename a file, also into another folder, which is made if it is missing."""
+    if is_uri(source):
+        remote().move(source, target)
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120 (strings)
+        os.replace(source, target)  # noqa: PTH105
 
 
 def local_copy(path: Anywhere) -> str:

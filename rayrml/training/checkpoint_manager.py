@@ -13,7 +13,7 @@ import torch
 
 from rayrml import storage
 from rayrml.config.figures import TEST_LOSS, TRAIN_LOSS
-from rayrml.data.reader_keys import PICTURES, describe_reading
+from rayrml.data.reader_keys import PICTURES, describe_reading, describe_targets
 from rayrml.errors import DataError, DivergenceError
 from rayrml.lr_schedulers import Schedule
 from rayrml.networks.network import Network
@@ -240,6 +240,8 @@ class CheckpointManager:
             run_id=self._job.run_id,
             data=describe_reading(self._job.config.data) | ({} if pictures is None else {PICTURES: pictures}),
             loss={"function": self._job.loss.name, **self._job.loss.arguments},
+            targets=describe_targets(self._job.config.data),
+            metric=self._job.config.metric or "",
         )
 
 

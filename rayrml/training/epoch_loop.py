@@ -205,7 +205,14 @@ class Worker:
         compares = self.job.datasets.test_targets
         metric = metric_of(self.loss, self.job.metric) if compares else None
         # The loss may change the outputs even where there are no targets.
-        step = EvaluationStep(self.network, self.loss, metric, workers=self.workers, autocast=self.autocast)
+        step = EvaluationStep(
+            self.network,
+            self.loss,
+            metric,
+            workers=self.workers,
+            autocast=self.autocast,
+            pixels=self.trainee is None,  # during training, nothing shows them
+        )
         destination = self._destination(feed, epoch)
         sink = None if destination is None else self._begin_output(destination)
         for number, batch in enumerate(feed.batches(self.job.config.data.test_batch_size, None)):

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from rayrml.data.bad_samples import gather_bad_samples, merge_bad_samples
-from rayrml.data.pipeline import Source
 from rayrml.data.shards import Batch, Shard, mix_seed, move, to_numbers
+from rayrml.data.sources import Source
 from rayrml.reporting.messages import Emit, Skipped
 from rayrml.workers import Workers, global_batch_sizes
 

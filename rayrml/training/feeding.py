@@ -11,8 +11,8 @@ import torch
 
 from rayrml.data import kept_arrays, pipeline
 from rayrml.data.bad_samples import BadSamples, gather_bad_samples, list_reasons, merge_bad_samples
-from rayrml.data.pipeline import Group, Source
 from rayrml.data.shards import ResidentShard, StreamedShard, mix_seed
+from rayrml.data.sources import Group, Source
 from rayrml.errors import DataError, Problem
 from rayrml.formatting import format_bytes
 from rayrml.reporting.messages import Emit, Phase, Skipped

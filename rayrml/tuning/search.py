@@ -60,10 +60,10 @@ def prepare(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None
     document = read_configuration(config, overrides)
     spaces, wrong = search_spaces.find_spaces(document.values)
     with document.locating_mistakes():
-        if wrong:
-            raise ConfigError(*wrong)
-        if not spaces:
+        if not spaces and not wrong:
             return None
+        if wrong := [*document.mistakes, *wrong]:
+            raise ConfigError(*wrong)
         findings = Findings()
         plans = list(_plans(document.values, spaces, findings))
         if findings:

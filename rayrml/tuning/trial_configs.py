@@ -8,7 +8,9 @@ from rayrml import storage
 from rayrml.config import search_spaces
 from rayrml.config.reading import make_portable, read_configuration
 from rayrml.config.sections import Config
-from rayrml.reporting.run_files import METRICS, to_json, write_file
+from rayrml.config.variables import escape
+from rayrml.reporting.file_names import METRICS
+from rayrml.reporting.run_files import to_json, write_file
 from rayrml.tuning.search import Search
 from rayrml.tuning.trials import Trial, Trials
 
@@ -39,4 +41,4 @@ def write_config(search: Search, book: Trials, trial: Trial) -> None:
     path = storage.join(folder, METRICS)
     if storage.exists(path):  # left by a trial that was interrupted at its very end
         storage.remove(path)
-    write_file(storage.join(folder, CONFIG), to_json(values))
+    write_file(storage.join(folder, CONFIG), to_json(escape(values)))

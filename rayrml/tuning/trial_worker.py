@@ -15,6 +15,7 @@ from ray import tune as ray_tune
 
 from rayrml.cluster import nodes
 from rayrml.cluster.allocation import Allocation, cpus_left
+from rayrml.cluster.capacity import add_up
 from rayrml.cluster.connection import hide_messages
 from rayrml.config.sections import Config
 from rayrml.errors import RayrmlError
@@ -55,7 +56,8 @@ def trial(config: dict[str, Any], *, parcel: Parcel) -> None:
     told = _Told()
 
     def run() -> None:
-        plan = prepare(parcel.configs.format(number=config["number"]))
+        # What an interrupted trial left is of no use: it begins again.
+        plan = prepare(parcel.configs.format(number=config["number"]), {"checkpoints.exist": "overwrite"})
         execute(plan, parcel.allocation, Interrupts(), console=Console(quiet=True), also=told.receive)
 
     # Several threads announce epochs, and when Ray Tune stops a trial, it ends the thread that reports to it.
@@ -121,7 +123,7 @@ class _Told:
 def taken(allocation: Allocation, config: Config, wanted: int) -> tuple[Allocation, int]:
     """The share of each trial, and how many trials fit; half of the CPUs stay free for decoding."""
     there, workers = nodes.node_resources(), allocation.most_workers
-    total = nodes.add_up(there).total
+    total = add_up(there).total
     cpus = total.get("CPU", 1.0)
     asked = (config.ray.resources_per_worker or {}).get("CPU")
     rooms = [cpus / (workers * (asked or 1.0))]

@@ -18,13 +18,15 @@ from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.shared_files import refuse_unshared
 from rayrml.config.figures import COLUMNS
 from rayrml.config.reading import AnyConfiguration
+from rayrml.config.variables import escape
 from rayrml.cpus import count_cpus
 from rayrml.data.reader_keys import describe_reading
 from rayrml.errors import ConfigError, Problem, RayrmlError
 from rayrml.formatting import format_path, format_table
 from rayrml.reporting.console import Console
+from rayrml.reporting.file_names import METRICS
 from rayrml.reporting.history import Run
-from rayrml.reporting.run_files import METRICS, to_json, write_file
+from rayrml.reporting.run_files import to_json, write_file
 from rayrml.runs import result_summary
 from rayrml.training.interrupts import Interrupts
 from rayrml.tuning import search
@@ -82,7 +84,8 @@ def tune(
     """Train with several sets of values for what a configuration leaves open, and keep the best.
 
     Args:
-        config: path of a JSON file, or what such a file holds; with search spaces such as `{"uniform": [0, 1]}`.
+        config: path of a JSON, YAML or TOML file, or what such a file holds; with search spaces such as
+            `{"uniform": [0, 1]}`.
         num_trials: number of sets of values.
         at_once: trials that run at the same time; by default as many as the cluster has room for.
         algorithm: how values are drawn.
@@ -269,7 +272,7 @@ class _Tuning:
         if isinstance(config.neural_network.layers, str):
             values["neural_network"]["layers"] = storage.absolute(config.neural_network.layers)
         path = storage.join(book.folder, BEST_CONFIG)
-        write_file(path, to_json(values))
+        write_file(path, to_json(escape(values)))
         kept = book.model()
         model = None if kept is None else storage.join(book.folder, BEST_MODEL)
         if kept is not None and model is not None:

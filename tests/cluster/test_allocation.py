@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rayrml.cluster.allocation import allocate
-from rayrml.cluster.nodes import Capacity, add_up
+from rayrml.cluster.capacity import Capacity, add_up
 from rayrml.config.sections import Ray
 from rayrml.errors import ClusterError, ConfigError
 

@@ -1,6 +1,7 @@
 """The present and the largest possible resources of nodes, from Ray's own data."""
 
-from rayrml.cluster.nodes import add_up, launcher_capacity
+from rayrml.cluster.capacity import add_up
+from rayrml.cluster.nodes import launcher_capacity
 
 
 def test_nodes_have_together_what_each_of_them_has():

@@ -8,8 +8,8 @@ import pytest
 from rayrml.cluster.shared_files import refuse_unshared
 from rayrml.data.decoding import Decoding
 from rayrml.data.discovery import find_samples
-from rayrml.data.pipeline import Side, Source
 from rayrml.data.readers import READERS
+from rayrml.data.sources import Side, Source
 from rayrml.errors import DataError
 
 

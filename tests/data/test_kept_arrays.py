@@ -13,9 +13,9 @@ from rayrml.config.tables import choose
 from rayrml.data import contents, kept_arrays, pipeline
 from rayrml.data.decoding import Decoding
 from rayrml.data.discovery import find_samples
-from rayrml.data.pipeline import Side, Source
 from rayrml.data.readers import READERS
 from rayrml.data.slicers import Slicer
+from rayrml.data.sources import Side, Source
 from rayrml.workers import Workers
 from tests.processes import on_workers
 

@@ -6,8 +6,8 @@ from rayrml.config.tables import choose
 from rayrml.data import pipeline
 from rayrml.data.decoding import Decoding
 from rayrml.data.discovery import Samples, find_samples
-from rayrml.data.pipeline import Side, Source
 from rayrml.data.readers import READERS
+from rayrml.data.sources import Side, Source
 from rayrml.data.transforms import parse_transforms, split_transforms
 
 pytestmark = pytest.mark.ray

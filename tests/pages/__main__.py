@@ -4,6 +4,6 @@ from tests.conftest import ROOT
 from tests.pages.generated import generated_pages
 
 for path, text in generated_pages():
-    if path.read_text() != text:
+    if not path.exists() or path.read_text() != text:
         path.write_text(text)
         print(f"Wrote {path.relative_to(ROOT)}")

@@ -34,6 +34,7 @@ INTRODUCTION = """\
 
 A configuration is one JSON file. It holds one object, `neural_network`: the network, the data that it learns from, and
 how it learns. An optional second object, `ray`, says where the training takes place.
+[Configuration files](formats.md) can also be YAML or TOML, have comments and variables, and extend one another.
 
 ```json
 {
@@ -53,7 +54,8 @@ how it learns. An optional second object, `ray`, says where the training takes p
 }
 ```
 
-- Relative paths are relative to the current directory.
+- Relative paths are relative to the current folder, whichever file they are in. A path that exists beside the
+  configuration instead is named in the error.
 - The case of names (of optimizers, losses, data types and so on) does not matter.
 - A key that is not *required* may be left out; a key without a default may also be `null`. An unknown key is a mistake.
 - Any key can be [set on the command line](commands.md#setting-keys-on-the-command-line).

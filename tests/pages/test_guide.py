@@ -2,6 +2,9 @@
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -69,3 +72,17 @@ def test_every_exit_code_of_an_error_is_listed():
     codes = {error.exit_code for error in (ConfigError, DataError, ClusterError, DivergenceError)}
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", (GUIDE / "commands.md").read_text(), re.MULTILINE)}
     assert codes | {0, 1, 5, 130} == listed
+
+
+def test_the_configuration_that_extends_another_becomes_a_plan(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "examples" / "segmentation", tmp_path / "segmentation")
+    monkeypatch.chdir(tmp_path / "segmentation")
+    monkeypatch.setenv("RUNS", "mine")
+    subprocess.run([sys.executable, "draw.py", "--training", "4", "--testing", "2"], check=True, capture_output=True)
+    plan, other = prepare("bce.yaml"), prepare("config.json")
+    assert (plan.loss.name, other.loss.name) == ("BCE", "Dice")
+    assert plan.config.neural_network.checkpoints.save == f"{tmp_path}/segmentation/mine/bce_model"
+    assert plan.config.neural_network.checkpoints.interval == 6
+    assert plan.config.neural_network.optimizer == other.config.neural_network.optimizer
+    (shown,) = blocks(GUIDE / "formats.md", "yaml")
+    assert shown == (ROOT / "examples" / "segmentation" / "bce.yaml").read_text()

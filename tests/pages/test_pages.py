@@ -64,6 +64,7 @@ BEFORE = {
     "rayrml new path": "cd rayrml && rm images.json",
     "rayrml predict": "cd examples/mnist && mkdir -p more_digits && cp mnist_digits/digit_0.jpg more_digits/ && "
     "cp mnist_digits/digit_1.jpg digit.png",
+    "rayrml evaluate": "cd examples/mnist",
     "rayrml plot mnist_model": "cd examples/mnist && cp -r mnist_model faster_model",
 }
 # What a block leaves behind.
@@ -72,6 +73,7 @@ AFTER = {
     "git clone": ["images_model/plots/predictions.png", "runs.png"],
     "rayrml new path": ["images.json"],
     "rayrml predict": ["predictions/output_1.h5", "predictions/predictions.csv"],
+    "rayrml evaluate": ["evaluation/metrics.json", "evaluation/predictions.csv"],
     "rayrml plot mnist_model": ["runs.png"],
 }
 

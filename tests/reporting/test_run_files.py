@@ -8,8 +8,9 @@ import pytest
 
 from rayrml.errors import DataError
 from rayrml.reporting import history
+from rayrml.reporting.file_names import CLASSES, CONFIG, ENVIRONMENT, METRICS, PLOTS
 from rayrml.reporting.messages import EpochDone, Evaluated, Started
-from rayrml.reporting.run_files import CLASSES, CONFIG, ENVIRONMENT, METRICS, PLOTS, Record
+from rayrml.reporting.run_files import Record
 from rayrml.reporting.run_state import RunState
 
 COUNTS = np.array([[3, 1], [2, 0]])

@@ -78,7 +78,7 @@ def plan(tmp_path, write_digits, monkeypatch):
 
 
 def test_the_resolved_configuration_holds_everywhere_and_leaves_nothing_open(plan, tmp_path):
-    found = json.loads(json.dumps(provenance.resolved(plan, ALLOCATION)))
+    found = json.loads(json.dumps(provenance.resolved(plan, ALLOCATION, {})))
     nn = found["neural_network"]
     assert (nn["outfile"], nn["data"]["batch_size"]) == (str(tmp_path / "out.txt"), 5)
     assert (nn["optimizer"]["nesterov"], nn["seed"], nn["data"]["on_bad_sample"]) == (False, 0, "error")
@@ -87,7 +87,7 @@ def test_the_resolved_configuration_holds_everywhere_and_leaves_nothing_open(pla
     (tmp_path / "network.json").unlink()
     again = prepare(found, {})
     assert again.layers == plan.layers
-    assert json.loads(json.dumps(provenance.resolved(again, ALLOCATION))) == found
+    assert json.loads(json.dumps(provenance.resolved(again, ALLOCATION, {}))) == found
 
 
 @pytest.mark.ray

@@ -61,7 +61,8 @@ def ended(plan, messages, capsys, command=COMMAND, resume_from=()):
         record=record,
         tracking=(),
         emit=state.receive,
-        earlier_logs=(),
+        resolved={},
+        lines=(),
         resume_from=resume_from,
         command=command,
     )

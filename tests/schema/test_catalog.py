@@ -3,7 +3,8 @@
 import pytest
 
 from rayrml.errors import ConfigError
-from rayrml.schema.catalog import TABLES, names, overview
+from rayrml.schema.catalog import TABLES
+from rayrml.schema.stored import names, overview
 
 
 @pytest.mark.parametrize("name", TABLES)

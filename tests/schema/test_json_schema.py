@@ -279,6 +279,40 @@ def test_what_the_program_accepts_is_accepted(bases, case):
     assert not [complaint.message for complaint in complaints]
 
 
+PARTS = [
+    {},
+    {"neural_network": {"num_epochs": 3, "optimizer": {"learning_rate": 0.1}}},
+    {"neural_network": {"optimizer": {"type": "SGD", "lr_scheduler": {"gamma": 0.5}}, "checkpoints": {"keep": 2}}},
+    {"neural_network": {"data": {"transforms": [{"resize": [28, 28]}], "input_path": None}}, "ray": {}},
+    {"neural_network": {"loss": {"function": "nll"}, "early_stopping": {"patience": 2}, "debug_interval": 2}},
+]
+WRONG_PARTS = [
+    {"neural_netwrok": {}},
+    {"neural_network": {"num_epoch": 3}},
+    {"neural_network": {"optimizer": {"learning_rte": 0.1}}},
+    {"neural_network": {"optimizer": {"type": "Sdg"}}},
+    {"neural_network": {"data": {"transforms": [{"resize": [28, 28], "x": 1}]}}},
+    {"neural_network": {"data": {"batch_size": 0}}},
+    {"ray": {"num_worker": 1}},
+]
+
+
+@pytest.mark.parametrize("extends", ["base.json", ["base.json", "more.yaml"]])
+def test_a_configuration_that_extends_another_may_lack_anything_but_has_no_other_keys(bases, extends):
+    for validator in (VALIDATOR, jsonschema.Draft202012Validator(json_schema.search())):
+        for part in [*PARTS, {"neural_network": bases["images"]}]:
+            assert not [error.message for error in validator.iter_errors({"extends": extends, **part})], part
+        for part in [*PARTS, *WRONG_PARTS]:
+            assert list(validator.iter_errors({"extends": None, **part})), part
+        for part in WRONG_PARTS:
+            assert list(validator.iter_errors({"extends": extends, **part})), part
+
+
+def test_only_paths_can_be_extended():
+    for extends in (3, {}, [3], True):
+        assert list(VALIDATOR.iter_errors({"extends": extends}))
+
+
 OPEN = {
     "optimizer": {"type": {"choice": ["Adam", "SGD"]}, "learning_rate": {"loguniform": [1e-4, 1e-1]}},
     "loss": {"choice": [{"function": "NLL"}, {"function": "CrossEntropy"}]},

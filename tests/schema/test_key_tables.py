@@ -7,7 +7,8 @@ from rayrml.errors import ConfigError
 from rayrml.metrics import METRICS
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.schema.catalog import TABLES
-from rayrml.schema.key_tables import allowed, as_json, keys, limits, unlimited
+from rayrml.schema.key_tables import allowed, as_json, limits, unlimited
+from rayrml.schema.stored import keys
 
 
 def test_a_section_has_a_line_for_each_key_with_all_that_is_to_be_known():

@@ -24,9 +24,10 @@ from rayrml.inference.prediction_files import PredictionFile
 from rayrml.planning.plan import prepare
 from rayrml.reporting import history
 from rayrml.reporting.log_files import LogFile, set_aside
+from rayrml.runs import earlier_run
 from rayrml.saving import checkpoint_folder, checkpoints, resuming
 from rayrml.storage import hdf5_reading, remote
-from tests.conftest import dense_network
+from tests.conftest import dense_network, training_config
 from tests.storage.object_store import Disturbance, served
 
 
@@ -60,6 +61,23 @@ def test_files_are_written_read_listed_moved_and_removed(store):
     storage.remove(storage.join(folder, "below", "c.txt"))
     assert list(storage.files(folder)) == ["d.txt"]
     assert storage.files(store.uri("nothing here")) == {}
+
+
+def test_an_earlier_run_in_a_store_moves_aside(store, tmp_path, write_digits):
+    write_digits(tmp_path / "training", "training", (1, 4, 7), 3)
+    write_digits(tmp_path / "testing", "testing", (1, 4, 7), 3)
+    for name in ("best.pt", "model_checkpoint_2.pt", "plots/loss.png", "notes.txt"):
+        store.write(f"earlier/model/{name}", b"earlier")
+    save = store.uri("earlier/model")
+    plan = prepare(training_config(tmp_path, tmp_path), {"checkpoints.save": save, "checkpoints.load": None})
+    room = earlier_run.make_room(plan)
+    assert store.names("earlier") == [
+        "earlier/model-1/best.pt",
+        "earlier/model-1/model_checkpoint_2.pt",
+        "earlier/model-1/plots/loss.png",
+        "earlier/model/notes.txt",
+    ]
+    assert room.moved[storage.join(save, "best.pt")] == storage.join(store.uri("earlier/model-1"), "best.pt")
 
 
 def test_the_address_may_come_from_the_environment(store):

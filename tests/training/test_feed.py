@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from rayrml.data.decoding import Decoding
 from rayrml.data.discovery import Samples
-from rayrml.data.pipeline import Side, Source
 from rayrml.data.readers import READERS
 from rayrml.data.shards import ResidentShard, StreamedShard
 from rayrml.data.slicers import parse_slicers
+from rayrml.data.sources import Side, Source
 from rayrml.training.feed import Feed, Part
 from rayrml.workers import Workers, global_batch_sizes
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rayrml.config.json_files import format_value
-from rayrml.config.tables import Choice, find, make_model, validate
+from rayrml.config.names import find
+from rayrml.config.tables import Choice, make_model, validate
 from rayrml.data.transforms import adjustments, flipping, mixing, sizing, trivial_augment, turning, values
 from rayrml.errors import ConfigError, Problem
 

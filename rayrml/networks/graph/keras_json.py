@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rayrml.config.tables import suggest
+from rayrml.config.names import suggest
 from rayrml.errors import Problem
 from rayrml.networks.graph.calls import Call, Reference, listed, read_calls
 from rayrml.networks.graph.nodes import SHAPE_KEYS, declared_shape

@@ -1,0 +1,72 @@
+"""A plan for programs: what `rayrml check --json` writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rayrml.data.sources import Source
+from rayrml.memory import available_memory
+from rayrml.planning import checks
+from rayrml.planning.plan import Plan
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """The network, the data, the warnings and the memory of a valid configuration, in JSON's types."""
+    asked = plan.config.ray.num_workers
+    workers = (asked[0] if isinstance(asked, tuple) else asked) or 1
+    optimizer, loss = plan.optimizer, plan.loss
+    observed = [text for source in plan.sources for text in plan.observations[source.name].warnings]
+    return {
+        "valid": True,
+        "network": _network(plan),
+        "optimizer": None if optimizer is None else {"type": optimizer.name, **optimizer.settings},
+        "loss": None if loss is None else {"function": loss.name, **loss.settings},
+        "metric": plan.metric,
+        "datasets": {source.name: _dataset(plan, source) for source in plan.sources},
+        "warnings": [*plan.warnings, *observed],
+        "memory": _memory(plan, workers),
+    }
+
+
+def _network(plan: Plan) -> dict[str, Any]:
+    network = plan.network
+    return {
+        "name": network.name,
+        "num_parameters": network.num_parameters - network.num_running_statistics,
+        "num_trainable_parameters": network.num_trainable_parameters,
+        "layers": [
+            {
+                "name": row.name,
+                "class": row.class_name,
+                "output_shape": row.output_shape,
+                "weights": row.num_parameters,
+            }
+            for row in network.summary()
+        ],
+    }
+
+
+def _dataset(plan: Plan, source: Source) -> dict[str, Any]:
+    """The samples of one dataset, and how many of each class there are if it has classes."""
+    data, samples = plan.config.neural_network.data, source.samples
+    batch_size = data.test_batch_size if source is plan.test else data.batch_size
+    found: dict[str, Any] = {
+        "type": data.inputs,
+        "location": samples.root or None,
+        "num_samples": len(samples),
+        "shapes": [group.source.shape for group in source.groups()],
+        "batch_size": batch_size,
+        "num_batches": source.count_batches(batch_size),
+    }
+    if samples.labels is not None:
+        counts = np.bincount(samples.labels, minlength=len(plan.classes)).tolist()
+        found["classes"] = dict(zip(plan.classes, counts, strict=True))
+    return found
+
+
+def _memory(plan: Plan, workers: int) -> dict[str, Any]:
+    """Bytes that each worker is expected to need, by purpose, and what this machine has left."""
+    parts = checks.memory_parts(plan, workers)
+    return {"worker": parts, "total": workers * sum(parts.values()), "available": available_memory()}

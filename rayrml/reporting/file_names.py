@@ -1,0 +1,13 @@
+"""The names of the files next to a run's checkpoints."""
+
+from __future__ import annotations
+
+from rayrml.reporting import history
+
+CONFIG, ENVIRONMENT, CLASSES, METRICS = "config.resolved.json", "environment.json", "classes.json", "metrics.json"
+FILES = (CONFIG, history.FILE, METRICS, CLASSES, ENVIRONMENT)
+PLOTS_FOLDER = "plots"
+CURVES = ("loss", "metric", "learning_rate")  # plots of the history; `plots.draw_loss` draws the first, and so on
+CONFUSION_MATRIX, PREDICTIONS = "confusion_matrix", "predictions"
+PLOTS = {name: f"{PLOTS_FOLDER}/{name}.png" for name in (*CURVES, CONFUSION_MATRIX, PREDICTIONS)}
+PREDICTIONS_TABLE = "predictions.csv"  # of classes, next to the predictions

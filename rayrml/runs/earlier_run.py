@@ -1,0 +1,155 @@
+"""An earlier run where this one writes: it is moved aside, so that no folder has files of two runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rayrml import storage
+from rayrml.errors import explaining
+from rayrml.formatting import format_path
+from rayrml.planning.plan import Plan
+from rayrml.reporting import history, trackers
+from rayrml.reporting.file_names import FILES, PLOTS
+from rayrml.reporting.tensorboard import EVENTS_FOLDER
+from rayrml.saving import checkpoint_folder
+
+_FAILED = "cannot be accessed"
+_PREDICTIONS = re.compile(r"output_\d+\.h5")
+_RECORD = (*FILES, trackers.IDS_FILE)
+
+
+@dataclasses.dataclass(frozen=True)
+class MadeRoom:
+    """What became of an earlier run's files.
+
+    Attributes:
+        lines: the messages about them.
+        moved: the new path of each file that was moved, by the old one.
+    """
+
+    lines: tuple[str, ...] = ()
+    moved: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def make_room(plan: Plan) -> MadeRoom:
+    """Move aside an earlier run's files where a training run writes, or remove them if the configuration says so.
+
+    Files that no run has written stay where they are. Evaluation and inference replace files of the same names, and the
+    lines say which.
+
+    Raises:
+        DataError: a folder cannot be read, or a file not be moved.
+    """
+    if plan.training is None:
+        replaced = _find_replaced(plan)
+        return MadeRoom((f"Replacing files of an earlier run: {', '.join(replaced)}",) if replaced else ())
+    nn = plan.config.neural_network
+    folders = {folder: files for folder in _list_folders(plan) if (files := list(_find_own(folder)))}
+    outfile = nn.data.hdf5_outfile
+    lone = [outfile] if outfile is not None and _exists(outfile) else []
+    if not (any(map(_is_worth_keeping, folders.values())) or lone):
+        return MadeRoom()  # what an attempt without a result has left is replaced
+    own = {folder: [name.split("/") for name in names] for folder, names in folders.items()} | {
+        path: [[]] for path in lone
+    }
+    if nn.checkpoints.exist == "overwrite":
+        for place, names in own.items():
+            for name in names:
+                checkpoint_folder.remove(storage.join(place, *name))
+        return MadeRoom((f"Overwriting the earlier run in {', '.join(map(format_path, own))}",))
+    targets = _choose_targets(list(own))
+    unfinished = any(map(checkpoint_folder.is_interrupted, folders))
+    moved = {
+        storage.join(place, *name): storage.join(targets[place], *name)
+        for place, names in own.items()
+        for name in names
+    }
+    for source, target in moved.items():
+        with explaining(source, "cannot be moved"):
+            storage.move(source, target)
+    lines = [f"The earlier run in {format_path(old)} is now in {format_path(new)}" for old, new in targets.items()]
+    if unfinished:
+        keys = {"checkpoints.save": nn.checkpoints.save, "ray.storage_path": plan.config.ray.storage_path}
+        places = [f"{key}={format_path(targets[path])}" for key, path in keys.items() if path in targets]
+        lines.append(f"It did not finish. To continue it instead: {' '.join(places)} --resume")
+    return MadeRoom(tuple(lines), moved)
+
+
+def _choose_targets(places: Sequence[str]) -> dict[str, str]:
+    """A new name for each folder or file, all with the first number that none of them has had before.
+
+    What is inside one of the folders stays inside it.
+    """
+    outer = {place: max(_find_outer(place, places), key=len, default=None) for place in places}
+    for number in itertools.count(1):
+        targets: dict[str, str] = {}
+        for place in sorted(places, key=len):
+            around = outer[place]
+            targets[place] = _beside(place, number) if around is None else targets[around] + place[len(around) :]
+        if not any(map(_exists, targets.values())):
+            return targets
+    return {}
+
+
+def _find_outer(place: str, places: Iterable[str]) -> Iterator[str]:
+    """The folders on this machine, of these, that a path is in."""
+    if not storage.is_uri(place):
+        yield from (other for other in places if place.startswith(other.rstrip("/") + "/"))
+
+
+def _list_folders(plan: Plan) -> list[str]:
+    """The folders that a training run writes to, each once."""
+    nn = plan.config.neural_network
+    folders = (nn.checkpoints.save, plan.config.ray.storage_path, nn.data.test_output_path)
+    return list(dict.fromkeys(filter(None, folders)))
+
+
+def _find_own(folder: str) -> Iterator[str]:
+    """The files in a folder that a run has written, relative to it."""
+    for name in _list_files(folder):
+        if checkpoint_folder.is_checkpoint(name) or _PREDICTIONS.fullmatch(name) or name in _RECORD:
+            yield name
+    for plots in {name.rpartition("/")[0] for name in PLOTS.values()}:
+        there = _list_files(storage.join(folder, plots))
+        yield from (name for name in PLOTS.values() if name.rpartition("/")[2] in there)
+    if not storage.is_uri(folder):  # TensorBoard's files are on this machine only
+        events = Path(folder, EVENTS_FOLDER)
+        yield from sorted(str(path.relative_to(folder)) for path in events.rglob("*") if path.is_file())
+
+
+def _is_worth_keeping(names: Sequence[str]) -> bool:
+    """Whether a run has come so far that it left a result."""
+    return any(
+        name == history.FILE or checkpoint_folder.is_checkpoint(name) or _PREDICTIONS.fullmatch(name) for name in names
+    )
+
+
+def _beside(place: str, number: int) -> str:
+    """The new name of a folder or file, next to it; inside a folder without a name, or around the current folder."""
+    parent, name = storage.split(place)
+    if not name or (not storage.is_uri(place) and Path.cwd().is_relative_to(place)):
+        return storage.join(place, f"run-{number}")
+    stem, dot, ending = name.rpartition(".") if name.endswith(".h5") else (name, "", "")
+    return storage.join(parent, f"{stem}-{number}{dot}{ending}")
+
+
+def _find_replaced(plan: Plan) -> list[str]:
+    """The prediction files that an evaluation or inference run replaces."""
+    data = plan.config.neural_network.data
+    paths = [] if data.test_output_path is None else [storage.join(data.test_output_path, "output_1.h5")]
+    paths += [] if data.hdf5_outfile is None else [data.hdf5_outfile]
+    return [format_path(path) for path in paths if plan.test is not None and _exists(path)]
+
+
+def _exists(path: str) -> bool:
+    with explaining(path, _FAILED):
+        return storage.exists(path)
+
+
+def _list_files(folder: str) -> dict[str, float]:
+    with explaining(folder, _FAILED):
+        return storage.files(folder)
