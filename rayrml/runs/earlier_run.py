@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rayrml import storage
-from rayrml.errors import explaining
+from rayrml.errors import DataError, Problem, explaining
 from rayrml.formatting import format_path
 from rayrml.planning.plan import Plan
 from rayrml.reporting import history, trackers
@@ -28,7 +28,7 @@ class MadeRoom:
 
     Attributes:
         lines: the messages about them.
-        moved: the new path of each file that was moved, by the old one.
+        moved: the new path of each file that was moved, and of the folders that they were in, by the old one.
     """
 
     lines: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ def make_room(plan: Plan) -> MadeRoom:
     lines say which.
 
     Raises:
-        DataError: a folder cannot be read, or a file not be moved.
+        DataError: a folder cannot be read, or a file not be moved, or this run reads one of the files.
     """
     if plan.training is None:
         replaced = _find_replaced(plan)
@@ -56,6 +56,7 @@ def make_room(plan: Plan) -> MadeRoom:
     own = {folder: [name.split("/") for name in names] for folder, names in folders.items()} | {
         path: [[]] for path in lone
     }
+    _refuse_inputs(plan, {storage.join(place, *name) for place, names in own.items() for name in names})
     if nn.checkpoints.exist == "overwrite":
         for place, names in own.items():
             for name in names:
@@ -76,7 +77,22 @@ def make_room(plan: Plan) -> MadeRoom:
         keys = {"checkpoints.save": nn.checkpoints.save, "ray.storage_path": plan.config.ray.storage_path}
         places = [f"{key}={format_path(targets[path])}" for key, path in keys.items() if path in targets]
         lines.append(f"It did not finish. To continue it instead: {' '.join(places)} --resume")
-    return MadeRoom(tuple(lines), moved)
+    return MadeRoom(tuple(lines), targets | moved)
+
+
+def _refuse_inputs(plan: Plan, files: Collection[str]) -> None:
+    """Raise DataError if this run reads one of the earlier run's files that it would move or remove."""
+    sides = [side for source in plan.sources for side in source.sides.values()]
+    read = [side.samples.path(i) for side in sides for i in range(len(side.samples))]
+    section = plan.config.neural_network.checkpoints
+    if section.load is not None and section.exist == "overwrite":  # the record says where one that is moved is
+        read.append(checkpoint_folder.find_model(section.load))
+    for path in read:
+        if path in files:
+            message = (
+                "is an output of an earlier run, and this one reads it. Expected another folder for its own outputs"
+            )
+            raise DataError(Problem(path, message))
 
 
 def _choose_targets(places: Sequence[str]) -> dict[str, str]:

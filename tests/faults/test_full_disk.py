@@ -146,16 +146,16 @@ def configuration(tmp_path, disk, write_digits, **outputs):
 
 @pytest.mark.ray
 @pytest.mark.parametrize(
-    ("output", "file", "first"),
+    ("output", "file", "first", "kept"),
     [
         # The lock of the folder is written first, and fails before any training.
-        ("checkpoints", "model/model_checkpoint_1.pt", "model/.run.lock"),
-        ("logs", "out_train.txt", "out_train.txt"),
-        ("predictions", "predictions/output_1.h5", "predictions/output_1.h5"),
+        ("checkpoints", "model/model_checkpoint_1.pt", "model/.run.lock", "model/model_checkpoint_1.pt"),
+        ("logs", "out_train.txt", "out_train.txt", "out_train.1.txt"),
+        ("predictions", "predictions/output_1.h5", "predictions/output_1.h5", "predictions-1/output_1.h5"),
     ],
 )
 def test_a_run_ends_with_one_line_when_the_disk_is_full(
-    ray_cluster, tmp_path, disk, write_digits, capsys, output, file, first
+    ray_cluster, tmp_path, disk, write_digits, capsys, output, file, first, kept
 ):
     (disk / file).parent.mkdir(exist_ok=True)
     (disk / file).write_bytes(b"1 1 of before\n")
@@ -164,6 +164,5 @@ def test_a_run_ends_with_one_line_when_the_disk_is_full(
     assert cli.main(["run", str(path)]) == 3
     printed = capsys.readouterr()
     assert printed.err == f"rayrml: {disk / first}: cannot be written. No space left on device\n"
-    before = disk / ("out_train.1.txt" if output == "logs" else file)
-    assert before.read_bytes() == b"1 1 of before\n"
+    assert (disk / kept).read_bytes() == b"1 1 of before\n"
     assert not [p for p in disk.rglob("*") if p.name.endswith(".unfinished")]

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 
+import h5py
+import numpy as np
 import pytest
 
 import rayrml
@@ -12,7 +14,7 @@ from rayrml.runs import earlier_run
 from rayrml.saving import checkpoints
 from rayrml.saving.resuming import find_resumable
 from rayrml.saving.run_lock import LOCK_NAME, locked
-from tests.conftest import training_config
+from tests.conftest import dense_network, training_config
 
 
 def content(folder):
@@ -122,6 +124,37 @@ def test_overwriting_removes_all_that_the_earlier_run_has_written(plan_of, tmp_p
     assert set(content(tmp_path / "model")) == {"notes.txt"}
     assert not content(tmp_path / "predictions")
     assert not (tmp_path / "model-1").exists()
+
+
+@pytest.mark.parametrize("exist", ["keep", "overwrite"])
+def test_an_earlier_runs_output_that_this_run_reads_is_neither_moved_nor_removed(plan_of, tmp_path, exist):
+    write_run(tmp_path / "training", ["output_1.h5"])
+    with h5py.File(tmp_path / "training" / "output_1.h5", "w") as file:
+        file["x"] = np.zeros((1, 28, 28), np.float32)
+    keys = {"input_type": "hdf5", "target_type": "hdf5", "grayscale": False, "test_input_path": None}
+    paths = {"input_path": str(tmp_path / "training"), "target_path": str(tmp_path / "training")}
+    network = [*dense_network(3)[:1], {"class_name": "Conv2D", "config": {"name": "c", "filters": 1, "kernel_size": 1}}]
+    plan = plan_of(
+        **{f"data.{key}": value for key, value in {**keys, **paths, "test_output_path": None}.items()},
+        **{"layers": network, "loss": {"function": "MSE"}, "checkpoints.exist": exist},
+        **{"checkpoints.save": str(tmp_path / "training")},
+    )
+    with pytest.raises(DataError, match=r"output_1\.h5: is an output of an earlier run, and this one reads it"):
+        earlier_run.make_room(plan)
+    assert (tmp_path / "training" / "output_1.h5").exists()
+
+
+@pytest.mark.parametrize("load", ["model", "model/best.pt"])
+def test_the_model_that_a_run_starts_from_is_not_removed_and_moves_with_its_folder(plan_of, tmp_path, load):
+    plan = plan_of()
+    write_run(tmp_path / "model", ["history.csv"])
+    kept = checkpoints.Checkpoint(1, plan.network.state_dict(), plan.layers, plan.network.input_shapes[0])
+    checkpoints.save(tmp_path / "model" / "best.pt", kept)
+    load = str(tmp_path / load)
+    with pytest.raises(DataError, match=r"best\.pt: is an output of an earlier run, and this one reads it"):
+        earlier_run.make_room(plan_of(**{"checkpoints.load": load, "checkpoints.exist": "overwrite"}))
+    room = earlier_run.make_room(plan_of(**{"checkpoints.load": load}))
+    assert room.moved[load] == load.replace("/model", "/model-1")
 
 
 def test_an_attempt_that_left_no_result_is_not_kept(plan_of, tmp_path):
