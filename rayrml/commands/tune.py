@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rayrml.commands.configuration import add_options, add_resume, read
+from rayrml.commands.configuration import add_earlier, add_options, read
 from rayrml.commands.json_output import add_json
 
 HELP = "search for the best values of what a configuration leaves open"
@@ -18,7 +18,7 @@ EXAMPLES = (
 def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_options(verb)
-    add_resume(verb)
+    add_earlier(verb)
     add_json(verb)
     verb.add_argument("--num-trials", type=_count, default=20, metavar="N", help="number of trials (default: 20)")
     verb.add_argument("--at-once", type=_count, metavar="N", help="trials to run at once (default: as many as fit)")

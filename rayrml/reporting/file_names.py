@@ -6,6 +6,8 @@ from rayrml.reporting import history
 
 CONFIG, ENVIRONMENT, CLASSES, METRICS = "config.resolved.json", "environment.json", "classes.json", "metrics.json"
 FILES = (CONFIG, history.FILE, METRICS, CLASSES, ENVIRONMENT)
+SEARCH, TRIALS_FOLDER = "trials.json", "trials"  # the state of a search, and the folder of its trials
+SEARCH_FILES = (SEARCH, "trials.csv", "trials.png", "best_config.json", "best_model.pt")
 PLOTS_FOLDER = "plots"
 CURVES = ("loss", "metric", "learning_rate")  # plots of the history; `plots.draw_loss` draws the first, and so on
 CONFUSION_MATRIX, PREDICTIONS = "confusion_matrix", "predictions"

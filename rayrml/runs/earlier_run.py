@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import re
@@ -13,13 +14,13 @@ from rayrml.errors import DataError, Problem, explaining
 from rayrml.formatting import format_path
 from rayrml.planning.plan import Plan
 from rayrml.reporting import history, trackers
-from rayrml.reporting.file_names import FILES, PLOTS
+from rayrml.reporting.file_names import FILES, PLOTS, SEARCH, SEARCH_FILES, TRIALS_FOLDER
 from rayrml.reporting.tensorboard import EVENTS_FOLDER
 from rayrml.saving import checkpoint_folder
 
 _FAILED = "cannot be accessed"
 _PREDICTIONS = re.compile(r"output_\d+\.h5")
-_RECORD = (*FILES, trackers.IDS_FILE)
+_RECORD = (*FILES, *SEARCH_FILES, trackers.IDS_FILE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +48,19 @@ def make_room(plan: Plan) -> MadeRoom:
     if plan.training is None:
         replaced = _find_replaced(plan)
         return MadeRoom((f"Replacing files of an earlier run: {', '.join(replaced)}",) if replaced else ())
+    outfile = plan.config.neural_network.data.hdf5_outfile
+    return _make_room(plan, _list_folders(plan), [outfile] if outfile is not None and _exists(outfile) else [])
+
+
+def make_room_in(folder: str, plan: Plan) -> MadeRoom:
+    """Like `make_room`, for a search in this folder, whose trials have such plans. Raises DataError likewise."""
+    return _make_room(plan, [folder])
+
+
+def _make_room(plan: Plan, places: Sequence[str], lone: Sequence[str] = ()) -> MadeRoom:
+    """Move or remove what runs have written in these folders, and the lone files."""
     nn = plan.config.neural_network
-    folders = {folder: files for folder in _list_folders(plan) if (files := list(_find_own(folder)))}
-    outfile = nn.data.hdf5_outfile
-    lone = [outfile] if outfile is not None and _exists(outfile) else []
+    folders = {folder: files for folder in places if (files := list(_find_own(folder)))}
     if not (any(map(_is_worth_keeping, folders.values())) or lone):
         return MadeRoom()  # what an attempt without a result has left is replaced
     own = {folder: [name.split("/") for name in names] for folder, names in folders.items()} | {
@@ -61,8 +71,10 @@ def make_room(plan: Plan) -> MadeRoom:
         for place, names in own.items():
             for name in names:
                 checkpoint_folder.remove(storage.join(place, *name))
+            _remove_emptied(place, names)
         return MadeRoom((f"Overwriting the earlier run in {', '.join(map(format_path, own))}",))
     targets = _choose_targets(list(own))
+    searched = any(SEARCH in names for names in folders.values())
     unfinished = any(map(checkpoint_folder.is_interrupted, folders))
     moved = {
         storage.join(place, *name): storage.join(targets[place], *name)
@@ -72,11 +84,14 @@ def make_room(plan: Plan) -> MadeRoom:
     for source, target in moved.items():
         with explaining(source, "cannot be moved"):
             storage.move(source, target)
+    for place, names in own.items():
+        _remove_emptied(place, names)
     lines = [f"The earlier run in {format_path(old)} is now in {format_path(new)}" for old, new in targets.items()]
-    if unfinished:
+    if unfinished or searched:
         keys = {"checkpoints.save": nn.checkpoints.save, "ray.storage_path": plan.config.ray.storage_path}
         places = [f"{key}={format_path(targets[path])}" for key, path in keys.items() if path in targets]
-        lines.append(f"It did not finish. To continue it instead: {' '.join(places)} --resume")
+        state = "It did not finish. " if unfinished else ""
+        lines.append(f"{state}To continue it instead: {' '.join(places)} --resume")
     return MadeRoom(tuple(lines), targets | moved)
 
 
@@ -111,6 +126,16 @@ def _choose_targets(places: Sequence[str]) -> dict[str, str]:
     return {}
 
 
+def _remove_emptied(place: str, files: Iterable[Sequence[str]]) -> None:
+    """Remove the folders inside `place` that held only these files, which are gone."""
+    if storage.is_uri(place):
+        return  # a store has no folders
+    inside = {tuple(name[:i]) for name in files for i in range(1, len(name))}
+    for parts in sorted(inside, key=len, reverse=True):
+        with contextlib.suppress(OSError):  # other files are in it
+            Path(place, *parts).rmdir()
+
+
 def _find_outer(place: str, places: Iterable[str]) -> Iterator[str]:
     """The folders on this machine, of these, that a path is in."""
     if not storage.is_uri(place):
@@ -129,18 +154,20 @@ def _find_own(folder: str) -> Iterator[str]:
     for name in _list_files(folder):
         if checkpoint_folder.is_checkpoint(name) or _PREDICTIONS.fullmatch(name) or name in _RECORD:
             yield name
+        if name == SEARCH:
+            yield from (f"{TRIALS_FOLDER}/{path}" for path in _walk(storage.join(folder, TRIALS_FOLDER)))
     for plots in {name.rpartition("/")[0] for name in PLOTS.values()}:
         there = _list_files(storage.join(folder, plots))
         yield from (name for name in PLOTS.values() if name.rpartition("/")[2] in there)
     if not storage.is_uri(folder):  # TensorBoard's files are on this machine only
-        events = Path(folder, EVENTS_FOLDER)
-        yield from sorted(str(path.relative_to(folder)) for path in events.rglob("*") if path.is_file())
+        yield from (f"{EVENTS_FOLDER}/{path}" for path in _walk(storage.join(folder, EVENTS_FOLDER)))
 
 
 def _is_worth_keeping(names: Sequence[str]) -> bool:
     """Whether a run has come so far that it left a result."""
+    results = (history.FILE, SEARCH)
     return any(
-        name == history.FILE or checkpoint_folder.is_checkpoint(name) or _PREDICTIONS.fullmatch(name) for name in names
+        name in results or checkpoint_folder.is_checkpoint(name) or _PREDICTIONS.fullmatch(name) for name in names
     )
 
 
@@ -164,6 +191,11 @@ def _find_replaced(plan: Plan) -> list[str]:
 def _exists(path: str) -> bool:
     with explaining(path, _FAILED):
         return storage.exists(path)
+
+
+def _walk(folder: str) -> list[str]:
+    with explaining(folder, _FAILED):
+        return storage.walk(folder)[0]
 
 
 def _list_files(folder: str) -> dict[str, float]:

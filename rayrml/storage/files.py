@@ -45,7 +45,14 @@ def files(folder: Anywhere) -> dict[str, float]:
 
 
 def walk(folder: str) -> tuple[list[str], list[str]]:
-    """The files and folders below a folder in an object store, relative to it."""
+    """The files and folders below a folder, relative to it; links to folders are not followed."""
+    if not is_uri(folder):
+        files, folders = list[str](), list[str]()
+        for place, below, names in os.walk(folder):
+            prefix = os.path.relpath(place, folder) + "/" if place != folder else ""
+            folders += [prefix + name for name in below]
+            files += [prefix + name for name in names]
+        return sorted(files), sorted(folders)
     base, found = remote().listed(folder, recursive=True)
     files, folders = [], []
     for info in found:

@@ -14,12 +14,12 @@ from rayrml import storage
 from rayrml.config.json_files import format_value, read_json
 from rayrml.config.search_spaces import Space
 from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.reporting.file_names import SEARCH_FILES, TRIALS_FOLDER
 from rayrml.reporting.history import Figures, find_best, to_cost
 from rayrml.reporting.run_files import to_json, write_file
 from rayrml.saving import checkpoint_folder
 
-STATE, TABLE, PLOT = "trials.json", "trials.csv", "trials.png"
-BEST_CONFIG, BEST_MODEL = "best_config.json", "best_model.pt"
+STATE, TABLE, PLOT, BEST_CONFIG, BEST_MODEL = SEARCH_FILES
 _COLUMNS = ("trial", "status", "epochs", "best_epoch", "seconds")
 
 Status = Literal["running", "done", "stopped", "failed"]
@@ -74,19 +74,16 @@ class Trials:
         self.trials: dict[int, Trial] = {}
         self._spaces = [{"name": space.name, space.kind: list(space.values)} for space in spaces]
 
-    @staticmethod
-    def exist(folder: str) -> bool:
-        """Whether the folder contains a search."""
-        return storage.exists(storage.join(folder, STATE))
-
     def resume(self) -> None:
-        """Load the finished trials from the file.
+        """Load the finished trials from the file, if there is one.
 
         Raises:
             DataError: it cannot be read.
             ConfigError: they belong to another search.
         """
         path = storage.join(self.folder, STATE)
+        if not storage.exists(path):
+            return
         state = read_json(path)
         try:
             same = state["figure"] == self.figure and state["spaces"] == json.loads(json.dumps(self._spaces))
@@ -102,7 +99,7 @@ class Trials:
 
     def path(self, number: int) -> str:
         """The folder of a trial."""
-        return storage.join(self.folder, "trials", f"{number:03}")
+        return storage.join(self.folder, TRIALS_FOLDER, f"{number:03}")
 
     @property
     def finished(self) -> list[Trial]:

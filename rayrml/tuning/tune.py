@@ -24,10 +24,11 @@ from rayrml.data.reader_keys import describe_reading
 from rayrml.errors import ConfigError, Problem, RayrmlError
 from rayrml.formatting import format_path, format_table
 from rayrml.reporting.console import Console
-from rayrml.reporting.file_names import METRICS
+from rayrml.reporting.file_names import METRICS, TRIALS_FOLDER
 from rayrml.reporting.history import Run
 from rayrml.reporting.run_files import to_json, write_file
-from rayrml.runs import result_summary
+from rayrml.runs import earlier_run, result_summary
+from rayrml.saving.run_lock import locked
 from rayrml.training.interrupts import Interrupts
 from rayrml.tuning import search
 from rayrml.tuning.proposals import Algorithm, Proposals
@@ -104,19 +105,19 @@ def tune(
         KeyboardInterrupt: SIGINT or SIGTERM arrived; the results so far are in `checkpoints.save`.
     """
     searched = _searched(config, overrides or {}, algorithm, verbose=verbose)
-    book = _book(searched, resume=resume)
-    draws = {"num_trials": num_trials, "algorithm": algorithm, "seed": search_seed}
-    proposals = Proposals(book, searched, lambda one: write_config(searched, book, one), **draws)
-    tuning = _Tuning(searched, book, proposals, Console(quiet=quiet))
-    tuning.announce()
-    try:
-        connected = connection.connect(searched.plan.config.ray, verbose=verbose)
-        with Interrupts() as interrupts, connected as allocation, interrupts.during_run():
-            tuning.run(allocation, at_once)
-    except KeyboardInterrupt:
-        tuning.interrupted(command)
-        raise
-    return tuning.finish(command)
+    folder = _get_folder(searched)
+    console = Console(quiet=quiet)
+    with locked(folder, console.line):
+        book = Trials(folder, searched.figure, searched.spaces)
+        if resume:
+            book.resume()
+        room = earlier_run.MadeRoom() if resume else earlier_run.make_room_in(folder, searched.plan)
+        draws = {"num_trials": num_trials, "algorithm": algorithm, "seed": search_seed}
+        proposals = Proposals(book, searched, lambda one: write_config(searched, book, one), **draws)
+        tuning = _Tuning(searched, book, proposals, console)
+        tuning.announce(room)
+        tuning.connect_and_run(at_once, command, verbose=verbose)
+        return tuning.finish(command)
 
 
 def _searched(
@@ -144,18 +145,11 @@ def _searched(
     return searched
 
 
-def _book(searched: Search, *, resume: bool) -> Trials:
-    """The trials in the folder of the search; none if it is new."""
+def _get_folder(searched: Search) -> str:
     folder = searched.plan.config.neural_network.checkpoints.save
     if folder is None:
         raise ConfigError(Problem(_SAVE, "is missing. A search keeps its trials there"))
-    book = Trials(folder, searched.figure, searched.spaces)
-    if Trials.exist(folder):
-        if not resume:
-            expected = "Expected another folder, or --resume to continue it"
-            raise ConfigError(Problem(_SAVE, f"'{format_path(folder)}' already holds a search. {expected}"))
-        book.resume()
-    return book
+    return folder
 
 
 class _Tuning:
@@ -168,17 +162,27 @@ class _Tuning:
         self._console = console
         self._num_trials = proposals.num_left + len(book.trials)
 
-    def announce(self) -> None:
-        """Print what is searched for."""
+    def announce(self, room: earlier_run.MadeRoom) -> None:
+        """Print what is searched for, and what became of an earlier search."""
         search.announce(self._console, self._search, Trials=self._num_trials)
+        self._console.lines(room.lines)
         if self._book.trials:
             self._console.line(f"Resuming after {len(self._book.trials)} trials")
         address = self._search.plan.config.ray.address
         self._console.line()
         self._console.line(f"Connecting to the cluster at {address}" if address else "Starting Ray")
 
-    def run(self, allocation: Allocation, at_once: int | None) -> None:
-        """Run the remaining trials in parallel."""
+    def connect_and_run(self, at_once: int | None, command: tuple[str, ...] | None, *, verbose: bool) -> None:
+        """Start or join Ray, and run the remaining trials in parallel."""
+        try:
+            connected = connection.connect(self._search.plan.config.ray, verbose=verbose)
+            with Interrupts() as interrupts, connected as allocation, interrupts.during_run():
+                self._run(allocation, at_once)
+        except KeyboardInterrupt:
+            self._interrupted(command)
+            raise
+
+    def _run(self, allocation: Allocation, at_once: int | None) -> None:
         if not self._proposals.num_left:
             return
         plan = self._search.plan
@@ -186,7 +190,7 @@ class _Tuning:
             refuse_unshared(plan.sources)
         share, places = taken(allocation, plan.config, min(at_once or self._num_trials, self._proposals.num_left))
         threads = max(count_cpus() * allocation.num_nodes // places, 1)
-        parcel = Parcel(storage.join(self._book.folder, "trials", "{number:03}", CONFIG), share, threads)
+        parcel = Parcel(storage.join(self._book.folder, TRIALS_FOLDER, "{number:03}", CONFIG), share, threads)
         trainable = ray_tune.with_resources(ray_tune.with_parameters(trial, parcel=parcel), resources(share))
         self._console.line(f"{places} trial{'s' if places > 1 else ''} at a time, {in_words(share)}")
         with tempfile.TemporaryDirectory(prefix="rayrml-tune-", ignore_cleanup_errors=True) as folder:
@@ -209,7 +213,7 @@ class _Tuning:
                 ),
             ).fit()
 
-    def interrupted(self, command: tuple[str, ...] | None) -> None:
+    def _interrupted(self, command: tuple[str, ...] | None) -> None:
         """Write the results so far after an interruption, and print how to resume."""
         book = self._book
         book.trials = {one.number: one for one in book.finished}

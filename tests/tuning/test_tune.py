@@ -3,12 +3,14 @@
 import csv
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 import rayrml
 from rayrml import cli
 from rayrml.saving import checkpoints
+from rayrml.saving.run_lock import locked
 from rayrml.tuning import tune
 from tests.conftest import training_config, write_config
 
@@ -84,10 +86,8 @@ def test_the_best_configuration_trains_to_the_same_figures(found, folder, monkey
         assert epoch["train_loss"] == pytest.approx(other["train_loss"], rel=1e-3)
 
 
-def test_another_search_does_not_replace_it_and_resuming_runs_what_is_new(found, folder):
+def test_resuming_runs_what_is_new(found, folder):
     config = searched(folder, folder / "out", {"choice": [1e-9, 1e-3, 0.02, 1e9]})
-    with pytest.raises(rayrml.ConfigError, match="already holds a search"):
-        tune.tune(config, num_trials=1, quiet=True)
     again = tune.tune(config, num_trials=NUM_TRIALS + 1, resume=True, quiet=True)
     before = {row["number"]: row for row in found.rows}
     assert len(again.rows) == NUM_TRIALS + 1
@@ -111,6 +111,27 @@ def test_what_is_typed_shows_trials_the_table_and_what_to_type_next(ray_cluster,
     state = json.loads((tmp_path / "model" / "trials.json").read_text())
     assert sorted(trial["number"] for trial in state["trials"]) == [1, 2]
     assert {trial["status"] for trial in state["trials"]} <= {"done", "stopped"}
+
+
+def test_a_second_search_moves_the_first_one_aside_whole(ray_cluster, folder, tmp_path, capsys):
+    config = searched(folder, tmp_path, {"choice": [0.01]}, num_epochs=1)
+    first = tune.tune(config, num_trials=2, quiet=True)
+    kept = {path.relative_to(tmp_path / "model") for path in (tmp_path / "model").rglob("*") if path.is_file()}
+    assert Path("trials/001/metrics.json") in kept
+    tune.tune(config, num_trials=1)
+    said = capsys.readouterr().out
+    assert f"The earlier run in {tmp_path}/model is now in {tmp_path}/model-1\n" in said
+    assert f"To continue it instead: checkpoints.save={tmp_path}/model-1 --resume\n" in said
+    moved = tmp_path / "model-1"
+    assert {path.relative_to(moved) for path in moved.rglob("*") if path.is_file()} == kept
+    assert not (tmp_path / "model" / "trials" / "002").exists()
+    again = tune.tune(config, num_trials=2, resume=True, overrides={"checkpoints.save": str(moved)}, quiet=True)
+    assert again.rows == first.rows
+    overwriting = {"checkpoints.exist": "overwrite"}
+    assert len(tune.tune(config, num_trials=1, overrides=overwriting, quiet=True).rows) == 1
+    assert not (tmp_path / "model-2").exists()
+    with locked(str(tmp_path / "model"), print), pytest.raises(rayrml.DataError, match="is writing to this folder"):
+        tune.tune(config, num_trials=1, quiet=True)
 
 
 def test_trials_that_all_fail_are_an_error_with_the_reason(ray_cluster, folder, tmp_path, capsys):
