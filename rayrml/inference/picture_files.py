@@ -22,6 +22,7 @@ from rayrml.inference.picture_destination import CLASSES, IMAGES, MASKS, OVERLAY
 from rayrml.inference.pictures import draw_overlay, encode_mask
 
 _QUALITY = 90  # of overlays, which are JPEG
+_COMPRESSION = 2  # of PNG; masks take half the time of level 4, and a fifth more space
 _AHEAD = 2  # samples per thread that wait for it: outputs are large
 _SUBSAMPLING_NONE = 0  # colors as sharp as brightness
 
@@ -74,12 +75,12 @@ class PictureFiles:
             self._save(IMAGES, self._png[index], self._drawing.image(output, size))
             return
         mask = self._drawing.mask(output, size)
-        numbers, counts = np.unique(mask, return_counts=True)
-        self._save(MASKS, self._png[index], encode_mask(mask))
+        picture = encode_mask(mask)
+        self._save(MASKS, self._png[index], picture)
         overlay = draw_overlay(image.transpose(1, 2, 0), mask, self._drawing.unknown)
         self._save(OVERLAYS, self._jpg[index], overlay)
         with self._lock:
-            self._counts.update(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
+            self._counts.update(_count_classes(mask, picture))
 
     def _image(self, path: str) -> np.ndarray:
         """The image (3, H, W) uint8 that was read, upright."""
@@ -92,7 +93,7 @@ class PictureFiles:
         if kind == OVERLAYS:
             picture.save(content, "JPEG", quality=_QUALITY, subsampling=_SUBSAMPLING_NONE)
         else:
-            picture.save(content, "PNG", compress_level=4)
+            picture.save(content, "PNG", compress_level=_COMPRESSION)
         path = storage.join(self._destination.paths[kind], *name.split("/"))
         with explaining(path, "cannot be written"):
             self._clean(storage.parent(path))
@@ -123,6 +124,14 @@ class PictureFiles:
             count = self._counts[number]
             table.writerow((number, name, "#{:02x}{:02x}{:02x}".format(*color), count, f"{count / total:.6g}"))
         return text.getvalue().encode(errors="surrogateescape")
+
+
+def _count_classes(mask: np.ndarray, picture: Image.Image) -> dict[int, int]:
+    """How many pixels each class of a mask has, which is also given as a picture: Pillow counts bytes much faster."""
+    if mask.dtype == np.uint8:
+        return {number: count for number, count in enumerate(picture.histogram()) if count}
+    numbers, counts = np.unique(mask, return_counts=True)
+    return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
 
 
 def name_pictures(names: Sequence[str], ending: str) -> list[str]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -18,6 +17,7 @@ from rayrml.inference.palette import NUM_COLORS, UNKNOWN, class_colors, colors_o
 PictureKind = Literal["masks", "pixels"]
 _LONGEST = 1600  # side of an overlay in pixels
 _CELLS = 2**22  # probabilities that are interpolated at a time
+_COMPARED, _NEIGHBOURS = 16, 4  # of more classes, so many are compared between so many neighbours
 _DIMMED = 0.3  # brightness of what the network did not see
 
 
@@ -111,6 +111,9 @@ class Sampling:
         inside: the pixels that the values show, n of them.
         taps: (k, n) the values that are averaged for each of them.
         weights: (k, n) float32, their weights.
+        group_taps: (k, g) the values of each group of pixels, side by side, with the same values.
+        group_of: (n,) the group of each pixel.
+        lengths: the number of pixels in each group.
     """
 
     def __init__(self, axis: Axis, length: int):
@@ -130,16 +133,21 @@ class Sampling:
         taps = np.where(weights > 0, taps, taps[weights.argmax(0), np.arange(len(places))])
         self.taps = torch.from_numpy(taps)
         self.weights = torch.from_numpy(weights.astype(np.float32))
+        self.group_taps, self.group_of, lengths = torch.unique_consecutive(
+            self.taps, dim=1, return_inverse=True, return_counts=True
+        )
+        self.lengths: list[int] = lengths.tolist()
+
+    @property
+    def groups(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The values (k,) and weights (k, n) of each group of pixels with the same values."""
+        return zip(self.group_taps.T, self.weights.split(self.lengths, dim=1), strict=True)
 
     def apply(self, values: torch.Tensor) -> torch.Tensor:
         """(length, ...) -> (n, ...), the means for the pixels `inside`."""
         parts = [values.index_select(0, taps) for taps in self.taps]
         shape = (-1, *(1,) * (values.ndim - 1))
         return torch.stack([part * own.view(shape) for part, own in zip(parts, self.weights, strict=True)]).sum(0)
-
-    def reduce(self, values: torch.Tensor, choose: Callable[..., torch.Tensor]) -> torch.Tensor:
-        """The same with the one of the values that `choose` takes of each two, instead of means."""
-        return functools.reduce(choose, (values.index_select(0, taps) for taps in self.taps))
 
 
 def _find_most_probable(
@@ -149,25 +157,50 @@ def _find_most_probable(
 
     Where all neighbours agree on a class, it is also that of their mean: for most pixels nothing is interpolated.
     """
-    num_columns, num_classes = probabilities.shape[1:]
     best = probabilities.argmax(2).int()
     best[probabilities.isnan().any(2)] = unknown
-    lowest, highest = (
-        vertical.reduce(horizontal.reduce(best.T.contiguous(), choose).T.contiguous(), choose)
-        for choose in (torch.minimum, torch.maximum)
-    )
-    rows, columns = torch.nonzero(lowest != highest, as_tuple=True)
-    flat, most = probabilities.view(-1, num_classes), max(_CELLS // num_classes, 1)
-    for own_rows, own_columns in zip(rows.split(most), columns.split(most), strict=True):
-        total = torch.zeros(len(own_rows), num_classes)
-        for row_taps, row_weights in zip(vertical.taps, vertical.weights, strict=True):
-            for column_taps, column_weights in zip(horizontal.taps, horizontal.weights, strict=True):
-                place = row_taps[own_rows] * num_columns + column_taps[own_columns]
-                weight = row_weights[own_rows] * column_weights[own_columns]
-                total.addcmul_(flat.index_select(0, place), weight[:, None])
-        found = total.argmax(1).int()
-        lowest[own_rows, own_columns] = found.masked_fill_(total.isnan().any(1), unknown)
-    return lowest
+    found = torch.empty(len(vertical.group_of), len(horizontal.group_of), dtype=torch.int32)
+    for own, (row_taps, row_weights) in zip(found.split(vertical.lengths), vertical.groups, strict=True):
+        near = best[row_taps][:, horizontal.group_taps].flatten(0, 1)  # (taps, groups of columns)
+        own[:] = near[0][horizontal.group_of]
+        mixed = torch.nonzero((near != near[0]).any(0))[:, 0]
+        values = probabilities[row_taps]
+        for groups in mixed.split(max(_CELLS // values[:, :1].numel() // len(horizontal.taps), 1)):
+            columns, classes = _compare(values, row_weights, horizontal, groups)
+            own[:, columns] = classes.masked_fill(classes < 0, unknown)
+    return found
+
+
+def _compare(
+    values: torch.Tensor, row_weights: torch.Tensor, horizontal: Sampling, groups: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The columns (n,) in these groups, and the most probable classes (rows, n) in them, -1 if not a number.
+
+    Of more than 16 classes, those with the largest probabilities of any neighbour are compared. Four neighbours have
+    room for 16 probabilities of at most 1/4: no other class can have more than that.
+
+    Args:
+        values: (k, w, C) probabilities, in the rows that are averaged.
+        row_weights: (k, rows) their weights.
+        horizontal: how columns are averaged.
+        groups: (g,) groups of columns with the same neighbours.
+    """
+    near = values[:, horizontal.group_taps[:, groups]]  # (k, l, g, C)
+    chosen = None
+    if near.shape[-1] > _COMPARED and near.shape[:2].numel() <= _NEIGHBOURS:
+        chosen = near.amax((0, 1)).topk(_COMPARED, sorted=False).indices.sort().values
+        near = near.gather(3, chosen.expand(*near.shape[:2], -1, -1))
+    place = torch.full((horizontal.group_taps.shape[1],), -1)
+    place[groups] = torch.arange(len(groups))
+    places = place[horizontal.group_of]
+    columns = torch.nonzero(places >= 0)[:, 0]
+    places = places[columns]
+    weights = horizontal.weights[:, columns, None]
+    across = torch.stack([near[:, tap, places] * own for tap, own in enumerate(weights)]).sum(0)  # (k, n, C)
+    most, classes = torch.einsum("kr,knc->rnc", row_weights, across).max(2)
+    if chosen is not None:
+        classes = chosen[places].expand(len(classes), -1, -1).gather(2, classes[..., None])[..., 0]
+    return columns, classes.int().masked_fill_(most.isnan(), -1)
 
 
 def encode_mask(mask: np.ndarray) -> Image.Image:

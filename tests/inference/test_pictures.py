@@ -27,6 +27,27 @@ def test_probabilities_are_interpolated_to_the_size_of_the_image(size):
     assert np.array_equal(found, expected.argmax(0).numpy())
 
 
+@pytest.mark.parametrize("concentration", [0.03, 0.3, 3])
+@pytest.mark.parametrize("size", [(37, 50), (5, 7)])
+def test_of_many_classes_none_with_a_quarter_of_the_probability_is_missed(size, concentration):
+    output = np.random.default_rng(0).dirichlet(np.full(40, concentration), (8, 12)).transpose(2, 0, 1)
+    planes = F.interpolate(torch.from_numpy(output)[None], size, mode="bilinear", antialias=True)[0].numpy()
+    expected = planes.max(0)
+    found = drawing(num_classes=40, changes=[SizeChange(False, (8, 12))]).mask(output, size)
+    reached = np.take_along_axis(planes, found[None].astype(int), 0)[0]
+    sure = expected > 0.25
+    assert np.allclose(reached[sure], expected[sure], atol=0.01)
+    assert (reached > 0.8 * expected).all()
+
+
+def test_of_many_classes_one_without_a_number_makes_its_surroundings_unknown():
+    output = shares((40, 8, 12))
+    output[39, 2, 3] = np.nan
+    found = drawing(num_classes=40, changes=[SizeChange(False, (8, 12))]).mask(output, (80, 120))
+    assert (found[20:30, 30:40] == 255).all()
+    assert not (found[:15] == 255).any() and not (found[35:] == 255).any()
+
+
 @pytest.mark.parametrize("size", [(5, 7), (8, 6), (3, 40)])
 def test_small_images_get_means(size):
     output = shares()
