@@ -56,6 +56,11 @@ def add_settings(verb: argparse.ArgumentParser) -> None:
     output.add_argument("--verbose", action="store_true", help="print Ray's own messages too")
 
 
+def add_pictures(verb: argparse.ArgumentParser) -> None:
+    """Add the option against pictures of outputs."""
+    verb.add_argument("--no-images", action="store_true", help="write no masks, overlays and other pictures of outputs")
+
+
 def add_resume(verb: argparse._ActionsContainer) -> None:
     """Add the option that resumes an interrupted run."""
     verb.add_argument("--resume", action="store_true", help="resume an interrupted run")
@@ -148,6 +153,7 @@ def _assigned(options: argparse.Namespace, values: Any) -> dict[str, Any]:
     use_gpu = options.use_gpu if options.device is None else _choose_device(options.device)
     given |= {"ray.num_workers": options.num_workers, "ray.use_gpu": use_gpu, "ray.address": options.address}
     given["checkpoints.exist"] = "overwrite" if getattr(options, "overwrite", False) else None
+    given["data.test_output_images"] = "none" if getattr(options, "no_images", False) else None
     return overrides | {key: value for key, value in given.items() if value is not None}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rayrml.commands.configuration import add_settings, settings
+from rayrml.commands.configuration import add_pictures, add_settings, settings
 from rayrml.commands.first_words import announce_reading
 from rayrml.commands.json_output import add_json
 
@@ -24,6 +24,7 @@ def add(verb: argparse.ArgumentParser) -> None:
         "--target-path", metavar="PATH", help="the targets, if they are files of their own, such as masks"
     )
     verb.add_argument("--output", metavar="DIR", help="folder for the results (default: ./evaluation)")
+    add_pictures(verb)
     add_settings(verb)
     add_json(verb)
 

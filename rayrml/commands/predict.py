@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rayrml.commands.configuration import add_settings, settings
+from rayrml.commands.configuration import add_pictures, add_settings, settings
 from rayrml.commands.first_words import announce_reading
 from rayrml.commands.json_output import add_json
 
@@ -23,6 +23,7 @@ def add(verb: argparse.ArgumentParser) -> None:
         "--checkpoint", required=True, metavar="PATH", help="a checkpoint, or a run's folder: its best model"
     )
     verb.add_argument("--output", metavar="DIR", help="folder for the predictions (default: ./predictions)")
+    add_pictures(verb)
     add_settings(verb)
     add_json(verb)
 

@@ -93,6 +93,12 @@ def select_targets(described: Mapping[str, Any]) -> dict[str, Any]:
     return {key: described[key] for key in keys if described.get(key)}
 
 
+def forget_pictures(data: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Remove the kind of pictures that a checkpoint names, if inputs are no images, unless it is an override."""
+    if not any(key.endswith(f"data.{PICTURES}") for key in overrides) and data.get("input_type") != "images":
+        data.pop(PICTURES, None)
+
+
 def select_reading(described: Mapping[str, Any]) -> dict[str, Any]:
     """Only the keys that `describe_reading` can set, and the kind of pictures; none names a file to read or write."""
     keys = ("input_type", *list_reader_options(), "input_transforms", "slicers", PICTURES)

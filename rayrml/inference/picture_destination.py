@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rayrml.inference.pictures import Drawing
 
 MASKS, OVERLAYS, IMAGES, CLASSES = "masks", "overlays", "images", "classes"
+FOLDERS = (MASKS, OVERLAYS, IMAGES)  # with a picture for each sample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ class PictureDestination:
     @property
     def folders(self) -> list[str]:
         """The folders with a picture for each sample."""
-        return [path for kind, path in self.paths.items() if kind != CLASSES]
+        return [path for kind, path in self.paths.items() if kind in FOLDERS]
 
     def _path(self, kind: str, ending: str = "") -> str:
         return storage.join(self.folder, f"{kind}_{self.epoch}{ending}")

@@ -12,6 +12,8 @@ from pathlib import Path
 from rayrml import storage
 from rayrml.errors import DataError, Problem, explaining
 from rayrml.formatting import format_path
+from rayrml.inference.outputs import destination_of
+from rayrml.inference.picture_destination import CLASSES, FOLDERS
 from rayrml.planning.plan import Plan
 from rayrml.reporting import history, trackers
 from rayrml.reporting.file_names import FILES, PLOTS, SEARCH, SEARCH_FILES, TRIALS_FOLDER
@@ -19,7 +21,8 @@ from rayrml.reporting.tensorboard import EVENTS_FOLDER
 from rayrml.saving import checkpoint_folder
 
 _FAILED = "cannot be accessed"
-_PREDICTIONS = re.compile(r"output_\d+\.h5")
+_PREDICTIONS = re.compile(r"output_(\d+)\.h5")
+_CLASSES = re.compile(rf"{CLASSES}_(\d+)\.csv")
 _RECORD = (*FILES, *SEARCH_FILES, trackers.IDS_FILE)
 
 
@@ -39,15 +42,15 @@ class MadeRoom:
 def make_room(plan: Plan) -> MadeRoom:
     """Move aside an earlier run's files where a training run writes, or remove them if the configuration says so.
 
-    Files that no run has written stay where they are. Evaluation and inference replace files of the same names, and the
-    lines say which.
+    Files that no run has written stay where they are. Evaluation and inference replace files of the same names, and add
+    to the pictures, and the lines say which.
 
     Raises:
         DataError: a folder cannot be read, or a file not be moved, or this run reads one of the files.
     """
     if plan.training is None:
-        replaced = _find_replaced(plan)
-        return MadeRoom((f"Replacing files of an earlier run: {', '.join(replaced)}",) if replaced else ())
+        said = {"Replacing files": _find_replaced(plan), "Adding to the pictures": _find_pictures(plan)}
+        return MadeRoom(tuple(f"{what} of an earlier run: {', '.join(paths)}" for what, paths in said.items() if paths))
     outfile = plan.config.neural_network.data.hdf5_outfile
     return _make_room(plan, _list_folders(plan), [outfile] if outfile is not None and _exists(outfile) else [])
 
@@ -151,7 +154,8 @@ def _list_folders(plan: Plan) -> list[str]:
 
 def _find_own(folder: str) -> Iterator[str]:
     """The files in a folder that a run has written, relative to it."""
-    for name in _list_files(folder):
+    names = _list_files(folder)
+    for name in names:
         if checkpoint_folder.is_checkpoint(name) or _PREDICTIONS.fullmatch(name) or name in _RECORD:
             yield name
         if name == SEARCH:
@@ -159,8 +163,25 @@ def _find_own(folder: str) -> Iterator[str]:
     for plots in {name.rpartition("/")[0] for name in PLOTS.values()}:
         there = _list_files(storage.join(folder, plots))
         yield from (name for name in PLOTS.values() if name.rpartition("/")[2] in there)
+    yield from _find_own_pictures(folder, names)
     if not storage.is_uri(folder):  # TensorBoard's files are on this machine only
         yield from (f"{EVENTS_FOLDER}/{path}" for path in _walk(storage.join(folder, EVENTS_FOLDER)))
+
+
+def _find_own_pictures(folder: str, names: Iterable[str]) -> Iterator[str]:
+    """The pictures in a folder with these files, and the tables of their classes, relative to it.
+
+    Folders of pictures belong to a run only if its predictions or its table are beside them: a user's may have such
+    names, too.
+    """
+    epochs: set[str] = set()
+    for name in names:
+        table = _CLASSES.fullmatch(name)
+        if table:
+            yield name
+        epochs.update(found[1] for found in (table, _PREDICTIONS.fullmatch(name)) if found)
+    for pictures in (f"{kind}_{epoch}" for epoch in sorted(epochs) for kind in FOLDERS):
+        yield from (f"{pictures}/{path}" for path in _walk(storage.join(folder, pictures)))
 
 
 def _is_worth_keeping(names: Sequence[str]) -> bool:
@@ -186,6 +207,15 @@ def _find_replaced(plan: Plan) -> list[str]:
     paths = [] if data.test_output_path is None else [storage.join(data.test_output_path, "output_1.h5")]
     paths += [] if data.hdf5_outfile is None else [data.hdf5_outfile]
     return [format_path(path) for path in paths if plan.test is not None and _exists(path)]
+
+
+def _find_pictures(plan: Plan) -> list[str]:
+    """The folders with pictures that an evaluation or inference run adds to."""
+    if plan.test is None:
+        return []
+    data = plan.config.neural_network.data
+    pictures = destination_of(plan.test, data, 1, plan.classes, drawing=plan.pictures.drawing).pictures
+    return [] if pictures is None else [format_path(folder) for folder in pictures.folders if _exists(folder)]
 
 
 def _exists(path: str) -> bool:

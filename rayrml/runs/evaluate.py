@@ -34,8 +34,8 @@ def evaluate(
 ) -> RunResult:
     """Compare a network's predictions with targets, with the settings that a checkpoint keeps of its training.
 
-    The output folder gets the predictions (`output_1.h5`), the figures of each class (`metrics.json`), plots and, for
-    classifiers, `predictions.csv` with the true class beside the most probable ones.
+    The output folder gets the predictions (`output_1.h5`), pictures of those that are images, the figures of each class
+    (`metrics.json`), plots and, for classifiers, `predictions.csv` with the true class beside the most probable ones.
 
     Args:
         checkpoint: a file, or a run's folder, which means its best model.
@@ -68,6 +68,7 @@ def _configuration(path: str, paths: Mapping[str, Any], overrides: Mapping[str, 
         ConfigError: the checkpoint does not contain enough information, or an override's key is unknown.
         DataError: the file does not exist, or is not a checkpoint.
     """
+    from rayrml.data.reader_keys import forget_pictures
     from rayrml.saving import checkpoints
 
     kept = checkpoints.load_complete(path)
@@ -78,6 +79,7 @@ def _configuration(path: str, paths: Mapping[str, Any], overrides: Mapping[str, 
     if kept.metric:
         section["metric"] = kept.metric
     config = override({"neural_network": section}, overrides)
+    forget_pictures(config["neural_network"]["data"], overrides)
     _refuse_unknown(config["neural_network"], path)
     return Document(config, replaced=list(overrides))
 

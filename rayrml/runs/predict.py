@@ -63,8 +63,9 @@ def predict(
 ) -> Predictions:
     """Predict like a configuration without targets, with the settings that a checkpoint keeps of its training.
 
-    The samples' outputs are in `output_1.h5`; for classifiers, `predictions.csv` has the most probable classes. The
-    probabilities are correct whether the network ends with softmax, log-softmax, a sigmoid or none of them; see
+    The samples' outputs are in `output_1.h5`, those that are images also in pictures; for classifiers,
+    `predictions.csv` has the most probable classes. The probabilities are correct whether the network ends with
+    softmax, log-softmax, a sigmoid or none of them; see
     `classification.classifier`.
 
     Args:
@@ -109,7 +110,7 @@ def _configuration(path: str, inputs: Sequence[str], folder: str, overrides: Map
         ConfigError: the checkpoint does not contain enough information, or an override's key is unknown.
         DataError: the file does not exist, or is not a checkpoint.
     """
-    from rayrml.data.reader_keys import PICTURES
+    from rayrml.data.reader_keys import forget_pictures
     from rayrml.saving import checkpoints
 
     config = override(_learned(checkpoints.load_complete(path), path, inputs, overrides), overrides)
@@ -118,8 +119,7 @@ def _configuration(path: str, inputs: Sequence[str], folder: str, overrides: Map
         message = "has no effect: predictions are compared with nothing. `rayrml evaluate` compares them with targets"
         raise ConfigError(Problem("neural_network.data.target_type", message))
     data.setdefault("test_output_path", folder)
-    if not any(key.endswith(f"data.{PICTURES}") for key in overrides) and data["input_type"] != "images":
-        data.pop(PICTURES, None)  # what the checkpoint says of images
+    forget_pictures(data, overrides)
     if data.get("slicers"):
         data.setdefault("hdf5_outfile", storage.join(folder, ASSEMBLED))
     return Document(config, replaced=list(overrides))

@@ -88,6 +88,31 @@ def test_what_no_run_has_written_stays(plan_of, tmp_path):
     assert len(content(tmp_path / "model-1")) == 4
 
 
+PICTURES = ["masks_2/sub/a.png", "overlays_2/sub/a.jpg", "classes_2.csv", "images_3/a.png"]
+
+
+def test_pictures_of_an_earlier_run_move_with_its_predictions(plan_of, tmp_path):
+    write_run(tmp_path / "predictions", ["output_2.h5", "output_3.h5", *PICTURES])
+    room = earlier_run.make_room(plan_of())
+    assert not list((tmp_path / "predictions").iterdir())
+    assert set(content(tmp_path / "predictions-1")) == {"output_2.h5", "output_3.h5", *PICTURES}
+    old, new = (str(tmp_path / place / "masks_2" / "sub" / "a.png") for place in ("predictions", "predictions-1"))
+    assert room.moved[old] == new
+
+
+def test_overwriting_removes_the_pictures_of_an_earlier_run(plan_of, tmp_path):
+    write_run(tmp_path / "predictions", ["output_2.h5", "output_3.h5", *PICTURES])
+    earlier_run.make_room(plan_of(**{"checkpoints.exist": "overwrite"}))
+    assert not list((tmp_path / "predictions").iterdir())
+
+
+def test_folders_named_like_pictures_without_predictions_stay(plan_of, tmp_path):
+    mine = ["masks_1/a.png", "masks_2.png", "images_12/a.png"]
+    write_run(tmp_path / "predictions", ["output_2.h5", *mine])
+    earlier_run.make_room(plan_of())
+    assert set(content(tmp_path / "predictions")) == set(mine)
+
+
 def test_each_earlier_run_gets_a_number_of_its_own(plan_of, tmp_path):
     plan = plan_of()
     for number in (1, 2, 3):
