@@ -3,3 +3,8 @@
 TRAIN_LOSS, TEST_LOSS = LOSSES = ("train_loss", "test_loss")
 OF_TRAINING = ("epoch", TRAIN_LOSS, "learning_rate", "seconds")
 COLUMNS = (*OF_TRAINING, TEST_LOSS)
+
+
+def is_cost(name: str) -> bool:
+    """Whether lower values of a figure are better: losses and errors are named so."""
+    return name.endswith(("loss", "error"))

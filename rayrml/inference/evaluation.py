@@ -74,6 +74,7 @@ class EvaluationStep:
         self._loss: torch.Tensor | float = 0.0
         self._weight: torch.Tensor | float = 0.0
         self._sums: torch.Tensor | None = None
+        self._rows: list[torch.Tensor] = []
         ignored = None if self.loss is None else self.loss.ignore_index
         self._pairs = Pairs(ignored, pixels=self._counts_pixels)
         self.confusion: torch.Tensor | None = None
@@ -99,7 +100,10 @@ class EvaluationStep:
         if self.metric is not None:
             scores = loss.scores(output)
             sums = self.metric.sums(scores, target)
-            self._sums = sums if self._sums is None else self._sums + sums
+            if self.metric.ranks:
+                self._rows.append(sums)
+            else:
+                self._sums = sums if self._sums is None else self._sums + sums
             self._pairs.add(scores, target)
 
     def result(self, device: torch.device) -> tuple[float, float | None]:
@@ -109,8 +113,15 @@ class EvaluationStep:
         loss, weight = all_loss.tolist()
         if pairs.numel():
             self.confusion = pairs.view(math.isqrt(pairs.numel()), -1)
-        value = None if self.metric is None else self.metric.value(totals)
-        return loss / (weight or 1.0), value
+        if self.metric is None:
+            return loss / (weight or 1.0), None
+        return loss / (weight or 1.0), self.metric.value(self._gather_rows() if self.metric.ranks else totals)
+
+    def _gather_rows(self) -> torch.Tensor:
+        """The rows of all workers; their order says nothing."""
+        own = torch.cat(self._rows).cpu().numpy() if self._rows else None
+        parts = [torch.from_numpy(rows) for rows in self.workers.gather(own) if rows is not None]
+        return torch.cat(parts) if parts else torch.empty(0, 2)
 
     def _add_up(self, own: Sequence[torch.Tensor | None], device: torch.device) -> Sequence[torch.Tensor]:
         """This worker's rows of sums (n,), each added to the same row of the other workers, all in one exchange.

@@ -1,9 +1,15 @@
 """The metric table; each chapter's rows are at the end of its file."""
 
-from rayrml.metrics import classification, overlap, regression
+from rayrml.metrics import classification, labels, overlap, ranking, regression
 from rayrml.metrics.confusion import MOST_CLASSES, Confusion, Pairs, confusion
 from rayrml.metrics.metric import Metric, predicted_classes
 
-METRICS = {**classification.METRICS, **overlap.METRICS, **regression.METRICS}
+METRICS = {
+    **classification.METRICS,
+    **labels.METRICS,
+    **ranking.METRICS,
+    **overlap.METRICS,
+    **regression.METRICS,
+}
 
 __all__ = ["METRICS", "MOST_CLASSES", "Confusion", "Metric", "Pairs", "confusion", "predicted_classes"]

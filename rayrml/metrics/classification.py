@@ -29,7 +29,7 @@ def pixel_accuracy(*, ignore_index: int | None = None) -> Metric:
 
 def f1(*, ignore_index: int | None = None) -> Metric:
     """Mean over classes of the harmonic mean of precision and recall."""
-    return Metric("f1", functools.partial(_pairs, ignore_index=ignore_index), _mean_f1)
+    return Metric("f1", functools.partial(_pairs, ignore_index=ignore_index), _mean_f1, "single")
 
 
 def _hits_and_count(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:

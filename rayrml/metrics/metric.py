@@ -1,7 +1,8 @@
 """What a metric is, and how all metrics interpret outputs and targets.
 
-A metric is computed from sums over batches and workers, which makes it the same for any split. Outputs are
-probabilities or anything that ranks the classes alike; a single channel is the probability of class 1 of two.
+A metric is computed from sums over batches and workers, or from rows of all of them in any order, which makes it the
+same for any split. Outputs are probabilities or anything that ranks the classes alike; a single channel is the
+probability of class 1 of two.
 """
 
 from __future__ import annotations
@@ -21,14 +22,18 @@ class Metric:
         name: as printed, in lower case.
         sums: (output (N, C, *spatial), target) -> a float64 vector to be summed.
         value: the summed vector -> the figure, None if it is undefined.
-        compares: `classes`: of samples or pixels; `samples`: classes of whole samples only; `pixels`: classes of pixels
-            (or other positions) only; `values`: numbers that stand for no classes.
+        compares: `classes`: of samples or pixels; `single`: the same, if each has one; `samples`: classes of whole
+            samples only; `pixels`: classes of pixels (or other positions) only; `values`: numbers that stand for no
+            classes.
+        ranks: whether the figure depends on the scores of all samples at once: `sums` is a matrix of rows to be kept
+            instead of a vector to be summed.
     """
 
     name: str
     sums: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     value: Callable[[torch.Tensor], float | None]
-    compares: Literal["classes", "samples", "pixels", "values"] = "classes"
+    compares: Literal["classes", "single", "samples", "pixels", "values"] = "classes"
+    ranks: bool = False
 
 
 def predicted_classes(output: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ def dice(*, ignore_index: int | None = None) -> Metric:
 
     The background is a class like the others, also if the network has one channel for two classes.
     """
-    return Metric("dice", functools.partial(_regions, ignore_index=ignore_index), _dice)
+    return Metric("dice", functools.partial(count_regions, ignore_index=ignore_index), _dice)
 
 
 def jaccard(*, ignore_index: int | None = None) -> Metric:
@@ -22,10 +22,10 @@ def jaccard(*, ignore_index: int | None = None) -> Metric:
 
     The background is a class like the others, also if the network has one channel for two classes.
     """
-    return Metric("jaccard", functools.partial(_regions, ignore_index=ignore_index), _jaccard)
+    return Metric("jaccard", functools.partial(count_regions, ignore_index=ignore_index), _jaccard)
 
 
-def _regions(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
+def count_regions(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
     """For each class, how many pixels are predicted and true, are predicted, are true: (3 * classes,).
 
     Float targets of several channels are a region each, which may overlap.

@@ -15,6 +15,30 @@ def r2(*, ignore_index: int | None = None) -> Metric:
     return Metric("r2", _moments, _r2, "values")
 
 
+def mean_absolute_error(*, ignore_index: int | None = None) -> Metric:
+    """Mean of the absolute differences between outputs and targets, in the targets' unit; lower is better."""
+    return Metric("mean_absolute_error", _absolute_errors, _mean, "values")
+
+
+def root_mean_squared_error(*, ignore_index: int | None = None) -> Metric:
+    """Square root of the mean squared difference, in the targets' unit; the mean over channels. Lower is better."""
+    return Metric("root_mean_squared_error", _moments, _root, "values")
+
+
+def _absolute_errors(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    errors = (output.double() - target.double()).abs()
+    return torch.stack([errors.sum(), errors.new_full((), errors.numel())])
+
+
+def _mean(sums: torch.Tensor) -> float | None:
+    return float(sums[0] / sums[1]) if sums[1] > 0 else None
+
+
+def _root(sums: torch.Tensor) -> float | None:
+    count, _, _, errors = sums.view(4, -1)
+    return float((errors / count).sqrt().mean()) if count.all() else None
+
+
 def _moments(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Count, sum, sum of squares and sum of squared errors for each channel: (4 * channels,)."""
     truth, error = (_by_channel(part.double()) for part in (target, output.double() - target.double()))
@@ -35,4 +59,8 @@ def _r2(sums: torch.Tensor) -> float | None:
     return float((1 - errors[varies] / spread[varies]).mean()) if varies.any() else None
 
 
-METRICS = {"r2": r2}
+METRICS = {
+    "r2": r2,
+    "mean_absolute_error": mean_absolute_error,
+    "root_mean_squared_error": root_mean_squared_error,
+}

@@ -30,7 +30,8 @@ def choose_metric(settings: Settings, network: Network, findings: Findings) -> s
         return default
     with findings.gathering():
         name = find(METRICS, nn.metric, "neural_network.metric")
-        misfit = _misfit(name, loss.name, default, spatial=spatial)
+        several = built.targets == "arrays" and types.targets_are_arrays and network.output_shapes[0] != (1,)
+        misfit = _misfit(name, loss.name, default, spatial=spatial, several=several and not spatial)
         if misfit is not None:
             findings.add("neural_network.metric", misfit)
         return name
@@ -54,13 +55,15 @@ def check_stopping(nn: NeuralNetwork, metric: str | None, *, tested: bool, findi
         findings.add("neural_network.early_stopping.metric", message)
 
 
-def _misfit(name: str, loss: str, default: str | None, *, spatial: bool) -> str | None:
-    """Why a metric cannot be computed for outputs with or without positions; None if it can."""
+def _misfit(name: str, loss: str, default: str | None, *, spatial: bool, several: bool) -> str | None:
+    """Why a metric cannot be computed for outputs with or without positions, or with several classes each, or None."""
     compares = METRICS[name]().compares
     if compares == "values":
         return None if default is None else f"'{name}' compares numbers, but the targets are classes"
     if default is None:
         return f"'{name}' compares classes, but {loss} is a loss for values"
+    if compares == "single" and several:
+        return f"'{name}' needs one class per sample, but samples may have several here. Expected \"f1_macro\""
     if compares == "samples" and spatial:
         return f'\'{name}\' counts samples, but each pixel has a class. Expected "pixel_accuracy", or "dice"'
     if compares == "pixels" and not spatial:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from rayrml import storage
-from rayrml.config.figures import COLUMNS, TEST_LOSS, TRAIN_LOSS
+from rayrml.config.figures import COLUMNS, TEST_LOSS, TRAIN_LOSS, is_cost
 from rayrml.errors import DataError, Problem, explaining
 
 FILE = "history.csv"
@@ -57,8 +57,8 @@ def find_metric(history: Sequence[Figures]) -> str | None:
 
 
 def to_cost(figures: Figures, name: str) -> float:
-    """A number that is lower for a better epoch: a loss itself, or the negative of any other figure."""
-    return figures[name] if name.endswith("loss") else -figures[name]
+    """A number that is lower for a better epoch: a loss or an error itself, or the negative of any other figure."""
+    return figures[name] if is_cost(name) else -figures[name]
 
 
 def find_best(history: Sequence[Figures], figure: str | None = None) -> Figures | None:

@@ -19,6 +19,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rayrml.config.figures import is_cost
 from rayrml.errors import printable
 from rayrml.reporting import history as histories
 from rayrml.reporting.history import Figures, Run
@@ -160,7 +161,7 @@ def _values(axes: Axes, trials: Sequence[tuple[Run, Mapping[str, Any]]], key: st
     for number, ((run, _), place) in reversed(list(enumerate(zip(trials, places, strict=True)))):
         epochs = [figures for figures in run.history if name in figures]
         best = min((histories.to_cost(figures, name) for figures in epochs), default=math.nan)
-        value = abs(best) if not name.endswith("loss") else best
+        value = best if is_cost(name) else -best
         color, size = (BLUE, 9) if number == 0 else ("#888888", 5)
         axes.plot([place], [value], "o", color=color, markersize=size)
     if not numeric:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rayrml.config import search_spaces
+from rayrml.config.figures import is_cost
 from rayrml.config.json_files import format_value
 from rayrml.config.mistakes import Findings
 from rayrml.config.reading import AnyConfiguration, read_configuration
@@ -15,7 +16,6 @@ from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.planning import plan as planning
 from rayrml.planning.plan import Plan, TrainingPlan
 from rayrml.reporting.console import Console
-from rayrml.reporting.history import to_cost
 
 _LOSS = "neural_network.loss"
 
@@ -46,7 +46,7 @@ class Search:
     @property
     def largest(self) -> bool:
         """Whether a higher figure is better."""
-        return to_cost({self.figure: 1.0}, self.figure) < 0
+        return not is_cost(self.figure)
 
 
 def prepare(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None) -> Search | None:
@@ -102,7 +102,7 @@ def _figure(plans: Sequence[TrainingPlan], found: Sequence[Space]) -> str:
         message = f"trials cannot be compared: {named}. Set 'metric' to a figure that all of them report"
         raise ConfigError(Problem(_LOSS, message))
     (figure,) = figures
-    if figure.endswith("loss") and any(space.where.startswith(_LOSS) for space in found):
+    if is_cost(figure) and any(space.where.startswith(_LOSS) for space in found):
         message = "trials with different losses cannot be compared by loss. Expected a metric on test samples"
         raise ConfigError(Problem(_LOSS, message))
     return figure

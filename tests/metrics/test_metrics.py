@@ -3,7 +3,9 @@ import inspect
 import numpy as np
 import pytest
 import torch
+from sklearn import metrics as sklearn_metrics
 
+from rayrml.config.figures import is_cost
 from rayrml.metrics import METRICS, Pairs, confusion
 
 RNG = np.random.default_rng(0)
@@ -27,11 +29,12 @@ BY_CLASS = {
     "dice": lambda p, t: 2 * (p & t).sum() / (p.sum() + t.sum()),
     "jaccard": lambda p, t: (p & t).sum() / (p | t).sum(),
     "f1": f1,
+    "f1_macro": f1,
 }
 
 
 def by_hand(name, predicted, labels, classes):
-    if name.endswith("accuracy"):
+    if name.endswith("accuracy") or name in ("exact_match", "f1_micro"):  # the same, with one class each
         return (predicted == labels).mean()
     pairs = [(predicted == c, labels == c) for c in classes]
     return np.mean([BY_CLASS[name](p, t) for p, t in pairs if p.any() or t.any()])
@@ -39,7 +42,10 @@ def by_hand(name, predicted, labels, classes):
 
 # Contract of every row
 
-OF_CLASSES = pytest.mark.parametrize("name", [name for name, row in METRICS.items() if row().compares != "values"])
+RANKING = pytest.mark.parametrize("name", [name for name, row in METRICS.items() if row().ranks])
+OF_CLASSES = pytest.mark.parametrize(
+    "name", [name for name, row in METRICS.items() if row().compares != "values" and not row().ranks]
+)
 OF_VALUES = pytest.mark.parametrize("name", [name for name, row in METRICS.items() if row().compares == "values"])
 
 
@@ -161,3 +167,81 @@ def test_the_report_is_the_confusion_matrix_with_figures_of_each_class():
     sums = metric.sums(output, labels)
     assert torch.equal(sums, pairs.counts)
     assert metric.value(sums) == pytest.approx(np.mean([1 / 2, 4 / 7, 0]))  # class 3 never occurs
+
+
+# Samples with several classes, ranks, and numbers, against scikit-learn
+
+
+def with_ties(seed, num_classes, absent=()):
+    """Scores of few different values, and flags of which some classes are in no sample."""
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 12, (60, num_classes)) / 12
+    flags = rng.uniform(size=(60, num_classes)) < rng.uniform(0.1, 0.9, num_classes)
+    flags[:, list(absent)] = False
+    return scores, flags.astype(float)
+
+
+RANK_REFERENCE = {
+    "mean_average_precision": sklearn_metrics.average_precision_score,
+    "auroc": sklearn_metrics.roc_auc_score,
+}
+
+
+@RANKING
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("absent", [(), (1,), (0, 3)])
+def test_ranks_of_several_classes_are_those_of_scikit_learn(name, seed, absent):
+    scores, flags = with_ties(seed, 5, absent)
+    present = [k for k in range(5) if k not in absent]
+    expected = np.mean([RANK_REFERENCE[name](flags[:, k], scores[:, k]) for k in present])
+    assert value(name, scores, flags) == pytest.approx(expected, abs=1e-9)
+
+
+@RANKING
+def test_ranks_of_one_class_each_compare_every_class_with_all_others(name):
+    rng = np.random.default_rng(7)
+    scores, labels = rng.dirichlet(np.ones(4), 50).round(1), rng.integers(0, 3, 50)
+    expected = np.mean([RANK_REFERENCE[name](labels == k, scores[:, k]) for k in range(3)])
+    assert value(name, scores, labels) == pytest.approx(expected, abs=1e-9)
+    labels[:9] = 255
+    expected = np.mean([RANK_REFERENCE[name](labels[9:] == k, scores[9:, k]) for k in range(3)])
+    assert value(name, scores, labels, ignore_index=255) == pytest.approx(expected, abs=1e-9)
+    two, single = labels[9:] % 2, scores[9:, :1]
+    assert value(name, single, two) == pytest.approx(RANK_REFERENCE[name](two, single[:, 0]), abs=1e-9)
+
+
+@RANKING
+def test_ranks_do_not_depend_on_the_order_of_samples(name):
+    metric, (scores, flags) = METRICS[name](), with_ties(3, 4)
+    rows = metric.sums(torch.tensor(scores), torch.tensor(flags))
+    assert metric.value(rows) == metric.value(rows[torch.randperm(len(rows))])
+
+
+@RANKING
+def test_ranks_without_samples_or_classes_to_tell_apart_are_undefined(name):
+    assert METRICS[name]().value(torch.empty(0, 2)) is None
+    assert value(name, np.ones((3, 2)), np.zeros((3, 2))) is None
+
+
+@pytest.mark.parametrize("average", ["macro", "micro"])
+@pytest.mark.parametrize("absent", [(), (2,)])
+def test_f1_of_several_classes_is_that_of_scikit_learn(average, absent):
+    scores, flags = with_ties(1, 5, absent)
+    scores[:, list(absent)] = 0
+    expected = sklearn_metrics.f1_score(flags, scores > 0.5, average=average, zero_division=np.nan)
+    assert value(f"f1_{average}", scores, flags) == pytest.approx(expected, abs=1e-9)
+
+
+def test_an_exact_match_has_all_classes_and_no_other():
+    scores, flags = with_ties(2, 2)
+    assert value("exact_match", scores, flags) == sklearn_metrics.accuracy_score(flags, scores > 0.5)
+
+
+@pytest.mark.parametrize("shape", [(50,), (50, 3)])
+@pytest.mark.parametrize("name", ["mean_absolute_error", "root_mean_squared_error"])
+def test_errors_are_those_of_scikit_learn(name, shape):
+    target, noise = RNG.normal(3, 2, shape), RNG.normal(size=shape)
+    expected = getattr(sklearn_metrics, name)(target, target + noise)
+    assert value(name, target + noise, target) == pytest.approx(expected, abs=1e-9)
+    assert value(name, target, target) == 0
+    assert is_cost(name)

@@ -60,6 +60,7 @@ def test_values_have_no_metric_unless_they_are_masks(loss):
         ("classifier", "MSE", "f1", "'f1' compares classes, but MSE is a loss for values"),
         ("classifier", "NLL", "r2", "'r2' compares numbers, but the targets are classes"),
         ("classifier", "NLL", "pixel_accuracy", "'pixel_accuracy' counts pixels, but each sample has one class"),
+        ("classifier", "BCE", "f1", "'f1' needs one class per sample, but samples may have several here"),
         ("segmentation", "BCE", "accuracy", "'accuracy' counts samples, but each pixel has a class"),
     ],
 )

@@ -5,6 +5,7 @@ import inspect
 
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 from torch import nn
 from torch.nn import functional
 
@@ -219,6 +220,36 @@ def test_the_confusion_matrix_is_that_of_all_samples_for_any_number_of_workers(o
     assert evaluated(Workers()) == expected
     for size, found in on_workers(evaluated, 2, 3).items():
         assert found == [expected] * size
+
+
+def average_precision(workers):
+    """The mean average precision of 11 samples, split over the workers; the last of three has none."""
+    images, labels = samples(11)
+    mine = torch.arange(11) % 2 == workers.rank if workers.size > 1 else torch.ones(11, dtype=torch.bool)
+    metric = METRICS["mean_average_precision"]()
+    step = EvaluationStep(network().eval(), LOSSES["NLL"](), metric, workers=workers)
+    for image, label in zip(images[mine].split(3), labels[mine].split(3), strict=True):
+        if len(label):
+            step(image, label)
+    return step.result(torch.device("cpu"))[1]
+
+
+def test_a_metric_of_ranks_is_that_of_all_samples_for_any_number_of_workers(on_workers):
+    images, labels = samples(11)
+    scores = network().eval()(images / 255).detach()
+    present = sorted(set(labels.tolist()))
+    expected = sum(average_precision_score(labels == k, scores[:, k]) for k in present) / len(present)
+    assert average_precision(Workers()) == pytest.approx(expected, rel=1e-5)
+    for size, found in on_workers(average_precision, 2, 3).items():
+        assert found == pytest.approx([expected] * size, rel=1e-5)
+
+
+def test_a_metric_of_ranks_begins_anew_in_each_epoch():
+    step = EvaluationStep(nn.Identity(), LOSSES["NLL"](), METRICS["auroc"]())
+    for order, expected in (([0, 1], 1.0), ([1, 0], 0.0)):
+        step.reset()
+        step(torch.eye(2), torch.tensor(order))
+        assert step.result(torch.device("cpu"))[1] == expected
 
 
 def test_masks_and_shares_of_classes_have_no_confusion_matrix():
