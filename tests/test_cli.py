@@ -1,16 +1,13 @@
 """The command line: its output, its exit codes, and how early it reports mistakes."""
 
-import contextlib
 import json
 import os
-import pty
 import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import termios
 import time
 
 import psutil
@@ -21,6 +18,7 @@ from rayrml.commands import VERBS, configuration
 from rayrml.reporting import history
 from rayrml.saving import checkpoints
 from tests.conftest import ROOT, dense_network, write_config
+from tests.terminal import Command, show
 
 
 def answer(capsys, *arguments):
@@ -214,10 +212,12 @@ def test_mistakes_in_what_the_command_line_sets_are_all_told(config, capsys):
 
 
 def test_a_terminal_sees_at_once_what_is_read(config, tmp_path):
-    shown = _on_terminal([sys.executable, "-m", "rayrml", "check", "config.json"], tmp_path, os.environ, columns=100)
-    assert shown.startswith("Reading config.json\r\n")
-    quiet = [sys.executable, "-m", "rayrml", "check", "config.json", "--quiet"]
-    assert _on_terminal(quiet, tmp_path, os.environ, columns=100) == ""
+    command = [sys.executable, "-m", "rayrml", "check", "config.json"]
+    checking, quiet = Command(command, tmp_path), Command([*command, "--quiet"], tmp_path)
+    assert (checking.finish(), quiet.finish()) == (0, 0)
+    assert checking.written.startswith("Reading config.json\r\n")
+    assert quiet.written == ""
+    assert max(map(len, show(checking.written))) <= 80
 
 
 def python(code):
@@ -306,8 +306,9 @@ def test_a_terminal_gets_a_live_line_that_is_gone_at_the_end(config, tmp_path, w
     write_digits(tmp_path / "many", "training", (3, 5), 500)
     many = ["--set", f"data.input_path={tmp_path / 'many'}", "--set", "data.batch_size=1", "--set", "num_epochs=3"]
     command = [sys.executable, "-m", "rayrml", str(config), *many]
-    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"TERM": "xterm", "NO_COLOR": "1"}
-    shown = _on_terminal(command, tmp_path, environment, columns=100)
+    training = Command(command, tmp_path, columns=100, NO_COLOR="1")
+    assert training.finish() == 0, training.written
+    shown = training.written
     assert re.search(r"Epoch \d/3 .* loss \d\.\d{4}  .*left  .*samples/s", shown)
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown), "colours"
     end = shown[shown.rindex("All done") :]
@@ -316,21 +317,6 @@ def test_a_terminal_gets_a_live_line_that_is_gone_at_the_end(config, tmp_path, w
     last = shown[shown.rindex("samples/s") :]
     assert "\x1b[2K" in last
     assert "\x1b[?25h" in last, "the cursor is back"
-
-
-def _on_terminal(command, folder, environment, *, columns):
-    """What a command writes to a terminal with this many columns."""
-    master, slave = pty.openpty()
-    termios.tcsetwinsize(slave, (40, columns))
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdin=slave, stdout=slave, stderr=slave)
-    os.close(slave)
-    written = b""
-    with contextlib.suppress(OSError):  # the end, on Linux
-        while content := os.read(master, 65536):
-            written += content
-    os.close(master)
-    assert process.wait(timeout=60) == 0, written.decode()
-    return written.decode()
 
 
 def _output(command, folder):

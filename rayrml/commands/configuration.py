@@ -92,7 +92,7 @@ def read(options: argparse.Namespace) -> Document:
     path = options.config or options.file
     if path is None:
         raise ConfigError("no configuration given. Expected `rayrml --config FILE`")
-    announce_reading(path, quiet=options.quiet, stamp=options.verb != "check")
+    announce_reading(path, quiet=options.quiet)
     from rayrml.config.reading import read_configuration
 
     document = read_configuration(path, {} if options.app is None else {"app": options.app})
@@ -101,6 +101,11 @@ def read(options: argparse.Namespace) -> Document:
     _refuse_wrong_values(document, assigned)
     section = document.values.get("ray") if isinstance(document.values, dict) else None
     return document.with_overrides(_of_ranks(options, section if isinstance(section, dict) else {}))
+
+
+def _say(text: str) -> None:
+    """Print a line like the run's console, which does not exist yet."""
+    sys.stdout.write(f"{text if sys.stdout.isatty() else stamped(text)}\n")
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -119,10 +124,9 @@ def _of_ranks(options: argparse.Namespace, ray: Mapping[str, Any]) -> dict[str, 
         processes = "1 process" if ranks.count == 1 else f"{ranks.count} processes"
         workers = "1 worker" if ranks.count == 1 else f"{ranks.count} workers"
         how = f"with {workers}" if given is None else f"with ray.num_workers = {given}"
-        sys.stdout.write(f"{stamped(f'{ranks.launcher} has started {processes}: this is one run {how}')}\n")
+        _say(f"{ranks.launcher} has started {processes}: this is one run {how}")
         if ranks.local_count is not None and ranks.local_count < ranks.count:
-            hint = "Its workers are on this machine. For several machines, start Ray on them and pass --address"
-            sys.stdout.write(f"{stamped(hint)}\n")
+            _say("Its workers are on this machine. For several machines, start Ray on them and pass --address")
         sys.stdout.flush()
     return {"ray.num_workers": ranks.count} if given is None else {}
 

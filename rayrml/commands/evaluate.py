@@ -32,7 +32,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 def do(options: argparse.Namespace) -> None:
     """Evaluate, and show the results. Raises what `rayrml.evaluate` raises."""
     overrides = settings(options)
-    announce_reading(options.checkpoint, quiet=options.quiet, stamp=True)
+    announce_reading(options.checkpoint, quiet=options.quiet)
     from rayrml.runs.evaluate import evaluate
 
     options.document = evaluate(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 from rayrml.errors import printable
-from rayrml.formatting import format_path, stamped
+from rayrml.formatting import format_path
 
 
-def announce_reading(path: str, *, quiet: bool = False, stamp: bool = False) -> None:
+def announce_reading(path: str, *, quiet: bool = False) -> None:
     """Print what is read first, for the people who wait for it; other output stays as programs know it."""
     if quiet or not sys.stdout.isatty():
         return
     text = printable(f"Reading {format_path(path)}")
-    sys.stdout.write(f"{stamped(text) if stamp else text}\n")
+    room = max(shutil.get_terminal_size().columns - 4, 4)
+    sys.stdout.write("\n    ".join(text[start : start + room] for start in range(0, len(text), room)) + "\n")
     sys.stdout.flush()

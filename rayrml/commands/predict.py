@@ -31,7 +31,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 def do(options: argparse.Namespace) -> None:
     """Write the predictions and show the first classes. Raises what `rayrml.predict` raises."""
     overrides = settings(options)
-    announce_reading(options.checkpoint, quiet=options.quiet, stamp=True)
+    announce_reading(options.checkpoint, quiet=options.quiet)
     from rayrml.runs.predict import predict
 
     options.document = predict(

@@ -22,6 +22,7 @@ from rayrml.networks.layers.layer import BYTES_OF_FLOAT
 from rayrml.optimizers import needs_closure, try_step
 from rayrml.planning import memory_estimate
 from rayrml.planning.plan import Plan
+from rayrml.reporting.wrapping import fit
 from rayrml.workers import Workers
 
 _MOST_FILES = 100
@@ -32,17 +33,19 @@ _AND_GRADIENTS = 2  # times the outputs, if nothing better is known
 _BALANCED = 20  # times the samples of the smallest class: beyond that, a network hardly learns it
 
 
-def classes(plan: Plan) -> Iterator[str]:
-    """Lines with the samples of each class in training and test, and warnings about imbalance."""
+def classes(plan: Plan, width: int | None = None) -> Iterator[str]:
+    """Lines with the samples of each class in training and test, and warnings about imbalance.
+
+    Long names are shortened if the table would be wider than `width`.
+    """
     counts: dict[str, list[int]] = {}
     for source in (plan.training, plan.test):
         if source is not None and (labels := source.samples.labels) is not None:
             counts[source.name] = np.bincount(labels, minlength=len(plan.classes)).tolist()
     if not counts:
         return
-    yield from format_table(
-        zip(plan.classes, *counts.values(), strict=True), ("Class", *(f"Samples ({name})" for name in counts))
-    )
+    rows, headings = zip(plan.classes, *counts.values(), strict=True), ("Class", *(f"Samples ({n})" for n in counts))
+    yield from format_table(rows if width is None else fit(rows, headings, width), headings)
     for name, numbers in counts.items():
         if missing := [label for label, number in zip(plan.classes, numbers, strict=True) if not number]:
             more = ", ..." if len(missing) > MOST_NAMED else ""

@@ -10,13 +10,15 @@ from rayrml.data import kept_arrays, pairing
 from rayrml.data.discovery import Samples, Slices
 from rayrml.data.sources import Source
 from rayrml.data.value_rules import ClassNumbers
-from rayrml.formatting import format_bytes, format_path, format_table, shorten
+from rayrml.formatting import format_bytes, format_path, shorten
 from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network
 from rayrml.planning import checks
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
 from rayrml.workers import Workers
+
+_BRIEF = 11  # columns, of the names in the short summary
 
 
 def devices(console: Console, allocation: Allocation) -> None:
@@ -55,7 +57,6 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
             "Loaded from": config.checkpoints.load and format_path(config.checkpoints.load),
         },
     )
-    console.lines(plan.loaded.lines() if plan.loaded else ())
     if plan.optimizer:
         schedule = plan.schedule
         rows = [f"{part.pop('type')} {part}" for part in schedule.settings] if schedule else []
@@ -66,6 +67,42 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
         console.section("Loss", {"Function": plan.loss.name, **plan.loss.settings, **reported})
     for source in plan.sources:
         _data(console, plan, source, num_workers)
+
+
+def brief(console: Console, plan: Plan, allocation: Allocation) -> None:
+    """Print a line for each part of a plan, for people at a terminal."""
+    network, optimizer, loss = plan.network, plan.optimizer, plan.loss
+    weights = f"{network.num_parameters - network.num_running_statistics:,} parameters"
+    rows = {
+        "Network": f"{network.name}, {network.num_operations} layers, {weights}",
+        "Optimizer": optimizer and f"{optimizer.name}, learning rate {optimizer.settings.get('learning_rate')}",
+        "Loss": loss and f"{loss.name}{f', metric {plan.metric}' if plan.datasets.test_targets else ''}",
+        **{name.capitalize(): _samples(plan, source) for name, source in _sources(plan).items()},
+        "Runs on": workers(allocation),
+    }
+    console.line()
+    console.rows(rows, _BRIEF, "")
+
+
+def _sources(plan: Plan) -> dict[str, Source]:
+    return {"inference" if plan.is_inference else source.name: source for source in plan.sources}
+
+
+def _samples(plan: Plan, source: Source) -> str:
+    """How many samples there are, of which shape, in which batches."""
+    data, samples = plan.config.neural_network.data, source.samples
+    batch_size = data.test_batch_size if source is plan.test else data.batch_size
+    shape = " or ".join(str(group.source.shape) for group in source.groups())
+    classes = f" of {len(samples.classes)} classes" if samples.classes else ""
+    where = f" in {format_path(_location(samples))}" if samples.root else ""
+    batches = source.count_batches(batch_size)
+    batched = f"{batches} batch{'es' if batches > 1 else ''} of {batch_size}"
+    return f"{len(samples):,} samples {shape}{classes}{where}, {batched}"
+
+
+def notices(console: Console, plan: Plan) -> None:
+    """Print what became of the weights of a file, and warnings."""
+    console.lines(plan.loaded.lines() if plan.loaded else ())
     observed = [warning for source in plan.sources for warning in plan.observations[source.name].warnings]
     console.lines(f"Warning: {warning}" for warning in (*plan.warnings, *observed))
 
@@ -88,10 +125,11 @@ def check(console: Console, checked: Plan) -> None:
     asked = checked.config.ray.num_workers
     most, least = (asked[1], asked[0]) if isinstance(asked, tuple) else (asked or 1, asked or 1)
     plan(console, checked, most)
+    notices(console, checked)
     console.line()
     rows = [(r.name, r.class_name, r.output_shape, f"{r.num_parameters:,}") for r in checked.network.summary()]
-    console.lines(format_table(rows, ("Layer", "Class", "Output shape", "Parameters")))
-    for part in (checks.classes(checked), checks.image_sizes(checked)):
+    console.table(rows, ("Layer", "Class", "Output shape", "Parameters"))
+    for part in (checks.classes(checked, console.width), checks.image_sizes(checked)):
         if lines := list(part):
             console.lines(["", *lines])
     # Estimated only now: PyTorch's compiler, which is imported for it, takes longer than everything before.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from rayrml.reporting import history
 
 CONFIG, ENVIRONMENT, CLASSES, METRICS = "config.resolved.json", "environment.json", "classes.json", "metrics.json"
-FILES = (CONFIG, history.FILE, METRICS, CLASSES, ENVIRONMENT)
+RUN_LOG = "run.log"  # what the run has shown
+FILES = (CONFIG, history.FILE, METRICS, CLASSES, ENVIRONMENT, RUN_LOG)
 SEARCH, TRIALS_FOLDER = "trials.json", "trials"  # the state of a search, and the folder of its trials
 SEARCH_FILES = (SEARCH, "trials.csv", "trials.png", "best_config.json", "best_model.pt")
 PLOTS_FOLDER = "plots"

@@ -6,7 +6,8 @@ import time
 
 from rayrml.formatting import format_path
 from rayrml.reporting.console import Console
-from rayrml.reporting.history import find_best, to_cost
+from rayrml.reporting.epoch_table import EpochTable
+from rayrml.reporting.history import Figures, find_best
 from rayrml.reporting.live_line import LiveLine
 from rayrml.reporting.messages import (
     BatchesTrained,
@@ -35,14 +36,25 @@ class ProgressLines:
         state: state of the run.
         num_epochs: epochs of the run.
         metric: the metric that was requested, None for the default one.
+        summarized: whether the end of the run names its files, which a terminal need not show before.
     """
 
-    def __init__(self, console: Console, state: RunState, num_epochs: int, metric: str | None = None):
+    def __init__(
+        self,
+        console: Console,
+        state: RunState,
+        num_epochs: int,
+        metric: str | None = None,
+        *,
+        summarized: bool = True,
+    ):
         self._console = console
         self._metric = metric
         self._state = state
         self._num_epochs = num_epochs
+        self._summarized = summarized
         self._live = LiveLine(console.terminal, num_epochs) if console.is_live else None
+        self._epochs = EpochTable(num_epochs)
         self._shown = 0.0
         self._since_shown = [0.0, 0.0, 0.0]
 
@@ -59,14 +71,16 @@ class ProgressLines:
                 self._batches(message)
             case Evaluated():
                 self._evaluation(message)
-            case EpochDone():
-                self._end_live()  # the last batches may have been skipped
+            case EpochDone(figures):
+                self._end_live()
+                self._epoch(figures)
             case Saved(kind, path) if kind != "best":
                 self._saved(kind, path)
 
     def close(self) -> None:
         """Remove the live line."""
         self._end_live()
+        self._console.stop_waiting()
 
     def _start(self, started: Started) -> None:
         state = self._state
@@ -80,6 +94,7 @@ class ProgressLines:
             self._console.line(f"{why}Resuming at epoch {started.epoch}{batch}")
         if self._live:
             self._live.begin()
+            self._console.wait_for("Preparing the first batch")
 
     def _skip(self, message: Skipped) -> None:
         bad, known = message.bad, self._state.skipped.get(message.bad.name, set())
@@ -93,28 +108,27 @@ class ProgressLines:
 
     def _batches(self, message: BatchesTrained) -> None:
         num_batches = self._state.num_batches
+        if self._live:
+            self._console.stop_waiting()
+            self._live.show(message, num_batches)
+            return
         for row in message.rows:
             self._batch(row, num_batches)
-        if self._live and message.rows[-1].batch < num_batches:
-            self._live.show(message, num_batches)
 
     def _batch(self, row: BatchRow, num_batches: int) -> None:
         if row.batch == 1:
             self._since_shown = [0.0, 0.0, 0.0]
         for i, seconds in enumerate((row.data, row.compute, row.reduce)):
             self._since_shown[i] += seconds
-        last = row.batch == num_batches
         now = time.monotonic()
-        if last or row.batch == 1 or now - self._shown >= _SECONDS_BETWEEN_LINES or self._shows_all(num_batches):
-            if last or not self._live:
-                self._end_live()
-                self._console.line(self._batch_line(row, num_batches))
+        pause_over = now - self._shown >= _SECONDS_BETWEEN_LINES
+        if row.batch in (1, num_batches) or pause_over or self._shows_all(num_batches):
+            self._console.line(self._batch_line(row, num_batches))
             self._shown, self._since_shown = now, [0.0, 0.0, 0.0]
 
     def _shows_all(self, num_batches: int) -> bool:
         """Whether each batch has a line: programs that read the log get all of them, unless there are many."""
-        few = num_batches * self._num_epochs <= _FEW_BATCHES
-        return self._console.every_batch or (few and not self._console.is_live)
+        return self._console.every_batch or num_batches * self._num_epochs <= _FEW_BATCHES
 
     def _batch_line(self, row: BatchRow, num_batches: int) -> str:
         total = sum(self._since_shown) or 1.0
@@ -126,43 +140,42 @@ class ProgressLines:
         )
 
     def _place(self, epoch: int, batch: int, num_batches: int) -> str:
-        """`Epoch [ 1/20] : Batch [  5/469]`; for programs in the predecessor's widths, which they rely on."""
-        widths = (len(str(self._num_epochs)), len(str(num_batches))) if self._console.is_live else (3, 5)
-        return f"Epoch {_of(epoch, self._num_epochs, widths[0])} : Batch {_of(batch, num_batches, widths[1])}"
+        """`Epoch [  1/ 20] : Batch [    5/  469]`, in the predecessor's widths, which programs rely on."""
+        return f"Epoch {_of(epoch, self._num_epochs, 3)} : Batch {_of(batch, num_batches, 5)}"
 
     def _saved(self, kind: str, path: str) -> None:
-        self._console.line(f"Saved {kind}: {format_path(path)}")
+        with self._console.unseen(self._live is not None and self._summarized):
+            self._console.line(f"Saved {kind}: {format_path(path)}")
 
     def _evaluation(self, done: Evaluated) -> None:
+        if self._live:
+            self._live.evaluated(_describe(done))
+            return
         text = f"Eval  {self._place(done.epoch, done.num_batches, done.num_batches)}"
         if done.loss is not None:
             text += f" (Loss: {done.loss:.4f})"
         if done.value is not None:
             # Programs that read the log look for the predecessor's word, whatever is measured by default.
-            named = self._console.is_live or self._metric is not None
-            text += f" | {done.metric.capitalize() if named else 'Accuracy'}: {done.value:.3f}"
-        if self._live and self._state.trains:
-            text += self._compared(done, self._live)
+            text += f" | {'Accuracy' if self._metric is None else done.metric.capitalize()}: {done.value:.3f}"
         self._console.line(text)
 
-    def _compared(self, done: Evaluated, live: LiveLine) -> str:
-        """How the evaluation compares with earlier ones; for people, not for programs that read the log."""
-        tests = {"test_loss": done.loss, done.metric: done.value}
-        figures = {name: value for name, value in tests.items() if value is not None}
-        if not figures:
-            return ""
-        name = done.metric if done.metric in figures else "test_loss"
-        live.evaluated(f"{name.replace('_', ' ')} {figures[name]:.4g}")
-        top = find_best([before for before in self._state.history if name in before])
-        if top is None:
-            return ""
-        if to_cost(figures, name) < to_cost(top, name):
-            return "  (best so far)"
-        return f"  (best: {top[name]:.3f} in epoch {top['epoch']})"
+    def _epoch(self, figures: Figures) -> None:
+        """Show an epoch's figures to people; programs have got its batches and its evaluation."""
+        if self._live and self._state.trains:
+            history = [*self._state.history, figures]
+            self._console.lines(self._epochs.lines(figures, best=find_best(history) is figures))
+        self._console.publish()
 
     def _end_live(self) -> None:
         if self._live:
             self._live.end()
+
+
+def _describe(done: Evaluated) -> str:
+    """The metric of an evaluation, or its loss if it has none."""
+    if done.value is not None:
+        return f"{done.metric} {done.value:.4g}"
+    return "" if done.loss is None else f"test loss {done.loss:.4g}"
 
 
 def _of(number: int, total: int, width: int) -> str:

@@ -15,6 +15,7 @@ from rayrml.reporting import trackers
 from rayrml.reporting.console import Console
 from rayrml.reporting.dashboard import Gauges
 from rayrml.reporting.figure_logs import FigureLogs
+from rayrml.reporting.file_names import RUN_LOG
 from rayrml.reporting.messages import Broadcast, Emit
 from rayrml.reporting.progress_lines import ProgressLines
 from rayrml.reporting.run_files import Record
@@ -90,8 +91,11 @@ def open_context(
     state = RunState(0 if plan.training is None else plan.training.count_batches(nn.data.batch_size))
     record = _open_record(plan, state, report=report)
     with contextlib.ExitStack() as stack:
+        # Each training has a log of its own; those of predictions continue it, so that none replaces a training's.
+        stack.enter_context(console.recording(_find_log(plan), append=resumed or plan.training is None))
         # The progress lines come first: some of them compare a message with the state before it.
-        lines = ProgressLines(console, state, 1 if plan.training is None else nn.num_epochs, nn.metric)
+        epochs = 1 if plan.training is None else nn.num_epochs
+        lines = ProgressLines(console, state, epochs, nn.metric, summarized=not plan.is_inference)
         stack.callback(lines.close)
         logs = _open_logs(plan, stack, append=resumed)
         stack.callback(record.flush)
@@ -124,6 +128,13 @@ def _open_logs(plan: Plan, stack: contextlib.ExitStack, *, append: bool) -> Figu
     logs = FigureLogs(nn.outfile, append=append, overwrite=overwrite, metric=plan.metric)
     stack.callback(logs.close)
     return logs
+
+
+def _find_log(plan: Plan) -> str | None:
+    """The path of the log of what the run shows, None if the run has no folder."""
+    nn = plan.config.neural_network
+    folder = nn.data.test_output_path if plan.training is None else nn.checkpoints.save
+    return None if folder is None else storage.join(folder, RUN_LOG)
 
 
 def _open_record(plan: Plan, state: RunState, *, report: bool) -> Record:

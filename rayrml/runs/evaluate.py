@@ -58,7 +58,11 @@ def evaluate(
     if targets is not None:
         data["test_target_path"] = str(targets)
     find = functools.cache(lambda: _configuration(str(checkpoint), data, overrides or {}))
-    return run_found(find, overrides or {}, quiet=quiet, verbose=verbose, report=True, on_mistake=on_mistake)
+    from rayrml.reporting.console import Console
+
+    console = Console(quiet=quiet, brief=not verbose, verbose=verbose)
+    how = {"quiet": quiet, "verbose": verbose, "on_mistake": on_mistake, "console": console}
+    return run_found(find, overrides or {}, report=True, **how)
 
 
 def _configuration(path: str, paths: Mapping[str, Any], overrides: Mapping[str, Any]) -> Document:

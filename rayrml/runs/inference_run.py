@@ -38,16 +38,19 @@ def infer(context: Context, plan: InferencePlan) -> int:
 
     def progress(done: int, *, finished: bool = False) -> None:
         nonlocal shown
-        now = time.monotonic()
-        if finished or done == len(job.source.samples) or now - shown >= 1:
+        now, total = time.monotonic(), len(job.source.samples)
+        rate = batch_job.format_rate(started, done)
+        console.wait_for(f"Predicting: {done} of {total} samples ({rate})")
+        finished = finished or done == total
+        if finished or now - shown >= 1:
             shown = now
-            console.line(
-                f"Inference : {done} of {len(job.source.samples)} samples ({batch_job.format_rate(started, done)})"
-            )
+            with console.unseen(console.is_live and not finished):
+                console.line(f"Inference : {done} of {total} samples ({rate})")
 
-    count = batch_job.predict(
-        job, context.allocation, progress, skipped=lambda bad: context.emit(Skipped(bad)), say=console.line
-    )
+    with console.waiting(f"Predicting {len(job.source.samples)} samples"):
+        count = batch_job.predict(
+            job, context.allocation, progress, skipped=lambda bad: context.emit(Skipped(bad)), say=console.line
+        )
     if context.state.skipped:
         progress(count, finished=True)
     for kind, path in wanted.saved:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sys
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 from rayrml.config.reading import AnyConfiguration, Document, parse_ray, read_configuration
 from rayrml.config.sections import Ray
 from rayrml.errors import ConfigError
-from rayrml.formatting import stamped
 from rayrml.training.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from rayrml.planning.plan import Plan
+    from rayrml.reporting.console import Console
     from rayrml.runs.runner import RunResult
 
 _SECONDS_TO_END = 10.0
@@ -68,7 +68,8 @@ def run(
         from rayrml.planning.plan import prepare
 
         prepare(document)  # finds all other mistakes, too
-    how = {"resume": resume, "quiet": quiet, "verbose": verbose, "predecessor_log": predecessor_log, "report": report}
+    how: dict[str, Any] = {"resume": resume, "quiet": quiet, "verbose": verbose}
+    how |= {"predecessor_log": predecessor_log, "report": report}
     options = _Options(**how, on_mistake=on_mistake, command=command)
     return _run(document.checked().ray, lambda: document, options)
 
@@ -81,8 +82,11 @@ def run_found(
     verbose: bool = False,
     report: bool = False,
     on_mistake: Callable[[BaseException], None] | None = None,
+    console: Console | None = None,
 ) -> RunResult:
     """Like `run`, with a configuration from `find`, which is called once, in another thread, while Ray starts.
+
+    It is shown on `console`, by default a new one.
 
     The configuration includes the `overrides`, and its section `ray` comes from them alone.
 
@@ -93,7 +97,8 @@ def run_found(
         ray = parse_ray(overrides)
     except ConfigError:
         return run(find(), quiet=quiet, verbose=verbose, report=report)  # reports all mistakes
-    return _run(ray, find, _Options(quiet=quiet, verbose=verbose, report=report, on_mistake=on_mistake))
+    options = _Options(quiet=quiet, verbose=verbose, report=report, on_mistake=on_mistake, console=console)
+    return _run(ray, find, options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +112,7 @@ class _Options:
     report: bool = False
     on_mistake: Callable[[BaseException], None] | None = None
     command: tuple[str, ...] | None = None
+    console: Console | None = None
 
 
 def _run(ray: Ray, find: Callable[[], Document], options: _Options) -> RunResult:
@@ -117,10 +123,21 @@ def _run(ray: Ray, find: Callable[[], Document], options: _Options) -> RunResult
         names = ("resume", "quiet", "verbose", "predecessor_log", "report")
         how = {name: getattr(options, name) for name in names}
         return ray_client.run(find().checked(), run, **how)
-    return _carry_out(ray, find, options)
+    from rayrml.reporting.console import Console
+
+    how: dict[str, Any] = {
+        "quiet": options.quiet,
+        "verbose": options.verbose,
+        "every_batch": options.predecessor_log,
+    }
+    console = options.console or Console(**how)
+    try:
+        return _carry_out(ray, find, options, console)
+    finally:
+        console.stop_waiting()
 
 
-def _carry_out(ray: Ray, find: Callable[[], Document], options: _Options) -> RunResult:
+def _carry_out(ray: Ray, find: Callable[[], Document], options: _Options, console: Console) -> RunResult:
     """Start Ray while the plan is made from the configuration that `find` returns, and execute it."""
     # Ray forks while the plan is made, and h5py fails if it is being imported at that time.
     from rayrml.cluster import connection
@@ -129,30 +146,47 @@ def _carry_out(ray: Ray, find: Callable[[], Document], options: _Options) -> Run
 
     if not options.verbose:
         connection.hide_messages()  # before parts of Ray are imported that read the settings on import
-    say = _say_nothing if options.quiet else _say
     address = find_address(ray.address)
-    say(f"Connecting to the cluster at {address}" if address else "Starting Ray")
-    preparing = _Preparing(find, options.on_mistake)
-    connected = connection.connect(ray, verbose=options.verbose, say=say)
-    with contextlib.closing(preparing), Interrupts() as interrupts, connected as allocation, interrupts.during_run():
+    console.begin(f"Connecting to the cluster at {address}" if address else "Starting Ray")
+    leave = _leaving(console, options.on_mistake)
+    preparing = _Preparing(find, leave)
+    interrupts = Interrupts(tell=_announcing(console), leave=leave)
+    connected = connection.connect(ray, verbose=options.verbose, say=console.line)
+    with contextlib.closing(preparing), interrupts, connected as allocation, interrupts.during_run():
         plan = preparing.result()
-        say(f"Ready in {preparing.seconds:.1f} s (Ray, network, file lists)")
-        from rayrml.reporting.console import Console
+        console.stop_waiting()
+        console.line(f"Ready in {preparing.seconds:.1f} s (Ray, network, file lists)")
         from rayrml.runs.runner import execute
 
-        console = Console(quiet=options.quiet, every_batch=options.predecessor_log)
+        interrupts.clean_up()
         how: dict[str, Any] = {"resume": options.resume, "report": options.report, "command": options.command}
         return execute(plan, allocation, interrupts, console=console, **how)
 
 
-def _say(text: str) -> None:
-    """Print a line like the run's console, which does not exist yet."""
-    sys.stdout.write(f"{stamped(text)}\n")
-    sys.stdout.flush()
+Leave = Callable[[BaseException], None]
 
 
-def _say_nothing(text: str) -> None:
-    pass
+def _leaving(console: Console, on_mistake: Leave | None) -> Leave | None:
+    """What ends the process with an error while Ray starts; None if that must not happen."""
+    if on_mistake is None:
+        return None
+
+    def leave(error: BaseException) -> None:
+        console.stop_waiting()
+        on_mistake(error)
+
+    return leave
+
+
+def _announcing(console: Console) -> Callable[[], None]:
+    """What tells people at a terminal at once that a signal was received: the run takes a moment to end."""
+
+    def tell() -> None:
+        if console.is_live:
+            # Not by the console: the signal may have come while it was printing.
+            os.write(1, b"\r\x1b[KInterrupted: ending the run\r\n")
+
+    return tell
 
 
 class _Preparing:

@@ -5,6 +5,7 @@ The checkpoint is read, and torch imported for it, while Ray starts.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -16,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 from rayrml import storage
 from rayrml.config.reading import Document, override
 from rayrml.errors import ConfigError, Problem, explaining
-from rayrml.formatting import format_path, format_table
-from rayrml.reporting.file_names import PREDICTIONS_TABLE
+from rayrml.formatting import format_path
+from rayrml.reporting.file_names import PREDICTIONS_TABLE, RUN_LOG
 from rayrml.runs.launch import run_found
 from rayrml.saving.checkpoint_folder import find_model
 
 if TYPE_CHECKING:
     from rayrml.inference.class_table import Classified, Classifier
     from rayrml.reporting.console import Console
+    from rayrml.runs.runner import RunResult
     from rayrml.saving.checkpoints import Checkpoint
 
 OUTPUT = "predictions"  # default folder for the files
@@ -86,14 +88,12 @@ def predict(
     paths = [str(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     folder = storage.absolute(str(OUTPUT if output is None else output))
     find = functools.cache(lambda: _configuration(str(checkpoint), paths, folder, overrides or {}))
-    result = run_found(find, overrides or {}, quiet=quiet, verbose=verbose, on_mistake=on_mistake)
-    from rayrml.inference.class_table import classifier
     from rayrml.reporting.console import Console
 
-    console, nn = Console(quiet=quiet), find().values["neural_network"]
-    path = storage.join(nn["data"]["test_output_path"], PREDICTIONS_TABLE)
-    rows = _classify(result.predictions[0], classifier(nn["layers"], nn.get("loss"), result.classes), path, console)
-    _show(rows, console)
+    console = Console(quiet=quiet, brief=not verbose, verbose=verbose)
+    how = {"quiet": quiet, "verbose": verbose, "on_mistake": on_mistake, "console": console}
+    result = run_found(find, overrides or {}, **how)
+    path, rows = _answer(result, find().values["neural_network"], console)
     return Predictions(
         count=int(result.metrics["num_predictions"]),
         files=tuple(result.predictions),
@@ -101,6 +101,18 @@ def predict(
         rows=rows,
         skipped=sum(result.skipped.values()),
     )
+
+
+def _answer(result: RunResult, nn: Mapping[str, Any], console: Console) -> tuple[str, tuple[Classified, ...]]:
+    """Write and show the class table if the network classifies; return its path, and its rows."""
+    from rayrml.inference.class_table import classifier
+
+    folder = nn["data"]["test_output_path"]
+    path = storage.join(folder, PREDICTIONS_TABLE)
+    with console.recording(storage.join(folder, RUN_LOG), append=True):
+        rows = _classify(result.predictions[0], classifier(nn["layers"], nn.get("loss"), result.classes), path, console)
+        _show(rows, path, console)
+    return path, rows
 
 
 def _configuration(path: str, inputs: Sequence[str], folder: str, overrides: Mapping[str, Any]) -> Document:
@@ -162,11 +174,19 @@ def _classify(file: str, classes: Classifier, path: str, console: Console) -> tu
         return tuple(write_table(path, (classes.classified(*pair) for pair in itertools.chain([first], found))))
 
 
-def _show(rows: Sequence[Classified], console: Console) -> None:
-    """Print the first rows, and the number of the others."""
+def _show(rows: Sequence[Classified], path: str, console: Console) -> None:
+    """Print the first rows, the number of the others, how many there are of each class, and the table's path."""
     if not rows:
         return  # the HDF5 file's name has been printed already
     shown = [(row.path, row.classes[0], f"{row.probabilities[0]:.3f}") for row in rows[:MOST_SHOWN]]
-    console.lines(["", *format_table(shown, ("Path", "Class", "Probability"))])
+    console.line()
+    console.table(shown, ("Path", "Class", "Probability"))
     if len(rows) > MOST_SHOWN:
         console.line(f"and {len(rows) - MOST_SHOWN} more")
+        counts = collections.Counter(row.classes[0] for row in rows).most_common()
+        console.line()
+        console.table(counts[:MOST_SHOWN], ("Class", "Predictions"))
+        if len(counts) > MOST_SHOWN:
+            console.line(f"and {len(counts) - MOST_SHOWN} more classes")
+    console.line()
+    console.line(f"Saved table: {format_path(path)}")

@@ -10,8 +10,8 @@ from typing import Any
 from rayrml import storage
 from rayrml.config.figures import LOSSES
 from rayrml.data.reader_keys import describe_reading
-from rayrml.errors import DataError, printable
-from rayrml.formatting import format_bytes, format_duration, format_path, format_table
+from rayrml.errors import DataError
+from rayrml.formatting import format_bytes, format_duration, format_path
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
 from rayrml.reporting.figure_logs import log_paths
@@ -27,7 +27,10 @@ from rayrml.saving.checkpoints import load
 _MOST_CLASSES = 20  # whose figures are shown on the screen
 _COUNTS = ("samples", "pixels")
 
+_BRIEF = 11  # columns, of the names of an evaluation's files
+
 Kept = dict[int | str, str]  # paths of checkpoints by epoch, and under the name of the best one
+Table = tuple[list[list[str]], list[str]]  # rows and headings
 
 
 def show(context: Context) -> None:
@@ -43,10 +46,9 @@ def show(context: Context) -> None:
 def show_next(console: Console, commands: Iterable[str]) -> None:
     """Print the next commands."""
     # What a terminal cannot show cannot be typed either.
-    for number, line in enumerate(filter(str.isprintable, commands)):
-        if number == 0:
-            console.line()
-        console.line(f"{'     ' if number else 'Next:'} {line}")
+    if shown := list(filter(str.isprintable, commands)):
+        console.line()
+        console.commands("Next:", shown)
 
 
 def _summary(context: Context, kept: Kept) -> None:
@@ -57,24 +59,29 @@ def _summary(context: Context, kept: Kept) -> None:
         rows["Epochs"] = f"{len(state.history)}, trained in {format_duration(seconds)} ({seconds:.1f} s)"
     if state.gpu_bytes:
         rows["GPU memory"] = f"{format_bytes(state.gpu_bytes)} (peak of one worker)"
-    console.section("Results", {**rows, **_places(state, plan, context.record)})
+    places = _places(state, plan, context.record)
+    if not console.brief:
+        console.section("Results", {**rows, **places})
     console.line()
-    console.lines(_epochs(state, kept, training=plan.training is not None))
+    console.table(*_epochs(state, kept, training=plan.training is not None))
     classes = context.record.classes()
     if 0 < len(classes) <= _MOST_CLASSES:
         console.line()
-        console.lines(_per_class(classes))
+        console.table(*_per_class(classes))
+    if console.brief:
+        console.line()
+        console.rows(places, _BRIEF, ": ")
 
 
-def _per_class(classes: Mapping[str, Mapping[str, float]]) -> list[str]:
+def _per_class(classes: Mapping[str, Mapping[str, float]]) -> Table:
     """The table of the figures of each class."""
     names = list(next(iter(classes.values())))
     headings = [name.upper() if name == "iou" else name.capitalize() for name in names]
     rows = [
-        [printable(name), *(f"{value:,.0f}" if key in _COUNTS else f"{value:.3f}" for key, value in figures.items())]
+        [name, *(f"{value:,.0f}" if key in _COUNTS else f"{value:.3f}" for key, value in figures.items())]
         for name, figures in classes.items()
     ]
-    return format_table(rows, ["Class", *headings])
+    return rows, ["Class", *headings]
 
 
 def interruption(where: Interrupted, folder: str | None, command: tuple[str, ...] | None) -> str:
@@ -120,21 +127,21 @@ def look_at(path: str) -> str:
     return shlex.join(["python", "-c", f"import h5py; h5py.File({json.dumps(format_path(path))}).visititems(print)"])
 
 
-def _epochs(state: RunState, kept: Kept, *, training: bool) -> list[str]:
+def _epochs(state: RunState, kept: Kept, *, training: bool) -> Table:
     """The table of the last and the best epoch, or of the evaluation if there was no training."""
     last, top = state.history[-1], find_best(state.history)
     metric = find_metric(state.history)
     names = [name for name in (*LOSSES, metric) if name and any(name in row for row in state.history)]
     headings = [name.replace("_", " ").capitalize() for name in names]
     if not training:
-        return format_table([_values(last, names)], headings)
+        return [_values(last, names)], headings
     marked = {"last, the best": last} if top == last else {"last": last, **({} if top is None else {"best": top})}
     rows = []
     for mark, figures in marked.items():
         path = kept.get(int(figures["epoch"])) or (kept.get(BEST) if figures is top else None)
         checkpoint = "not kept" if path is None else storage.split(path)[1]
         rows.append([f"{figures['epoch']:g} ({mark})", *_values(figures, names), checkpoint])
-    return format_table(rows, ["Epoch", *headings, "Checkpoint"])
+    return rows, ["Epoch", *headings, "Checkpoint"]
 
 
 def _values(figures: Mapping[str, float], names: Sequence[str]) -> list[str]:

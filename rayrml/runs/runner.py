@@ -104,7 +104,8 @@ def execute(
             context.console.line("Nothing to resume: starting with epoch 1")
         metrics = _carry_out(context, interrupts)
         result_summary.show(context)
-        context.console.line("All done (return value = 0).")
+        if not console.brief:
+            console.line("All done (return value = 0).")
         return _result(context, metrics)
 
 
@@ -133,11 +134,16 @@ def _list_written_folders(plan: Plan) -> list[str]:
 def _announce(context: Context, changes: Sequence[str]) -> None:
     """Print what the run will do, what has changed since the run that it resumes, and what happens to its files."""
     console, plan, allocation = context.console, context.plan, context.allocation
-    summary.devices(console, allocation)
-    summary.plan(console, plan, allocation.most_workers)
+    with console.unseen(not console.shows_details):
+        summary.devices(console, allocation)
+        summary.plan(console, plan, allocation.most_workers)
+    if not (console.shows_details or console.brief):
+        summary.brief(console, plan, allocation)
+    summary.notices(console, plan)
     console.lines(changes)
     console.lines(context.lines)
-    console.line()
+    if not console.brief:
+        console.line()
 
 
 def _carry_out(context: Context, interrupts: Interrupts) -> dict[str, float]:

@@ -123,9 +123,10 @@ def _work(context: Context, job: Job, interrupts: Interrupts, ray_folder: str) -
     interrupts.end_in_order(lambda: context.state.trains)
     try:
         if allocation.in_driver:
+            context.console.wait_for("Preparing the samples" if plan.training else "Evaluating")
             trainer.run_in_driver(job, context.emit, allocation, interrupts)
             return
-        context.console.line(f"Starting {summary.workers(allocation)}")
+        context.console.begin(f"Starting {summary.workers(allocation)}")
         retries = plan.config.ray.max_failures
         trainer.run_on_workers(
             job, context.emit, allocation, interrupts, storage=ray_folder, name=plan.name, max_failures=retries
@@ -150,7 +151,9 @@ def _finish(context: Context) -> None:
         for path in evaluation_table.write(plan, record.folder, context.state.saved.get("predictions", [])):
             context.emit(Saved("table", path))
     wanted = plan.config.neural_network.checkpoints.plots and record.folder is not None and record.history
-    if wanted and training_plots.make(plan, record, context.console.line):
+    with context.console.waiting("Drawing the plots"):
+        drawn = wanted and training_plots.make(plan, record, context.console.line)
+    if drawn:
         context.emit(Saved("plots", storage.join(record.folder or "", PLOTS_FOLDER)))
     for tracker in context.tracking:
         tracker.finish(training_plots.files(record), complete=True)

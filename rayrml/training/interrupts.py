@@ -16,12 +16,20 @@ _PATIENCE = 10.0  # seconds for a step and a checkpoint; job schedulers kill sto
 class Interrupts:
     """Handles SIGINT and SIGTERM while entered; only in the main thread, as other threads receive no signals.
 
+    Args:
+        tell: called at once with each signal that is heeded; the run may take a moment to end.
+        leave: ends the process, which a signal does until `clean_up` is called; None: the signal raises.
+
     Attributes:
         requested: whether an orderly end was requested.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, tell: Callable[[], None] = lambda: None, leave: Callable[[BaseException], None] | None = None
+    ) -> None:
         self.requested = False
+        self._tell = tell
+        self._leave = leave
         self._ending = False
         self._orderly: Callable[[], bool] = lambda: False
         self._timer: threading.Timer | None = None
@@ -51,6 +59,10 @@ class Interrupts:
             if self._timer is not None:
                 self._timer.cancel()
 
+    def clean_up(self) -> None:
+        """Let signals from now on end the run instead of the process: it has something to close."""
+        self._leave = None
+
     def end_in_order(self, possible: Callable[[], bool]) -> None:
         """Let the first signal request an orderly end whenever that is `possible`, instead of raising at once."""
         self._orderly = possible
@@ -63,6 +75,11 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._ending:
             return
+        if self._leave is not None:
+            self._ending = True
+            self._leave(KeyboardInterrupt())
+            return
+        self._tell()
         if self.requested or not self._orderly():
             self._ending = True
             raise KeyboardInterrupt

@@ -22,7 +22,7 @@ from rayrml.config.variables import escape
 from rayrml.cpus import count_cpus
 from rayrml.data.reader_keys import describe_reading
 from rayrml.errors import ConfigError, Problem, RayrmlError
-from rayrml.formatting import format_path, format_table
+from rayrml.formatting import format_path
 from rayrml.reporting.console import Console
 from rayrml.reporting.file_names import METRICS, TRIALS_FOLDER
 from rayrml.reporting.history import Run
@@ -170,7 +170,7 @@ class _Tuning:
             self._console.line(f"Resuming after {len(self._book.trials)} trials")
         address = self._search.plan.config.ray.address
         self._console.line()
-        self._console.line(f"Connecting to the cluster at {address}" if address else "Starting Ray")
+        self._console.begin(f"Connecting to the cluster at {address}" if address else "Starting Ray")
 
     def connect_and_run(self, at_once: int | None, command: tuple[str, ...] | None, *, verbose: bool) -> None:
         """Start or join Ray, and run the remaining trials in parallel."""
@@ -234,7 +234,8 @@ class _Tuning:
         result = self._write(best)
         headings, rows = book.rows()
         console.section("Results", {})
-        console.lines([*format_table(rows, headings), ""])
+        console.table(rows, headings)
+        console.line()
         console.line(f"Best trial: {best.number} of {len(rows)} ({best.text})")
         saved = {"trials": TABLE, "plot": PLOT, "best configuration": BEST_CONFIG, "best model": BEST_MODEL}
         for what, name in saved.items():

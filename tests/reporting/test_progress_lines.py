@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console as Terminal
 
 from rayrml.reporting.console import Console
-from rayrml.reporting.messages import BatchesTrained, BatchRow, Broadcast, Evaluated, Started
+from rayrml.reporting.messages import BatchesTrained, BatchRow, Broadcast, EpochDone, Evaluated, Saved, Started
 from rayrml.reporting.progress_lines import ProgressLines
 from rayrml.reporting.run_state import RunState
 
@@ -48,9 +48,36 @@ def test_many_batches_have_a_line_each_only_if_that_is_asked_for(every_batch, mo
     assert (len(lines) == 3001) is every_batch
 
 
-def test_people_get_short_lines_with_the_metric_s_name():
-    console = Console()
+def test_people_get_a_line_for_each_epoch_and_the_best_so_far_is_marked():
+    console, text = Console(), io.StringIO()
     console.is_live = True
-    lines = shown(console, 2)
-    assert any(line.startswith("Train Epoch [ 1/10] : Batch [2/2]") for line in lines)
-    assert any(line.startswith("Eval  Epoch [ 1/10] : Batch [2/2] (Loss: 0.6603) | Dice: 0.500") for line in lines)
+    console.terminal = Terminal(file=text, width=80, force_terminal=True, color_system=None)
+    state = RunState(1)
+    lines = ProgressLines(console, state, 20)
+    receive = Broadcast(lines.receive, state.receive)
+    receive(Started(1, num_workers=1))
+    for epoch, value in enumerate((0.5, 0.9, 0.7, 0.9), 1):
+        receive(BatchesTrained([BatchRow(epoch, 1, 0.0, 0.7, 0.5, 0.03, 0.07, 0.0, 4)]))
+        receive(Evaluated(epoch, 2, 0.6, "accuracy", value, 1.0, None))
+        figures = {"epoch": epoch, "train_loss": 0.7, "seconds": 1.25, "learning_rate": 0.001, "test_loss": 0.6}
+        receive(EpochDone({**figures, "accuracy": value}))
+        receive(Saved("checkpoint", f"model_checkpoint_{epoch}.pt"))
+    lines.close()
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue()).replace("\r", "\n").splitlines()
+    shown = [line for line in plain if re.match(r" *(Epoch  |\d+/20 )", line)]
+    assert shown == [
+        "Epoch  Train loss  Test loss   Accuracy         LR    Seconds",
+        " 1/20      0.7000     0.6000     0.5000      0.001        1.2  best",
+        " 2/20      0.7000     0.6000     0.9000      0.001        1.2  best",
+        " 3/20      0.7000     0.6000     0.7000      0.001        1.2",
+        " 4/20      0.7000     0.6000     0.9000      0.001        1.2",
+    ]
+    assert "Saved" not in text.getvalue()
+
+
+def test_files_that_no_summary_names_are_shown_to_people_too():
+    console, text = Console(), io.StringIO()
+    console.is_live = True
+    console.terminal = Terminal(file=text, width=80, force_terminal=True, color_system=None)
+    ProgressLines(console, RunState(), 1, summarized=False).receive(Saved("predictions", "/p/output_1.h5"))
+    assert text.getvalue().splitlines() == ["Saved predictions: /p/output_1.h5"]

@@ -73,7 +73,7 @@ def plan_of(tmp_path, write_digits):
     return lambda **overrides: rayrml.check(training_config(tmp_path, tmp_path), overrides=overrides)
 
 
-def write_run(folder, names=("best.pt", "history.csv", "plots/loss.png", "tensorboard/run/events.1")):
+def write_run(folder, names=("best.pt", "history.csv", "run.log", "plots/loss.png", "tensorboard/run/events.1")):
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f"earlier {name}")
@@ -85,7 +85,7 @@ def test_what_no_run_has_written_stays(plan_of, tmp_path):
     (tmp_path / "model" / "plots" / "mine.png").write_text("mine")
     earlier_run.make_room(plan_of())
     assert set(content(tmp_path / "model")) == {"notes.txt", "plots/mine.png"}
-    assert len(content(tmp_path / "model-1")) == 4
+    assert len(content(tmp_path / "model-1")) == 5
 
 
 PICTURES = ["masks_2/sub/a.png", "overlays_2/sub/a.jpg", "classes_2.csv", "images_3/a.png"]
