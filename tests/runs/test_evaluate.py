@@ -65,7 +65,7 @@ def test_a_trained_network_is_evaluated_as_its_training_evaluated_it(trained, fo
 def test_the_command_shows_the_figures_of_each_class(trained, folder, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["val", str(folder / "run" / "model"), str(folder / "testing"), "metric=accuracy"]) == 0
-    lines = [line.partition("] ")[2].split() for line in capsys.readouterr().out.splitlines()]
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["Class", "Samples", "Recall", "Precision", "F1"] in lines
     figures = read(tmp_path / "evaluation", "metrics.json")
     for name, row in figures["classes"].items():

@@ -119,7 +119,7 @@ def test_a_network_that_gives_images_has_no_table(ray_cluster, folder, tmp_path,
     found = rayrml.predict(path, folder / "testing" / "1" / "0000.jpg", tmp_path / "out")
     assert (found.table, found.rows, found.count) == (None, (), 1)
     assert f"Saved predictions: {tmp_path / 'out' / 'output_1.h5'}" in capsys.readouterr().out
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["output_1.h5"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["output_1.h5", "run.log"]
     with h5py.File(found.files[0]) as read:
         assert read["0000.jpg"].shape == (1, 28, 28)
 
