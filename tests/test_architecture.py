@@ -59,6 +59,7 @@ WITHOUT_TORCH = {
 MOST_MODULES_AT_THE_ROOT = 12
 # Tests in the folder of a chapter, or at the root, that belong to no single module there.
 OF_NO_MODULE = {
+    "screen": "whole commands on a terminal",
     "architecture": "the package as a whole",
     "public_names": "what the package offers to Python",
     "gpu": "what differs on a GPU, skipped where there is none",
