@@ -13,6 +13,7 @@ from rayrml.reporting.messages import (
     BatchRow,
     EpochDone,
     Evaluated,
+    FinalTested,
     Message,
     Phase,
     Saved,
@@ -59,6 +60,8 @@ class ProgressLines:
                 self._batches(message)
             case Evaluated():
                 self._evaluation(message)
+            case FinalTested():
+                self._final_test(message)
             case EpochDone():
                 self._end_live()  # the last batches may have been skipped
             case Saved(kind, path) if kind != "best":
@@ -144,6 +147,11 @@ class ProgressLines:
         if self._live and self._state.trains:
             text += self._compared(done, self._live)
         self._console.line(text)
+
+    def _final_test(self, done: FinalTested) -> None:
+        value = "" if done.value is None else f" | {done.metric.capitalize()}: {done.value:.3f}"
+        samples = f"{done.num_samples} samples, model of epoch {done.epoch}"
+        self._console.line(f"Final test : {samples} (Loss: {done.loss:.4f}){value}")
 
     def _compared(self, done: Evaluated, live: LiveLine) -> str:
         """How the evaluation compares with earlier ones; for people, not for programs that read the log."""
