@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from rayrml.data.layout import LeftOut
 from rayrml.formatting import format_path, format_table
-from rayrml.planning.plan import Plan
+
+if TYPE_CHECKING:
+    from rayrml.planning.plan import Plan
 
 TRAINING = "training"
 VALIDATION = "validation, after each epoch"
