@@ -112,7 +112,7 @@ class Listing:
 
     def files(self, below: str, extensions: Collection[str]) -> list[str]:
         """The names of the files directly in a folder that have one of the extensions."""
-        return [name for name in self._list(below)[0] if storage.suffix(name) in extensions]
+        return sorted(name for name in self._list(below)[0] if _belongs(name, extensions))
 
     def holds(self, below: str, extensions: Collection[str]) -> bool:
         """Whether there is such a file in a folder or anywhere below it."""
@@ -123,7 +123,7 @@ class Listing:
             if real in seen:  # a link leads back
                 continue
             seen.add(real)
-            if any(storage.suffix(name) in extensions for name in self._list(folder)[0]):
+            if any(_belongs(name, extensions) for name in self._list(folder)[0]):
                 return True
             pending += self.folders(folder)
         return False
@@ -131,8 +131,7 @@ class Listing:
     def _list(self, below: str) -> tuple[list[str], list[str]]:
         if below not in self._known:
             files, folders = storage.list_folder(self.path(below))
-            used = [[name for name in names if not is_passed_over(name)] for names in (files, folders)]
-            self._known[below] = (used[0], used[1])
+            self._known[below] = files, sorted(name for name in folders if not is_passed_over(name))
         return self._known[below]
 
 
@@ -335,6 +334,10 @@ class _Finder:
 
     def _error(self, message: str) -> DataError:
         return DataError(Problem(self.where, message))
+
+
+def _belongs(name: str, extensions: Collection[str]) -> bool:
+    return storage.suffix(name) in extensions and not is_passed_over(name)
 
 
 def _join(below: str, name: str) -> str:

@@ -45,7 +45,7 @@ def files(folder: Anywhere) -> dict[str, float]:
 
 
 def list_folder(folder: str) -> tuple[list[str], list[str]]:
-    """The sorted names of the files and of the folders directly in a folder. Raises OSError if it cannot be listed."""
+    """The names of the files and of the folders directly in a folder. Raises OSError if it cannot be listed."""
     files: list[str] = []
     folders: list[str] = []
     if is_uri(folder):
@@ -56,7 +56,7 @@ def list_folder(folder: str) -> tuple[list[str], list[str]]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 (folders if _leads_to_folder(entry) else files).append(entry.name)
-    return sorted(files), sorted(folders)
+    return files, folders
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:

@@ -1,11 +1,21 @@
 """The final test: once, after training, with the best model, whatever the number of workers."""
 
 import json
+import os
+import signal
 
 import pytest
+import torch
 
 import rayrml
+from rayrml.inference.outputs import Outputs
+from rayrml.planning.plan import prepare
+from rayrml.reporting.messages import EpochDone, FinalTested, Interrupted
+from rayrml.runs.training_run import make_job
+from rayrml.training.epoch_loop import Worker
+from rayrml.workers import Workers
 from tests.conftest import training_config
+from tests.faults.runs import when
 
 pytestmark = pytest.mark.ray
 CLASSES = (3, 8, 9)
@@ -109,3 +119,42 @@ def test_the_trials_of_a_search_do_not_see_the_final_test(ray_cluster, photos, t
     plan = rayrml.check(config, overrides={"seed": 0})
     assert [source.name for source in plan.without_final_test().sources] == ["training", "test"]
     assert plan.without_final_test().datasets.final_test is None
+
+
+class Impatient:
+    """A driver that asks to stop as soon as the last epoch is done."""
+
+    def __init__(self, num_epochs):
+        self.num_epochs = num_epochs
+        self.messages = []
+        self.asked = False
+
+    def emit(self, message):
+        self.messages.append(message)
+        self.asked |= isinstance(message, EpochDone) and message.figures["epoch"] == self.num_epochs
+
+    def asked_to_stop(self):
+        return self.asked
+
+    def unwritten(self):
+        return ()
+
+
+def test_an_interrupted_test_is_made_up_for_when_the_run_is_resumed(runs, photos, tmp_path):
+    plan = prepare(configuration(photos, tmp_path))
+    driver = Impatient(4)
+    job = make_job(plan, state_folder=str(tmp_path / "model"))
+    Worker(job, Workers(), torch.device("cpu"), driver=driver, outputs=Outputs()).run()
+    assert isinstance(driver.messages[-1], Interrupted)
+    assert not any(isinstance(message, FinalTested) for message in driver.messages)
+    resumed = rayrml.run(configuration(photos, tmp_path), resume=True, quiet=True)
+    assert resumed.final_test == runs[1][0].final_test
+
+
+def test_an_interrupted_run_is_not_tested_and_says_so(ray_cluster, photos, tmp_path, capsys):
+    watch = when(lambda: (tmp_path / "model" / "history.csv").exists(), lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        rayrml.run(configuration(photos, tmp_path, num_epochs=500, optimizer={"type": "SGD", "learning_rate": 1e-3}))
+    watch.join()
+    assert "The final test was not done: it follows the last epoch" in capsys.readouterr().out
+    assert not (tmp_path / "model" / "metrics.json").exists()
