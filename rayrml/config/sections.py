@@ -71,9 +71,9 @@ class Data(Section):
     target_path: PathString | None = Field(default=None, description="folder or file of the training targets")
     test_input_path: PathString | Annotated[list[PathString], Field(min_length=1)] | None = Field(
         default=None,
-        description="folder or file of the inputs that are evaluated after each epoch, or a list of them",
+        description="folder or file of the test inputs, or a list of them; a training evaluates each epoch on them",
     )
-    test_target_path: PathString | None = Field(default=None, description="folder or file of their targets")
+    test_target_path: PathString | None = Field(default=None, description="folder or file of the test targets")
     final_test_input_path: PathString | None = Field(
         default=None,
         description="folder or file of the inputs of the final test: evaluated once after training, with the best "

@@ -171,19 +171,20 @@ def _find_merged(data: Data, path: str) -> Iterator[str]:
 
 
 def _find_beside(data: Data, path: str) -> Iterator[str]:
-    """A sentence if there are unused parts of the data set beside `path`."""
-    above, name = storage.split(path)
-    if not name or "training" not in find_roles([name]):
-        return
-    beside = find_roles([folder for folder in Listing(above).folders("") if folder != name])
+    """A sentence if there are unused parts of the data set beside `path`, or beside the folder that holds it."""
     used = _list_used(data)
-    unused = [
-        folder
-        for folder in (storage.join(above, other) for own in beside.values() for other in own)
-        if not any(other == folder or other.startswith(f"{folder}/") for other in used)
-    ]
-    if unused:
-        yield f"{quote_some(unused)} beside '{path}': looks like a part of the data set, and is not used"
+    for training in (path, storage.parent(path)):
+        above, name = storage.split(training)
+        if not name or "training" not in find_roles([name]):
+            continue
+        beside = find_roles([folder for folder in Listing(above).folders("") if folder != name])
+        unused = [
+            folder
+            for folder in (storage.join(above, other) for own in beside.values() for other in own)
+            if not any(other == folder or other.startswith(f"{folder}/") for other in used)
+        ]
+        if unused:
+            yield f"{quote_some(unused)} beside '{training}': looks like a part of the data set, and is not used"
 
 
 def _list_used(data: Data) -> Sequence[str]:

@@ -125,6 +125,14 @@ def test_a_configuration_that_names_its_folders_stays_as_it_is_and_unused_ones_a
     assert expected is None or expected in screen(plan)
 
 
+def test_an_unused_part_is_named_where_each_part_has_images_and_masks(tmp_path):
+    draw(tmp_path, *(f"{part}/{side}/0.png" for side in ("images", "masks") for part in ("train", "val", "test")))
+    keys = {"input": "train/images", "target": "train/masks", "test_input": "val/images", "test_target": "val/masks"}
+    plan = prepare(pixels(**{f"{key}_path": str(tmp_path / below) for key, below in keys.items()}))
+    (note,) = plan.folders.notes
+    assert note.startswith(f"'{tmp_path}/test' beside '{tmp_path}/train': looks like a part of the data set")
+
+
 def test_folders_that_could_mean_two_things_are_an_error_beside_all_others(tmp_path):
     fill(tmp_path, train=1, val=1, validation=1)
     with pytest.raises(DataError, match=r"input_path: 'val', 'validation' in .* could both be the validation samples"):
