@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rayrml.planning.starter_config import Found
+    from rayrml.planning.starter_masks import MaskClasses
 
 HELP = "write a configuration to start from, for a folder of images"
 EXAMPLES = (
@@ -26,7 +28,11 @@ _MOST_SHOWN = 10  # classes
 
 def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    verb.add_argument("folder", metavar="FOLDER", help="contains one folder of images per class, or training and test")
+    verb.add_argument(
+        "folder",
+        metavar="FOLDER",
+        help="folders of images: one for each class, or train, val and test, or images and masks",
+    )
     verb.add_argument("--output", metavar="FILE.json", help="output file (default: FOLDER.json in the current folder)")
 
 
@@ -58,15 +64,53 @@ def do(options: argparse.Namespace) -> None:
 
 def _lines(found: Found) -> Iterator[str]:
     """What the folder contains and how it is used."""
+    from rayrml.data.discovery import describe_ignored
+
     training = found.training
-    shown = ", ".join(training.classes[:_MOST_SHOWN])
-    more = f" and {len(training.classes) - _MOST_SHOWN} more" if len(training.classes) > _MOST_SHOWN else ""
-    yield f"{len(training.classes)} classes: {shown}{more}"
-    if found.test is None:
-        yield f"{len(training)} images; a fifth of each class is kept for the test"
+    if found.targets is None:
+        shown = ", ".join(training.classes[:_MOST_SHOWN])
+        more = f" and {found.num_classes - _MOST_SHOWN} more" if found.num_classes > _MOST_SHOWN else ""
+        yield f"{found.num_classes} classes: {shown}{more}"
+        what = "images"
     else:
-        yield f"{len(training)} images for training, {len(found.test)} for the test"
+        yield _describe_masks(found.targets.classes)
+        what = "images with masks"
+    if found.validation is None:
+        share = "of each class " if found.targets is None else ""
+        yield f"{len(training)} {what}; a fifth {share}is kept for the test"
+    else:
+        evaluated = "validation" if found.layout and found.layout.validation else "the test"
+        final = f", {len(found.final_test)} for the final test" if found.final_test is not None else ""
+        yield f"{len(training)} {what} for training, {len(found.validation)} for {evaluated}{final}"
+    yield from _folders(found)
     heights, widths = zip(*found.sizes, strict=True)
     size = " x ".join(map(str, found.size))
     kind = "gray" if found.gray else "in colour"
     yield f"Images of {min(heights)} to {max(heights)} x {min(widths)} to {max(widths)} pixels become {size}, {kind}"
+    ignored = sum((Counter(samples.ignored) for samples in found.parts.values()), Counter())
+    if left_out := describe_ignored(ignored):
+        yield left_out
+
+
+def _describe_masks(masks: MaskClasses) -> str:
+    """The classes of pixels and the numbers that stand for them."""
+    numbers = [str(number) for number in masks.numbers if number != masks.ignored]
+    shown = ", ".join(numbers[:_MOST_SHOWN]) + (", ..." if len(numbers) > _MOST_SHOWN else "")
+    ignored = "" if masks.ignored is None else f"; {masks.ignored} stands for no class"
+    return f"Masks with {masks.num_classes} classes: they hold {shown}{ignored}"
+
+
+def _folders(found: Found) -> Iterator[str]:
+    """The table of the folders, if there are several."""
+    if found.layout is None:
+        return
+    from rayrml.planning import folder_table
+
+    tested = found.layout.validation is None
+    roles = {
+        "training": folder_table.TRAINING,
+        "validation": folder_table.TEST_AS_VALIDATION if tested else folder_table.VALIDATION,
+        "final test": folder_table.FINAL_TEST,
+    }
+    rows = [(samples.root, roles[name], len(samples)) for name, samples in found.parts.items()]
+    yield from folder_table.make_table(rows, found.layout.left_out)

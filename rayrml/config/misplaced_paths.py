@@ -19,6 +19,8 @@ _INPUTS = (  # paths of what has to exist
     "data.target_path",
     "data.test_input_path",
     "data.test_target_path",
+    "data.final_test_input_path",
+    "data.final_test_target_path",
     "checkpoints.load",
 )
 

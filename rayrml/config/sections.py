@@ -64,13 +64,24 @@ class Data(Section):
     input_type: Annotated[str, AnyCase] | None = Field(default=None, description="data type of the inputs")
     target_type: Annotated[str, AnyCase] | None = Field(default=None, description="data type of the targets")
     input_path: PathString | None = Field(
-        default=None, description="folder of the training inputs, searched recursively, or one file"
+        default=None,
+        description="folder of the training inputs, searched recursively, or one file; folders `train`, `val` and "
+        "`test` in it are told apart if no other key names test samples",
     )
     target_path: PathString | None = Field(default=None, description="folder or file of the training targets")
     test_input_path: PathString | Annotated[list[PathString], Field(min_length=1)] | None = Field(
-        default=None, description="folder or file of the test inputs, or a list of them"
+        default=None,
+        description="folder or file of the test inputs, or a list of them; a training evaluates each epoch on them",
     )
     test_target_path: PathString | None = Field(default=None, description="folder or file of the test targets")
+    final_test_input_path: PathString | None = Field(
+        default=None,
+        description="folder or file of the inputs of the final test: evaluated once after training, with the best "
+        "model; never seen before",
+    )
+    final_test_target_path: PathString | None = Field(
+        default=None, description="folder or file of the targets of the final test"
+    )
     target_suffix: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
         description="how the name of a target goes on after the input's, such as `_mask`; both may be in one folder",

@@ -20,6 +20,7 @@ class Datasets:
         shapes: (C, *spatial) of the network's inputs: one, or several if slicers cut samples of different shapes.
         target_shapes: the shape of their targets: () for a class, (C, *spatial) for an array, None without targets.
         test_targets: whether test samples have targets.
+        final_test: samples that are evaluated once after training, None without any.
     """
 
     training: Source | None
@@ -29,6 +30,13 @@ class Datasets:
     shapes: tuple[tuple[int, ...], ...]
     target_shapes: tuple[tuple[int, ...] | None, ...]
     test_targets: bool
+    final_test: Source | None = None
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """All samples there are, by the field that holds them."""
+        found = {"training": self.training, "test": self.test, "final_test": self.final_test}
+        return {name: source for name, source in found.items() if source is not None}
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -7,12 +7,12 @@ import dataclasses
 import os
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from rayrml import storage
+from rayrml import extras, storage
 from rayrml.data.slicers import Grid
 from rayrml.errors import DataError, Problem, describe
 
@@ -78,6 +78,9 @@ class Samples:
         )
 
 
+_OF_SYSTEMS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})  # folders with copies and previews of other files
+_METADATA = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
+
 WHOLE, ROW = -1, -2  # the sample is the whole array, or one of its rows
 
 
@@ -134,7 +137,7 @@ class _Run(NamedTuple):
 def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
     """All files with one of `extensions` below a folder, or the one file that `path` names.
 
-    Files and folders whose names begin with a dot are skipped; other files are counted in `ignored`.
+    What systems add, such as `.DS_Store` and `__MACOSX`, is passed over; other files are counted in `ignored`.
 
     Raises:
         DataError: the folder does not exist, cannot be read, or contains no such file.
@@ -153,7 +156,8 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
         raise DataError(Problem(where, f"cannot list '{error.filename}'. {describe(error)}")) from None
     if not names:
         kinds = ", ".join(sorted(extensions))
-        raise DataError(Problem(where, f"no files to read in '{path}'. Expected extensions: {kinds}"))
+        others = f". {found[0].upper()}{found[1:]}" if (found := describe_ignored(ignored)) else ""
+        raise DataError(Problem(where, f"no files to read in '{path}'. Expected extensions: {kinds}{others}"))
     # A store may have such keys, but pyarrow does not read them.
     unreadable = [name for name in names if "//" in name] if storage.is_uri(path) else []
     if unreadable:
@@ -161,6 +165,18 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
         raise DataError(Problem(where, message))
     names.sort()
     return Samples(path, names, ignored=dict(ignored), folders=folders)
+
+
+def describe_ignored(ignored: Mapping[str, int]) -> str | None:
+    """How many files have other endings, and what would read some of them; None if there are none."""
+    if not ignored:
+        return None
+    count = sum(ignored.values())
+    kinds = ", ".join(f"{number} {ending}" for ending, number in sorted(ignored.items(), key=lambda item: -item[1]))
+    needed = dict.fromkeys(extras.OF_ENDINGS[ending] for ending in ignored if ending in extras.OF_ENDINGS)
+    hints = (lacking for package, extra in needed if (lacking := extras.missing(package, extra)) is not None)
+    more = "".join(f" ({hint})" for hint in hints)
+    return f"{count} file{'s' if count > 1 else ''} with other endings left out: {kinds}{more}"
 
 
 def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequence[str] | None = None) -> Samples:
@@ -220,7 +236,7 @@ def _scan(root: str, extensions: frozenset[str], names: list[str], ignored: Coun
         with os.scandir(os.path.join(root, prefix)) as entries:  # noqa: PTH118 (a million joins)
             for entry in entries:
                 name = entry.name
-                if name[0] == ".":
+                if name[0] == "." or name in _OF_SYSTEMS:
                     continue
                 # Most entries are files, for which this one check is enough.
                 if not entry.is_file(follow_symlinks=False):
@@ -248,18 +264,23 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _scan_store(root: str, extensions: frozenset[str], names: list[str], ignored: Counter[str]) -> list[str]:
     """Do the same as `_scan` in an object store, which lists everything below a folder at once."""
     files, folders = storage.walk(root)
-    names += [path for path in files if not _is_hidden(path) and _belongs(path, extensions, ignored)]
-    return ["", *(folder for folder in folders if not _is_hidden(folder))]
+    names += [path for path in files if not _is_below_passed(path) and _belongs(path, extensions, ignored)]
+    return ["", *(folder for folder in folders if not _is_below_passed(folder))]
 
 
-def _is_hidden(path: str) -> bool:
-    return path.startswith(".") or "/." in path
+def is_passed_over(name: str) -> bool:
+    """Whether a file or folder of this name holds no samples: hidden ones, and those that systems add."""
+    return name.startswith(".") or name in _OF_SYSTEMS
+
+
+def _is_below_passed(path: str) -> bool:
+    return any(map(is_passed_over, path.split("/")))
 
 
 def _belongs(name: str, extensions: frozenset[str], ignored: Counter[str]) -> bool:
     """Whether a file has one of the extensions, in any case; a file that does not is counted."""
     extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 (a million splits)
-    if extension not in extensions:
+    if extension not in extensions and name.rpartition("/")[2].lower() not in _METADATA:
         ignored[extension or "no extension"] += 1
     return extension in extensions
 

@@ -39,8 +39,8 @@ def classes(plan: Plan, width: int | None = None) -> Iterator[str]:
     Long names are shortened if the table would be wider than `width`.
     """
     counts: dict[str, list[int]] = {}
-    for source in (plan.training, plan.test):
-        if source is not None and (labels := source.samples.labels) is not None:
+    for source in plan.sources:
+        if (labels := source.samples.labels) is not None:
             counts[source.name] = np.bincount(labels, minlength=len(plan.classes)).tolist()
     if not counts:
         return
@@ -62,9 +62,9 @@ def image_sizes(plan: Plan) -> Iterator[str]:
     transforms = plan.datasets.transforms
     rows: list[tuple[str, ...]] = []
     warnings: list[str] = []
-    for source in (plan.training, plan.test):
-        for kind, side in source.sides.items() if source is not None else ():
-            name = f"{source.name} {kind}s" if source is not None else kind
+    for source in plan.sources:
+        for kind, side in source.sides.items():
+            name = f"{source.name} {kind}s"
             sizes = _sizes(side)
             if len(sizes):
                 changed = sizes.min(0).tolist() != sizes.max(0).tolist() or tuple(sizes[0]) != side.shape[1:]

@@ -45,6 +45,8 @@ class Settings:
         return self.nn.data
 
 
+_TARGET_PATHS = ("target_path", "test_target_path", "final_test_target_path")
+
 Rule = Callable[[Settings], Iterable[Problem]]  # may also raise a ConfigError
 
 
@@ -169,12 +171,25 @@ def _test_share(settings: Settings) -> Iterator[Problem]:
         yield Problem(where, "is a share of the images in input_path, which is missing")
 
 
+def _final_test(settings: Settings) -> Iterator[Problem]:
+    """The final test follows a training, and has targets where the training has them."""
+    data, types = settings.data, settings.types
+    inputs, targets = f"{DATA}.final_test_input_path", f"{DATA}.final_test_target_path"
+    if data.final_test_target_path and not data.final_test_input_path:
+        yield Problem(targets, "has no effect: final_test_input_path is missing")
+    if data.final_test_input_path and not data.trains:
+        yield Problem(inputs, "has no effect: nothing is trained. Expected test_input_path")
+    from_files = data.target_path and (types.targets_are_arrays or types.labelled_by_arrays)
+    if data.final_test_input_path and from_files and not data.final_test_target_path:
+        yield Problem(DATA, "'final_test_target_path' is missing: the final test compares predictions with targets")
+
+
 def _targets(settings: Settings) -> Iterator[Problem]:
     data, types = settings.data, settings.types
     if types.targets_are_arrays:
         return
     by_path = types.labelled_by_files or types.labelled_by_arrays
-    for key in () if by_path else _given(data, "target_path", "test_target_path"):
+    for key in () if by_path else _given(data, *_TARGET_PATHS):
         reason = "the class is the name of the folder" if data.targets else "there is no target_type"
         yield Problem(f"{DATA}.{key}", f"has no effect: {reason}")
     if data.target_transforms:
@@ -202,7 +217,9 @@ def _transforms(settings: Settings) -> Iterator[Problem]:
 
 
 def _computed_samples(settings: Settings) -> Iterator[Problem]:
-    keys = ("input_path", "test_input_path", "target_path", "test_target_path") if settings.types.generated else ()
+    keys = (
+        ("input_path", "test_input_path", "final_test_input_path", *_TARGET_PATHS) if settings.types.generated else ()
+    )
     for key in _given(settings.data, *keys):
         yield Problem(f"{DATA}.{key}", f"has no effect: samples of type {settings.data.inputs} are computed")
 
@@ -258,6 +275,7 @@ RULES: tuple[Rule, ...] = (
     _graphs,
     _kept_epochs,
     _test_share,
+    _final_test,
     _targets,
     _tags,
     _target_suffix,

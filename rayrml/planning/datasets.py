@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -16,23 +16,27 @@ from rayrml.config.tables import Choice
 from rayrml.data import contents
 from rayrml.data.bad_samples import TOO_MANY
 from rayrml.data.datasets import Datasets
-from rayrml.data.decoding import RESIZE_HINT, Decoding, check_cells, choose_stored_type, sample_shape
+from rayrml.data.decoding import Decoding, check_cells, choose_stored_type, sample_shape
 from rayrml.data.discovery import Place, Samples, label_by_folder, select_part
 from rayrml.data.image_ops import ImageOperations
+from rayrml.data.layout import refuse_names_of_parts
 from rayrml.data.naming import check_names
 from rayrml.data.pairing import pair
 from rayrml.data.reader_keys import DATA
 from rayrml.data.readers import Part, Reader
 from rayrml.data.slicers import Slicer, parse_slicers
 from rayrml.data.sources import Side, Source
-from rayrml.data.transforms import BatchTransforms, Placed, Transforms, parse_transforms, split_transforms
+from rayrml.data.transforms import Placed, Transforms, parse_transforms, split_transforms
 from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem
 from rayrml.planning.data_types import DataTypes
+from rayrml.planning.sample_shapes import find_differing, fits, list_shapes
 from rayrml.planning.sample_sizes import have_different_sizes
 from rayrml.planning.stacking import StackedSide, find_label_reader, label_by_array, list_samples
 from rayrml.storage import is_uri
 from rayrml.storage.archives import check_memory
 
+_Name = Literal["training", "test", "final test"]
+_PREFIXES: dict[_Name, str] = {"training": "", "test": "test_", "final test": "final_test_"}
 _MOST_MISFITS = 16  # samples of another shape than the network's: if all are, it is no odd one
 
 
@@ -80,7 +84,9 @@ class DatasetsPreparation:
         test = self._samples("test", classes or None)
         if test is not None and labels:
             classes = classes or test[0].classes
-        found = {name: part for name, part in (("training", training), ("test", test)) if part is not None}
+        final_test = self._samples("final test", classes or None) if training is not None else None
+        parts = {"training": training, "test": test, "final test": final_test}
+        found = {name: part for name, part in parts.items() if part is not None}
         transforms = self._transforms(len(classes) if self.expectations.shares else None, found.values())
         if transforms is None:
             return None
@@ -90,19 +96,16 @@ class DatasetsPreparation:
     def _put_together(
         self, sources: dict[str, Source | None], transforms: Transforms, classes: tuple[str, ...]
     ) -> Datasets | None:
-        training, test = sources.get("training"), sources.get("test")
+        training, test, final_test = (sources.get(name) for name in ("training", "test", "final test"))
         if not sources or None in sources.values():
             return None
         with self.findings.gathering():
-            shapes = [_shapes(training, transforms.batched)] if training else []
-            shapes += [_shapes(test, transforms.batched.evaluation())] if test else []
-            for own, other in zip(*(shapes if len(shapes) == 2 else ((), ())), strict=True):
-                if own != other:
-                    first = [source.input.decoding.first for source in (training, test) if source is not None]
-                    hint = f". {RESIZE_HINT}" if (len(own), len(other)) == (3, 3) else ""
-                    differ = f"'{first[0]}' has shape {own} after the transforms, but '{first[1]}' has {other}{hint}"
-                    self.findings.add(DATA, differ)
-                    break
+            present = [source for source in (training, test, final_test) if source is not None]
+            shapes = [
+                list_shapes(source, transforms.batched if source is training else transforms.batched.evaluation())
+                for source in present
+            ]
+            self.findings.mistakes += find_differing(present, shapes)
             return Datasets(
                 training=training,
                 test=test,
@@ -111,6 +114,7 @@ class DatasetsPreparation:
                 shapes=shapes[0],
                 target_shapes=self._target_shapes(training or test, transforms, len(shapes[0])),
                 test_targets=test is not None and self.types.test_samples_have_targets(compared=self.expectations.loss),
+                final_test=final_test,
             )
         return None
 
@@ -123,7 +127,7 @@ class DatasetsPreparation:
         if source is None or not self.types.targets_are_arrays:
             return (None,) * count
         if source.target is None:
-            return _shapes(source, transforms.batched)
+            return list_shapes(source, transforms.batched)
         targets = [group.source.target for group in source.groups()]
         return tuple(transforms.batched.shape(target.shape, "target") for target in targets if target is not None)
 
@@ -160,12 +164,14 @@ class DatasetsPreparation:
         samples = [inputs if side == "input" else targets for inputs, targets in found]
         return reader is not None and any(some is not None and have_different_sizes(some, reader) for some in samples)
 
-    def _samples(self, part: Part, classes: Sequence[str] | None) -> tuple[Samples, Samples | None] | None:
+    def _samples(self, part: _Name, classes: Sequence[str] | None) -> tuple[Samples, Samples | None] | None:
         """Inputs and, if targets are read from files, the targets in the same order."""
         reader = self.types.input_reader
         if reader is None:
             return None
         if reader.generate is not None:
+            if part == "final test":
+                return None
             samples = contents.list_generated(reader, part)
             return (samples, samples if self.types.inputs_are_targets else None) if len(samples) else None
         prefix = self._prefix(part)
@@ -173,11 +179,13 @@ class DatasetsPreparation:
         if path is None:
             return None
         with self.findings.gathering():
-            location = contents.locate(path, reader, part, where)
+            location = contents.locate(path, reader, _kind(part), where)
             by_folder = not (self.types.labelled_by_files or self.types.labelled_by_arrays)
             if self.types.targets_are_labels and by_folder:
                 tag = self.data.test_tag if prefix else self.data.training_tag
                 files = label_by_folder(location.files, tag, where, classes)
+                if tag is None:
+                    refuse_names_of_parts(files, where)
                 location = dataclasses.replace(location, files=files)
             sides = self._parted(self._with_targets(location, reader, part), part)
             if self.data.skips:
@@ -197,16 +205,16 @@ class DatasetsPreparation:
             return samples
         return None
 
-    def _prefix(self, part: Part) -> str:
+    def _prefix(self, part: _Name) -> str:
         """The prefix of the keys that name a part's samples; test samples may be a share of `input_path`."""
-        return "" if part == "training" or self.data.test_share is not None else "test_"
+        return "" if part == "test" and self.data.test_share is not None else _PREFIXES[part]
 
     def _parted(
-        self, sides: list[tuple[contents.Location, Reader]], part: Part
+        self, sides: list[tuple[contents.Location, Reader]], part: _Name
     ) -> list[tuple[contents.Location, Reader]]:
         """The files that belong to the part, if a share of them is kept for the test."""
         share = self.data.test_share
-        if share is None:
+        if share is None or part == "final test":
             return sides
         indices = select_part(sides[0][0].files, share, test=part == "test")
         if not indices:
@@ -214,7 +222,7 @@ class DatasetsPreparation:
         return [(dataclasses.replace(found, files=found.files.only(indices)), reader) for found, reader in sides]
 
     def _with_targets(
-        self, inputs: contents.Location, input_reader: Reader, part: Part
+        self, inputs: contents.Location, input_reader: Reader, part: _Name
     ) -> list[tuple[contents.Location, Reader]]:
         """The input files and, if targets are read from files, the target files in the same order, with readers."""
         prefix = self._prefix(part)
@@ -224,7 +232,7 @@ class DatasetsPreparation:
             reader = find_label_reader(path, input_reader)
         if reader is None or path is None:
             return [(inputs, input_reader)]
-        found = contents.locate(path, reader, part, where)
+        found = contents.locate(path, reader, _kind(part), where)
         files, target_files = pair(inputs.files, found.files, where, self.data.target_suffix)
         return [
             (dataclasses.replace(inputs, files=files), input_reader),
@@ -232,10 +240,10 @@ class DatasetsPreparation:
         ]
 
     def _targets(
-        self, inputs: Samples, sides: Sequence[tuple[contents.Location, Reader]], part: Part
+        self, inputs: Samples, sides: Sequence[tuple[contents.Location, Reader]], part: _Name
     ) -> Samples | None:
         """The targets' arrays in the order of the inputs, None if they have no files of their own."""
-        where = f"{DATA}.{'' if part == 'training' else 'test_'}target_path"
+        where = f"{DATA}.{_PREFIXES[part]}target_path"
         for location, reader in sides[1:]:
             insides = (sides[0][0].inside, location.inside)
             return contents.pair_arrays(inputs, contents.list_arrays(location, reader, where), where, insides)
@@ -272,7 +280,7 @@ class DatasetsPreparation:
         grids = contents.pair_grids(grids, theirs, targets, where, skip=skip)
         return contents.list_slices(inputs, grids, self.slicers), contents.list_slices(targets, grids, self.slicers)
 
-    def _check_names(self, inputs: Samples, part: Part, where: str) -> None:
+    def _check_names(self, inputs: Samples, part: _Name, where: str) -> None:
         """Raise DataError if predictions cannot be written under the samples' names.
 
         Those of local files always can; a store has keys that no file has, such as `a.jpg` beside `a.jpg/b.jpg`.
@@ -346,7 +354,7 @@ class DatasetsPreparation:
         wanted: tuple[int | None, ...] | None = None,
     ) -> Side:
         built: Reader = reader.build()
-        place, shape, dtype = self._first(samples, built, lambda shape: _fits(operations, shape, wanted))
+        place, shape, dtype = self._first(samples, built, lambda shape: fits(operations, shape, wanted))
         shapes: tuple[tuple[int, ...], ...] = ()
         if samples.slices:
             channels = shape[0] if len(shape) > len(self.slicers[0].sizes) else 1
@@ -369,15 +377,6 @@ class DatasetsPreparation:
         return Side(samples, decoding, built.pixels)
 
 
-def _shapes(source: Source, transforms: BatchTransforms) -> tuple[tuple[int, ...], ...]:
-    """The shapes of the network's inputs, in the order of the source's groups."""
-    return tuple(transforms.shape(group.source.shape) for group in source.groups())
-
-
-def _fits(operations: ImageOperations, shape: tuple[int, ...], wanted: tuple[int | None, ...] | None) -> bool:
-    """Whether a sample of this shape becomes one of the shape that the network declares."""
-    if wanted is None or len(shape) != len(wanted):
-        return True  # it may get a channel axis, or is told of elsewhere
-    with contextlib.suppress(ConfigError):
-        return all(size in (None, own) for size, own in zip(wanted, operations.shape(shape), strict=True))
-    return True
+def _kind(part: _Name) -> Part:
+    """What a reader that knows training files from test files by their names is asked for."""
+    return "training" if part == "training" else "test"

@@ -25,7 +25,8 @@ def describe(plan: Plan) -> dict[str, Any]:
         "loss": None if loss is None else {"function": loss.name, **loss.settings},
         "metric": plan.metric,
         "datasets": {source.name: _dataset(plan, source) for source in plan.sources},
-        "warnings": [*plan.warnings, *observed],
+        "left_out": [{"path": entry.path, "reason": entry.reason} for entry in plan.folders.left_out],
+        "warnings": [*plan.folders.notes, *plan.warnings, *observed],
         "memory": _memory(plan, workers),
     }
 
@@ -51,7 +52,7 @@ def _network(plan: Plan) -> dict[str, Any]:
 def _dataset(plan: Plan, source: Source) -> dict[str, Any]:
     """The samples of one dataset, and how many of each class there are if it has classes."""
     data, samples = plan.config.neural_network.data, source.samples
-    batch_size = data.test_batch_size if source is plan.test else data.batch_size
+    batch_size = data.batch_size if source is plan.training else data.test_batch_size
     found: dict[str, Any] = {
         "type": data.inputs,
         "location": samples.root or None,

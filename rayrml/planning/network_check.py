@@ -83,17 +83,17 @@ def _find_misfit(
     if output[0] == 1 and find_ending(network.graph) in ("softmax", "log_softmax"):
         message = f"layer '{last.name}' is a softmax of one channel, which is always 1. Expected sigmoid"
         return Problem(last.where, f"{message}, or a channel for each class")
-    sources = (datasets.training, datasets.test)
+    sources = tuple(datasets.sources.values())
     if target is None or not (datasets.training or datasets.test_targets):
         misfit = built.misfit(output)
-    elif built.targets == "labels" and target and all(s is None or s.target is None for s in sources):
+    elif built.targets == "labels" and target and all(source.target is None for source in sources):
         return Problem(DATA, f"{loss.name} needs classes as targets. Expected target_path, or the type labels")
     elif (message := _describe_wrong_number(last.name, datasets.classes, built, output[0])) is not None:
         return Problem(last.where, message)
     else:
         # Class indices have no channel axis.
         indices = built.targets == "labels" and target[:1] == (1,)
-        sides = [source.target for source in sources if source is not None and source.target is not None]
+        sides = [source.target for source in sources if source.target is not None]
         misfit = (
             _color_hint(built, target, sides)
             or _one_hot_hint(built, output, target)

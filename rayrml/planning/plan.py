@@ -38,6 +38,7 @@ from rayrml.planning.inspection import Observation, observe
 from rayrml.planning.network_check import check_outputs, warn_of_batch_norm, warn_of_ending
 from rayrml.planning.pictures import Pictures, choose_pictures, warn_of_pictures
 from rayrml.planning.scaling_check import warn_of_scaling
+from rayrml.planning.splits import Folders, complete_paths
 from rayrml.planning.target_values import read_class_numbers, with_value_rules
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import LoadReport
@@ -68,6 +69,8 @@ class Plan:
         loaded: what was loaded into the network, None if nothing was to be loaded.
         observations: what some samples have shown, by the name of their dataset.
         warnings: sentences on what is probably wrong with the network.
+        final_test: samples to evaluate on once, with the best model, after training; None without any.
+        folders: what became of the folders that the configuration names.
     """
 
     config: Config
@@ -85,6 +88,8 @@ class Plan:
     schedule: ScheduleChoice | None
     training: Source | None
     test: Source | None
+    final_test: Source | None = None
+    folders: Folders = dataclasses.field(default_factory=Folders)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -94,7 +99,7 @@ class Plan:
     @property
     def sources(self) -> list[Source]:
         """All samples there are: those to train on and those to test with."""
-        return [source for source in (self.training, self.test) if source is not None]
+        return [source for source in (self.training, self.test, self.final_test) if source is not None]
 
     @property
     def is_inference(self) -> bool:
@@ -109,6 +114,10 @@ class TrainingPlan(Plan):
     loss: Choice
     optimizer: Choice
     training: Source
+
+    def without_final_test(self) -> TrainingPlan:
+        """The same plan without the final test."""
+        return dataclasses.replace(self, final_test=None, datasets=dataclasses.replace(self.datasets, final_test=None))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,14 +147,18 @@ def prepare(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None
         if parsed is None:
             raise ConfigError(*mistakes)
         name = parsed.ray.run_name or f"{document.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        return _Preparation(parsed, Findings(mistakes)).plan(name)
+        findings, folders = Findings(mistakes), Folders()
+        with findings.gathering():
+            parsed, folders = complete_paths(parsed)
+        return _Preparation(parsed, findings, folders).plan(name)
 
 
 class _Preparation:
     """Checks each part of a configuration, continuing after a mistake, and assembles the plan."""
 
-    def __init__(self, config: Config, findings: Findings):
+    def __init__(self, config: Config, findings: Findings, folders: Folders):
         self.config = config
+        self.folders = folders
         self.nn = config.neural_network
         self.data = config.neural_network.data
         self.findings = findings
@@ -182,8 +195,7 @@ class _Preparation:
             "loss": loss,
             "optimizer": optimizer if trains else None,
             "schedule": schedule if trains else None,
-            "training": datasets.training,
-            "test": datasets.test,
+            **{name: getattr(datasets, name) for name in ("training", "test", "final_test")},
         }
         return kind(
             config=self.config,
@@ -195,6 +207,7 @@ class _Preparation:
             pictures=pictures,
             loaded=loaded,
             observations=observations,
+            folders=self.folders,
             warnings=(*_warn(network, datasets, settings), *warn_of_pictures(pictures, settings)),
             **parts,
         )
@@ -208,10 +221,9 @@ class _Preparation:
     def _observe(self, datasets: Datasets) -> dict[str, Observation]:
         """What some samples of each dataset show."""
         found: dict[str, Observation] = {}
-        for source in (datasets.training, datasets.test):
-            if source is not None:
-                with self.findings.gathering():
-                    found[source.name] = observe(source, skips_bad=self.data.skips)
+        for source in datasets.sources.values():
+            with self.findings.gathering():
+                found[source.name] = observe(source, skips_bad=self.data.skips)
         return found
 
     def _error(self) -> ConfigError | DataError:

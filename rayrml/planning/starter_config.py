@@ -1,4 +1,4 @@
-"""A configuration to start from for a folder of images: a small network that fits its classes."""
+"""A configuration to start from for a folder of images: a small network that fits its classes or masks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from rayrml.data.discovery import Samples, find_samples, label_by_folder
-from rayrml.data.readers import READERS
-from rayrml.data.readers.images import ImageHeader, read_header
+from rayrml.data.layout import Kinds, Layout, Listing, Part, find_layout, find_roles, refuse_names_of_parts
+from rayrml.data.pairing import pair
+from rayrml.data.readers.images import IMAGE_EXTENSIONS, ImageHeader, read_header
 from rayrml.errors import ConfigError, DataError, Problem, explaining
+from rayrml.planning.starter_masks import MaskClasses, look_at_masks
+from rayrml.planning.starter_network import build_unet
 
-_TRAINING, _TEST = ("training", "train"), ("test", "testing", "val", "valid", "validation")
 _SHARE = 0.2  # of the images is kept for the test if there is no test folder
 _MOST_LOOKED_AT = 100
 _STEP, _LEAST, _MOST = 16, 16, 96  # pixels of a side
@@ -24,20 +26,51 @@ _BATCH_SIZE = 16
 
 
 @dataclasses.dataclass(frozen=True)
+class Masks:
+    """The masks of images, in the same order.
+
+    Attributes:
+        training: those of the images to train on.
+        validation: those of the images to evaluate on, None if there are none.
+        final_test: likewise for the final test.
+        classes: what they hold.
+    """
+
+    training: Samples
+    validation: Samples | None
+    final_test: Samples | None
+    classes: MaskClasses
+
+
+@dataclasses.dataclass(frozen=True)
 class Found:
     """What a folder of images contains.
 
     Attributes:
-        training: the images to train on, with their classes.
-        test: those to test on; None if a share of the training images is to be kept for that.
+        training: the images to train on, with their classes if folders are classes.
+        validation: those to evaluate on after each epoch; None if a share of the training images is kept for that.
+        final_test: those to evaluate on once, None if there are none.
+        targets: the masks of the images, None if their folders are their classes.
+        num_classes: the number of classes of images, or of the pixels of masks.
         sizes: heights and widths of some of the images.
         gray: whether these are all grayscale.
+        layout: the folders for training, validation and the final test; None if their names tell of none.
     """
 
     training: Samples
-    test: Samples | None
+    validation: Samples | None
+    final_test: Samples | None
+    targets: Masks | None
+    num_classes: int
     sizes: tuple[tuple[int, int], ...]
     gray: bool
+    layout: Layout | None = None
+
+    @property
+    def parts(self) -> dict[str, Samples]:
+        """The images of each part that there is."""
+        found = {"training": self.training, "validation": self.validation, "final test": self.final_test}
+        return {name: samples for name, samples in found.items() if samples is not None}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -50,39 +83,73 @@ class Found:
 
 
 def look(folder: Path) -> Found:
-    """The images in a folder: their classes and sizes, and whether they are for training or for the test.
+    """The images in a folder: what they are for, their classes or masks, and their sizes.
 
     Raises:
         ConfigError: there is only one class.
-        DataError: there are none, they are not in class folders, or none of those inspected can be read.
+        DataError: there are none, they are not in class folders, their folders can mean several things, or none of
+            those inspected can be read.
     """
-    where = str(folder)
-    training_folder, test_folder = _below(folder, _TRAINING), _below(folder, _TEST)
-    if training_folder is None or test_folder is None:
-        training, test = _labelled(training_folder or folder, where), None
-    else:
-        training = _labelled(training_folder, where)
-        test = _labelled(test_folder, where, training.classes)
+    where, listing = str(folder), Listing(str(folder))
+    with explaining(folder, "cannot be read"):
+        layout = find_layout(listing, Kinds(IMAGE_EXTENSIONS, IMAGE_EXTENSIONS), where)
+        if layout is not None and layout.training.target is not None:
+            return _look_at_pairs(layout, where)
+        layout = find_layout(listing, Kinds(IMAGE_EXTENSIONS, classes=True), where)
+        root = _find_training(listing) if layout is None else layout.training.input
+    training = _labelled(root, where)
     if len(training.classes) < 2:
         message = f"only one class found: '{''.join(training.classes)}'. Expected a folder for each of several classes"
         raise ConfigError(Problem(where, message))
-    headers = _read_headers(training)
-    return Found(training, test, tuple(header.size for header in headers), all(header.gray for header in headers))
+    others = (None, None) if layout is None else (layout.evaluated, layout.final_test)
+    validation, final_test = (part and _labelled(part.input, where, training.classes) for part in others)
+    return Found(
+        training, validation, final_test, None, len(training.classes), *_look_at_sizes(training), layout=layout
+    )
+
+
+def _look_at_pairs(layout: Layout, where: str) -> Found:
+    """The images and masks in the folders of a layout."""
+    training, masks = _pair(layout.training, where)
+    pairs = [part and _pair(part, where) for part in (layout.evaluated, layout.final_test)]
+    (validation, its_masks), (final_test, their_masks) = (pair or (None, None) for pair in pairs)
+    classes = look_at_masks(masks)
+    targets = Masks(masks, its_masks, their_masks, classes)
+    return Found(
+        training, validation, final_test, targets, classes.num_classes, *_look_at_sizes(training), layout=layout
+    )
+
+
+def _pair(part: Part, where: str) -> tuple[Samples, Samples]:
+    """The images of a part and the mask of each. Raises DataError if one has none."""
+    inputs, targets = (find_samples(path, IMAGE_EXTENSIONS, where) for path in (part.input, part.target or part.input))
+    return pair(inputs, targets, where)
+
+
+def _look_at_sizes(samples: Samples) -> tuple[tuple[tuple[int, int], ...], bool]:
+    """Heights and widths of some of the images, and whether these are all grayscale."""
+    headers = _read_headers(samples)
+    return tuple(header.size for header in headers), all(header.gray for header in headers)
+
+
+def _find_training(listing: Listing) -> str:
+    """The folder of all images: one that is named so if it alone holds some."""
+    filled = [folder for folder in listing.folders("") if listing.holds(folder, IMAGE_EXTENSIONS)]
+    alone = len(filled) == 1 and "training" in find_roles(filled)
+    return listing.path(filled[0]) if alone else listing.root
 
 
 def configuration(found: Found, name: str) -> dict[str, Any]:
     """A configuration that trains a small network on the images; the run's files are named after `name`."""
     size, channels = found.size, 1 if found.gray else 3
     num_epochs = _EPOCHS_OF_FEW if len(found.training) < _FEW else _EPOCHS_OF_MANY
-    test = {"test_share": _SHARE} if found.test is None else {"test_input_path": found.test.root}
-    count = len(found.training) + (0 if found.test is None else len(found.test))
+    count = sum(map(len, found.parts.values()))
     data = {
         "input_type": "images",
-        "target_type": "labels",
-        "input_path": found.training.root,
-        **test,
+        "target_type": "labels" if found.targets is None else "images",
+        **_paths(found),
         "batch_size": _BATCH_SIZE,
-        "grayscale": found.gray,
+        **_kinds(found),
         "preload": count * channels * size[0] * size[1] <= _MOST_PRELOADED,
         "on_bad_sample": "skip",
         "transforms": [{"resize": list(size)}],  # even if all sizes are equal: images may be added
@@ -90,13 +157,59 @@ def configuration(found: Found, name: str) -> dict[str, Any]:
     network = {
         "outfile": f"out_{name}.txt",
         "num_epochs": num_epochs,
-        "layers": layers((*size, channels), len(found.training.classes)),
+        "layers": _network(found, (*size, channels)),
         "checkpoints": {"save": f"./{name}_model/", "interval": num_epochs},
         "data": data,
         "optimizer": {"type": "Adam", "learning_rate": 0.001},
-        "loss": {"function": "NLL"},
+        "loss": _loss(found),
     }
     return {"neural_network": network}
+
+
+def _paths(found: Found) -> dict[str, Any]:
+    """The keys that name the samples."""
+    targets = found.targets
+    sides = {
+        "": (found.training, targets and targets.training),
+        "test_": (found.validation, targets and targets.validation),
+        "final_test_": (found.final_test, targets and targets.final_test),
+    }
+    paths: dict[str, Any] = {}
+    for prefix, (inputs, masks) in sides.items():
+        if inputs is not None:
+            paths[f"{prefix}input_path"] = inputs.root
+        if masks is not None:
+            paths[f"{prefix}target_path"] = masks.root
+    return paths if found.validation is not None else {**paths, "test_share": _SHARE}
+
+
+def _kinds(found: Found) -> dict[str, Any]:
+    """The keys that say how images and masks are read."""
+    if found.targets is None:
+        return {"grayscale": found.gray}
+    return {"input_grayscale": found.gray, "target_grayscale": True, "target_is_mask": True}
+
+
+def _network(found: Found, shape: tuple[int, int, int]) -> list[dict[str, Any]]:
+    """The layers of a network for the images."""
+    if found.targets is None:
+        return layers(shape, found.num_classes)
+    return build_unet(shape, 1 if _is_object(found.targets) else found.num_classes, len(found.training))
+
+
+def _loss(found: Found) -> dict[str, Any]:
+    """The loss for the network's output."""
+    if found.targets is None:
+        return {"function": "NLL"}
+    if _is_object(found.targets):
+        return {"function": "Dice", "source": "sigmoid"}
+    ignored = found.targets.classes.ignored
+    return {"function": "NLL", "source": "softmax", **({} if ignored is None else {"ignore_index": ignored})}
+
+
+def _is_object(masks: Masks) -> bool:
+    """Whether masks tell one kind of object from its background, for which one probability is enough."""
+    return masks.classes.num_classes == 2 and masks.classes.ignored is None
 
 
 def layers(shape: tuple[int, int, int], num_classes: int) -> list[dict[str, Any]]:
@@ -141,16 +254,10 @@ def _layer(class_name: str, name: str, **settings: Any) -> dict[str, Any]:
     return {"class_name": class_name, "config": {"name": name, **settings}}
 
 
-def _below(folder: Path, names: tuple[str, ...]) -> Path | None:
-    """The folder in `folder` with the first of these names that exists, ignoring case; None if there is none."""
-    with explaining(folder, "cannot be read"):
-        folders = {entry.name.casefold(): entry for entry in sorted(folder.iterdir()) if entry.is_dir()}
-    return next((folders[name] for name in names if name in folders), None)
-
-
-def _labelled(folder: Path, where: str, classes: tuple[str, ...] | None = None) -> Samples:
-    files = find_samples(str(folder), READERS["images"]().extensions, where)
-    return label_by_folder(files, None, where, classes)
+def _labelled(folder: str, where: str, classes: tuple[str, ...] | None = None) -> Samples:
+    samples = label_by_folder(find_samples(folder, IMAGE_EXTENSIONS, where), None, where, classes)
+    refuse_names_of_parts(samples, where)
+    return samples
 
 
 def _read_headers(samples: Samples) -> list[ImageHeader]:

@@ -7,13 +7,13 @@ from typing import Any
 
 from rayrml.cluster.allocation import Allocation
 from rayrml.data import kept_arrays, pairing
-from rayrml.data.discovery import Samples, Slices
+from rayrml.data.discovery import Samples, Slices, describe_ignored
 from rayrml.data.sources import Source
 from rayrml.data.value_rules import ClassNumbers
 from rayrml.formatting import format_bytes, format_path, shorten
 from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network
-from rayrml.planning import checks
+from rayrml.planning import checks, folder_table
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
 from rayrml.workers import Workers
@@ -65,6 +65,9 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
     if plan.loss:
         reported = {"Metric": plan.metric} if plan.datasets.test_targets else {}
         console.section("Loss", {"Function": plan.loss.name, **plan.loss.settings, **reported})
+    if lines := list(folder_table.lines(plan)):
+        console.line()
+        console.lines(lines)
     for source in plan.sources:
         _data(console, plan, source, num_workers)
 
@@ -104,7 +107,7 @@ def notices(console: Console, plan: Plan) -> None:
     """Print what became of the weights of a file, and warnings."""
     console.lines(plan.loaded.lines() if plan.loaded else ())
     observed = [warning for source in plan.sources for warning in plan.observations[source.name].warnings]
-    console.lines(f"Warning: {warning}" for warning in (*plan.warnings, *observed))
+    console.lines(f"Warning: {warning}" for warning in (*plan.folders.notes, *plan.warnings, *observed))
 
 
 def _parameters(console: Console, network: Network) -> dict[str, str]:
@@ -141,9 +144,8 @@ def check(console: Console, checked: Plan) -> None:
 def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> None:
     data, samples = plan.config.neural_network.data, source.samples
     testing = source is plan.test
-    batch_size = data.test_batch_size if testing else data.batch_size
+    batch_size = data.batch_size if source is plan.training else data.test_batch_size
     first = Workers(0, num_workers)
-    ignored = ", ".join(f"{count} {ending}" for ending, count in samples.ignored.items())
     console.section(
         f"Dataset ({'inference' if plan.is_inference else source.name})",
         {
@@ -159,7 +161,7 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
             "Number of classes": len(samples.classes) or None,
             "Classes": shorten(samples.classes) or None,
             "Target values": _target_values(plan, source),
-            "Ignored files": ignored or None,
+            "Ignored files": describe_ignored(samples.ignored),
             "Batch size": batch_size,
             "Batch size per worker": first.share(batch_size),
             "Batches per epoch": source.count_batches(batch_size),
@@ -212,7 +214,7 @@ def _describe(name: str, settings: Any) -> str:
 
 def _preloaded(plan: Plan, source: Source, num_workers: int) -> str:
     """Whether samples are kept in memory, and how much of it they take."""
-    if not plan.config.neural_network.data.preload or plan.is_inference:
+    if not plan.config.neural_network.data.preload or plan.is_inference or source is plan.final_test:
         return "no"
     if source.random:
         return "no: images of different sizes are changed at random before they have one size, so each epoch reads them"

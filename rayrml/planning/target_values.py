@@ -53,9 +53,8 @@ def with_value_rules(datasets: Datasets, types: DataTypes, loss: Choice | None, 
         return datasets
     target = _find_target_rule(types, loss, channels, datasets.transforms.batched)
     own = None if types.generated or (types.input_reader is not None and types.input_reader.pixels) else Finite()
-    sources = {"training": datasets.training, "test": datasets.test}
     return dataclasses.replace(
-        datasets, **{name: _with_rules(source, own, target) for name, source in sources.items() if source is not None}
+        datasets, **{name: _with_rules(source, own, target) for name, source in datasets.sources.items()}
     )
 
 

@@ -125,6 +125,33 @@ class Evaluated:
 
 
 @dataclasses.dataclass(frozen=True)
+class FinalTested:
+    """The one pass over the samples of the final test, after training.
+
+    Attributes:
+        epoch: the epoch whose model it was.
+        num_samples: samples of the pass.
+        loss: mean over all samples.
+        metric: name of the metric, "" if there is none.
+        value: the metric over all samples, None if there is none.
+        confusion: as in `Evaluated`; of pixels, too.
+    """
+
+    epoch: int
+    num_samples: int
+    loss: float
+    metric: str
+    value: float | None
+    confusion: np.ndarray | None = None
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The epoch, the number of samples, the loss and the metric by their names."""
+        figures = {"epoch": self.epoch, "samples": self.num_samples, "loss": self.loss}
+        return figures if self.value is None else {**figures, self.metric: self.value}
+
+
+@dataclasses.dataclass(frozen=True)
 class EpochDone:
     """An epoch has ended: the figures `OF_TRAINING`, and those of the evaluation."""
 
@@ -166,7 +193,19 @@ class Failed:
     error: Exception
 
 
-Message = Started | Phase | Skipped | BatchesTrained | Evaluated | EpochDone | Saved | Removed | Interrupted | Failed
+Message = (
+    Started
+    | Phase
+    | Skipped
+    | BatchesTrained
+    | Evaluated
+    | FinalTested
+    | EpochDone
+    | Saved
+    | Removed
+    | Interrupted
+    | Failed
+)
 
 Emit = Callable[[Message], None]
 

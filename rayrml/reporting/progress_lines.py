@@ -14,6 +14,7 @@ from rayrml.reporting.messages import (
     BatchRow,
     EpochDone,
     Evaluated,
+    FinalTested,
     Message,
     Phase,
     Saved,
@@ -71,6 +72,8 @@ class ProgressLines:
                 self._batches(message)
             case Evaluated():
                 self._evaluation(message)
+            case FinalTested() if not self._live:  # people get it with the other results
+                self._final_test(message)
             case EpochDone(figures):
                 self._end_live()
                 self._epoch(figures)
@@ -165,6 +168,11 @@ class ProgressLines:
             history = [*self._state.history, figures]
             self._console.lines(self._epochs.lines(figures, best=find_best(history) is figures))
         self._console.publish()
+
+    def _final_test(self, done: FinalTested) -> None:
+        value = "" if done.value is None else f" | {done.metric.capitalize()}: {done.value:.3f}"
+        samples = f"{done.num_samples} samples, model of epoch {done.epoch}"
+        self._console.line(f"Final test : {samples} (Loss: {done.loss:.4f}){value}")
 
     def _end_live(self) -> None:
         if self._live:

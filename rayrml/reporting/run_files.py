@@ -17,7 +17,7 @@ from rayrml.errors import explaining
 from rayrml.metrics import confusion
 from rayrml.reporting import history
 from rayrml.reporting.file_names import CLASSES, CONFIG, ENVIRONMENT, METRICS, PLOTS
-from rayrml.reporting.messages import EpochDone, Evaluated, Message, Started
+from rayrml.reporting.messages import EpochDone, Evaluated, FinalTested, Message, Started
 from rayrml.reporting.run_state import RunState
 from rayrml.saving import checkpoint_folder
 
@@ -55,6 +55,7 @@ class Record:
         self._pixels = pixels
         self._trains = trains
         self._evaluated: Evaluated | None = None
+        self._tested: FinalTested | None = None
         self._pending = False
         self._began = self._spent = 0.0
 
@@ -90,6 +91,9 @@ class Record:
             case Evaluated():
                 self._evaluated = message
                 return
+            case FinalTested():
+                self._tested = message
+                return
             case Started() | EpochDone():
                 pass
             case _:
@@ -111,16 +115,31 @@ class Record:
         self.flush()
         if self.folder is None or not self.history:
             return
-        # A run that was already complete when it was resumed has evaluated nothing.
-        if self._evaluated is not None or not storage.exists(storage.join(self.folder, METRICS)):
+        path = storage.join(self.folder, METRICS)
+        # A run that was already complete when it was resumed has evaluated nothing, or the final test alone.
+        if self._evaluated is not None or not storage.exists(path):
             self._write(METRICS, to_json(self.metrics()))
+        elif self._tested is not None:
+            self._write(METRICS, to_json({**_read_json(path), **self._final_test()}))
 
     def metrics(self) -> dict[str, Any]:
         """The figures of the last and the best epoch, and those of each class after the last epoch."""
         figures: dict[str, Any] = {"final": self.history[-1], "best": history.find_best(self.history)}
         if self.confusion is not None:
             figures["classes"] = self.classes()
-        return figures
+        return figures | self._final_test()
+
+    def _final_test(self) -> dict[str, Any]:
+        """The figures of the final test under a key of its own, {} if there was none."""
+        if self._tested is None:
+            return {}
+        classes = self.final_test_classes()
+        return {"final_test": {**self._tested.figures, **({"classes": classes} if classes else {})}}
+
+    def final_test_classes(self) -> dict[str, dict[str, float]]:
+        """The figures of each class in the final test, none if they are unknown."""
+        counts = None if self._tested is None else self._tested.confusion
+        return {} if counts is None else _per_class(counts, self._classes, pixels=self._pixels)
 
     def classes(self) -> dict[str, dict[str, float]]:
         """The figures of each class after the last epoch, none if they are unknown."""
@@ -139,6 +158,12 @@ def write_file(path: str, content: bytes) -> None:
     """Write a file. Raises DataError if that fails."""
     with explaining(path, "cannot be written"):
         storage.write(path, content)
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    """The object in a file that a run wrote. Raises DataError if it cannot be read."""
+    with explaining(path, "cannot be read"):
+        return json.loads(storage.read(path))
 
 
 def _per_class(counts: np.ndarray, classes: Sequence[str], *, pixels: bool) -> dict[str, dict[str, float]]:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from rayrml.reporting.messages import BatchesTrained, EpochDone, Interrupted, Message, Removed, Saved, Skipped, Started
+from rayrml.reporting.messages import (
+    BatchesTrained,
+    EpochDone,
+    FinalTested,
+    Interrupted,
+    Message,
+    Removed,
+    Saved,
+    Skipped,
+    Started,
+)
 
 
 class RunState:
@@ -19,6 +29,7 @@ class RunState:
         num_batches: batches of an epoch without these samples.
         num_workers: number of training workers, 0 before training begins.
         interrupted: where the workers stopped early, None if they did not.
+        final_test: the results of the final test, None if there was none.
         gpu_bytes: peak GPU memory of the first worker in training, 0 without a GPU.
     """
 
@@ -29,6 +40,7 @@ class RunState:
         self.num_batches = num_batches
         self.num_workers = 0
         self.interrupted: Interrupted | None = None
+        self.final_test: FinalTested | None = None
         self.gpu_bytes = 0
 
     @property
@@ -44,10 +56,8 @@ class RunState:
                     self._add("checkpoint", path)
                 self.num_workers = message.num_workers
                 self.history = list(message.history)
-            case Skipped(bad, num_batches):
-                self.skipped.setdefault(bad.name, set()).update(bad.numbers)
-                if num_batches is not None and bad.name == "training":
-                    self.num_batches = num_batches
+            case Skipped():
+                self._skip(message)
             case BatchesTrained():
                 self.gpu_bytes = max(self.gpu_bytes, message.gpu_bytes)
             case EpochDone(figures):
@@ -56,6 +66,8 @@ class RunState:
                 self._add(kind, path)
             case Removed(path):
                 self.saved["checkpoint"] = [other for other in self.saved.get("checkpoint", []) if other != path]
+            case FinalTested():
+                self.final_test = message
             case Interrupted():
                 self.interrupted = message
 
@@ -63,6 +75,12 @@ class RunState:
         """A checkpoint of this run whose worker was lost before it could report it, None if there is none."""
         path = started.checkpoint if self.trains else None
         return None if path in self.saved.get("checkpoint", ()) else path
+
+    def _skip(self, skipped: Skipped) -> None:
+        bad = skipped.bad
+        self.skipped.setdefault(bad.name, set()).update(bad.numbers)
+        if skipped.num_batches is not None and bad.name == "training":
+            self.num_batches = skipped.num_batches
 
     def _add(self, kind: str, path: str) -> None:
         paths = self.saved.setdefault(kind, [])

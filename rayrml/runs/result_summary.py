@@ -17,7 +17,7 @@ from rayrml.reporting.console import Console
 from rayrml.reporting.figure_logs import log_paths
 from rayrml.reporting.file_names import CONFIG, METRICS
 from rayrml.reporting.history import find_best, find_metric
-from rayrml.reporting.messages import Interrupted
+from rayrml.reporting.messages import FinalTested, Interrupted
 from rayrml.reporting.run_files import Record
 from rayrml.reporting.run_state import RunState
 from rayrml.runs.context import Context
@@ -68,9 +68,22 @@ def _summary(context: Context, kept: Kept) -> None:
     if 0 < len(classes) <= _MOST_CLASSES:
         console.line()
         console.table(*_per_class(classes))
+    if state.final_test is not None:
+        console.line()
+        _show_final_test(console, state.final_test, context.record.final_test_classes())
     if console.brief:
         console.line()
         console.rows(places, _BRIEF, ": ")
+
+
+def _show_final_test(console: Console, done: FinalTested, classes: Mapping[str, Mapping[str, float]]) -> None:
+    """Show the figures of the final test and, if they are few, of its classes."""
+    number = f"{len(classes)} classes, " if classes else ""
+    value = "" if done.value is None else f", {done.metric} {done.value:.4f}"
+    samples = f"{number}{done.num_samples:,} samples, model of epoch {done.epoch}"
+    console.line(f"Final test ({samples}): loss {done.loss:.4f}{value}")
+    if 0 < len(classes) <= _MOST_CLASSES:
+        console.table(*_per_class(classes))
 
 
 def _per_class(classes: Mapping[str, Mapping[str, float]]) -> Table:

@@ -41,6 +41,7 @@ class RunResult:
         classes: class names in the order of the network's outputs.
         skipped: number of unusable samples that were skipped, by dataset.
         best_checkpoint: path of the best epoch's checkpoint, None if this run kept none.
+        final_test: the figures of the final test: `epoch`, `samples`, `loss`, `accuracy`, ...; None if there was none.
     """
 
     metrics: dict[str, float]
@@ -51,6 +52,7 @@ class RunResult:
     classes: tuple[str, ...]
     skipped: dict[str, int] = dataclasses.field(default_factory=dict)
     best_checkpoint: str | None = None
+    final_test: dict[str, float] | None = None
 
 
 def check(config: AnyConfiguration, *, overrides: Mapping[str, Any] | None = None) -> Plan:
@@ -168,4 +170,5 @@ def _result(context: Context, metrics: dict[str, float]) -> RunResult:
         context.plan.classes,
         {name: len(numbers) for name, numbers in state.skipped.items()},
         next(iter(state.saved.get("best", [])), None),
+        None if state.final_test is None else state.final_test.figures,
     )

@@ -51,6 +51,8 @@ def train(context: Context, plan: TrainingPlan | EvaluationPlan, interrupts: Int
         _work(context, job, interrupts, ray_folder)
     if (where := context.state.interrupted) is not None:
         context.console.line(result_summary.interruption(where, context.state_folder, context.command))
+        if plan.final_test is not None:
+            context.console.line("The final test was not done: it follows the last epoch")
         raise KeyboardInterrupt
     if job.state_path is not None:
         # The run's last checkpoint contains the same.

@@ -302,6 +302,8 @@ _RULES: dict[str, list[Schema]] = {
                 "anyOf": [_of_type("input", name) for name, row in READERS.items() if _whole_files(row)],
             },
         ),
+        _rule(_given("final_test_input_path"), _given(*_TRAINS)),
+        _rule(_given("final_test_target_path"), _given("final_test_input_path")),
         _rule(_given("target_suffix"), _given("target_path", "test_target_path")),
         _rule(_filled("transforms"), {"not": _filled("input_transforms", "target_transforms")}),
         _rule(_is("type", any_case([_LABELS])), _given("input_type")),

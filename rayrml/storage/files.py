@@ -44,6 +44,28 @@ def files(folder: Anywhere) -> dict[str, float]:
     return {}
 
 
+def list_folder(folder: str) -> tuple[list[str], list[str]]:
+    """The names of the files and of the folders directly in a folder. Raises OSError if it cannot be listed."""
+    files: list[str] = []
+    folders: list[str] = []
+    if is_uri(folder):
+        base, found = remote().listed(folder, recursive=False)
+        for info in found:
+            (files if remote().is_file(info) else folders).append(info.path[len(base) + 1 :])
+    else:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                (folders if _leads_to_folder(entry) else files).append(entry.name)
+    return files, folders
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link to itself
+
+
 def walk(folder: str) -> tuple[list[str], list[str]]:
     """The files and folders below a folder, relative to it; links to folders are not followed."""
     if not is_uri(folder):

@@ -33,6 +33,11 @@ class EarlyStopping:
             self.best, self.waited = figure, 0
         else:
             self.waited += 1
+        return self.over
+
+    @property
+    def over(self) -> bool:
+        """Whether the last epochs did not improve."""
         return self.waited >= self.patience
 
     def replay(self, history: Sequence[Mapping[str, float]]) -> None:

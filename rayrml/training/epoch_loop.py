@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
+import numpy as np
 import torch
 
 from rayrml import storage
@@ -15,18 +17,50 @@ from rayrml.inference.evaluation import EvaluationStep, as_target, autocast_dtyp
 from rayrml.inference.outputs import Outputs, destination_of
 from rayrml.inference.prediction_files import Destination, PredictionSink
 from rayrml.networks.drawing import write_dot
-from rayrml.reporting.messages import Driver, Emit, EpochDone, Evaluated, Interrupted, Phase, Saved, Started
+from rayrml.reporting.messages import (
+    Driver,
+    Emit,
+    EpochDone,
+    Evaluated,
+    FinalTested,
+    Interrupted,
+    Phase,
+    Saved,
+    Started,
+)
 from rayrml.tensors import tiny_as_zero
 from rayrml.training.checkpoint_manager import CheckpointManager, Progress, Trainee
 from rayrml.training.early_stopping import EarlyStopping
 from rayrml.training.feed import Feed
-from rayrml.training.feeding import TEST, TRAINING, Feeder, transforms_seed
+from rayrml.training.feeding import FINAL_TEST, TEST, TRAINING, Feeder, transforms_seed
+from rayrml.training.final_test import best_weights
 from rayrml.training.job import Job
 from rayrml.training.step import TrainingStep
 from rayrml.training.step_reports import Reporter
 from rayrml.workers import Workers
 
 _BATCHES_BETWEEN_LOOKS = 8  # of an evaluation, at whether the run is to stop
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pass:
+    """One pass over samples that are evaluated, by all workers.
+
+    Attributes:
+        loss: mean over all samples.
+        metric: name of the metric, "" if there is none.
+        value: the metric over all samples, None if there is none.
+        seconds: duration of the pass.
+        num_samples: samples of all workers.
+        confusion: (classes, classes) numbers of samples or pixels by true and predicted class, None if unknown.
+    """
+
+    loss: float
+    metric: str
+    value: float | None
+    seconds: float
+    num_samples: int
+    confusion: np.ndarray | None
 
 
 class Worker:
@@ -71,7 +105,9 @@ class Worker:
         training = None if datasets.training is None else feeder.feed(datasets.training, TRAINING)
         test = None if datasets.test is None else feeder.feed(datasets.test, TEST)
         if training is not None and self.trainee is not None:
-            self._run_epochs(training, test, self.trainee)
+            complete = self._run_epochs(training, test, self.trainee)
+            if complete and datasets.final_test is not None:
+                self._test_finally(feeder.feed(datasets.final_test, FINAL_TEST), self.trainee)
         elif test is not None:
             self.emit(EpochDone({"epoch": 1, **(self._evaluate(test, 1) or {})}))
 
@@ -88,7 +124,8 @@ class Worker:
             graphs=not self.job.config.compile,
         )
 
-    def _run_epochs(self, training: Feed, test: Feed | None, trainee: Trainee) -> None:
+    def _run_epochs(self, training: Feed, test: Feed | None, trainee: Trainee) -> bool:
+        """Train from where the run has got to; return whether it was not interrupted."""
         begin = self.progress
         resumed = bool(self.job.resume_from)
         self.emit(
@@ -104,17 +141,21 @@ class Worker:
             )
         )
         try:
-            self._run_each(self.training_step(trainee), training, test, trainee)
+            complete = self._run_each(self.training_step(trainee), training, test, trainee)
         except BaseException:
             self.checkpoints.give_up()
             raise
         finally:
             training.close()
         self.checkpoints.finish()
+        return complete
 
-    def _run_each(self, step: TrainingStep, training: Feed, test: Feed | None, trainee: Trainee) -> None:
+    def _run_each(self, step: TrainingStep, training: Feed, test: Feed | None, trainee: Trainee) -> bool:
+        """Train each epoch; return whether the run was not interrupted."""
         reporter = Reporter(self.emit, trainee.seconds)
         begin = self.progress
+        if trainee.stopping is not None and trainee.stopping.over:
+            return True  # it had ended early before it was resumed
         for epoch in range(begin.epoch, self.job.config.num_epochs + 1):
             rate = float(trainee.optimizer.param_groups[0]["lr"])
             if trainee.schedule is not None and trainee.schedule.verbose:
@@ -126,14 +167,18 @@ class Worker:
             if stopped is not None:
                 self.checkpoints.save_unfinished(trainee, stopped)
                 self.emit(Interrupted(stopped.epoch, stopped.batch))
-                return
+                return False
             figures = {"epoch": epoch, **reporter.finish_epoch(), "learning_rate": rate}
             trained = Progress(epoch, training.num_batches(self.job.config.data.batch_size), reporter.losses)
-            if self._finish_epoch(trained, figures, test, trainee):
-                return
+            last = self._finish_epoch(trained, figures, test, trainee)
+            if last is not False:
+                return last is True
+        return True
 
-    def _finish_epoch(self, trained: Progress, figures: dict[str, float], test: Feed | None, trainee: Trainee) -> bool:
-        """Evaluate and save after an epoch's training; return whether it was the last, or the run was interrupted."""
+    def _finish_epoch(
+        self, trained: Progress, figures: dict[str, float], test: Feed | None, trainee: Trainee
+    ) -> bool | None:
+        """Evaluate and save after an epoch's training; return whether it was the last, None if interrupted."""
         epoch = trained.epoch
         self.checkpoints.announcer.hold()
         if test is not None:
@@ -142,7 +187,7 @@ class Worker:
                 self.checkpoints.announcer.release()
                 self.checkpoints.save_unfinished(trainee, trained)
                 self.emit(Interrupted(epoch, trained.batch))
-                return True
+                return None
             figures |= evaluated
         trainee.history.append(figures)
         self.emit(EpochDone(figures))
@@ -200,21 +245,46 @@ class Worker:
 
         None if a worker was asked to stop meanwhile.
         """
+        compares = self.job.datasets.test_targets
+        destination = self._destination(feed, epoch)
+        # During training, nothing shows the classes of pixels.
+        done = self._pass(feed, compares=compares, pixels=self.trainee is None, destination=destination)
+        if done is None:
+            return None
+        loss = done.loss if compares else None
+        num_batches = feed.num_batches(self.job.config.data.test_batch_size)
+        self.emit(Evaluated(epoch, num_batches, loss, done.metric, done.value, done.seconds, done.confusion))
+        for kind, path in () if destination is None else destination.saved:
+            self.emit(Saved(kind, path))
+        figures = {} if loss is None else {"test_loss": loss}
+        return figures | ({} if done.value is None else {done.metric: done.value})
+
+    def _test_finally(self, feed: Feed, trainee: Trainee) -> None:
+        """Evaluate the best model on the samples of the final test; the network keeps its last weights."""
+        weights, epoch = best_weights(self.job, self.workers, trainee.history)
+        last = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        if weights is not None:
+            self.network.load_state_dict(weights)
+        done = self._pass(feed, compares=True, pixels=True)
+        self.network.load_state_dict(last)
+        if done is None:
+            self.emit(Interrupted(int(trainee.history[-1]["epoch"]), self.progress.batch))
+        else:
+            self.emit(FinalTested(epoch, done.num_samples, done.loss, done.metric, done.value, done.confusion))
+
+    def _pass(
+        self, feed: Feed, *, compares: bool, pixels: bool, destination: Destination | None = None
+    ) -> _Pass | None:
+        """Evaluate all samples and write predictions to the destination; None if a worker was asked to stop."""
         started = time.perf_counter()
         self.network.eval()
-        compares = self.job.datasets.test_targets
         metric = metric_of(self.loss, self.job.metric) if compares else None
         # The loss may change the outputs even where there are no targets.
         step = EvaluationStep(
-            self.network,
-            self.loss,
-            metric,
-            workers=self.workers,
-            autocast=self.autocast,
-            pixels=self.trainee is None,  # during training, nothing shows them
+            self.network, self.loss, metric, workers=self.workers, autocast=self.autocast, pixels=pixels
         )
-        destination = self._destination(feed, epoch)
         sink = None if destination is None else self._begin_output(destination)
+        num_samples = 0
         for number, batch in enumerate(feed.batches(self.job.config.data.test_batch_size, None)):
             if number % _BATCHES_BETWEEN_LOOKS == 0 and self._all_stop():
                 self._abandon(sink)
@@ -223,6 +293,7 @@ class Worker:
                 continue
             images, target = self._prepared(batch, self.evaluation_transforms, None)
             output = step(images, images if target is None and compares else target)
+            num_samples += len(batch.positions)
             if sink is not None:
                 sink.write(batch.positions, output.cpu().numpy())
         if sink is not None:
@@ -232,15 +303,14 @@ class Worker:
             self.outputs.finish()
         if metric is not None and value is None:
             self.emit(Phase(f"{metric.name.capitalize()} is undefined: targets and predictions hold one class alone"))
-        seconds = time.perf_counter() - started
-        name = metric.name if metric is not None else ""
-        num_batches = feed.num_batches(self.job.config.data.test_batch_size)
-        confusion = None if step.confusion is None else step.confusion.long().cpu().numpy()
-        self.emit(Evaluated(epoch, num_batches, loss if compares else None, name, value, seconds, confusion))
-        for kind, path in () if destination is None else destination.saved:
-            self.emit(Saved(kind, path))
-        figures = {"test_loss": loss} if compares else {}
-        return figures | ({} if value is None else {name: value})
+        return _Pass(
+            loss,
+            "" if metric is None else metric.name,
+            value,
+            time.perf_counter() - started,
+            sum(self.workers.gather(num_samples)),
+            None if step.confusion is None else step.confusion.long().cpu().numpy(),
+        )
 
     def _all_stop(self) -> bool:
         """Whether a worker was asked to stop a training; every worker must call it."""

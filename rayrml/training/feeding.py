@@ -21,7 +21,7 @@ from rayrml.training.job import Job
 from rayrml.training.residence import describe_lack, fits, share_of_gpu, share_of_machine
 from rayrml.workers import Workers
 
-TRAINING, TEST, TRANSFORMS = 0, 1, 2  # seeds of random draws that must not coincide
+TRAINING, TEST, TRANSFORMS, FINAL_TEST = 0, 1, 2, 3  # seeds of random draws that must not coincide
 _SECONDS_OF_LOOKING = 10.0  # for more bad samples, once one of them ends the run
 
 
@@ -35,8 +35,11 @@ class Feeder:
     emit: Emit
 
     def feed(self, source: Source, kind: int) -> Feed:
-        """This worker's samples of `source`; if the job preloads, all that can be kept are read now."""
-        preload = self.job.config.data.preload and not source.random
+        """This worker's samples of `source`; if the job preloads, all that can be kept are read now.
+
+        Those of the final test are read once, when they are needed.
+        """
+        preload = self.job.config.data.preload and not source.random and kind != FINAL_TEST
         arrays = self.workers.ask_first(lambda: kept_arrays.count_bytes(source)) if preload else 0
         source = self._with_arrays(source, arrays) if arrays else source
         groups, seed = source.groups(), (self.job.config.seed, kind)

@@ -19,7 +19,7 @@ from rayrml.cluster.capacity import add_up
 from rayrml.cluster.connection import hide_messages
 from rayrml.config.sections import Config
 from rayrml.errors import RayrmlError
-from rayrml.planning.plan import prepare
+from rayrml.planning.plan import TrainingPlan, prepare
 from rayrml.reporting.console import Console
 from rayrml.reporting.messages import EpochDone, Message
 from rayrml.runs.runner import execute
@@ -58,6 +58,8 @@ def trial(config: dict[str, Any], *, parcel: Parcel) -> None:
     def run() -> None:
         # What an interrupted trial left is of no use: it begins again.
         plan = prepare(parcel.configs.format(number=config["number"]), {"checkpoints.exist": "overwrite"})
+        if isinstance(plan, TrainingPlan):  # the final test is for the model that is chosen, not for choosing it
+            plan = plan.without_final_test()
         execute(plan, parcel.allocation, Interrupts(), console=Console(quiet=True), also=told.receive)
 
     # Several threads announce epochs, and when Ray Tune stops a trial, it ends the thread that reports to it.

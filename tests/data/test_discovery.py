@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 
-from rayrml.data.discovery import find_samples, label_by_folder, select_part
+from rayrml.data.discovery import describe_ignored, find_samples, label_by_folder, select_part
 from rayrml.errors import DataError
 
 IMAGES = {".jpg", ".png"}
@@ -27,10 +27,29 @@ def test_folders_are_searched_to_the_bottom_and_listed_by_name(tmp_path):
 
 
 def test_other_files_are_counted_and_hidden_ones_passed_over(tmp_path):
-    fill(tmp_path, "a/0.jpg", "a/Thumbs.db", "README", "a/.hidden.jpg", ".git/1.jpg")
+    fill(tmp_path, "a/0.jpg", "a/notes.db", "README", "a/.hidden.jpg", ".git/1.jpg")
     samples = find(tmp_path)
     assert samples.names == ["a/0.jpg"]
     assert samples.ignored == {".db": 1, "no extension": 1}
+
+
+def test_what_systems_add_is_neither_read_nor_counted(tmp_path):
+    added = ("Thumbs.db", "desktop.ini", ".DS_Store", "._0.jpg", "__MACOSX/a/0.jpg", "@eaDir/0.jpg", ".git/0.jpg")
+    fill(tmp_path, "a/0.jpg", *(f"a/{name}" for name in added), *added)
+    samples = find(tmp_path)
+    assert (samples.names, samples.ignored, sorted(samples.folders)) == (["a/0.jpg"], {}, ["", "a"])
+
+
+def test_files_with_other_endings_are_named_by_ending(tmp_path):
+    fill(tmp_path, "a/0.jpg", "a/1.txt", "a/2.TXT", "b.svg")
+    assert describe_ignored(find(tmp_path).ignored) == "3 files with other endings left out: 2 .txt, 1 .svg"
+    assert describe_ignored({}) is None
+
+
+def test_a_folder_without_samples_names_the_other_endings(tmp_path):
+    fill(tmp_path, "a/1.svg")
+    with pytest.raises(DataError, match=r"no files to read in .*\. 1 file with other endings left out: 1 \.svg"):
+        find(tmp_path)
 
 
 def test_one_file_is_one_sample(tmp_path):

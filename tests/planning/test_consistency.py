@@ -93,6 +93,20 @@ BROKEN = {
             ".data.test_share: is a share of the images in input_path, which is missing",
         ),
     ],
+    "_final_test": [
+        (
+            {"data.final_test_target_path": "/t"},
+            ".data.final_test_target_path: has no effect: final_test_input_path is missing",
+        ),
+        (
+            {**WITHOUT_INPUT, "data.final_test_input_path": "/t"},
+            ".data.final_test_input_path: has no effect: nothing is trained",
+        ),
+        (
+            {"data": {**ARRAYS, "target_type": "numpy", "target_path": "/t", "final_test_input_path": "/f"}},
+            ".data: 'final_test_target_path' is missing",
+        ),
+    ],
     "_targets": [
         ({"data.target_path": "/t"}, ".data.target_path: has no effect: the class is the name of the folder"),
         (

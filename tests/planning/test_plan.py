@@ -412,7 +412,7 @@ def test_nothing_is_trainable_is_a_mistake(right):
 
 
 def test_other_files_among_the_images_are_counted(right, folders):
-    (folders / "training" / "3" / "Thumbs.db").touch()
+    (folders / "training" / "3" / "notes.db").touch()
     write_jpeg(folders / "training" / "3" / ".hidden.jpg", torch.zeros(2, 2, dtype=torch.uint8).numpy())
     assert prepare(right, {}).training.samples.ignored == {".db": 1}
 

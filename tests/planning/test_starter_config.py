@@ -50,14 +50,82 @@ def test_a_folder_of_classes_gives_a_configuration_that_is_right(tmp_path, elsew
     assert not plan.config.neural_network.data.grayscale
 
 
-@pytest.mark.parametrize(("training", "test"), [("training", "test"), ("Train", "VAL"), ("train", "validation")])
-def test_folders_for_training_and_test_are_found(tmp_path, capsys, training, test):
+@pytest.mark.parametrize(
+    ("training", "test", "named"),
+    [("training", "test", "the test"), ("Train", "VAL", "validation"), ("train", "validation", "validation")],
+)
+def test_folders_for_training_and_test_are_found(tmp_path, capsys, training, test, named):
     fill(tmp_path / "images" / training)
     fill(tmp_path / "images" / test, 2)
     _, out, _ = answer(capsys, tmp_path / "images")
-    assert "15 images for training, 6 for the test\n" in out
+    assert f"15 images for training, 6 for {named}\n" in out
     plan = prepare("images.json", {})
-    assert (len(plan.training.samples), len(plan.test.samples)) == (15, 6)
+    assert (len(plan.training.samples), len(plan.test.samples), plan.final_test) == (15, 6, None)
+
+
+def test_a_folder_for_the_final_test_is_kept_for_the_end(tmp_path, capsys):
+    for part, count in (("train", 4), ("val", 2), ("test", 3)):
+        fill(tmp_path / "images" / "inner" / part, count)
+    (tmp_path / "images" / "inner" / "test" / "red" / "9.svg").touch()
+    _, out, _ = answer(capsys, tmp_path / "images")
+    assert "12 images for training, 6 for validation, 9 for the final test\n" in out
+    rows = [line.split()[-1] for line in out.splitlines() if "/inner/" in line]
+    assert rows == ["12", "6", "9"]
+    assert "1 file with other endings left out: 1 .svg\n" in out
+    plan = prepare("images.json", {})
+    assert [len(source.samples) for source in plan.sources] == [12, 6, 9]
+
+
+def paint(folder, count=4, values=(0, 255), mask="png"):
+    """Images with masks of these values, `images/0.jpg` and `masks/0.png`."""
+    random = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for number in range(count):
+        shapes = random.choice(np.array(values, np.uint8), (2, 2)).repeat(16, 0).repeat(16, 1)
+        shapes[0, : len(values)] = values
+        Image.fromarray(shapes).convert("RGB").save(folder / "images" / f"{number}.jpg")
+        Image.fromarray(shapes).save(folder / "masks" / f"{number}.{mask}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("values", "line", "outputs"),
+    [
+        ((0, 255), "Masks with 2 classes: they hold 0, 255\n", 1),
+        ((0, 1), "Masks with 2 classes: they hold 0, 1\n", 1),
+        ((0, 1, 2, 3), "Masks with 4 classes: they hold 0, 1, 2, 3\n", 4),
+        ((0, 1, 255), "Masks with 2 classes: they hold 0, 1; 255 stands for no class\n", 2),
+    ],
+)
+def test_images_and_masks_give_a_configuration_that_is_right(tmp_path, capsys, values, line, outputs):
+    code, out, err = answer(capsys, paint(tmp_path / "cells", 10, values))
+    assert (code, err) == (0, "")
+    assert line in out
+    assert "10 images with masks; a fifth is kept for the test\n" in out
+    plan = prepare("cells.json", {})
+    assert [len(source.target.samples) for source in plan.sources] == [8, 2]
+    assert plan.network.output_shapes[0][0] == outputs
+    assert plan.observations["training"].target_values is not None
+
+
+def test_images_and_masks_for_validation_and_test_are_found(tmp_path, capsys):
+    for part, count in (("train", 5), ("val", 2), ("test", 3)):
+        paint(tmp_path / "cells" / part, count)
+    _, out, _ = answer(capsys, tmp_path / "cells")
+    assert "5 images with masks for training, 2 for validation, 3 for the final test\n" in out
+    plan = prepare("cells.json", {})
+    assert [len(source.target.samples) for source in plan.sources] == [5, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [((0, 128), "which look like shades of gray"), (tuple(range(0, 256, 40)), "which look like shades of gray")],
+)
+def test_masks_of_shades_are_refused(tmp_path, capsys, values, message):
+    code, _, err = answer(capsys, paint(tmp_path / "cells", values=values))
+    assert (code, len(err.splitlines())) == (3, 1)
+    assert message in err
 
 
 def test_small_images_of_one_size_keep_it_and_gray_ones_have_one_channel(tmp_path, capsys):

@@ -18,6 +18,7 @@ import rayrml
 from rayrml import storage
 from rayrml.data import contents
 from rayrml.data.discovery import find_samples, label_by_folder
+from rayrml.data.layout import Kinds, Listing, find_layout
 from rayrml.data.readers import READERS
 from rayrml.errors import ConfigError, DataError
 from rayrml.inference.prediction_files import PredictionFile
@@ -334,3 +335,13 @@ def test_a_run_whose_files_are_all_in_a_store_goes_on_from_there(ray_cluster, st
         for digit in "147":
             for name in alone[digit]:
                 assert np.allclose(alone[digit][name], trained[digit][name], atol=1e-5)
+
+
+def test_the_parts_of_a_data_set_are_told_apart_as_in_a_folder_of_this_machine(store):
+    for name in ("train/a b/1.jpg", "val/a b/1.jpg", "test/a b/1.jpg", "notes.txt", "docs/x.txt"):
+        store.write(f"parts/photos/{name}", b"x")
+    layout = find_layout(Listing(store.uri("parts")), Kinds(frozenset({".jpg"}), classes=True), "data")
+    assert layout is not None
+    parts = (layout.training, layout.validation, layout.test)
+    assert [part.input for part in parts] == [store.uri(f"parts/photos/{name}") for name in ("train", "val", "test")]
+    assert find_samples(layout.test.input, frozenset({".jpg"}), "data").names == ["a b/1.jpg"]

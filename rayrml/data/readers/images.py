@@ -11,16 +11,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageMode, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageMode, ImageOps, UnidentifiedImageError, features
 
-from rayrml import storage
+from rayrml import extras, storage
 from rayrml.data.readers.reader import Read, Reader
 from rayrml.errors import DataError, Problem, describe
 from rayrml.formatting import format_bytes
 
 
 def images(*, grayscale: bool = False) -> Reader:
-    """Image files: JPEG, PNG, BMP, TIFF, WebP and GIF, as 8-bit RGB or gray."""
+    """Image files: JPEG, PNG, BMP, TIFF, WebP, GIF, AVIF and, with `pillow-heif`, HEIC, as 8-bit RGB or gray."""
     colors = ("GRAY", "L") if grayscale else ("RGB", "RGB")
 
     def read(path: str) -> np.ndarray:
@@ -166,8 +166,30 @@ def _opened(path: str, content: bytes) -> Iterator[Image.Image]:
     with _explaining(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about metadata and unusual files, which do not affect pixels
         _check_webp(content)
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=_list_formats(content)) as image:
             yield image
+
+
+def _list_formats(content: bytes) -> tuple[str, ...]:
+    """Pillow's names of the formats that a file may have: one of the usual ones, or what its first bytes name.
+
+    Source: ISO/IEC 14496-12, section 4.3; AVIF and HEIF files begin with their brand.
+
+    Raises:
+        ValueError: what reads the format is not installed.
+    """
+    if content[4:8] != b"ftyp":
+        return _FORMATS
+    if content[8:12] in _AVIF_BRANDS:
+        if not features.check("avif"):
+            raise ValueError("This Pillow reads no AVIF. Install Pillow 11.3 or later with `pip install -U pillow`")
+        return ("AVIF",)
+    if lacking := extras.missing(*extras.OF_ENDINGS[".heic"]):
+        raise ValueError(f"It is HEIF, and {lacking}")
+    import pillow_heif  # pyright: ignore[reportMissingImports]
+
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return ("HEIF",)
 
 
 @contextlib.contextmanager
@@ -199,6 +221,7 @@ def is_deep(image: Image.Image) -> bool:
 
 
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
+_AVIF_BRANDS = (b"avif", b"avis")
 _NO_IMAGE = f"It is not an image, or damaged. Expected {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF: the values that swap height and width
 _SMALL_BYTES = 2**16
@@ -207,6 +230,8 @@ _MOST_PIXELS = 99_999_999  # a few bytes can declare more, which would take giga
 _MOST_BYTES = 10 * (_MOST_PIXELS + 1)  # more than this many pixels take in any format
 _EXPECTED_LESS = "Expected an image of less than 100 megapixels"
 _HOW = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # opening a pipe could block forever
-IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
+_JPEG = (".jpg", ".jpeg", ".jfif", ".jpe", ".pjpeg")
+_OPTIONAL = [ending for ending, needed in extras.OF_ENDINGS.items() if extras.missing(*needed) is None]
+IMAGE_EXTENSIONS = frozenset({*_JPEG, ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".avif", *_OPTIONAL})
 
 READERS = {"images": images}

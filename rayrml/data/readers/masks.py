@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from rayrml.data.readers.images import IMAGE_EXTENSIONS, check_pixels, is_deep, open_image
 from rayrml.data.readers.reader import Read, Reader
 
-LOSSY = ("JPEG", "MPO", "WEBP")  # formats whose compression may change numbers
+LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")  # formats whose compression may change numbers
 _JPEG = ("JPEG", "MPO")
 _NEARLY = 32  # shades by which JPEG compression changes black and white
 _WHITE = 255

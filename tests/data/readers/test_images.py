@@ -1,11 +1,13 @@
+import importlib.util
 import io
 import struct
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
+from rayrml.data.discovery import describe_ignored, find_samples
 from rayrml.data.readers import READERS
 from rayrml.errors import DataError
 from tests.conftest import write_jpeg
@@ -257,3 +259,39 @@ def test_a_damaged_file_is_an_image_or_is_named(tmp_path, kind, whole):
             assert image.ndim == 3
             assert len(image) == 3
     assert failed
+
+
+@pytest.mark.parametrize("ending", ["jfif", "jpe", "pjpeg", "JFIF"])
+def test_other_endings_of_jpeg_files_belong_to_images(tmp_path, ending):
+    write_jpeg(tmp_path / f"0.{ending}", GRADIENT)
+    assert find_samples(str(tmp_path), READERS["images"]().extensions, "input_path").names == [f"0.{ending}"]
+    assert read(tmp_path / f"0.{ending}", grayscale=True).shape == (1, 20, 30)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_avif_images_are_read(tmp_path):
+    Image.fromarray(COLORS).save(tmp_path / "0.avif", quality=100)
+    assert np.abs(read(tmp_path / "0.avif").transpose(1, 2, 0).astype(int) - COLORS).mean() < 3
+    assert find_samples(str(tmp_path), READERS["images"]().extensions, "input_path").names == ["0.avif"]
+
+
+def test_heic_images_are_read_if_the_extra_is_installed(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.from_pillow(Image.fromarray(COLORS)).save(tmp_path / "0.heic", quality=100)
+    assert np.abs(read(tmp_path / "0.heic").transpose(1, 2, 0).astype(int) - COLORS).mean() < 8
+    assert find_samples(str(tmp_path), READERS["images"]().extensions, "input_path").names == ["0.heic"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pillow_heif") is not None, reason="the extra is installed")
+def test_heic_images_without_the_extra_are_left_out_with_the_extra_that_reads_them(tmp_path):
+    (tmp_path / "0.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    (tmp_path / "1.heic").touch()
+    write_jpeg(tmp_path / "2.jpg", GRADIENT)
+    samples = find_samples(str(tmp_path), READERS["images"]().extensions, "input_path")
+    assert samples.names == ["2.jpg"]
+    assert describe_ignored(samples.ignored) == (
+        "2 files with other endings left out: 2 .heic (the package pillow_heif is not installed. "
+        "Install it with `pip install 'rayrml[heic]'`)"
+    )
+    with pytest.raises(DataError, match=r"It is HEIF, and the package pillow_heif is not installed"):
+        read(tmp_path / "0.heic")
