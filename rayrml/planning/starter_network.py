@@ -1,0 +1,112 @@
+"""Networks to start from, whose size follows from the number and the size of the images.
+
+They are lists of layers for people to edit. The normalization works on each image by itself: it needs neither large
+batches nor many steps to be accurate.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Layer = dict[str, Any]
+
+_FEW, _MANY = 500, 2000  # images: fewer get stronger dropout, more get residual blocks
+_LEAST = 4  # pixels of a side after the last pooling
+_SMALL = 48  # pixels of a side up to which the first layers can have many filters in the same time
+_MOST_FILTERS = 128
+_GROUPS = 8
+_LEAST_IN_THE_MIDDLE = 8  # pixels of a side in the middle of a U-Net
+_MOST_POOLINGS = 4  # of a U-Net
+
+
+def build_classifier(shape: tuple[int, int, int], num_classes: int, num_images: int) -> list[Layer]:
+    """Blocks of convolutions, each with half the resolution of the one before, then one number per class.
+
+    Args:
+        shape: height, width and channels of the images.
+        num_classes: the number of classes.
+        num_images: how many images there are to train on.
+    """
+    found = [_layer("InputLayer", "input", batch_input_shape=[None, *shape])]
+    side, number = min(shape[:2]), 1
+    filters = 32 if side <= _SMALL else 16
+    while True:
+        found += _convolution(f"{number}", filters)
+        if num_images >= _MANY:
+            found += _residual(f"{number}", filters)
+        if side < 2 * _LEAST:
+            break
+        found.append(_layer("MaxPooling2D", f"pool_{number}", pool_size=2))
+        side, filters, number = side // 2, min(2 * filters, _MOST_FILTERS), number + 1
+    return [
+        *found,
+        _layer("GlobalAveragePooling2D", "mean"),
+        _layer("Dropout", "dropout", rate=0.4 if num_images < _FEW else 0.2),
+        _layer("Dense", "classes", units=num_classes, activation="log_softmax"),
+    ]
+
+
+def build_unet(shape: tuple[int, int, int], num_outputs: int, num_images: int) -> list[Layer]:
+    """A U-Net: blocks of convolutions down to a coarse resolution and back, each with a connection across.
+
+    It ends with a probability for each pixel and output: `sigmoid` for one output, `softmax` for several.
+
+    Args:
+        shape: height, width and channels of the images.
+        num_outputs: 1 for an object and its background, otherwise the number of classes with the background.
+        num_images: how many images there are to train on.
+    """
+    poolings = count_poolings(shape[:2])
+    filters = [min(16 * 2**level, _MOST_FILTERS) for level in range(poolings + 1)]
+    found = [_layer("InputLayer", "input", batch_input_shape=[None, *shape])]
+    for level in range(poolings):
+        found += _double(f"down_{level + 1}", filters[level])
+        found.append(_layer("MaxPooling2D", f"pool_{level + 1}", pool_size=2))
+    found += _double("middle", filters[poolings])
+    found.append(_layer("Dropout", "dropout", rate=0.3 if num_images < _FEW else 0.1))
+    for level in reversed(range(poolings)):
+        name = f"{level + 1}"
+        found.append(_layer("UpSampling2D", f"up_{name}", size=2, interpolation="bilinear"))
+        found.append(_joining("Concatenate", f"join_{name}", f"up_{name}", f"relu_down_{name}_b"))
+        found += _double(f"up_{name}", filters[level])
+    ending = "sigmoid" if num_outputs == 1 else "softmax"
+    return [*found, _layer("Conv2D", "mask", filters=num_outputs, kernel_size=1, activation=ending)]
+
+
+def count_poolings(size: tuple[int, int]) -> int:
+    """How often a U-Net halves images of this height and width; 0 if they cannot be halved."""
+    count = 0
+    while (
+        count < _MOST_POOLINGS
+        and min(size) >> count >= 2 * _LEAST_IN_THE_MIDDLE
+        and not any(length % 2 ** (count + 1) for length in size)
+    ):
+        count += 1
+    return count
+
+
+def _convolution(name: str, filters: int) -> list[Layer]:
+    return [
+        _layer("Conv2D", f"conv_{name}", filters=filters, kernel_size=3, padding="same"),
+        _layer("GroupNormalization", f"norm_{name}", groups=_GROUPS),
+        _layer("Activation", f"relu_{name}", activation="relu"),
+    ]
+
+
+def _residual(name: str, filters: int) -> list[Layer]:
+    """A convolution whose result is added to its input, `relu_<name>`."""
+    *convolution, activation = _convolution(f"{name}_b", filters)
+    return [*convolution, _joining("Add", f"add_{name}", f"relu_{name}", f"norm_{name}_b"), activation]
+
+
+def _double(name: str, filters: int) -> list[Layer]:
+    return [*_convolution(f"{name}_a", filters), *_convolution(f"{name}_b", filters)]
+
+
+def _layer(class_name: str, name: str, **settings: Any) -> Layer:
+    return {"class_name": class_name, "config": {"name": name, **settings}}
+
+
+def _joining(class_name: str, name: str, *inputs: str) -> Layer:
+    """A layer of several inputs; all others follow the one before them in the list."""
+    return {**_layer(class_name, name), "inbound_nodes": list(inputs)}
