@@ -58,6 +58,8 @@ def do(options: argparse.Namespace) -> None:
 
 def _lines(found: Found) -> Iterator[str]:
     """What the folder contains and how it is used."""
+    from rayrml.planning import starter_recipe
+
     training = found.training
     shown = ", ".join(training.classes[:_MOST_SHOWN])
     more = f" and {len(training.classes) - _MOST_SHOWN} more" if len(training.classes) > _MOST_SHOWN else ""
@@ -70,3 +72,4 @@ def _lines(found: Found) -> Iterator[str]:
     size = " x ".join(map(str, found.size))
     kind = "gray" if found.gray else "in colour"
     yield f"Images of {min(heights)} to {max(heights)} x {min(widths)} to {max(widths)} pixels become {size}, {kind}"
+    yield from starter_recipe.describe(found.sizes, found.gray)
