@@ -65,6 +65,7 @@ def do(options: argparse.Namespace) -> None:
 def _lines(found: Found) -> Iterator[str]:
     """What the folder contains and how it is used."""
     from rayrml.data.discovery import describe_ignored
+    from rayrml.planning import starter_recipe
 
     training = found.training
     if found.targets is None:
@@ -87,6 +88,7 @@ def _lines(found: Found) -> Iterator[str]:
     size = " x ".join(map(str, found.size))
     kind = "gray" if found.gray else "in colour"
     yield f"Images of {min(heights)} to {max(heights)} x {min(widths)} to {max(widths)} pixels become {size}, {kind}"
+    yield from starter_recipe.describe(found.sizes, found.gray, masks=found.targets is not None)
     ignored = sum((Counter(samples.ignored) for samples in found.parts.values()), Counter())
     if left_out := describe_ignored(ignored):
         yield left_out

@@ -116,6 +116,29 @@ class CenterCrop:
 
 
 @dataclasses.dataclass(frozen=True)
+class Letterbox:
+    """Resizes samples as far as they fit into (*spatial), with their proportions; zeros fill the rest on both sides."""
+
+    size: Shape
+    resampling: Resampling = "bilinear"
+    pixels: bool = True
+    dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
+
+    def __call__(self, image: np.ndarray, /) -> np.ndarray:
+        """(C, *spatial) -> (C, *size)."""
+        resize = Resize(fit_size(image.shape[1:], self.size), self.resampling, self.pixels)
+        return CenterCrop(self.size)(resize(image))
+
+    def shape(self, shape: Shape, /) -> Shape:
+        """(C, *size)."""
+        return resize_shape(shape, self.size)
+
+    def dtype(self, dtype: np.dtype, /) -> np.dtype:
+        """Unchanged for pixels and for the nearest values, float32 otherwise."""
+        return Resize(self.size, self.resampling, self.pixels).dtype(dtype)
+
+
+@dataclasses.dataclass(frozen=True)
 class Rotate:
     """Rotates images clockwise about their center and keeps their size; corners left empty are black."""
 
@@ -193,7 +216,9 @@ class ImageOperations:
     @property
     def fix_size(self) -> bool:
         """Whether samples of all sizes come out with one size."""
-        return self.varying is not None or any(isinstance(step, Resize | CenterCrop) for _, step in self.steps)
+        return self.varying is not None or any(
+            isinstance(step, Resize | CenterCrop | Letterbox) for _, step in self.steps
+        )
 
     def apply(self, image: np.ndarray) -> np.ndarray:
         """The sample (C, *spatial) after all operations that are the same in each epoch."""
@@ -233,6 +258,12 @@ def crop_window(old: int, new: int) -> Window:
         return Window(slice(first, first + new), slice(0, new))
     first = (new - old) // 2
     return Window(slice(0, old), slice(first, first + old))
+
+
+def fit_size(old: Sequence[int], new: Sequence[int]) -> Shape:
+    """The largest size with the proportions of `old` that fits into `new`."""
+    scale = min(there / here for here, there in zip(old, new, strict=True))
+    return tuple(max(round(length * scale), 1) for length in old)
 
 
 class Shaped(Protocol):

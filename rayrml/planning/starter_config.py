@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-import statistics
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,21 @@ from rayrml.data.layout import Kinds, Layout, Listing, Part, find_layout, find_r
 from rayrml.data.pairing import pair
 from rayrml.data.readers.images import IMAGE_EXTENSIONS, ImageHeader, read_header
 from rayrml.errors import ConfigError, DataError, Problem, explaining
+from rayrml.planning import starter_recipe
 from rayrml.planning.starter_masks import MaskClasses, look_at_masks
-from rayrml.planning.starter_network import build_unet
+from rayrml.planning.starter_network import build_classifier, build_unet
 
 _SHARE = 0.2  # of the images is kept for the test if there is no test folder
 _MOST_LOOKED_AT = 100
-_STEP, _LEAST, _MOST = 16, 16, 96  # pixels of a side
-_MOST_FILTERS = 128
 _MOST_PRELOADED = 2**30  # bytes
-_FEW, _EPOCHS_OF_FEW, _EPOCHS_OF_MANY = 2000, 30, 10  # fewer images get 30 epochs, more get 10
-_BATCH_SIZE = 16
+# What is said of keys to people who edit them.
+_COMMENTS = {
+    "num_epochs": "Training ends earlier if the test loss no longer falls; best.pt is the network of the best epoch.",
+    "layers": "One line per layer. The last one has one output for each class.",
+    "batch_size": "Smaller batches need less memory.",
+    "transforms": "What is random happens in training only. Larger sizes show more detail and take more time.",
+    "optimizer": "If the loss jumps or stays where it is, try a third of the learning rate.",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,12 +80,8 @@ class Found:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the images in the network: their own, if all have the same small size."""
-        if len(set(self.sizes)) == 1 and min(self.sizes[0]) >= _LEAST and max(self.sizes[0]) <= _MOST:
-            return self.sizes[0]
-        side = statistics.median(min(size) for size in self.sizes)
-        rounded = min(max(round(side / _STEP) * _STEP, _LEAST), _MOST)
-        return rounded, rounded
+        """Height and width of the images in the network."""
+        return starter_recipe.choose_size(self.sizes)
 
 
 def look(folder: Path) -> Found:
@@ -142,26 +144,27 @@ def _find_training(listing: Listing) -> str:
 def configuration(found: Found, name: str) -> dict[str, Any]:
     """A configuration that trains a small network on the images; the run's files are named after `name`."""
     size, channels = found.size, 1 if found.gray else 3
-    num_epochs = _EPOCHS_OF_FEW if len(found.training) < _FEW else _EPOCHS_OF_MANY
+    training = starter_recipe.choose_training(len(found.training))
     count = sum(map(len, found.parts.values()))
     data = {
         "input_type": "images",
         "target_type": "labels" if found.targets is None else "images",
         **_paths(found),
-        "batch_size": _BATCH_SIZE,
+        "batch_size": starter_recipe.choose_batch_size(len(found.training)),
         **_kinds(found),
         "preload": count * channels * size[0] * size[1] <= _MOST_PRELOADED,
         "on_bad_sample": "skip",
-        "transforms": [{"resize": list(size)}],  # even if all sizes are equal: images may be added
+        **starter_recipe.choose_transforms(found.sizes, found.gray, masks=found.targets is not None),
     }
     network = {
         "outfile": f"out_{name}.txt",
-        "num_epochs": num_epochs,
+        "num_epochs": training["num_epochs"],
         "layers": _network(found, (*size, channels)),
-        "checkpoints": {"save": f"./{name}_model/", "interval": num_epochs},
+        "checkpoints": {"save": f"./{name}_model/", "interval": training["num_epochs"]},
         "data": data,
-        "optimizer": {"type": "Adam", "learning_rate": 0.001},
+        "optimizer": training["optimizer"],
         "loss": _loss(found),
+        "early_stopping": training["early_stopping"],
     }
     return {"neural_network": network}
 
@@ -193,7 +196,7 @@ def _kinds(found: Found) -> dict[str, Any]:
 def _network(found: Found, shape: tuple[int, int, int]) -> list[dict[str, Any]]:
     """The layers of a network for the images."""
     if found.targets is None:
-        return layers(shape, found.num_classes)
+        return build_classifier(shape, found.num_classes, len(found.training))
     return build_unet(shape, 1 if _is_object(found.targets) else found.num_classes, len(found.training))
 
 
@@ -212,46 +215,32 @@ def _is_object(masks: Masks) -> bool:
     return masks.classes.num_classes == 2 and masks.classes.ignored is None
 
 
-def layers(shape: tuple[int, int, int], num_classes: int) -> list[dict[str, Any]]:
-    """Blocks of convolutions, each with half the resolution of the one before, then one number per class.
-
-    The normalization works on each image by itself: it needs neither large batches nor many steps to be accurate.
-    """
-    found = [_layer("InputLayer", "input", batch_input_shape=[None, *shape])]
-    side, filters, number = min(shape[:2]), 16, 1
-    while side >= _LEAST // 2:
-        found += [
-            _layer("Conv2D", f"conv_{number}", filters=filters, kernel_size=3, padding="same"),
-            _layer("GroupNormalization", f"norm_{number}", groups=8),
-            _layer("Activation", f"relu_{number}", activation="relu"),
-            _layer("MaxPooling2D", f"pool_{number}", pool_size=2),
-        ]
-        side, filters, number = side // 2, min(2 * filters, _MOST_FILTERS), number + 1
-    return [
-        *found,
-        _layer("GlobalAveragePooling2D", "mean"),
-        _layer("Dropout", "dropout", rate=0.2),
-        _layer("Dense", "classes", units=num_classes, activation="log_softmax"),
-    ]
-
-
 def text(configuration: dict[str, Any]) -> str:
-    """The configuration as a file for people to edit: one line per key and per layer."""
-    whole = json.loads(json.dumps(configuration))
-    network = whole["neural_network"]
-    lists: dict[str, str] = {}
-    for section, key in ((network, "layers"), (network["data"], "transforms")):
-        lines = ",\n".join(f"            {json.dumps(entry)}" for entry in section[key])
-        lists[f'"<{key}>"'] = f"[\n{lines}\n        ]" if len(section[key]) > 1 else json.dumps(section[key])
-        section[key] = f"<{key}>"
-    content = json.dumps(whole, indent=4, ensure_ascii=False)
-    for mark, shown in lists.items():
-        content = content.replace(mark, shown)
+    """The configuration as a file for people to edit: one line per key and per layer, with a few comments."""
+    lists: list[list[Any]] = []
+    content = json.dumps(_take_out(configuration, lists), indent=4, ensure_ascii=False)
+    for number, entries in enumerate(lists):
+        content = re.sub(rf'^( *)(.*)"<{number}>"', functools.partial(_put_back, entries), content, flags=re.MULTILINE)
+    for key, comment in _COMMENTS.items():
+        content = re.sub(rf'^( *)("{key}":)', rf"\1// {comment}\n\1\2", content, count=1, flags=re.MULTILINE)
     return f"{content}\n"
 
 
-def _layer(class_name: str, name: str, **settings: Any) -> dict[str, Any]:
-    return {"class_name": class_name, "config": {"name": name, **settings}}
+def _take_out(value: Any, lists: list[list[Any]]) -> Any:
+    """A copy of `value` with a mark for each list of objects, which is appended to `lists`."""
+    if isinstance(value, dict):
+        return {key: _take_out(item, lists) for key, item in value.items()}
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        lists.append(value)
+        return f"<{len(lists) - 1}>"
+    return value
+
+
+def _put_back(entries: list[Any], mark: re.Match[str]) -> str:
+    """The line with a mark and, in place of it, a line for each entry."""
+    indent, before = mark.groups()
+    lines = ",\n".join(f"{indent}    {json.dumps(entry, ensure_ascii=False)}" for entry in entries)
+    return f"{indent}{before}[\n{lines}\n{indent}]"
 
 
 def _labelled(folder: str, where: str, classes: tuple[str, ...] | None = None) -> Samples:

@@ -31,7 +31,7 @@ def build_classifier(shape: tuple[int, int, int], num_classes: int, num_images: 
     side, number = min(shape[:2]), 1
     filters = 32 if side <= _SMALL else 16
     while True:
-        found += _convolution(f"{number}", filters)
+        found += _convolution(f"{number}", filters, halving=number == 1 and side > _SMALL)
         if num_images >= _MANY:
             found += _residual(f"{number}", filters)
         if side < 2 * _LEAST:
@@ -85,9 +85,11 @@ def count_poolings(size: tuple[int, int]) -> int:
     return count
 
 
-def _convolution(name: str, filters: int) -> list[Layer]:
+def _convolution(name: str, filters: int, *, halving: bool = False) -> list[Layer]:
+    """A convolution, normalized; one that halves the resolution saves most of the time that large images take."""
+    steps = {"kernel_size": 5, "strides": 2} if halving else {"kernel_size": 3}
     return [
-        _layer("Conv2D", f"conv_{name}", filters=filters, kernel_size=3, padding="same"),
+        _layer("Conv2D", f"conv_{name}", filters=filters, **steps, padding="same"),
         _layer("GroupNormalization", f"norm_{name}", groups=_GROUPS),
         _layer("Activation", f"relu_{name}", activation="relu"),
     ]

@@ -3,14 +3,21 @@ import pytest
 from PIL import Image
 
 from rayrml.data import colors, image_ops
-from rayrml.data.image_ops import CenterCrop, ConvertColor, ImageOperations, Resize, Rotate
+from rayrml.data.image_ops import CenterCrop, ConvertColor, ImageOperations, Letterbox, Resize, Rotate
 from rayrml.data.readers import READERS
 from rayrml.errors import ConfigError
 
 RANDOM = np.random.default_rng(0).integers(0, 256, (3, 17, 24), dtype=np.uint8)
 CORNER = np.zeros((1, 4, 4), np.uint8)
 CORNER[0, 0, 0] = 255  # top left
-OPERATIONS = [Resize((9, 30)), CenterCrop((10, 40)), Rotate(30), ConvertColor("RGB2GRAY"), ConvertColor("BGR2HLS")]
+OPERATIONS = [
+    Resize((9, 30)),
+    CenterCrop((10, 40)),
+    Letterbox((20, 30)),
+    Rotate(30),
+    ConvertColor("RGB2GRAY"),
+    ConvertColor("BGR2HLS"),
+]
 ARRAY_TYPES = ["float16", "float32", "int8", "int16", "uint8"]
 
 # Eight colours, as OpenCV 5.0's cvtColor converts them.
@@ -86,6 +93,20 @@ def test_a_resized_mask_has_no_other_values():
 def test_a_center_crop_cuts_as_much_from_either_side():
     image = np.arange(30, dtype=np.uint8).reshape(1, 5, 6)
     assert CenterCrop((3, 2))(image).tolist() == [[[8, 9], [14, 15], [20, 21]]]
+
+
+def test_a_letterbox_keeps_proportions_and_has_black_borders():
+    image = np.full((1, 2, 4), 9, np.uint8)
+    assert Letterbox((4, 4))(image).tolist() == [[[0] * 4, [9] * 4, [9] * 4, [0] * 4]]
+    assert Letterbox((4, 4))(image.swapaxes(1, 2)).tolist() == [[[0, 9, 9, 0]] * 4]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 900), (700, 3), (64, 64), (200, 300)])
+def test_every_image_fits_into_a_letterbox(size):
+    for resampling in ("bilinear", "nearest"):
+        found = Letterbox((64, 48), resampling)(np.full((3, *size), 200, np.uint8))
+        assert found.shape == (3, 64, 48) and found.max() == 200
+        assert found.any(0).any(0).all() or found.any(0).any(1).all()  # one of the sides is filled
 
 
 def test_a_center_crop_of_a_smaller_image_has_black_borders():

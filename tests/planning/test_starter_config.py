@@ -1,13 +1,12 @@
 """Configurations for folders of images, and the command that writes them."""
 
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
 
 import rayrml
 from rayrml import cli
+from rayrml.config.json_comments import decode_with_comments
 from rayrml.planning import starter_config
 from rayrml.planning.plan import prepare
 
@@ -143,9 +142,48 @@ def test_images_of_any_size_have_a_network(tmp_path, capsys, size):
 def test_the_file_has_a_line_for_each_layer(tmp_path, elsewhere, capsys):
     answer(capsys, fill(tmp_path / "images"), "--output", "other.json")
     lines = (elsewhere / "other.json").read_text().splitlines()
-    layers = json.loads((elsewhere / "other.json").read_text())["neural_network"]["layers"]
+    content, _ = decode_with_comments((elsewhere / "other.json").read_bytes(), "other.json")
+    layers = content["neural_network"]["layers"]
     assert sum('"class_name"' in line for line in lines) == len(layers)
     assert max(map(len, lines)) < 140
+
+
+def test_the_file_says_what_can_be_changed(tmp_path, elsewhere, capsys):
+    answer(capsys, fill(tmp_path / "images"))
+    found = (elsewhere / "images.json").read_text()
+    comments = [line for line in found.splitlines() if line.strip().startswith("//")]
+    assert 3 <= len(comments) <= 6
+    expected = starter_config.configuration(starter_config.look(tmp_path / "images"), "images")
+    assert decode_with_comments(found.encode(), "images.json")[0] == expected
+
+
+def test_proportions_are_kept_and_the_command_says_so(tmp_path, elsewhere, capsys):
+    _, out, _ = answer(capsys, fill(tmp_path / "images"))
+    assert "Their proportions differ and are kept" in out and "flipped left to right" in out
+    assert "letterbox" in (elsewhere / "images.json").read_text()
+    _, out, _ = answer(capsys, fill(tmp_path / "wide", size=(200, 100)))
+    assert "proportions" not in out
+    assert prepare("wide.json", {}).datasets.shape == (3, 48, 96)
+
+
+def test_small_gray_images_are_not_flipped(tmp_path, elsewhere, capsys):
+    _, out, _ = answer(capsys, fill(tmp_path / "images", mode="L", size=(20, 28)))
+    assert "not flipped: small gray images may be digits or letters\n" in out
+    assert "flip" not in (elsewhere / "images.json").read_text()
+
+
+@pytest.mark.parametrize("count", [2, 12])
+def test_a_configuration_for_few_or_many_classes_passes_the_check(tmp_path, capsys, count):
+    folder, random = tmp_path / "images", np.random.default_rng(0)
+    for number in range(count):
+        (folder / f"class {number}").mkdir(parents=True)
+        for index in range(5):
+            pixels = random.integers(0, 256, (random.integers(30, 90), random.integers(30, 90), 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f"class {number}" / f"{index}.png")
+    assert answer(capsys, folder)[0] == 0
+    assert cli.main(["check", "images.json"]) == 0
+    assert "warning" not in capsys.readouterr().out.lower()
+    assert prepare("images.json", {}).network.output_shapes == ((count,),)
 
 
 def test_a_file_that_is_there_is_kept(tmp_path, elsewhere, capsys):

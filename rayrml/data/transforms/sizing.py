@@ -10,7 +10,7 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from rayrml.data import image_ops
-from rayrml.data.image_ops import ANY_DIMENSION, IMAGES, Resampling, Shape, crop_window, resize_shape
+from rayrml.data.image_ops import ANY_DIMENSION, IMAGES, Resampling, Shape, crop_window, fit_size, resize_shape
 from rayrml.data.transforms.sampling import draw_boxes, resample_boxes
 from rayrml.data.transforms.transform import AreaShares, Interval, Size, Sizes, Transform
 from rayrml.tensors import to_floats
@@ -81,6 +81,31 @@ class CenterCrop(Transform):
     def on_image(self, resampling: Resampling, pixels: bool = True) -> image_ops.CenterCrop:
         """The same operation, by slicing."""
         return image_ops.CenterCrop(self.size)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Letterbox(Transform):
+    """Resizes samples until they fit into one length per axis, as [height, width], and keeps their proportions.
+
+    Zeros fill the rest on both sides. Interpolation is that of `resize`.
+    """
+
+    size: Sizes
+    dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
+    fixes_size: ClassVar[bool] = True
+
+    def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
+        """(N, C, *spatial) -> (N, C, *size)."""
+        fitted = Resize(size=fit_size(images.shape[2:], self.size))(images, draws, resampling)
+        return CenterCrop(size=self.size)(fitted, draws, resampling)
+
+    def shape(self, shape: Shape) -> Shape:
+        """(C, *size)."""
+        return resize_shape(shape, self.size)
+
+    def on_image(self, resampling: Resampling, pixels: bool = True) -> image_ops.Letterbox:
+        """The same operation, by torch or numpy."""
+        return image_ops.Letterbox(self.size, resampling, pixels)
 
 
 class _Boxes(Transform):
@@ -213,6 +238,7 @@ class RandomResizedCrop(Crop):
 TRANSFORMS = {
     "resize": Resize,
     "center_crop": CenterCrop,
+    "letterbox": Letterbox,
     "jitter_crop": JitterCrop,
     "random_zoom": RandomZoom,
     "random_resized_crop": RandomResizedCrop,

@@ -17,10 +17,15 @@ SPATIAL = {1: (16,), 2: (12, 16), 3: (10, 12, 16)}
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 DIMENSIONS = sorted(SPATIAL)
 # The values whose length depends on the number of axes.
-SIZES = {"resize": {1: [9], 2: [9, 30], 3: [5, 9, 30]}, "center_crop": {1: [20], 2: [5, 20], 3: [5, 7, 20]}}
+SIZES = {
+    "resize": {1: [9], 2: [9, 30], 3: [5, 9, 30]},
+    "center_crop": {1: [20], 2: [5, 20], 3: [5, 7, 20]},
+    "letterbox": {1: [9], 2: [9, 30], 3: [5, 9, 30]},
+}
 TAKES = {
     "resize": (1, 2, 3),
     "center_crop": (1, 2, 3),
+    "letterbox": (1, 2, 3),
     "jitter_crop": (1, 2, 3),
     "random_zoom": (1, 2, 3),
     "random_horizontal_flip": (1, 2, 3),
@@ -351,7 +356,7 @@ def test_masks_that_are_no_pixels_can_follow_images_in_other_light():
         split_transforms(recolored, recolored, target_is_mask=True, target_pixels=False)
 
 
-@pytest.mark.parametrize("name", ["resize", "center_crop"])
+@pytest.mark.parametrize("name", sorted(SIZES))
 @pytest.mark.parametrize("dimension", DIMENSIONS)
 @pytest.mark.parametrize("mask", [False, True])
 def test_samples_and_batches_are_changed_alike(name, dimension, mask):

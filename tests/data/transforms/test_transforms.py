@@ -15,6 +15,7 @@ from rayrml.errors import ConfigError
 VALUES = {
     "resize": [9, 30],
     "center_crop": [10, 40],
+    "letterbox": [11, 30],
     "jitter_crop": 0.5,
     "random_zoom": 0.5,
     "random_resized_crop": {"size": [11, 13]},
@@ -49,6 +50,7 @@ IDLE = {
     "normalize": {},
     "resize": [17, 24],
     "center_crop": [17, 24],
+    "letterbox": [17, 24],
 }
 NAMES = sorted(TRANSFORMS)
 RANDOM = [name for name in NAMES if TRANSFORMS[name].num_draws or name == "random_patches"]
@@ -240,7 +242,7 @@ def test_what_is_not_random_is_done_on_images_until_something_is():
     assert transforms.batched.shape(transforms.input.shape((3, 99, 50))) == (3, 5, 5)
 
 
-@pytest.mark.parametrize("value", ["resize", "center_crop", "rotate", "convert_color"])
+@pytest.mark.parametrize("value", ["resize", "center_crop", "letterbox", "rotate", "convert_color"])
 def test_images_and_batches_are_changed_alike(value):
     chosen = parse_transforms([{value: VALUES[value]}], "t")
     once = split_transforms(chosen).input.apply(images(1)[0].numpy())
