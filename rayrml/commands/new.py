@@ -106,6 +106,7 @@ def _folders(found: Found) -> Iterator[str]:
     """The table of the folders, if there are several."""
     if found.layout is None:
         return
+    from rayrml.formatting import format_table
     from rayrml.planning import folder_table
 
     tested = found.layout.validation is None
@@ -115,4 +116,4 @@ def _folders(found: Found) -> Iterator[str]:
         "final test": folder_table.FINAL_TEST,
     }
     rows = [(samples.root, roles[name], len(samples)) for name, samples in found.parts.items()]
-    yield from folder_table.make_table(rows, found.layout.left_out)
+    yield from format_table(folder_table.make_rows(rows, found.layout.left_out), folder_table.HEADINGS)

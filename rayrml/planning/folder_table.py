@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rayrml.data.layout import LeftOut
-from rayrml.formatting import format_path, format_table
+from rayrml.formatting import format_path
 
 if TYPE_CHECKING:
     from rayrml.planning.plan import Plan
@@ -17,10 +17,13 @@ TEST_AS_VALIDATION = "test, after each epoch: there is no folder for validation"
 FINAL_TEST = "final test, once, with the best model"
 
 
-def lines(plan: Plan) -> Iterator[str]:
-    """A line for each folder; none if there are no more than the configuration names, and no final test."""
+HEADINGS = ("Folder", "Role", "Samples")
+
+
+def list_rows(plan: Plan) -> list[tuple[str, str, str]]:
+    """A row for each folder; none if there are no more than the configuration names, and no final test."""
     if plan.folders.layout is None and plan.final_test is None:
-        return
+        return []
     roles = {
         "training": TRAINING,
         "test": TEST_AS_VALIDATION if plan.folders.tests_with_test else VALIDATION,
@@ -34,11 +37,11 @@ def lines(plan: Plan) -> Iterator[str]:
         )
         for source in plan.sources
     ]
-    yield from make_table(rows, plan.folders.left_out)
+    return make_rows(rows, plan.folders.left_out)
 
 
-def make_table(rows: Iterable[tuple[str, str, int]], left_out: Iterable[LeftOut]) -> list[str]:
+def make_rows(rows: Iterable[tuple[str, str, int]], left_out: Iterable[LeftOut]) -> list[tuple[str, str, str]]:
     """The folders that are used, each with its role and number of samples, and those that are not, with the reason."""
     used = [(folder, role, f"{count:,}") for folder, role, count in rows]
     others = [(format_path(entry.path), f"not used: {entry.reason}", "-") for entry in left_out]
-    return format_table([*used, *others], ("Folder", "Role", "Samples"))
+    return [*used, *others]

@@ -65,9 +65,7 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
     if plan.loss:
         reported = {"Metric": plan.metric} if plan.datasets.test_targets else {}
         console.section("Loss", {"Function": plan.loss.name, **plan.loss.settings, **reported})
-    if lines := list(folder_table.lines(plan)):
-        console.line()
-        console.lines(lines)
+    _folders(console, plan)
     for source in plan.sources:
         _data(console, plan, source, num_workers)
 
@@ -85,6 +83,14 @@ def brief(console: Console, plan: Plan, allocation: Allocation) -> None:
     }
     console.line()
     console.rows(rows, _BRIEF, "")
+    _folders(console, plan)
+
+
+def _folders(console: Console, plan: Plan) -> None:
+    """Print the folders of a data set and what became of each."""
+    if rows := folder_table.list_rows(plan):
+        console.line()
+        console.table(rows, folder_table.HEADINGS)
 
 
 def _sources(plan: Plan) -> dict[str, Source]:
@@ -94,13 +100,14 @@ def _sources(plan: Plan) -> dict[str, Source]:
 def _samples(plan: Plan, source: Source) -> str:
     """How many samples there are, of which shape, in which batches."""
     data, samples = plan.config.neural_network.data, source.samples
-    batch_size = data.test_batch_size if source is plan.test else data.batch_size
+    batch_size = data.batch_size if source is plan.training else data.test_batch_size
     shape = " or ".join(str(group.source.shape) for group in source.groups())
     classes = f" of {len(samples.classes)} classes" if samples.classes else ""
     where = f" in {format_path(_location(samples))}" if samples.root else ""
     batches = source.count_batches(batch_size)
     batched = f"{batches} batch{'es' if batches > 1 else ''} of {batch_size}"
-    return f"{len(samples):,} samples {shape}{classes}{where}, {batched}"
+    left_out = describe_ignored(samples.ignored)
+    return f"{len(samples):,} samples {shape}{classes}{where}, {batched}{f'; {left_out}' if left_out else ''}"
 
 
 def notices(console: Console, plan: Plan) -> None:

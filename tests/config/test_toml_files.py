@@ -2,7 +2,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 
 from rayrml.config.json_files import find_unusable
 from rayrml.config.sources import list_paths
@@ -93,6 +93,7 @@ def test_any_document_without_null_reads_the_same_from_toml(value):
 @settings(max_examples=50, deadline=None)
 @given(documents())
 def test_lines_of_keys_are_those_where_they_stand(value):
+    assume("" not in value)  # the items of a list with this name have the dotted paths of keys at the top: 0, 1, ...
     text = as_inline_toml(value)
     shown = text.split("\n")
     for key in value:

@@ -27,7 +27,7 @@ def test_ci_runs_the_test_command_of_the_readme():
 
 
 def test_a_result_is_within_the_first_lines():
-    assert "Accuracy: 0.926" in "".join(TEXT.splitlines()[:25])
+    assert "0.9260" in "".join(TEXT.splitlines()[:25])
 
 
 def test_the_plots_shown_are_there_and_small():

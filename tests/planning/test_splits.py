@@ -62,6 +62,7 @@ def screen(capsys):
 
     def shown(plan):
         summary.plan(Console(), plan, 1)
+        summary.notices(Console(), plan)
         return capsys.readouterr().out
 
     return shown
