@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rayrml.errors import ConfigError, Problem, explaining, printable
+from rayrml.errors import ConfigError, Problem, explaining
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rayrml.planning.starter_config import Found
     from rayrml.planning.starter_masks import MaskClasses
+    from rayrml.reporting.console import Console
 
 HELP = "write a configuration to start from, for a folder of images"
 EXAMPLES = (
@@ -56,17 +56,18 @@ def do(options: argparse.Namespace) -> None:
     content = starter_config.text(starter_config.configuration(found, output.stem))
     with explaining(output, "cannot be written"):
         storage.write(output, content.encode())
-    for line in _lines(found):
-        sys.stdout.write(f"{printable(line)}\n")
-    name = shlex.quote(str(output))
-    sys.stdout.write(f"Wrote {printable(str(output))}. Next:\n    rayrml {name}\n")
+    from rayrml.reporting.console import Console
+
+    console = Console(stamped=False)
+    console.lines(_describe_samples(found))
+    _show_folders(console, found)
+    console.lines(_describe_images(found))
+    console.line(f"Wrote {output}. Next:")
+    console.commands("   ", [f"rayrml {shlex.quote(str(output))}"])
 
 
-def _lines(found: Found) -> Iterator[str]:
+def _describe_samples(found: Found) -> Iterator[str]:
     """What the folder contains and how it is used."""
-    from rayrml.data.discovery import describe_ignored
-    from rayrml.planning import starter_recipe
-
     training = found.training
     if found.targets is None:
         shown = ", ".join(training.classes[:_MOST_SHOWN])
@@ -83,7 +84,13 @@ def _lines(found: Found) -> Iterator[str]:
         evaluated = "validation" if found.layout and found.layout.validation else "the test"
         final = f", {len(found.final_test)} for the final test" if found.final_test is not None else ""
         yield f"{len(training)} {what} for training, {len(found.validation)} for {evaluated}{final}"
-    yield from _folders(found)
+
+
+def _describe_images(found: Found) -> Iterator[str]:
+    """The sizes of the images, what becomes of them, and which files are none."""
+    from rayrml.data.discovery import describe_ignored
+    from rayrml.planning import starter_recipe
+
     heights, widths = zip(*found.sizes, strict=True)
     size = " x ".join(map(str, found.size))
     kind = "gray" if found.gray else "in colour"
@@ -102,11 +109,10 @@ def _describe_masks(masks: MaskClasses) -> str:
     return f"Masks with {masks.num_classes} classes: they hold {shown}{ignored}"
 
 
-def _folders(found: Found) -> Iterator[str]:
-    """The table of the folders, if there are several."""
+def _show_folders(console: Console, found: Found) -> None:
+    """Print the table of the folders, if there are several."""
     if found.layout is None:
         return
-    from rayrml.formatting import format_table
     from rayrml.planning import folder_table
 
     tested = found.layout.validation is None
@@ -116,4 +122,4 @@ def _folders(found: Found) -> Iterator[str]:
         "final test": folder_table.FINAL_TEST,
     }
     rows = [(samples.root, roles[name], len(samples)) for name, samples in found.parts.items()]
-    yield from format_table(folder_table.make_rows(rows, found.layout.left_out), folder_table.HEADINGS)
+    console.table(folder_table.make_rows(rows, found.layout.left_out), folder_table.HEADINGS)

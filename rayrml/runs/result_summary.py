@@ -78,9 +78,8 @@ def _summary(context: Context, kept: Kept) -> None:
 
 def _show_final_test(console: Console, done: FinalTested, classes: Mapping[str, Mapping[str, float]]) -> None:
     """Show the figures of the final test and, if they are few, of its classes."""
-    number = f"{len(classes)} classes, " if classes else ""
     value = "" if done.value is None else f", {done.metric} {done.value:.4f}"
-    samples = f"{number}{done.num_samples:,} samples, model of epoch {done.epoch}"
+    samples = f"{done.num_samples:,} samples, model of epoch {done.epoch}"
     console.line(f"Final test ({samples}): loss {done.loss:.4f}{value}")
     if 0 < len(classes) <= _MOST_CLASSES:
         console.table(*_per_class(classes))
