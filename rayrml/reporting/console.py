@@ -64,6 +64,7 @@ class Console:
         self._spinner = Spinner(sys.stdout, self.terminal.width)
         self._lock = threading.RLock()
         self._hidden = False
+        self._after_blank = False
         self._log: RunLog | None = None
         self._unwritten: collections.deque[str] = collections.deque(maxlen=_MOST_UNWRITTEN)
 
@@ -182,8 +183,9 @@ class Console:
         text = printable(text)
         with self._lock:
             self._record(text if full is None else full)
-            if self._quiet or self._hidden:
+            if self._quiet or self._hidden or (self.is_live and not text and self._after_blank):
                 return
+            self._after_blank = not text
             self._spinner.pause()
             for line in self._wrapped(text, **how):
                 self.terminal.print(line, style="bold" if how.get("bold") and self.is_live else None)
