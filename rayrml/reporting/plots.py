@@ -10,7 +10,7 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,7 @@ def draw_loss(history: Sequence[Figures]) -> Figure:
     _line(axes, history, "train_loss", label="training", color=BLUE)
     _line(axes, history, "test_loss", label="test", color=ORANGE)
     tested = any("test_loss" in figures for figures in history)
-    _mark(axes, history, "test_loss" if tested else "train_loss", min)
+    _mark(axes, history, "test_loss" if tested else "train_loss")
     _logarithmic_if_wide(axes)
     axes.legend(frameon=False)
     return figure
@@ -91,14 +91,15 @@ def draw_metric(history: Sequence[Figures]) -> Figure | None:
         return None
     figure, axes = _curves(name.capitalize())
     _line(axes, history, name, label=f"{name} (test)", color=GREEN)
-    _mark(axes, history, name, max)
+    _mark(axes, history, name)
     axes.legend(frameon=False)
     return figure
 
 
 def draw_learning_rate(history: Sequence[Figures]) -> Figure | None:
-    """The learning rate of each epoch; None if it is unknown."""
-    if not any("learning_rate" in figures for figures in history):
+    """The learning rate of each epoch; None if it is unknown, or the same in several epochs."""
+    rates = {figures["learning_rate"] for figures in history if "learning_rate" in figures}
+    if not rates or (len(rates) == 1 and len(history) > 1):
         return None
     figure, axes = _curves("Learning rate")
     _line(axes, history, "learning_rate", label="learning rate", color=BLUE)
@@ -279,14 +280,13 @@ def _line(axes: Axes, history: Sequence[Figures], name: str, *, label: str, colo
         axes.plot(*zip(*points, strict=True), style, marker=marker, markersize=4, label=shown, color=color)
 
 
-def _mark(axes: Axes, history: Sequence[Figures], name: str, choose: Callable[..., Figures]) -> None:
-    """Mark the best epoch with a ring, explained in the legend, where no curve crosses the text."""
-    known = [figures for figures in history if math.isfinite(figures.get(name, math.nan))]
-    if not known:
+def _mark(axes: Axes, history: Sequence[Figures], name: str) -> None:
+    """Mark the best epoch by a figure with a ring, explained in the legend, where no curve crosses the text."""
+    chosen = histories.find_best(history, name)
+    if chosen is None:
         return
-    chosen = choose(known, key=lambda figures: figures[name])
     epoch, value = chosen["epoch"], chosen[name]
-    what = "lowest" if choose is min else "highest"
+    what = "lowest" if is_cost(name) else "highest"
     label = f"{what}: {value:.4g} in epoch {epoch:g}"
     axes.plot([epoch], [value], "o", markersize=11, markerfacecolor="none", markeredgecolor="#000000", label=label)
 

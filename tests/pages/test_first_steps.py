@@ -19,8 +19,9 @@ def test_the_screens_are_those_of_the_commands_and_the_networks_are_good(tmp_pat
         assert metrics["best"][figure] > 0.9, name
         assert metrics.get("final_test", metrics["best"])[figure] > 0.9, name
     masks = sorted((tmp_path / "found" / "masks_1").rglob("*.png"))
-    sizes = [Image.open(tmp_path / "shapes/images" / f"{mask.stem}.jpg").size for mask in masks]
-    assert [Image.open(mask).size for mask in masks] == sizes
+    for mask in masks:
+        with Image.open(mask) as written, Image.open(tmp_path / "shapes" / "images" / f"{mask.stem}.jpg") as image:
+            assert written.size == image.size
     assert len(masks) == 2
 
 

@@ -60,6 +60,20 @@ def test_the_learning_rate_of_each_epoch():
     (axes,) = plots.draw_learning_rate(HISTORY).axes
     assert curves(axes)["learning rate"][1] == [0.1**e for e in range(1, 6)]
     assert plots.draw_learning_rate(BARE) is None
+    assert plots.draw_learning_rate([{"epoch": epoch, "learning_rate": 0.1} for epoch in (1, 2)]) is None
+
+
+def test_the_epoch_that_is_marked_is_the_best_one_of_the_table():
+    figures = [(0.9, 0.4, 3.0), (0.9, 0.3, 1.0), (0.8, 0.5, 2.0)]
+    names = ("accuracy", "test_loss", "mean_absolute_error")
+    for name, epoch in zip(("accuracy", "mean_absolute_error"), (2, 2), strict=True):
+        history = [
+            {"epoch": i, **{key: row[names.index(key)] for key in ("test_loss", name)}}
+            for i, row in enumerate(figures, start=1)
+        ]
+        (axes,) = plots.draw_metric(history).axes
+        (ring,) = [line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
+        assert list(ring.get_xdata()) == [epoch]
 
 
 def test_runs_are_compared_under_their_names_in_colours_of_their_own():

@@ -312,7 +312,7 @@ def test_a_run_whose_files_are_all_in_a_store_goes_on_from_there(ray_cluster, st
     first = rayrml.run(configuration(store, 1), quiet=True)
     left = ["classes.json", "config.resolved.json", "environment.json", "history.csv", "metrics.json"]
     pictures = ["confusion_matrix.png", "learning_rate.png", "loss.png", "metric.png", "predictions.png"]
-    expected = ["best.pt", *left, "model_checkpoint_1.pt", *(f"plots/{name}" for name in pictures)]
+    expected = ["best.pt", *left, "model_checkpoint_1.pt", *(f"plots/{name}" for name in pictures), "run.log"]
     assert store.names("run/model") == [f"run/model/{name}" for name in expected]
     second = rayrml.run(configuration(store, 2), num_workers=2, resume=True, quiet=True)
     assert [figures["epoch"] for figures in second.history] == [1, 2]
