@@ -12,6 +12,7 @@ from rayrml.config.figures import LOSSES
 from rayrml.data.reader_keys import describe_reading
 from rayrml.errors import DataError
 from rayrml.formatting import format_bytes, format_duration, format_path
+from rayrml.inference.picture_destination import FOLDERS
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
 from rayrml.reporting.figure_logs import log_paths
@@ -197,6 +198,7 @@ def _places(state: RunState, plan: Plan, record: Record) -> dict[str, str]:
         "Best model": state.saved.get("best", []),
         "Checkpoints": state.saved.get("checkpoint", []),
         "Predictions": [*state.saved.get("predictions", []), *state.saved.get("table", [])],
+        "Pictures": [path for kind in FOLDERS for path in state.saved.get(kind, [])],
         "Plots": state.saved.get("plots", []),
         "Record": [storage.join(record.folder, CONFIG)] if record.folder and plan.training else [],
         "Figures": [storage.join(record.folder, METRICS)] if record.folder and not plan.training else [],
