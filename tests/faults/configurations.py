@@ -52,6 +52,10 @@ def _make_arrays(folder: Path) -> None:
         with h5py.File(folder / f"{part}.h5", "w") as file:
             file["amplitude"] = np.zeros((32, 40, 32), np.float32)
             file["layer"] = np.zeros((32, 40, 32), np.uint8)
+    (folder / "arrays").mkdir()
+    for part in ("train", "test"):
+        np.save(folder / "arrays" / f"x_{part}.npy", np.zeros((4, 1, 16, 16), np.float32))
+        np.save(folder / "arrays" / f"y_{part}.npy", np.arange(4) % 2)
     for kind, axes in (("images-idx3", (3, 28, 28)), ("labels-idx1", (3,))):
         header = bytes([0, 0, 8, len(axes)]) + np.array(axes, ">u4").tobytes()
         (folder / f"train-{kind}-ubyte").write_bytes(header + bytes(i % 2 for i in range(int(np.prod(axes)))))
