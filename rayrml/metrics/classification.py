@@ -7,7 +7,7 @@ import functools
 import torch
 
 from rayrml.metrics.confusion import add_pairs, as_matrix
-from rayrml.metrics.metric import Metric, counted, predicted_classes, true_classes
+from rayrml.metrics.metric import Metric, counted, divide, predicted_classes, true_classes
 from rayrml.metrics.overlap import mean_of_occurring
 
 
@@ -16,7 +16,7 @@ def accuracy(*, ignore_index: int | None = None) -> Metric:
 
     For float targets, it is the fraction of numbers that are on the same side of 0.5 as the output's.
     """
-    return Metric("accuracy", functools.partial(_hits_and_count, ignore_index=ignore_index), _share, "samples")
+    return Metric("accuracy", functools.partial(_hits_and_count, ignore_index=ignore_index), divide, "samples")
 
 
 def pixel_accuracy(*, ignore_index: int | None = None) -> Metric:
@@ -24,7 +24,7 @@ def pixel_accuracy(*, ignore_index: int | None = None) -> Metric:
 
     For float targets, it is the fraction of numbers that are on the same side of 0.5 as the output's.
     """
-    return Metric("pixel_accuracy", functools.partial(_hits_and_count, ignore_index=ignore_index), _share, "pixels")
+    return Metric("pixel_accuracy", functools.partial(_hits_and_count, ignore_index=ignore_index), divide, "pixels")
 
 
 def f1(*, ignore_index: int | None = None) -> Metric:
@@ -38,10 +38,6 @@ def _hits_and_count(output: torch.Tensor, target: torch.Tensor, *, ignore_index:
         return torch.stack([hits.sum(), hits.new_full((), hits.numel(), dtype=torch.int64)]).double()
     counts = counted(target, ignore_index)
     return torch.stack([(hits & counts).sum(), counts.sum()]).double()
-
-
-def _share(sums: torch.Tensor) -> float | None:
-    return float(sums[0] / sums[1]) if sums[1] > 0 else None  # all labels may be ignored
 
 
 def _pairs(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:

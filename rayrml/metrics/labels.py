@@ -6,13 +6,13 @@ import functools
 
 import torch
 
-from rayrml.metrics.metric import Metric, counted, predicted_classes
-from rayrml.metrics.overlap import count_regions, mean_of_occurring
+from rayrml.metrics.metric import Metric, counted, divide, predicted_classes
+from rayrml.metrics.overlap import count_regions, mean_dice
 
 
 def f1_macro(*, ignore_index: int | None = None) -> Metric:
     """Mean over classes of the harmonic mean of precision and recall; samples may have several classes each."""
-    return Metric("f1_macro", functools.partial(count_regions, ignore_index=ignore_index), _macro, "samples")
+    return Metric("f1_macro", functools.partial(count_regions, ignore_index=ignore_index), mean_dice, "samples")
 
 
 def f1_micro(*, ignore_index: int | None = None) -> Metric:
@@ -22,12 +22,7 @@ def f1_micro(*, ignore_index: int | None = None) -> Metric:
 
 def exact_match(*, ignore_index: int | None = None) -> Metric:
     """Fraction of samples of which all classes are predicted, and no other."""
-    return Metric("exact_match", functools.partial(_matches_and_count, ignore_index=ignore_index), _share, "samples")
-
-
-def _macro(sums: torch.Tensor) -> float | None:
-    both, predicted, true = sums.view(3, -1)
-    return mean_of_occurring(2 * both, predicted + true)
+    return Metric("exact_match", functools.partial(_matches_and_count, ignore_index=ignore_index), divide, "samples")
 
 
 def _micro(sums: torch.Tensor) -> float | None:
@@ -41,10 +36,6 @@ def _matches_and_count(output: torch.Tensor, target: torch.Tensor, *, ignore_ind
         return torch.stack([matches.sum(), matches.new_full((), len(matches), dtype=torch.int64)]).double()
     counts = counted(target, ignore_index)
     return torch.stack([((predicted_classes(output) == target) & counts).sum(), counts.sum()]).double()
-
-
-def _share(sums: torch.Tensor) -> float | None:
-    return float(sums[0] / sums[1]) if sums[1] > 0 else None
 
 
 METRICS = {"f1_macro": f1_macro, "f1_micro": f1_micro, "exact_match": exact_match}

@@ -51,6 +51,11 @@ def counted(target: torch.Tensor, ignore_index: int | None) -> torch.Tensor:
     return torch.ones_like(target, dtype=torch.bool) if ignore_index is None else target != ignore_index
 
 
+def divide(sums: torch.Tensor) -> float | None:
+    """The first sum divided by the second, a count; None if nothing counts: all labels may be ignored."""
+    return float(sums[0] / sums[1]) if sums[1] > 0 else None
+
+
 def add_to(tally: torch.Tensor, index: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     """`tally` with one added at each index that counts."""
     # Not bincount, which makes the CPU wait for the GPU.

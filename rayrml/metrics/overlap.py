@@ -14,7 +14,7 @@ def dice(*, ignore_index: int | None = None) -> Metric:
 
     The background is a class like the others, also if the network has one channel for two classes.
     """
-    return Metric("dice", functools.partial(count_regions, ignore_index=ignore_index), _dice)
+    return Metric("dice", functools.partial(count_regions, ignore_index=ignore_index), mean_dice)
 
 
 def jaccard(*, ignore_index: int | None = None) -> Metric:
@@ -50,7 +50,8 @@ def _tally(index: torch.Tensor, counts: torch.Tensor, size: int) -> torch.Tensor
     return add_to(torch.zeros(size, dtype=torch.float64, device=index.device), index, counts)
 
 
-def _dice(sums: torch.Tensor) -> float | None:
+def mean_dice(sums: torch.Tensor) -> float | None:
+    """The mean over classes of 2 |P T| / (|P| + |T|), which is also that of their F1, from `count_regions`."""
     both, predicted, true = sums.view(3, -1)
     return mean_of_occurring(2 * both, predicted + true)
 

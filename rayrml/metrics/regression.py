@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rayrml.metrics.metric import Metric
+from rayrml.metrics.metric import Metric, divide
 
 
 def r2(*, ignore_index: int | None = None) -> Metric:
@@ -17,7 +17,7 @@ def r2(*, ignore_index: int | None = None) -> Metric:
 
 def mean_absolute_error(*, ignore_index: int | None = None) -> Metric:
     """Mean of the absolute differences between outputs and targets, in the targets' unit; lower is better."""
-    return Metric("mean_absolute_error", _absolute_errors, _mean, "values")
+    return Metric("mean_absolute_error", _absolute_errors, divide, "values")
 
 
 def root_mean_squared_error(*, ignore_index: int | None = None) -> Metric:
@@ -28,10 +28,6 @@ def root_mean_squared_error(*, ignore_index: int | None = None) -> Metric:
 def _absolute_errors(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     errors = (output.double() - target.double()).abs()
     return torch.stack([errors.sum(), errors.new_full((), errors.numel())])
-
-
-def _mean(sums: torch.Tensor) -> float | None:
-    return float(sums[0] / sums[1]) if sums[1] > 0 else None
 
 
 def _root(sums: torch.Tensor) -> float | None:
