@@ -29,6 +29,11 @@ _MOST_COLUMNS = 10_000
 _SAMPLE = 2**16  # bytes from which the delimiter is found
 _FILE = re.compile(r".\.(jpe?g|png|tiff?|bmp|gif|webp|heic|ppm|pgm|np[yz]|dcm|nii|nii\.gz|h5|hdf5|jp2)$", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?")
+_QUOTES = 2**16  # quotes that are checked at a time, opening and closing ones
+_UNCLOSED = (
+    "the field that a quote begins here is not closed by a quote before the next delimiter. "
+    'Remove the quote, or double it inside of a quoted field: ""'
+)
 _EXAMPLE = "Expected a line with the names of the columns first, such as: file,label"
 
 
@@ -79,10 +84,9 @@ def _find_rows(content: bytes) -> _Rows:
     if len(quotes):  # a line end belongs to a field if an odd number of quotes precede it
         ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
     has_quoted = len(ends) < num_lines
-    starts = np.empty(len(ends) + 1, np.int64)
-    starts[0], starts[1:] = 0, ends
-    starts[1:] += 1
-    ends = np.append(ends, len(content))
+    limits = np.empty(len(ends) + 2, ends.dtype)  # line ends, and those that are thought of around the text
+    limits[0], limits[1:-1], limits[-1] = -1, ends, len(content)
+    starts, ends = limits[:-1] + 1, limits[1:]
     filled = ends > starts
     return _Rows(starts, ends, has_quoted) if filled.all() else _Rows(starts[filled], ends[filled], has_quoted)
 
@@ -104,25 +108,24 @@ def _find_delimiter(content: bytes, rows: _Rows, place: str) -> str:
 def _check_quotes(content: bytes, delimiter: str, place: str) -> None:
     """Raise DataError for the first quote that is neither at an end of a field nor doubled."""
     quotes = find_byte(content, b'"')
-    if not len(quotes):
-        return
     view = np.frombuffer(content, np.uint8)
     limits = np.zeros(256, bool)
     limits[[ord(delimiter), ord("\n"), ord('"')]] = True
-    opening, closing = quotes[::2], quotes[1::2]
-    opens_well = limits[view[opening - 1]] | (opening == 0)
-    closes_well = limits[view[np.minimum(closing + 1, len(view) - 1)]] | (closing == len(view) - 1)
-    stray = opening[~opens_well][:1]
-    unclosed = opening[: len(closing)][~closes_well][:1]
-    if len(quotes) % 2 and not len(stray) + len(unclosed):
-        unclosed = opening[-1:]
-    if len(stray) and not (len(unclosed) and unclosed[0] < stray[0]):
-        message = 'a quote is inside of a field without quotes. Quote the whole field, and double the quote: "5"" x"'
-        raise DataError(Problem(line_of(content, int(stray[0]), place), message))
-    if len(unclosed):
-        message = "the field that a quote begins here is not closed by a quote before the next delimiter. "
-        cure = 'Remove the quote, or double it inside of a quoted field: ""'
-        raise DataError(Problem(line_of(content, int(unclosed[0]), place), message + cure))
+    for begin in range(0, len(quotes), _QUOTES):
+        opening, closing = quotes[begin : begin + _QUOTES : 2], quotes[begin + 1 : begin + _QUOTES : 2]
+        opens_well = limits[view[opening - 1]] | (opening == 0)
+        closes_well = limits[view[np.minimum(closing + 1, len(view) - 1)]] | (closing == len(view) - 1)
+        stray = opening[~opens_well][:1]
+        unclosed = opening[: len(closing)][~closes_well][:1]
+        if len(stray) and not (len(unclosed) and unclosed[0] < stray[0]):
+            message = (
+                'a quote is inside of a field without quotes. Quote the whole field, and double the quote: "5"" x"'
+            )
+            raise DataError(Problem(line_of(content, int(stray[0]), place), message))
+        if len(unclosed):
+            raise DataError(Problem(line_of(content, int(unclosed[0]), place), _UNCLOSED))
+    if len(quotes) % 2:
+        raise DataError(Problem(line_of(content, int(quotes[-1]), place), _UNCLOSED))
 
 
 def _read_header(content: bytes, rows: _Rows, delimiter: str, place: str) -> list[str]:
@@ -156,9 +159,7 @@ def _parse(content: bytes, rows: _Rows, names: list[str], dialect: tuple[str, st
     longest = int(lengths.max())
     if longest > min(_MOST_BYTES * max(len(names), 8), _LONGEST):
         row = int(lengths.argmax())
-        raise DataError(
-            Problem(_place_of(content, rows, row, place), f"has more than {longest:,} bytes. {_too_long()}")
-        )
+        raise DataError(Problem(_place_of(content, rows, row, place), f"has {longest:,} bytes. {_too_long()}"))
     body = pa.py_buffer(content).slice(int(rows.starts[1]))
     try:
         return arrow_csv.read_csv(
@@ -216,10 +217,10 @@ def _filled_rows(table: pa.Table) -> np.ndarray | None:
 
 def _lines_of_rows(content: bytes, rows: _Rows, used: np.ndarray | None) -> np.ndarray | None:
     """The line of each row, None if they are consecutive."""
-    ends = find_byte(content, b"\n")
-    lines = np.searchsorted(ends, rows.starts)  # the number of line ends before each row
-    if used is None and (len(lines) == 1 or lines[-1] - lines[0] == len(lines) - 1):
+    first, last = int(rows.starts[0]), int(rows.starts[-1])
+    if used is None and content.count(10, first, last) == len(rows.starts) - 1:
         return None
+    lines = np.searchsorted(find_byte(content, b"\n"), rows.starts)  # the number of line ends before each row
     lines = lines[1:] + 1
     return lines if used is None else lines[used]
 

@@ -45,6 +45,10 @@ class FileNames:
         kept = pc.is_in(pc.utf8_lower(_without_ending(_without_folder(self._names))), value_set=wanted)
         return FileNames(self._names.filter(kept), np.flatnonzero(kept.to_numpy(zero_copy_only=False)))
 
+    def have_folders(self) -> bool:
+        """Whether some files are in folders below that of the inputs."""
+        return _any(pc.match_substring(self._names, "/"))
+
     def folded(self) -> FileNames:
         """The files by their names in lower case."""
         return FileNames(pc.utf8_lower(self._names), self._indices)

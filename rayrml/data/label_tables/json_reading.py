@@ -16,7 +16,7 @@ from rayrml.data.label_tables.table import LabelTable, check_column_names
 from rayrml.data.label_tables.text_files import find_byte, line_of, read_text
 from rayrml.errors import DataError, Problem
 
-_PIECE = 2**23  # bytes that are parsed at a time
+_PIECE = 2**20  # bytes that are parsed at a time
 _DEEPEST = 900
 _STEPS = np.zeros(256, np.int8)  # what a byte adds to the depth of nesting
 _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
@@ -74,9 +74,11 @@ def _explained_array(content: bytes, place: str, reason: str) -> DataError:
 
 def _read_lines(content: bytes, place: str) -> tuple[pa.Table, np.ndarray | None]:
     """The objects of all lines, and the line of each unless some lines are empty."""
-    content = content.rstrip(b"\n")
     ends = find_byte(content, b"\n")
-    filled = np.flatnonzero(np.diff(ends, prepend=-1, append=len(content)) > 1)
+    if content.endswith(b"\n"):
+        ends = ends[:-1]
+    lengths = np.diff(ends, prepend=-1, append=len(content) - content.endswith(b"\n"))
+    filled = np.flatnonzero(lengths > 1)
     if len(filled) <= len(ends):  # some are empty; a line of spaces alone is found here as well
         lines = content.split(b"\n")
         filled = np.array([i for i, line in enumerate(lines) if line.strip()])
@@ -98,7 +100,7 @@ def _pieces(content: bytes) -> Iterator[bytes]:
     while begin < len(content):
         end = content.find(b"\n", begin + _PIECE)
         end = len(content) if end < 0 else end
-        yield content[begin:end]
+        yield content[begin:end].removesuffix(b"\n")
         begin = end + 1
 
 
@@ -176,8 +178,8 @@ def _is_deep(content: bytes) -> bool:
     """Whether values are nested more than a thousand times."""
     depth = 0
     view = np.frombuffer(content, np.uint8)
-    for begin in range(0, len(view), _PIECE // 8):
-        depths = np.cumsum(_STEPS[view[begin : begin + _PIECE // 8]], dtype=np.int32)
+    for begin in range(0, len(view), _PIECE):
+        depths = np.cumsum(_STEPS[view[begin : begin + _PIECE]], dtype=np.int32)
         if depth + int(depths.max()) > _DEEPEST:
             break
         depth += int(depths[-1])

@@ -158,10 +158,11 @@ def _choose(table: LabelTable, inputs: Inputs, names: FileNames) -> tuple[str, W
     """The column that names files, and how."""
     columns = [name for name in table.columns if not is_list(table.columns[name].type)]
     values, near = _some_values(table, names, columns)
+    ways = _ways(table, inputs, names)
     for folded in (False, True):  # names that differ in case alone are refused later, with a hint
         near = near.folded() if folded else near
         values = {c: pc.utf8_lower(v) for c, v in values.items()} if folded else values
-        probes = {c: _probe(v, near, _ways(table, inputs)) for c, v in values.items()}
+        probes = {c: _probe(v, near, ways) for c, v in values.items()}
         enough = {c: probe for c, probe in probes.items() if 2 * _num_found(probe.files) >= len(probe.files)}
         likely = _likeliest(inputs, enough)
         for column, probe in likely.items():
@@ -181,11 +182,12 @@ def _choose(table: LabelTable, inputs: Inputs, names: FileNames) -> tuple[str, W
 def _best_way(table: LabelTable, inputs: Inputs, names: FileNames, column: str) -> Way:
     """The way in which a column names files, by some rows; by all rows if these name none."""
     values, near = _some_values(table, names, [column])
-    probe = _probe(values[column], near, _ways(table, inputs))
+    ways = _ways(table, inputs, names)
+    probe = _probe(values[column], near, ways)
     if _num_found(probe.files) or len(probe.files) == table.num_rows:
         return probe.way
     every = clean(_flat(as_text(table, column)))
-    return _probe(every, names.near(every), _ways(table, inputs)).way
+    return _probe(every, names.near(every), ways).way
 
 
 def _some_values(table: LabelTable, names: FileNames, columns: Sequence[str]) -> tuple[dict[str, pa.Array], FileNames]:
@@ -270,8 +272,8 @@ def _ambiguous(table: LabelTable, row: int, value: str, inputs: Inputs) -> DataE
     return table.row_error(row, f"'{value}' may be {quote_some(meant, 3)}. Expected the whole name, with its ending")
 
 
-def _ways(table: LabelTable, inputs: Inputs) -> list[Way]:
-    return find_ways(inputs.path, table.path, with_folders=any("/" in name for name in inputs.names))
+def _ways(table: LabelTable, inputs: Inputs, names: FileNames) -> list[Way]:
+    return find_ways(inputs.path, table.path, with_folders=names.have_folders())
 
 
 def _num_found(files: np.ndarray) -> int:

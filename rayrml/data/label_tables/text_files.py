@@ -12,7 +12,7 @@ import numpy as np
 from rayrml import storage
 from rayrml.errors import DataError, Problem, explaining
 
-_PIECE = 2**24  # bytes that are searched at a time
+_PIECE = 2**20  # bytes that are searched at a time
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32-le",  # begins like UTF-16's
@@ -61,12 +61,16 @@ def line_of(content: bytes, position: int, place: str) -> str:
 
 
 def find_byte(content: bytes, byte: bytes) -> np.ndarray:
-    """The positions of a byte, ascending, as int64."""
-    if byte not in content:
-        return np.empty(0, np.int64)
+    """The positions of a byte, ascending, as int32 or int64."""
+    kind = np.int32 if len(content) < 2**31 - 1 else np.int64
+    positions = np.empty(content.count(byte), kind)
     view = np.frombuffer(content, np.uint8)
-    pieces = [np.flatnonzero(view[i : i + _PIECE] == byte[0]) + i for i in range(0, len(view), _PIECE)]
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+    filled = 0
+    for begin in range(0, len(view) if len(positions) else 0, _PIECE):
+        found = np.flatnonzero(view[begin : begin + _PIECE] == byte[0])
+        positions[filled : filled + len(found)] = found + begin
+        filled += len(found)
+    return positions
 
 
 def _decoded(content: bytes, place: str) -> bytes:
@@ -101,8 +105,7 @@ def _check_utf8(content: bytes, place: str) -> None:
             byte = content[position : position + 1]
             line = content[content.rfind(b"\n", 0, position) + 1 :].split(b"\n", 1)[0][:60].decode("latin-1")
             shown = re.sub(r"[^ -~\xa1-\xff]", "?", line)
-            message = (
-                f"is not UTF-8 text: byte 0x{byte.hex()}. In Latin-1 the line is '{shown}'. Save the file as UTF-8"
-            )
-            raise DataError(Problem(line_of(content, position, place), message)) from None
+            message = f"is not UTF-8 text: byte 0x{byte.hex()} (as Latin-1 the line is '{shown}')"
+            place = line_of(content, position, place)
+            raise DataError(Problem(place, f"{message}. Save the file as UTF-8")) from None
         begin += _PIECE
