@@ -10,6 +10,7 @@ from rayrml.data.label_tables.reading import read_label_table
 from rayrml.data.label_tables.splits import find_split_column, split_rows
 from rayrml.data.label_tables.table import LabelTable
 from rayrml.data.label_tables.targets import TableTargets, TargetOptions, make_targets
+from rayrml.data.label_tables.whole_numbers import holds_whole_numbers
 
 __all__ = [
     "Decision",
@@ -24,6 +25,7 @@ __all__ = [
     "choose_target_columns",
     "detect_kind",
     "find_split_column",
+    "holds_whole_numbers",
     "make_targets",
     "match_rows",
     "read_label_table",
