@@ -19,6 +19,7 @@ from rayrml.data.label_tables.table import LabelTable, pc
 Kind = Literal["class", "classes", "number"]
 _CLEAR, _UNCLEAR = (";", "|"), (",", " ")  # separators that names of classes never contain, and those that they may
 _MOST_CLASSES = 20  # of whole numbers that are classes
+_RARE = 0.01  # of the rows
 _MOST_SHOWN = 5
 
 
@@ -76,7 +77,8 @@ def detect_kind(
     if expected is not None:
         if expected == "classes" and len(columns) == 1:
             separator = separator or find_separator(table, columns[0], rows)
-        return Decision(expected, f"{_name(columns)}: {expected}, as configured", separator)
+        divided = f", with {_shown(separator)} between them" if separator is not None else ""
+        return Decision(expected, f"{_name(columns)}: {expected}, as configured{divided}", separator)
     if len(columns) > 1:
         return _detect_several(table, columns, rows)
     column = columns[0]
@@ -92,7 +94,8 @@ def detect_kind(
     if numbers is not None:
         return _detect_numbers(table, column, encoded, numbers)
     _refuse_mixed(table, column, encoded, rows)
-    separator = separator or _find_separator(encoded)
+    if separator is None and (separator := _find_separator(encoded)) is not None:
+        _refuse_rare(table, column, (encoded, rows), separator)
     if separator is not None:
         return Decision("classes", _why_classes(column, encoded, separator), separator)
     return Decision("class", _why_class(column, encoded))
@@ -156,6 +159,17 @@ def _refuse_mixed(table: LabelTable, column: str, encoded: Encoded, rows: np.nda
     raise table.row_error(row, f"column '{column}' holds '{table.value(column, row)}'{what}. {cure}")
 
 
+def _refuse_rare(table: LabelTable, column: str, found: tuple[Encoded, np.ndarray], separator: str) -> None:
+    """Raise DataError if so few rows have several classes that it may be a mistake."""
+    encoded, rows = found
+    several = pc.match_substring(encoded.words, separator).to_numpy(zero_copy_only=False)
+    counts = encoded.counts()
+    if counts[several].sum() < _RARE * counts.sum():
+        row = int(rows[encoded.first_row(int(np.argmax(several)))])
+        message = f"column '{column}' holds '{table.value(column, row)}', but one class in nearly all other rows"
+        raise table.row_error(row, f"{message}. Expected one class, or the kind to be configured")
+
+
 def _find_separator(encoded: Encoded) -> str | None:
     for separator in _CLEAR:
         if _contains(encoded, separator):
@@ -198,9 +212,13 @@ def _why_class(column: str, encoded: Encoded) -> str:
 
 def _why_classes(column: str, encoded: Encoded, separator: str) -> str:
     code = pc.index(pc.match_substring(encoded.words, separator), True).as_py()
-    shown = "a space" if separator == " " else f"'{separator}'"
     example = f", such as '{encoded.words[code].as_py()[:60]}'" if code >= 0 else ""
-    return f"column '{column}': several classes for each file, because {shown} separates names that repeat{example}"
+    why = f"because {_shown(separator)} separates names that repeat{example}"
+    return f"column '{column}': several classes for each file, {why}"
+
+
+def _shown(separator: str) -> str:
+    return "a space" if separator == " " else f"'{separator}'"
 
 
 def _listed(names: Sequence[str]) -> str:
