@@ -88,8 +88,7 @@ def detect_kind(
             raise table.error(f"{message}. Expected the kind 'classes' if they are classes, else one column for each")
         return Decision("classes", f"{_name(columns)}: several classes for each file, as lists")
     encoded = encode(table, column).at(rows)
-    if not len(encoded.words):
-        raise table.error(f"column '{column}' is empty in all rows that label files. Expected targets")
+    _refuse_empty(table, column, encoded)
     numbers = as_numbers(encoded.words, table.delimiter)
     if numbers is not None:
         return _detect_numbers(table, column, encoded, numbers)
@@ -111,12 +110,12 @@ def find_separator(table: LabelTable, column: str, rows: np.ndarray) -> str | No
 
 def _detect_several(table: LabelTable, columns: Sequence[str], rows: np.ndarray) -> Decision:
     encoded = {column: encode(table, column).at(rows) for column in columns}
-    flags = {column: flags_of(e.words)[e.codes] for column, e in encoded.items() if (flags_of(e.words) >= 0).all()}
-    if len(flags) == len(columns):
-        sums = np.zeros(len(rows), np.int64)
-        for column in columns:
-            sums += flags[column] * (encoded[column].codes >= 0) if len(encoded[column].words) else 0
-        one = ", one of them in each row: kind 'class' is possible too" if (sums == 1).all() else ""
+    for column in columns:
+        _refuse_empty(table, column, encoded[column])
+    flags = {column: flags_of(e.words) for column, e in encoded.items()}
+    if all((values >= 0).all() for values in flags.values()):
+        sums = sum(np.append(values, 0)[encoded[column].codes] for column, values in flags.items())
+        one = ", one of them in each row: kind 'class' is possible too" if np.all(sums == 1) else ""
         return Decision("classes", f"{_name(columns)}: classes, because all hold 0 and 1 alone{one}")
     for column in columns:
         if as_numbers(encoded[column].words, table.delimiter) is None:
@@ -125,6 +124,11 @@ def _detect_several(table: LabelTable, columns: Sequence[str], rows: np.ndarray)
             message = f"column '{column}' holds '{word[:60]}', which is not a number"
             raise table.row_error(row, f"{message}. Expected numbers in several target columns, or one column")
     return Decision("number", f"{_name(columns)}: {len(columns)} numbers for each file")
+
+
+def _refuse_empty(table: LabelTable, column: str, encoded: Encoded) -> None:
+    if not len(encoded.words):
+        raise table.error(f"column '{column}' is empty in all rows that label files. Expected targets")
 
 
 def _detect_numbers(table: LabelTable, column: str, encoded: Encoded, numbers: np.ndarray) -> Decision:
@@ -186,6 +190,8 @@ def _repeats_parts(words: pa.Array, separator: str) -> bool:
 
     `red car` and `blue car` are two names; `clear water`, `clear` and `clear road water` are lists.
     """
+    if not len(words):
+        return False
     lists = pc.split_pattern(words, separator)
     lengths = pc.list_value_length(lists).to_numpy()
     if lengths.max() < 2 or lengths.min() == lengths.max():

@@ -66,6 +66,9 @@ def test_values_that_decide_nothing_are_told_with_their_row(read, complaint):
     assert complaint(decide, read, ["y"], "", "") == (
         "labels.csv: column 'y' is empty in all rows that label files. Expected targets"
     )
+    assert complaint(decide, read, ["p", "q"], "1;", "0;") == (
+        "labels.csv: column 'q' is empty in all rows that label files. Expected targets"
+    )
 
 
 def test_lists_are_classes_unless_they_are_of_numbers(read, complaint):
