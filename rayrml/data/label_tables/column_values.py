@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 
-from rayrml.data.label_tables.parquet_reading import is_list, is_text
+from rayrml.data.label_tables.parquet_reading import is_list
 from rayrml.data.label_tables.table import LabelTable, pc
 
 
@@ -54,9 +54,10 @@ def as_text(table: LabelTable, name: str, rows: np.ndarray | None = None) -> pa.
     kind = column.type
     if is_list(kind):
         raise table.error(f"column '{name}' holds lists. Expected one value in each row")
-    if is_text(kind):
+    if pa.types.is_string(kind):
         return column
     if pa.types.is_floating(kind):
+        column = column.cast(pa.float32()) if pa.types.is_float16(kind) else column  # Arrow rounds no half floats
         column = pc.if_else(pc.is_nan(column), None, column)
         if pc.all(pc.equal(column, pc.trunc(column))).as_py() is not False:
             column = _as_integers(column)

@@ -130,7 +130,7 @@ def find_ways(input_path: str, table_path: str, *, with_folders: bool) -> list[W
             ways += [Way(added=f"{inverse}/")] if inverse != "." else []
         else:
             ways.append(Way(cut=f"{relative}/"))
-    ways += [Way(cut=f"{posixpath.basename(folder)}/"), Way(cut=f"{folder}/")]
+    ways += [Way(cut=f"{posixpath.basename(folder)}/"), Way(cut=f"{folder.rstrip('/')}/")]
     return [*dict.fromkeys(ways), *([Way(is_base=True)] if with_folders else [])]
 
 
@@ -150,7 +150,7 @@ def _place(path: str) -> str:
     """A folder's path without percent-encoding and without a slash at its end."""
     if not storage.is_uri(path):
         path = os.path.abspath(path).replace(os.sep, "/")  # noqa: PTH100 (keeps symbolic links)
-    return storage.decoded(path).rstrip("/")
+    return storage.decoded(path).rstrip("/") or "/"
 
 
 def _without_folder(names: pa.Array) -> pa.Array:

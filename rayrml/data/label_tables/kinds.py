@@ -19,6 +19,7 @@ from rayrml.data.label_tables.table import LabelTable, pc
 Kind = Literal["class", "classes", "number"]
 _CLEAR, _UNCLEAR = (";", "|"), (",", " ")  # separators that names of classes never contain, and those that they may
 _MOST_CLASSES = 20  # of whole numbers that are classes
+_RARE = 0.01  # of the rows
 _MOST_SHOWN = 5
 
 
@@ -76,7 +77,8 @@ def detect_kind(
     if expected is not None:
         if expected == "classes" and len(columns) == 1:
             separator = separator or find_separator(table, columns[0], rows)
-        return Decision(expected, f"{_name(columns)}: {expected}, as configured", separator)
+        divided = f", with {_shown(separator)} between them" if separator is not None else ""
+        return Decision(expected, f"{_name(columns)}: {expected}, as configured{divided}", separator)
     if len(columns) > 1:
         return _detect_several(table, columns, rows)
     column = columns[0]
@@ -86,13 +88,13 @@ def detect_kind(
             raise table.error(f"{message}. Expected the kind 'classes' if they are classes, else one column for each")
         return Decision("classes", f"{_name(columns)}: several classes for each file, as lists")
     encoded = encode(table, column).at(rows)
-    if not len(encoded.words):
-        raise table.error(f"column '{column}' is empty in all rows that label files. Expected targets")
+    _refuse_empty(table, column, encoded)
     numbers = as_numbers(encoded.words, table.delimiter)
     if numbers is not None:
         return _detect_numbers(table, column, encoded, numbers)
     _refuse_mixed(table, column, encoded, rows)
-    separator = separator or _find_separator(encoded)
+    if separator is None and (separator := _find_separator(encoded)) is not None:
+        _refuse_rare(table, column, (encoded, rows), separator)
     if separator is not None:
         return Decision("classes", _why_classes(column, encoded, separator), separator)
     return Decision("class", _why_class(column, encoded))
@@ -108,12 +110,12 @@ def find_separator(table: LabelTable, column: str, rows: np.ndarray) -> str | No
 
 def _detect_several(table: LabelTable, columns: Sequence[str], rows: np.ndarray) -> Decision:
     encoded = {column: encode(table, column).at(rows) for column in columns}
-    flags = {column: flags_of(e.words)[e.codes] for column, e in encoded.items() if (flags_of(e.words) >= 0).all()}
-    if len(flags) == len(columns):
-        sums = np.zeros(len(rows), np.int64)
-        for column in columns:
-            sums += flags[column] * (encoded[column].codes >= 0) if len(encoded[column].words) else 0
-        one = ", one of them in each row: kind 'class' is possible too" if (sums == 1).all() else ""
+    for column in columns:
+        _refuse_empty(table, column, encoded[column])
+    flags = {column: flags_of(e.words) for column, e in encoded.items()}
+    if all((values >= 0).all() for values in flags.values()):
+        sums = sum(np.append(values, 0)[encoded[column].codes] for column, values in flags.items())
+        one = ", one of them in each row: kind 'class' is possible too" if np.all(sums == 1) else ""
         return Decision("classes", f"{_name(columns)}: classes, because all hold 0 and 1 alone{one}")
     for column in columns:
         if as_numbers(encoded[column].words, table.delimiter) is None:
@@ -122,6 +124,11 @@ def _detect_several(table: LabelTable, columns: Sequence[str], rows: np.ndarray)
             message = f"column '{column}' holds '{word[:60]}', which is not a number"
             raise table.row_error(row, f"{message}. Expected numbers in several target columns, or one column")
     return Decision("number", f"{_name(columns)}: {len(columns)} numbers for each file")
+
+
+def _refuse_empty(table: LabelTable, column: str, encoded: Encoded) -> None:
+    if not len(encoded.words):
+        raise table.error(f"column '{column}' is empty in all rows that label files. Expected targets")
 
 
 def _detect_numbers(table: LabelTable, column: str, encoded: Encoded, numbers: np.ndarray) -> Decision:
@@ -156,6 +163,17 @@ def _refuse_mixed(table: LabelTable, column: str, encoded: Encoded, rows: np.nda
     raise table.row_error(row, f"column '{column}' holds '{table.value(column, row)}'{what}. {cure}")
 
 
+def _refuse_rare(table: LabelTable, column: str, found: tuple[Encoded, np.ndarray], separator: str) -> None:
+    """Raise DataError if so few rows have several classes that it may be a mistake."""
+    encoded, rows = found
+    several = pc.match_substring(encoded.words, separator).to_numpy(zero_copy_only=False)
+    counts = encoded.counts()
+    if counts[several].sum() < _RARE * counts.sum():
+        row = int(rows[encoded.first_row(int(np.argmax(several)))])
+        message = f"column '{column}' holds '{table.value(column, row)}', but one class in nearly all other rows"
+        raise table.row_error(row, f"{message}. Expected one class, or the kind to be configured")
+
+
 def _find_separator(encoded: Encoded) -> str | None:
     for separator in _CLEAR:
         if _contains(encoded, separator):
@@ -172,6 +190,8 @@ def _repeats_parts(words: pa.Array, separator: str) -> bool:
 
     `red car` and `blue car` are two names; `clear water`, `clear` and `clear road water` are lists.
     """
+    if not len(words):
+        return False
     lists = pc.split_pattern(words, separator)
     lengths = pc.list_value_length(lists).to_numpy()
     if lengths.max() < 2 or lengths.min() == lengths.max():
@@ -198,9 +218,13 @@ def _why_class(column: str, encoded: Encoded) -> str:
 
 def _why_classes(column: str, encoded: Encoded, separator: str) -> str:
     code = pc.index(pc.match_substring(encoded.words, separator), True).as_py()
-    shown = "a space" if separator == " " else f"'{separator}'"
     example = f", such as '{encoded.words[code].as_py()[:60]}'" if code >= 0 else ""
-    return f"column '{column}': several classes for each file, because {shown} separates names that repeat{example}"
+    why = f"because {_shown(separator)} separates names that repeat{example}"
+    return f"column '{column}': several classes for each file, {why}"
+
+
+def _shown(separator: str) -> str:
+    return "a space" if separator == " " else f"'{separator}'"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -66,6 +66,9 @@ def test_values_that_decide_nothing_are_told_with_their_row(read, complaint):
     assert complaint(decide, read, ["y"], "", "") == (
         "labels.csv: column 'y' is empty in all rows that label files. Expected targets"
     )
+    assert complaint(decide, read, ["p", "q"], "1;", "0;") == (
+        "labels.csv: column 'q' is empty in all rows that label files. Expected targets"
+    )
 
 
 def test_lists_are_classes_unless_they_are_of_numbers(read, complaint):
@@ -88,3 +91,13 @@ def test_the_target_is_the_only_column_or_all_flags(read, complaint):
     assert complaint(choose_target_columns, read("file\na\n"), ["file"]) == (
         "labels.csv: has no column besides those of files and splits. Expected a column of targets"
     )
+
+
+def test_one_value_with_a_separator_does_not_make_all_of_them_lists(read, complaint):
+    assert complaint(decide, read, ["y"], *["cat", "dog"] * 100, "cat|") == (
+        "labels.csv, line 202: column 'y' holds 'cat|', but one class in nearly all other rows. Expected one class, or "
+        "the kind to be configured"
+    )
+    table = read("file,y\n" + "f,cat\n" * 200 + "f,cat|dog\n")
+    decision = detect_kind(table, ["y"], np.arange(201), "classes")
+    assert (decision.separator, decision.reason) == ("|", "column 'y': classes, as configured, with '|' between them")

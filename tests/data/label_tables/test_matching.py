@@ -166,3 +166,7 @@ def test_uris_are_compared_without_their_options(read):
     uri = "s3://bucket/images?region=eu"
     rows = read(table("s3://bucket/images/a.jpg", "s3://bucket/images/b.jpg"))
     assert np.array_equal(match_rows(rows, Inputs(uri, NAMES)).rows, [0, 1])
+
+
+def test_the_folder_may_be_the_root(read):
+    assert match_rows(read(table("/a.jpg", "/b.jpg")), Inputs("/", NAMES)).rows.tolist() == [0, 1]

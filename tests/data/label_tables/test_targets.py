@@ -78,6 +78,7 @@ WRONG = [
     ("class", ["cat", "cat"], "column 'label' has one class alone, 'cat'. Expected at least two"),
     ("class", [f"c{i}" for i in range(24)], "column 'label' has 24 different values in 24 rows, such as 'c0', 'c1', "
      "'c2': every file has its own class. Expected a column of classes"),
+    ("classes", ["", ""], "column 'label' has no class in 2 rows for training. Expected some"),
     ("classes", ["['cat', 'dog']".replace(", ", ";"), "dog"], "line 2: column 'label' holds a list in brackets, "
      "'['cat';'dog']'. Expected classes with a separator, such as cat;dog"),
 ]  # fmt: skip
