@@ -43,8 +43,12 @@ def test_numbers_are_beside_the_true_ones(tmp_path):
     (row,) = read(tmp_path / "t.csv")
     assert row == {
         "path": "a.png",
-        **{"true_age": "1", "true_path": "2", "true_labels": "3.5"},
-        **{"predicted_age": "2", "predicted_path": "-1", "predicted_labels": "0"},
+        "true_age": "1",
+        "true_path": "2",
+        "true_labels": "3.5",
+        "predicted_age": "2",
+        "predicted_path": "-1",
+        "predicted_labels": "0",
     }
 
 
