@@ -302,7 +302,9 @@ class Worker:
         if sink is not None and self.workers.rank == 0:
             self.outputs.finish()
         if metric is not None and value is None:
-            self.emit(Phase(f"{metric.name.capitalize()} is undefined: targets and predictions hold one class alone"))
+            values = metric.compares == "values"
+            reason = "the targets do not vary" if values else "targets and predictions hold one class alone"
+            self.emit(Phase(f"{metric.name.capitalize()} is undefined: {reason}"))
         return _Pass(
             loss,
             "" if metric is None else metric.name,
