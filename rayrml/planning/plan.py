@@ -30,6 +30,7 @@ from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network, build
 from rayrml.networks.shapes import fits, open_differing
 from rayrml.optimizers import OPTIMIZERS
+from rayrml.planning.class_balance import check_sampling, warn_of_imbalance, with_class_weights
 from rayrml.planning.consistency import Settings, check_consistency
 from rayrml.planning.data_types import DataTypes, find_types
 from rayrml.planning.datasets import DatasetsPreparation, Expectations
@@ -68,7 +69,7 @@ class Plan:
         datasets: what training and test samples have in common.
         loaded: what was loaded into the network, None if nothing was to be loaded.
         observations: what some samples have shown, by the name of their dataset.
-        warnings: sentences on what is probably wrong with the network.
+        warnings: sentences on what is probably wrong with the network or the samples.
         final_test: samples to evaluate on once, with the best model, after training; None without any.
         folders: what became of the folders that the configuration names.
     """
@@ -178,6 +179,7 @@ class _Preparation:
         loaded = None if network is None else self._load(network, checkpoint)
         if network is None or datasets is None:
             raise self._error()
+        loss = self._with_balanced_classes(loss, datasets, checkpoint)
         check_outputs(network, datasets, loss, self.findings)
         metric = choose_metric(settings, network, self.findings)
         pictures = choose_pictures(settings, network, datasets, self.findings)
@@ -211,6 +213,15 @@ class _Preparation:
             warnings=(*_warn(network, datasets, settings), *warn_of_pictures(pictures, settings)),
             **parts,
         )
+
+    def _with_balanced_classes(
+        self, loss: Choice | None, datasets: Datasets, checkpoint: checkpoints.Checkpoint | None
+    ) -> Choice | None:
+        with self.findings.gathering():
+            check_sampling(datasets, self.data.sampling)
+        with self.findings.gathering():
+            return with_class_weights(loss, datasets, checkpoint.loss if checkpoint else {})
+        return loss
 
     def _target_transforms(self) -> tuple[Placed, ...]:
         """What is done to targets; mistakes in it are found later."""
@@ -349,11 +360,12 @@ class _Preparation:
 
 
 def _warn(network: Network, datasets: Datasets, settings: Settings) -> Iterator[str]:
-    """Sentences on what is probably wrong with the network."""
+    """Sentences on what is probably wrong with the network or the samples."""
     yield from warn_of_ending(network, settings.loss)
     yield from warn_of_scaling(network, datasets, settings.types)
     if datasets.training is not None:
         yield from warn_of_batch_norm(network)
+    yield from warn_of_imbalance(datasets, settings.loss, settings.data.sampling)
 
 
 def _stacked_hint(shape: tuple[int, ...], side: Side) -> str:
