@@ -74,6 +74,7 @@ OF_NO_MODULE = {
     "networks/layers/reference": "all layers, against Keras",
     "networks/layers/training": "all layers, in training",
     "runs/arrays": "whole runs on arrays",
+    "runs/balance": "whole runs on classes of unequal sizes",
     "runs/bad_pairs": "whole runs without bad pairs",
     "runs/bad_samples": "whole runs without bad samples",
     "runs/run": "whole runs",

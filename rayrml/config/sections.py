@@ -131,6 +131,11 @@ class Data(Section):
     batch_size: PositiveInt = Field(default=64, description="samples of a training batch, over all workers")
     test_batch_size: PositiveInt = Field(default=64, description="samples of an evaluation batch, over all workers")
     preload: bool = Field(default=False, description="decode once and keep the samples in memory")
+    sampling: Annotated[Literal["all", "balanced"], AnyCase] = Field(
+        default="all",
+        description="what an epoch of training consists of: all: each sample once; balanced: as many samples, but each "
+        "class equally often, so that those of rare classes are repeated",
+    )
     on_bad_sample: Annotated[Literal["error", "skip"], AnyCase] = Field(
         default="error",
         description="whether samples that cannot be read, or differ from the first one in shape, stop the run, or are "

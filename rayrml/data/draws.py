@@ -51,6 +51,11 @@ class Draws:
         return numbers
 
 
+def mix_seed(*numbers: int) -> int:
+    """One seed from several numbers; similar ones (seed 0 of epoch 1, seed 1 of epoch 0) give unrelated seeds."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
 @functools.lru_cache(maxsize=256)
 def _seed_of(seed: int, name: str, use: int) -> int:
     numbers = np.random.SeedSequence((seed, zlib.crc32(name.encode()), use)).generate_state(1, np.uint64)

@@ -14,6 +14,7 @@ import ray.data
 from rayrml.cluster import ray_internals
 from rayrml.cluster.shortage import waiting_for_cpus
 from rayrml.data.decoding import Decoder, pack
+from rayrml.data.sampling import Picks
 from rayrml.data.sources import Source
 
 # Decoding that takes less than this is done in the process that waits for it: the first tasks of a process take seconds
@@ -51,13 +52,15 @@ def dataset(
     smallest_chunk: int = 1,
     at_once: bool = False,
     seed: int | None = None,
+    uses: np.ndarray | None = None,
 ) -> ray.data.Dataset:
     """A lazy dataset of the samples at `indices`, decoded by tasks of `decode_cpus` CPUs.
 
     Its columns are those of `Decoded`, with `first` in each row. Rows come in the order of `indices`, or as they become
-    ready if the consumer waits for all of them `at_once`. `seed` determines their random numbers, if they have any.
+    ready if the consumer waits for all of them `at_once`. `seed` determines their random numbers, if they have any,
+    together with their numbers `uses` (n,), by default the indices.
     """
-    tasks = chunks(source, indices, smallest_chunk, at_once=at_once, seed=seed)
+    tasks = chunks(source, indices, smallest_chunk, at_once=at_once, seed=seed, uses=uses)
     decoder: Any = Decoder(source.decodings, block_size(source, smallest_chunk))
     decoded = tasks_of(tasks).map_batches(decoder, batch_size=None, num_cpus=decode_cpus)
     decoded.context.execution_options.preserve_order = not at_once
@@ -92,12 +95,12 @@ def decode(
     alone: bool = False,
     at_once: bool = False,
     seed: int | None = None,
+    uses: np.ndarray | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Decoded]:
     """Yield the decoded samples at `indices`, some at a time, each once; in order unless needed `at_once`.
 
-    Tasks decode ahead of the consumer. A process that is `alone` decodes samples itself if that takes less time than
-    starting tasks, as estimated from the first few.
+    Tasks decode ahead of the consumer; a process that is `alone` decodes itself if that is estimated to be faster.
 
     Args:
         source: the source of the samples.
@@ -107,36 +110,39 @@ def decode(
         alone: whether no other process of the run decodes.
         at_once: whether the consumer waits for all of them before it does anything else.
         seed: determines the samples' random numbers, if they have any.
+        uses: (n,) numbers that determine them, too, by default the indices; a sample may come several times.
         say: told, in another thread, that the tasks wait for CPUs.
     """
+    picks = Picks(indices, indices if uses is None else uses)
     if source.here:
-        yield from _decode_here(source, indices, max(_CHUNK_BYTES // source.bytes_per_sample, smallest_chunk), seed)
+        yield from _decode_here(source, picks, smallest_chunk, seed)
         return
     decoder, done, spent = Decoder(source.decodings, block_size(source, smallest_chunk)), 0, 0.0
     patience = _SECONDS_STREAMING if not at_once else _SECONDS_WARM if _tasks_ran.is_set() else _SECONDS_COLD
     size = max(_FIRST_SAMPLES, smallest_chunk)
     while alone and done < len(indices) and spent * len(indices) <= patience * done:
         started = time.perf_counter()
-        (decoded,) = _decode_task(decoder, _task(source, indices[done : done + size], done, seed))
+        (decoded,) = _decode_task(decoder, _task(source, picks.at(slice(done, done + size)), done, seed))
         spent += time.perf_counter() - started
         done += len(decoded.inputs)
         size = min(_chunk_size(len(indices), smallest_chunk), decoder.most)
         yield decoded
     if done < len(indices):
         _tasks_ran.set()
-        left = indices[done:]
-        data = dataset(source, left, decode_cpus=decode_cpus, smallest_chunk=smallest_chunk, at_once=at_once, seed=seed)
-        arriving = blocks(data)
+        left = picks.at(slice(done, None))
+        how: dict[str, Any] = {"smallest_chunk": smallest_chunk, "at_once": at_once, "seed": seed, "uses": left.uses}
+        arriving = blocks(dataset(source, left.samples, decode_cpus=decode_cpus, **how))
         with waiting_for_cpus(decode_cpus, say):
             begun = list(itertools.islice(arriving, 1))
         for block in itertools.chain(begun, arriving):
             yield _decoded(block, done)
 
 
-def _decode_here(source: Source, indices: np.ndarray, size: int, seed: int | None) -> Iterator[Decoded]:
+def _decode_here(source: Source, picks: Picks, smallest: int, seed: int | None) -> Iterator[Decoded]:
+    size = max(_CHUNK_BYTES // source.bytes_per_sample, smallest)
     decoder = Decoder(source.decodings, size)
-    for first in range(0, len(indices), size):
-        yield from _decode_task(decoder, _task(source, indices[first : first + size], first, seed))
+    for first in range(0, len(picks.samples), size):
+        yield from _decode_task(decoder, _task(source, picks.at(slice(first, first + size)), first, seed))
 
 
 def _decode_task(decoder: Decoder, task: dict[str, Any]) -> Iterator[Decoded]:
@@ -161,6 +167,7 @@ def chunks(
     at_once: bool = False,
     num_actors: int = 1,
     seed: int | None = None,
+    uses: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """The samples of each task, at least `smallest`; enough tasks for all CPUs, and for `num_actors`.
 
@@ -175,11 +182,12 @@ def chunks(
         size = min(_chunk_size(len(indices), smallest, num_actors), most)
         short = max(size // 4, smallest)
     sizes = itertools.chain(itertools.repeat(short, 2 * _num_cpus()), itertools.repeat(size))
+    picks = Picks(indices, indices if uses is None else uses)
     tasks: list[dict[str, Any]] = []
     first = 0
     while first < len(indices):
         count = next(sizes)
-        tasks.append(_task(source, indices[first : first + count], first, seed))
+        tasks.append(_task(source, picks.at(slice(first, first + count)), first, seed))
         first += count
     return tasks
 
@@ -199,9 +207,9 @@ def _store_bytes() -> int:
     return int(min((size for size in found if size), default=_CHUNK_BYTES * _BLOCKS_OF_STORE))
 
 
-def _task(source: Source, indices: np.ndarray, first: int, seed: int | None) -> dict[str, Any]:
-    numbers = {"seed": seed, "positions": indices.astype(np.int64).tobytes()} if source.random else {}
-    places = {name: pack(side.samples, indices) for name, side in source.sides.items()}
+def _task(source: Source, picks: Picks, first: int, seed: int | None) -> dict[str, Any]:
+    numbers = {"seed": seed, "positions": picks.uses.astype(np.int64).tobytes()} if source.random else {}
+    places = {name: pack(side.samples, picks.samples) for name, side in source.sides.items()}
     return {"first": first} | places | (numbers if seed is not None else {})
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from rayrml.data.ahead import Ahead
+from rayrml.data.draws import mix_seed
+from rayrml.data.sampling import Balanced, Picks
 from rayrml.workers import Workers
 
 _GATHERED_BYTES = 2**20
@@ -21,18 +23,20 @@ class Batch(NamedTuple):
         input: (n, C, *spatial), of the type in which samples are stored.
         target: (n,) int64 class indices, (n, K) values or (n, C, *spatial) arrays; None without targets.
         positions: (n,) indices of the samples in their `Samples`; a numpy array.
+        uses: (n,) the same, but other numbers for samples that came before in their epoch: see `Picks`.
     """
 
     input: torch.Tensor
     target: torch.Tensor | None
     positions: np.ndarray
+    uses: np.ndarray
 
 
 class Shard(Protocol):
     """A source of batches for a worker."""
 
     def batches(self, sizes: Sequence[int], epoch: int | None, skip: int = 0) -> Iterator[Batch]:
-        """Batches of these sizes; each of the shard's samples comes once.
+        """Batches of these sizes; each of the shard's samples comes once, unless classes are balanced.
 
         Args:
             sizes: samples in each batch; zeros are allowed and give empty batches.
@@ -57,6 +61,7 @@ class ResidentShard:
         positions: (n,) indices of the samples.
         seed: determines the orders, together with the epoch.
         used: (n,) which samples are used in batches, None for all.
+        balanced: what an epoch consists of instead of each sample once; None if it does not.
     """
 
     def __init__(
@@ -67,33 +72,44 @@ class ResidentShard:
         *,
         seed: Sequence[int] = (),
         used: np.ndarray | None = None,
+        balanced: Balanced | None = None,
     ):
         self.inputs = inputs
         self.targets = targets
         self.positions = positions
         self.seed = seed
         self.rows = torch.arange(len(inputs)) if used is None else torch.from_numpy(np.flatnonzero(used))
+        self.balanced = balanced
 
     def batches(self, sizes: Sequence[int], epoch: int | None, skip: int = 0) -> Iterator[Batch]:
         """Batches in the order of `epoch`, which depends only on the seed and the epoch."""
-        order = self.rows if epoch is None else self.rows[self._order(epoch)]
+        order, picks = self._order(epoch)
         picked = order.to(self.inputs.device)
-        numbers = self.positions[order.numpy()]
         start = skip
         for some in _together(sizes, self.inputs[:1].nbytes):
             end = start + sum(some)
             inputs = self.inputs.index_select(0, picked[start:end]).split(some)
             targets = None if self.targets is None else self.targets.index_select(0, picked[start:end]).split(some)
             for i, size in enumerate(some):
-                yield Batch(inputs[i], None if targets is None else targets[i], numbers[start : start + size])
+                own = picks.at(slice(start, start + size))
+                yield Batch(inputs[i], None if targets is None else targets[i], own.samples, own.uses)
                 start += size
 
     def close(self) -> None:
         """Nothing is being read."""
 
-    def _order(self, epoch: int) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(mix_seed(*self.seed, epoch))
-        return torch.randperm(len(self.rows), generator=generator)
+    def _order(self, epoch: int | None) -> tuple[torch.Tensor, Picks]:
+        """The rows of `inputs` in the order of `epoch`, and the samples that they are."""
+        if epoch is not None and self.balanced is not None:
+            picks = self.balanced.picks(epoch)
+            sorter = np.argsort(self.positions)
+            rows = sorter[np.searchsorted(self.positions, picks.samples, sorter=sorter)]
+            return torch.from_numpy(rows), picks
+        order = self.rows
+        if epoch is not None:
+            generator = torch.Generator().manual_seed(mix_seed(*self.seed, epoch))
+            order = order[torch.randperm(len(order), generator=generator)]
+        return order, Picks.once(self.positions[order.numpy()])
 
 
 class StreamedShard:
@@ -103,35 +119,38 @@ class StreamedShard:
     samples for any number of workers.
 
     Args:
-        read: (positions, epoch) -> blocks of consecutive samples: inputs, targets if any, and (n,) which samples
-            can be used; a batch leaves out the others.
+        read: (picks, epoch) -> blocks of consecutive samples: inputs, targets if any, and (n,) which samples can be
+            used; a batch leaves out the others.
         samples: (n,) the samples of all workers, in their own order.
         workers: the workers that share them.
         seed: determines the orders, together with the epoch.
         num_epochs: the last epoch; the next epoch is begun halfway through the current one.
+        balanced: what an epoch consists of instead of each sample once; None if it does not.
     """
 
     def __init__(
         self,
-        read: Callable[[np.ndarray, int | None], Iterator[tuple[np.ndarray, ...]]],
+        read: Callable[[Picks, int | None], Iterator[tuple[np.ndarray, ...]]],
         samples: np.ndarray,
         *,
         workers: Workers,
         seed: Sequence[int] = (),
         num_epochs: int = 0,
+        balanced: Balanced | None = None,
     ):
         self.read = read
         self.samples = samples
         self.workers = workers
         self.seed = seed
         self.num_epochs = num_epochs
+        self.balanced = balanced
         self._begun: dict[int, Ahead[tuple[np.ndarray, ...]]] = {}
 
     def batches(self, sizes: Sequence[int], epoch: int | None, skip: int = 0) -> Iterator[Batch]:
         """Batches in the order of `epoch`, which depends only on the seed and the epoch."""
-        mine = self._order(epoch)[skip:]
-        if not len(mine):
-            yield from [Batch(torch.empty(0), None, mine)] * len(sizes)
+        mine = self._order(epoch).at(slice(skip, None))
+        if not len(mine.samples):
+            yield from [Batch(torch.empty(0), None, *mine)] * len(sizes)
             return
         blocks = self._begun.pop(epoch, None) if epoch is not None and not skip else None
         blocks = blocks or Ahead(self.read(mine, epoch))
@@ -140,9 +159,10 @@ class StreamedShard:
             for number, (size, (*arrays, good)) in enumerate(zip(sizes, cut(blocks, sizes), strict=True), 1):
                 if epoch is not None and 2 * number >= len(sizes):
                     self._begin(epoch + 1)
-                arrays.append(mine[start : start + size])
-                input, *target, positions = arrays if good.all() else [array[good] for array in arrays]
-                yield Batch(torch.from_numpy(input), torch.from_numpy(target[0]) if target else None, positions)
+                own = mine.at(slice(start, start + size))
+                input, *target = arrays if good.all() else [array[good] for array in arrays]
+                positions, uses = own if good.all() else own.at(good)
+                yield Batch(torch.from_numpy(input), torch.from_numpy(target[0]) if target else None, positions, uses)
                 start += size
         finally:
             blocks.close()
@@ -158,12 +178,14 @@ class StreamedShard:
         if epoch <= self.num_epochs and epoch not in self._begun:
             self._begun[epoch] = Ahead(self.read(self._order(epoch), epoch))
 
-    def _order(self, epoch: int | None) -> np.ndarray:
+    def _order(self, epoch: int | None) -> Picks:
         """This worker's samples in the order of `epoch`."""
+        if epoch is not None and self.balanced is not None:
+            return self.balanced.picks(epoch)
         order = self.samples.copy()
         if epoch is not None:
             np.random.default_rng(mix_seed(*self.seed, epoch)).shuffle(order)
-        return order[self.workers.rank :: self.workers.size]
+        return Picks.once(order[self.workers.rank :: self.workers.size])
 
 
 def _together(sizes: Sequence[int], sample_bytes: int) -> Iterator[list[int]]:
@@ -211,8 +233,3 @@ def move(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 def to_numbers(arrays: torch.Tensor, *, pixels: bool) -> torch.Tensor:
     """Arrays as transforms and networks take them: pixels as bytes, all others as float32."""
     return arrays if pixels else arrays.float()
-
-
-def mix_seed(*numbers: int) -> int:
-    """One seed from several numbers; similar ones (seed 0 of epoch 1, seed 1 of epoch 0) give unrelated seeds."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

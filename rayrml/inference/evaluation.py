@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -110,7 +111,8 @@ class EvaluationStep:
             if self.metric.ranks:
                 self._rows.append(sums)
             else:
-                self._sums = sums if self._sums is None else self._sums + sums
+                add = self.metric.merge or torch.add
+                self._sums = sums if self._sums is None else add(self._sums, sums)
             self._pairs.add(scores, target)
             if self._columns is not None:
                 self._columns.add(scores, target)
@@ -119,14 +121,24 @@ class EvaluationStep:
         """Mean loss and metric (None without one) over all samples of all workers; every worker must call it."""
         own_loss = torch.as_tensor([self._loss, self._weight], dtype=torch.float64, device=device)
         own_columns = None if self._columns is None else self._columns.sums
-        all_loss, totals, pairs, columns = self._add_up([own_loss, self._sums, self._pairs.counts, own_columns], device)
+        merge = None if self.metric is None else self.metric.merge
+        own_sums = None if merge is not None else self._sums
+        all_loss, totals, pairs, columns = self._add_up([own_loss, own_sums, self._pairs.counts, own_columns], device)
         loss, weight = all_loss.tolist()
         if pairs.numel():
             self.confusion = pairs.view(math.isqrt(pairs.numel()), -1)
         self.columns = columns if columns.numel() else None
         if self.metric is None:
             return loss / (weight or 1.0), None
+        if merge is not None:
+            totals = self._merge_all(merge)
         return loss / (weight or 1.0), self.metric.value(self._gather_rows() if self.metric.ranks else totals)
+
+    def _merge_all(self, merge: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """The sums of all workers, merged in the same order in each of them; empty if no worker has any."""
+        own = None if self._sums is None else self._sums.cpu().numpy()
+        parts = [torch.from_numpy(sums) for sums in self.workers.gather(own) if sums is not None]
+        return functools.reduce(merge, parts) if parts else torch.empty(0)
 
     def _gather_rows(self) -> torch.Tensor:
         """The rows of all workers; their order says nothing."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat
 from torch.nn import functional
 
 from rayrml.endings import Source, probabilities
+from rayrml.errors import ConfigError, Problem
 
-ClassWeights = Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] | None
+BALANCED: Literal["balanced"] = "balanced"
+ClassWeights = Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] | Literal["balanced"] | None
+Smoothing = Annotated[float, Field(ge=0, lt=1)] | None
 
 SMALLEST_PROBABILITY = 1e-12  # replaces smaller probabilities in a logarithm
 
@@ -34,21 +37,28 @@ def members(output: torch.Tensor, target: torch.Tensor, ignore_index: int | None
 
 
 class LabelWeights:
-    """How much each label counts in a mean: the weight of its class, or 0 if it is ignored."""
+    """How much each label counts in a mean: the weight of its class, or 0 if it is ignored.
 
-    def __init__(self, weight: Sequence[float] | None, ignore_index: int | None):
+    Weights that are "balanced" are not known yet: a plan replaces them by numbers before any loss is computed.
+    """
+
+    def __init__(self, weight: Sequence[float] | Literal["balanced"] | None, ignore_index: int | None):
         self.ignore_index = ignore_index
-        self._weight = None if weight is None else torch.tensor(weight)
+        self._given = weight is not None
+        self._weight = None if weight is None or weight == BALANCED else torch.tensor(weight)
         self._moved: dict[tuple[torch.device, torch.dtype], torch.Tensor] = {}
 
     @property
     def trivial(self) -> bool:
         """Whether every label counts the same."""
-        return self._weight is None and self.ignore_index is None
+        return not self._given and self.ignore_index is None
 
     def per_class(self, device: torch.device, dtype: torch.dtype) -> torch.Tensor | None:
         """The class weights (C,), None if there are none."""
         if self._weight is None:
+            if self._given:
+                message = f"'{BALANCED}' stands for numbers that follow from training samples, which are not known here"
+                raise ConfigError(Problem("neural_network.loss.weight", message))
             return None
         place = (device, dtype)
         if place not in self._moved:
@@ -65,6 +75,11 @@ class LabelWeights:
     def total(self, target: torch.Tensor) -> torch.Tensor:
         """The total weight of all labels: the denominator of the mean."""
         return self.per_label(target).sum()
+
+
+def count_weights(weight: ClassWeights) -> int | None:
+    """How many classes the weights are for, None for any number."""
+    return len(weight) if weight and weight != BALANCED else None
 
 
 def mean(total: torch.Tensor, count: torch.Tensor) -> torch.Tensor:

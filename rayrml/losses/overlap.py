@@ -17,7 +17,7 @@ from pydantic import NonNegativeFloat
 from rayrml.endings import Source, probabilities
 from rayrml.errors import ConfigError, Problem
 from rayrml.losses.loss import Loss
-from rayrml.losses.outputs import ClassWeights, LabelWeights, kept, mean, members
+from rayrml.losses.outputs import ClassWeights, LabelWeights, count_weights, kept, mean, members
 
 Regions = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -79,7 +79,7 @@ def _loss(function: Regions, metric: str, *, source: Source, weight: ClassWeight
         metric=metric,
         binary=True,
         takes=source,
-        num_classes=len(weight) if weight else None,
+        num_classes=count_weights(weight),
         ignore_index=ignore_index,
     )
 

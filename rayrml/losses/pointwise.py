@@ -13,17 +13,17 @@ from typing_extensions import TypedDict
 from rayrml.endings import Ending, Source, probabilities
 from rayrml.errors import ConfigError, Problem
 from rayrml.losses.loss import Loss
-from rayrml.losses.outputs import members
+from rayrml.losses.outputs import Smoothing, members
 from rayrml.tensors import constants
 
 
-def bce(*, source: Source = "sigmoid") -> Loss:
+def bce(*, source: Source = "sigmoid", label_smoothing: Smoothing = None) -> Loss:
     """Binary cross entropy of the output's probabilities and targets in [0, 1] of the same shape.
 
     Class indices become 1 in the channel of their class and 0 in the others; a single channel is class 1 of two.
-    Logarithms below -100 count as -100.
+    Logarithms below -100 count as -100. With `label_smoothing` s, a target t counts as (1 - s) t + s / 2.
     """
-    function = functools.partial(_binary_cross_entropy, source=source)
+    function = functools.partial(_binary_cross_entropy, source=source, smoothing=label_smoothing)
     # Each channel is a problem by itself.
     takes: Ending = "sigmoid_logits" if source == "logits" else source
     return Loss(function, targets="arrays", takes=takes, metric="accuracy", binary=True, accepts_labels=True)
@@ -91,11 +91,15 @@ def _by_channel(numbers: Sequence[float], like: torch.Tensor) -> torch.Tensor:
     return constants(numbers, like).view(1, -1, *[1] * (like.ndim - 2))
 
 
-def _binary_cross_entropy(output: torch.Tensor, target: torch.Tensor, *, source: Source) -> torch.Tensor:
+def _binary_cross_entropy(
+    output: torch.Tensor, target: torch.Tensor, *, source: Source, smoothing: float | None
+) -> torch.Tensor:
     if not target.is_floating_point() and target.ndim == output.ndim - 1:
         target = members(output, target)
     _refuse_broadcasting(output, target)
     target = target.to(output.dtype)
+    if smoothing:
+        target = (1 - smoothing) * target + smoothing / 2
     if source == "logits":
         return functional.binary_cross_entropy_with_logits(output, target)
     try:

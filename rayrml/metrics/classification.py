@@ -27,6 +27,20 @@ def pixel_accuracy(*, ignore_index: int | None = None) -> Metric:
     return Metric("pixel_accuracy", functools.partial(_hits_and_count, ignore_index=ignore_index), divide, "pixels")
 
 
+def balanced_accuracy(*, ignore_index: int | None = None) -> Metric:
+    """Mean over classes of the fraction of their samples that are predicted as such: each class counts the same.
+
+    Classes that no sample has are left out.
+    """
+    return Metric("balanced_accuracy", functools.partial(_pairs, ignore_index=ignore_index), _mean_recall, "single")
+
+
+def top5_accuracy(*, ignore_index: int | None = None) -> Metric:
+    """Fraction of samples whose true class is among the five with the highest scores; for six classes or more."""
+    hits = functools.partial(_top_hits_and_count, most=5, ignore_index=ignore_index)
+    return Metric("top5_accuracy", hits, divide, "single", fewest_classes=6)
+
+
 def f1(*, ignore_index: int | None = None) -> Metric:
     """Mean over classes of the harmonic mean of precision and recall."""
     return Metric("f1", functools.partial(_pairs, ignore_index=ignore_index), _mean_f1, "single")
@@ -38,6 +52,21 @@ def _hits_and_count(output: torch.Tensor, target: torch.Tensor, *, ignore_index:
         return torch.stack([hits.sum(), hits.new_full((), hits.numel(), dtype=torch.int64)]).double()
     counts = counted(target, ignore_index)
     return torch.stack([(hits & counts).sum(), counts.sum()]).double()
+
+
+def _top_hits_and_count(
+    output: torch.Tensor, target: torch.Tensor, *, most: int, ignore_index: int | None
+) -> torch.Tensor:
+    target = true_classes(target)
+    counts, size = counted(target, ignore_index), output.shape[1]
+    known = counts & (target >= 0) & (target < size)
+    index = torch.where(known, target, 0).unsqueeze(1)
+    own = output.gather(1, index)
+    numbers = torch.arange(size, device=output.device).view(-1, *[1] * (output.ndim - 2))
+    # Of equal scores the first class wins, as in argmax; none of them beats NaN, which must not count as a hit.
+    behind = (output < own) | ((output == own) & (numbers >= index))
+    hits = known & ((~behind).sum(1) < most)
+    return torch.stack([hits.sum(), counts.sum()]).double()
 
 
 def _pairs(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
@@ -52,4 +81,15 @@ def _mean_f1(sums: torch.Tensor) -> float | None:
     return mean_of_occurring(2 * matrix.diagonal(), matrix.sum(0) + matrix.sum(1))
 
 
-METRICS = {"accuracy": accuracy, "pixel_accuracy": pixel_accuracy, "f1": f1}
+def _mean_recall(sums: torch.Tensor) -> float | None:
+    matrix = as_matrix(sums)
+    return mean_of_occurring(matrix.diagonal(), matrix.sum(1))
+
+
+METRICS = {
+    "accuracy": accuracy,
+    "pixel_accuracy": pixel_accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "top5_accuracy": top5_accuracy,
+    "f1": f1,
+}

@@ -29,6 +29,8 @@ class Metric:
             classes.
         ranks: whether the figure depends on the scores of all samples at once: `sums` is a matrix of rows to be kept
             instead of a vector to be summed.
+        merge: two vectors of `sums` -> that of both, for figures that plain addition would make inexact; None to add.
+        fewest_classes: with fewer, the figure would say nothing.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Metric:
     value: Callable[[torch.Tensor], float | None]
     compares: Literal["classes", "single", "samples", "pixels", "values"] = "classes"
     ranks: bool = False
+    merge: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+    fewest_classes: int = 1
 
 
 def predicted_classes(output: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ def r2(*, ignore_index: int | None = None) -> Metric:
 
     1 for a perfect output, 0 for one that is always the mean. Channels whose targets do not vary are left out.
     """
-    return Metric("r2", _moments, _r2, "values")
+    return Metric("r2", _moments, _r2, "values", merge=_merge)
 
 
 def mean_absolute_error(*, ignore_index: int | None = None) -> Metric:
@@ -22,7 +22,7 @@ def mean_absolute_error(*, ignore_index: int | None = None) -> Metric:
 
 def root_mean_squared_error(*, ignore_index: int | None = None) -> Metric:
     """Square root of the mean squared difference, in the targets' unit; the mean over channels. Lower is better."""
-    return Metric("root_mean_squared_error", _moments, _root, "values")
+    return Metric("root_mean_squared_error", _squared_errors, _root, "values")
 
 
 def _absolute_errors(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -31,15 +31,46 @@ def _absolute_errors(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor
 
 
 def _root(sums: torch.Tensor) -> float | None:
-    count, _, _, errors = sums.view(4, -1)
+    count, errors = sums.view(2, -1)
     return float((errors / count).sqrt().mean()) if count.all() else None
 
 
+def _squared_errors(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Count and sum of squared errors for each channel: (2 * channels,)."""
+    error = _by_channel(output.double() - target.double())
+    return torch.cat([_counts(error), error.square().sum(1)])
+
+
 def _moments(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Count, sum, sum of squares and sum of squared errors for each channel: (4 * channels,)."""
+    """For each channel, what `_merge` merges: (5 * channels,).
+
+    That is the count, a number near all targets, what the mean lies above it, the squared differences' sum to the mean,
+    and that of the squared errors. Sums of squares would lose the differences of targets far from 0.
+    """
     truth, error = (_by_channel(part.double()) for part in (target, output.double() - target.double()))
-    count = truth.new_full((len(truth),), truth.shape[1])
-    return torch.cat([count, truth.sum(1), truth.square().sum(1), error.square().sum(1)])
+    base = truth[:, 0]
+    above = truth - base[:, None]
+    mean = above.mean(1)
+    spread = (above - mean[:, None]).square().sum(1)
+    return torch.cat([_counts(truth), base, mean, spread, error.square().sum(1)])
+
+
+def _merge(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """The `_moments` of two sets of samples together.
+
+    Source: Chan, Golub and LeVeque, Am. Stat. 37 (1983), equations 2.1.
+    """
+    count, base, mean, spread, errors = first.view(5, -1)
+    more, other_base, other_mean, other_spread, other_errors = second.view(5, -1)
+    total = count + more
+    distance = (other_base - base) + (other_mean - mean)
+    spread = spread + other_spread + distance.square() * (count * more / total)
+    return torch.cat([total, base, mean + distance * (more / total), spread, errors + other_errors])
+
+
+def _counts(rows: torch.Tensor) -> torch.Tensor:
+    """The length of each row (channels, numbers)."""
+    return rows.new_full((len(rows),), rows.shape[1])
 
 
 def _by_channel(values: torch.Tensor) -> torch.Tensor:
@@ -47,11 +78,11 @@ def _by_channel(values: torch.Tensor) -> torch.Tensor:
     return values.reshape(1, -1) if values.ndim == 1 else values.transpose(0, 1).flatten(1)
 
 
-def _r2(sums: torch.Tensor) -> float | None:
-    count, total, squares, errors = sums.view(4, -1)
-    spread = squares - total.square() / count.clamp(min=1)
-    # Rounding leaves a little of constants.
-    varies = spread > 1e-12 * squares
+def _r2(moments: torch.Tensor) -> float | None:
+    if not moments.numel():
+        return None
+    _, _, _, spread, errors = moments.view(5, -1)
+    varies = spread != 0  # exactly 0 for equal targets
     return float((1 - errors[varies] / spread[varies]).mean()) if varies.any() else None
 
 

@@ -30,11 +30,10 @@ _MOST_FILES = 100
 _GAPS = 1.8
 _BF16_SHARE = 0.75  # of the memory with float32, in which some layers still compute
 _AND_GRADIENTS = 2  # times the outputs, if nothing better is known
-_BALANCED = 20  # times the samples of the smallest class: beyond that, a network hardly learns it
 
 
 def classes(plan: Plan, width: int | None = None) -> Iterator[str]:
-    """Lines with the samples of each class in training and test, and warnings about imbalance.
+    """Lines with the samples of each class in training and test, and warnings about missing ones.
 
     Long names are shortened if the table would be wider than `width`.
     """
@@ -50,11 +49,6 @@ def classes(plan: Plan, width: int | None = None) -> Iterator[str]:
         if missing := [label for label, number in zip(plan.classes, numbers, strict=True) if not number]:
             more = ", ..." if len(missing) > MOST_NAMED else ""
             yield f"Warning: no {name} samples of: {', '.join(missing[:MOST_NAMED])}{more}"
-    name, numbers = next(iter(counts.items()))
-    least, most = (find((n, i) for i, n in enumerate(numbers) if n) for find in (min, max))
-    if most[0] > _BALANCED * least[0]:
-        larger, smaller = plan.classes[most[1]], plan.classes[least[1]]
-        yield f"Warning: class '{larger}' has {most[0] / least[0]:.0f} times the {name} samples of class '{smaller}'"
 
 
 def image_sizes(plan: Plan) -> Iterator[str]:

@@ -19,6 +19,7 @@ from rayrml.data.discovery import quote_some
 from rayrml.data.reader_keys import DATA, NO_FILES, TABLE_KEYS, TARGET_PATHS
 from rayrml.errors import Problem
 from rayrml.losses import pde
+from rayrml.losses.outputs import BALANCED
 from rayrml.metrics import METRICS
 from rayrml.optimizers import refuse_clipping
 from rayrml.planning.data_types import DataTypes
@@ -247,6 +248,20 @@ def _target_suffix(settings: Settings) -> Iterator[Problem]:
         yield Problem(f"{DATA}.target_suffix", "has no effect: there are no target files")
 
 
+def _sampling(settings: Settings) -> Iterator[Problem]:
+    """Only training samples with one class each can be drawn by class, and they are balanced once."""
+    data, where = settings.data, f"{DATA}.sampling"
+    if data.sampling != "balanced":
+        return
+    if not data.trains:
+        yield Problem(where, "has no effect: nothing is trained")
+    elif not settings.types.targets_are_labels:
+        yield Problem(where, "draws each class equally often, but the targets are not classes of whole samples")
+    if settings.loss is not None and settings.loss.arguments.get("weight") == BALANCED:
+        message = 'cannot be combined with "weight": "balanced" in loss, which would balance the classes twice'
+        yield Problem(where, f"{message}. Expected one of the two")
+
+
 def _transforms(settings: Settings) -> Iterator[Problem]:
     data = settings.data
     if data.transforms and (data.input_transforms or data.target_transforms):
@@ -316,6 +331,7 @@ RULES: tuple[Rule, ...] = (
     _tags,
     _tables,
     _target_suffix,
+    _sampling,
     _transforms,
     _computed_samples,
     _slices,

@@ -35,6 +35,9 @@ def choose_metric(settings: Settings, network: Network, findings: Findings) -> s
         several = built.targets == "arrays" and not types.targets_are_labels and network.output_shapes[0] != (1,)
         is_number = default is None or METRICS[default]().compares == "values"
         misfit = _misfit(name, loss.name, is_number=is_number, spatial=spatial, several=several and not spatial)
+        channels = network.output_shapes[0][0]
+        if misfit is None and channels is not None:
+            misfit = _too_few(name, built.classes_of(channels), default)
         if misfit is not None:
             findings.add("neural_network.metric", misfit)
         return name
@@ -56,6 +59,14 @@ def check_stopping(nn: NeuralNetwork, metric: str | None, *, tested: bool, findi
     if nn.early_stopping.metric not in figures:
         message = f"this run has no figure '{nn.early_stopping.metric}'. Expected one of {', '.join(figures)}"
         findings.add("neural_network.early_stopping.metric", message)
+
+
+def _too_few(name: str, num_classes: int, default: str | None) -> str | None:
+    """Why a metric says nothing about so few classes, or None."""
+    fewest = METRICS[name]().fewest_classes
+    if num_classes >= fewest:
+        return None
+    return f"'{name}' needs at least {fewest} classes, but there are {num_classes}. Expected \"{default}\""
 
 
 def _misfit(name: str, loss: str, *, is_number: bool, spatial: bool, several: bool) -> str | None:

@@ -30,6 +30,7 @@ from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network, build
 from rayrml.networks.shapes import open_differing
 from rayrml.optimizers import OPTIMIZERS
+from rayrml.planning.class_balance import check_sampling, warn_of_imbalance, with_class_weights
 from rayrml.planning.consistency import Settings, check_consistency
 from rayrml.planning.data_types import DataTypes, find_types
 from rayrml.planning.datasets import DatasetsPreparation, Expectations
@@ -71,7 +72,7 @@ class Plan:
         datasets: what training and test samples have in common.
         loaded: what was loaded into the network, None if nothing was to be loaded.
         observations: what some samples have shown, by the name of their dataset.
-        warnings: sentences on what is probably wrong with the network.
+        warnings: sentences on what is probably wrong with the network or the samples.
         final_test: samples to evaluate on once, with the best model, after training; None without any.
         folders: what became of the folders that the configuration names.
         targets: a sentence on the columns of the table that holds the targets, None without one.
@@ -233,8 +234,11 @@ class _Preparation:
         self, loss: Choice | None, datasets: Datasets, checkpoint: checkpoints.Checkpoint | None
     ) -> Choice | None:
         """The loss with what it takes from the training samples."""
+        recorded = checkpoint.loss if checkpoint else {}
         with self.findings.gathering():
-            return complete_loss(loss, datasets, checkpoint.loss if checkpoint else {})
+            check_sampling(datasets, self.data.sampling)
+        with self.findings.gathering():
+            return with_class_weights(complete_loss(loss, datasets, recorded), datasets, recorded)
         return loss
 
     def _replace_data(self, data: Data) -> None:
@@ -357,11 +361,12 @@ class _Preparation:
 
 
 def _warn(network: Network, datasets: Datasets, settings: Settings) -> Iterator[str]:
-    """Sentences on what is probably wrong with the network."""
+    """Sentences on what is probably wrong with the network or the samples."""
     yield from warn_of_ending(network, settings.loss)
     yield from warn_of_scaling(network, datasets, settings.types)
     if datasets.training is not None:
         yield from warn_of_batch_norm(network)
+    yield from warn_of_imbalance(datasets, settings.loss, settings.data.sampling)
 
 
 def _count_classes(network: Network | None, loss: Loss | None) -> int | None:

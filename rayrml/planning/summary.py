@@ -11,9 +11,10 @@ from rayrml.data.discovery import Samples, Slices, describe_ignored
 from rayrml.data.sources import Source
 from rayrml.data.value_rules import ClassNumbers
 from rayrml.formatting import format_bytes, format_path, shorten
+from rayrml.losses.outputs import BALANCED
 from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network
-from rayrml.planning import checks, folder_table
+from rayrml.planning import checks, class_balance, folder_table
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
 from rayrml.workers import Workers
@@ -64,7 +65,9 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
         console.section("Optimizer", {"Type": plan.optimizer.name, **plan.optimizer.settings, **schedulers})
     if plan.loss:
         reported = {"Metric": plan.metric} if plan.datasets.test_targets else {}
-        console.section("Loss", {"Function": plan.loss.name, **plan.loss.settings, **reported})
+        weights = _class_weights(plan)
+        settings = plan.loss.settings if weights is None else plan.loss.settings | {"weight": weights}
+        console.section("Loss", {"Function": plan.loss.name, **settings, **reported})
     _folders(console, plan)
     for source in plan.sources:
         _data(console, plan, source, num_workers)
@@ -78,6 +81,7 @@ def brief(console: Console, plan: Plan, allocation: Allocation) -> None:
         "Network": f"{network.name}, {network.num_operations} layers, {weights}",
         "Optimizer": optimizer and f"{optimizer.name}, learning rate {optimizer.settings.get('learning_rate')}",
         "Loss": loss and f"{loss.name}{f', metric {plan.metric}' if plan.datasets.test_targets else ''}",
+        "Weights": _class_weights(plan),
         **{name.capitalize(): _samples(plan, source) for name, source in _sources(plan).items()},
         "Targets": plan.targets,
         "Runs on": workers(allocation),
@@ -85,6 +89,14 @@ def brief(console: Console, plan: Plan, allocation: Allocation) -> None:
     console.line()
     console.rows(rows, _BRIEF, "")
     _folders(console, plan)
+
+
+def _class_weights(plan: Plan) -> str | None:
+    """The class weights that follow from training samples, None if there are none."""
+    given = plan.config.neural_network.loss or {}
+    if plan.loss is None or given.get("weight") != BALANCED or class_balance.is_balanced(plan.loss):
+        return None
+    return class_balance.list_weights(plan.loss, plan.datasets)
 
 
 def _folders(console: Console, plan: Plan) -> None:

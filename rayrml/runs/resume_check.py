@@ -11,9 +11,11 @@ import torch
 from rayrml.data.reader_keys import DATA, describe_targets
 from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.formatting import format_path, shorten
+from rayrml.losses.outputs import BALANCED
 from rayrml.networks.comparison import Differences, compare_networks
 from rayrml.networks.graph import read_graph
-from rayrml.planning.plan import TrainingPlan
+from rayrml.planning.class_balance import with_recorded_weights
+from rayrml.planning.plan import Plan, TrainingPlan
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import Checkpoint
 from rayrml.training.optimizer_state import find_usable, list_trained
@@ -21,20 +23,41 @@ from rayrml.training.optimizer_state import find_usable, list_trained
 _MOST_NAMED = 3
 
 
-def check_resumable(plan: TrainingPlan, path: str) -> list[str]:
-    """Sentences on what has changed since a checkpoint was written, in ways that a resumed run can honor.
+def resume_plan(plan: Plan, resume_from: Sequence[str]) -> tuple[Plan, list[str]]:
+    """The plan as it continues, and sentences on what has changed since, in ways that a resumed run can honor.
+
+    Balanced class weights stay those of the first run, so that the loss remains the same.
+
+    Args:
+        plan: the plan of the run.
+        resume_from: the files to resume from, the first of which says what it was; () if it does not resume.
 
     Raises:
         ConfigError: the network is another one.
         DataError: the classes are others, or the file cannot be read.
     """
-    checkpoint = checkpoints.load(path)
+    if not resume_from or not isinstance(plan, TrainingPlan):
+        return plan, []
+    checkpoint = checkpoints.load(resume_from[0])
+    changes = _check_resumable(plan, checkpoint, resume_from[0])
+    given = plan.config.neural_network.loss or {}
+    kept = with_recorded_weights(plan.loss, checkpoint.loss) if given.get("weight") == BALANCED else None
+    if kept is None or kept == plan.loss:
+        return plan, [*changes, *_describe_changes(plan, checkpoint)]
+    plan = dataclasses.replace(plan, loss=kept)
+    weights = shorten([f"{weight:.4g}" for weight in kept.arguments["weight"]])
+    changes.append(f"The training samples have changed. The class weights stay those of the first epochs: {weights}")
+    return plan, [*changes, *_describe_changes(plan, checkpoint)]
+
+
+def _check_resumable(plan: TrainingPlan, checkpoint: Checkpoint, path: str) -> list[str]:
+    """Sentences on what has changed in the layers."""
     _check_classes(plan, checkpoint, path)
     _check_weights(plan, checkpoint, path)
     differences = _compare_layers(plan, checkpoint)
     if differences.outputs:
         raise _other_network(path, differences.outputs)
-    return [*_describe_training(differences.training), *_describe_changes(plan, checkpoint)]
+    return list(_describe_training(differences.training))
 
 
 def _check_classes(plan: TrainingPlan, checkpoint: Checkpoint, path: str) -> None:

@@ -20,7 +20,7 @@ from rayrml.reporting.messages import Emit
 from rayrml.runs import earlier_run, result_summary
 from rayrml.runs.context import Context, find_state_folder, open_context
 from rayrml.runs.inference_run import infer
-from rayrml.runs.resume_check import check_resumable
+from rayrml.runs.resume_check import resume_plan
 from rayrml.runs.training_run import train
 from rayrml.saving import resuming
 from rayrml.saving.run_lock import locked
@@ -95,7 +95,7 @@ def execute(
         for folder in _list_written_folders(plan):
             stack.enter_context(locked(folder, console.line))
         resume_from = _find_resumable(plan) if resume else ()
-        changes = check_resumable(plan, resume_from[0]) if resume_from and isinstance(plan, TrainingPlan) else ()
+        plan, changes = resume_plan(plan, resume_from)
         room = earlier_run.MadeRoom() if resume_from else earlier_run.make_room(plan)
         to_open = functools.partial(open_context, plan, allocation, console=console, also=also, command=command)
         context = stack.enter_context(to_open(room=room, resume_from=resume_from, report=report))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import tempfile
 import warnings
@@ -84,8 +85,13 @@ def load_network(checkpoint: str | Path, *, imposed: bool = False) -> Network:
     if imposed and kept.loss:
         loss: Loss = choose(LOSSES, kept.loss, "neural_network.loss", "function").build()
         if loss.impose is not None:
-            network.register_forward_hook(lambda module, inputs, output: loss.imposed(output))
+            network.register_forward_hook(functools.partial(_imposed, loss=loss))
     return network.eval()
+
+
+def _imposed(module: torch.nn.Module, inputs: Any, output: Any, *, loss: Loss) -> torch.Tensor:
+    """The output of a network, a module, with the values that a loss prescribes."""
+    return loss.imposed(output)
 
 
 class _Positional(torch.nn.Module):

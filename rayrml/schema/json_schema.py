@@ -317,6 +317,7 @@ _RULES: dict[str, list[Schema]] = {
                 "anyOf": [_of_type("input", name) for name, row in READERS.items() if _whole_files(row)],
             },
         ),
+        _rule(_is("sampling", any_case(["balanced"])), _given(*_TRAINS)),
         _rule(_given("final_test_input_path"), _given(*_TRAINS)),
         _rule(
             _given("final_test_target_path"),

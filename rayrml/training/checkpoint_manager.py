@@ -221,7 +221,8 @@ class CheckpointManager:
         """The numbers that determine which samples are in which batch of which worker."""
         config, training = self._job.config, self._job.datasets.training
         counts = [0] if training is None else [len(group.indices) for group in training.groups()]
-        return [*counts, config.data.batch_size, config.seed, int(config.data.preload), self._workers.size]
+        balanced = [1] if config.data.sampling == "balanced" else []
+        return [*counts, config.data.batch_size, config.seed, int(config.data.preload), self._workers.size, *balanced]
 
     def _checkpoint(self, trainee: Trainee, epoch: int) -> Checkpoint:
         pictures = self._job.picture_choice

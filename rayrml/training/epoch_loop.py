@@ -10,8 +10,8 @@ import torch
 
 from rayrml import storage
 from rayrml.config.tables import Choice
-from rayrml.data.draws import Draws
-from rayrml.data.shards import Batch, mix_seed
+from rayrml.data.draws import Draws, mix_seed
+from rayrml.data.shards import Batch
 from rayrml.data.transforms import BatchTransforms
 from rayrml.inference.evaluation import EvaluationStep, as_target, autocast_dtype, metric_of
 from rayrml.inference.outputs import Outputs, destination_of
@@ -216,7 +216,7 @@ class Worker:
         reporter.begin_epoch(step.optimizer.param_groups[0]["lr"], begin.losses)
         before = time.perf_counter()
         for number, batch, size in feed.global_batches(self.job.config.data.batch_size, epoch, begin.batch):
-            images, target = self._prepared(batch, self.transforms, Draws(seed, batch.positions))
+            images, target = self._prepared(batch, self.transforms, Draws(seed, batch.uses))
             waited = time.perf_counter() - before
             trained = step(images, images if target is None else target, size, stop=self.driver.asked_to_stop())
             reporter.add(epoch, number, trained, waited, num_samples=size)
@@ -315,7 +315,9 @@ class Worker:
         if sink is not None and self.workers.rank == 0:
             self.outputs.finish()
         if metric is not None and value is None:
-            self.emit(Phase(f"{metric.name.capitalize()} is undefined: targets and predictions hold one class alone"))
+            values = metric.compares == "values"
+            reason = "the targets do not vary" if values else "targets and predictions hold one class alone"
+            self.emit(Phase(f"{metric.name.capitalize()} is undefined: {reason}"))
         return _Pass(
             loss,
             "" if metric is None else metric.name,

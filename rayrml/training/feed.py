@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from rayrml.data.bad_samples import gather_bad_samples, merge_bad_samples
-from rayrml.data.shards import Batch, Shard, mix_seed, move, to_numbers
+from rayrml.data.draws import mix_seed
+from rayrml.data.sampling import Balanced
+from rayrml.data.shards import Batch, Shard, move, to_numbers
 from rayrml.data.sources import Source
 from rayrml.reporting.messages import Emit, Skipped
 from rayrml.workers import Workers, global_batch_sizes
@@ -29,6 +31,7 @@ class Part:
         workers: the workers that share the samples.
         used: (n,) which of the samples of this shape are used, in the order in which they are dealt out.
         passed: reports the bad samples of each pass; None if they are all known already.
+        balanced: what an epoch consists of instead of each sample once; None if it does not.
     """
 
     source: Source
@@ -37,6 +40,7 @@ class Part:
     workers: Workers
     used: np.ndarray
     passed: Passed | None = None
+    balanced: Balanced | None = None
 
     def num_batches(self, batch_size: int) -> int:
         """The number of batches in a pass."""
@@ -63,15 +67,21 @@ class Part:
         """
         source = self.source
         pixels = source.target is not None and source.target.pixels
-        parts = self.workers.parts(self.used, batch_size)
+        parts = self._sizes(batch_size, epoch)
         for batch in self.shard.batches(parts[done:], epoch, sum(parts[:done])):
             input = to_numbers(move(batch.input, self.device), pixels=source.input.pixels)
             target = None if batch.target is None else move(batch.target, self.device)
             if target is not None and source.samples.labels is None:
                 target = to_numbers(target, pixels=pixels)
-            yield Batch(input, target, batch.positions)
+            yield Batch(input, target, batch.positions, batch.uses)
         if self.passed is not None:
             self.passed.tell()
+
+    def _sizes(self, batch_size: int, epoch: int | None) -> list[int]:
+        """How many samples of each global batch are this worker's."""
+        if self.balanced is not None and epoch is not None:
+            return self.balanced.parts(epoch, batch_size)
+        return self.workers.parts(self.used, batch_size)
 
 
 @dataclasses.dataclass(frozen=True)

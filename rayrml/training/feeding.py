@@ -11,9 +11,11 @@ import torch
 
 from rayrml.data import kept_arrays, pipeline
 from rayrml.data.bad_samples import BadSamples, gather_bad_samples, list_reasons, merge_bad_samples
-from rayrml.data.shards import ResidentShard, StreamedShard, mix_seed
+from rayrml.data.draws import mix_seed
+from rayrml.data.sampling import Balanced, Picks
+from rayrml.data.shards import ResidentShard, StreamedShard
 from rayrml.data.sources import Group, Source
-from rayrml.errors import DataError, Problem
+from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.formatting import format_bytes
 from rayrml.reporting.messages import Emit, Phase, Skipped
 from rayrml.training.feed import Feed, Part, Passed
@@ -66,14 +68,29 @@ class Feeder:
         """This worker's samples of a group, decoded again in each epoch."""
         smallest = max(self.workers.share(self._batch_size(kind)), 1)
 
-        def read(indices: np.ndarray, epoch: int | None) -> Iterator[tuple[np.ndarray, ...]]:
+        def read(picks: Picks, epoch: int | None) -> Iterator[tuple[np.ndarray, ...]]:
             draws = None if epoch is None else transforms_seed(self.job.config.seed, epoch)
-            return self._read(group, indices, self._decode(group.source, indices, smallest, seed=draws), passed)
+            decoded = self._decode(group.source, picks.samples, smallest, seed=draws, uses=picks.uses)
+            return self._read(group, picks.samples, decoded, passed)
 
         num_epochs = self.job.config.num_epochs if kind == TRAINING else 0
-        shard = StreamedShard(read, group.indices, workers=self.workers, seed=seed, num_epochs=num_epochs)
+        balanced = self._balanced(group, group.indices, seed) if self._balances(kind) else None
+        shard = StreamedShard(
+            read, group.indices, workers=self.workers, seed=seed, num_epochs=num_epochs, balanced=balanced
+        )
         used = np.ones(len(group.indices), bool)
-        return Part(group.source, shard, self.device, self.workers, used, passed)
+        return Part(group.source, shard, self.device, self.workers, used, passed, balanced)
+
+    def _balances(self, kind: int) -> bool:
+        """Whether each class comes equally often."""
+        return kind == TRAINING and self.job.config.data.sampling == "balanced"
+
+    def _balanced(
+        self, group: Group, samples: np.ndarray, seed: Sequence[int], owners: np.ndarray | None = None
+    ) -> Balanced:
+        """What an epoch consists of; see `Balanced`."""
+        labels = _labels_of(group)[samples]
+        return Balanced(samples, labels, seed=seed, workers=self.workers, owners=owners)
 
     def _batch_size(self, kind: int) -> int:
         data = self.job.config.data
@@ -101,17 +118,24 @@ class Feeder:
         if kind == TRAINING:
             # Files are listed by class: without shuffling, a worker would hold only some of the classes.
             np.random.default_rng(mix_seed(*seed)).shuffle(order)
+        balances = self._balances(kind)
+        if balances:
+            # Samples of a class are drawn alike, so each worker should have as many of them.
+            order = order[np.argsort(_labels_of(group)[order], kind="stable")]
         mine = order[self.workers.rank :: self.workers.size]
         (inputs, *targets), bad = self._resident(group.source, mine)
         used = ~np.isin(order, list(bad.numbers))
+        owners = np.arange(len(order)) % self.workers.size
+        balanced = self._balanced(group, order[used], seed, owners[used]) if balances else None
         shard = ResidentShard(
             inputs,
             targets[0] if targets else None,
             mine,
             seed=(*seed, self.workers.rank),
             used=used[self.workers.rank :: self.workers.size],
+            balanced=balanced,
         )
-        return Part(group.source, shard, self.device, self.workers, used), bad
+        return Part(group.source, shard, self.device, self.workers, used, balanced=balanced), bad
 
     def _read(
         self, group: Group, indices: np.ndarray, blocks: Iterator[pipeline.Decoded], passed: Passed | None
@@ -201,7 +225,14 @@ class Feeder:
             raise DataError(Problem("neural_network.data.preload", f"the {name} samples need {lack}. {cure}"))
 
     def _decode(
-        self, source: Source, indices: np.ndarray, smallest: int, *, at_once: bool = False, seed: int | None = None
+        self,
+        source: Source,
+        indices: np.ndarray,
+        smallest: int,
+        *,
+        at_once: bool = False,
+        seed: int | None = None,
+        uses: np.ndarray | None = None,
     ) -> Iterator[pipeline.Decoded]:
         return pipeline.decode(
             source,
@@ -211,8 +242,18 @@ class Feeder:
             alone=self.workers.size == 1,
             at_once=at_once,
             seed=seed,
+            uses=uses,
             say=lambda text: self.emit(Phase(text)),
         )
+
+
+def _labels_of(group: Group) -> np.ndarray:
+    """(n,) the class of each sample of the group's source."""
+    labels = group.source.samples.labels
+    if labels is None:
+        message = "draws each class equally often, but the samples have no classes"
+        raise ConfigError(Problem("neural_network.data.sampling", message))
+    return labels
 
 
 def transforms_seed(seed: int, epoch: int) -> int:

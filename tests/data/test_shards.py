@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayrml.data.shards import ResidentShard, StreamedShard, cut, mix_seed, move
+from rayrml.data.draws import mix_seed
+from rayrml.data.shards import ResidentShard, StreamedShard, cut, move
 from rayrml.workers import Workers, global_batch_sizes
 
 
@@ -16,8 +17,8 @@ def resident(num_samples, rank, size, seed=0):
 
 
 def streamed(num_samples, rank, size, seed=0):
-    def read(indices, epoch):
-        for part in np.array_split(indices, 3):
+    def read(picks, epoch):
+        for part in np.array_split(picks.samples, 3):
             yield part.astype(np.uint8)[:, None], part, np.ones(len(part), bool)
 
     return StreamedShard(read, np.arange(num_samples), workers=Workers(rank, size), seed=(seed,))
@@ -86,10 +87,10 @@ def test_what_is_on_the_device_already_is_not_copied():
 def test_the_next_epoch_is_begun_before_the_one_before_it_is_over_and_comes_in_its_own_order():
     begun = []
 
-    def read(indices, epoch):
+    def read(picks, epoch):
         begun.append(len(begun) + 1)
-        for start in range(0, len(indices), 4):
-            rows = indices[start : start + 4].astype(np.float32)[:, None]
+        for start in range(0, len(picks.samples), 4):
+            rows = picks.samples[start : start + 4].astype(np.float32)[:, None]
             yield rows, np.ones(len(rows), bool)
 
     def values(shard, epoch):

@@ -1,5 +1,7 @@
 """NLL, CrossEntropy and Focal against sums over samples and pixels in numpy."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -105,6 +107,68 @@ def test_focal_of_one_channel_asks_for_class_1(source, weight):
     output = outputs("logits" if source == "logits" else "sigmoid", logits)
     loss = LOSSES["Focal"](source=source, weight=weight)
     assert loss(output, torch.tensor(target)).item() == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("source", ["softmax", "log_softmax", "logits"])
+@pytest.mark.parametrize("name", ["NLL", "CrossEntropy", "Focal"])
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+@pytest.mark.parametrize("ignore", [None, 0, 255])
+def test_label_smoothing_is_that_of_pytorch_for_any_ending(name, source, weight, ignore):
+    logits, target = torch.tensor(RNG.normal(size=(4, 3, 5))), torch.tensor(RNG.integers(0, 3, (4, 5)))
+    if ignore == 255:
+        target[:, ::2] = 255
+    own = {"gamma": 0.0} if name == "Focal" else {}
+    loss = LOSSES[name](source=source, weight=weight, ignore_index=ignore, label_smoothing=0.3, **own)
+    weights = None if weight is None else torch.tensor(weight, dtype=torch.float64)
+    skipped = -1 if ignore is None else ignore
+    reference = functools.partial(
+        torch.nn.functional.cross_entropy, logits, target, ignore_index=skipped, label_smoothing=0.3
+    )
+    if name == "Focal" and weight is not None:
+        # As the paper's alpha, a weight belongs to the true class, also for the shares of the others.
+        factors = weights[target.clamp(max=2)] * (target != skipped)
+        expected = (reference(reduction="none") * factors).sum() / factors.sum()
+    else:
+        expected = reference(weight=weights)
+    assert loss(outputs(source, logits.numpy()), target).item() == pytest.approx(expected.item(), rel=1e-10)
+
+
+def test_label_smoothing_moves_the_best_output_away_from_certainty():
+    target = torch.tensor([1])
+    for name in ("NLL", "Focal"):
+        loss = LOSSES[name](source="softmax", label_smoothing=0.1)
+        sure, smooth = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.05, 0.95]])
+        assert loss(smooth, target) < loss(sure, target)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1, 1.5])
+def test_label_smoothing_leaves_something_of_the_labels(smoothing):
+    with pytest.raises(ConfigError, match=r"loss\.label_smoothing: must be (greater|less) than"):
+        choose(LOSSES, {"function": "NLL", "label_smoothing": smoothing}, "loss", "function")
+
+
+@pytest.mark.parametrize("name", ["NLL", "CrossEntropy", "Focal", "Dice", "Jaccard"])
+def test_balanced_weights_wait_for_their_numbers(name):
+    loss = choose(LOSSES, {"function": name, "weight": "balanced"}, "loss", "function").build()
+    assert loss.num_classes is None
+    assert not loss.accepts_shares
+    with pytest.raises(ConfigError, match=r"'balanced' stands for numbers that follow from training samples"):
+        loss(torch.tensor([[0.4, 0.6]]), torch.tensor([1]))
+    with pytest.raises(ConfigError, match=r"loss\.weight: must be "):
+        choose(LOSSES, {"function": name, "weight": "equal"}, "loss", "function")
+
+
+def test_focal_smooths_each_channel_of_a_sigmoid():
+    logits, target = RNG.normal(size=(2, 3, 4)), RNG.integers(0, 3, (2, 4))
+    p = sigmoid(logits)
+
+    def term(i):
+        of_truth = (at(p, i, c) if c == target[i] else 1 - at(p, i, c) for c in range(3))
+        return sum(0.9 * focus(truth, 2.0) + 0.1 * focus(1 - truth, 2.0) for truth in of_truth)
+
+    loss = LOSSES["Focal"](source="sigmoid", label_smoothing=0.2)
+    expected = mean_over_labels(target, term, None, None)
+    assert loss(outputs("sigmoid", logits), torch.tensor(target)).item() == pytest.approx(expected, rel=1e-10)
 
 
 def test_focal_of_gamma_0_is_cross_entropy():

@@ -20,6 +20,20 @@ def test_bce_is_the_mean_of_binary_cross_entropies():
     assert value("BCE") == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("source", ["sigmoid", "logits"])
+def test_bce_smooths_targets_towards_a_half(source):
+    logits = np.log(OUTPUT / (1 - OUTPUT))
+    output = logits if source == "logits" else OUTPUT
+    smooth = 0.7 * TARGET + 0.15
+    expected = -(smooth * np.log(OUTPUT) + (1 - smooth) * np.log(1 - OUTPUT)).mean()
+    assert value("BCE", output, source=source, label_smoothing=0.3) == pytest.approx(expected, rel=1e-10)
+    labels = RNG.integers(0, 3, (2, 4, 5))
+    each = np.stack([labels == c for c in range(3)], 1).astype(float)
+    assert value("BCE", OUTPUT, labels, label_smoothing=0.3) == pytest.approx(
+        value("BCE", OUTPUT, 0.7 * each + 0.15), rel=1e-12
+    )
+
+
 def test_mse_is_the_mean_of_squares():
     assert value("MSE") == pytest.approx(((OUTPUT - TARGET) ** 2).mean(), rel=1e-12)
 

@@ -1,3 +1,4 @@
+import functools
 import inspect
 
 import numpy as np
@@ -25,7 +26,12 @@ def f1(p, t):
     return 2 * precision * recall / (precision + recall)
 
 
+def recall(p, t):
+    return (p & t).sum() / t.sum() if t.any() else np.nan  # of classes that do not occur there is none
+
+
 BY_CLASS = {
+    "balanced_accuracy": recall,
     "dice": lambda p, t: 2 * (p & t).sum() / (p.sum() + t.sum()),
     "jaccard": lambda p, t: (p & t).sum() / (p | t).sum(),
     "f1": f1,
@@ -34,17 +40,22 @@ BY_CLASS = {
 
 
 def by_hand(name, predicted, labels, classes):
-    if name.endswith("accuracy") or name in ("exact_match", "f1_micro"):  # the same, with one class each
+    if name in ("accuracy", "pixel_accuracy", "exact_match", "f1_micro"):  # the same, with one class each
         return (predicted == labels).mean()
     pairs = [(predicted == c, labels == c) for c in classes]
-    return np.mean([BY_CLASS[name](p, t) for p, t in pairs if p.any() or t.any()])
+    return np.nanmean([BY_CLASS[name](p, t) for p, t in pairs if p.any() or t.any()])
 
 
 # Contract of every row
 
 RANKING = pytest.mark.parametrize("name", [name for name, row in METRICS.items() if row().ranks])
 OF_CLASSES = pytest.mark.parametrize(
-    "name", [name for name, row in METRICS.items() if row().compares != "values" and not row().ranks]
+    "name",
+    [
+        name
+        for name, row in METRICS.items()
+        if row().compares != "values" and not row().ranks and row().fewest_classes == 1
+    ],
 )
 OF_VALUES = pytest.mark.parametrize("name", [name for name, row in METRICS.items() if row().compares == "values"])
 
@@ -109,7 +120,9 @@ def test_sums_of_parts_add_up_for_values(name, cuts):
     metric, output = METRICS[name](), torch.tensor(OUTPUT)
     target = output.roll(1, 0)
     parts = zip(output.tensor_split(cuts), target.tensor_split(cuts), strict=True)
-    assert torch.allclose(sum(metric.sums(*part) for part in parts), metric.sums(output, target), rtol=1e-13)
+    whole = metric.value(metric.sums(output, target))
+    added = functools.reduce(metric.merge or torch.add, [metric.sums(*part) for part in parts])
+    assert metric.value(added) == pytest.approx(whole, rel=1e-13)
 
 
 # Single metrics
@@ -121,6 +134,27 @@ def test_r2_is_that_of_scikit_learn(shape):
     rows = [np.moveaxis(part, 1, 0).reshape(shape[1], -1) for part in (target, target + noise)]
     errors, spread = ((rows[0] - rows[1]) ** 2).sum(1), ((rows[0] - rows[0].mean(1, keepdims=True)) ** 2).sum(1)
     assert value("r2", target + noise, target) == pytest.approx((1 - errors / spread).mean(), rel=1e-9)
+
+
+@pytest.mark.parametrize("num_parts", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("mean", [0.0, 1e3, 1e9])
+def test_r2_of_parts_is_that_of_scikit_learn_for_targets_far_from_0(num_parts, seed, mean):
+    rng, metric = np.random.default_rng(seed), METRICS["r2"]()
+    target = rng.normal(mean, rng.uniform(0.1, 3, 4), (60, 4))
+    output = target + rng.normal(0, 0.5, target.shape)
+    cuts = [23, 31][: num_parts - 1]
+    parts = zip(torch.tensor(output).tensor_split(cuts), torch.tensor(target).tensor_split(cuts), strict=True)
+    moments = functools.reduce(metric.merge, [metric.sums(*part) for part in parts])
+    assert metric.value(moments) == pytest.approx(sklearn_metrics.r2_score(target, output), rel=1e-9)
+
+
+def test_r2_leaves_out_a_constant_channel_however_it_is_split():
+    metric, target = METRICS["r2"](), torch.tensor(RNG.normal(size=(40, 2)))
+    target[:, 1] = 1e6 + 0.1
+    output = target + 0.3
+    moments = functools.reduce(metric.merge, map(metric.sums, output.split(7), target.split(7)))
+    assert metric.value(moments) == pytest.approx(sklearn_metrics.r2_score(target[:, 0], output[:, 0]), rel=1e-12)
 
 
 def test_r2_is_1_for_the_truth_0_for_the_mean_and_undefined_for_constants():
@@ -147,6 +181,42 @@ def test_nothing_found_where_nothing_is_is_no_merit(name, channels):
     background[:, 0] = 1 if channels > 1 else 0
     assert value(name, background, np.zeros((2, 3), dtype=int)) is None
     assert value(name, 1 - background, np.zeros((2, 3), dtype=int)) == 0, "something that is not there was found"
+
+
+@pytest.mark.parametrize("num_parts", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_top5_and_balanced_accuracy_of_parts_are_those_of_scikit_learn(num_parts, seed):
+    rng = np.random.default_rng(seed)
+    scores, labels = rng.normal(size=(80, 9)), rng.choice(9, 80, p=rng.dirichlet(np.ones(9)))
+    expected = {
+        "top5_accuracy": sklearn_metrics.top_k_accuracy_score(labels, scores, k=5, labels=range(9)),
+        "balanced_accuracy": np.mean([(scores.argmax(1)[labels == k] == k).mean() for k in np.unique(labels)]),
+    }
+    cuts = [11, 50][: num_parts - 1]
+    for name, figure in expected.items():
+        metric = METRICS[name]()
+        parts = zip(torch.tensor(scores).tensor_split(cuts), torch.tensor(labels).tensor_split(cuts), strict=True)
+        assert metric.value(sum(metric.sums(*part) for part in parts)) == pytest.approx(figure, abs=1e-9)
+    assert expected["balanced_accuracy"] == pytest.approx(
+        sklearn_metrics.recall_score(labels, scores.argmax(1), labels=np.unique(labels), average="macro")
+    )
+
+
+def test_top5_accuracy_rewards_no_ties_no_nan_and_no_label_of_no_class():
+    target = np.arange(8)
+    assert value("top5_accuracy", np.zeros((8, 8)), target) == 5 / 8, "of equal scores, the first five count"
+    assert value("top5_accuracy", np.full((8, 8), np.nan), target) == 0
+    scores = np.eye(8)
+    assert value("top5_accuracy", scores, np.array([0, 1, 2, 3, 4, 5, 6, -100])) == 7 / 8
+    assert value("top5_accuracy", scores, np.array([0, 1, 2, 3, 4, 5, 6, 255]), ignore_index=255) == 1
+    assert value("top5_accuracy", scores, np.full(8, 255), ignore_index=255) is None
+    pixels = RNG.normal(size=(3, 7, 4, 5))
+    labels = RNG.integers(0, 7, (3, 4, 5))
+    expected = sklearn_metrics.top_k_accuracy_score(
+        labels.ravel(), np.moveaxis(pixels, 1, -1).reshape(-1, 7), k=5, labels=range(7)
+    )
+    assert value("top5_accuracy", pixels, labels) == pytest.approx(expected, abs=1e-12)
+    assert value("top5_accuracy", pixels, np.eye(7)[labels].transpose(0, 3, 1, 2)) == pytest.approx(expected)
 
 
 def test_accuracy_of_floats_is_the_share_on_the_right_side_of_a_half():

@@ -47,13 +47,6 @@ def test_a_class_without_test_samples_is_named(plan_of):
     assert line == "Warning: no test samples of: 5"
 
 
-@pytest.mark.parametrize(("count", "warned"), [(40, False), (41, True)])
-def test_a_class_of_less_than_a_twentieth_of_another_is_warned_of(plan_of, count, warned):
-    lines = list(checks.classes(plan_of({3: 2, 5: count}, {3: 2, 5: 1})))
-    warning = f"Warning: class '5' has {count / 2:.0f} times the training samples of class '3'"
-    assert lines[3:] == ([warning] if warned else [])
-
-
 def test_sizes_of_images_are_shown_with_what_becomes_of_them(plan_of, tmp_path):
     plan = plan_of({3: 2, 5: 2}, {3: 2, 5: 1}, transforms=[{"resize": [28, 28]}])
     assert list(checks.image_sizes(plan))[1].split("  ")[-1].strip() == "no"

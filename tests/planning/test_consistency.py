@@ -96,6 +96,17 @@ BROKEN = {
         ),
     ],
     "_target_suffix": [({"data.target_suffix": "_mask"}, ".data.target_suffix: has no effect: there are no target ")],
+    "_sampling": [
+        ({**WITHOUT_INPUT, "data.sampling": "balanced"}, ".data.sampling: has no effect: nothing is trained"),
+        (
+            {"data": {**ARRAYS, "target_path": "/t", "sampling": "balanced"}},
+            ".data.sampling: draws each class equally often, but the targets are not classes of whole samples",
+        ),
+        (
+            {"data.sampling": "balanced", "loss": {"function": "NLL", "weight": "balanced"}},
+            '.data.sampling: cannot be combined with "weight": "balanced" in loss',
+        ),
+    ],
     "_test_share": [
         ({"data.test_share": 0.5}, ".data.test_share: cannot be combined with test_input_path"),
         ({"data": {**ARRAYS, "input_type": "hdf5", "test_share": 0.5}}, ".data.test_share: takes a share of the files"),

@@ -61,6 +61,9 @@ def test_values_have_no_metric_unless_they_are_masks(loss):
         ("classifier", "NLL", "r2", "'r2' compares numbers, but the targets are classes"),
         ("classifier", "NLL", "pixel_accuracy", "'pixel_accuracy' counts pixels, but each sample has one class"),
         ("classifier", "BCE", "f1", "'f1' needs one class per sample, but samples may have several here"),
+        ("classifier", "NLL", "top5_accuracy", "'top5_accuracy' needs at least 6 classes, but there are 2. Expected"),
+        ("classifier", "BCE", "balanced_accuracy", "'balanced_accuracy' needs one class per sample, but samples may"),
+        ("segmentation", "BCE", "top5_accuracy", "'top5_accuracy' needs at least 6 classes, but there are 2. Expected"),
         ("segmentation", "BCE", "accuracy", "'accuracy' counts samples, but each pixel has a class"),
     ],
 )
@@ -69,7 +72,7 @@ def test_a_metric_that_cannot_be_computed_is_refused(kind, loss, metric, complai
     assert found.startswith(f"neural_network.metric: {complaint}")
 
 
-@pytest.mark.parametrize("metric", ["pixel_accuracy", "jaccard", "f1"])
+@pytest.mark.parametrize("metric", ["pixel_accuracy", "balanced_accuracy", "jaccard", "f1"])
 def test_others_can_be_requested(metric):
     assert chosen("segmentation", "BCE", metric=metric) == (metric, [])
 

@@ -11,9 +11,9 @@ from torch.nn import functional
 import rayrml
 from rayrml.cluster.allocation import allocate
 from rayrml.config.sections import Ray
+from rayrml.data.draws import mix_seed
 from rayrml.data.pipeline import blocks, chunks
 from rayrml.data.readers import READERS
-from rayrml.data.shards import mix_seed
 from rayrml.inference import batch_job
 from rayrml.inference.batch_job import InferenceJob
 from rayrml.inference.outputs import destination_of

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rayrml.data.decoding import Decoding
 from rayrml.data.discovery import Samples
 from rayrml.data.readers import READERS
+from rayrml.data.sampling import Balanced
 from rayrml.data.shards import ResidentShard, StreamedShard
 from rayrml.data.slicers import parse_slicers
 from rayrml.data.sources import Side, Source
@@ -24,11 +25,29 @@ SOURCE = Source(
 
 
 def read(shape):
-    def blocks(indices, epoch):
-        for part in np.array_split(indices, 3):
+    def blocks(picks, epoch):
+        for part in np.array_split(picks.samples, 3):
             yield np.broadcast_to(part.reshape(-1, 1, 1), (len(part), *shape)).copy(), part, np.ones(len(part), bool)
 
     return blocks
+
+
+def balanced_feed(labels, rank=0, size=1, *, resident=False, used=None):
+    """The feed of a worker for samples with these labels, which come equally often."""
+    workers, numbers = Workers(rank, size), np.arange(len(labels))
+    if resident:
+        order = np.argsort(labels, kind="stable")
+        good = np.ones(len(labels), bool) if used is None else used[order]
+        own, owners = order[rank::size], numbers[good] % size
+        balanced = Balanced(order[good], labels[order[good]], seed=(0,), workers=workers, owners=owners)
+        values = torch.from_numpy(own.reshape(-1, 1, 1).copy())
+        shard = ResidentShard(
+            values, torch.from_numpy(own), own, seed=(0, rank), used=good[rank::size], balanced=balanced
+        )
+        return Feed(SOURCE, (Part(SOURCE, shard, CPU, workers, good, balanced=balanced),), (0,))
+    balanced = Balanced(numbers, labels, seed=(0,), workers=workers)
+    shard = StreamedShard(read((1, 1)), numbers, workers=workers, seed=(0,), balanced=balanced)
+    return Feed(SOURCE, (Part(SOURCE, shard, CPU, workers, np.ones(len(labels), bool), balanced=balanced),), (0,))
 
 
 def make_feed(counts, rank=0, size=1, *, resident=False, seed=0):
@@ -93,6 +112,68 @@ def test_an_epoch_that_is_resumed_goes_on_with_the_batches_that_are_left(
     whole = epoch_of(counts, batch_size, num_workers=num_workers, resident=resident)
     done = data.draw(st.integers(0, len(whole)))
     assert epoch_of(counts, batch_size, num_workers=num_workers, resident=resident, done=done) == whole[done:]
+
+
+def balanced_epoch(labels, batch_size, num_workers=1, done=0, **options):
+    """The samples of each global batch, over all workers, and their numbers of use."""
+    batches = {}
+    for rank in range(num_workers):
+        for number, batch, size in balanced_feed(labels, rank, num_workers, **options).global_batches(
+            batch_size, 1, done
+        ):
+            into, uses, _ = batches.setdefault(number, ([], [], size))
+            into += batch.positions.tolist()
+            uses += batch.uses.tolist()
+            if len(batch.positions):
+                assert batch.input.flatten().tolist() == batch.target.tolist() == batch.positions.tolist()
+    assert all(len(samples) == size for samples, _, size in batches.values())
+    return [(number, sorted(samples), sorted(uses)) for number, (samples, uses, _) in sorted(batches.items())]
+
+
+UNEQUAL = st.lists(st.integers(0, 3), min_size=6, max_size=50).map(lambda labels: np.array(labels) ** 2 // 3)
+
+
+@given(UNEQUAL, st.integers(1, 9), st.integers(1, 3), st.booleans())
+def test_balanced_classes_come_equally_often_in_whole_batches(labels, batch_size, num_workers, resident):
+    batches = balanced_epoch(labels, batch_size, num_workers, resident=resident)
+    assert [len(samples) for _, samples, _ in batches] == global_batch_sizes(len(labels), batch_size)
+    numbers = [i for _, samples, _ in batches for i in samples]
+    counts = np.unique(labels[numbers], return_counts=True)[1]
+    assert len(counts) == min(len(np.unique(labels)), len(numbers))
+    assert counts.max() - counts.min() <= 1
+    assert len({use for _, _, uses in batches for use in uses}) == len(labels)
+
+
+@given(UNEQUAL, st.integers(1, 9))
+def test_balanced_batches_are_the_same_for_any_number_of_workers(labels, batch_size):
+    alone = balanced_epoch(labels, batch_size)
+    for num_workers in (2, 3):
+        assert balanced_epoch(labels, batch_size, num_workers) == alone
+
+
+@given(UNEQUAL, st.integers(1, 9), st.integers(1, 3), st.booleans(), st.data())
+def test_a_balanced_epoch_that_is_resumed_goes_on_with_the_batches_that_are_left(
+    labels, batch_size, num_workers, resident, data
+):
+    whole = balanced_epoch(labels, batch_size, num_workers, resident=resident)
+    done = data.draw(st.integers(0, len(whole)))
+    assert balanced_epoch(labels, batch_size, num_workers, done, resident=resident) == whole[done:]
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, 3])
+def test_bad_samples_are_not_drawn_and_their_classes_still_come_equally_often(num_workers):
+    labels, used = np.repeat([0, 1, 2], [30, 6, 5]), np.ones(41, bool)
+    used[[0, 31, 33, 40]] = False
+    batches = balanced_epoch(labels, 8, num_workers, resident=True, used=used)
+    numbers = [i for _, samples, _ in batches for i in samples]
+    assert used[numbers].all()
+    assert sorted(np.bincount(labels[numbers])) == [12, 12, 13]
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_an_evaluation_has_each_sample_once_also_if_classes_are_balanced(resident):
+    feed = balanced_feed(np.repeat([0, 1], [7, 2]), resident=resident)
+    assert sorted(i for batch in feed.batches(4, None) for i in batch.positions.tolist()) == list(range(9))
 
 
 def test_the_shapes_take_turns_in_an_order_that_depends_on_the_epoch_and_the_seed():

@@ -5,7 +5,7 @@ import inspect
 
 import pytest
 import torch
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, r2_score
 from torch import nn
 from torch.nn import functional
 
@@ -242,6 +242,31 @@ def test_a_metric_of_ranks_is_that_of_all_samples_for_any_number_of_workers(on_w
     assert average_precision(Workers()) == pytest.approx(expected, rel=1e-5)
     for size, found in on_workers(average_precision, 2, 3).items():
         assert found == pytest.approx([expected] * size, rel=1e-5)
+
+
+def far_from_zero():
+    target = 1e6 + torch.randn(11, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    return target, (target + 0.3 * target.flip(0) - 0.3e6).float()
+
+
+def r2(workers):
+    """R2 of 11 samples, split over the workers; the last of three has none."""
+    target, output = far_from_zero()
+    mine = torch.arange(11) % 2 == workers.rank if workers.size > 1 else torch.ones(11, dtype=torch.bool)
+    metric = METRICS["r2"]()
+    step = EvaluationStep(nn.Identity(), LOSSES["MSE"](), metric, workers=workers)
+    for given, wanted in zip(output[mine].split(3), target[mine].split(3), strict=True):
+        if len(given):
+            step(given, wanted)
+    return step.result(torch.device("cpu"))[1]
+
+
+def test_r2_is_that_of_all_samples_for_any_number_of_workers(on_workers):
+    expected = pytest.approx(r2_score(*far_from_zero()), rel=1e-9)
+    assert r2(Workers()) == expected
+    for found in on_workers(r2, 2, 3).values():
+        assert all(figure == expected for figure in found)
+        assert len(set(found)) == 1
 
 
 def test_a_metric_of_ranks_begins_anew_in_each_epoch():
