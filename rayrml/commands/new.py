@@ -21,7 +21,7 @@ HELP = "write a configuration to start from, for a folder of images"
 EXAMPLES = (
     "rayrml new images",
     "rayrml new images --output config.json",
-    "rayrml new data/images --output first.json",
+    "rayrml new images --labels labels.csv",
 )
 _MOST_SHOWN = 10  # classes
 
@@ -31,8 +31,10 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "folder",
         metavar="FOLDER",
-        help="folders of images: one for each class, or train, val and test, or images and masks",
+        help="folders of images: one for each class, or train, val and test, or images and masks, or with a table",
     )
+    verb.add_argument("--labels", metavar="FILE", help="table with a row for each image: CSV, TSV, JSON Lines, Parquet")
+    verb.add_argument("--columns", nargs="+", metavar="NAME", help="its columns of classes or numbers, if it has more")
     verb.add_argument("--output", metavar="FILE.json", help="output file (default: FOLDER.json in the current folder)")
 
 
@@ -49,7 +51,8 @@ def do(options: argparse.Namespace) -> None:
         raise ConfigError(Problem(str(output), "the configuration is written as JSON. Expected a name like FILE.json"))
     if output.exists():
         raise ConfigError(Problem(str(output), "already exists. `--output FILE.json` names another file"))
-    found = starter_config.look(folder)
+    labels = None if options.labels is None else Path(options.labels)
+    found = starter_config.look(folder, labels, options.columns)
     if Path.cwd().is_relative_to(Path(found.training.root).resolve()):
         message = "is or contains the current folder: a run would write its plots among the images. Run this "
         raise ConfigError(Problem(str(folder), f"{message}from another folder, for example after `cd ..`"))
@@ -69,7 +72,11 @@ def do(options: argparse.Namespace) -> None:
 def _describe_samples(found: Found) -> Iterator[str]:
     """What the folder contains and how it is used."""
     training = found.training
-    if found.targets is None:
+    if found.table is not None:
+        yield found.table.description[:1].upper() + found.table.description[1:]
+        yield from found.table.notes
+        what = "images"
+    elif found.targets is None:
         shown = ", ".join(training.classes[:_MOST_SHOWN])
         more = f" and {found.num_classes - _MOST_SHOWN} more" if found.num_classes > _MOST_SHOWN else ""
         yield f"{found.num_classes} classes: {shown}{more}"
@@ -78,10 +85,11 @@ def _describe_samples(found: Found) -> Iterator[str]:
         yield _describe_masks(found.targets.classes)
         what = "images with masks"
     if found.validation is None:
-        share = "of each class " if found.targets is None else ""
+        share = "of each class " if found.learns == "class" else ""
         yield f"{len(training)} {what}; a fifth {share}is kept for the test"
     else:
-        evaluated = "validation" if found.layout and found.layout.validation else "the test"
+        validates = found.final_test is not None or (found.layout is not None and found.layout.validation is not None)
+        evaluated = "validation" if validates else "the test"
         final = f", {len(found.final_test)} for the final test" if found.final_test is not None else ""
         yield f"{len(training)} {what} for training, {len(found.validation)} for {evaluated}{final}"
 
@@ -95,7 +103,7 @@ def _describe_images(found: Found) -> Iterator[str]:
     size = " x ".join(map(str, found.size))
     kind = "gray" if found.gray else "in colour"
     yield f"Images of {min(heights)} to {max(heights)} x {min(widths)} to {max(widths)} pixels become {size}, {kind}"
-    yield from starter_recipe.describe(found.sizes, found.gray, masks=found.targets is not None)
+    yield from starter_recipe.describe(found.sizes, found.gray, found.learns)
     ignored = sum((Counter(samples.ignored) for samples in found.parts.values()), Counter())
     if left_out := describe_ignored(ignored):
         yield left_out

@@ -6,9 +6,11 @@ import dataclasses
 import functools
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from rayrml.config.sections import Data, TargetKind
 from rayrml.data.discovery import Samples, find_samples, label_by_folder
 from rayrml.data.layout import Kinds, Layout, Listing, Part, find_layout, find_roles, refuse_names_of_parts
 from rayrml.data.pairing import pair
@@ -17,6 +19,8 @@ from rayrml.errors import ConfigError, DataError, Problem, explaining
 from rayrml.planning import starter_recipe
 from rayrml.planning.starter_masks import MaskClasses, look_at_masks
 from rayrml.planning.starter_network import build_classifier, build_unet
+from rayrml.planning.starter_table import TableFound, find_table, look_at_table
+from rayrml.planning.table_targets import PREFIXES
 
 _SHARE = 0.2  # of the images is kept for the test if there is no test folder
 _MOST_LOOKED_AT = 100
@@ -24,7 +28,7 @@ _MOST_PRELOADED = 2**30  # bytes
 # What is said of keys to people who edit them.
 _COMMENTS = {
     "num_epochs": "Training ends earlier if the test loss no longer falls; best.pt is the network of the best epoch.",
-    "layers": "One line per layer. The last one has one output for each class.",
+    "layers": "One line per layer. The last one has one output for each class or number.",
     "batch_size": "Smaller batches need less memory.",
     "transforms": "What is random happens in training only. Larger sizes show more detail and take more time.",
     "optimizer": "If the loss jumps or stays where it is, try a third of the learning rate.",
@@ -61,6 +65,7 @@ class Found:
         sizes: heights and widths of some of the images.
         gray: whether these are all grayscale.
         layout: the folders for training, validation and the final test; None if their names tell of none.
+        table: what a table says of the images, None without one.
     """
 
     training: Samples
@@ -71,6 +76,14 @@ class Found:
     sizes: tuple[tuple[int, int], ...]
     gray: bool
     layout: Layout | None = None
+    table: TableFound | None = None
+
+    @property
+    def learns(self) -> TargetKind | Literal["masks"]:
+        """What the network is to tell of an image."""
+        if self.targets is not None:
+            return "masks"
+        return "class" if self.table is None else self.table.data.target_kind or "class"
 
     @property
     def parts(self) -> dict[str, Samples]:
@@ -84,14 +97,47 @@ class Found:
         return starter_recipe.choose_size(self.sizes)
 
 
-def look(folder: Path) -> Found:
-    """The images in a folder: what they are for, their classes or masks, and their sizes.
+def look(folder: Path, labels: Path | None = None, columns: Sequence[str] | None = None) -> Found:
+    """The images in a folder: what they are for, their classes, masks or numbers, and their sizes.
+
+    Args:
+        folder: the images.
+        labels: a table of their classes or numbers; by default the one in the folder, if they are in no class folders.
+        columns: the columns of the table, None to find them.
 
     Raises:
         ConfigError: there is only one class.
-        DataError: there are none, they are not in class folders, their folders can mean several things, or none of
-            those inspected can be read.
+        DataError: there are none, they are neither in class folders nor in a table, their folders can mean several
+            things, or none of those inspected can be read.
     """
+    if labels is not None:
+        return _look_at_rows(look_at_table(folder, {"target_path": str(labels)}, columns))
+    try:
+        if columns is None:
+            return _look_at_folders(folder)
+        problem: ConfigError | DataError = DataError(Problem(str(folder), "holds no table. Expected `--labels FILE`"))
+    except (ConfigError, DataError) as error:
+        problem = error
+    found = find_table(folder, columns)
+    if found is None:
+        raise problem
+    return _look_at_rows(found)
+
+
+def _look_at_rows(found: TableFound) -> Found:
+    """The images that a table has rows for."""
+    training, validation, final_test = (found.parts.get(part) for part in PREFIXES)
+    if training is None:
+        raise DataError(Problem(found.data.target_path or "", "has no row for training"))
+    if found.data.target_kind == "class" and len(training.classes) < 2:
+        message = f"all rows for training are of the class '{''.join(training.classes)}'. Expected several classes"
+        raise DataError(Problem(found.data.target_path or "", message))
+    sizes, gray = _look_at_sizes(training)
+    return Found(training, validation, final_test, None, found.num_outputs, sizes, gray, table=found)
+
+
+def _look_at_folders(folder: Path) -> Found:
+    """The images in folders of classes, or of images and masks."""
     where, listing = str(folder), Listing(str(folder))
     with explaining(folder, "cannot be read"):
         layout = find_layout(listing, Kinds(IMAGE_EXTENSIONS, IMAGE_EXTENSIONS), where)
@@ -148,13 +194,13 @@ def configuration(found: Found, name: str) -> dict[str, Any]:
     count = sum(map(len, found.parts.values()))
     data = {
         "input_type": "images",
-        "target_type": "labels" if found.targets is None else "images",
-        **_paths(found),
+        "target_type": "images" if found.targets is not None else "labels" if found.table is None else "table",
+        **(_paths(found) if found.table is None else _columns(found, found.table.data)),
         "batch_size": starter_recipe.choose_batch_size(len(found.training)),
         **_kinds(found),
         "preload": count * channels * size[0] * size[1] <= _MOST_PRELOADED,
         "on_bad_sample": "skip",
-        **starter_recipe.choose_transforms(found.sizes, found.gray, masks=found.targets is not None),
+        **starter_recipe.choose_transforms(found.sizes, found.gray, found.learns),
     }
     network = {
         "outfile": f"out_{name}.txt",
@@ -186,6 +232,14 @@ def _paths(found: Found) -> dict[str, Any]:
     return paths if found.validation is not None else {**paths, "test_share": _SHARE}
 
 
+def _columns(found: Found, data: Data) -> dict[str, Any]:
+    """The keys that name the samples and the columns of a table."""
+    keys = [f"{prefix}{key}" for prefix in PREFIXES.values() for key in ("input_path", "target_path")]
+    keys += ["target_column", "target_kind", "separator", "split_column"]
+    named = {key: value for key in keys if (value := getattr(data, key)) is not None}
+    return named if found.validation is not None else {**named, "test_share": _SHARE}
+
+
 def _kinds(found: Found) -> dict[str, Any]:
     """The keys that say how images and masks are read."""
     if found.targets is None:
@@ -196,14 +250,17 @@ def _kinds(found: Found) -> dict[str, Any]:
 def _network(found: Found, shape: tuple[int, int, int]) -> list[dict[str, Any]]:
     """The layers of a network for the images."""
     if found.targets is None:
-        return build_classifier(shape, found.num_classes, len(found.training))
+        ending = "log_softmax" if found.learns == "class" else None
+        return build_classifier(shape, found.num_classes, len(found.training), ending)
     return build_unet(shape, 1 if _is_object(found.targets) else found.num_classes, len(found.training))
 
 
 def _loss(found: Found) -> dict[str, Any]:
     """The loss for the network's output."""
     if found.targets is None:
-        return {"function": "NLL"}
+        if found.learns == "number":
+            return {"function": "MSE", "standardize": True}
+        return {"function": "NLL"} if found.learns == "class" else {"function": "BCE", "source": "logits"}
     if _is_object(found.targets):
         return {"function": "Dice", "source": "sigmoid"}
     ignored = found.targets.classes.ignored

@@ -19,14 +19,18 @@ _LEAST_IN_THE_MIDDLE = 8  # pixels of a side in the middle of a U-Net
 _MOST_POOLINGS = 4  # of a U-Net
 
 
-def build_classifier(shape: tuple[int, int, int], num_classes: int, num_images: int) -> list[Layer]:
-    """Blocks of convolutions, each with half the resolution of the one before, then one number per class.
+def build_classifier(
+    shape: tuple[int, int, int], num_outputs: int, num_images: int, ending: str | None = "log_softmax"
+) -> list[Layer]:
+    """Blocks of convolutions, each with half the resolution of the one before, then one number per class or column.
 
     Args:
         shape: height, width and channels of the images.
-        num_classes: the number of classes.
+        num_outputs: the number of classes, or of columns.
         num_images: how many images there are to train on.
+        ending: the activation of the outputs, None for none.
     """
+    activation = {} if ending is None else {"activation": ending}
     found = [_layer("InputLayer", "input", batch_input_shape=[None, *shape])]
     side, number = min(shape[:2]), 1
     filters = 32 if side <= _SMALL else 16
@@ -42,7 +46,7 @@ def build_classifier(shape: tuple[int, int, int], num_classes: int, num_images: 
         *found,
         _layer("GlobalAveragePooling2D", "mean"),
         _layer("Dropout", "dropout", rate=0.4 if num_images < _FEW else 0.2),
-        _layer("Dense", "classes", units=num_classes, activation="log_softmax"),
+        _layer("Dense", "classes" if ending else "outputs", units=num_outputs, **activation),
     ]
 
 

@@ -47,21 +47,25 @@ def may_be_flipped(sizes: Sequence[Size], gray: bool) -> bool:
     return not gray or statistics.median(max(size) for size in sizes) > _MOST_OF_CHARACTERS
 
 
-def choose_transforms(sizes: Sequence[Size], gray: bool, *, masks: bool = False) -> dict[str, Any]:
+def choose_transforms(sizes: Sequence[Size], gray: bool, learns: str = "class") -> dict[str, Any]:
     """The key `transforms` of the data section or, with masks, `input_transforms` and `target_transforms`.
 
     Images with masks are resized to one size whatever their proportions, so that predicted masks can be resized back.
+    Images with numbers are neither flipped nor cropped: a number may be a position, or a size.
 
     Args:
         sizes: heights and widths of some of the images.
         gray: whether they are read with one channel.
-        masks: whether targets are masks, to which random changes of positions are applied, too.
+        learns: what the network is to tell of an image: `masks`, to which random changes of positions are applied,
+            too, `number`, `class` or `classes`.
     """
+    masks = learns == "masks"
     keep = not masks and not have_one_proportion(sizes)
     changes: list[dict[str, Any]] = [{"letterbox" if keep else "resize": list(choose_size(sizes))}]
-    if may_be_flipped(sizes, gray):
+    if may_be_flipped(sizes, gray) and learns != "number":
         changes.append({"random_horizontal_flip": 0.5})
-    changes.append({"jitter_crop": 0.2})
+    if learns != "number":
+        changes.append({"jitter_crop": 0.2})
     scaled = [*changes, {"normalize": {"mean": 0.5, "std": 0.25}}]
     return {"input_transforms": scaled, "target_transforms": changes} if masks else {"transforms": scaled}
 
@@ -82,11 +86,13 @@ def choose_training(num_images: int) -> dict[str, Any]:
     }
 
 
-def describe(sizes: Sequence[Size], gray: bool, *, masks: bool = False) -> Iterator[str]:
+def describe(sizes: Sequence[Size], gray: bool, learns: str = "class") -> Iterator[str]:
     """What is assumed of the images, and what to change if it is wrong."""
-    if not masks and not have_one_proportion(sizes):
+    if learns != "masks" and not have_one_proportion(sizes):
         yield "Their proportions differ and are kept: black borders fill the rest"
-    if may_be_flipped(sizes, gray):
+    if learns == "number":
+        yield "In training they are neither flipped nor cropped: numbers may depend on it"
+    elif may_be_flipped(sizes, gray):
         yield "In training they are flipped left to right and cropped at random. Remove the flip if sides matter"
     else:
         yield "In training they are cropped at random, but not flipped: small gray images may be digits or letters"

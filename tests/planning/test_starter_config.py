@@ -9,6 +9,7 @@ from rayrml import cli
 from rayrml.config.json_comments import decode_with_comments
 from rayrml.planning import starter_config
 from rayrml.planning.plan import prepare
+from tests.conftest import write_jpeg
 
 COLORS = {"red": (200, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 200)}
 
@@ -239,3 +240,67 @@ def test_colours_are_told_apart(tmp_path, ray_cluster):
     config = starter_config.configuration(found, "colours")
     result = rayrml.run(config, overrides={"num_epochs": 8, "checkpoints.plots": False}, quiet=True)
     assert result.metrics["accuracy"] > 0.9
+
+
+def write_table(path, *rows):
+    path.write_text("\n".join(",".join(map(str, row)) for row in rows))
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "kind", "loss", "outputs"),
+    [
+        ("animal", ["cat", "dog", "owl"], "class", "NLL", 3),
+        ("animals", ["cat;dog", "", "owl;dog"], "classes", "BCE", 3),
+        ("age", [10.5, 22.25, 31.75], "number", "MSE", 1),
+    ],
+)
+def test_a_table_beside_the_images_gives_a_configuration_that_is_right(
+    tmp_path, elsewhere, capsys, column, values, kind, loss, outputs
+):
+    folder = tmp_path / "photos"
+    names = [f"{number}.jpg" for number in range(12)]
+    for name in names:
+        write_jpeg(folder / "images" / name, np.full((40, 40, 3), 100, np.uint8))
+    rows = [(name, values[i % 3], "train" if i < 9 else "val") for i, name in enumerate(names)]
+    write_table(folder / "labels.csv", ["file", column, "split"], *rows)
+    assert cli.main(["new", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert f"column '{column}'" in out
+    assert "9 images for training, 3 for the test" in out
+    plan = prepare("photos.json")
+    assert (plan.config.neural_network.data.target_kind, plan.loss.name) == (kind, loss)
+    assert plan.network.output_shapes == ((outputs,),)
+    assert not plan.warnings
+    transforms = [name for entry in plan.config.neural_network.data.transforms for name in entry]
+    assert ("random_horizontal_flip" in transforms) == (kind != "number")
+
+
+def test_tables_named_like_parts_are_used_as_such(tmp_path, elsewhere, capsys):
+    folder = tmp_path / "photos"
+    for number in range(9):
+        write_jpeg(folder / "images" / f"{number}.jpg", np.full((40, 40, 3), 100, np.uint8))
+    for part, numbers in (("train", range(5)), ("val", (5, 6)), ("test", (7, 8))):
+        write_table(folder / f"{part}.csv", ["id", "kind"], *((f"{n}.jpg", "ab"[n % 2]) for n in numbers))
+    assert cli.main(["new", str(folder)]) == 0
+    assert "5 images for training, 2 for validation, 2 for the final test" in capsys.readouterr().out
+    plan = prepare("photos.json")
+    assert [len(source.samples) for source in plan.sources] == [5, 2, 2]
+
+
+def test_a_table_elsewhere_and_its_columns_can_be_named(tmp_path, elsewhere, capsys):
+    for number in range(6):
+        write_jpeg(tmp_path / "photos" / f"{number}.jpg", np.full((40, 40, 3), 100, np.uint8))
+    rows = [(f"{n}.jpg", n / 2, n, "x") for n in range(6)]
+    write_table(tmp_path / "all.csv", ["file", "age", "weight", "note"], *rows)
+    named = ["new", str(tmp_path / "photos"), "--labels", str(tmp_path / "all.csv")]
+    assert cli.main(named) == 3
+    assert "has several columns that may be targets: 'age', 'weight', 'note'" in capsys.readouterr().err
+    assert cli.main([*named, "--columns", "age", "weight"]) == 0
+    assert prepare("photos.json").datasets.value_names == ("age", "weight")
+
+
+def test_tables_that_name_no_image_are_told_of(tmp_path, elsewhere, capsys):
+    write_jpeg(tmp_path / "photos" / "0.jpg", np.full((40, 40, 3), 100, np.uint8))
+    write_table(tmp_path / "photos" / "labels.csv", ["file", "kind"], ("x.jpg", "a"), ("y.jpg", "b"))
+    assert cli.main(["new", str(tmp_path / "photos")]) == 3
+    assert "no column names the files" in capsys.readouterr().err

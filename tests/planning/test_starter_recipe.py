@@ -30,7 +30,7 @@ def test_fewer_images_are_seen_more_often_in_smaller_batches():
 
 
 def test_masks_are_changed_like_their_images_but_not_scaled():
-    found = starter_recipe.choose_transforms(PHOTOS, gray=False, masks=True)
+    found = starter_recipe.choose_transforms(PHOTOS, gray=False, learns="masks")
     assert found["target_transforms"] == [{"resize": [96, 96]}, {"random_horizontal_flip": 0.5}, {"jitter_crop": 0.2}]
     assert found["input_transforms"] == [*found["target_transforms"], {"normalize": {"mean": 0.5, "std": 0.25}}]
 

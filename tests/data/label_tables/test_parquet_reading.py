@@ -70,7 +70,7 @@ def test_all_types_of_columns_can_be_classes(written, column):
     assert make_targets(table, matching, [column], TargetOptions("class")).values.tolist() == [0, 1, 0]
 
 
-@pytest.mark.parametrize("column", COLUMNS.keys() - {"large", "flag"})
+@pytest.mark.parametrize("column", sorted(COLUMNS.keys() - {"large", "flag"}))
 def test_all_types_of_numbers_can_be_numbers(written, column):
     table = written({"file": ["a", "b", "c"], column: COLUMNS[column]})
     matching = match_rows(table, Inputs("/images", ["a.jpg", "b.jpg", "c.jpg"]), "file")

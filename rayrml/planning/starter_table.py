@@ -1,0 +1,107 @@
+"""What a table says of the images in a folder: their classes or numbers, and which of them are for what."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rayrml import storage
+from rayrml.config.sections import Config, Data
+from rayrml.data.discovery import Samples, find_samples, quote_some
+from rayrml.data.layout import Listing, find_roles
+from rayrml.data.readers.images import IMAGE_EXTENSIONS
+from rayrml.errors import DataError, Problem
+from rayrml.planning.splits import complete_paths
+from rayrml.planning.table_targets import PREFIXES, LabelTables, Part
+
+_ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".csv.gz", ".tsv.gz")
+_KEYS = {"training": "target_path", "validation": "test_target_path", "test": "final_test_target_path"}
+
+
+@dataclasses.dataclass(frozen=True)
+class TableFound:
+    """The images that a table has rows for.
+
+    Attributes:
+        parts: the images of each part, with their classes or values.
+        data: the section `data` as far as it names them and their targets.
+        description: a sentence on the columns of targets.
+        notes: sentences on what is left out.
+    """
+
+    parts: Mapping[Part, Samples]
+    data: Data
+    description: str
+    notes: tuple[str, ...]
+
+    @property
+    def num_outputs(self) -> int:
+        """The number of classes, or of numbers."""
+        training = self.parts["training"]
+        return len(training.value_names or training.classes)
+
+
+def find_table(folder: Path, columns: Sequence[str] | None = None) -> TableFound | None:
+    """What the tables in a folder say of its images, None if there are no tables.
+
+    Args:
+        folder: the images, with tables beside them.
+        columns: the columns of targets, None to find them.
+
+    Raises:
+        DataError: no table names the images, several do, or one has a mistake.
+    """
+    names = Listing(str(folder)).files("", _ENDINGS) if folder.is_dir() else []
+    if not names:
+        return None
+    found: dict[str, TableFound] = {}
+    problems: list[DataError] = []
+    for name in names:
+        try:
+            found[name] = look_at_table(folder, {"target_path": str(folder / name)}, columns)
+        except DataError as error:
+            problems.append(error)
+    if not found:
+        raise problems[0]
+    if len(found) == 1:
+        return next(iter(found.values()))
+    roles = find_roles([name.partition(".")[0] for name in found])
+    if "training" not in roles or any(len(stems) > 1 for stems in roles.values()) or len(roles) < len(found):
+        message = f"several tables name the images: {quote_some(found)}. `--labels FILE` names one of them"
+        raise DataError(Problem(str(folder), message))
+    paths = {_KEYS[role]: str(folder / name) for role, (stem,) in roles.items() for name in found if _is_of(name, stem)}
+    if "test_target_path" not in paths and "final_test_target_path" in paths:
+        paths["test_target_path"] = paths.pop("final_test_target_path")
+    return look_at_table(folder, paths, columns)
+
+
+def look_at_table(folder: Path, paths: Mapping[str, str], columns: Sequence[str] | None = None) -> TableFound:
+    """What tables say of the images in a folder.
+
+    Args:
+        folder: the images.
+        paths: the keys that name the tables.
+        columns: the columns of targets, None to find them.
+
+    Raises:
+        DataError: a table names none of the images, or has a mistake.
+    """
+    types = {"input_type": "images", "target_type": "table", "on_bad_sample": "skip"}
+    named = {"input_path": str(folder), **{key: storage.absolute(path) for key, path in paths.items()}}
+    section = {**types, **named, "target_column": None if columns is None else list(columns)}
+    config, _ = complete_paths(Config.model_validate({"neural_network": {"layers": "", "data": section}}))
+    tables = LabelTables(config.neural_network.data, None)
+    data = tables.complete_paths()
+    parts: dict[Part, Samples] = {}
+    for part, prefix in PREFIXES.items():
+        path = data.input_path if data.split_column else getattr(data, f"{prefix}input_path")
+        if isinstance(path, str) and tables.has(part):
+            classes: Sequence[str] | None = parts["training"].classes if parts else None
+            parts[part] = tables.label(find_samples(path, IMAGE_EXTENSIONS, path), part, classes or None)
+    tables.check_use()
+    return TableFound(parts, tables.complete_columns(data), tables.description or "", tuple(tables.notes))
+
+
+def _is_of(name: str, stem: str) -> bool:
+    return name.partition(".")[0] == stem
