@@ -43,6 +43,8 @@ def to_float32(numbers: torch.Tensor) -> torch.Tensor:
 
 def constants(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
     """(n,) `values` on the device of `like` and of its type; copied only once, because that makes the CPU wait."""
+    if type(like) is not torch.Tensor:  # while operations are only recorded, what is kept would be no real tensor
+        return torch.tensor(tuple(values), dtype=like.dtype, device=like.device)
     return _constants(tuple(values), like.dtype, like.device)
 
 

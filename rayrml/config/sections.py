@@ -38,6 +38,7 @@ def _known_application(value: Any) -> Any:
 PathString = Annotated[str, AfterValidator(storage.absolute)]
 AnyCase = BeforeValidator(_lower)
 SideName = Literal["input", "target"]
+TargetKind = Literal["class", "classes", "number"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,11 @@ class Data(Section):
         description="folder of the training inputs, searched recursively, or one file; folders `train`, `val` and "
         "`test` in it are told apart if no other key names test samples",
     )
-    target_path: PathString | None = Field(default=None, description="folder or file of the training targets")
+    target_path: PathString | None = Field(
+        default=None,
+        description="folder or file of the training targets; a table (CSV, TSV, JSON Lines, Parquet) has a row for "
+        "each input",
+    )
     test_input_path: PathString | Annotated[list[PathString], Field(min_length=1)] | None = Field(
         default=None,
         description="folder or file of the test inputs, or a list of them; a training evaluates each epoch on them",
@@ -81,6 +86,31 @@ class Data(Section):
     )
     final_test_target_path: PathString | None = Field(
         default=None, description="folder or file of the targets of the final test"
+    )
+    file_column: str | None = Field(
+        default=None,
+        description="column of the table that names the inputs (default: the first whose values are files)",
+    )
+    target_column: str | Annotated[list[str], Field(min_length=1)] | None = Field(
+        default=None,
+        description="column of the targets in the table, or several (default: the only other "
+        "one, or all others if they hold 0 and 1 alone)",
+    )
+    target_kind: Annotated[TargetKind, AnyCase] | None = Field(
+        default=None,
+        description="what the columns hold: one class of each sample, any number of classes, or numbers "
+        "(default: whichever suits the loss and the values)",
+    )
+    separator: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="what stands between the classes of a sample, such as `;` (default: found out)"
+    )
+    split_column: str | None = Field(
+        default=None,
+        description="column of the table that says which samples are for `train`, `val` and `test` "
+        "(default: `split` if there is one, and nothing else names test samples)",
+    )
+    class_names: Annotated[list[str], Field(min_length=1)] | None = Field(
+        default=None, description="the classes in the order of the network's outputs (default: sorted)"
     )
     target_suffix: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
@@ -171,7 +201,7 @@ class Data(Section):
     @property
     def tests(self) -> bool:
         """Whether there are samples to evaluate or predict."""
-        return (self.test_input_path, self.num_test_examples, self.test_share) != (None, None, None)
+        return any(getattr(self, key) is not None for key in _NAMING_TEST_SAMPLES)
 
     @property
     def skips(self) -> bool:
@@ -188,6 +218,9 @@ class Data(Section):
         """The value of a key for one side: the side's own `input_...` or `target_...` key takes precedence."""
         own = getattr(self, f"{side}_{key}", None)
         return getattr(self, key) if own is None else own
+
+
+_NAMING_TEST_SAMPLES = ("test_input_path", "num_test_examples", "test_share", "split_column")
 
 
 class Checkpoints(Section):

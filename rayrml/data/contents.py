@@ -161,7 +161,7 @@ def list_arrays(location: Location, reader: Reader, where: str) -> Samples:
     return dataclasses.replace(
         files,
         names=[(name or files.name(i)) if unique else _joined(files.name(i), name) for i, name in pairs],
-        labels=None if files.labels is None else files.labels[[i for i, _ in pairs]],
+        **files.take_targets([i for i, _ in pairs]),
         places=[Place(files.path(i), name) for i, name in pairs],
     )
 
@@ -277,12 +277,11 @@ def list_slices(samples: Samples, grids: Sequence[Grids | str], slicers: Sequenc
     if not names:
         message = "no samples can be cut from the data"
         raise DataError(*unreadable[:MOST_NAMED], Problem("neural_network.data.slicers", message))
-    labels = None if samples.labels is None else samples.labels[owners]
     return dataclasses.replace(
         samples,
         names=names,
         places=places,
-        labels=labels,
+        **samples.take_targets(owners),
         slices=tuple(groups),
         unreadable=(*samples.unreadable, *unreadable),
     )

@@ -18,7 +18,8 @@ class Datasets:
         transforms: the transforms applied to samples.
         classes: names of the classes that label the samples, () if targets are not labels.
         shapes: (C, *spatial) of the network's inputs: one, or several if slicers cut samples of different shapes.
-        target_shapes: the shape of their targets: () for a class, (C, *spatial) for an array, None without targets.
+        target_shapes: the shape of their targets: () for a class, (K,) for values, (C, *spatial) for an array, None
+            without targets.
         test_targets: whether test samples have targets.
         final_test: samples that are evaluated once after training, None without any.
     """
@@ -37,6 +38,11 @@ class Datasets:
         """All samples there are, by the field that holds them."""
         found = {"training": self.training, "test": self.test, "final_test": self.final_test}
         return {name: source for name, source in found.items() if source is not None}
+
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """Names of the numbers that are the targets, () if they are none."""
+        return next((source.samples.value_names for source in self.sources.values()), ())
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import os
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,8 @@ class Samples:
             inside a file of several.
         labels: (N,) int64 class indices, None without classes.
         classes: class names in the order of their indices, () without classes.
+        values: (N, K) of each sample: uint8, 1 for each class that it has, or float32 numbers; None without any.
+        value_names: names of the numbers, () if values are not numbers.
         ignored: number of files of other kinds among them, by extension.
         places: where each sample is stored, None if in the file of its name.
         slices: which samples are slices of the same array.
@@ -38,6 +40,8 @@ class Samples:
     names: Sequence[str]
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
+    values: np.ndarray | None = None
+    value_names: tuple[str, ...] = ()
     ignored: dict[str, int] = dataclasses.field(default_factory=dict)
     places: Sequence[Place] | None = None
     slices: tuple[Slices, ...] = ()
@@ -46,6 +50,25 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def targets(self) -> np.ndarray | None:
+        """The class or the values of each sample, None if its target is read from a file, or there is none."""
+        return self.values if self.labels is None else self.labels
+
+    @property
+    def columns(self) -> Literal["classes", "number"] | None:
+        """What the columns of the values are, None without values."""
+        return None if self.values is None else "number" if self.value_names else "classes"
+
+    def take_targets(self, indices: np.ndarray | Sequence[int]) -> dict[str, np.ndarray | None]:
+        """The fields of the targets for the samples at `indices`, which may come several times."""
+        rows = np.asarray(indices, np.int64)
+        return {name: None if own is None else own[rows] for name, own in self._targets.items()}
+
+    @property
+    def _targets(self) -> dict[str, np.ndarray | None]:
+        return {"labels": self.labels, "values": self.values}
 
     def name(self, index: int) -> str:
         """The name of the sample at `index`."""
@@ -72,7 +95,7 @@ class Samples:
         return dataclasses.replace(
             self,
             names=[self.names[i] for i in indices],
-            labels=None if self.labels is None else self.labels[list(indices)],
+            **self.take_targets(indices),
             places=None if self.places is None else [self.places[i] for i in indices],
             unreadable=(*self.unreadable, *reasons),
         )

@@ -15,7 +15,14 @@ from rayrml.errors import ConfigError, Problem
 
 DATA = "neural_network.data"
 LABELS = "labels"  # targets that are the classes of folders
-_OF_TARGETS = ("target_is_mask", "target_suffix", "transforms", "target_transforms")
+TABLE = "table"  # targets that are columns of a table
+NO_FILES = (LABELS, TABLE)
+TARGET_PATHS = ("target_path", "test_target_path", "final_test_target_path")
+_TEXT_TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
+TABLE_ENDINGS = (*_TEXT_TABLES, *(f"{ending}.gz" for ending in _TEXT_TABLES), ".parquet")
+TABLE_KEYS = ("file_column", "target_column", "target_kind", "separator", "split_column")
+_OF_TABLES = ("target_column", "target_kind", "separator")
+_OF_TARGETS = ("target_is_mask", "target_suffix", "transforms", "target_transforms", *_OF_TABLES)
 PICTURES = "test_output_images"
 
 
@@ -23,6 +30,18 @@ PICTURES = "test_output_images"
 def list_reader_options() -> tuple[str, ...]:
     """The options of all readers, each of which is also a key of the `data` section."""
     return tuple(sorted({key for row in READERS.values() for key in make_model(row).model_fields}))
+
+
+def is_table(path: str | None) -> bool:
+    """Whether a path names a table of targets."""
+    return path is not None and path.lower().endswith(TABLE_ENDINGS)
+
+
+def has_table(data: Data) -> bool:
+    """Whether targets are columns of a table."""
+    return data.targets == TABLE or (
+        data.targets == LABELS and any(is_table(getattr(data, key)) for key in TARGET_PATHS)
+    )
 
 
 def choose_reader(data: Data, side: SideName) -> Choice:
@@ -74,7 +93,7 @@ def describe_reading(data: Data) -> dict[str, Any]:
 
 def describe_targets(data: Data) -> dict[str, Any]:
     """The keys that say how targets become what outputs are compared with, wherever they are; {} if there are none."""
-    files = data.targets not in (None, LABELS)
+    files = data.targets not in (None, *NO_FILES)
     if data.targets is None or (files and choose_reader(data, "target").build().generate is not None):
         return {}
     given = {key: data.option(key, "target") for key in list_reader_options() if f"target_{key}" in Data.model_fields}
@@ -97,6 +116,14 @@ def forget_pictures(data: dict[str, Any], overrides: Mapping[str, Any]) -> None:
     """Remove the kind of pictures that a checkpoint names, if inputs are no images, unless it is an override."""
     if not any(key.endswith(f"data.{PICTURES}") for key in overrides) and data.get("input_type") != "images":
         data.pop(PICTURES, None)
+
+
+def forget_columns(data: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Remove the columns that a checkpoint names if targets are not in a table, unless they are overrides."""
+    if data.get("target_type") != TABLE and not any(is_table(data.get(key)) for key in TARGET_PATHS):
+        for key in TABLE_KEYS:
+            if not any(name.endswith(f"data.{key}") for name in overrides):
+                data.pop(key, None)
 
 
 def select_reading(described: Mapping[str, Any]) -> dict[str, Any]:

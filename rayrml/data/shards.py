@@ -21,7 +21,7 @@ class Batch(NamedTuple):
 
     Attributes:
         input: (n, C, *spatial), of the type in which samples are stored.
-        target: (n,) int64 class indices or (n, C, *spatial) arrays, None without targets.
+        target: (n,) int64 class indices, (n, K) values or (n, C, *spatial) arrays; None without targets.
         positions: (n,) indices of the samples in their `Samples`; a numpy array.
         uses: (n,) the same, but other numbers for samples that came before in their epoch: see `Picks`.
     """

@@ -99,7 +99,7 @@ def list_rows(samples: Samples, shapes: Sequence[tuple[int, ...]]) -> Samples:
     return dataclasses.replace(
         samples,
         names=RowNames(_stems(samples), lengths),
-        labels=None if samples.labels is None else np.repeat(samples.labels, lengths),
+        **samples.take_targets(np.repeat(np.arange(len(samples)), lengths)),
         places=RowPlaces([samples.place(i) for i in range(len(samples))], lengths),
     )
 

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from rayrml.losses import Loss
-from rayrml.metrics import METRICS, Metric, Pairs
+from rayrml.metrics import METRICS, ColumnSums, Metric, Pairs
+from rayrml.metrics.columns import Kind
 from rayrml.tensors import to_input
 from rayrml.workers import Workers
 
@@ -50,6 +51,8 @@ class EvaluationStep:
     Attributes:
         confusion: (classes, classes) number of samples by true class (row) and predicted class, over all workers; set
             by `result`, and None if samples do not have one label each. With `pixels`, those of masks count, too.
+        columns: what the figures of each column of a table need, over all workers, see `ColumnSums`; set by `result`,
+            and None if targets are no such columns.
     """
 
     def __init__(
@@ -61,12 +64,14 @@ class EvaluationStep:
         workers: Workers = Workers(),  # noqa: B008 (frozen)
         autocast: torch.dtype | None = None,
         pixels: bool = False,
+        columns: Kind | None = None,
     ):
         self.network = network
         self.loss = loss
         self.metric = metric
         self.workers = workers
         self.autocast = autocast
+        self._kind: Kind | None = columns
         self._counts_pixels = pixels and metric is not None and metric.compares != "values"
         self.reset()
 
@@ -79,6 +84,8 @@ class EvaluationStep:
         ignored = None if self.loss is None else self.loss.ignore_index
         self._pairs = Pairs(ignored, pixels=self._counts_pixels)
         self.confusion: torch.Tensor | None = None
+        self._columns = None if self._kind is None else ColumnSums(self._kind)
+        self.columns: torch.Tensor | None = None
 
     @torch.inference_mode()
     def __call__(self, batch: torch.Tensor, target: torch.Tensor | None) -> torch.Tensor:
@@ -96,7 +103,7 @@ class EvaluationStep:
 
     def _add(self, loss: Loss, output: torch.Tensor, target: torch.Tensor) -> None:
         weight = loss.weight(target) if loss.weight else len(output)
-        self._loss = self._loss + loss(output, target).double() * weight
+        self._loss = self._loss + loss.of_imposed(output, target).double() * weight
         self._weight = self._weight + weight
         if self.metric is not None:
             scores = loss.scores(output)
@@ -107,16 +114,20 @@ class EvaluationStep:
                 add = self.metric.merge or torch.add
                 self._sums = sums if self._sums is None else add(self._sums, sums)
             self._pairs.add(scores, target)
+            if self._columns is not None:
+                self._columns.add(scores, target)
 
     def result(self, device: torch.device) -> tuple[float, float | None]:
         """Mean loss and metric (None without one) over all samples of all workers; every worker must call it."""
         own_loss = torch.as_tensor([self._loss, self._weight], dtype=torch.float64, device=device)
+        own_columns = None if self._columns is None else self._columns.sums
         merge = None if self.metric is None else self.metric.merge
         own_sums = None if merge is not None else self._sums
-        all_loss, totals, pairs = self._add_up([own_loss, own_sums, self._pairs.counts], device)
+        all_loss, totals, pairs, columns = self._add_up([own_loss, own_sums, self._pairs.counts, own_columns], device)
         loss, weight = all_loss.tolist()
         if pairs.numel():
             self.confusion = pairs.view(math.isqrt(pairs.numel()), -1)
+        self.columns = columns if columns.numel() else None
         if self.metric is None:
             return loss / (weight or 1.0), None
         if merge is not None:

@@ -30,11 +30,12 @@ class Loss:
             a global batch by it, so that the mean is that of the whole batch.
         binary: whether an output of one channel is the probability of class 1 of two.
         num_classes: the number of classes that the row's arguments require, None for any number.
+        num_values: the number of channels that the row's arguments require, None for any number.
         ignore_index: the label of pixels that count neither in the loss nor in the metric.
         accepts_labels: whether class indices are accepted too where `targets` is `arrays`.
         accepts_shares: whether shares of the classes (N, C) are accepted too where `targets` is `labels`.
         impose: output -> the output with the values that the problem prescribes; None if it prescribes none. The loss
-            is computed from these values, and predictions must have them.
+            is computed from these values, and predictions must have them. Standardized numbers get their unit back.
         shapes: (a sample's output shape, its target shape or None) -> what is wrong with them, None if nothing is; for
             a loss that requires other shapes than `targets` implies. See `misfit`.
     """
@@ -46,6 +47,7 @@ class Loss:
     weight: Callable[[torch.Tensor], torch.Tensor] | None = None
     binary: bool = False
     num_classes: int | None = None
+    num_values: int | None = None
     ignore_index: int | None = None
     accepts_labels: bool = False
     accepts_shares: bool = False
@@ -53,15 +55,23 @@ class Loss:
     shapes: Callable[[Shape, Sequence[int] | None], str | None] | None = None
 
     def __call__(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The mean loss of the batch.
+        """The mean loss of the batch, for outputs as the network gives them.
 
         Raises:
             ConfigError: the loss requires particular shapes, and these differ.
         """
+        self._check(output, target)
+        return self.function(self.imposed(output), target)
+
+    def of_imposed(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The mean loss of the batch, for outputs with the values that the problem prescribes. Raises ConfigError."""
+        self._check(output, target)
+        return self.function(output, target)
+
+    def _check(self, output: torch.Tensor, target: torch.Tensor) -> None:
         misfit = self.shapes(output.shape[1:], target.shape[1:]) if self.shapes else None
         if misfit is not None:
             raise ConfigError(Problem("neural_network.loss.function", misfit))
-        return self.function(self.imposed(output), target)
 
     def imposed(self, output: torch.Tensor) -> torch.Tensor:
         """The output with the values that the problem prescribes, in a new tensor; the output itself if none."""
@@ -79,9 +89,13 @@ class Loss:
         return "dice" if spatial and self.metric == "accuracy" else self.metric
 
     def scores(self, output: torch.Tensor) -> torch.Tensor:
-        """The input of metrics: the predicted class is the largest channel, or 1 where a single channel exceeds 0.5."""
-        # Several channels rank the classes as their probabilities do.
-        return output if self.takes is None or output.shape[1] > 1 else probabilities(output, self.takes)
+        """The input of metrics: the predicted class is the largest channel, or 1 where a probability exceeds 0.5."""
+        if self.takes is None:
+            return output
+        # Several channels rank the classes as their probabilities do; but where a sample may have several classes, each
+        # probability is compared with a threshold.
+        ranked = output.shape[1] > 1 and not (self.targets == "arrays" and self.binary)
+        return output if ranked else probabilities(output, self.takes)
 
     def classes_of(self, channels: int) -> int:
         """How many classes an output with this many channels distinguishes."""
@@ -99,6 +113,8 @@ class Loss:
         channels = output[0] if output else None
         if channels is not None and self.num_classes not in (None, self.classes_of(channels)):
             return f"weight has {self.num_classes} values, but the network's output has {channels} channels"
+        if channels is not None and self.num_values not in (None, channels):
+            return f"standardize has {self.num_values} values, but the network's output has {channels} channels"
         if channels == 1 and self.targets == "labels" and not self.binary:
             return "the network's output has one channel, which cannot distinguish classes. Expected one per class"
         fitting = [output] if self.targets == "arrays" else [output[1:]]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from pydantic import PositiveFloat
 from torch.nn import functional
+from typing_extensions import TypedDict
 
 from rayrml.endings import Ending, Source, probabilities
 from rayrml.errors import ConfigError, Problem
 from rayrml.losses.loss import Loss
 from rayrml.losses.outputs import Smoothing, members
+from rayrml.tensors import constants
 
 
 def bce(*, source: Source = "sigmoid", label_smoothing: Smoothing = None) -> Loss:
@@ -27,30 +29,66 @@ def bce(*, source: Source = "sigmoid", label_smoothing: Smoothing = None) -> Los
     return Loss(function, targets="arrays", takes=takes, metric="accuracy", binary=True, accepts_labels=True)
 
 
-def mse(*, source: Source | None = None) -> Loss:
-    """Mean of the squared differences; `source` tells what an output of classes means, and does not change the loss."""
-    return _differences(functional.mse_loss, source)
+class Statistics(TypedDict):
+    """Mean and standard deviation of each number of the targets: (C,) each."""
+
+    mean: list[float]
+    std: list[PositiveFloat]
 
 
-def mae(*, source: Source | None = None) -> Loss:
-    """Mean of the absolute differences; `source` as for MSE."""
-    return _differences(functional.l1_loss, source)
+Standardize = bool | Statistics
 
 
-def huber(*, delta: PositiveFloat = 1.0, source: Source | None = None) -> Loss:
-    """Half the squared difference up to `delta`, linear beyond it; `source` as for MSE.
+def mse(*, source: Source | None = None, standardize: Standardize = False) -> Loss:
+    """Mean of the squared differences; `source` tells what an output of classes means, and does not change the loss.
+
+    With `standardize`, the network learns (target - mean) / std of each number of a table, and the loss is computed
+    from these; predictions and metrics are in the table's unit. Mean and std are those of the training samples, or
+    given.
+    """
+    return _differences(functional.mse_loss, source, standardize)
+
+
+def mae(*, source: Source | None = None, standardize: Standardize = False) -> Loss:
+    """Mean of the absolute differences; `source` and `standardize` as for MSE."""
+    return _differences(functional.l1_loss, source, standardize)
+
+
+def huber(*, delta: PositiveFloat = 1.0, source: Source | None = None, standardize: Standardize = False) -> Loss:
+    """Half the squared difference up to `delta`, linear beyond it; `source` and `standardize` as for MSE.
 
     Source: Huber, Ann. Math. Stat. 35 (1964).
     """
-    return _differences(functools.partial(functional.huber_loss, delta=delta), source)
+    return _differences(functools.partial(functional.huber_loss, delta=delta), source, standardize)
 
 
-def _differences(function: Callable[..., torch.Tensor], source: Source | None = None) -> Loss:
+def _differences(
+    function: Callable[..., torch.Tensor], source: Source | None = None, standardize: Standardize = False
+) -> Loss:
+    statistics = standardize if isinstance(standardize, dict) else None
+    std = None if statistics is None else statistics["std"]
+
     def checked(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         _refuse_broadcasting(output, target)
-        return function(output, target.to(output.dtype))
+        target = target.to(output.dtype)
+        if std is None:
+            return function(output, target)
+        scale = _by_channel(std, output)  # the mean of both is the same, and does not change their difference
+        return function(output / scale, target / scale)
 
-    return Loss(checked, targets="arrays", metric=None, takes=source)
+    impose = None if statistics is None else functools.partial(_undo, **statistics)
+    count = None if std is None else len(std)
+    return Loss(checked, targets="arrays", metric=None, takes=source, impose=impose, num_values=count)
+
+
+def _undo(output: torch.Tensor, *, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    """Standardized outputs (N, C, *spatial) in the targets' unit."""
+    return output * _by_channel(std, output) + _by_channel(mean, output)
+
+
+def _by_channel(numbers: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    """(1, C, 1, ...) numbers for an output (N, C, *spatial)."""
+    return constants(numbers, like).view(1, -1, *[1] * (like.ndim - 2))
 
 
 def _binary_cross_entropy(

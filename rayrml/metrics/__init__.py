@@ -1,6 +1,7 @@
 """The metric table; each chapter's rows are at the end of its file."""
 
 from rayrml.metrics import classification, labels, overlap, ranking, regression
+from rayrml.metrics.columns import ColumnSums, figures_of_columns
 from rayrml.metrics.confusion import MOST_CLASSES, Confusion, Pairs, confusion
 from rayrml.metrics.metric import Metric, predicted_classes
 
@@ -12,4 +13,14 @@ METRICS = {
     **regression.METRICS,
 }
 
-__all__ = ["METRICS", "MOST_CLASSES", "Confusion", "Metric", "Pairs", "confusion", "predicted_classes"]
+__all__ = [
+    "METRICS",
+    "MOST_CLASSES",
+    "ColumnSums",
+    "Confusion",
+    "Metric",
+    "Pairs",
+    "confusion",
+    "figures_of_columns",
+    "predicted_classes",
+]

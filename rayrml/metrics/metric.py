@@ -13,6 +13,8 @@ from typing import Literal
 
 import torch
 
+LIKELY = 0.5  # probability above which a sample is said to have a class
+
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
@@ -42,7 +44,7 @@ class Metric:
 
 def predicted_classes(output: torch.Tensor) -> torch.Tensor:
     """The classes (N, *spatial) predicted by an output (N, C, *spatial)."""
-    return output.argmax(1) if output.shape[1] > 1 else (output[:, 0] > 0.5).long()
+    return output.argmax(1) if output.shape[1] > 1 else (output[:, 0] > LIKELY).long()
 
 
 def true_classes(target: torch.Tensor) -> torch.Tensor:

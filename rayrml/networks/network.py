@@ -148,7 +148,8 @@ class Network(torch.nn.Module):
                 raise ConfigError(Problem("input_shape", problem))
             declared = fits(self.declared_shapes[0], shape)
             found.append(self._from_held(self._declared) if declared else self.shapes_of(shape))
-        self.shapes = tuple(itertools.starmap(open_differing, zip(*found, strict=True)))
+        # Torch refuses to assign an attribute that has the name of a layer.
+        vars(self)["shapes"] = tuple(itertools.starmap(open_differing, zip(*found, strict=True)))
 
     def check_input(self, *shapes: Sequence[int | None]) -> str | None:
         """What is wrong with inputs of `shapes` (C, *spatial), one per input; None if they fit."""

@@ -7,6 +7,7 @@ rules for editors.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from rayrml import extras, storage
@@ -14,7 +15,8 @@ from rayrml.config.mistakes import Findings
 from rayrml.config.names import find
 from rayrml.config.sections import Data, NeuralNetwork
 from rayrml.config.tables import Choice
-from rayrml.data.reader_keys import DATA
+from rayrml.data.discovery import quote_some
+from rayrml.data.reader_keys import DATA, NO_FILES, TABLE_KEYS, TARGET_PATHS
 from rayrml.errors import Problem
 from rayrml.losses import pde
 from rayrml.losses.outputs import BALANCED
@@ -46,8 +48,6 @@ class Settings:
         return self.nn.data
 
 
-_TARGET_PATHS = ("target_path", "test_target_path", "final_test_target_path")
-
 Rule = Callable[[Settings], Iterable[Problem]]  # may also raise a ConfigError
 
 
@@ -60,7 +60,7 @@ def check_consistency(settings: Settings, findings: Findings) -> None:
 
 def _needed_sections(settings: Settings) -> Iterator[Problem]:
     nn, data = settings.nn, settings.data
-    compares = data.targets == "labels" or data.test_target_path
+    compares = data.targets in NO_FILES or data.test_target_path
     if (data.trains or (data.tests and compares)) and nn.loss is None:
         yield Problem("neural_network", "the section 'loss' is missing")
     if data.trains and nn.optimizer is None:
@@ -143,6 +143,8 @@ def _pictures(settings: Settings) -> Iterator[Problem]:
         )
     elif types.targets_are_labels:
         yield Problem(where, "has no effect: each sample has one class, not each pixel")
+    elif types.targets_are_values:
+        yield Problem(where, "has no effect: targets are rows of a table, not images")
 
 
 def _graphs(settings: Settings) -> Iterator[Problem]:
@@ -189,8 +191,8 @@ def _targets(settings: Settings) -> Iterator[Problem]:
     data, types = settings.data, settings.types
     if types.targets_are_arrays:
         return
-    by_path = types.labelled_by_files or types.labelled_by_arrays
-    for key in () if by_path else _given(data, *_TARGET_PATHS):
+    by_path = types.labelled_by_files or types.labelled_by_arrays or types.labelled_by_table
+    for key in () if by_path else _given(data, *TARGET_PATHS):
         reason = "the class is the name of the folder" if data.targets else "there is no target_type"
         yield Problem(f"{DATA}.{key}", f"has no effect: {reason}")
     if data.target_transforms:
@@ -201,12 +203,48 @@ def _targets(settings: Settings) -> Iterator[Problem]:
 
 def _tags(settings: Settings) -> Iterator[Problem]:
     data = settings.data
-    for key in _given(data, "training_tag", "test_tag") if data.targets not in (None, "labels") else ():
+    by_folder = data.targets in (None, "labels") and not settings.types.labelled_by_table
+    for key in () if by_folder else _given(data, "training_tag", "test_tag"):
         yield Problem(f"{DATA}.{key}", "has no effect: targets are not the classes of folders")
 
 
+def _tables(settings: Settings) -> Iterator[Problem]:
+    """A table says which targets belong to which samples; its keys need one."""
+    data, types = settings.data, settings.types
+    if types.labelled_by_table:
+        if data.trains and not data.target_path:
+            yield Problem(DATA, "'target_path' is missing: the file of the table with the training targets")
+        if data.tests and not (data.target_path or data.test_target_path):
+            yield Problem(DATA, "'test_target_path' is missing: the file of the table with the test targets")
+        if data.target_suffix:
+            yield Problem(f"{DATA}.target_suffix", "has no effect: targets are rows of a table")
+        for key in _given(data, "test_input_path", "test_share", "test_target_path") if data.split_column else ():
+            message = f"cannot be combined with {key}: the column says which samples are for the test"
+            yield Problem(f"{DATA}.split_column", message)
+        if data.separator is not None and data.target_kind not in (None, "classes"):
+            yield Problem(f"{DATA}.separator", f'has no effect: target_kind is "{data.target_kind}"')
+    else:
+        for key in _given(data, *TABLE_KEYS):
+            message = "has no effect: targets are not in a table. Expected target_path, a file such as labels.csv"
+            yield Problem(f"{DATA}.{key}", message)
+    if data.class_names is not None:
+        yield from _class_names(data, types)
+
+
+def _class_names(data: Data, types: DataTypes) -> Iterator[Problem]:
+    where = f"{DATA}.class_names"
+    if types.targets_are_arrays or data.target_kind == "number" or not data.targets:
+        yield Problem(where, "has no effect: targets are not classes")
+    elif types.labelled_by_files or types.labelled_by_arrays:
+        yield Problem(where, "has no effect: the classes are numbers in files. Expected folders of classes, or a table")
+    elif repeated := sorted(name for name, count in Counter(data.class_names).items() if count > 1):
+        yield Problem(where, f"names {quote_some(repeated)} more than once")
+
+
 def _target_suffix(settings: Settings) -> Iterator[Problem]:
-    if settings.data.target_suffix is not None and not _given(settings.data, "target_path", "test_target_path"):
+    if settings.data.target_suffix is None or settings.types.labelled_by_table:
+        return
+    if not _given(settings.data, "target_path", "test_target_path"):
         yield Problem(f"{DATA}.target_suffix", "has no effect: there are no target files")
 
 
@@ -232,9 +270,7 @@ def _transforms(settings: Settings) -> Iterator[Problem]:
 
 
 def _computed_samples(settings: Settings) -> Iterator[Problem]:
-    keys = (
-        ("input_path", "test_input_path", "final_test_input_path", *_TARGET_PATHS) if settings.types.generated else ()
-    )
+    keys = ("input_path", "test_input_path", "final_test_input_path", *TARGET_PATHS) if settings.types.generated else ()
     for key in _given(settings.data, *keys):
         yield Problem(f"{DATA}.{key}", f"has no effect: samples of type {settings.data.inputs} are computed")
 
@@ -293,6 +329,7 @@ RULES: tuple[Rule, ...] = (
     _final_test,
     _targets,
     _tags,
+    _tables,
     _target_suffix,
     _sampling,
     _transforms,

@@ -7,7 +7,7 @@ import dataclasses
 from rayrml.config.mistakes import Findings
 from rayrml.config.sections import Data, SideName
 from rayrml.config.tables import Choice
-from rayrml.data.reader_keys import choose_reader, list_reader_options
+from rayrml.data.reader_keys import NO_FILES, choose_reader, has_table, list_reader_options
 from rayrml.data.readers import Reader
 
 
@@ -45,19 +45,31 @@ class DataTypes:
     def labelled_by_arrays(self) -> bool:
         """Whether the classes are numbers in arrays of their own."""
         data, reader = self.data, self.input_reader
-        if reader is None or reader.contents is None or reader.pixels or data.targets != "labels":
+        if reader is None or reader.contents is None or reader.pixels or data.targets != "labels" or has_table(data):
             return False
         return bool(data.target_path or data.test_target_path)
 
     @property
+    def labelled_by_table(self) -> bool:
+        """Whether targets are columns of a table."""
+        return has_table(self.data)
+
+    @property
+    def targets_are_values(self) -> bool:
+        """Whether a sample's target is a row of a table's numbers, or of zeros and ones for its classes."""
+        return self.labelled_by_table and self.data.target_kind not in (None, "class")
+
+    @property
     def targets_are_labels(self) -> bool:
         """Whether a sample's target is its class."""
+        if self.labelled_by_table:
+            return not self.targets_are_values
         return self.data.targets == "labels" or self.labelled_by_files
 
     @property
     def targets_are_arrays(self) -> bool:
         """Whether a sample's target is an array, as its input is."""
-        return self.data.targets is not None and not self.targets_are_labels
+        return self.data.targets is not None and not self.targets_are_labels and not self.targets_are_values
 
     @property
     def inputs_are_targets(self) -> bool:
@@ -72,7 +84,7 @@ class DataTypes:
         """Whether test samples have targets; inputs are their own targets only if a loss compares them (`compared`)."""
         data = self.data
         if not self.targets_are_arrays:
-            return self.targets_are_labels
+            return self.targets_are_labels or self.targets_are_values
         return bool(data.test_target_path or data.test_share or (not data.target_path and compared))
 
 
@@ -80,13 +92,18 @@ def find_types(data: Data, findings: Findings) -> DataTypes:
     """The types of both sides; mistakes are added to the findings."""
     own = _reader(data, "input", findings)
     reader: Reader | None = own and own.build()
-    arrays = data.targets not in (None, "labels") and not _labelled_by_files(data, reader)
+    arrays = data.targets not in (None, *NO_FILES) and not _labelled_by_files(data, reader)
     target = _reader(data, "target", findings) if arrays else None
     return DataTypes(data, own, target, reader, target and target.build())
 
 
 def _labelled_by_files(data: Data, reader: Reader | None) -> bool:
-    return reader is not None and reader.labels is not None and data.targets in ("labels", data.inputs)
+    return (
+        reader is not None
+        and reader.labels is not None
+        and data.targets in ("labels", data.inputs)
+        and not has_table(data)
+    )
 
 
 def _reader(data: Data, side: SideName, findings: Findings) -> Choice | None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Literal
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -14,30 +12,27 @@ from rayrml.config.mistakes import Findings
 from rayrml.config.sections import SideName
 from rayrml.config.tables import Choice
 from rayrml.data import contents
-from rayrml.data.bad_samples import TOO_MANY
 from rayrml.data.datasets import Datasets
-from rayrml.data.decoding import Decoding, check_cells, choose_stored_type, sample_shape
-from rayrml.data.discovery import Place, Samples, label_by_folder, select_part
+from rayrml.data.decoding import Decoding, choose_stored_type
+from rayrml.data.discovery import Samples, label_by_folder, select_part
 from rayrml.data.image_ops import ImageOperations
 from rayrml.data.layout import refuse_names_of_parts
 from rayrml.data.naming import check_names
 from rayrml.data.pairing import pair
 from rayrml.data.reader_keys import DATA
-from rayrml.data.readers import Part, Reader
+from rayrml.data.readers import Part as FilePart
+from rayrml.data.readers import Reader
 from rayrml.data.slicers import Slicer, parse_slicers
 from rayrml.data.sources import Side, Source
 from rayrml.data.transforms import Placed, Transforms, parse_transforms, split_transforms
-from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem
+from rayrml.errors import ConfigError, Problem
 from rayrml.planning.data_types import DataTypes
+from rayrml.planning.first_sample import find_first
 from rayrml.planning.sample_shapes import find_differing, fits, list_shapes
 from rayrml.planning.sample_sizes import have_different_sizes
 from rayrml.planning.stacking import StackedSide, find_label_reader, label_by_array, list_samples
+from rayrml.planning.table_targets import PREFIXES, LabelTables, Part
 from rayrml.storage import is_uri
-from rayrml.storage.archives import check_memory
-
-_Name = Literal["training", "test", "final test"]
-_PREFIXES: dict[_Name, str] = {"training": "", "test": "test_", "final test": "final_test_"}
-_MOST_MISFITS = 16  # samples of another shape than the network's: if all are, it is no odd one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,12 +59,13 @@ class Expectations:
 class DatasetsPreparation:
     """Checks each part of the data section, continuing after a mistake."""
 
-    def __init__(self, types: DataTypes, findings: Findings, expectations: Expectations):
+    def __init__(self, types: DataTypes, findings: Findings, expectations: Expectations, tables: LabelTables):
         self.types = types
         self.data = types.data
         self.findings = findings
         self.expectations = expectations
         self.slicers: tuple[Slicer, ...] = ()
+        self.tables = tables
 
     def datasets(self, known_classes: Sequence[str]) -> Datasets | None:
         """The samples, or None if something is wrong; `known_classes` are those of a checkpoint."""
@@ -78,13 +74,18 @@ class DatasetsPreparation:
                 self.slicers = parse_slicers(self.data.slicers, f"{DATA}.slicers")
             if not self.slicers:
                 return None
-        training = self._samples("training", None)
-        labels = self.types.targets_are_labels
-        classes = training[0].classes if training is not None and labels else tuple(known_classes)
+        # Those of a checkpoint are the network's, whatever is found; training anew needs all that are named.
+        given = self.data.class_names if self.data.trains or not known_classes else None
+        training = self._samples("training", given)
+        labels = self.types.targets_are_labels or self.types.labelled_by_table
+        classes = training[0].classes if training is not None and labels else tuple(given or known_classes)
         test = self._samples("test", classes or None)
         if test is not None and labels:
             classes = classes or test[0].classes
         final_test = self._samples("final test", classes or None) if training is not None else None
+        with self.findings.gathering():
+            self.tables.check_use()
+            self.types = dataclasses.replace(self.types, data=self.tables.complete_columns(self.data))
         parts = {"training": training, "test": test, "final test": final_test}
         found = {name: part for name, part in parts.items() if part is not None}
         transforms = self._transforms(len(classes) if self.expectations.shares else None, found.values())
@@ -124,6 +125,8 @@ class DatasetsPreparation:
         """The shapes of the targets for inputs of `count` shapes."""
         if self.types.targets_are_labels:
             return ((),) * count
+        if source is not None and source.samples.values is not None:
+            return (source.samples.values.shape[1:],) * count
         if source is None or not self.types.targets_are_arrays:
             return (None,) * count
         if source.target is None:
@@ -149,6 +152,7 @@ class DatasetsPreparation:
                 targets,
                 target_is_mask=self.data.target_is_mask or self.types.targets_are_class_numbers,
                 target_is_label=self.types.targets_are_labels,
+                target_is_values=self.types.targets_are_values,
                 num_classes=num_classes or None,
                 input_pixels=self.types.input_reader is None or self.types.input_reader.pixels,
                 target_pixels=self.types.target_reader is None or self.types.target_reader.pixels,
@@ -164,7 +168,7 @@ class DatasetsPreparation:
         samples = [inputs if side == "input" else targets for inputs, targets in found]
         return reader is not None and any(some is not None and have_different_sizes(some, reader) for some in samples)
 
-    def _samples(self, part: _Name, classes: Sequence[str] | None) -> tuple[Samples, Samples | None] | None:
+    def _samples(self, part: Part, classes: Sequence[str] | None) -> tuple[Samples, Samples | None] | None:
         """Inputs and, if targets are read from files, the targets in the same order."""
         reader = self.types.input_reader
         if reader is None:
@@ -179,38 +183,64 @@ class DatasetsPreparation:
         if path is None:
             return None
         with self.findings.gathering():
+            if not self.tables.has(part):
+                return None
             location = contents.locate(path, reader, _kind(part), where)
-            by_folder = not (self.types.labelled_by_files or self.types.labelled_by_arrays)
-            if self.types.targets_are_labels and by_folder:
-                tag = self.data.test_tag if prefix else self.data.training_tag
-                files = label_by_folder(location.files, tag, where, classes)
-                if tag is None:
-                    refuse_names_of_parts(files, where)
-                location = dataclasses.replace(location, files=files)
+            location = self._labelled(location, reader, part, classes)
             sides = self._parted(self._with_targets(location, reader, part), part)
             if self.data.skips:
                 found = contents.drop_unreadable(sides)
                 sides = [(found, reader) for found, (_, reader) in zip(found, sides, strict=True)]
             inputs = contents.list_arrays(sides[0][0], reader, where)
+            if self.types.labelled_by_table and reader.contents is not None:
+                inputs = self.tables.label(inputs, part, classes)
             if self.types.labelled_by_files and reader.labels is not None:
                 labels = reader.labels(location.files.path(0), getattr(self.data, f"{prefix}target_path"))
                 inputs = contents.label_by_file(inputs, labels, classes, where)
             inputs, targets = self._stacked(inputs, self._targets(inputs, sides, part), sides[1:], classes)
-            if part == "training" and inputs.labels is not None and len(np.unique(inputs.labels)) == 1:
-                message = f"all training samples are of the class '{inputs.classes[inputs.labels[0]]}'"
-                expected = "Expected a folder for each of several classes" if by_folder else "Expected several classes"
-                raise ConfigError(Problem(where, f"{message}. {expected}"))
+            if part == "training":
+                self._refuse_single_class(inputs, where)
             samples = self._sliced(inputs, targets, f"{DATA}.{prefix}target_path")
             self._check_names(samples[0], part, where)
             return samples
         return None
 
-    def _prefix(self, part: _Name) -> str:
-        """The prefix of the keys that name a part's samples; test samples may be a share of `input_path`."""
-        return "" if part == "test" and self.data.test_share is not None else _PREFIXES[part]
+    def _labelled(
+        self, location: contents.Location, reader: Reader, part: Part, classes: Sequence[str] | None
+    ) -> contents.Location:
+        """The files, with their classes or values where each file is one sample and these are known already."""
+        types, prefix = self.types, self._prefix(part)
+        if types.labelled_by_table:
+            if reader.contents is not None:
+                return location
+            files = self.tables.label(location.files, part, classes)
+        elif types.targets_are_labels and not (types.labelled_by_files or types.labelled_by_arrays):
+            where = f"{DATA}.{prefix}input_path"
+            tag = self.data.test_tag if prefix else self.data.training_tag
+            files = label_by_folder(location.files, tag, where, classes)
+            if tag is None:
+                refuse_names_of_parts(files, where)
+        else:
+            return location
+        return dataclasses.replace(location, files=files)
+
+    def _refuse_single_class(self, inputs: Samples, where: str) -> None:
+        if inputs.labels is None or len(np.unique(inputs.labels)) > 1:
+            return
+        types = self.types
+        by_folder = not (types.labelled_by_files or types.labelled_by_arrays or types.labelled_by_table)
+        message = f"all training samples are of the class '{inputs.classes[inputs.labels[0]]}'"
+        expected = "Expected a folder for each of several classes" if by_folder else "Expected several classes"
+        raise ConfigError(Problem(where, f"{message}. {expected}"))
+
+    def _prefix(self, part: Part) -> str:
+        """The prefix of the keys that name a part's samples; those of other parts may be in `input_path`, too."""
+        if self.data.split_column is not None or (part == "test" and self.data.test_share is not None):
+            return ""
+        return PREFIXES[part]
 
     def _parted(
-        self, sides: list[tuple[contents.Location, Reader]], part: _Name
+        self, sides: list[tuple[contents.Location, Reader]], part: Part
     ) -> list[tuple[contents.Location, Reader]]:
         """The files that belong to the part, if a share of them is kept for the test."""
         share = self.data.test_share
@@ -222,7 +252,7 @@ class DatasetsPreparation:
         return [(dataclasses.replace(found, files=found.files.only(indices)), reader) for found, reader in sides]
 
     def _with_targets(
-        self, inputs: contents.Location, input_reader: Reader, part: _Name
+        self, inputs: contents.Location, input_reader: Reader, part: Part
     ) -> list[tuple[contents.Location, Reader]]:
         """The input files and, if targets are read from files, the target files in the same order, with readers."""
         prefix = self._prefix(part)
@@ -240,10 +270,10 @@ class DatasetsPreparation:
         ]
 
     def _targets(
-        self, inputs: Samples, sides: Sequence[tuple[contents.Location, Reader]], part: _Name
+        self, inputs: Samples, sides: Sequence[tuple[contents.Location, Reader]], part: Part
     ) -> Samples | None:
         """The targets' arrays in the order of the inputs, None if they have no files of their own."""
-        where = f"{DATA}.{_PREFIXES[part]}target_path"
+        where = f"{DATA}.{PREFIXES[part]}target_path"
         for location, reader in sides[1:]:
             insides = (sides[0][0].inside, location.inside)
             return contents.pair_arrays(inputs, contents.list_arrays(location, reader, where), where, insides)
@@ -280,7 +310,7 @@ class DatasetsPreparation:
         grids = contents.pair_grids(grids, theirs, targets, where, skip=skip)
         return contents.list_slices(inputs, grids, self.slicers), contents.list_slices(targets, grids, self.slicers)
 
-    def _check_names(self, inputs: Samples, part: _Name, where: str) -> None:
+    def _check_names(self, inputs: Samples, part: Part, where: str) -> None:
         """Raise DataError if predictions cannot be written under the samples' names.
 
         Those of local files always can; a store has keys that no file has, such as `a.jpg` beside `a.jpg/b.jpg`.
@@ -308,42 +338,6 @@ class DatasetsPreparation:
             return source.randomized() if name == "training" else source
         return None
 
-    def _first(
-        self, samples: Samples, reader: Reader, fits: Callable[[tuple[int, ...]], bool] = lambda shape: True
-    ) -> tuple[Place, tuple[int, ...], np.dtype]:
-        """The sample that determines the shape, with its shape and type: the first one.
-
-        If bad samples are skipped, it is the first readable one whose shape `fits`, or else the first readable one.
-
-        Raises:
-            DataError: none of the first half is readable; trying the rest would take too long.
-        """
-        problems: list[DataError] = []
-        misfits: list[tuple[Place, tuple[int, ...], np.dtype]] = []
-        while 2 * (looked_at := len(problems) + len(misfits)) <= len(samples) and looked_at < len(samples):
-            place = samples.place(looked_at)
-            try:
-                with reader.open(place.path) as read:
-                    first = read(place.name)
-                    # Only shape and type are read: arrays can be larger than memory.
-                    shape, dtype = sample_shape(first.shape, place), np.dtype(first.dtype)
-                check_cells(shape, place)
-                if not samples.slices:
-                    check_memory(math.prod(shape) * dtype.itemsize, place.address)
-                if not self.data.skips or samples.slices or fits(shape):
-                    return place, shape, dtype
-                misfits.append((place, shape, dtype))
-                if len(misfits) == _MOST_MISFITS:
-                    break
-            except DataError as error:
-                problems.append(error)
-                if not self.data.skips:
-                    break
-        if misfits:
-            return misfits[0]
-        more = [Problem("", TOO_MANY)] if self.data.skips else []
-        raise DataError(*(p for error in problems[:MOST_NAMED] for p in error.problems), *more)
-
     def _side(
         self,
         samples: Samples,
@@ -354,7 +348,9 @@ class DatasetsPreparation:
         wanted: tuple[int | None, ...] | None = None,
     ) -> Side:
         built: Reader = reader.build()
-        place, shape, dtype = self._first(samples, built, lambda shape: fits(operations, shape, wanted))
+        place, shape, dtype = find_first(
+            samples, built, lambda shape: fits(operations, shape, wanted), skips_bad=self.data.skips
+        )
         shapes: tuple[tuple[int, ...], ...] = ()
         if samples.slices:
             channels = shape[0] if len(shape) > len(self.slicers[0].sizes) else 1
@@ -377,6 +373,6 @@ class DatasetsPreparation:
         return Side(samples, decoding, built.pixels)
 
 
-def _kind(part: _Name) -> Part:
+def _kind(part: Part) -> FilePart:
     """What a reader that knows training files from test files by their names is asked for."""
     return "training" if part == "training" else "test"

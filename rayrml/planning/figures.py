@@ -26,12 +26,15 @@ def choose_metric(settings: Settings, network: Network, findings: Findings) -> s
     built: Loss = loss.build()
     spatial = len(network.output_shapes[0]) > 1
     default = built.default_metric(spatial=spatial, masks=types.data.target_is_mask or types.targets_are_class_numbers)
+    if types.targets_are_values:
+        default = "mean_absolute_error" if types.data.target_kind == "number" else "mean_average_precision"
     if nn.metric is None:
         return default
     with findings.gathering():
         name = find(METRICS, nn.metric, "neural_network.metric")
-        several = built.targets == "arrays" and types.targets_are_arrays and network.output_shapes[0] != (1,)
-        misfit = _misfit(name, loss.name, default, spatial=spatial, several=several and not spatial)
+        several = built.targets == "arrays" and not types.targets_are_labels and network.output_shapes[0] != (1,)
+        is_number = default is None or METRICS[default]().compares == "values"
+        misfit = _misfit(name, loss.name, is_number=is_number, spatial=spatial, several=several and not spatial)
         channels = network.output_shapes[0][0]
         if misfit is None and channels is not None:
             misfit = _too_few(name, built.classes_of(channels), default)
@@ -66,12 +69,12 @@ def _too_few(name: str, num_classes: int, default: str | None) -> str | None:
     return f"'{name}' needs at least {fewest} classes, but there are {num_classes}. Expected \"{default}\""
 
 
-def _misfit(name: str, loss: str, default: str | None, *, spatial: bool, several: bool) -> str | None:
+def _misfit(name: str, loss: str, *, is_number: bool, spatial: bool, several: bool) -> str | None:
     """Why a metric cannot be computed for outputs with or without positions, or with several classes each, or None."""
     compares = METRICS[name]().compares
     if compares == "values":
-        return None if default is None else f"'{name}' compares numbers, but the targets are classes"
-    if default is None:
+        return None if is_number else f"'{name}' compares numbers, but the targets are classes"
+    if is_number:
         return f"'{name}' compares classes, but {loss} is a loss for values"
     if compares == "single" and several:
         return f"'{name}' needs one class per sample, but samples may have several here. Expected \"f1_macro\""

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from rayrml.config.mistakes import Findings
 from rayrml.config.tables import Choice
 from rayrml.data.datasets import Datasets
+from rayrml.data.discovery import Samples
 from rayrml.data.reader_keys import DATA
-from rayrml.data.sources import Side
+from rayrml.data.sources import Side, Source
 from rayrml.errors import Problem
 from rayrml.formatting import shorten
 from rayrml.losses import Loss
@@ -87,8 +88,8 @@ def _find_misfit(
     if target is None or not (datasets.training or datasets.test_targets):
         misfit = built.misfit(output)
     elif built.targets == "labels" and target and all(source.target is None for source in sources):
-        return Problem(DATA, f"{loss.name} needs classes as targets. Expected target_path, or the type labels")
-    elif (message := _describe_wrong_number(last.name, datasets.classes, built, output[0])) is not None:
+        return Problem(DATA, _describe_other_targets(loss.name, sources))
+    elif (message := _describe_wrong_number(last.name, datasets, built, output)) is not None:
         return Problem(last.where, message)
     else:
         # Class indices have no channel axis.
@@ -102,6 +103,26 @@ def _find_misfit(
         if misfit is not None and sides:
             misfit = f"{misfit} (first target: '{sides[0].decoding.first}')"
     return None if misfit is None else Problem(_LOSS, misfit)
+
+
+def _describe_other_targets(loss: str, sources: Sequence[Source]) -> str:
+    """What is wrong with targets that are no class numbers, where the loss needs them."""
+    if not sources or sources[0].samples.values is None:
+        return f"{loss} needs classes as targets. Expected target_path, or the type labels"
+    if sources[0].samples.value_names:
+        return f"{loss} needs classes as targets, but the table's columns are numbers. Expected MSE, MAE or Huber"
+    return f"{loss} takes one class for each sample, but samples of the table may have several. Expected BCE"
+
+
+def _describe_wrong_count(layer: str, samples: Samples, output: Sequence[int | None]) -> str | None:
+    """What is wrong if the table has another number of values for a sample than the network; None if nothing is."""
+    if samples.values is None or tuple(output) == samples.values.shape[1:]:
+        return None
+    count = samples.values.shape[1]
+    names = samples.value_names or samples.classes
+    kind = "classes" if samples.classes else "number" if count == 1 else "numbers"
+    has = f"outputs {output[0]} values" if len(output) == 1 else f"outputs arrays {tuple(output)}"
+    return f"the network's last layer '{layer}' {has} per sample, but the table has {count} {kind}: {shorten(names)}"
 
 
 def _find_cure(ending: str, takes: str, *, has_source: bool) -> str | None:
@@ -149,8 +170,12 @@ def _output_shape(network: Network, shape: tuple[int, ...], findings: Findings) 
     return None
 
 
-def _describe_wrong_number(layer: str, classes: Sequence[str], loss: Loss, channels: int | None) -> str | None:
+def _describe_wrong_number(layer: str, datasets: Datasets, loss: Loss, output: Sequence[int | None]) -> str | None:
     """What is wrong if the network distinguishes another number of classes than there are; None if nothing is."""
+    samples = next((source.samples for source in datasets.sources.values()), None)
+    if samples is not None and samples.values is not None:
+        return _describe_wrong_count(layer, samples, output)
+    classes, channels = datasets.classes, output[0]
     if not classes or channels is None or loss.classes_of(channels) == len(classes):
         return None
     outputs = f"the network's last layer '{layer}' outputs {channels} values per sample"

@@ -15,11 +15,11 @@ from rayrml.config.line_numbers import with_lines_in_network
 from rayrml.config.mistakes import Findings
 from rayrml.config.network_files import read_network_file
 from rayrml.config.reading import AnyConfiguration, read_configuration
-from rayrml.config.sections import Config
+from rayrml.config.sections import Config, Data
 from rayrml.config.tables import Choice, choose
 from rayrml.data.datasets import Datasets
 from rayrml.data.reader_keys import DATA
-from rayrml.data.sources import Side, Source
+from rayrml.data.sources import Source
 from rayrml.data.transforms import Placed, parse_transforms
 from rayrml.errors import ConfigError, DataError
 from rayrml.losses import LOSSES, Loss
@@ -28,18 +28,21 @@ from rayrml.networks.affine import list_without_affine, with_affine_batch_norm
 from rayrml.networks.graph import Graph, read_graph
 from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network, build
-from rayrml.networks.shapes import fits, open_differing
+from rayrml.networks.shapes import open_differing
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.planning.class_balance import check_sampling, warn_of_imbalance, with_class_weights
 from rayrml.planning.consistency import Settings, check_consistency
 from rayrml.planning.data_types import DataTypes, find_types
 from rayrml.planning.datasets import DatasetsPreparation, Expectations
 from rayrml.planning.figures import check_stopping, choose_metric
+from rayrml.planning.input_fit import adapt_input
 from rayrml.planning.inspection import Observation, observe
+from rayrml.planning.loss_statistics import complete_loss
 from rayrml.planning.network_check import check_outputs, warn_of_batch_norm, warn_of_ending
 from rayrml.planning.pictures import Pictures, choose_pictures, warn_of_pictures
 from rayrml.planning.scaling_check import warn_of_scaling
 from rayrml.planning.splits import Folders, complete_paths
+from rayrml.planning.table_targets import LabelTables
 from rayrml.planning.target_values import read_class_numbers, with_value_rules
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import LoadReport
@@ -72,6 +75,7 @@ class Plan:
         warnings: sentences on what is probably wrong with the network or the samples.
         final_test: samples to evaluate on once, with the best model, after training; None without any.
         folders: what became of the folders that the configuration names.
+        targets: a sentence on the columns of the table that holds the targets, None without one.
     """
 
     config: Config
@@ -91,6 +95,7 @@ class Plan:
     test: Source | None
     final_test: Source | None = None
     folders: Folders = dataclasses.field(default_factory=Folders)
+    targets: str | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -167,6 +172,7 @@ class _Preparation:
     def plan(self, name: str) -> Plan:
         """The plan of a run with this name. Raises ConfigError or DataError with everything that is wrong."""
         loss = self._row(LOSSES, self.nn.loss, "loss", "function")
+        tables = self._tables(loss)
         optimizer, schedule = self._optimizer()
         types = read_class_numbers(find_types(self.data, self.findings), loss, self._target_transforms())
         settings = Settings(self.nn, types, loss, optimizer)
@@ -175,30 +181,26 @@ class _Preparation:
         layers, graph = self._layers()
         built: Loss | None = None if loss is None else loss.build()
         known_classes = checkpoint.classes if checkpoint else ()
-        network, datasets = self._network_and_datasets(graph, built, types, known_classes)
+        network, datasets = self._network_and_datasets(graph, built, types, (known_classes, tables))
         loaded = None if network is None else self._load(network, checkpoint)
         if network is None or datasets is None:
             raise self._error()
-        loss = self._with_balanced_classes(loss, datasets, checkpoint)
+        settings = self._with_columns(tables, settings)
+        loss = self._with_statistics(loss, datasets, checkpoint)
         check_outputs(network, datasets, loss, self.findings)
         metric = choose_metric(settings, network, self.findings)
         pictures = choose_pictures(settings, network, datasets, self.findings)
         check_stopping(self.nn, metric, tested=datasets.test_targets, findings=self.findings)
         if self.findings:
             raise self._error()
-        datasets = with_value_rules(datasets, types, loss, network.output_shapes[0][0])
+        datasets = with_value_rules(datasets, settings.types, loss, network.output_shapes[0][0])
         observations = self._observe(datasets)
         if self.findings:
             raise self._error()
         trains = datasets.training is not None
         kind = TrainingPlan if trains else EvaluationPlan if datasets.test_targets else InferencePlan
         # The checks above have ensured that each kind has what it needs.
-        parts: dict[str, Any] = {
-            "loss": loss,
-            "optimizer": optimizer if trains else None,
-            "schedule": schedule if trains else None,
-            **{name: getattr(datasets, name) for name in ("training", "test", "final_test")},
-        }
+        parts: dict[str, Any] = {"loss": loss} | ({"optimizer": optimizer, "schedule": schedule} if trains else {})
         return kind(
             config=self.config,
             name=name,
@@ -210,18 +212,40 @@ class _Preparation:
             loaded=loaded,
             observations=observations,
             folders=self.folders,
-            warnings=(*_warn(network, datasets, settings), *warn_of_pictures(pictures, settings)),
-            **parts,
+            targets=tables.description,
+            warnings=(*tables.notes, *_warn(network, datasets, settings), *warn_of_pictures(pictures, settings)),
+            **{name: getattr(datasets, name) for name in ("training", "test", "final_test")},
+            **{"optimizer": None, "schedule": None, **parts},
         )
 
-    def _with_balanced_classes(
+    def _tables(self, loss: Choice | None) -> LabelTables:
+        """The tables of targets; the paths that follow from them are completed."""
+        tables = LabelTables(self.data, loss)
+        with self.findings.gathering():
+            self._replace_data(tables.complete_paths())
+        return tables
+
+    def _with_columns(self, tables: LabelTables, settings: Settings) -> Settings:
+        """The settings with what was found out about the columns of tables."""
+        self._replace_data(tables.complete_columns(self.data))
+        return dataclasses.replace(settings, nn=self.nn, types=dataclasses.replace(settings.types, data=self.data))
+
+    def _with_statistics(
         self, loss: Choice | None, datasets: Datasets, checkpoint: checkpoints.Checkpoint | None
     ) -> Choice | None:
+        """The loss with what it takes from the training samples."""
+        recorded = checkpoint.loss if checkpoint else {}
         with self.findings.gathering():
             check_sampling(datasets, self.data.sampling)
         with self.findings.gathering():
-            return with_class_weights(loss, datasets, checkpoint.loss if checkpoint else {})
+            return with_class_weights(complete_loss(loss, datasets, recorded), datasets, recorded)
         return loss
+
+    def _replace_data(self, data: Data) -> None:
+        """Use a section `data` in which keys were completed."""
+        self.data = data
+        self.nn = self.nn.model_copy(update={"data": data})
+        self.config = self.config.model_copy(update={"neural_network": self.nn})
 
     def _target_transforms(self) -> tuple[Placed, ...]:
         """What is done to targets; mistakes in it are found later."""
@@ -244,9 +268,13 @@ class _Preparation:
         return self.findings.error()
 
     def _network_and_datasets(
-        self, read: Graph | None, loss: Loss | None, types: DataTypes, known_classes: Sequence[str]
+        self, read: Graph | None, loss: Loss | None, types: DataTypes, targets: tuple[Sequence[str], LabelTables]
     ) -> tuple[Network | None, Datasets | None]:
-        """The network and the samples; a network that does not declare its input is built for the samples."""
+        """The network and the samples; a network that does not declare its input is built for the samples.
+
+        `targets` are the classes of a checkpoint, and the tables.
+        """
+        known_classes, tables = targets
         network = self._network(read, None) if read is not None and read.declares_inputs else None
         expectations = Expectations(
             loss=loss is not None,
@@ -256,11 +284,11 @@ class _Preparation:
             input_shape=network and network.input_shapes[0],
             num_classes=_count_classes(network, loss),
         )
-        datasets = DatasetsPreparation(types, self.findings, expectations).datasets(known_classes)
+        datasets = DatasetsPreparation(types, self.findings, expectations, tables).datasets(known_classes)
         if read is not None and not read.declares_inputs and datasets is not None:
             network = self._network(read, open_differing(*datasets.shapes))
         if network is not None and datasets is not None:
-            self._input(network, datasets)
+            adapt_input(network, datasets, self.findings)
         return network, datasets
 
     def _optimizer(self) -> tuple[Choice | None, ScheduleChoice | None]:
@@ -331,33 +359,6 @@ class _Preparation:
             return network
         return None
 
-    def _input(self, network: Network, datasets: Datasets) -> None:
-        """Make the network one for samples of this size. Adds to the findings what keeps it from taking them."""
-        misfits = ((shape, misfit) for shape in datasets.shapes if (misfit := network.check_input(shape)) is not None)
-        shape, misfit = next(misfits, (None, None))
-        if shape is None or misfit is None:
-            network.accept(*datasets.shapes)
-            return
-        first = next((s.input for s in (datasets.training, datasets.test) if s is not None), None)
-        hint = self._input_hint(network, shape, first)
-        shapes, stop, reason = misfit.partition(". ")
-        self.findings.add(DATA, f"{shapes} from '{first.decoding.first if first else ''}'{stop}{reason}{hint}")
-
-    def _input_hint(self, network: Network, shape: tuple[int, ...], side: Side | None) -> str:
-        """What may help samples of this shape to fit."""
-        expected = network.input_shapes[0]
-        if (expected[0], shape[0]) == (1, 3) and side is not None and side.pixels:
-            return '. "grayscale": true reads images with one channel'
-        if side is not None and side.pixels and expected[0] == shape[0] and len(shape) == len(expected) == 3:
-            return f'. The transform {{"resize": [{expected[1]}, {expected[2]}]}} makes images that it takes'
-        rows = (shape[1:], (1, *shape[1:]))
-        takes_rows = any(fits(expected, row) for row in rows) or network.check_input(shape[1:]) is None
-        if side is not None and not side.pixels and takes_rows:
-            return _stacked_hint(shape, side)
-        if (shape[-1], *shape[:-1]) == tuple(size or own for size, own in zip(expected, shape, strict=False)):
-            return ". Its channels are last: numpy.moveaxis puts them first"
-        return ""
-
 
 def _warn(network: Network, datasets: Datasets, settings: Settings) -> Iterator[str]:
     """Sentences on what is probably wrong with the network or the samples."""
@@ -366,18 +367,6 @@ def _warn(network: Network, datasets: Datasets, settings: Settings) -> Iterator[
     if datasets.training is not None:
         yield from warn_of_batch_norm(network)
     yield from warn_of_imbalance(datasets, settings.loss, settings.data.sampling)
-
-
-def _stacked_hint(shape: tuple[int, ...], side: Side) -> str:
-    """What to do about arrays that look like many samples each."""
-    place = side.samples.place(0)
-    one = (
-        f". The path of a single array, such as '{storage.join(place.path, place.name)}', also does"
-        if place.name
-        else ""
-    )
-    looks = f"It looks like {shape[0]} samples in one array"
-    return f'. {looks}: "stacked": true reads each array as many samples{one}'
 
 
 def _count_classes(network: Network | None, loss: Loss | None) -> int | None:

@@ -14,7 +14,7 @@ from rayrml import storage
 from rayrml.config.sections import Config, Data
 from rayrml.data.discovery import quote_some
 from rayrml.data.layout import Kinds, Layout, LeftOut, Listing, Part, find_layout, find_roles
-from rayrml.data.reader_keys import DATA, LABELS, choose_reader
+from rayrml.data.reader_keys import DATA, LABELS, NO_FILES, choose_reader, has_table
 from rayrml.data.readers import Reader
 from rayrml.errors import ConfigError, DataError, Problem, explaining
 
@@ -25,6 +25,7 @@ _EXPLICIT = (
     "final_test_input_path",
     "final_test_target_path",
     "test_share",
+    "split_column",
     "training_tag",
     "test_tag",
     "num_examples",
@@ -93,7 +94,7 @@ def _paths(prefix: str, part: Part | None) -> dict[str, str | None]:
 
 def _find_reader(data: Data, side: str) -> Reader | None:
     """The reader of a side, None if there is none, or it has a mistake that is reported later."""
-    if (data.inputs if side == "input" else data.targets) in (None, LABELS):
+    if (data.inputs if side == "input" else data.targets) in (None, *NO_FILES):
         return None
     with contextlib.suppress(ConfigError):
         return choose_reader(data, "input" if side == "input" else "target").build()
@@ -115,7 +116,7 @@ def _find_layout(data: Data, path: str, reader: Reader) -> Layout | None:
         reader.extensions, targets.extensions if looks_for_targets and targets is not None else None, by_folder
     )
     layout = find_layout(Listing(path), kinds, _INPUT)
-    if data.target_path is None or (targets is not None and targets.find is not None):
+    if data.target_path is None or has_table(data) or (targets is not None and targets.find is not None):
         return layout
     if not _is_folder(data.target_path):
         if layout is not None:

@@ -83,6 +83,7 @@ def brief(console: Console, plan: Plan, allocation: Allocation) -> None:
         "Loss": loss and f"{loss.name}{f', metric {plan.metric}' if plan.datasets.test_targets else ''}",
         "Weights": _class_weights(plan),
         **{name.capitalize(): _samples(plan, source) for name, source in _sources(plan).items()},
+        "Targets": plan.targets,
         "Runs on": workers(allocation),
     }
     console.line()
@@ -171,7 +172,7 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
             "Type": data.inputs,
             "Location": format_path(_location(samples)) if samples.root else None,
             **{f"Slicer '{part.name}'": _slices(source, part) for part in samples.slices},
-            "Targets": None if source.target is None else pairing.describe(samples, source.target.samples),
+            "Targets": plan.targets if source.target is None else pairing.describe(samples, source.target.samples),
             "Number of samples": len(samples),
             "Stacked": _stacked(source),
             "Samples per worker": first.share(len(samples)),

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 
 from rayrml import storage
-from rayrml.config.figures import TEST_LOSS
+from rayrml.config.figures import TEST_LOSS, is_cost
 from rayrml.reporting.log_files import LogFile, set_aside
 from rayrml.reporting.messages import BatchesTrained, BatchRow, EpochDone, Message, Started
 
@@ -65,6 +65,7 @@ class FigureLogs:
             if loss is not None:
                 # A metric may be undefined in some epochs.
                 last = -loss if self._metric is None else figures.get(self._metric, math.nan)
+                last = -last if self._metric is not None and is_cost(self._metric) else last
                 self._test_file.write(f"{figures['epoch']} {loss:.8f} {last:.8f}\n")
         self._test_file.flush()
 

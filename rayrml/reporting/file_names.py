@@ -12,5 +12,8 @@ SEARCH_FILES = (SEARCH, "trials.csv", "trials.png", "best_config.json", "best_mo
 PLOTS_FOLDER = "plots"
 CURVES = ("loss", "metric", "learning_rate")  # plots of the history; `plots.draw_loss` draws the first, and so on
 CONFUSION_MATRIX, PREDICTIONS = "confusion_matrix", "predictions"
-PLOTS = {name: f"{PLOTS_FOLDER}/{name}.png" for name in (*CURVES, CONFUSION_MATRIX, PREDICTIONS)}
+SCATTER, PRECISION_RECALL = "scatter", "precision_recall"
+PLOTS = {
+    name: f"{PLOTS_FOLDER}/{name}.png" for name in (*CURVES, CONFUSION_MATRIX, PREDICTIONS, SCATTER, PRECISION_RECALL)
+}
 PREDICTIONS_TABLE = "predictions.csv"  # of classes, next to the predictions

@@ -113,6 +113,7 @@ class Evaluated:
         seconds: duration of the pass.
         confusion: (classes, classes) int64, how often each true class (row) was predicted as which class (column);
             None unless each sample has one label. An array, so that passing it on does not require torch.
+        columns: float64 sums for the figures of each column of a table's targets; None if there are none.
     """
 
     epoch: int
@@ -122,6 +123,7 @@ class Evaluated:
     value: float | None
     seconds: float
     confusion: np.ndarray | None = None
+    columns: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +137,7 @@ class FinalTested:
         metric: name of the metric, "" if there is none.
         value: the metric over all samples, None if there is none.
         confusion: as in `Evaluated`; of pixels, too.
+        columns: as in `Evaluated`.
     """
 
     epoch: int
@@ -143,6 +146,7 @@ class FinalTested:
     metric: str
     value: float | None
     confusion: np.ndarray | None = None
+    columns: np.ndarray | None = None
 
     @property
     def figures(self) -> dict[str, float]:

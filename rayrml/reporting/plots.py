@@ -26,9 +26,9 @@ from rayrml.reporting.history import Figures, Run
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish.
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
-_COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_STYLES = ("-", "--", ":", "-.")
-_DPI = 120
+COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", "--", ":", "-.")
+DPI = 120
 _MOST_MARKED = 40  # epochs of a curve whose points are shown
 _MOST_NUMBERED = 30  # classes of a matrix whose cells hold numbers
 _MOST_NAMED = 60  # classes of a matrix that shows all of their names
@@ -111,12 +111,12 @@ def draw_learning_rate(history: Sequence[Figures]) -> Figure | None:
 def draw_comparison(runs: Sequence[Run]) -> Figure:
     """Loss and metric of one or more runs: the test loss if there is one; for a single run, also the training loss."""
     names = {histories.find_metric(run.history) for run in runs} - {None}
-    figure = Figure(figsize=(10, 9 if names else 6), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(10, 9 if names else 6), dpi=DPI, layout="constrained")
     places = figure.subplots(2 if names else 1, 1, squeeze=False)[:, 0]
     for place, title in zip(places, ("Loss", "Metric"), strict=False):
         _label(place, title if title == "Loss" or len(names) > 1 else str(*names).capitalize())
     for number, run in enumerate(runs):
-        color, style = _COLORS[number % len(_COLORS)], _STYLES[number // len(_COLORS) % len(_STYLES)]
+        color, style = COLORS[number % len(COLORS)], STYLES[number // len(COLORS) % len(STYLES)]
         tested = any("test_loss" in figures for figures in run.history)
         if tested:
             _line(places[0], run.history, "test_loss", label=f"{run.name} (test)", color=color, style=style)
@@ -136,7 +136,7 @@ def draw_trials(trials: Sequence[tuple[Run, Mapping[str, Any]]], name: str) -> F
     """The figure `name` of a search's trials, best trial first: by epoch, and the best of each trial by its values."""
     values = list(trials[0][1])[:_MOST_PANELS]
     rows = 1 + -(-len(values) // _PANELS_IN_A_ROW)
-    figure = Figure(figsize=(10, 1.5 + 3.5 * rows), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(10, 1.5 + 3.5 * rows), dpi=DPI, layout="constrained")
     grid = figure.add_gridspec(rows, _PANELS_IN_A_ROW)
     axes = figure.add_subplot(grid[0, :])
     _label(axes, name.replace("_", " ").capitalize())
@@ -152,7 +152,7 @@ def draw_trials(trials: Sequence[tuple[Run, Mapping[str, Any]]], name: str) -> F
 
 def _values(axes: Axes, trials: Sequence[tuple[Run, Mapping[str, Any]]], key: str, name: str) -> None:
     """A point per trial: its value of `key` and the figure of its best epoch, with the best trial marked."""
-    _label(axes, _short(key))
+    _label(axes, shorten_name(key))
     axes.set_xlabel("")
     given = [values[key] for _, values in trials]
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in given)
@@ -166,7 +166,7 @@ def _values(axes: Axes, trials: Sequence[tuple[Run, Mapping[str, Any]]], key: st
         color, size = (BLUE, 9) if number == 0 else ("#888888", 5)
         axes.plot([place], [value], "o", color=color, markersize=size)
     if not numeric:
-        axes.set_xticks(range(len(ticks)), [_short(text) for text in ticks], parse_math=False)
+        axes.set_xticks(range(len(ticks)), [shorten_name(text) for text in ticks], parse_math=False)
         axes.set_xlim(-0.5, len(ticks) - 0.5)
     elif min(given) > 0 and max(given) > _SPREAD * min(given):
         axes.set_xscale("log")
@@ -183,7 +183,7 @@ def draw_confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     step = 1 if size <= _MOST_NAMED else -(-size // _MOST_NAMED)
-    names = [_short(name) for name in classes[::step]]
+    names = [shorten_name(name) for name in classes[::step]]
     rotation = 0 if max(map(len, names)) * len(names) <= _LONGEST_ROW else 90
     font = 10 if size <= 20 else 8 if size <= 40 else 6
     axes.set_xticks(range(0, size, step), names, rotation=rotation, fontsize=font, parse_math=False)
@@ -203,7 +203,7 @@ def draw_class_samples(samples: Sequence[ClassSample]) -> Figure:
     rows = -(-len(samples) // columns)
     height = 2.35 * rows + 0.6  # inches
     # Laid out by hand: a layout engine takes as long for so many axes as everything else.
-    figure = Figure(figsize=(10, height), dpi=_DPI)
+    figure = Figure(figsize=(10, height), dpi=DPI)
     margins = {"left": 0.01, "right": 0.99, "bottom": 0.1 / height, "top": 1 - 0.85 / height}
     grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={**margins, "wspace": 0.06, "hspace": 0.25})
     wrong = sum(sample.true != sample.predicted for sample in samples)
@@ -219,7 +219,7 @@ def draw_class_samples(samples: Sequence[ClassSample]) -> Figure:
         axes.set_yticks([])
         for spine in axes.spines.values():
             spine.set(color=BLUE if right else ORANGE, linewidth=1.5 if right else 4)
-        predicted, true = (_short(name, _LONGEST_IN_GRID) for name in (sample.predicted, sample.true))
+        predicted, true = (shorten_name(name, _LONGEST_IN_GRID) for name in (sample.predicted, sample.true))
         text = predicted if right else f"✗ {predicted}\ntrue: {true}"
         weight = "normal" if right else "bold"
         axes.set_title(text, color=BLUE if right else ORANGE, fontsize=10, fontweight=weight, parse_math=False)
@@ -228,7 +228,7 @@ def draw_class_samples(samples: Sequence[ClassSample]) -> Figure:
 
 def draw_image_samples(samples: Sequence[ImageSample]) -> Figure:
     """A row per sample: its input, its target and its prediction, the last two in the same colours."""
-    figure = Figure(figsize=(10, 3.1 * len(samples) + 0.4), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(10, 3.1 * len(samples) + 0.4), dpi=DPI, layout="constrained")
     grid = figure.subplots(len(samples), 3, squeeze=False)
     for row, sample in zip(grid, samples, strict=True):
         finite = sample.target[np.isfinite(sample.target)]
@@ -256,7 +256,7 @@ def render(figure: Figure, kind: str = "png") -> tuple[bytes, bool]:
 
 
 def _curves(title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(10, 6), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(10, 6), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     _label(axes, title)
     return figure, axes
@@ -312,7 +312,8 @@ def _number_cells(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=font)
 
 
-def _short(name: str, longest: int = _LONGEST_NAME) -> str:
+def shorten_name(name: str, longest: int = _LONGEST_NAME) -> str:
+    """A name with printable characters, as far as there is room for it in a plot."""
     plain = printable(name)
     return plain if len(plain) <= longest else f"{plain[: longest - 1].rstrip()}…"
 

@@ -25,6 +25,7 @@ from rayrml.reporting.run_state import RunState
 
 _SECONDS_BETWEEN_LINES = 0.5
 _FEW_BATCHES = 1000  # of a run, each of which gets a line where no person is watching
+_OF_PREDECESSOR = ("accuracy", "dice")  # the metrics that it reported by default
 
 
 class ProgressLines:
@@ -158,9 +159,13 @@ class ProgressLines:
         if done.loss is not None:
             text += f" (Loss: {done.loss:.4f})"
         if done.value is not None:
-            # Programs that read the log look for the predecessor's word, whatever is measured by default.
-            text += f" | {'Accuracy' if self._metric is None else done.metric.capitalize()}: {done.value:.3f}"
+            text += f" | {self._name(done.metric)}: {done.value:.3f}"
         self._console.line(text)
+
+    def _name(self, metric: str) -> str:
+        """What the metric is called in a line for programs."""
+        # They look for the predecessor's word, whatever it measured by default.
+        return "Accuracy" if self._metric is None and metric in _OF_PREDECESSOR else metric.capitalize()
 
     def _epoch(self, figures: Figures) -> None:
         """Show an epoch's figures to people; programs have got its batches and its evaluation."""

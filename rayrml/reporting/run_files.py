@@ -14,7 +14,7 @@ import torch
 from rayrml import storage
 from rayrml.config.variables import escape
 from rayrml.errors import explaining
-from rayrml.metrics import confusion
+from rayrml.metrics import confusion, figures_of_columns
 from rayrml.reporting import history
 from rayrml.reporting.file_names import CLASSES, CONFIG, ENVIRONMENT, METRICS, PLOTS
 from rayrml.reporting.messages import EpochDone, Evaluated, FinalTested, Message, Started
@@ -33,6 +33,7 @@ class Record:
         folder: folder of the files, None for no files.
         state: state of the run.
         classes: class names in the order of the network's outputs, () if there are none.
+        value_names: names of the numbers that the network outputs, () if it outputs none of a table.
         pixels: whether pixels have classes, not samples.
         trains: whether epochs are trained, whose history is kept; an evaluation has none.
 
@@ -46,12 +47,14 @@ class Record:
         state: RunState,
         classes: Sequence[str] = (),
         *,
+        value_names: Sequence[str] = (),
         pixels: bool = False,
         trains: bool = True,
     ):
         self.folder = folder
         self._state = state
         self._classes = classes
+        self._value_names = value_names
         self._pixels = pixels
         self._trains = trains
         self._evaluated: Evaluated | None = None
@@ -67,8 +70,14 @@ class Record:
     @property
     def confusion(self) -> np.ndarray | None:
         """How often each class was predicted as which class after the last epoch."""
+        done = self._last
+        return None if done is None else done.confusion
+
+    @property
+    def _last(self) -> Evaluated | None:
+        """The evaluation of the last epoch."""
         done = self._evaluated
-        return done.confusion if done and self.history and done.epoch == self.history[-1]["epoch"] else None
+        return done if done and self.history and done.epoch == self.history[-1]["epoch"] else None
 
     def begin(self, config: Mapping[str, Any], environment: Mapping[str, Any], *, resumed: bool) -> None:
         """Write what is known before training, and remove an earlier run's files that this one might not replace.
@@ -125,25 +134,33 @@ class Record:
     def metrics(self) -> dict[str, Any]:
         """The figures of the last and the best epoch, and those of each class after the last epoch."""
         figures: dict[str, Any] = {"final": self.history[-1], "best": history.find_best(self.history)}
-        if self.confusion is not None:
-            figures["classes"] = self.classes()
-        return figures | self._final_test()
+        return figures | self._parts(self._last) | self._final_test()
 
     def _final_test(self) -> dict[str, Any]:
         """The figures of the final test under a key of its own, {} if there was none."""
         if self._tested is None:
             return {}
-        classes = self.final_test_classes()
-        return {"final_test": {**self._tested.figures, **({"classes": classes} if classes else {})}}
+        return {"final_test": {**self._tested.figures, **self._parts(self._tested)}}
 
-    def final_test_classes(self) -> dict[str, dict[str, float]]:
-        """The figures of each class in the final test, none if they are unknown."""
-        counts = None if self._tested is None else self._tested.confusion
-        return {} if counts is None else _per_class(counts, self._classes, pixels=self._pixels)
+    def final_test_parts(self) -> dict[str, dict[str, float]]:
+        """The figures of each class or number in the final test, none if they are unknown."""
+        return self._by_part(self._tested)
 
-    def classes(self) -> dict[str, dict[str, float]]:
-        """The figures of each class after the last epoch, none if they are unknown."""
-        return {} if self.confusion is None else _per_class(self.confusion, self._classes, pixels=self._pixels)
+    def parts(self) -> dict[str, dict[str, float]]:
+        """The figures of each class or number after the last epoch, none if they are unknown."""
+        return self._by_part(self._last)
+
+    def _parts(self, done: Evaluated | FinalTested | None) -> dict[str, dict[str, dict[str, float]]]:
+        """The same for a file, under a key that says what they are; {} if there are none."""
+        found = self._by_part(done)
+        return {"columns" if self._value_names else "classes": found} if found else {}
+
+    def _by_part(self, done: Evaluated | FinalTested | None) -> dict[str, dict[str, float]]:
+        if done is None:
+            return {}
+        if done.columns is not None:
+            return _per_column(done.columns, self._classes, self._value_names)
+        return {} if done.confusion is None else _per_class(done.confusion, self._classes, pixels=self._pixels)
 
     def _write(self, name: str, content: bytes) -> None:
         write_file(storage.join(self.folder or "", name), content)
@@ -171,11 +188,18 @@ def _per_class(counts: np.ndarray, classes: Sequence[str], *, pixels: bool) -> d
     columns = {"pixels" if pixels else "samples": counts.sum(1).tolist()}
     columns |= {"recall": found.recall, "precision": found.precision}
     columns |= {"iou": found.iou, "dice": found.f1} if pixels else {"f1": found.f1}
-    names = name_classes(classes, len(counts))
-    return {
-        name: dict(zip(columns, row, strict=True))
-        for name, row in zip(names, zip(*columns.values(), strict=True), strict=True)
-    }
+    return _transpose(name_classes(classes, len(counts)), columns)
+
+
+def _per_column(sums: np.ndarray, classes: Sequence[str], value_names: Sequence[str]) -> dict[str, dict[str, float]]:
+    figures = figures_of_columns(torch.from_numpy(sums.copy()), "number" if value_names else "classes")
+    return _transpose(value_names or classes, figures)
+
+
+def _transpose(names: Sequence[str], columns: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+    """The figures of each name, from those of all names by figure."""
+    rows = zip(*columns.values(), strict=True)
+    return {name: dict(zip(columns, row, strict=True)) for name, row in zip(names, rows, strict=True)}
 
 
 def to_json(value: Any) -> bytes:

@@ -140,7 +140,9 @@ def _find_log(plan: Plan) -> str | None:
 def _open_record(plan: Plan, state: RunState, *, report: bool) -> Record:
     nn, trains = plan.config.neural_network, plan.training is not None
     folder = nn.checkpoints.save if trains else nn.data.test_output_path if report else None
-    return Record(folder, state, plan.classes, pixels=len(plan.network.output_shapes[0]) > 1, trains=trains)
+    names = plan.datasets.value_names
+    pixels = len(plan.network.output_shapes[0]) > 1
+    return Record(folder, state, plan.classes, value_names=names, pixels=pixels, trains=trains)
 
 
 def _describe_logs(paths: Sequence[str]) -> Iterator[str]:

@@ -72,7 +72,7 @@ def _configuration(path: str, paths: Mapping[str, Any], overrides: Mapping[str, 
         ConfigError: the checkpoint does not contain enough information, or an override's key is unknown.
         DataError: the file does not exist, or is not a checkpoint.
     """
-    from rayrml.data.reader_keys import forget_pictures
+    from rayrml.data.reader_keys import forget_columns, forget_pictures
     from rayrml.saving import checkpoints
 
     kept = checkpoints.load_complete(path)
@@ -83,7 +83,8 @@ def _configuration(path: str, paths: Mapping[str, Any], overrides: Mapping[str, 
     if kept.metric:
         section["metric"] = kept.metric
     config = override({"neural_network": section}, overrides)
-    forget_pictures(config["neural_network"]["data"], overrides)
+    for forget in (forget_pictures, forget_columns):
+        forget(config["neural_network"]["data"], overrides)
     _refuse_unknown(config["neural_network"], path)
     return Document(config, replaced=list(overrides))
 
@@ -112,13 +113,16 @@ def _has_labels(kind: str, data: Mapping[str, Any]) -> bool:
 
 def _refuse_unknown(section: Mapping[str, Any], path: str) -> None:
     """Raise ConfigError unless the configuration says what outputs are compared with, and how."""
-    from rayrml.data.reader_keys import LABELS
+    from rayrml.data.reader_keys import LABELS, TABLE
 
     data = section["data"]
     kind = data.get("target_type") or data.get("type")
     if kind is None:
         message = "does not say what its targets are. Use `--set data.target_type=labels`, or images, numpy and so on"
         raise ConfigError(Problem(path, message))
+    if kind == TABLE and data.get("test_target_path") is None:
+        message = "the network's targets are columns of a table. Expected its file: `--target-path labels.csv`"
+        raise ConfigError(Problem("--target-path", f"{message}, or `--set data.target_type=labels` for folders"))
     if kind != LABELS and data.get("test_target_path") is None and not _has_labels(kind, data):
         message = "the network's targets are files. Expected their folder: `--target-path FOLDER`"
         raise ConfigError(Problem("--target-path", message))

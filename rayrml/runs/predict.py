@@ -23,7 +23,7 @@ from rayrml.runs.launch import run_found
 from rayrml.saving.checkpoint_folder import find_model
 
 if TYPE_CHECKING:
-    from rayrml.inference.class_table import Classified, Classifier
+    from rayrml.inference.class_table import Row, Tabulator
     from rayrml.reporting.console import Console
     from rayrml.runs.runner import RunResult
     from rayrml.saving.checkpoints import Checkpoint
@@ -41,7 +41,7 @@ class Predictions:
         count: number of samples with a prediction.
         files: paths of the HDF5 files: the one with a dataset per sample, then, for networks that take slices, the one
             with the assembled outputs.
-        table: path of the class table, None for networks that do not classify.
+        table: path of the table of classes or numbers, None if it is not known what outputs stand for.
         rows: its rows.
         skipped: number of samples that could not be read and were skipped.
     """
@@ -49,7 +49,7 @@ class Predictions:
     count: int
     files: tuple[str, ...]
     table: str | None
-    rows: tuple[Classified, ...]
+    rows: tuple[Row, ...]
     skipped: int
 
 
@@ -65,10 +65,10 @@ def predict(
 ) -> Predictions:
     """Predict like a configuration without targets, with the settings that a checkpoint keeps of its training.
 
-    The samples' outputs are in `output_1.h5`, those that are images also in pictures; for classifiers,
-    `predictions.csv` has the most probable classes. The probabilities are correct whether the network ends with
-    softmax, log-softmax, a sigmoid or none of them; see
-    `classification.classifier`.
+    The samples' outputs are in `output_1.h5`, those that are images also in pictures. For classifiers,
+    `predictions.csv` has the most probable classes; for networks that learned the columns of a table, the classes or
+    the numbers of each sample. The probabilities are correct whether the network ends with softmax, log-softmax, a
+    sigmoid or none of them; see `class_table.tabulator`.
 
     Args:
         checkpoint: a file, or a run's folder, which means its best model.
@@ -87,13 +87,13 @@ def predict(
     find_model(checkpoint)  # a mistyped path is told of at once, before anything slow is imported
     paths = [str(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     folder = storage.absolute(str(OUTPUT if output is None else output))
-    find = functools.cache(lambda: _configuration(str(checkpoint), paths, folder, overrides or {}))
+    find = functools.cache(lambda: _find(str(checkpoint), paths, folder, overrides or {}))
     from rayrml.reporting.console import Console
 
     console = Console(quiet=quiet, brief=not verbose, verbose=verbose)
     how = {"quiet": quiet, "verbose": verbose, "on_mistake": on_mistake, "console": console}
-    result = run_found(find, overrides or {}, **how)
-    path, rows = _answer(result, find().values["neural_network"], console)
+    result = run_found(lambda: find().document, overrides or {}, **how)
+    path, rows = _answer(result, find(), console)
     return Predictions(
         count=int(result.metrics["num_predictions"]),
         files=tuple(result.predictions),
@@ -103,19 +103,34 @@ def predict(
     )
 
 
-def _answer(result: RunResult, nn: Mapping[str, Any], console: Console) -> tuple[str, tuple[Classified, ...]]:
-    """Write and show the class table if the network classifies; return its path, and its rows."""
-    from rayrml.inference.class_table import classifier
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """What a checkpoint says.
 
+    Attributes:
+        document: the configuration of the predictions.
+        targets: how its targets were read, as keys of the section `data`.
+    """
+
+    document: Document
+    targets: Mapping[str, Any]
+
+
+def _answer(result: RunResult, found: _Found, console: Console) -> tuple[str, tuple[Row, ...]]:
+    """Write and show the table if it is known what outputs stand for; return its path, and its rows."""
+    from rayrml.inference.class_table import tabulator
+
+    nn = found.document.values["neural_network"]
     folder = nn["data"]["test_output_path"]
     path = storage.join(folder, PREDICTIONS_TABLE)
     with console.recording(storage.join(folder, RUN_LOG), append=True):
-        rows = _classify(result.predictions[0], classifier(nn["layers"], nn.get("loss"), result.classes), path, console)
+        table = tabulator(nn["layers"], nn.get("loss"), result.classes, found.targets)
+        rows = _tabulate(result.predictions[0], table, path, console)
         _show(rows, path, console)
     return path, rows
 
 
-def _configuration(path: str, inputs: Sequence[str], folder: str, overrides: Mapping[str, Any]) -> Document:
+def _find(path: str, inputs: Sequence[str], folder: str, overrides: Mapping[str, Any]) -> _Found:
     """The configuration for a checkpoint, inputs and an output folder, including the overrides.
 
     Raises:
@@ -125,7 +140,8 @@ def _configuration(path: str, inputs: Sequence[str], folder: str, overrides: Map
     from rayrml.data.reader_keys import forget_pictures
     from rayrml.saving import checkpoints
 
-    config = override(_learned(checkpoints.load_complete(path), path, inputs, overrides), overrides)
+    kept = checkpoints.load_complete(path)
+    config = override(_learned(kept, path, inputs, overrides), overrides)
     data = config["neural_network"]["data"]
     if data.get("target_type") or data.get("type"):
         message = "has no effect: predictions are compared with nothing. `rayrml evaluate` compares them with targets"
@@ -134,7 +150,7 @@ def _configuration(path: str, inputs: Sequence[str], folder: str, overrides: Map
     forget_pictures(data, overrides)
     if data.get("slicers"):
         data.setdefault("hdf5_outfile", storage.join(folder, ASSEMBLED))
-    return Document(config, replaced=list(overrides))
+    return _Found(Document(config, replaced=list(overrides)), kept.targets)
 
 
 def _learned(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,34 +174,34 @@ def _learned(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapp
     return {"neural_network": {"layers": kept.layers, "checkpoints": {"load": path}, "data": data, **loss}}
 
 
-def _classify(file: str, classes: Classifier, path: str, console: Console) -> tuple[Classified, ...]:
-    """Write the class table of the outputs and return its rows; () if the outputs are not class scores."""
+def _tabulate(file: str, table: Tabulator, path: str, console: Console) -> tuple[Row, ...]:
+    """Write the table of the outputs and return its rows; () if it has no place for outputs like these."""
     from rayrml.inference.class_table import write_table
     from rayrml.inference.prediction_files import read_outputs
 
     with contextlib.closing(read_outputs(file)) as found:
         first = next(found, None)
-        if first is None or not classes.applies(first[1].shape):
+        if first is None or not table.applies(first[1].shape):
             return ()
         with explaining(path, "cannot be accessed"):
             replaces = storage.exists(path)
         if replaces:
             console.line(f"Replacing a file of an earlier run: {format_path(path)}")
-        return tuple(write_table(path, (classes.classified(*pair) for pair in itertools.chain([first], found))))
+        return tuple(write_table(path, (table.row(*pair) for pair in itertools.chain([first], found))))
 
 
-def _show(rows: Sequence[Classified], path: str, console: Console) -> None:
+def _show(rows: Sequence[Row], path: str, console: Console) -> None:
     """Print the first rows, the number of the others, how many there are of each class, and the table's path."""
     if not rows:
         return  # the HDF5 file's name has been printed already
-    shown = [(row.path, row.classes[0], f"{row.probabilities[0]:.3f}") for row in rows[:MOST_SHOWN]]
+    shown = [row.brief for row in rows[:MOST_SHOWN]]
     console.line()
-    console.table(shown, ("Path", "Class", "Probability"))
+    console.table([tuple(cells.values()) for cells in shown], tuple(shown[0]))
     if len(rows) > MOST_SHOWN:
         console.line(f"and {len(rows) - MOST_SHOWN} more")
-        counts = collections.Counter(row.classes[0] for row in rows).most_common()
-        console.line()
-        console.table(counts[:MOST_SHOWN], ("Class", "Predictions"))
+        if counts := collections.Counter(name for row in rows for name in row.counted).most_common():
+            console.line()
+            console.table(counts[:MOST_SHOWN], ("Class", "Predictions"))
         if len(counts) > MOST_SHOWN:
             console.line(f"and {len(counts) - MOST_SHOWN} more classes")
     console.line()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rayrml import storage
-from rayrml.config.figures import LOSSES
+from rayrml.config.figures import LOSSES, is_cost
 from rayrml.data.reader_keys import describe_reading
 from rayrml.errors import DataError
 from rayrml.formatting import format_bytes, format_duration, format_path
@@ -26,7 +27,7 @@ from rayrml.saving.checkpoint_folder import BEST, best_path, epoch_of, list_chec
 from rayrml.saving.checkpoints import load
 
 _MOST_CLASSES = 20  # whose figures are shown on the screen
-_COUNTS = ("samples", "pixels")
+_COUNTS = {"samples", "pixels"}
 
 _BRIEF = 11  # columns, of the names of an evaluation's files
 
@@ -65,36 +66,41 @@ def _summary(context: Context, kept: Kept) -> None:
         console.section("Results", {**rows, **places})
     console.line()
     console.table(*_epochs(state, kept, training=plan.training is not None))
-    classes = context.record.classes()
-    if 0 < len(classes) <= _MOST_CLASSES:
+    parts = context.record.parts()
+    if 0 < len(parts) <= _MOST_CLASSES:
         console.line()
-        console.table(*_per_class(classes))
+        console.table(*_by_part(parts))
     if state.final_test is not None:
         console.line()
-        _show_final_test(console, state.final_test, context.record.final_test_classes())
+        _show_final_test(console, state.final_test, context.record.final_test_parts())
     if console.brief:
         console.line()
         console.rows(places, _BRIEF, ": ")
 
 
-def _show_final_test(console: Console, done: FinalTested, classes: Mapping[str, Mapping[str, float]]) -> None:
-    """Show the figures of the final test and, if they are few, of its classes."""
+def _show_final_test(console: Console, done: FinalTested, parts: Mapping[str, Mapping[str, float]]) -> None:
+    """Show the figures of the final test and, if they are few, of its classes or numbers."""
     value = "" if done.value is None else f", {done.metric} {done.value:.4f}"
     samples = f"{done.num_samples:,} samples, model of epoch {done.epoch}"
     console.line(f"Final test ({samples}): loss {done.loss:.4f}{value}")
-    if 0 < len(classes) <= _MOST_CLASSES:
-        console.table(*_per_class(classes))
+    if 0 < len(parts) <= _MOST_CLASSES:
+        console.table(*_by_part(parts))
 
 
-def _per_class(classes: Mapping[str, Mapping[str, float]]) -> Table:
-    """The table of the figures of each class."""
-    names = list(next(iter(classes.values())))
-    headings = [name.upper() if name == "iou" else name.capitalize() for name in names]
-    rows = [
-        [name, *(f"{value:,.0f}" if key in _COUNTS else f"{value:.3f}" for key, value in figures.items())]
-        for name, figures in classes.items()
-    ]
-    return rows, ["Class", *headings]
+def _by_part(parts: Mapping[str, Mapping[str, float]]) -> Table:
+    """The table of the figures of each class, or of each number."""
+    names = list(next(iter(parts.values())))
+    headings = [name.upper() if name in ("iou", "r2") else name.replace("_", " ").capitalize() for name in names]
+    rows = [[name, *(_figure(key, value) for key, value in figures.items())] for name, figures in parts.items()]
+    return rows, ["Class" if _COUNTS & set(names) else "Column", *headings]
+
+
+def _figure(name: str, value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    if name in _COUNTS:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if is_cost(name) else f"{value:.3f}"
 
 
 def interruption(where: Interrupted, folder: str | None, command: tuple[str, ...] | None) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 
+from rayrml.data.reader_keys import DATA, describe_targets
 from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.formatting import format_path, shorten
 from rayrml.losses.outputs import BALANCED
@@ -66,6 +68,20 @@ def _check_classes(plan: TrainingPlan, checkpoint: Checkpoint, path: str) -> Non
         )
         cure = "Expected the same classes, or another folder in checkpoints.save"
         raise DataError(Problem("neural_network.checkpoints.save", f"{message}. {cure}"))
+    _check_columns(checkpoint.targets, describe_targets(plan.config.neural_network.data), path)
+
+
+def _check_columns(before: Mapping[str, Any], now: Mapping[str, Any], path: str) -> None:
+    """Raise DataError if a network that learned columns of a table is to go on with others."""
+    if not before.get("target_kind") or not now.get("target_kind"):
+        return
+    # The columns of classes may be named otherwise: the classes are the same.
+    keys = ("target_kind", "target_column") if before["target_kind"] == "number" else ("target_kind",)
+    for key in keys:
+        if before.get(key) != now.get(key):
+            message = f"'{format_path(path)}' was trained with {before.get(key)!r}, but now it is {now.get(key)!r}"
+            cure = "Expected the same, or another folder in checkpoints.save"
+            raise DataError(Problem(f"{DATA}.{key}", f"{message}. {cure}"))
 
 
 def _check_weights(plan: TrainingPlan, checkpoint: Checkpoint, path: str) -> None:

@@ -18,16 +18,27 @@ from rayrml.losses import Loss
 from rayrml.metrics import predicted_classes
 from rayrml.networks.network import build_network
 from rayrml.planning.plan import Plan
-from rayrml.reporting.file_names import CONFIG, CONFUSION_MATRIX, CURVES, PLOTS, PLOTS_FOLDER, PREDICTIONS
+from rayrml.reporting.file_names import (
+    CONFIG,
+    CONFUSION_MATRIX,
+    CURVES,
+    PLOTS,
+    PLOTS_FOLDER,
+    PRECISION_RECALL,
+    PREDICTIONS,
+    SCATTER,
+)
 from rayrml.reporting.run_files import Record, name_classes, write_file
 from rayrml.saving import checkpoint_folder, checkpoints
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from rayrml.reporting.column_plots import ColumnSamples
     from rayrml.reporting.plots import ClassSample, ImageSample
 
 _MOST_SAMPLES, _MOST_ROWS = 25, 4  # class samples, and images with their targets
+_MOST_POINTS = 2000  # samples in a plot of columns
 _MOST_BYTES = 2**26  # of decoded samples
 _SECONDS = 2.0  # time limit for predicting samples: for a large network, fewer are shown
 
@@ -99,6 +110,9 @@ def _pictures(plan: Plan, record: Record) -> Iterator[tuple[str, Callable[[], Fi
         yield from ((PLOTS[name], curve(name)) for name in CURVES)
     yield PLOTS[CONFUSION_MATRIX], lambda: _confusion_matrix(plan, record)
     yield PLOTS[PREDICTIONS], lambda: _predictions(plan, record)
+    if plan.test is not None and plan.test.samples.columns is not None:
+        name = SCATTER if plan.test.samples.columns == "number" else PRECISION_RECALL
+        yield PLOTS[name], lambda: _columns(plan, record, name)
 
 
 def _save(figure: Figure | None, path: str, problems: list[str]) -> bool:
@@ -131,6 +145,43 @@ def _predictions(plan: Plan, record: Record) -> Figure | None:
         return None
     draw: Any = plots.draw_class_samples if isinstance(shown[0], plots.ClassSample) else plots.draw_image_samples
     return draw(shown)
+
+
+def _columns(plan: Plan, record: Record, name: str) -> Figure | None:
+    from rayrml.reporting import column_plots
+
+    network = _trained(plan, record)
+    shown = None if network is None else column_samples(plan, network)
+    return None if shown is None else getattr(column_plots, f"draw_{name}")(shown)
+
+
+def column_samples(plan: Plan, network: torch.nn.Module) -> ColumnSamples | None:
+    """Some test samples with the network's predictions for the columns of a table, made on the CPU; None without any.
+
+    The samples are chosen at random, and are as many as can be predicted within a time limit.
+    """
+    from rayrml.reporting.column_plots import ColumnSamples
+
+    source, loss = plan.test, None if plan.loss is None else plan.loss.build()
+    if source is None or loss is None or source.samples.values is None:
+        return None
+    samples, values = source.samples, source.samples.values
+    indices = np.random.default_rng(0).permutation(len(samples))[:_MOST_POINTS]
+    step = EvaluationStep(network.eval(), loss, None)
+    found: dict[int, np.ndarray] = {}
+    end = time.monotonic() + _SECONDS
+    for index, arrays in _decoded(source, indices):
+        inputs, _ = _batch(plan, source, arrays)
+        scores = loss.scores(step(inputs, None))
+        if scores.shape != (1, values.shape[1]):
+            return None
+        found[index] = scores[0].numpy()
+        if time.monotonic() > end:
+            break
+    if not found:
+        return None
+    names = samples.value_names or samples.classes
+    return ColumnSamples(names, np.stack(list(found.values())), values[list(found)], len(samples))
 
 
 def _trained(plan: Plan, record: Record) -> torch.nn.Module | None:

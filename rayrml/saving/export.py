@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import tempfile
 import warnings
@@ -13,7 +14,9 @@ from typing import Any, NamedTuple
 import torch
 
 from rayrml import extras, storage
+from rayrml.config.tables import choose
 from rayrml.errors import ConfigError, DataError, Problem, describe, explaining
+from rayrml.losses import LOSSES, Loss
 from rayrml.networks.network import Network, build_network
 from rayrml.saving import checkpoints
 from rayrml.saving.keras_weights import KERAS_3_ENDING, export_weights, load_weights
@@ -30,17 +33,20 @@ class Format(NamedTuple):
     Attributes:
         write: (network, inputs for tracing it, path).
         read: (path, network) -> the function in the file.
+        has_operations: whether the file has the network's operations, not its weights alone.
     """
 
     write: Callable[[Network, tuple[torch.Tensor, ...], Path], None]
     read: Callable[[Path, Network], _OUTPUTS]
+    has_operations: bool = True
 
 
 def export(checkpoint: str | Path, file: str | Path) -> float:
     """Write a checkpoint's network in the format of the file's ending; return the largest difference of outputs.
 
     The file is read again, and its outputs for random inputs are compared with the network's. Inputs are
-    (N, C, *spatial) floats for any N, as they reach the network: after the transforms, with pixels from 0 to 1.
+    (N, C, *spatial) floats for any N, as they reach the network: after the transforms, with pixels from 0 to 1. Outputs
+    are those of predictions: standardized numbers have their unit again, except in files of weights.
     `.pt2` is the format of `torch.export`, `.onnx` that of ONNX, and `.h5` contains only weights, for Keras;
     `.weights.h5` has them in the format of Keras 3.
 
@@ -52,7 +58,7 @@ def export(checkpoint: str | Path, file: str | Path) -> float:
     ending = storage.suffix(str(file))
     if ending not in FORMATS:
         raise ConfigError(Problem(str(file), f"unknown ending '{ending}'. Expected one of {', '.join(FORMATS)}"))
-    network = load_network(checkpoint)
+    network = load_network(checkpoint, imposed=FORMATS[ending].has_operations)
     with tempfile.TemporaryDirectory(prefix="rayrml-") as folder:
         path = Path(folder) / f"network{KERAS_3_ENDING if str(file).endswith(KERAS_3_ENDING) else ending}"
         with torch.inference_mode(False), warnings.catch_warnings():
@@ -64,8 +70,10 @@ def export(checkpoint: str | Path, file: str | Path) -> float:
     return worst
 
 
-def load_network(checkpoint: str | Path) -> Network:
+def load_network(checkpoint: str | Path, *, imposed: bool = False) -> Network:
     """The network in a checkpoint, with its weights, in evaluation mode.
+
+    If they are to be `imposed`, outputs have the values that the loss prescribes, as predictions have.
 
     Raises:
         ConfigError: the checkpoint has no network, or weights that do not fit it.
@@ -74,7 +82,16 @@ def load_network(checkpoint: str | Path) -> Network:
     kept = checkpoints.load_complete(checkpoint)
     network = build_network(kept.layers, kept.input_shape)
     checkpoints.load_into(network, kept.network, checkpoint)
+    if imposed and kept.loss:
+        loss: Loss = choose(LOSSES, kept.loss, "neural_network.loss", "function").build()
+        if loss.impose is not None:
+            network.register_forward_hook(functools.partial(_imposed, loss=loss))
     return network.eval()
+
+
+def _imposed(module: torch.nn.Module, inputs: Any, output: Any, *, loss: Loss) -> torch.Tensor:
+    """The output of a network, a module, with the values that a loss prescribes."""
+    return loss.imposed(output)
 
 
 class _Positional(torch.nn.Module):
@@ -204,5 +221,5 @@ def _required(name: str) -> Any:
 FORMATS = {
     ".pt2": Format(_write_pt2, _read_pt2),
     ".onnx": Format(_write_onnx, _read_onnx),
-    ".h5": Format(_write_keras, _read_keras),
+    ".h5": Format(_write_keras, _read_keras, has_operations=False),
 }

@@ -14,7 +14,7 @@ from rayrml.config import figures
 from rayrml.config.search_spaces import KINDS
 from rayrml.config.sections import AnyCase, Config, Data, Ray, Section
 from rayrml.config.tables import Table, make_model
-from rayrml.data.reader_keys import list_reader_options
+from rayrml.data.reader_keys import LABELS, NO_FILES, TABLE, TABLE_KEYS, TARGET_PATHS, list_reader_options
 from rayrml.data.readers import READERS, Reader
 from rayrml.data.slicers import slicer
 from rayrml.data.transforms import TRANSFORMS
@@ -31,7 +31,6 @@ Schema = dict[str, Any]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NULL: Schema = {"type": "null"}
-_LABELS = "labels"
 # Keys of the data section that belong to some data types only.
 _KEYS_OF_TYPES = [key for key in list_reader_options() if key != "grayscale"]
 
@@ -137,8 +136,19 @@ def _plain(schema: Any) -> Any:
 
 def _row(row: Callable[..., Any]) -> Schema:
     """The schema of a row's arguments."""
-    found = _plain(make_model(row).model_json_schema())
-    return found | {"description": meaning(row)}
+    found = make_model(row).model_json_schema()
+    return _plain(_inline(found, found.get("$defs", {}))) | {"description": meaning(row)}
+
+
+def _inline(schema: Any, definitions: Mapping[str, Schema]) -> Any:
+    """The schema with the definitions in the place of references to them: a row becomes a part of a larger schema."""
+    if isinstance(schema, list):
+        return [_inline(part, definitions) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    if "$ref" in schema:
+        return _inline(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {key: _inline(part, definitions) for key, part in schema.items()}
 
 
 def _choice(table: Table, key: str, more: Mapping[str, Schema] | None = None) -> Schema:
@@ -191,7 +201,7 @@ def _list_of(name: str) -> Schema:
 
 def _type_key(key: str) -> Schema:
     """The allowed values of a key for a data type."""
-    return _optional(any_case(READERS if key == "input_type" else [*READERS, _LABELS]))
+    return _optional(any_case(READERS if key == "input_type" else [*READERS, *NO_FILES]))
 
 
 def _key_of_types(key: str) -> Schema:
@@ -254,7 +264,8 @@ def _draws(row: Callable[..., Reader]) -> bool:
 
 
 _BY_CLOSURE = [name for name, row in OPTIMIZERS.items() if needs_closure(row)]
-_TRAINS, _TESTS = ("input_path", "num_examples"), ("test_input_path", "num_test_examples", "test_share")
+_TRAINS = ("input_path", "num_examples")
+_TESTS = ("test_input_path", "num_test_examples", "test_share", "split_column", "test_target_path")
 
 # Values that the models leave to the tables.
 _VALUES: dict[str, dict[str, Schema]] = {
@@ -285,15 +296,19 @@ _RULES: dict[str, list[Schema]] = {
         _rule(
             _is("test_output_images", any_case(["masks", "pixels", "none"])),
             {
-                "allOf": [_given("test_output_path"), {"not": _of_type("target", _LABELS)}],
+                "allOf": [_given("test_output_path"), *({"not": _of_type("target", name)} for name in NO_FILES)],
                 "anyOf": [_of_type("input", name) for name, row in READERS.items() if _draws(row)],
             },
         ),
         _rule(_given("hdf5_outfile"), _filled("slicers")),
-        _rule(_of_type("target", _LABELS), {"properties": {"target_is_mask": {"const": False}}}),
+        *(_rule(_of_type("target", name), {"properties": {"target_is_mask": {"const": False}}}) for name in NO_FILES),
+        _rule(_of_type("target", TABLE), _given(*TARGET_PATHS)),
+        _rule(_given(*TABLE_KEYS), {"anyOf": [_of_type("target", name) for name in NO_FILES]}),
+        _rule(_given("class_names"), {"anyOf": [_of_type("target", name) for name in NO_FILES]}),
+        _rule(_given("split_column"), {"not": _given("test_input_path", "test_share", "test_target_path")}),
         _rule(
             _given("training_tag", "test_tag", "testing_tag"),
-            {"anyOf": [_of_type("target", _LABELS), {"not": _given("type", "target_type")}]},
+            {"anyOf": [_of_type("target", LABELS), {"not": _given("type", "target_type")}]},
         ),
         _rule(
             _given("test_share"),
@@ -304,10 +319,13 @@ _RULES: dict[str, list[Schema]] = {
         ),
         _rule(_is("sampling", any_case(["balanced"])), _given(*_TRAINS)),
         _rule(_given("final_test_input_path"), _given(*_TRAINS)),
-        _rule(_given("final_test_target_path"), _given("final_test_input_path")),
+        _rule(
+            _given("final_test_target_path"),
+            {"anyOf": [_given("final_test_input_path"), *(_of_type("target", name) for name in NO_FILES)]},
+        ),
         _rule(_given("target_suffix"), _given("target_path", "test_target_path")),
         _rule(_filled("transforms"), {"not": _filled("input_transforms", "target_transforms")}),
-        _rule(_is("type", any_case([_LABELS])), _given("input_type")),
+        _rule(_is("type", any_case(NO_FILES)), _given("input_type")),
         {"not": {"required": ["test_tag", "testing_tag"]}},
         *(_keys_by_type(side, name) for side in ("input", "target") for name in READERS),
     ],

@@ -53,6 +53,7 @@ class _Pass:
         seconds: duration of the pass.
         num_samples: samples of all workers.
         confusion: (classes, classes) numbers of samples or pixels by true and predicted class, None if unknown.
+        columns: sums for the figures of each column of a table's targets, None if there are none.
     """
 
     loss: float
@@ -61,6 +62,12 @@ class _Pass:
     seconds: float
     num_samples: int
     confusion: np.ndarray | None
+    columns: np.ndarray | None
+
+    @property
+    def details(self) -> dict[str, np.ndarray | None]:
+        """What the figures of each class or column follow from, as fields of messages."""
+        return {"confusion": self.confusion, "columns": self.columns}
 
 
 class Worker:
@@ -253,7 +260,7 @@ class Worker:
             return None
         loss = done.loss if compares else None
         num_batches = feed.num_batches(self.job.config.data.test_batch_size)
-        self.emit(Evaluated(epoch, num_batches, loss, done.metric, done.value, done.seconds, done.confusion))
+        self.emit(Evaluated(epoch, num_batches, loss, done.metric, done.value, done.seconds, **done.details))
         for kind, path in () if destination is None else destination.saved:
             self.emit(Saved(kind, path))
         figures = {} if loss is None else {"test_loss": loss}
@@ -270,7 +277,7 @@ class Worker:
         if done is None:
             self.emit(Interrupted(int(trainee.history[-1]["epoch"]), self.progress.batch))
         else:
-            self.emit(FinalTested(epoch, done.num_samples, done.loss, done.metric, done.value, done.confusion))
+            self.emit(FinalTested(epoch, done.num_samples, done.loss, done.metric, done.value, **done.details))
 
     def _pass(
         self, feed: Feed, *, compares: bool, pixels: bool, destination: Destination | None = None
@@ -281,7 +288,13 @@ class Worker:
         metric = metric_of(self.loss, self.job.metric) if compares else None
         # The loss may change the outputs even where there are no targets.
         step = EvaluationStep(
-            self.network, self.loss, metric, workers=self.workers, autocast=self.autocast, pixels=pixels
+            self.network,
+            self.loss,
+            metric,
+            workers=self.workers,
+            autocast=self.autocast,
+            pixels=pixels,
+            columns=feed.source.samples.columns,
         )
         sink = None if destination is None else self._begin_output(destination)
         num_samples = 0
@@ -312,6 +325,7 @@ class Worker:
             time.perf_counter() - started,
             sum(self.workers.gather(num_samples)),
             None if step.confusion is None else step.confusion.long().cpu().numpy(),
+            None if step.columns is None else step.columns.cpu().numpy(),
         )
 
     def _all_stop(self) -> bool:

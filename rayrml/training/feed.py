@@ -71,7 +71,7 @@ class Part:
         for batch in self.shard.batches(parts[done:], epoch, sum(parts[:done])):
             input = to_numbers(move(batch.input, self.device), pixels=source.input.pixels)
             target = None if batch.target is None else move(batch.target, self.device)
-            if target is not None and source.target is not None:
+            if target is not None and source.samples.labels is None:
                 target = to_numbers(target, pixels=pixels)
             yield Batch(input, target, batch.positions, batch.uses)
         if self.passed is not None:

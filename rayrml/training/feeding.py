@@ -142,7 +142,7 @@ class Feeder:
     ) -> Iterator[tuple[np.ndarray, ...]]:
         """Blocks of inputs, targets and a mask of the usable rows, in the order of `indices`."""
         source = group.source
-        labels = source.samples.labels
+        targets = source.samples.targets
         for decoded in blocks:
             rows = indices[decoded.first : decoded.first + len(decoded.inputs)]
             reasons = list_reasons(rows, decoded.errors)
@@ -153,8 +153,8 @@ class Feeder:
             good = decoded.errors == ""
             if decoded.targets is not None:
                 yield decoded.inputs, decoded.targets, good
-            elif labels is not None:
-                yield decoded.inputs, labels[rows], good
+            elif targets is not None:
+                yield decoded.inputs, targets[rows], good
             else:
                 yield decoded.inputs, good
 
@@ -182,7 +182,7 @@ class Feeder:
         return gather_bad_samples(source.name, source.samples, reasons, partial=partial)
 
     def _resident(self, source: Source, indices: np.ndarray) -> tuple[list[torch.Tensor], BadSamples]:
-        """Inputs (n, C, *spatial) and targets (arrays or int64 labels) at `indices`, and all workers' bad samples.
+        """Inputs (n, C, *spatial) and targets (arrays, int64 labels or values) at `indices`, and all bad samples.
 
         The tensors are on the GPU if they fit there and leave room for training.
 
@@ -203,8 +203,8 @@ class Feeder:
             raise bad.error()
         bad.refuse_too_many()
         tensors = list(sides.values())
-        if source.target is None and source.samples.labels is not None:
-            tensors.append(torch.from_numpy(source.samples.labels[indices]))
+        if source.target is None and source.samples.targets is not None:
+            tensors.append(torch.from_numpy(source.samples.targets[indices]))
         if self.device.type == "cuda" and self._fit_beside_a_step(sum(tensor.nbytes for tensor in tensors)):
             return [tensor.to(self.device) for tensor in tensors], bad
         return tensors, bad

@@ -29,6 +29,7 @@ def corpus(folder: Path) -> list[Any]:
     examples = [c for c in configurations if isinstance(c, dict) and "neural_network" in c]
     _make_images(folder)
     _make_arrays(folder)
+    _make_tables(folder)
     _make_checkpoints(folder, examples)
     return [*examples, *_more(folder)]
 
@@ -59,6 +60,16 @@ def _make_arrays(folder: Path) -> None:
     for kind, axes in (("images-idx3", (3, 28, 28)), ("labels-idx1", (3,))):
         header = bytes([0, 0, 8, len(axes)]) + np.array(axes, ">u4").tobytes()
         (folder / f"train-{kind}-ubyte").write_bytes(header + bytes(i % 2 for i in range(int(np.prod(axes)))))
+
+
+def _make_tables(folder: Path) -> None:
+    tables = {"objects": ("shapes", ("circle;square", "", "triangle")), "blobs": ("x,y,area", ("1,2,3", "4,5,6.5"))}
+    for name, (columns, values) in tables.items():
+        rows = [f"file,{columns},split"]
+        for number in range(6):
+            write_jpeg(folder / name / f"{number}.jpg", np.full((32, 32, 3), 20 * number, np.uint8))
+            rows.append(f"{number}.jpg,{values[number % len(values)]},{'val' if number > 3 else 'train'}")
+        (folder / f"{name}.csv").write_text("\n".join(rows))
 
 
 def _make_checkpoints(folder: Path, configurations: list[Any]) -> None:

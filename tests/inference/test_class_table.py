@@ -71,7 +71,7 @@ def test_sigmoids_of_several_channels_are_probabilities_of_each_class_by_itself(
 def test_one_channel_is_the_second_of_two_classes(activation, output):
     loss = {"function": "Focal", "source": "logits"}
     how = classifier(ending_with(units=1, activation=activation), loss, ("no", "yes"))
-    row = how.classified("a.jpg", np.array([output], np.float32))
+    row = how.row("a.jpg", np.array([output], np.float32))
     assert row.classes == ("yes", "no")
     assert row.probabilities == pytest.approx((0.8, 0.2), abs=1e-6)
 
@@ -94,7 +94,7 @@ def test_a_new_loss_needs_no_more_than_its_row_for_right_probabilities(takes, mo
         (expected - torch.eye(6)[2]).square().sum().item(), rel=1e-5
     )
     how = classifier(ending_with(), {"function": "brier"}, CLASSES)
-    (row,) = write_table(tmp_path / "predictions.csv", [how.classified("a.jpg", given.numpy())])
+    (row,) = write_table(tmp_path / "predictions.csv", [how.row("a.jpg", given.numpy())])
     assert row.classes[0] == "cow"
     (read,) = csv.DictReader((tmp_path / "predictions.csv").read_text().splitlines())
     found = [float(read[f"probability{end}"]) for end in ("", "_2", "_3", "_4", "_5")]
@@ -122,7 +122,7 @@ def test_images_and_other_numbers_are_no_classes():
 
 def test_the_table_has_the_five_best_classes(tmp_path):
     how = classifier(ending_with(), {}, CLASSES)
-    rows = [how.classified(name, LOGITS.numpy()) for name in ("a, b.jpg", "ä/c.jpg")]
+    rows = [how.row(name, LOGITS.numpy()) for name in ("a, b.jpg", "ä/c.jpg")]
     assert list(write_table(tmp_path / "t.csv", rows)) == rows
     first, second = csv.DictReader((tmp_path / "t.csv").read_text().splitlines())
     assert (first["path"], second["path"]) == ("a, b.jpg", "ä/c.jpg")
@@ -133,4 +133,4 @@ def test_the_table_has_the_five_best_classes(tmp_path):
 
 
 def test_classes_without_names_go_by_their_numbers():
-    assert classifier(ending_with(), {"function": "NLL"}, ()).classified("x", LOGITS.numpy()).classes[0] == "2"
+    assert classifier(ending_with(), {"function": "NLL"}, ()).row("x", LOGITS.numpy()).classes[0] == "2"

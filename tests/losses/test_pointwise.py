@@ -80,3 +80,28 @@ def test_a_target_of_another_shape_is_noticed_beforehand():
     assert LOSSES["MSE"]().misfit((3, 4), (1, 4)) == expected
     assert LOSSES["MSE"]().misfit((3,), ()) is not None
     assert LOSSES["BCE"]().misfit((3, 4), (1, 4)) == f"{expected} or (4,)"
+
+
+@pytest.mark.parametrize("name", ["MSE", "MAE", "Huber"])
+def test_a_standardized_loss_is_that_of_standardized_numbers(name):
+    target = RNG.normal(size=(5, 2)) * [3, 200] + [10, -5000]
+    mean, std = [9.0, -4900.0], [2.5, 180.0]
+    output = RNG.normal(size=(5, 2))  # of the network, which learns numbers around 0
+    loss = LOSSES[name](standardize={"mean": mean, "std": std})
+    found = loss(torch.tensor(output), torch.tensor(target)).item()
+    assert found == pytest.approx(value(name, output, (target - mean) / std))
+    in_unit = loss.imposed(torch.tensor(output))
+    assert in_unit.numpy() == pytest.approx(output * std + mean)
+    assert loss.of_imposed(in_unit, torch.tensor(target)).item() == pytest.approx(found)
+
+
+def test_standardizing_knows_the_number_of_channels():
+    loss = LOSSES["MSE"](standardize={"mean": [0.0, 0.0], "std": [1.0, 1.0]})
+    assert loss.misfit((3,), (3,)) == "standardize has 2 values, but the network's output has 3 channels"
+    assert loss.misfit((2,), (2,)) is None
+
+
+def test_several_classes_are_predicted_by_their_probabilities():
+    output = torch.tensor([[0.3, -0.3]])
+    assert LOSSES["BCE"](source="logits").scores(output).numpy() == pytest.approx(output.sigmoid().numpy())
+    assert LOSSES["CrossEntropy"]().scores(output) is output

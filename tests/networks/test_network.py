@@ -10,6 +10,7 @@ import torch
 
 from rayrml.errors import ConfigError, DataError
 from rayrml.networks.network import build_network
+from tests.conftest import dense_network
 from tests.keras_reference import assert_same, keras
 
 L = keras.layers
@@ -352,3 +353,11 @@ def test_the_outputs_of_inputs_of_open_size_follow_from_the_samples():
     assert network.outputs_of((3, 9, 8)) == ((4, 4, 3),) == (network(torch.rand(2, 3, 9, 8)).shape[1:],)
     with pytest.raises(ConfigError, match=r"layers\[1\]: Conv2D .*a window of \(3, 3\) does not fit"):
         network.outputs_of((3, 2, 2))
+
+
+def test_a_layer_may_be_named_like_an_attribute():
+    layers = dense_network(3)
+    layers[-1]["config"]["name"] = "shapes"
+    network = build_network(layers)
+    network.accept((1, 28, 28))
+    assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 3)

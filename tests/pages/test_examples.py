@@ -38,6 +38,16 @@ def test_a_small_unet_finds_the_shapes(example):
     assert len(result.predictions) == 3
 
 
+def test_tables_name_the_shapes_and_the_numbers_of_images(example):
+    example("tables", "make.py", "--images", "1200")
+    several = rayrml.run("several.json", overrides={"num_epochs": 5}, quiet=True)
+    assert several.metrics["mean_average_precision"] > 0.9
+    numbers = rayrml.run("numbers.json", overrides={"num_epochs": 5}, quiet=True)
+    assert numbers.metrics["r2"] > 0.9
+    (found,) = rayrml.predict("blobs_model", "blobs/0000.png", quiet=True).rows
+    assert found.columns == ("x", "y", "area")
+
+
 def test_layers_learned_from_some_digits_help_with_others(example, capsys):
     example("transfer_learning", "prepare.py")
     first = rayrml.run("first.json", overrides={"num_epochs": 1, "checkpoints.interval": 1}, quiet=True)

@@ -84,6 +84,17 @@ BROKEN = {
             ".data.training_tag: has no effect: targets are not the classes of folders",
         )
     ],
+    "_tables": [
+        (
+            {"data.file_column": "f"},
+            ".data.file_column: has no effect: targets are not in a table. Expected target_path",
+        ),
+        ({"data.target_type": "table"}, ".data: 'target_path' is missing: the file of the table"),
+        (
+            {"data": {**ARRAYS, "target_type": "numpy", "target_path": "/t", "class_names": ["a"]}},
+            ".data.class_names: ",
+        ),
+    ],
     "_target_suffix": [({"data.target_suffix": "_mask"}, ".data.target_suffix: has no effect: there are no target ")],
     "_sampling": [
         ({**WITHOUT_INPUT, "data.sampling": "balanced"}, ".data.sampling: has no effect: nothing is trained"),

@@ -70,6 +70,7 @@ def test_the_test_log_ends_with_a_number_that_is_larger_for_a_better_epoch(tmp_p
     for name, metric, epoch, last in (
         ("measured", "accuracy", figures(1), "0.25000000"),
         ("undefined", "accuracy", without, "nan"),
+        ("error", "mean_absolute_error", figures(1) | {"mean_absolute_error": 3.0}, "-3.00000000"),
         ("by_loss", None, without, "-0.50000000"),
     ):
         log = Log(tmp_path / name, metric=metric)

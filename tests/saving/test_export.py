@@ -177,3 +177,18 @@ def test_a_missing_package_is_named_with_the_extra_that_has_it(tmp_path, monkeyp
     message = r"package onnx is not installed\. Install it with `pip install 'rayrml\[onnx\]'`"
     with pytest.raises(ConfigError, match=message):
         export(saved(tmp_path, NETWORKS["dense"]), tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize("ending", [".pt2", ".onnx"])
+def test_exported_numbers_have_their_unit(ending, tmp_path):
+    require(ending)
+    layers = [image(6), layer("Dense", "d", units=2)]
+    network = build_network(layers)
+    statistics = {"mean": [100.0, -5.0], "std": [10.0, 0.5]}
+    content = Checkpoint(1, network.state_dict(), layers, (6,), loss={"function": "MSE", "standardize": statistics})
+    checkpoints.save(tmp_path / "c.pt", content)
+    export(tmp_path / "c.pt", tmp_path / f"net{ending}")
+    inputs = torch.rand(4, 6)
+    found = as_list(read(tmp_path / f"net{ending}", layers)(inputs))[0]
+    expected = network(inputs).detach() * torch.tensor([10.0, 0.5]) + torch.tensor([100.0, -5.0])
+    assert torch.allclose(torch.as_tensor(found), expected, atol=1e-3)

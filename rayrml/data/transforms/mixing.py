@@ -18,7 +18,7 @@ from rayrml.errors import ConfigError, Problem
 from rayrml.tensors import constants, to_floats
 
 Pair = tuple[torch.Tensor, torch.Tensor | None]  # inputs and targets
-Targets = Literal["none", "labels", "images", "masks"]
+Targets = Literal["none", "labels", "values", "images", "masks"]
 _PLACES = 8193  # at which the mass of a distribution is computed
 
 
@@ -119,10 +119,10 @@ class Mixup(Mixing):
 
     alpha: PositiveFloat
     dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
-    targets: ClassVar[tuple[Targets, ...]] = ("labels", "images")
+    targets: ClassVar[tuple[Targets, ...]] = ("labels", "values", "images")
 
     def mix(self, own: Pair, partners: Pair, draws: torch.Tensor) -> Pair:
-        """Mixed inputs (N, C, *spatial) and targets (N, num_classes) or (N, C, *spatial)."""
+        """Mixed inputs (N, C, *spatial) and targets (N, K) or (N, C, *spatial)."""
         return _mixed(own[0], partners[0], draws[:, 0]), _mixed_targets(own[1], partners[1], draws[:, 0])
 
 
@@ -135,10 +135,10 @@ class CutMix(Mixing):
 
     alpha: PositiveFloat
     num_draws: ClassVar[int] = 4
-    targets: ClassVar[tuple[Targets, ...]] = ("labels", "images", "masks")
+    targets: ClassVar[tuple[Targets, ...]] = ("labels", "values", "images", "masks")
 
     def mix(self, own: Pair, partners: Pair, draws: torch.Tensor) -> Pair:
-        """Inputs (N, C, H, W), and targets (N, num_classes), weighted by the remaining area, or (N, C, H, W)."""
+        """Inputs (N, C, H, W), and targets (N, K), weighted by the remaining area, or (N, C, H, W)."""
         (input, target), (other, other_target) = own, partners
         box = _boxes(draws, input.shape[2:])
         pasted = torch.where(box, other, input)

@@ -51,8 +51,8 @@ class BatchTransforms:
 
         Args:
             input: (N, C, *spatial), floats, or pixels as bytes as they were read.
-            target: images or the like (N, C, *spatial); or class indices (N,), which become shares (N, num_classes) if
-                samples are mixed and stay unchanged otherwise; or None.
+            target: images or the like (N, C, *spatial); values (N, K); or class indices (N,), which become shares
+                (N, num_classes) if samples are mixed and stay unchanged otherwise; or None.
             source: the samples' random numbers. Can be left out if nothing is random.
             workers: those whose parts make up the global batch.
         """
@@ -151,6 +151,7 @@ def split_transforms(
     *,
     target_is_mask: bool = False,
     target_is_label: bool = False,
+    target_is_values: bool = False,
     num_classes: int | None = None,
     input_pixels: bool = True,
     target_pixels: bool = True,
@@ -167,6 +168,7 @@ def split_transforms(
         targets: the transforms of targets if they are images; often the same as `inputs`.
         target_is_mask: whether targets are images of values that must not be mixed.
         target_is_label: whether targets are class indices.
+        target_is_values: whether targets are rows of numbers.
         num_classes: the number of shares that a label turns into if samples are mixed; None if the loss does not
             accept shares.
         input_pixels: whether inputs are pixels of images, which are bytes until they are changed in batches; otherwise
@@ -178,6 +180,8 @@ def split_transforms(
         ConfigError: a transform does not support this kind of targets, of loss, or of numbers.
     """
     kind: Targets = "masks" if target_is_mask else "labels" if target_is_label else "images" if targets else "none"
+    if target_is_values:
+        kind = "values"
     resampling: Resampling = "nearest" if target_is_mask else "bilinear"
     if targets == inputs:  # their JSON path alone does not say which of the two is wrong
         targets = [dataclasses.replace(choice, where=f"{choice.where} (of targets)") for choice in targets]

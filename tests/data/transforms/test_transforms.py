@@ -403,7 +403,11 @@ def test_targets_that_are_made_of_inputs_are_changed_afterwards():
             {"target_is_label": True},
             "mixes labels. Expected a loss that accepts class shares, not only single labels",
         ),
-        ("mixup", {"target_is_mask": True}, "does not support targets that are masks. Expected labels or images"),
+        (
+            "mixup",
+            {"target_is_mask": True},
+            "support targets that are masks. Expected labels or values or images",
+        ),
     ],
 )
 def test_targets_that_a_transform_cannot_do_with_are_told(name, kinds, message):
