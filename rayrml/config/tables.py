@@ -113,7 +113,13 @@ def list_problems(
         elif where in judged:
             continue
         messages_by_place.setdefault(where, []).append(_message(item, model, loc, takes))
-    listed = [Problem(where, " or ".join(dict.fromkeys(messages))) for where, messages in messages_by_place.items()]
+    # Likewise if a value has the right type for one alternative, but something in it is wrong.
+    judged = {where[:end] for where in messages_by_place for end, sign in enumerate(where) if sign == "."}
+    listed = [
+        Problem(where, " or ".join(dict.fromkeys(messages)))
+        for where, messages in messages_by_place.items()
+        if where not in judged
+    ]
     if len(listed) <= _MOST_PROBLEMS:
         return listed
     # Long lists in which everything is wrong.

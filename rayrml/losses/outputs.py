@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
-from pydantic import Field, NonNegativeFloat
+from pydantic import AfterValidator, Field, NonNegativeFloat, WithJsonSchema
 from torch.nn import functional
 
 from rayrml.endings import Source, probabilities
 from rayrml.errors import ConfigError, Problem
 
-BALANCED: Literal["balanced"] = "balanced"
-ClassWeights = Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] | Literal["balanced"] | None
+BALANCED = "balanced"
+
+
+def _known_name(value: str) -> str:
+    if value != BALANCED:
+        raise ValueError(f'unknown weights "{value}". Expected a list with a number for each class, or "{BALANCED}"')
+    return value
+
+
+_Name = Annotated[str, AfterValidator(_known_name), WithJsonSchema({"const": BALANCED, "type": "string"})]
+ClassWeights = Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] | _Name | None
 Smoothing = Annotated[float, Field(ge=0, lt=1)] | None
 
 SMALLEST_PROBABILITY = 1e-12  # replaces smaller probabilities in a logarithm
@@ -42,7 +51,7 @@ class LabelWeights:
     Weights that are "balanced" are not known yet: a plan replaces them by numbers before any loss is computed.
     """
 
-    def __init__(self, weight: Sequence[float] | Literal["balanced"] | None, ignore_index: int | None):
+    def __init__(self, weight: Sequence[float] | str | None, ignore_index: int | None):
         self.ignore_index = ignore_index
         self._given = weight is not None
         self._weight = None if weight is None or weight == BALANCED else torch.tensor(weight)

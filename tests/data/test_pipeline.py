@@ -95,6 +95,18 @@ def test_random_numbers_of_samples_do_not_depend_on_tasks_and_order(ray_cluster,
     assert (other.inputs != first).any((1, 2, 3)).all()
 
 
+def test_a_sample_that_is_used_again_has_other_random_numbers(ray_cluster, tmp_path):
+    source = varying_sides(tmp_path).randomized()
+    indices, uses = np.array([3, 0, 3, 3]), np.array([3, 0, 9, 10])
+    for options in ({"alone": True}, {"smallest_chunk": 2}):
+        parts = pipeline.decode(source, indices, decode_cpus=1, seed=5, uses=uses, **options)
+        first, _, again, third = np.concatenate([part.inputs for part in parts])
+        (once,) = pipeline.decode(source, np.array([3]), decode_cpus=1, alone=True, seed=5)
+        assert np.array_equal(first, once.inputs[0])
+        assert not np.array_equal(first, again)
+        assert not np.array_equal(again, third)
+
+
 def test_without_random_numbers_samples_are_decoded_as_in_evaluation(ray_cluster, tmp_path):
     source = varying_sides(tmp_path)
     assert not source.random

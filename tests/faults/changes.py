@@ -89,7 +89,9 @@ def _loss(r: random.Random, section: dict[str, Any]) -> None:
 
 
 def _loss_settings(r: random.Random, section: dict[str, Any]) -> None:
-    key, value = r.choice([("label_smoothing", 0.1), ("gamma", 3.0), ("delta", 0.5), ("ignore_index", 1)])
+    key, value = r.choice([
+        ("label_smoothing", 0.1), ("gamma", 3.0), ("delta", 0.5), ("ignore_index", 1), ("weight", "balanced"),
+    ])  # fmt: skip
     section["loss"][key] = value
 
 
@@ -105,7 +107,7 @@ def _data(r: random.Random, section: dict[str, Any]) -> None:
     key, value = r.choice([
         ("batch_size", 1), ("batch_size", 3), ("batch_size", 100), ("test_batch_size", 1), ("preload", True),
         ("preload", False), ("on_bad_sample", "skip"), ("test_share", 0.2), ("test_share", 0.5), ("test_share", None),
-        ("test_output_path", "out/predictions"),
+        ("test_output_path", "out/predictions"), ("sampling", "balanced"),
     ])  # fmt: skip
     _set(section["data"], key, value)
 

@@ -154,8 +154,20 @@ def test_balanced_weights_wait_for_their_numbers(name):
     assert not loss.accepts_shares
     with pytest.raises(ConfigError, match=r"'balanced' stands for numbers that follow from training samples"):
         loss(torch.tensor([[0.4, 0.6]]), torch.tensor([1]))
-    with pytest.raises(ConfigError, match=r"loss\.weight: must be "):
-        choose(LOSSES, {"function": name, "weight": "equal"}, "loss", "function")
+
+
+@pytest.mark.parametrize(
+    ("weight", "complaint"),
+    [
+        ("equal", 'weight: unknown weights "equal". Expected a list with a number for each class, or "balanced"'),
+        ([1, -1], "weight.1: must be greater than or equal to 0, got -1"),
+        ([1, "a"], 'weight.1: must be a valid number, got "a"'),
+    ],
+)
+def test_invalid_class_weights_are_one_mistake(weight, complaint):
+    with pytest.raises(ConfigError) as raised:
+        choose(LOSSES, {"function": "NLL", "weight": weight}, "loss", "function")
+    assert [str(problem) for problem in raised.value.problems] == [f"loss.{complaint}"]
 
 
 def test_focal_smooths_each_channel_of_a_sigmoid():
