@@ -188,6 +188,7 @@ def test_mistakes_on_the_command_line_come_before_torch_and_ray_are_imported(con
     assert imported("run", str(config), "--set", "num_epoch=3") == "['pydantic']"
     assert imported("run", str(config), "--set", "num_epochs") == "['pydantic']"
     assert imported("run", str(config), "num_epochs=0.5") == "['pydantic']"
+    assert imported("run", str(config), "loss.function=bcee") == "['pydantic']"
 
 
 def test_a_plot_and_a_check_import_only_what_they_use(config, tmp_path):

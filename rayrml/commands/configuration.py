@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rayrml.commands import short_keys
@@ -132,7 +132,10 @@ def _of_ranks(options: argparse.Namespace, ray: Mapping[str, Any]) -> dict[str, 
 
 
 def _refuse_wrong_values(document: Document, assigned: Collection[str]) -> None:
-    """Raise ConfigError with the mistakes in the file's sections if there is one in what the command line has set."""
+    """Raise ConfigError with the mistakes in the sections and their rows if the command line has made some.
+
+    If it has only set some rows wrong, what else it has set may be wrong, too: the tables and the files will tell.
+    """
     if not assigned:
         return
     from rayrml.config.search_spaces import find_spaces
@@ -140,9 +143,15 @@ def _refuse_wrong_values(document: Document, assigned: Collection[str]) -> None:
     if any(find_spaces(document.values)):  # those of a search are checked with the values that stand for them
         return
     places = [key if key.split(".")[0] in ("neural_network", "ray") else f"neural_network.{key}" for key in assigned]
-    wrong = [problem.where for problem in document.parsed[1]]
-    if any(where == place or where.startswith(f"{place}.") for where in wrong for place in places):
-        document.checked()
+    sections, rows = document.parsed[1], short_keys.find_wrong_rows(document.values)
+    if any(_has(sections, place) for place in places) or all(_has(rows, place) for place in places):
+        with document.locating_mistakes():
+            raise ConfigError(*sections, *rows)
+
+
+def _has(problems: Iterable[Problem], place: str) -> bool:
+    """Whether one of the problems is with the value at a place, or with a part of it."""
+    return any(problem.where == place or problem.where.startswith(f"{place}.") for problem in problems)
 
 
 def _assigned(options: argparse.Namespace, values: Any) -> dict[str, Any]:

@@ -7,7 +7,11 @@ import pytest
 
 from rayrml import cli
 from rayrml.commands import configuration, short_keys
+from rayrml.config.tables import choose
 from rayrml.errors import ConfigError
+from rayrml.losses import LOSSES
+from rayrml.lr_schedulers import choose_schedule
+from rayrml.optimizers import OPTIMIZERS
 
 VALUES = {
     "neural_network": {
@@ -105,3 +109,35 @@ def test_help_is_a_command(capsys):
             cli.main(words)
         assert ended.value.code == 0
     assert "usage: rayrml check" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"loss": {"function": "bcee"}},
+        {"loss": {"function": 3}},
+        {"loss": {"functon": "BCE"}},
+        {"loss": {"function": "nll", "loss": "bce"}},
+        {"optimizer": {"type": "adma"}},
+        {"optimizer": {"type": "Adam", "momentum": 0.9, "lr_scheduler": {"type": "Cosine"}}},
+        {"optimizer": {"type": "Adam", "lr_scheduler": {"type": "Cosin"}}},
+        {"optimizer": {"type": "Adam", "lr_scheduler": {"type": "Step", "step_size": 3, "gama": 0.5}}},
+    ],
+    ids=str,
+)
+def test_wrong_rows_are_told_as_their_tables_tell_them(section):
+    (found,) = short_keys.find_wrong_rows({"neural_network": section})
+    with pytest.raises(ConfigError) as told:
+        if "loss" in section:
+            choose(LOSSES, section["loss"], "neural_network.loss", "function")
+        optimizer = dict(section["optimizer"])
+        if (scheduler := optimizer.pop("lr_scheduler", None)) is not None:
+            choose_schedule(scheduler, "neural_network.optimizer.lr_scheduler")
+        choose(OPTIMIZERS, optimizer, "neural_network.optimizer")
+    assert told.value.problems == (found,)
+
+
+def test_rows_whose_names_are_right_are_left_to_their_tables():
+    right = {"optimizer": {"type": "adam", "learning_rate": "fast"}, "loss": {"function": "mse"}}
+    for section in (right, {"loss": None, "optimizer": []}, {"optimizer": {"type": "SGD", "lr_scheduler": [{}]}}, 3):
+        assert short_keys.find_wrong_rows({"neural_network": section}) == []
