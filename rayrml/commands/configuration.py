@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rayrml.cluster.reachability import find_address
 from rayrml.commands import short_keys
+from rayrml.commands.devices import choose_device
 from rayrml.commands.first_words import announce_reading
 from rayrml.config.variables import substitute
 from rayrml.errors import ConfigError, Problem
@@ -163,24 +164,21 @@ def _assigned(options: argparse.Namespace, values: Any) -> dict[str, Any]:
     overrides = {short_keys.complete(key, values): value for key, value in map(_assignment, options.set)}
     short_keys.refuse_unknown(overrides)
     given = {key: getattr(options, key) for key, _ in _SHORT_OPTIONS.values()}
-    use_gpu = options.use_gpu if options.device is None else _choose_device(options.device)
+    use_gpu = options.use_gpu
+    if options.device is not None:
+        use_gpu = choose_device(options.device, _find_address(options, overrides, values))
     given |= {"ray.num_workers": options.num_workers, "ray.use_gpu": use_gpu, "ray.address": options.address}
     given["checkpoints.exist"] = "overwrite" if getattr(options, "overwrite", False) else None
     given["data.test_output_images"] = "none" if getattr(options, "no_images", False) else None
     return overrides | {key: value for key, value in given.items() if value is not None}
 
 
-def _choose_device(name: str) -> bool:
-    """Whether workers use GPUs on this device; of several GPUs, only the named one is visible from now on."""
-    kind, _, number = name.partition(":")
-    if kind == "cuda" and (number.isdecimal() or not number):
-        if number:
-            os.environ["CUDA_VISIBLE_DEVICES"] = number
-        return True
-    if name == "cpu":
-        return False
-    hint = ". Apple's GPUs are not used" if kind == "mps" else ""
-    raise ConfigError(Problem("--device", f"unknown device '{name}'. Expected cpu, cuda, or cuda:0 and so on{hint}"))
+def _find_address(options: argparse.Namespace, overrides: Mapping[str, Any], values: Any) -> str | None:
+    """The address of the cluster that a run would connect to, None for a private Ray."""
+    section = values.get("ray") if isinstance(values, Mapping) else None
+    in_file = section.get("address") if isinstance(section, Mapping) else None
+    address = find_address(options.address or overrides.get("ray.address", in_file))
+    return None if address is None else str(address)
 
 
 def _assignment(text: str) -> tuple[str, Any]:
