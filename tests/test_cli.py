@@ -188,6 +188,7 @@ def test_mistakes_on_the_command_line_come_before_torch_and_ray_are_imported(con
     assert imported("run", str(config), "--set", "num_epoch=3") == "['pydantic']"
     assert imported("run", str(config), "--set", "num_epochs") == "['pydantic']"
     assert imported("run", str(config), "num_epochs=0.5") == "['pydantic']"
+    assert imported("run", str(config), "loss.function=bcee") == "['pydantic']"
 
 
 def test_a_plot_and_a_check_import_only_what_they_use(config, tmp_path):
@@ -218,6 +219,36 @@ def test_a_terminal_sees_at_once_what_is_read(config, tmp_path):
     assert checking.written.startswith("Reading config.json\r\n")
     assert quiet.written == ""
     assert max(map(len, show(checking.written))) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first"),
+    [
+        *(([verb, "config.json"], "Reading config.json") for verb in ("run", "check", "tune", "submit")),
+        (["new", "images"], "Reading images"),
+        (["plot", "model", "model_2"], "Reading model, model_2"),
+        (["evaluate", "model", "images"], "Reading model"),
+        (["predict", "--checkpoint", "model", "images"], "Reading model"),
+        (["export", "model", "network.pt2"], "Reading model"),
+        (["export-weights", "model", "network.h5"], "Reading model"),
+        (["check-install", "--address", "ray://nowhere:1"], "Loading Ray and PyTorch"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_a_terminal_sees_the_first_words_before_anything_slow_is_imported(arguments, first, tmp_path):
+    code = (
+        "import sys\nfrom rayrml import cli\n"
+        "class Noting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name in ('torch', 'ray', 'numpy', 'matplotlib', 'pydantic'):\n"
+        "            sys.meta_path.remove(self)\n"
+        "            print('importing', name, flush=True)\n"
+        "            raise SystemExit(0)\n"
+        f"sys.meta_path.insert(0, Noting())\ncli.main({arguments!r})"
+    )
+    command = Command([sys.executable, "-c", code], tmp_path)
+    command.finish()
+    assert command.written.startswith(first + "\r\n")
 
 
 def python(code):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from rayrml.commands.first_words import announce
+
 HELP = "test the installation: train and predict something small"
 EXAMPLES = (
     "rayrml check-install",
@@ -23,6 +25,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> None:
     """Show each step. Raises the error of a step that fails, with a hint."""
+    announce("Loading Ray and PyTorch")
     if not options.verbose:
         from rayrml.cluster.connection import hide_messages
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rayrml.cluster.reachability import find_address
 from rayrml.commands import short_keys
+from rayrml.commands.devices import choose_device
 from rayrml.commands.first_words import announce_reading
 from rayrml.config.variables import substitute
 from rayrml.errors import ConfigError, Problem
@@ -132,7 +133,10 @@ def _of_ranks(options: argparse.Namespace, ray: Mapping[str, Any]) -> dict[str, 
 
 
 def _refuse_wrong_values(document: Document, assigned: Collection[str]) -> None:
-    """Raise ConfigError with the mistakes in the file's sections if there is one in what the command line has set."""
+    """Raise ConfigError with the mistakes in the sections and their rows if the command line has made some.
+
+    If it has only set some rows wrong, what else it has set may be wrong, too: the tables and the files will tell.
+    """
     if not assigned:
         return
     from rayrml.config.search_spaces import find_spaces
@@ -140,9 +144,15 @@ def _refuse_wrong_values(document: Document, assigned: Collection[str]) -> None:
     if any(find_spaces(document.values)):  # those of a search are checked with the values that stand for them
         return
     places = [key if key.split(".")[0] in ("neural_network", "ray") else f"neural_network.{key}" for key in assigned]
-    wrong = [problem.where for problem in document.parsed[1]]
-    if any(where == place or where.startswith(f"{place}.") for where in wrong for place in places):
-        document.checked()
+    sections, rows = document.parsed[1], short_keys.find_wrong_rows(document.values)
+    if any(_has(sections, place) for place in places) or all(_has(rows, place) for place in places):
+        with document.locating_mistakes():
+            raise ConfigError(*sections, *rows)
+
+
+def _has(problems: Iterable[Problem], place: str) -> bool:
+    """Whether one of the problems is with the value at a place, or with a part of it."""
+    return any(problem.where == place or problem.where.startswith(f"{place}.") for problem in problems)
 
 
 def _assigned(options: argparse.Namespace, values: Any) -> dict[str, Any]:
@@ -154,24 +164,21 @@ def _assigned(options: argparse.Namespace, values: Any) -> dict[str, Any]:
     overrides = {short_keys.complete(key, values): value for key, value in map(_assignment, options.set)}
     short_keys.refuse_unknown(overrides)
     given = {key: getattr(options, key) for key, _ in _SHORT_OPTIONS.values()}
-    use_gpu = options.use_gpu if options.device is None else _choose_device(options.device)
+    use_gpu = options.use_gpu
+    if options.device is not None:
+        use_gpu = choose_device(options.device, _find_address(options, overrides, values))
     given |= {"ray.num_workers": options.num_workers, "ray.use_gpu": use_gpu, "ray.address": options.address}
     given["checkpoints.exist"] = "overwrite" if getattr(options, "overwrite", False) else None
     given["data.test_output_images"] = "none" if getattr(options, "no_images", False) else None
     return overrides | {key: value for key, value in given.items() if value is not None}
 
 
-def _choose_device(name: str) -> bool:
-    """Whether workers use GPUs on this device; of several GPUs, only the named one is visible from now on."""
-    kind, _, number = name.partition(":")
-    if kind == "cuda" and (number.isdecimal() or not number):
-        if number:
-            os.environ["CUDA_VISIBLE_DEVICES"] = number
-        return True
-    if name == "cpu":
-        return False
-    hint = ". Apple's GPUs are not used" if kind == "mps" else ""
-    raise ConfigError(Problem("--device", f"unknown device '{name}'. Expected cpu, cuda, or cuda:0 and so on{hint}"))
+def _find_address(options: argparse.Namespace, overrides: Mapping[str, Any], values: Any) -> str | None:
+    """The address of the cluster that a run would connect to, None for a private Ray."""
+    section = values.get("ray") if isinstance(values, Mapping) else None
+    in_file = section.get("address") if isinstance(section, Mapping) else None
+    address = find_address(options.address or overrides.get("ray.address", in_file))
+    return None if address is None else str(address)
 
 
 def _assignment(text: str) -> tuple[str, Any]:

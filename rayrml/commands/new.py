@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rayrml.commands.first_words import announce_reading
 from rayrml.errors import ConfigError, Problem, explaining
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> None:
     """Inspect the images, write the file and print what is in it. Raises ConfigError and DataError."""
+    announce_reading(options.folder)
     from rayrml import storage
     from rayrml.planning import starter_config
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rayrml.commands.first_words import announce_reading
 from rayrml.commands.json_output import add_json
 from rayrml.errors import explaining, printable
 
@@ -33,6 +34,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> None:
     """Plot the runs, and print a line for each. Raises DataError for what is not a run, and for files."""
+    announce_reading(*options.runs)
     from rayrml import storage
     from rayrml.formatting import format_path, format_table
     from rayrml.reporting import history

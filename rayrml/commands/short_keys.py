@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rayrml.config.names import find, suggest
+from rayrml.config.names import describe_unknown, find, find_row
 from rayrml.errors import ConfigError, Problem
 from rayrml.schema.stored import read_catalog
 
@@ -53,20 +53,36 @@ def _find_problem(key: str) -> Problem | None:
     section, *rest = parts if parts[0] in (_NETWORK, _RAY) else [_NETWORK, *parts]
     for part in rest:
         if part not in sections[section]:
-            message = f"unknown key. {suggest(part, sections[section])}"
-            return Problem(f"{section}.{part or repr('')}", message)
+            return Problem(f"{section}.{part or repr('')}", describe_unknown(part, sections[section]))
         section = f"{section}.{part}"
         if section not in sections:
             return None
     return None
 
 
+def find_wrong_rows(values: Any) -> list[Problem]:
+    """What is wrong with the rows that a configuration chooses, as far as their names and those of their keys say."""
+    problems: list[Problem] = []
+    for place, (key, table) in _ROWS.items():
+        section, path = _section_at(place, values), f"{_NETWORK}.{place}"
+        if section is None:
+            continue
+        rows = read_catalog()["row_keys"][table]
+        try:
+            row = find_row(rows, section, path, key)
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        inner = [each.removeprefix(f"{place}.") for each in _ROWS if each.startswith(f"{place}.")]
+        unknown = [name for name in section if name not in (key, *inner, *rows[row])]
+        problems += [Problem(f"{path}.{name}", describe_unknown(name, rows[row], f"{row} takes")) for name in unknown]
+    return problems
+
+
 def _list_row_keys(place: str, values: Any) -> Iterable[str]:
     """The keys of the row that the configuration chooses at a place, besides the one that names it."""
-    section = values.get(_NETWORK) if isinstance(values, Mapping) else None
-    for part in place.split("."):
-        section = section.get(part) if isinstance(section, Mapping) else None
-    if not isinstance(section, Mapping):
+    section = _section_at(place, values)
+    if section is None:
         return ()
     key, table = _ROWS[place]
     rows = read_catalog()["row_keys"][table]
@@ -74,3 +90,11 @@ def _list_row_keys(place: str, values: Any) -> Iterable[str]:
         return rows[find(rows, str(section.get(key)), place)]
     except ConfigError:
         return section  # of a row that is refused in any case
+
+
+def _section_at(place: str, values: Any) -> Mapping[str, Any] | None:
+    """The object at a place of the network's section, None if there is none."""
+    section = values.get(_NETWORK) if isinstance(values, Mapping) else None
+    for part in place.split("."):
+        section = section.get(part) if isinstance(section, Mapping) else None
+    return section if isinstance(section, Mapping) else None

@@ -6,7 +6,7 @@ The command line needs this at once, so nothing slow is imported here.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from rayrml.config.json_files import format_value
@@ -23,6 +23,18 @@ def find(table: Collection[str], name: Any, path: str) -> str:
     if isinstance(name, str) and name.casefold() in rows:
         return rows[name.casefold()]
     raise ConfigError(Problem(path, f"unknown name {format_value(name)}. {suggest(str(name), table)}"))
+
+
+def find_row(table: Collection[str], section: Mapping[str, Any], path: str, key: str) -> str:
+    """The row of `table` that `section[key]` names. Raises ConfigError if the key is missing, or names no row."""
+    if key not in section:
+        raise ConfigError(Problem(path, f"'{key}' is missing. Expected one of {', '.join(table)}"))
+    return find(table, section[key], f"{path}.{key}")
+
+
+def describe_unknown(key: str, allowed: Iterable[str], takes: str = "Expected one of") -> str:
+    """What is wrong with a key that is not one of those `allowed`."""
+    return f"unknown key. {suggest(key, allowed, takes)}"
 
 
 def suggest(name: str, allowed: Iterable[str], takes: str = "Expected one of") -> str:

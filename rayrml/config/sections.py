@@ -242,9 +242,7 @@ class Checkpoints(Section):
     )
     load: PathString | None = Field(default=None, description="checkpoint or Keras weights to start from")
     plots: bool = Field(default=True, description="plot the run's curves and predictions into `save` when it ends")
-    tensorboard: bool = Field(
-        default=False, description="write event files for TensorBoard into `save`; needs `tensorboard`"
-    )
+    tensorboard: bool = Field(default=False, description="write event files for TensorBoard into `save`")
     mlflow: bool = Field(
         default=False, description="send figures, configuration and plots to MLFLOW_TRACKING_URI; needs `mlflow`"
     )

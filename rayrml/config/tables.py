@@ -18,7 +18,7 @@ from typing import Any
 import pydantic
 
 from rayrml.config.json_files import format_value
-from rayrml.config.names import find, suggest
+from rayrml.config.names import describe_unknown, find_row
 from rayrml.errors import ConfigError, Problem
 
 Table = Mapping[str, Callable[..., Any]]
@@ -52,9 +52,7 @@ def choose(table: Table, section: Mapping[str, Any], path: str, key: str = "type
     Raises:
         ConfigError: every mistake in the section, each with its JSON path below `path`.
     """
-    if key not in section:
-        raise ConfigError(Problem(path, f"'{key}' is missing. Expected one of {', '.join(table)}"))
-    name = find(table, section[key], f"{path}.{key}")
+    name = find_row(table, section, path, key)
     arguments = {k: v for k, v in section.items() if k != key}
     return Choice(name, table[name], validate(make_model(table[name]), arguments, path, f"{name} takes"))
 
@@ -151,7 +149,7 @@ def _message(item: Any, model: type[pydantic.BaseModel], loc: list[int | str], t
     if item["type"] == "extra_forbidden":
         owner = _owner(model, loc[:-1])
         names = [field.alias or name for name, field in owner.model_fields.items()] if owner else []
-        return f"unknown key. {suggest(str(loc[-1]), names, takes)}"
+        return describe_unknown(str(loc[-1]), names, takes)
     if item["type"] == "missing":
         return "this key is missing and has no default"
     message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")

@@ -6,10 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 
 from rayrml import storage
-from rayrml.config.tables import Choice
 from rayrml.data import kept_arrays
 from rayrml.data.decoding import RESIZE_HINT
 from rayrml.data.image_ops import ImageOperations
@@ -19,7 +17,7 @@ from rayrml.errors import MOST_NAMED, DataError
 from rayrml.formatting import format_bytes, format_table
 from rayrml.memory import available_memory
 from rayrml.networks.layers.layer import BYTES_OF_FLOAT
-from rayrml.optimizers import needs_closure, try_step
+from rayrml.optimizers import count_state
 from rayrml.planning import memory_estimate
 from rayrml.planning.plan import Plan
 from rayrml.reporting.wrapping import fit
@@ -115,7 +113,7 @@ def memory_parts(plan: Plan, num_workers: int) -> dict[str, int]:
     """Bytes that a worker will need, by purpose."""
     network, worker = plan.network, Workers(0, num_workers)
     trained = BYTES_OF_FLOAT * network.num_trainable_parameters if plan.training else 0
-    state = state_per_weight(plan.optimizer) if plan.optimizer and plan.training else 0
+    state = count_state(plan.optimizer.name, plan.optimizer.settings) if plan.optimizer and plan.training else 0
     sources = [source for source in (plan.training, plan.test) if source is not None and not source.random]
     kept = sources if plan.config.neural_network.data.preload and not plan.is_inference else []
     return {
@@ -137,16 +135,6 @@ def step_memory(plan: Plan, num_workers: int) -> int:
     """Bytes that a step of a worker is expected to take, besides the weights and the samples."""
     parts = memory_parts(plan, num_workers)
     return sum(parts[name] for name in ("Gradients", "Optimizer state", "One batch in the network"))
-
-
-def state_per_weight(optimizer: Choice) -> int:
-    """How many numbers an optimizer keeps per weight, found out by trying it on a few weights."""
-    built = try_step(optimizer.build)
-    if needs_closure(built):
-        return 2 * built.param_groups[0]["history_size"]  # steps, and changes of the gradient
-    (weights,) = built.param_groups[0]["params"]
-    tensors = [value for value in built.state[weights].values() if isinstance(value, torch.Tensor)]
-    return sum(tensor.numel() for tensor in tensors) // weights.numel()
 
 
 def _batch(plan: Plan, worker: Workers) -> int:

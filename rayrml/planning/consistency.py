@@ -68,13 +68,9 @@ def _needed_sections(settings: Settings) -> Iterator[Problem]:
 
 
 def _event_files(settings: Settings) -> Iterator[Problem]:
-    """Event files need an optional package, and a folder that it can write to."""
+    """Event files need a folder on this machine."""
     section, where = settings.nn.checkpoints, "neural_network.checkpoints.tensorboard"
-    if not section.tensorboard:
-        return
-    if lacking := extras.missing("tensorboard"):
-        yield Problem(where, lacking)
-    if section.save is None or storage.is_uri(section.save):
+    if section.tensorboard and (section.save is None or storage.is_uri(section.save)):
         yield Problem(where, "event files are written into checkpoints.save. Expected a folder on this machine")
 
 

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from rayrml.losses import Loss
+from rayrml.planning.result_shapes import find_results
 from rayrml.tensors import to_input
 
 _META = torch.device("meta")  # tensors with a shape but no numbers
@@ -100,10 +101,16 @@ class _Living(TorchDispatchMode):
         self._sizes = {storage._cdata: 0 for storage in known}
         self._now = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch would import its compiler to keep it away from this class
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        made = func(*args, **(kwargs or {}))
+        made = find_results(func, args, kwargs or {})
+        if made is None:
+            made = func(*args, **(kwargs or {}))
         for value in tree_leaves(made):
             if isinstance(value, torch.Tensor):
                 self._meet(value.untyped_storage())

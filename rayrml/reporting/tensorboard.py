@@ -1,7 +1,12 @@
-"""Event files for TensorBoard: the figures of each epoch, in one folder per run."""
+"""Event files for TensorBoard: the figures of each epoch, in one folder per run.
+
+They are written by tensorboardX, which comes with Ray; the extra `tensorboard` brings the program that shows them.
+"""
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,14 +29,20 @@ class EventFiles:
 
     def __init__(self, folder: str):
         """Start a file. Raises DataError if it cannot be created."""
-        # This import takes a second.
-        from torch.utils.tensorboard import SummaryWriter
+        # These imports take a while. SummaryWriter would write in a thread, whose errors nobody sees.
+        from tensorboardX import RecordWriter
+        from tensorboardX.proto import event_pb2, summary_pb2
 
         self._folder = folder
         self._epoch = 0
+        self._event: Any = event_pb2
+        self._summary: Any = summary_pb2
+        path = Path(folder, f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}")
         with explaining(folder, _FAILED):
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self._writer: Any = SummaryWriter(folder)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = RecordWriter(str(path))
+            self._add(file_version="brain.Event:2")
+            self._writer.flush()
 
     def receive(self, message: Message) -> None:
         """Write the figures of a worker's message, each epoch once. Raises DataError if that fails."""
@@ -55,7 +66,13 @@ class EventFiles:
                 if epoch <= self._epoch:
                     continue
                 self._epoch = epoch
-                for name, value in figures.items():
-                    if name not in _NO_CURVES:
-                        self._writer.add_scalar(_TAGS.get(name, name), value, epoch)
+                values = [
+                    self._summary.Summary.Value(tag=_TAGS.get(name, name), simple_value=value)
+                    for name, value in figures.items()
+                    if name not in _NO_CURVES
+                ]
+                self._add(step=epoch, summary=self._summary.Summary(value=values))
             self._writer.flush()
+
+    def _add(self, **content: Any) -> None:
+        self._writer.write(self._event.Event(wall_time=time.time(), **content).SerializeToString())

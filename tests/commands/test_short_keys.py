@@ -1,13 +1,16 @@
 """Keys and options as people type them, and the keys that they mean."""
 
 import argparse
-import os
 
 import pytest
 
 from rayrml import cli
 from rayrml.commands import configuration, short_keys
+from rayrml.config.tables import choose
 from rayrml.errors import ConfigError
+from rayrml.losses import LOSSES
+from rayrml.lr_schedulers import choose_schedule
+from rayrml.optimizers import OPTIMIZERS
 
 VALUES = {
     "neural_network": {
@@ -87,21 +90,41 @@ def test_options_of_other_tools_set_the_same_keys():
     }
 
 
-def test_a_numbered_gpu_is_the_only_one_that_is_visible(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    assert typed("c.json", "--device", "cuda:1")[1] == {"ray.use_gpu": True}
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
-
-
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", "mps"])
-def test_another_device_is_refused(name):
-    with pytest.raises(ConfigError, match=f"unknown device '{name}'"):
-        typed("c.json", "--device", name)
-
-
 def test_help_is_a_command(capsys):
     for words in (["help"], ["help", "check"]):
         with pytest.raises(SystemExit) as ended:
             cli.main(words)
         assert ended.value.code == 0
     assert "usage: rayrml check" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"loss": {"function": "bcee"}},
+        {"loss": {"function": 3}},
+        {"loss": {"functon": "BCE"}},
+        {"loss": {"function": "nll", "loss": "bce"}},
+        {"optimizer": {"type": "adma"}},
+        {"optimizer": {"type": "Adam", "momentum": 0.9, "lr_scheduler": {"type": "Cosine"}}},
+        {"optimizer": {"type": "Adam", "lr_scheduler": {"type": "Cosin"}}},
+        {"optimizer": {"type": "Adam", "lr_scheduler": {"type": "Step", "step_size": 3, "gama": 0.5}}},
+    ],
+    ids=str,
+)
+def test_wrong_rows_are_told_as_their_tables_tell_them(section):
+    (found,) = short_keys.find_wrong_rows({"neural_network": section})
+    with pytest.raises(ConfigError) as told:
+        if "loss" in section:
+            choose(LOSSES, section["loss"], "neural_network.loss", "function")
+        optimizer = dict(section["optimizer"])
+        if (scheduler := optimizer.pop("lr_scheduler", None)) is not None:
+            choose_schedule(scheduler, "neural_network.optimizer.lr_scheduler")
+        choose(OPTIMIZERS, optimizer, "neural_network.optimizer")
+    assert told.value.problems == (found,)
+
+
+def test_rows_whose_names_are_right_are_left_to_their_tables():
+    right = {"optimizer": {"type": "adam", "learning_rate": "fast"}, "loss": {"function": "mse"}}
+    for section in (right, {"loss": None, "optimizer": []}, {"optimizer": {"type": "SGD", "lr_scheduler": [{}]}}, 3):
+        assert short_keys.find_wrong_rows({"neural_network": section}) == []

@@ -15,6 +15,8 @@ from rayrml.inference.prediction_files import PredictionFile
 from rayrml.inference.slice_assembly import SliceAssembly
 from rayrml.networks.network import build_network
 from rayrml.reporting.log_files import LogFile
+from rayrml.reporting.messages import EpochDone
+from rayrml.reporting.tensorboard import EventFiles
 from rayrml.saving import checkpoints
 from rayrml.saving.keras_weights import export_weights
 from tests.conftest import dense_network, write_config
@@ -103,6 +105,17 @@ def test_a_log_ends_with_a_whole_line(disk):
     log.close()
     lines = (disk / "out_train.txt").read_text().splitlines(keepends=True)
     assert lines == [f"1 {number} 0.5\n" for number in range(1, len(lines) + 1)]
+
+
+def test_event_files_say_that_they_cannot_be_written(disk):
+    events = EventFiles(str(disk / "run"))
+    events.receive(EpochDone({"epoch": 1, "train_loss": 0.5}))
+    fill(disk, leave=0)
+    with pytest.raises(DataError, match=FULL):
+        for epoch in range(2, 1000):
+            events.receive(EpochDone({"epoch": epoch, "train_loss": 0.5}))
+    with pytest.raises(DataError, match=FULL):
+        events.close()
 
 
 def test_drawings_and_exported_weights_of_before_stay(disk):

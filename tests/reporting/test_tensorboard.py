@@ -1,8 +1,8 @@
 """Event files, read by TensorBoard's own reader, and the message if they cannot be written."""
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rayrml import extras
 from rayrml.errors import ConfigError
 from rayrml.planning.plan import prepare
 from rayrml.reporting import tensorboard
@@ -15,9 +15,6 @@ def figures(epoch):
 
 
 def test_each_epoch_is_written_once(tmp_path):
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     events = tensorboard.EventFiles(str(tmp_path / "run"))
     events.receive(Started(2, resumed=True, history=(figures(1),)))
     events.receive(EpochDone(figures(2)))
@@ -29,17 +26,20 @@ def test_each_epoch_is_written_once(tmp_path):
     assert [(e.step, e.value) for e in found.Scalars("loss/train")] == [(1, 1.0), (2, 0.5), (4, 0.25)]
 
 
-def test_the_package_and_a_folder_of_this_machine_are_asked_for(tmp_path, write_digits):
+def test_a_second_file_of_a_run_leaves_the_first_one(tmp_path):
+    for epoch in (1, 2):
+        events = tensorboard.EventFiles(str(tmp_path))
+        events.receive(EpochDone(figures(epoch)))
+        events.close()
+    found = EventAccumulator(str(tmp_path)).Reload()
+    assert [e.step for e in found.Scalars("loss/train")] == [1, 2]
+
+
+def test_a_folder_of_this_machine_is_asked_for(tmp_path, write_digits):
     for part in ("training", "testing"):
         write_digits(tmp_path / part, part, (1, 4, 7), 2)
     wanted = {"checkpoints.tensorboard": True}
     config = training_config(tmp_path, tmp_path)
-    if extras.missing("tensorboard") is None:
-        assert prepare(config, wanted).config.neural_network.checkpoints.tensorboard
-    else:
-        with pytest.raises(
-            ConfigError, match=r"tensorboard is not installed\. Install it with `pip install 'rayrml\[tensor"
-        ):
-            prepare(config, wanted)
+    assert prepare(config, wanted).config.neural_network.checkpoints.tensorboard
     with pytest.raises(ConfigError, match=r"checkpoints\.tensorboard: event files are .* a folder on this machine"):
         prepare(config, {**wanted, "checkpoints.save": None})

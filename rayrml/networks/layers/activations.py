@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from rayrml.config import tables
+from rayrml.config import names, tables
 from rayrml.endings import Ending
 from rayrml.errors import ConfigError, Problem
 from rayrml.networks.layers.initializers import class_and_config
@@ -128,7 +128,7 @@ def find_activation(option: Any, key: str = "activation") -> Function:
         own = {k: v for k, v in config.items() if k not in ("name", "dtype", "trainable")}
         builder = LAYERS[str(name)]
         return builder((None,), **tables.validate(tables.make_model(builder), own, key, f"{name} takes"))
-    return FUNCTIONS[tables.find(FUNCTIONS, "linear" if name is None else name, key)]
+    return FUNCTIONS[names.find(FUNCTIONS, "linear" if name is None else name, key)]
 
 
 class Activation(Layer):

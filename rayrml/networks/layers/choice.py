@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from rayrml.config import tables
+from rayrml.config import names, tables
 from rayrml.errors import ConfigError, Problem
 from rayrml.networks.layers import initializers, regularizers
 from rayrml.networks.layers.layer import Layer, Weight
@@ -76,7 +76,7 @@ def choose_layer(class_name: str, config: Mapping[str, Any], keras_version: str 
     Raises:
         ConfigError: an unknown class, and every key that the layer does not accept or that is not supported.
     """
-    name = tables.find(TABLE, class_name, "")
+    name = names.find(TABLE, class_name, "")
     own, weights = _split(settled(config, keras_version))
     problems = [
         Problem(key, "not supported. Expected null")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import torch
 
-from rayrml.config import tables
+from rayrml.config import names, tables
 from rayrml.config.json_files import format_value
 from rayrml.errors import ConfigError, Problem, describe
 
@@ -124,7 +124,7 @@ def draw(option: Any, shape: Shape, path: str) -> torch.Tensor:
     """
     name, arguments = class_and_config(option)
     name = str(name).replace("_", "").removesuffix("V2")
-    row = tables.find(INITIALIZERS, name, path)
+    row = names.find(INITIALIZERS, name, path)
     # TensorFlow's seed means nothing to torch's generator; the axes are Keras 3's, None for the usual fans.
     kept = {k: v for k, v in arguments.items() if not (k in ("seed", "dtype") or (k.endswith("_axes") and v is None))}
     builder = INITIALIZERS[row]

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from rayrml.config import tables
+from rayrml.config import names, tables
 from rayrml.networks.layers.initializers import class_and_config
 
 
@@ -50,7 +50,7 @@ def penalty(option: Any, path: str) -> Penalty | None:
     if option is None:
         return None
     name, arguments = class_and_config(option)
-    row = tables.find(REGULARIZERS, str(name).replace("_", ""), path)
+    row = names.find(REGULARIZERS, str(name).replace("_", ""), path)
     builder = REGULARIZERS[row]
     built = builder(**tables.validate(tables.make_model(builder), arguments, path, f"{row} takes"))
     return built if built.l1 or built.l2 else None

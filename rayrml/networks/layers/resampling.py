@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional as F
 
-from rayrml.config import tables
+from rayrml.config import names
 
 Resample = Callable[[torch.Tensor, Sequence[int]], torch.Tensor]
 
@@ -56,7 +56,7 @@ def resample(name: str, key: str = "interpolation") -> Resample:
     Raises:
         ConfigError: there is no interpolation of this name.
     """
-    return INTERPOLATIONS[tables.find(INTERPOLATIONS, name, key)]
+    return INTERPOLATIONS[names.find(INTERPOLATIONS, name, key)]
 
 
 INTERPOLATIONS: dict[str, Resample] = {

@@ -10,7 +10,7 @@ import re
 import pytest
 import torch
 
-from rayrml.config import tables
+from rayrml.config import names
 from rayrml.networks import layers
 from rayrml.networks.layers import merging
 from rayrml.networks.network import build_network
@@ -123,4 +123,4 @@ def test_the_description_has_a_line_for_every_row():
 
 
 def test_a_name_is_found_without_regard_to_case():
-    assert tables.find(layers.TABLE, "conv2dtranspose", "") == "Conv2DTranspose"
+    assert names.find(layers.TABLE, "conv2dtranspose", "") == "Conv2DTranspose"
