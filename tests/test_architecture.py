@@ -78,6 +78,7 @@ OF_NO_MODULE = {
     "runs/bad_pairs": "whole runs without bad pairs",
     "runs/bad_samples": "whole runs without bad samples",
     "runs/run": "whole runs",
+    "runs/tables": "whole runs on targets from tables",
     "runs/sizes": "whole runs on images of different sizes",
     "runs/tutorials": "whole runs with the keys of the predecessor's tutorials",
     "runs/stacked": "whole runs on arrays of many samples",
