@@ -20,6 +20,7 @@ from rayrml.saving.checkpoint_folder import find_model
 from rayrml.saving.foreign_files import describe_foreign, describe_value
 from rayrml.saving.name_matching import pair_by_last_name
 from rayrml.storage import archives
+from rayrml.version import __version__
 
 _FORMAT = 1
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")  # of files that hold more than weights
@@ -127,7 +128,7 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
     failing = explaining(path, "cannot be written", (OSError, RuntimeError))
     with failing, storage.Unfinished(path, durable=True) as file:
         try:
-            torch.save({"format": _FORMAT, **fields}, file)
+            torch.save({"format": _FORMAT, "version": __version__, **fields}, file)
         except RuntimeError as error:  # torch's own writer hides the cause
             raise file.error or error from None
         file.commit()
@@ -148,6 +149,10 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
         # Only a state_dict, as PyTorch's own tutorials save it, perhaps beside an optimizer's.
         inner = next((content[key] for key in _STATE_KEYS if isinstance(content.get(key), Mapping)), content)
         return Checkpoint(0, _without_prefix(_tensors(inner, path, place)), None, ())
+    newer = content.get("format")
+    if isinstance(newer, int) and newer > _FORMAT:
+        message = f"'{path}' was written by a newer rayrml, {content.get('version')}; this is {__version__}"
+        raise DataError(Problem(place, f"{message}. Expected that version or a later one to read it"))
     missing = sorted({"epoch", "layers", "input_shape"} - set(content))
     if missing:
         raise DataError(Problem(place, f"'{path}' is not a rayrml checkpoint: it has no {', '.join(missing)}"))

@@ -9,6 +9,7 @@ from rayrml.errors import ConfigError, DataError
 from rayrml.networks.network import build_network
 from rayrml.saving import checkpoint_folder, checkpoints
 from rayrml.saving.checkpoints import Checkpoint
+from rayrml.version import __version__
 
 
 def network(units=3):
@@ -147,3 +148,13 @@ def test_the_state_of_a_network_is_found_in_what_training_scripts_save(tmp_path,
     loaded = checkpoints.load(tmp_path / "w.pt").network
     assert loaded.keys() == state.keys()
     assert all(torch.equal(loaded[name], state[name]) for name in state)
+
+
+def test_a_checkpoint_names_the_version_and_refuses_a_newer_format(tmp_path):
+    path = tmp_path / "c.pt"
+    checkpoints.save(path, Checkpoint(1, network().state_dict(), [], (4,)))
+    content = torch.load(path, weights_only=True)
+    assert content["version"] == __version__
+    torch.save(content | {"format": content["format"] + 1, "version": "9.0"}, path)
+    with pytest.raises(DataError, match=rf"was written by a newer rayrml, 9\.0; this is {__version__}\. Expected that"):
+        checkpoints.load(path)
