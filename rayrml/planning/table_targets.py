@@ -93,6 +93,7 @@ class LabelTables:
         self._data = data
         self._loss = loss
         self._tables: dict[str, LabelTable] = {}
+        self._matched: dict[tuple[str, str, int], Matching] = {}
         self._uses: dict[Part, _Use] = {}
         self._columns: _Columns | None = None
         self._file_column = data.file_column
@@ -150,9 +151,7 @@ class LabelTables:
         """
         path = self._path(part)
         table = self._table(path)
-        inputs = Inputs(samples.root, samples.names)
-        matching = match_rows(table, inputs, self._file_column)
-        self._file_column = matching.file_column
+        matching = self._match(path, samples)
         split = self._split(part)
         matching = _of_part(table, matching, split, self._data.split_column)
         kept = matching.files_with_row
@@ -170,8 +169,17 @@ class LabelTables:
         self._check_range(found.values)
         return dataclasses.replace(labelled, values=found.values.astype(np.float32), value_names=found.names)
 
+    def _match(self, path: str, samples: Samples) -> Matching:
+        """The row of each file; parts of one folder, which a column tells apart, are matched together."""
+        place = (path, samples.root, len(samples))
+        if place not in self._matched:
+            inputs = Inputs(samples.root, samples.names)
+            self._matched[place] = match_rows(self._table(path), inputs, self._file_column)
+            self._file_column = self._matched[place].file_column
+        return self._matched[place]
+
     def check_use(self) -> None:
-        """Look at what was left over, once all parts are labelled.
+        """Look at what was left over, once all parts are labelled, and forget the tables.
 
         Raises:
             DataError: rows name no file of any part, or files have no row, and bad samples are not to be skipped.
@@ -182,6 +190,8 @@ class LabelTables:
             raise DataError(*(Problem(p.where, f"{p.message}. {cure}") for p in problems))
         self.notes += [f"{problem} and left out" for problem in problems]
         self.notes += self._find_files_in_several()
+        for kept in (self._tables, self._matched, self._uses):
+            kept.clear()
 
     def _path(self, part: Part) -> str:
         """The table of a part: its own, or the one of all parts."""
