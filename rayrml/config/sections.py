@@ -109,6 +109,10 @@ class Data(Section):
         description="column of the table that says which samples are for `train`, `val` and `test` "
         "(default: `split` if there is one, and nothing else names test samples)",
     )
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="probability above which a sample has a class, where it may have several (default: 0.5)",
+    )
     class_names: Annotated[list[str], Field(min_length=1)] | None = Field(
         default=None, description="the classes in the order of the network's outputs (default: sorted)"
     )

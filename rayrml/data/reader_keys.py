@@ -21,7 +21,7 @@ TARGET_PATHS = ("target_path", "test_target_path", "final_test_target_path")
 _TEXT_TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
 TABLE_ENDINGS = (*_TEXT_TABLES, *(f"{ending}.gz" for ending in _TEXT_TABLES), ".parquet")
 TABLE_KEYS = ("file_column", "target_column", "target_kind", "separator", "split_column")
-_OF_TABLES = ("target_column", "target_kind", "separator")
+_OF_TABLES = ("target_column", "target_kind", "separator", "threshold")
 _OF_TARGETS = ("target_is_mask", "target_suffix", "transforms", "target_transforms", *_OF_TABLES)
 PICTURES = "test_output_images"
 
@@ -121,7 +121,7 @@ def forget_pictures(data: dict[str, Any], overrides: Mapping[str, Any]) -> None:
 def forget_columns(data: dict[str, Any], overrides: Mapping[str, Any]) -> None:
     """Remove the columns that a checkpoint names if targets are not in a table, unless they are overrides."""
     if data.get("target_type") != TABLE and not any(is_table(data.get(key)) for key in TARGET_PATHS):
-        for key in TABLE_KEYS:
+        for key in (*TABLE_KEYS, "threshold"):
             if not any(name.endswith(f"data.{key}") for name in overrides):
                 data.pop(key, None)
 

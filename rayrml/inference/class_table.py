@@ -18,6 +18,7 @@ from rayrml.endings import Ending, probabilities
 from rayrml.errors import explaining
 from rayrml.inference.value_table import Labeller, Measurer
 from rayrml.losses import LOSSES, Loss
+from rayrml.metrics.metric import LIKELY
 from rayrml.networks.ending import find_ending
 from rayrml.networks.graph import Graph, read_graph
 
@@ -173,7 +174,8 @@ def tabulator(
         return Measurer((columns,) if isinstance(columns, str) else tuple(columns))
     if kind == "classes":
         # A softmax of the last layer is none for classes that a sample may all have.
-        return Labeller(found.names, "sigmoid_logits" if found.ending == "logits" else found.ending)
+        ending = "sigmoid_logits" if found.ending == "logits" else found.ending
+        return Labeller(found.names, ending, targets.get("threshold") or LIKELY)
     return found
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from rayrml.losses import Loss
 from rayrml.metrics import METRICS, ColumnSums, Metric, Pairs
 from rayrml.metrics.columns import Kind
+from rayrml.metrics.metric import LIKELY
 from rayrml.tensors import to_input
 from rayrml.workers import Workers
 
@@ -65,6 +66,7 @@ class EvaluationStep:
         autocast: torch.dtype | None = None,
         pixels: bool = False,
         columns: Kind | None = None,
+        threshold: float = LIKELY,
     ):
         self.network = network
         self.loss = loss
@@ -72,6 +74,7 @@ class EvaluationStep:
         self.workers = workers
         self.autocast = autocast
         self._kind: Kind | None = columns
+        self._shift = LIKELY - threshold  # what metrics compare with 0.5 is compared with the threshold
         self._counts_pixels = pixels and metric is not None and metric.compares != "values"
         self.reset()
 
@@ -107,6 +110,8 @@ class EvaluationStep:
         self._weight = self._weight + weight
         if self.metric is not None:
             scores = loss.scores(output)
+            if self._shift and not self.metric.ranks:  # which would see ties where rounding makes equal scores
+                scores = scores + self._shift
             sums = self.metric.sums(scores, target)
             if self.metric.ranks:
                 self._rows.append(sums)
@@ -115,7 +120,7 @@ class EvaluationStep:
                 self._sums = sums if self._sums is None else add(self._sums, sums)
             self._pairs.add(scores, target)
             if self._columns is not None:
-                self._columns.add(scores, target)
+                self._columns.add(scores + self._shift if self.metric.ranks else scores, target)
 
     def result(self, device: torch.device) -> tuple[float, float | None]:
         """Mean loss and metric (None without one) over all samples of all workers; every worker must call it."""

@@ -97,10 +97,12 @@ class Labeller:
     Attributes:
         names: of the classes.
         ending: the kind of outputs.
+        threshold: the probability above which a sample has a class.
     """
 
     names: tuple[str, ...]
     ending: Ending
+    threshold: float = LIKELY
 
     def applies(self, shape: Sequence[int]) -> bool:
         """Whether outputs of this shape have a number for each class."""
@@ -109,7 +111,7 @@ class Labeller:
     def row(self, path: str, output: np.ndarray, truth: np.ndarray | None = None) -> Labelled:
         """The line of a sample with this output (K,); `truth` (K,) is 1 for the classes that it has."""
         found = probabilities(torch.from_numpy(np.asarray(output, np.float64))[None], self.ending)[0].tolist()
-        labels = tuple(name for name, p in zip(self.names, found, strict=True) if p > LIKELY)
+        labels = tuple(name for name, p in zip(self.names, found, strict=True) if p > self.threshold)
         true = None if truth is None else tuple(name for name, one in zip(self.names, truth, strict=True) if one)
         return Labelled(path, labels, self.names, tuple(found), true)
 

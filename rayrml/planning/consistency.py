@@ -220,7 +220,8 @@ def _tables(settings: Settings) -> Iterator[Problem]:
         if data.separator is not None and data.target_kind not in (None, "classes"):
             yield Problem(f"{DATA}.separator", f'has no effect: target_kind is "{data.target_kind}"')
     else:
-        for key in _given(data, *TABLE_KEYS):
+        # A prediction has no table, but a network that may have learned one.
+        for key in _given(data, *TABLE_KEYS, *(("threshold",) if data.targets else ())):
             message = "has no effect: targets are not in a table. Expected target_path, a file such as labels.csv"
             yield Problem(f"{DATA}.{key}", message)
     if data.class_names is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from rayrml.config.figures import TEST_LOSS, TRAIN_LOSS
 from rayrml.config.mistakes import Findings
 from rayrml.config.names import find
-from rayrml.config.sections import NeuralNetwork
+from rayrml.config.sections import Data, NeuralNetwork
+from rayrml.data.reader_keys import DATA
 from rayrml.losses import Loss
 from rayrml.metrics import METRICS
 from rayrml.networks.network import Network
@@ -42,6 +43,13 @@ def choose_metric(settings: Settings, network: Network, findings: Findings) -> s
             findings.add("neural_network.metric", misfit)
         return name
     return None
+
+
+def check_threshold(data: Data, findings: Findings) -> None:
+    """Add to the findings that a threshold is compared with nothing; what columns hold must be known."""
+    if data.threshold is not None and data.target_kind not in (None, "classes"):
+        message = "has no effect: it is for samples that may have several classes"
+        findings.add(f"{DATA}.threshold", f'{message}, but target_kind is "{data.target_kind}"')
 
 
 def check_stopping(nn: NeuralNetwork, metric: str | None, *, tested: bool, findings: Findings) -> None:

@@ -34,7 +34,7 @@ from rayrml.planning.class_balance import check_sampling, warn_of_imbalance, wit
 from rayrml.planning.consistency import Settings, check_consistency
 from rayrml.planning.data_types import DataTypes, find_types
 from rayrml.planning.datasets import DatasetsPreparation, Expectations
-from rayrml.planning.figures import check_stopping, choose_metric
+from rayrml.planning.figures import check_stopping, check_threshold, choose_metric
 from rayrml.planning.input_fit import adapt_input
 from rayrml.planning.inspection import Observation, observe
 from rayrml.planning.loss_statistics import complete_loss
@@ -188,6 +188,7 @@ class _Preparation:
         settings = self._with_columns(tables, settings)
         loss = self._with_statistics(loss, datasets, checkpoint)
         check_outputs(network, datasets, loss, self.findings)
+        check_threshold(self.data, self.findings)
         metric = choose_metric(settings, network, self.findings)
         pictures = choose_pictures(settings, network, datasets, self.findings)
         check_stopping(self.nn, metric, tested=datasets.test_targets, findings=self.findings)

@@ -124,7 +124,8 @@ def _answer(result: RunResult, found: _Found, console: Console) -> tuple[str, tu
     folder = nn["data"]["test_output_path"]
     path = storage.join(folder, PREDICTIONS_TABLE)
     with console.recording(storage.join(folder, RUN_LOG), append=True):
-        table = tabulator(nn["layers"], nn.get("loss"), result.classes, found.targets)
+        targets = {**found.targets, **{key: nn["data"][key] for key in ("threshold",) if key in nn["data"]}}
+        table = tabulator(nn["layers"], nn.get("loss"), result.classes, targets)
         rows = _tabulate(result.predictions[0], table, path, console)
         _show(rows, path, console)
     return path, rows

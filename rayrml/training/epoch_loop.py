@@ -16,6 +16,7 @@ from rayrml.data.transforms import BatchTransforms
 from rayrml.inference.evaluation import EvaluationStep, as_target, autocast_dtype, metric_of
 from rayrml.inference.outputs import Outputs, destination_of
 from rayrml.inference.prediction_files import Destination, PredictionSink
+from rayrml.metrics.metric import LIKELY
 from rayrml.networks.drawing import write_dot
 from rayrml.reporting.messages import (
     Driver,
@@ -295,6 +296,7 @@ class Worker:
             autocast=self.autocast,
             pixels=pixels,
             columns=feed.source.samples.columns,
+            threshold=self.job.config.data.threshold or LIKELY,
         )
         sink = None if destination is None else self._begin_output(destination)
         num_samples = 0

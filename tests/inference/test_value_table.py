@@ -61,3 +61,8 @@ def test_without_targets_there_is_no_truth(tmp_path):
 def test_other_outputs_have_no_place_in_the_table():
     assert not tabulator(LAYERS, {"function": "MSE"}, (), NUMBERS).applies((2,))
     assert not tabulator(LAYERS, {"function": "BCE"}, ("a", "b"), CLASSES).applies((3,))
+
+
+def test_a_threshold_decides_which_classes_a_sample_has():
+    table = tabulator(SIGMOID, {"function": "BCE"}, ("a", "b", "c"), {**CLASSES, "threshold": 0.3})
+    assert table.row("x", np.array([0.31, 0.29, 0.9], np.float32)).labels == ("a", "c")

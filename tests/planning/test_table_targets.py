@@ -318,3 +318,13 @@ def test_keys_of_tables_need_one(tmp_path, key):
     config = configuration(tmp_path / "data", "", units=2, target_type="labels", **{key: value})
     del config["neural_network"]["data"]["target_path"]
     assert f"{key}: has no effect: targets are not in a table" in message_of(config)
+
+
+def test_a_threshold_is_for_samples_that_may_have_several_classes(images, tmp_path):
+    several = ["a;b", "c", "a", "b", "c;a", "b"]
+    table = write(tmp_path / "labels.csv", ["file", "value"], *zip(NAMES, several, strict=True))
+    assert prepare(configuration(images, table, "BCE", threshold=0.3)).config.neural_network.data.threshold == 0.3
+    single = configuration(images, animals(tmp_path / "animals.csv"), threshold=0.3)
+    assert 'threshold: has no effect: it is for samples that may have several classes, but target_kind is "class"' in (
+        message_of(single)
+    )

@@ -462,3 +462,18 @@ def test_tiny_numbers_are_zeros_in_training_and_nowhere_else():
     with tiny_as_zero():
         assert all((product == 0).all() for product in products())
     assert all((product > 0).all() for product in products())
+
+
+@pytest.mark.parametrize("name", ["exact_match", "mean_average_precision"])
+def test_several_classes_are_compared_with_the_threshold(name):
+    scores = torch.tensor([[0.2, 0.4, 0.9], [0.35, 0.1, 0.25]])
+    target = torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+    figures = {}
+    for threshold in (0.3, 0.5):
+        step = EvaluationStep(nn.Identity(), LOSSES["BCE"](), METRICS[name](), columns="classes", threshold=threshold)
+        step(scores, target)
+        figures[threshold] = step.result(torch.device("cpu"))[1], step.columns.view(3, 3)[0].tolist()
+    assert figures[0.3][1] == [1, 1, 1]  # found of each class
+    assert figures[0.5][1] == [0, 0, 1]
+    assert figures[0.3][0] == 1.0
+    assert figures[0.5][0] == (0.0 if name == "exact_match" else 1.0)
