@@ -125,24 +125,27 @@ class EvaluationStep:
     def result(self, device: torch.device) -> tuple[float, float | None]:
         """Mean loss and metric (None without one) over all samples of all workers; every worker must call it."""
         own_loss = torch.as_tensor([self._loss, self._weight], dtype=torch.float64, device=device)
-        own_columns = None if self._columns is None else self._columns.sums
         merge = None if self.metric is None else self.metric.merge
         own_sums = None if merge is not None else self._sums
-        all_loss, totals, pairs, columns = self._add_up([own_loss, own_sums, self._pairs.counts, own_columns], device)
+        all_loss, totals, pairs = self._add_up([own_loss, own_sums, self._pairs.counts], device)
         loss, weight = all_loss.tolist()
         if pairs.numel():
             self.confusion = pairs.view(math.isqrt(pairs.numel()), -1)
-        self.columns = columns if columns.numel() else None
+        if self._columns is not None:
+            columns = self._merge_all(self._columns.sums, self._columns.merge)
+            self.columns = columns if columns.numel() else None
         if self.metric is None:
             return loss / (weight or 1.0), None
         if merge is not None:
-            totals = self._merge_all(merge)
+            totals = self._merge_all(self._sums, merge)
         return loss / (weight or 1.0), self.metric.value(self._gather_rows() if self.metric.ranks else totals)
 
-    def _merge_all(self, merge: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        """The sums of all workers, merged in the same order in each of them; empty if no worker has any."""
-        own = None if self._sums is None else self._sums.cpu().numpy()
-        parts = [torch.from_numpy(sums) for sums in self.workers.gather(own) if sums is not None]
+    def _merge_all(
+        self, own: torch.Tensor | None, merge: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
+        """This worker's sums merged with those of all others, in the same order in each; empty if nobody has any."""
+        gathered = self.workers.gather(None if own is None else own.cpu().numpy())
+        parts = [torch.from_numpy(sums) for sums in gathered if sums is not None]
         return functools.reduce(merge, parts) if parts else torch.empty(0)
 
     def _gather_rows(self) -> torch.Tensor:

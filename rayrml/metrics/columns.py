@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 
 from rayrml.metrics.metric import LIKELY
+from rayrml.metrics.regression import merge_moments, moments
 
 MOST_COLUMNS = 10_000  # for which figures are kept
 
@@ -18,7 +19,7 @@ class ColumnSums:
 
     Attributes:
         kind: whether columns are classes, whose targets are 0 or 1, or numbers.
-        sums: (rows * K,) float64, to be summed over workers; None until something is counted.
+        sums: (rows * K,) float64, to be merged over workers; None until something is counted.
     """
 
     def __init__(self, kind: Kind):
@@ -30,7 +31,15 @@ class ColumnSums:
         if output.shape != target.shape or output.ndim != 2 or output.shape[1] > MOST_COLUMNS:
             return
         found = (_count(output, target) if self.kind == "classes" else _measure(output, target)).flatten()
-        self.sums = found if self.sums is None else self.sums + found
+        self.sums = found if self.sums is None else self.merge(self.sums, found)
+
+    def merge(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """The sums of two parts together."""
+        if self.kind == "classes":
+            return first + second
+        size = len(first) // _ROWS["number"]
+        absolute = first[:size] + second[:size]
+        return torch.cat([absolute, merge_moments(first[size:], second[size:])])
 
 
 def figures_of_columns(sums: torch.Tensor, kind: Kind) -> dict[str, list[float]]:
@@ -45,10 +54,9 @@ def _count(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def _measure(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Count, sum, sum of squares, and sums of absolute and squared errors of each number: (5, K)."""
-    truth, error = target.double(), output.double() - target.double()
-    count = truth.new_full((truth.shape[1],), len(truth))
-    return torch.stack([count, truth.sum(0), truth.square().sum(0), error.abs().sum(0), error.square().sum(0)])
+    """The sum of absolute errors of each number, and its `moments`: (6, K)."""
+    absolute = (output.double() - target.double()).abs().sum(0)
+    return torch.cat([absolute, moments(output, target)]).view(_ROWS["number"], -1)
 
 
 def _of_classes(sums: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -62,9 +70,8 @@ def _of_classes(sums: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def _of_numbers(sums: torch.Tensor) -> dict[str, torch.Tensor]:
-    count, total, squares, absolute, errors = sums
-    spread = squares - total.square() / count.clamp(min=1)
-    varies = spread > 1e-12 * squares  # rounding leaves a little of constants
+    absolute, count, _, _, spread, errors = sums
+    varies = spread != 0  # exactly 0 for equal targets
     return {
         "mean_absolute_error": absolute / count.clamp(min=1),
         "root_mean_squared_error": (errors / count.clamp(min=1)).sqrt(),
@@ -72,5 +79,5 @@ def _of_numbers(sums: torch.Tensor) -> dict[str, torch.Tensor]:
     }
 
 
-_ROWS = {"classes": 3, "number": 5}
+_ROWS = {"classes": 3, "number": 6}
 _FIGURES = {"classes": _of_classes, "number": _of_numbers}

@@ -12,7 +12,7 @@ def r2(*, ignore_index: int | None = None) -> Metric:
 
     1 for a perfect output, 0 for one that is always the mean. Channels whose targets do not vary are left out.
     """
-    return Metric("r2", _moments, _r2, "values", merge=_merge)
+    return Metric("r2", moments, _r2, "values", merge=merge_moments)
 
 
 def mean_absolute_error(*, ignore_index: int | None = None) -> Metric:
@@ -41,8 +41,8 @@ def _squared_errors(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return torch.cat([_counts(error), error.square().sum(1)])
 
 
-def _moments(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """For each channel, what `_merge` merges: (5 * channels,).
+def moments(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """For each channel, what `merge_moments` merges: (5 * channels,).
 
     That is the count, a number near all targets, what the mean lies above it, the squared differences' sum to the mean,
     and that of the squared errors. Sums of squares would lose the differences of targets far from 0.
@@ -55,8 +55,8 @@ def _moments(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return torch.cat([_counts(truth), base, mean, spread, error.square().sum(1)])
 
 
-def _merge(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """The `_moments` of two sets of samples together.
+def merge_moments(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """The `moments` of two sets of samples together.
 
     Source: Chan, Golub and LeVeque, Am. Stat. 37 (1983), equations 2.1.
     """
@@ -78,10 +78,10 @@ def _by_channel(values: torch.Tensor) -> torch.Tensor:
     return values.reshape(1, -1) if values.ndim == 1 else values.transpose(0, 1).flatten(1)
 
 
-def _r2(moments: torch.Tensor) -> float | None:
-    if not moments.numel():
+def _r2(sums: torch.Tensor) -> float | None:
+    if not sums.numel():
         return None
-    _, _, _, spread, errors = moments.view(5, -1)
+    _, _, _, spread, errors = sums.view(5, -1)
     varies = spread != 0  # exactly 0 for equal targets
     return float((1 - errors[varies] / spread[varies]).mean()) if varies.any() else None
 

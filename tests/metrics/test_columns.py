@@ -1,5 +1,6 @@
 """The figures of each class or number of a table."""
 
+import functools
 import math
 
 import numpy as np
@@ -14,13 +15,14 @@ RNG = np.random.default_rng(1)
 
 def figures(kind, output, target, parts):
     """The figures from sums that several workers added up."""
-    total = torch.zeros(1, dtype=torch.float64)
+    workers = []
     for rows in np.array_split(np.arange(len(output)), parts):
         sums = ColumnSums(kind)
         for batch in np.array_split(rows, 2):
             sums.add(torch.tensor(output[batch]), torch.tensor(target[batch]))
-        total = total + sums.sums
-    return figures_of_columns(total, kind)
+        workers.append(sums)
+    merged = functools.reduce(workers[0].merge, [sums.sums for sums in workers])
+    return figures_of_columns(merged, kind)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3])
@@ -43,6 +45,14 @@ def test_numbers_have_the_figures_of_sklearn(parts):
     root = sklearn_metrics.root_mean_squared_error(target, output, **raw)
     assert found["root_mean_squared_error"] == pytest.approx(root)
     assert found["r2"] == pytest.approx(sklearn_metrics.r2_score(target, output, **raw), abs=1e-9)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_r2_of_numbers_far_from_0_is_that_of_sklearn(parts):
+    target = RNG.normal([1e9, -1e8], 1, (30, 2))
+    output = target + RNG.normal(size=(30, 2)) * 0.4
+    expected = sklearn_metrics.r2_score(target, output, multioutput="raw_values")
+    assert figures("number", output, target, parts)["r2"] == pytest.approx(expected, rel=1e-9)
 
 
 def test_r2_of_numbers_that_do_not_vary_is_undefined():
