@@ -80,7 +80,6 @@ OF_NO_MODULE = {
     "runs/run": "whole runs",
     "runs/tables": "whole runs on targets from tables",
     "runs/sizes": "whole runs on images of different sizes",
-    "runs/tables": "whole runs with targets in a table",
     "runs/tutorials": "whole runs with the keys of the predecessor's tutorials",
     "runs/stacked": "whole runs on arrays of many samples",
     "storage/object_store": "all modules that read or write in a store",

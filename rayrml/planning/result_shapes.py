@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 # Operations whose results have no other sizes than their arguments.
 _KEEP_SIZES = {
-    *("addmm", "cumsum", "sum", "mean", "var_mean", "native_batch_norm", "native_batch_norm_backward"),
+    *("addmm", "cumsum", "sum", "mean", "var_mean"),
     *("elu_backward", "leaky_relu_backward", "hardtanh_backward", "softplus_backward", "hardsigmoid_backward"),
     *("hardswish_backward", "mish_backward"),
     *("_softmax_backward_data", "_log_softmax", "_log_softmax_backward_data"),
@@ -82,12 +82,17 @@ def _resample(pixels: torch.Tensor, output_size: Sequence[int], *_: Any, **__: A
     return _like(pixels, [*pixels.shape[:2], *output_size])
 
 
+def _normalize_batch(samples: torch.Tensor, *others: Any) -> tuple[torch.Tensor, ...]:
+    channels = samples.shape[1] if others[4] else 0  # in training
+    return (_like(samples, samples.shape), *(samples.new_empty(channels) for _ in range(2)))
+
+
 def _normalize_groups(samples: torch.Tensor, *others: Any) -> tuple[torch.Tensor, ...]:
     num_samples, groups = samples.shape[0], others[5]
     return (_like(samples, samples.shape), *(samples.new_empty(num_samples, groups) for _ in range(2)))
 
 
-def _normalize_groups_backward(_: Any, samples: torch.Tensor, *others: Any) -> tuple[Any, ...]:
+def _normalize_backward(_: Any, samples: torch.Tensor, *others: Any) -> tuple[Any, ...]:
     channels = samples.shape[1:2]
     made = (_like(samples, samples.shape), samples.new_empty(channels), samples.new_empty(channels))
     return tuple(tensor if needed else None for tensor, needed in zip(made, others[-1], strict=True))
@@ -97,6 +102,8 @@ _FORMULAS: dict[str, Callable[..., Any]] = {
     "cat": _concatenate,
     "stack": _stack,
     "upsample_bilinear2d": _resample,
+    "native_batch_norm": _normalize_batch,
+    "native_batch_norm_backward": _normalize_backward,
     "native_group_norm": _normalize_groups,
-    "native_group_norm_backward": _normalize_groups_backward,
+    "native_group_norm_backward": _normalize_backward,
 }

@@ -197,8 +197,8 @@ def draw_confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     return figure
 
 
-def draw_class_samples(samples: Sequence[ClassSample]) -> Figure:
-    """A grid of samples, each with its predicted class, and the true one if it differs."""
+def draw_class_samples(samples: Sequence[ClassSample], total: int) -> Figure:
+    """A grid of samples of a `total`, each with its predicted class, and the true one if it differs."""
     columns = 5
     rows = -(-len(samples) // columns)
     height = 2.35 * rows + 0.6  # inches
@@ -207,7 +207,7 @@ def draw_class_samples(samples: Sequence[ClassSample]) -> Figure:
     margins = {"left": 0.01, "right": 0.99, "bottom": 0.1 / height, "top": 1 - 0.85 / height}
     grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={**margins, "wspace": 0.06, "hspace": 0.25})
     wrong = sum(sample.true != sample.predicted for sample in samples)
-    title = f"Predictions for {len(samples)} test samples: {wrong or 'none'} wrong"
+    title = f"{_describe_choice(len(samples), total)}: {wrong or 'none'} wrong"
     figure.suptitle(title, fontweight="bold", y=1 - 0.1 / height, va="top")
     for axes in grid.flat:
         axes.set_axis_off()
@@ -226,9 +226,10 @@ def draw_class_samples(samples: Sequence[ClassSample]) -> Figure:
     return figure
 
 
-def draw_image_samples(samples: Sequence[ImageSample]) -> Figure:
-    """A row per sample: its input, its target and its prediction, the last two in the same colours."""
-    figure = Figure(figsize=(10, 3.1 * len(samples) + 0.4), dpi=DPI, layout="constrained")
+def draw_image_samples(samples: Sequence[ImageSample], total: int) -> Figure:
+    """A row per sample of a `total`: its input, its target and its prediction, the last two in the same colours."""
+    figure = Figure(figsize=(10, 3.1 * len(samples) + 0.8), dpi=DPI, layout="constrained")
+    figure.suptitle(_describe_choice(len(samples), total), fontweight="bold")
     grid = figure.subplots(len(samples), 3, squeeze=False)
     for row, sample in zip(grid, samples, strict=True):
         finite = sample.target[np.isfinite(sample.target)]
@@ -242,8 +243,15 @@ def draw_image_samples(samples: Sequence[ImageSample]) -> Figure:
             axes.set_xticks([])
             axes.set_yticks([])
     for axes, title in zip(grid[0], ("Input", "Target", "Prediction"), strict=True):
-        axes.set_title(title, fontweight="bold")
+        axes.set_title(title)
     return figure
+
+
+def _describe_choice(count: int, total: int) -> str:
+    """Which of the test samples are shown."""
+    if count < total:
+        return f"{count:,} of {total:,} test samples, evenly spread"
+    return f"All {count:,} test samples" if count > 1 else "The only test sample"
 
 
 def render(figure: Figure, kind: str = "png") -> tuple[bytes, bool]:

@@ -141,10 +141,10 @@ def _predictions(plan: Plan, record: Record) -> Figure | None:
 
     network = _trained(plan, record)
     shown = [] if network is None else samples(plan, network)
-    if not shown:
+    if not shown or plan.test is None:
         return None
     draw: Any = plots.draw_class_samples if isinstance(shown[0], plots.ClassSample) else plots.draw_image_samples
-    return draw(shown)
+    return draw(shown, len(plan.test.samples))
 
 
 def _columns(plan: Plan, record: Record, name: str) -> Figure | None:

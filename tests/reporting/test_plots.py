@@ -112,15 +112,19 @@ def test_a_matrix_of_many_classes_is_without_numbers(size, numbers, names):
 
 def test_wrong_predictions_are_marked():
     image = np.zeros((4, 4))
-    figure = plots.draw_class_samples([ClassSample(image, "cat", "cat"), ClassSample(image, "dog", "cat")])
+    samples = [ClassSample(image, "cat", "cat"), ClassSample(image, "dog", "cat")]
+    figure = plots.draw_class_samples(samples, 1000)
     assert [axes.get_title() for axes in figure.axes[:3]] == ["cat", "✗ cat\ntrue: dog", ""]
-    assert figure.get_suptitle() == "Predictions for 2 test samples: 1 wrong"
+    assert figure.get_suptitle() == "2 of 1,000 test samples, evenly spread: 1 wrong"
+    assert plots.draw_class_samples(samples, 2).get_suptitle() == "All 2 test samples: 1 wrong"
+    assert plots.draw_class_samples(samples[:1], 1).get_suptitle() == "The only test sample: none wrong"
 
 
 def test_images_have_a_row_of_input_target_and_prediction_in_the_same_colours():
     target, prediction = np.array([[0.0, 2.0]]), np.array([[1.0, 5.0]])
-    figure = plots.draw_image_samples([ImageSample(np.zeros((1, 2)), target, prediction)] * 2)
+    figure = plots.draw_image_samples([ImageSample(np.zeros((1, 2)), target, prediction)] * 2, 40)
     assert len(figure.axes) == 6
+    assert figure.get_suptitle() == "2 of 40 test samples, evenly spread"
     shown = [axes.images[0] for axes in figure.axes[1:3]]
     assert [image.get_array().tolist() for image in shown] == [target.tolist(), prediction.tolist()]
     assert {image.get_clim() for image in shown} == {(0.0, 2.0)}

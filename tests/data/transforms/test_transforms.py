@@ -406,7 +406,7 @@ def test_targets_that_are_made_of_inputs_are_changed_afterwards():
         (
             "mixup",
             {"target_is_mask": True},
-            "support targets that are masks. Expected labels or values or images",
+            "does not support targets that are masks. Expected labels or values or images",
         ),
     ],
 )
