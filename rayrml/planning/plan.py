@@ -236,8 +236,9 @@ class _Preparation:
     ) -> Choice | None:
         """The loss with what it takes from the training samples."""
         recorded = checkpoint.loss if checkpoint else {}
-        with self.findings.gathering():
-            check_sampling(datasets, self.data.sampling)
+        if all(mistake.where != f"{DATA}.sampling" for mistake in self.findings.mistakes):
+            with self.findings.gathering():
+                check_sampling(datasets, self.data.sampling)
         with self.findings.gathering():
             return with_class_weights(complete_loss(loss, datasets, recorded), datasets, recorded)
         return loss

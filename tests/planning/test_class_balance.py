@@ -95,6 +95,28 @@ def test_masks_are_not_counted(tmp_path, function):
         prepare({"neural_network": config}, {})
 
 
+def test_targets_that_are_no_classes_cannot_be_sampled_by_class_which_is_one_mistake(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((4, 3), "f4"))
+    config = {
+        "layers": layers_of(2),
+        "data": {
+            "type": "numpy",
+            "stacked": True,
+            "input_path": f"{tmp_path}/x.npy",
+            "target_path": f"{tmp_path}/x.npy",
+            "sampling": "balanced",
+        },
+        "loss": {"function": "MSE"},
+        "optimizer": {"type": "SGD"},
+    }
+    with pytest.raises(ConfigError) as raised:
+        prepare({"neural_network": config}, {})
+    of_sampling = [problem for problem in raised.value.problems if problem.where.endswith("sampling")]
+    assert [problem.message for problem in of_sampling] == [
+        "draws each class equally often, but the targets are not classes of whole samples"
+    ]
+
+
 def recorded(path, plan, loss):
     save(path, Checkpoint(1, plan.network.state_dict(), plan.layers, (3,), classes=plan.classes, loss=loss))
     return {"checkpoints": {"load": str(path)}}
