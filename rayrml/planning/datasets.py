@@ -28,7 +28,14 @@ from rayrml.data.transforms import Placed, Transforms, parse_transforms, split_t
 from rayrml.errors import ConfigError, Problem
 from rayrml.planning.data_types import DataTypes
 from rayrml.planning.first_sample import find_first
-from rayrml.planning.sample_shapes import find_differing, fits, list_shapes
+from rayrml.planning.image_depth import settle_scale
+from rayrml.planning.sample_shapes import (
+    describe_missing_channels,
+    find_differing,
+    fits,
+    list_shapes,
+    refuse_missing_channels,
+)
 from rayrml.planning.sample_sizes import have_different_sizes
 from rayrml.planning.stacking import StackedSide, find_label_reader, label_by_array, list_samples
 from rayrml.planning.table_targets import PREFIXES, LabelTables, Part
@@ -86,6 +93,7 @@ class DatasetsPreparation:
         with self.findings.gathering():
             self.tables.check_use()
             self.types = dataclasses.replace(self.types, data=self.tables.complete_columns(self.data))
+        self._apply_scale([part for part in (training, test, final_test) if part is not None])
         parts = {"training": training, "test": test, "final test": final_test}
         found = {name: part for name, part in parts.items() if part is not None}
         transforms = self._transforms(len(classes) if self.expectations.shares else None, found.values())
@@ -93,6 +101,12 @@ class DatasetsPreparation:
             return None
         sources = {name: self._source(name, part, transforms) for name, part in found.items()}
         return self._put_together(sources, transforms, classes)
+
+    def _apply_scale(self, found: Collection[tuple[Samples, Samples | None]]) -> None:
+        """Find out what the reader makes of images of more than 8 bits, if there are any."""
+        with self.findings.gathering():
+            self.types = settle_scale(self.types, found)
+            self.data = self.types.data
 
     def _put_together(
         self, sources: dict[str, Source | None], transforms: Transforms, classes: tuple[str, ...]
@@ -334,6 +348,7 @@ class DatasetsPreparation:
             own = None
             if targets is not None and self.types.target is not None:
                 own = self._side(targets, self.types.target, transforms.target, rank=ranks.output_rank)
+                refuse_missing_channels(side, own)
             source = Source(side, own, name)
             return source.randomized() if name == "training" else source
         return None
@@ -348,6 +363,9 @@ class DatasetsPreparation:
         wanted: tuple[int | None, ...] | None = None,
     ) -> Side:
         built: Reader = reader.build()
+        if built.channels_last and samples.place(0).is_row:
+            reader = dataclasses.replace(reader, arguments={**reader.arguments, "stacked": True})
+            built = reader.build()
         place, shape, dtype = find_first(
             samples, built, lambda shape: fits(operations, shape, wanted), skips_bad=self.data.skips
         )
@@ -358,6 +376,8 @@ class DatasetsPreparation:
             shape = (channels, *self.slicers[0].sample_shape)
         # A number alone is a channel, whatever the network declares.
         adds_channel = not (samples.slices or built.pixels) and (rank or 1) == len(shape) + 1
+        if adds_channel and built.channels_last:
+            raise ConfigError(describe_missing_channels(place, shape))
         shape = (1, *shape) if adds_channel else shape
         decoding = Decoding(
             reader,
