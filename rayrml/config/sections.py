@@ -90,7 +90,8 @@ class Data(Section):
     )
     file_column: str | None = Field(
         default=None,
-        description="column of the table that names the inputs (default: the first whose values are files)",
+        description="column of the table that names the inputs (default: the first whose values are files; none for "
+        "samples in one array, whose rows have the table's order)",
     )
     target_column: str | Annotated[list[str], Field(min_length=1)] | None = Field(
         default=None,

@@ -26,18 +26,13 @@ from rayrml.data.slicers import Slicer, parse_slicers
 from rayrml.data.sources import Side, Source
 from rayrml.data.transforms import Placed, Transforms, parse_transforms, split_transforms
 from rayrml.errors import ConfigError, Problem
+from rayrml.planning import sample_shapes
 from rayrml.planning.data_types import DataTypes
 from rayrml.planning.first_sample import find_first
 from rayrml.planning.image_depth import settle_scale
-from rayrml.planning.sample_shapes import (
-    describe_missing_channels,
-    find_differing,
-    fits,
-    list_shapes,
-    refuse_missing_channels,
-)
+from rayrml.planning.sample_shapes import find_differing, fits, list_shapes
 from rayrml.planning.sample_sizes import have_different_sizes
-from rayrml.planning.stacking import StackedSide, find_label_reader, label_by_array, list_samples
+from rayrml.planning.stacking import StackedSide, find_label_reader, label_by_array, list_counted, list_samples
 from rayrml.planning.table_targets import PREFIXES, LabelTables, Part
 from rayrml.storage import is_uri
 
@@ -207,7 +202,9 @@ class DatasetsPreparation:
                 sides = [(found, reader) for found, (_, reader) in zip(found, sides, strict=True)]
             inputs = contents.list_arrays(sides[0][0], reader, where)
             if self.types.labelled_by_table and reader.contents is not None:
-                inputs = self.tables.label(inputs, part, classes)
+                count, wanted = self.tables.count_rows(part), self.expectations.input_shape
+                rows = list_counted(StackedSide(inputs, reader), self.data, wanted, count)
+                inputs = self.tables.label(rows, part, classes)
             if self.types.labelled_by_files and reader.labels is not None:
                 labels = reader.labels(location.files.path(0), getattr(self.data, f"{prefix}target_path"))
                 inputs = contents.label_by_file(inputs, labels, classes, where)
@@ -302,7 +299,7 @@ class DatasetsPreparation:
     ) -> tuple[Samples, Samples | None]:
         """The samples in arrays that hold many each; targets that are class numbers become labels."""
         reader, labels = self.types.input_reader, self.types.labelled_by_arrays
-        if reader is None or reader.contents is None:
+        if reader is None or reader.contents is None or inputs.place(0).is_row:
             return inputs, targets
         sides = [StackedSide(inputs, reader)]
         if targets is not None and targets is not inputs:
@@ -348,7 +345,7 @@ class DatasetsPreparation:
             own = None
             if targets is not None and self.types.target is not None:
                 own = self._side(targets, self.types.target, transforms.target, rank=ranks.output_rank)
-                refuse_missing_channels(side, own)
+                sample_shapes.refuse_missing_channels(side, own)
             source = Source(side, own, name)
             return source.randomized() if name == "training" else source
         return None
@@ -377,7 +374,7 @@ class DatasetsPreparation:
         # A number alone is a channel, whatever the network declares.
         adds_channel = not (samples.slices or built.pixels) and (rank or 1) == len(shape) + 1
         if adds_channel and built.channels_last:
-            raise ConfigError(describe_missing_channels(place, shape))
+            raise ConfigError(sample_shapes.describe_missing_channels(place, shape))
         shape = (1, *shape) if adds_channel else shape
         decoding = Decoding(
             reader,

@@ -68,6 +68,22 @@ def list_samples(
     return [stacks.list_rows(side.samples, found) for side, found in zip(sides, shapes, strict=True)]
 
 
+def list_counted(side: StackedSide, data: Data, wanted: Sequence[int | None] | None, count: int) -> Samples:
+    """The samples in one array that a table has `count` rows for: its rows, or the array itself.
+
+    Raises:
+        ConfigError: it may be one sample or many, and neither the network, the table nor a key says which.
+        DataError: the array cannot be read.
+    """
+    if side.reader.stacked is False or len(side.samples) != 1:
+        return side.samples
+    shapes = _read_shapes(side)
+    undecided = wanted is None and side.reader.stacked is None and not data.slicers
+    if undecided and count > 1 and shapes[0][:1] == (count,):
+        return stacks.list_rows(side.samples, shapes)
+    return list_samples([side], data, wanted, labels=False)[0]
+
+
 def _read_shapes(side: StackedSide) -> list[tuple[int, ...]]:
     """The shape of each array; the first axis is that of the samples if there are many, wherever channels are."""
     shapes = stacks.read_shapes(side.samples, side.reader)
