@@ -39,6 +39,7 @@ PathString = Annotated[str, AfterValidator(storage.absolute)]
 AnyCase = BeforeValidator(_lower)
 SideName = Literal["input", "target"]
 TargetKind = Literal["class", "classes", "number"]
+Scale = Literal["range", "max", "values"] | Annotated[float, Field(gt=0)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +90,8 @@ class Data(Section):
     )
     file_column: str | None = Field(
         default=None,
-        description="column of the table that names the inputs (default: the first whose values are files)",
+        description="column of the table that names the inputs (default: the first whose values are files; none for "
+        "samples in one array, whose rows have the table's order)",
     )
     target_column: str | Annotated[list[str], Field(min_length=1)] | None = Field(
         default=None,
@@ -148,6 +150,26 @@ class Data(Section):
     grayscale: bool = Field(default=False, description="read images with one channel")
     input_grayscale: bool | None = Field(default=None, description="`grayscale` for the inputs only")
     target_grayscale: bool | None = Field(default=None, description="`grayscale` for the targets only")
+    scale: Scale | None = Field(
+        default=None,
+        description="`images`: what stands for white: the type's `range`, each image's own `max`, or a number; "
+        "`values`: 32-bit numbers as they are (default: bytes as they are, `range` of 16 bits, `values` of others)",
+    )
+    input_scale: Scale | None = Field(default=None, description="`scale` for the inputs only")
+    target_scale: Scale | None = Field(default=None, description="`scale` for the targets only")
+    pages: Literal["first", "channels", "samples"] | None = Field(
+        default=None,
+        description="`images`: what is read of TIFF files with several pages: the first one, all as channels of one "
+        "image, or each as a sample (default: such files are refused)",
+    )
+    channels: Literal["first", "last"] = Field(
+        default="first",
+        description="`numpy`, `hdf5`: whether the channels of a sample are its first axis, (C, *spatial), or its last",
+    )
+    input_channels: Literal["first", "last"] | None = Field(default=None, description="`channels` for the inputs only")
+    target_channels: Literal["first", "last"] | None = Field(
+        default=None, description="`channels` for the targets only"
+    )
     stacked: bool | None = Field(
         default=None,
         description="`numpy`, `hdf5`: each array holds many samples along its first axis, (N, C, *spatial) "

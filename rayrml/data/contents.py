@@ -242,6 +242,9 @@ def make_grids(samples: Samples, reader: Reader, slicers: Sequence[Slicer], *, s
 def _grids(place: Place, reader: Reader, slicers: Sequence[Slicer]) -> Grids:
     with reader.open(place.path) as read:
         shape = tuple(read(place.name).shape)
+    if reader.channels_last and len(shape) == len(slicers[0].sizes):
+        message = f'has {len(shape)} axes, of which the slicers cut each: there is none of channels for "last"'
+        raise DataError(Problem(place.address, f'{message}. Expected "channels": "first"'))
     try:
         return tuple(slicer.grid(drop_channels(shape, slicer)) for slicer in slicers)
     except (ConfigError, DataError) as error:

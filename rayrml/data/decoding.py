@@ -216,7 +216,9 @@ class Decoding:
                 raise DataError(*(Problem(place.address, str(problem)) for problem in error.problems)) from None
             self.check_shape(array.shape, place)
         if not np.can_cast(choose_stored_type(array.dtype), self.dtype):
-            raise DataError(Problem(place.address, f"holds {array.dtype}, but {self.first} holds {self.dtype}"))
+            more = self.dtype == np.uint8 and self.reader.name == "images"
+            hint = '. "scale": "range" reads images of 8 and 16 bits alike' if more else ""
+            raise DataError(Problem(place.address, f"holds {array.dtype}, but {self.first} holds {self.dtype}{hint}"))
         return array
 
     def check_shape(self, shape: Sequence[int], place: Place) -> None:

@@ -1,8 +1,8 @@
 """Operations applied once to each decoded sample, in the task that decodes it.
 
 Decoding tasks must start fast, so this module imports neither torch nor torchvision until it needs them. Samples are
-arrays (C, *spatial): pixels of an image (C, H, W) uint8, or numbers of any type with one to three spatial axes. The
-rows of `TRANSFORMS` say which of them have an operation here.
+arrays (C, *spatial): pixels of an image (C, H, W), bytes or fractions of white, or numbers of any type with one to
+three spatial axes. The rows of `TRANSFORMS` say which of them have an operation here.
 """
 
 from __future__ import annotations
@@ -169,15 +169,17 @@ class ConvertColor:
 
     def __call__(self, image: np.ndarray, /) -> np.ndarray:
         """(C, H, W) -> (1 or 3, H, W)."""
-        return colors.convert(self.code, image.astype(np.float32), np).astype(np.uint8)
+        if image.dtype == np.uint8:
+            return colors.convert(self.code, image.astype(np.float32), np).astype(np.uint8)
+        return colors.convert(self.code, image.astype(np.float32) * 255, np).astype(np.float32) / 255
 
     def shape(self, shape: Shape, /) -> Shape:
         """(1 or 3, H, W)."""
         return colors.convert_shape(self.code, shape)
 
     def dtype(self, dtype: np.dtype, /) -> np.dtype:
-        """Unchanged."""
-        return dtype
+        """Unchanged for bytes, float32 otherwise."""
+        return dtype if dtype == np.uint8 else np.dtype(np.float32)
 
 
 class VaryingOperation(Protocol):

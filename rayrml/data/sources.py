@@ -24,7 +24,7 @@ class Side:
     Attributes:
         samples: where they are stored.
         decoding: how each becomes an array.
-        pixels: whether arrays are bytes that stand for fractions of white; other values are used as they are.
+        pixels: whether arrays are fractions of white, floats or bytes; other values are used as they are.
     """
 
     samples: Samples

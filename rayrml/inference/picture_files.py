@@ -15,7 +15,7 @@ from PIL import Image
 
 from rayrml import storage
 from rayrml.cpus import count_cpus
-from rayrml.data.readers.images import images
+from rayrml.data.readers.images import read_shown
 from rayrml.errors import explaining
 from rayrml.inference.palette import UNKNOWN, colors_of
 from rayrml.inference.picture_destination import CLASSES, IMAGES, MASKS, OVERLAYS, PictureDestination
@@ -33,7 +33,6 @@ class PictureFiles:
     def __init__(self, destination: PictureDestination):
         self._destination = destination
         self._drawing = destination.drawing
-        self._read = images().read
         names = destination.samples.names
         self._png, self._jpg = name_pictures(names, ".png"), name_pictures(names, ".jpg")
         self._threads = ThreadPoolExecutor(count_cpus(), thread_name_prefix="pictures")
@@ -84,9 +83,7 @@ class PictureFiles:
 
     def _image(self, path: str) -> np.ndarray:
         """The image (3, H, W) uint8 that was read, upright."""
-        if self._read is None:
-            raise RuntimeError("images are read as whole files")
-        return self._read(path)
+        return read_shown(path)
 
     def _save(self, kind: str, name: str, picture: Image.Image) -> None:
         content = io.BytesIO()

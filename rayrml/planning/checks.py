@@ -162,14 +162,16 @@ def _training_batch(plan: Plan, number: int, batch_size: int) -> int:
     inputs = plan.datasets.shapes[number]
     shapes = {"inputs": inputs, "targets": inputs if target is None else target}
     try:
-        return memory_estimate.of_training(plan.network, loss, batch_size, **shapes, pixels=source.input.pixels)
+        return memory_estimate.of_training(
+            plan.network, loss, batch_size, **shapes, pixels=source.input.dtype == np.uint8
+        )
     except Exception:  # some layers and losses need actual numbers
         return _AND_GRADIENTS * BYTES_OF_FLOAT * batch_size * sum(_sizes_of_outputs(plan, number))
 
 
 def _test_batch(plan: Plan, number: int, batch_size: int) -> int:
     """Peak bytes for samples of the shape with this number."""
-    pixels = plan.test is not None and plan.test.input.pixels
+    pixels = plan.test is not None and plan.test.input.dtype == np.uint8
     inputs = plan.datasets.shapes[number]
     try:
         return memory_estimate.of_evaluation(plan.network, batch_size, inputs=inputs, pixels=pixels)

@@ -45,7 +45,9 @@ class DataTypes:
     def labelled_by_arrays(self) -> bool:
         """Whether the classes are numbers in arrays of their own."""
         data, reader = self.data, self.input_reader
-        if reader is None or reader.contents is None or reader.pixels or data.targets != "labels" or has_table(data):
+        if reader is None or reader.contents is None or reader.pixels or reader.floats:
+            return False
+        if data.targets != "labels" or has_table(data):
             return False
         return bool(data.target_path or data.test_target_path)
 

@@ -26,11 +26,13 @@ from rayrml.data.slicers import Slicer, parse_slicers
 from rayrml.data.sources import Side, Source
 from rayrml.data.transforms import Placed, Transforms, parse_transforms, split_transforms
 from rayrml.errors import ConfigError, Problem
+from rayrml.planning import sample_shapes
 from rayrml.planning.data_types import DataTypes
 from rayrml.planning.first_sample import find_first
+from rayrml.planning.image_depth import settle_scale
 from rayrml.planning.sample_shapes import find_differing, fits, list_shapes
 from rayrml.planning.sample_sizes import have_different_sizes
-from rayrml.planning.stacking import StackedSide, find_label_reader, label_by_array, list_samples
+from rayrml.planning.stacking import StackedSide, find_label_reader, label_by_array, list_counted, list_samples
 from rayrml.planning.table_targets import PREFIXES, LabelTables, Part
 from rayrml.storage import is_uri
 
@@ -86,6 +88,7 @@ class DatasetsPreparation:
         with self.findings.gathering():
             self.tables.check_use()
             self.types = dataclasses.replace(self.types, data=self.tables.complete_columns(self.data))
+        self._apply_scale([part for part in (training, test, final_test) if part is not None])
         parts = {"training": training, "test": test, "final test": final_test}
         found = {name: part for name, part in parts.items() if part is not None}
         transforms = self._transforms(len(classes) if self.expectations.shares else None, found.values())
@@ -93,6 +96,12 @@ class DatasetsPreparation:
             return None
         sources = {name: self._source(name, part, transforms) for name, part in found.items()}
         return self._put_together(sources, transforms, classes)
+
+    def _apply_scale(self, found: Collection[tuple[Samples, Samples | None]]) -> None:
+        """Find out what the reader makes of images of more than 8 bits, if there are any."""
+        with self.findings.gathering():
+            self.types = settle_scale(self.types, found)
+            self.data = self.types.data
 
     def _put_together(
         self, sources: dict[str, Source | None], transforms: Transforms, classes: tuple[str, ...]
@@ -193,7 +202,9 @@ class DatasetsPreparation:
                 sides = [(found, reader) for found, (_, reader) in zip(found, sides, strict=True)]
             inputs = contents.list_arrays(sides[0][0], reader, where)
             if self.types.labelled_by_table and reader.contents is not None:
-                inputs = self.tables.label(inputs, part, classes)
+                count, wanted = self.tables.count_rows(part), self.expectations.input_shape
+                rows = list_counted(StackedSide(inputs, reader), self.data, wanted, count)
+                inputs = self.tables.label(rows, part, classes)
             if self.types.labelled_by_files and reader.labels is not None:
                 labels = reader.labels(location.files.path(0), getattr(self.data, f"{prefix}target_path"))
                 inputs = contents.label_by_file(inputs, labels, classes, where)
@@ -288,7 +299,7 @@ class DatasetsPreparation:
     ) -> tuple[Samples, Samples | None]:
         """The samples in arrays that hold many each; targets that are class numbers become labels."""
         reader, labels = self.types.input_reader, self.types.labelled_by_arrays
-        if reader is None or reader.contents is None:
+        if reader is None or reader.contents is None or inputs.place(0).is_row:
             return inputs, targets
         sides = [StackedSide(inputs, reader)]
         if targets is not None and targets is not inputs:
@@ -334,6 +345,7 @@ class DatasetsPreparation:
             own = None
             if targets is not None and self.types.target is not None:
                 own = self._side(targets, self.types.target, transforms.target, rank=ranks.output_rank)
+                sample_shapes.refuse_missing_channels(side, own)
             source = Source(side, own, name)
             return source.randomized() if name == "training" else source
         return None
@@ -348,6 +360,9 @@ class DatasetsPreparation:
         wanted: tuple[int | None, ...] | None = None,
     ) -> Side:
         built: Reader = reader.build()
+        if built.channels_last and samples.place(0).is_row:
+            reader = dataclasses.replace(reader, arguments={**reader.arguments, "stacked": True})
+            built = reader.build()
         place, shape, dtype = find_first(
             samples, built, lambda shape: fits(operations, shape, wanted), skips_bad=self.data.skips
         )
@@ -358,6 +373,8 @@ class DatasetsPreparation:
             shape = (channels, *self.slicers[0].sample_shape)
         # A number alone is a channel, whatever the network declares.
         adds_channel = not (samples.slices or built.pixels) and (rank or 1) == len(shape) + 1
+        if adds_channel and built.channels_last:
+            raise ConfigError(sample_shapes.describe_missing_channels(place, shape))
         shape = (1, *shape) if adds_channel else shape
         decoding = Decoding(
             reader,

@@ -6,10 +6,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from rayrml import storage
-from rayrml.data.readers.images import ImageHeader, open_image, read_header
+from rayrml import extras, storage
+from rayrml.data.readers.images import ImageHeader, images, read_header
 from rayrml.data.readers.masks import LOSSY
 from rayrml.data.sources import Side, Source
 from rayrml.data.value_rules import ClassNumbers
@@ -17,7 +15,8 @@ from rayrml.errors import DataError
 from rayrml.formatting import shorten
 
 _MOST_FILES = 50
-_MOST_DEEP = 10  # images of 16 bits whose shades are counted
+_MOST_DEEP = 10  # images of 16 bits whose values are looked at
+_DEEP, _DEEP_WHITE, _DARK = 16, 2**16 - 1, 1 / 8
 _MOST_BYTES = 2**27  # of files that are read for their headers
 _SAME_PROPORTIONS = 0.02
 _MOST_NAMED = 3
@@ -29,14 +28,10 @@ def warn_of_images(source: Source) -> Iterator[str]:
     for name, found in headers.items():
         kind = f"{source.name} {name}s"
         if several := [path for path, header in found.items() if header.several]:
-            yield f"{len(several)} of {len(found)} {kind} sampled have several pages or frames: only the first is read"
-        deep = [path for path, header in found.items() if header.deep]
-        if deep and source.sides[name].pixels:
-            before, after = _count_shades(deep[:_MOST_DEEP])
-            yield (
-                f"{len(deep)} of {len(found)} {kind} sampled have 16 bits per pixel, of which the upper 8 are used: "
-                f"{before:,} shades become {after:,}. numpy or HDF5 files keep all of them"
-            )
+            yield f"{len(several)} of {len(found)} {kind} sampled have several frames: only the first is read"
+        if source.sides[name].pixels and (clear := [path for path, header in found.items() if header.alpha]):
+            yield f"{len(clear)} of {len(found)} {kind} sampled have transparency, which is not read: colors stay"
+        yield from _warn_of_depth(kind, source.sides[name], found)
     rule = None if source.target is None else source.target.decoding.rule
     lossy = [header for header in headers.get("target", {}).values() if header.format in LOSSY]
     if lossy and isinstance(rule, ClassNumbers) and (rule.num_classes > 2 or rule.ignore_index is not None):
@@ -86,14 +81,33 @@ def _read_headers(side: Side) -> dict[str, ImageHeader]:
     return found
 
 
-def _count_shades(paths: Sequence[str]) -> tuple[int, int]:
-    """How many different values images of 16 bits have, and how many of them their upper 8 bits tell apart."""
-    values = np.zeros(2**16, bool)
+def _warn_of_depth(kind: str, side: Side, headers: dict[str, ImageHeader]) -> Iterator[str]:
+    """Sentences on images of 16 bits that are dark, because their cameras had fewer, or of which bits are lost."""
+    scale = side.decoding.reader.arguments.get("scale")
+    deep = [path for path, header in headers.items() if header.bits == _DEEP]
+    if not deep or not side.pixels or scale is None:
+        return
+    counted = f"{len(deep)} of {len(headers)} {kind} sampled have 16 bits per value"
+    colors = [path for path in deep if headers[path].format == "PNG" and not headers[path].gray]
+    if colors and (lacking := extras.missing("imagecodecs", "tiff")):
+        yield f"{counted}, of which the upper 8 of PNG files in color are read: {lacking}"
+    largest = _find_largest(deep[:_MOST_DEEP])
+    if scale == "range" and 0 < largest < _DARK * _DEEP_WHITE:
+        bits = max(int(largest).bit_length(), 1)
+        dark = f"{counted}, and values up to {largest:,} of 65,535: nearly black"
+        yield f'{dark}. "scale": {2**bits - 1} makes them bright'
+    elif not isinstance(scale, str) and largest > scale:
+        yield f'{counted}, and values up to {largest:,}, above white, which is {scale:g} by "scale"'
+
+
+def _find_largest(paths: Sequence[str]) -> int:
+    """The largest value of some images of 16 bits as they are stored."""
+    read = images(grayscale=False, scale="range", pages="channels").read
+    found = [0]
     for path in paths:
-        with contextlib.suppress(DataError), open_image(path) as image:
-            values[np.clip(np.asarray(image).astype(np.int64), 0, 2**16 - 1)] = True
-    shades = np.flatnonzero(values)
-    return len(shades), len(np.unique(shades >> 8))
+        with contextlib.suppress(DataError):
+            found.append(round(float(read(path).max()) * _DEEP_WHITE) if read is not None else 0)
+    return max(found)
 
 
 def _warn_of_proportions(inputs: dict[str, ImageHeader], targets: dict[str, ImageHeader]) -> Iterator[str]:

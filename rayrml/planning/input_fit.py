@@ -27,7 +27,7 @@ def adapt_input(network: Network, datasets: Datasets, findings: Findings) -> Non
 def _input_hint(network: Network, shape: tuple[int, ...], side: Side | None) -> str:
     """What may help samples of this shape to fit."""
     expected = network.input_shapes[0]
-    if (expected[0], shape[0]) == (1, 3) and side is not None and side.pixels:
+    if (expected[0], shape[0]) == (1, 3) and side is not None and side.decoding.reader.name == "images":
         return '. "grayscale": true reads images with one channel'
     if side is not None and side.pixels and expected[0] == shape[0] and len(shape) == len(expected) == 3:
         return f'. The transform {{"resize": [{expected[1]}, {expected[2]}]}} makes images that it takes'
@@ -36,7 +36,7 @@ def _input_hint(network: Network, shape: tuple[int, ...], side: Side | None) -> 
     if side is not None and not side.pixels and takes_rows:
         return _stacked_hint(shape, side)
     if (shape[-1], *shape[:-1]) == tuple(size or own for size, own in zip(expected, shape, strict=False)):
-        return ". Its channels are last: numpy.moveaxis puts them first"
+        return '. Its channels are last: "channels": "last" reads them so'
     return ""
 
 

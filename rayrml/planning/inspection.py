@@ -26,6 +26,7 @@ _MOST_SAMPLES = 100
 _MOST_NAMED = 3  # of the same mistake
 _MOST_BYTES = 2**26  # decoded, of all samples that are looked at
 _LARGEST_BYTES = 2**29  # of one sample that is looked at
+_WHITE = 255
 _NEARLY_BLACK = 10  # of 255: class numbers that were mistaken for shades of gray
 _MOST_CLASSES = 12  # whose shares are printed
 _REQUESTS = 16  # concurrent ones to a store
@@ -170,10 +171,11 @@ def _shares(counts: Counter[int], ignored: int) -> str:
 
 def _observe_shades(name: str, probabilities: bool, sampled: _Sampled) -> Observation:
     """Whether images are so dark that their pixels must be class numbers."""
-    brightest = max(int(array.max()) for array in sampled.arrays)
+    shades = (array if array.dtype == np.uint8 else array * _WHITE for array in sampled.arrays)
+    brightest = max(round(float(array.max()), 2) for array in shades)
     if not 0 < brightest <= _NEARLY_BLACK:
         return Observation()
-    message = f"the {name} targets are nearly black: their pixels are 0 to {brightest} of 255 ({sampled.count()})"
+    message = f"the {name} targets are nearly black: their pixels are 0 to {brightest:g} of 255 ({sampled.count()})"
     if probabilities:
         raise DataError(Problem(DATA, f'{message}. "target_is_mask": true reads them as class numbers'))
     return Observation(None, (message,))

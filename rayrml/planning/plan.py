@@ -175,7 +175,7 @@ class _Preparation:
         tables = self._tables(loss)
         optimizer, schedule = self._optimizer()
         types = read_class_numbers(find_types(self.data, self.findings), loss, self._target_transforms())
-        settings = Settings(self.nn, types, loss, optimizer)
+        settings, self.types = Settings(self.nn, types, loss, optimizer), types
         check_consistency(settings, self.findings)
         checkpoint = self._checkpoint()
         layers, graph = self._layers()
@@ -229,7 +229,7 @@ class _Preparation:
     def _with_columns(self, tables: LabelTables, settings: Settings) -> Settings:
         """The settings with what was found out about the columns of tables."""
         self._replace_data(tables.complete_columns(self.data))
-        return dataclasses.replace(settings, nn=self.nn, types=dataclasses.replace(settings.types, data=self.data))
+        return dataclasses.replace(settings, nn=self.nn, types=dataclasses.replace(self.types, data=self.data))
 
     def _with_statistics(
         self, loss: Choice | None, datasets: Datasets, checkpoint: checkpoints.Checkpoint | None
@@ -286,7 +286,10 @@ class _Preparation:
             input_shape=network and network.input_shapes[0],
             num_classes=_count_classes(network, loss),
         )
-        datasets = DatasetsPreparation(types, self.findings, expectations, tables).datasets(known_classes)
+        preparation = DatasetsPreparation(types, self.findings, expectations, tables)
+        datasets = preparation.datasets(known_classes)
+        self._replace_data(preparation.types.data)
+        self.types = preparation.types
         if read is not None and not read.declares_inputs and datasets is not None:
             network = self._network(read, open_differing(*datasets.shapes))
         if network is not None and datasets is not None:

@@ -6,9 +6,11 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 from rayrml.data.decoding import RESIZE_HINT
+from rayrml.data.discovery import Place
 from rayrml.data.image_ops import ImageOperations
 from rayrml.data.reader_keys import DATA
-from rayrml.data.sources import Source
+from rayrml.data.readers import Reader
+from rayrml.data.sources import Side, Source
 from rayrml.data.transforms import BatchTransforms
 from rayrml.errors import ConfigError, Problem
 
@@ -38,3 +40,19 @@ def fits(operations: ImageOperations, shape: tuple[int, ...], wanted: tuple[int 
     with contextlib.suppress(ConfigError):
         return all(size in (None, own) for size, own in zip(wanted, operations.shape(shape), strict=True))
     return True
+
+
+def describe_missing_channels(place: Place, shape: Sequence[int]) -> Problem:
+    """What is wrong with a sample whose last axis was taken for its channels, but is none."""
+    message = f"has no axis of channels: its shape is {list(shape)}, and the network takes {[1, *shape]}"
+    return Problem(place.address, f'{message}. Expected "channels": "first"')
+
+
+def refuse_missing_channels(inputs: Side, targets: Side) -> None:
+    """Raise ConfigError if the last axis of targets is taken for their channels, but they seem to have none."""
+    reader: Reader = targets.decoding.reader.build()
+    lengths = len(targets.shape), len(inputs.shape)
+    if reader.channels_last and 1 < lengths[0] < lengths[1]:
+        message = f"has {lengths[0]} axes, of which the last would be its channels, but its input has {lengths[1]}"
+        cure = 'Expected "target_channels": "first" if targets have no axis of channels'
+        raise ConfigError(Problem(targets.decoding.first, f"{message}. {cure}"))

@@ -27,7 +27,7 @@ def warn_of_scaling(network: Network, datasets: Datasets, types: DataTypes) -> I
     scaling = find_scaling(reader, datasets.transforms.batched, "input")
     if scaling is None:
         return
-    found = _find_misfit(network, scaling(_FULL))
+    found = _find_misfit(network, scaling(_FULL / 255 if reader.floats else _FULL))
     if found is None:
         return
     inputs = "pixels are normalized" if scaling.steps else "pixels are in [0, 1]"

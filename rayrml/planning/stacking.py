@@ -52,14 +52,15 @@ def list_samples(
     many = inputs.reader.stacked
     if many is False or data.slicers or (many is None and not labels and len(inputs.samples) != 1):
         return [side.samples for side in sides]
-    shapes = [stacks.read_shapes(side.samples, side.reader) for side in sides]
+    shapes = [_read_shapes(side) for side in sides]
     place = inputs.samples.place(0).address
     if many is None and labels and len(inputs.samples) != 1:
         message = f"labels in arrays need inputs in one array, but there are {len(inputs.samples)} arrays"
         raise ConfigError(Problem(_KEY, f"{message}. Expected true if each of them holds many samples"))
     if many is None:
         resized = bool(data.transforms or data.input_transforms)
-        many = labels or _holds_many(place, [found[0] for found in shapes], wanted, resized=resized)
+        last = [side.reader.channels_last for side in sides]
+        many = labels or _holds_many(place, [found[0] for found in shapes], wanted, resized=resized, last=last[0])
     if not many:
         return [side.samples for side in sides]
     if len(sides) > 1:
@@ -67,8 +68,37 @@ def list_samples(
     return [stacks.list_rows(side.samples, found) for side, found in zip(sides, shapes, strict=True)]
 
 
+def list_counted(side: StackedSide, data: Data, wanted: Sequence[int | None] | None, count: int) -> Samples:
+    """The samples in one array that a table has `count` rows for: its rows, or the array itself.
+
+    Raises:
+        ConfigError: it may be one sample or many, and neither the network, the table nor a key says which.
+        DataError: the array cannot be read.
+    """
+    if side.reader.stacked is False or len(side.samples) != 1:
+        return side.samples
+    shapes = _read_shapes(side)
+    undecided = wanted is None and side.reader.stacked is None and not data.slicers
+    if undecided and count > 1 and shapes[0][:1] == (count,):
+        return stacks.list_rows(side.samples, shapes)
+    return list_samples([side], data, wanted, labels=False)[0]
+
+
+def _read_shapes(side: StackedSide) -> list[tuple[int, ...]]:
+    """The shape of each array; the first axis is that of the samples if there are many, wherever channels are."""
+    shapes = stacks.read_shapes(side.samples, side.reader)
+    if not side.reader.channels_last or side.reader.stacked:
+        return shapes
+    return [(*shape[1:2], *shape[:1], *shape[2:]) for shape in shapes]
+
+
 def _holds_many(
-    place: str, shapes: Sequence[tuple[int, ...]], wanted: Sequence[int | None] | None, *, resized: bool
+    place: str,
+    shapes: Sequence[tuple[int, ...]],
+    wanted: Sequence[int | None] | None,
+    *,
+    resized: bool,
+    last: bool = False,
 ) -> bool:
     """Whether the array at `place` holds many samples, given its shape and that of its targets if any.
 
@@ -82,7 +112,8 @@ def _holds_many(
     if wanted is None:
         one, many = True, same_length
     else:
-        one, many = (_matches(shape, wanted, resized=resized) for shape in (own, own[1:]))
+        whole = (*own[1:2], *own[:1], *own[2:]) if last else own
+        one, many = (_matches(shape, wanted, resized=resized) for shape in (whole, own[1:]))
         many = many and (same_length or len(shapes) == 1 or not one)
     if one and many:
         message = f"'{place}' of shape {list(own)} may be one sample, or {own[0]} samples of shape {list(own[1:])}"

@@ -8,7 +8,7 @@ from typing import Any
 from rayrml.cluster.allocation import Allocation
 from rayrml.data import kept_arrays, pairing
 from rayrml.data.discovery import Samples, Slices, describe_ignored
-from rayrml.data.sources import Source
+from rayrml.data.sources import Side, Source
 from rayrml.data.value_rules import ClassNumbers
 from rayrml.formatting import format_bytes, format_path, shorten
 from rayrml.losses.outputs import BALANCED
@@ -177,7 +177,7 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
             "Stacked": _stacked(source),
             "Samples per worker": first.share(len(samples)),
             "Sample shape": " or ".join(str(group.source.shape) for group in source.groups()),
-            "Sample type": None if source.input.pixels else source.input.dtype.name,
+            "Sample type": _sample_type(source.input),
             "Number of classes": len(samples.classes) or None,
             "Classes": shorten(samples.classes) or None,
             "Target values": _target_values(plan, source),
@@ -192,6 +192,15 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
             "Assembled output": format_path(data.hdf5_outfile) if testing and data.hdf5_outfile else None,
         },
     )
+
+
+def _sample_type(side: Side) -> str | None:
+    """The type of values, None for bytes of images; and what was stored as another one for white."""
+    scale = side.decoding.reader.arguments.get("scale")
+    if scale is None:
+        return None if side.pixels else side.dtype.name
+    ways = {"range": "fractions of the type's range", "max": "fractions of each maximum", "values": "as stored"}
+    return f"{side.dtype.name}, {ways.get(scale, f'divided by {scale:g}')}"
 
 
 def _slices(source: Source, part: Slices) -> str:

@@ -27,6 +27,7 @@ from rayrml.data.label_tables import (
     find_split_column,
     holds_whole_numbers,
     make_targets,
+    match_in_order,
     match_rows,
     read_label_table,
     split_rows,
@@ -97,6 +98,7 @@ class LabelTables:
         self._uses: dict[Part, _Use] = {}
         self._columns: _Columns | None = None
         self._file_column = data.file_column
+        self._numbering: set[str] = set()
         self.description: str | None = None
         self.notes: list[str] = []
 
@@ -137,11 +139,15 @@ class LabelTables:
             return True
         return self._split(part) is not None
 
+    def count_rows(self, part: Part) -> int:
+        """How many rows the table of a part has. Raises DataError."""
+        return self._table(self._path(part)).num_rows
+
     def label(self, samples: Samples, part: Part, classes: Sequence[str] | None) -> Samples:
         """The samples of the part that have a row, with their classes or values.
 
         Args:
-            samples: all of a folder.
+            samples: all of a folder, or the rows of one array, which the table has in the same order.
             part: what they are for.
             classes: their names in the order of their numbers, None to find them.
 
@@ -170,13 +176,24 @@ class LabelTables:
         return dataclasses.replace(labelled, values=found.values.astype(np.float32), value_names=found.names)
 
     def _match(self, path: str, samples: Samples) -> Matching:
-        """The row of each file; parts of one folder, which a column tells apart, are matched together."""
+        """The row of each sample; parts of one folder, which a column tells apart, are matched together."""
         place = (path, samples.root, len(samples))
         if place not in self._matched:
-            inputs = Inputs(samples.root, samples.names)
-            self._matched[place] = match_rows(self._table(path), inputs, self._file_column)
-            self._file_column = self._matched[place].file_column
+            self._matched[place] = self._find_rows(self._table(path), samples)
         return self._matched[place]
+
+    def _find_rows(self, table: LabelTable, samples: Samples) -> Matching:
+        place = samples.place(0)
+        if place.is_row and self._data.file_column is None:
+            array = f"{place.path}: {place.name}" if place.name else place.path
+            given = self._data.target_column or []
+            known = [given] if isinstance(given, str) else list(given)
+            others = [*known, *([self._data.split_column] if self._data.split_column else [])]
+            matching, self._numbering = match_in_order(table, len(samples), array, others=others)
+            return matching
+        matching = match_rows(table, Inputs(samples.root, samples.names), self._file_column)
+        self._file_column = matching.file_column
+        return matching
 
     def check_use(self) -> None:
         """Look at what was left over, once all parts are labelled, and forget the tables.
@@ -228,7 +245,7 @@ class LabelTables:
             return self._columns
         data, given = self._data, self._data.target_column
         if given is None:
-            others = {matching.file_column, *([data.split_column] if data.split_column else ())}
+            others = {matching.file_column, *self._numbering, *([data.split_column] if data.split_column else ())}
             columns = choose_target_columns(table, others)
         else:
             columns = [given] if isinstance(given, str) else given
@@ -241,7 +258,8 @@ class LabelTables:
             decision = self._suit_loss(table, columns, rows, decision)
         if decision.kind != "classes" or len(columns) > 1:
             check_repeated(table, matching, columns)
-        self.description = f"{format_path(table.path)}, {decision.reason}"
+        order = "" if matching.file_column else "; rows in the order of the samples"
+        self.description = f"{format_path(table.path)}, {decision.reason}{order}"
         self._columns = _Columns(tuple(columns), decision.kind, decision.separator)
         return self._columns
 

@@ -36,7 +36,8 @@ def read_class_numbers(types: DataTypes, loss: Choice | None, transforms: tuple[
         return types
     if types.inputs_are_targets or any(placed.build().changes_masks for placed in transforms):
         return types
-    row = Choice(types.target.name, masks, {})
+    pages = types.target.arguments.get("pages")
+    row = Choice(types.target.name, masks, {} if pages is None else {"pages": pages})
     return dataclasses.replace(types, target=row, target_reader=row.build(), targets_are_class_numbers=True)
 
 
@@ -71,7 +72,8 @@ def _with_rule(side: Side, rule: ValueRule | None) -> Side:
         return side
     decoding = side.decoding.with_rule(rule)
     if isinstance(rule, ClassNumbers) and rule.white_is_one:
-        reader = dataclasses.replace(decoding.reader, arguments={"two_shades": True})
+        arguments = {**decoding.reader.arguments, "two_shades": True}
+        reader = dataclasses.replace(decoding.reader, arguments=arguments)
         decoding = dataclasses.replace(decoding, reader=reader)
     return dataclasses.replace(side, decoding=decoding)
 
@@ -116,7 +118,7 @@ def find_scaling(reader: Reader, transforms: BatchTransforms, part: str) -> Scal
             or (transform.reads_pixels and (part == "input" or transforms.target_resampling != "nearest"))
         ):
             return None
-    return Scaling(reader.pixels, tuple(steps))
+    return Scaling(reader.pixels and not reader.floats, tuple(steps))
 
 
 def _single(value: float | tuple[float, ...]) -> float | None:

@@ -249,17 +249,33 @@ def warnings_of(config):
     return prepare(config).observations["training"].warnings
 
 
-def test_pages_that_are_not_read_are_told_of(tmp_path):
-    write_classes(tmp_path, gray, "tif", save_all=True, append_images=[gray(9)])
+def test_frames_that_are_not_read_are_told_of(tmp_path):
+    write_classes(tmp_path, gray, "gif", save_all=True, append_images=[gray(9)])
     (warning,) = warnings_of(classifier(tmp_path))
-    assert warning == "6 of 6 training inputs sampled have several pages or frames: only the first is read"
+    assert warning == "6 of 6 training inputs sampled have several frames: only the first is read"
 
 
-def test_shades_that_16_bits_lose_are_told_of(tmp_path):
+def test_transparency_that_is_not_read_is_told_of(tmp_path):
+    write_classes(tmp_path, lambda number: gray(number).convert("RGBA"), "png")
+    (warning,) = warnings_of(classifier(tmp_path))
+    assert warning == "6 of 6 training inputs sampled have transparency, which is not read: colors stay"
+
+
+def test_16_bits_of_cameras_with_fewer_are_told_of_with_the_scale(tmp_path):
     write_classes(tmp_path, lambda number: gray(4000 + number, np.uint16), "png")
     (warning,) = warnings_of(classifier(tmp_path))
-    assert "6 of 6 training inputs sampled have 16 bits per pixel" in warning
-    assert "3 shades become 1." in warning
+    values = "values up to 4,002 of 65,535: nearly black"
+    counted = "6 of 6 training inputs sampled have 16 bits per value"
+    assert warning == f'{counted}, and {values}. "scale": 4095 makes them bright'
+    assert warnings_of(classifier(tmp_path, scale=4095)) == ()
+    assert warnings_of(classifier(tmp_path, scale="max")) == ()
+    (warning,) = warnings_of(classifier(tmp_path, scale=4000))
+    assert warning == f'{counted}, and values up to 4,002, above white, which is 4000 by "scale"'
+
+
+def test_16_bits_that_use_their_range_have_no_warning(tmp_path):
+    write_classes(tmp_path, lambda number: gray(40_000 + number, np.uint16), "png")
+    assert warnings_of(classifier(tmp_path)) == ()
 
 
 def test_plain_images_have_no_warning(tmp_path):

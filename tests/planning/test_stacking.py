@@ -201,7 +201,7 @@ def test_a_file_of_several_arrays_gets_the_path_of_one_as_its_cure(folder):
 def test_channels_that_are_last_are_named(folder):
     found = mistakes(folder, images_to_images(), "MSE", "last.npy", "x1.npy")
     assert "got (8, 8, 1) from" in found
-    assert "last.npy[0]'. Its channels are last: numpy.moveaxis puts them first" in found
+    assert 'last.npy[0]\'. Its channels are last: "channels": "last" reads them so' in found
 
 
 def test_samples_without_targets_are_found_alike(folder):
@@ -209,3 +209,40 @@ def test_samples_without_targets_are_found_alike(folder):
     found["neural_network"] |= {"optimizer": None}
     plan = prepare(found)
     assert (plan.is_inference, len(plan.test.samples), plan.test.samples.name(3)) == (True, 6, "x1/0000003")
+
+
+@pytest.mark.parametrize("kind", ["numpy", "hdf5"])
+@pytest.mark.parametrize("many", [True, False])
+def test_channels_that_are_last_come_first(tmp_path, kind, many):
+    random = np.random.default_rng(0)
+    inputs, targets = (random.normal(size=(6, 4, 5, number)).astype(np.float32) for number in (3, 2))
+    suffix = {"numpy": "npy", "hdf5": "h5"}[kind]
+    for name, arrays in (("x", inputs), ("y", targets)):
+        folder = tmp_path / name
+        folder.mkdir()
+        for number, array in [("all", arrays)] if many else list(enumerate(arrays)):
+            if kind == "numpy":
+                np.save(folder / f"{number}.npy", array)
+            else:
+                with h5py.File(folder / f"{number}.h5", "w") as file:
+                    file["a"] = array
+    layers = [
+        {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 4, 5, 3]}},
+        {"class_name": "Conv2D", "config": {"filters": 2, "kernel_size": 1}},
+    ]
+    paths = {f"{side}_path": str(tmp_path / name) for side, name in (("input", "x"), ("target", "y"))}
+    whole = {
+        "neural_network": {
+            "layers": layers,
+            "data": {"type": kind, "channels": "last", **paths},
+            "optimizer": {"type": "SGD"},
+            "loss": {"function": "MSE"},
+        }
+    }
+    plan = prepare(whole)
+    for side, arrays in (("input", inputs), ("target", targets)):
+        found = getattr(plan.training, side)
+        places = [found.samples.place(i) for i in range(6)]
+        rows = np.zeros((6, *found.shape), found.dtype)
+        assert found.decoding.fill(places[::-1], rows) == [""] * 6
+        assert np.array_equal(rows[::-1], np.moveaxis(arrays, -1, 1)), (side, suffix)

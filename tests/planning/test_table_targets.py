@@ -328,3 +328,43 @@ def test_a_threshold_is_for_samples_that_may_have_several_classes(images, tmp_pa
     assert 'threshold: has no effect: it is for samples that may have several classes, but target_kind is "class"' in (
         message_of(single)
     )
+
+
+@pytest.fixture
+def stack(tmp_path):
+    """One array of six samples, whose values are their numbers."""
+    array = np.broadcast_to(np.arange(6, dtype=np.float32)[:, None, None, None], (6, 8, 8, 3))
+    np.save(tmp_path / "x.npy", array)
+    return str(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("header", [("label",), ("id", "label")])
+def test_rows_of_a_table_belong_to_rows_of_one_array(stack, tmp_path, header):
+    rows = [(i, kind)[-len(header) :] for i, kind in enumerate("abcabc")]
+    table = write(tmp_path / "labels.csv", header, *rows)
+    plan = prepare(configuration(stack, table, input_type="numpy", channels="last"))
+    assert plan.training.samples.labels.tolist() == [0, 1, 2] * 2
+    assert plan.training.samples.names[5] == "x/0000005"
+    assert plan.targets.endswith("; rows in the order of the samples")
+
+
+def test_a_wrong_number_of_rows_is_told_with_both_counts(stack, tmp_path):
+    table = write(tmp_path / "labels.csv", ["label"], *["a", "b", "c", "a", "b"])
+    with pytest.raises(DataError, match=r"labels\.csv: has 5 rows, but '.*x\.npy' holds 6 samples"):
+        prepare(configuration(stack, table, input_type="numpy", channels="last"))
+
+
+def test_rows_in_another_order_than_their_numbers_are_refused(stack, tmp_path):
+    rows = [(i, "abc"[i % 3]) for i in (3, 0, 1, 2, 5, 4)]
+    table = write(tmp_path / "labels.csv", ["id", "label"], *rows)
+    with pytest.raises(DataError, match=r"labels\.csv, line 2: column 'id' numbers the rows, but holds '3' here"):
+        prepare(configuration(stack, table, input_type="numpy", channels="last"))
+
+
+def test_a_column_divides_the_rows_of_one_array(stack, tmp_path):
+    rows = [("abc"[i % 3], "val" if i > 3 else "train") for i in range(6)]
+    table = write(tmp_path / "labels.csv", ["label", "split"], *rows)
+    plan = prepare(configuration(stack, table, input_type="numpy", channels="last"))
+    assert plan.training.samples.labels.tolist() == [0, 1, 2, 0]
+    side = plan.test.input
+    assert [side.decoding.array(side.samples.place(i)).max() for i in range(2)] == [4, 5]

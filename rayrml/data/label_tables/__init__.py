@@ -7,6 +7,7 @@ explain a mistake. What images or arrays are in the files, and how they are read
 from rayrml.data.label_tables.kinds import Decision, Kind, choose_target_columns, detect_kind
 from rayrml.data.label_tables.matching import Inputs, Matching, check_repeated, choose_file_column, match_rows
 from rayrml.data.label_tables.reading import read_label_table
+from rayrml.data.label_tables.row_order import match_in_order
 from rayrml.data.label_tables.splits import find_split_column, split_rows
 from rayrml.data.label_tables.table import LabelTable
 from rayrml.data.label_tables.targets import TableTargets, TargetOptions, make_targets
@@ -27,6 +28,7 @@ __all__ = [
     "find_split_column",
     "holds_whole_numbers",
     "make_targets",
+    "match_in_order",
     "match_rows",
     "read_label_table",
     "split_rows",

@@ -8,9 +8,10 @@ import mmap
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -20,17 +21,77 @@ from rayrml.data.readers.reader import Read, Reader
 from rayrml.errors import DataError, Problem, describe
 from rayrml.storage import archives, hdf5_reading
 
-
-def numpy(*, stacked: bool | None = None) -> Reader:
-    """Numpy arrays, channels first, in `.npy` and `.npz` files: one sample each, or many if they are `stacked`."""
-    endings = frozenset({".npy", ".npz"})
-    return Reader("arrays", _open_numpy, extensions=endings, contents=_contents_of_numpy, stacked=stacked)
+Channels = Literal["first", "last"]
+OpenFile = Callable[[str], AbstractContextManager[Read]]
 
 
-def hdf5(*, stacked: bool | None = None) -> Reader:
-    """HDF5 datasets, channels first, in groups of any depth: one sample each, or many if they are `stacked`."""
-    endings = frozenset({".h5", ".hdf5", ".hdf"})
-    return Reader("datasets", _open_hdf5, extensions=endings, contents=_contents_of_hdf5, stacked=stacked)
+def numpy(*, channels: Channels = "first", stacked: bool | None = None) -> Reader:
+    """Numpy arrays in `.npy` and `.npz` files: one sample (C, *spatial) each, or many if they are `stacked`."""
+    return Reader(
+        "arrays",
+        _with_channels(_open_numpy, channels, stacked),
+        extensions=frozenset({".npy", ".npz"}),
+        contents=_contents_of_numpy,
+        stacked=stacked,
+        channels_last=channels == "last",
+    )
+
+
+def hdf5(*, channels: Channels = "first", stacked: bool | None = None) -> Reader:
+    """HDF5 datasets in groups of any depth: one sample (C, *spatial) each, or many if they are `stacked`."""
+    return Reader(
+        "datasets",
+        _with_channels(_open_hdf5, channels, stacked),
+        extensions=frozenset({".h5", ".hdf5", ".hdf"}),
+        contents=_contents_of_hdf5,
+        stacked=stacked,
+        channels_last=channels == "last",
+    )
+
+
+def _with_channels(open_file: OpenFile, channels: Channels, stacked: bool | None) -> OpenFile:
+    """The same, with the last axis of arrays as the first of each sample if `channels` are last."""
+    if channels == "first":
+        return open_file
+
+    @contextlib.contextmanager
+    def opened(path: str) -> Iterator[Read]:
+        with open_file(path) as read:
+            yield lambda name: move_channels(read(name), 1 if stacked else 0)
+
+    return opened
+
+
+def move_channels(stored: Any, axis: int) -> Any:
+    """An array whose last axis comes at `axis`; values are read when they are needed."""
+    if len(stored.shape) < axis + 2:
+        return stored
+    return np.moveaxis(stored, -1, axis) if isinstance(stored, np.ndarray) else _Moved(stored, axis)
+
+
+class _Moved:
+    """An HDF5 dataset whose last axis comes at another place."""
+
+    def __init__(self, stored: Any, axis: int):
+        self._stored = stored
+        self._axis = axis
+        self.dtype = stored.dtype
+        self.shape = (*stored.shape[:axis], stored.shape[-1], *stored.shape[axis:-1])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        given = () if key is Ellipsis else key if isinstance(key, tuple) else (key,)
+        every = (*given, *[slice(None)] * (len(self.shape) - len(given)))
+        channel, rest = every[self._axis], every[: self._axis] + every[self._axis + 1 :]
+        values = self._stored[(*rest, channel)]
+        if not isinstance(channel, slice):
+            return values
+        return np.moveaxis(values, -1, sum(isinstance(part, slice) for part in every[: self._axis]))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[...] if dtype is None else self[...].astype(dtype)
 
 
 @contextlib.contextmanager

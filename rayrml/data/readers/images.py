@@ -1,47 +1,137 @@
-"""Image files: one image each, as bytes of one or three channels."""
+"""Image files: bytes of one or three channels, or floats where files have more bits or bands."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import simplejpeg
 from PIL import Image, ImageMode, ImageOps, UnidentifiedImageError, features
 
 from rayrml import extras, storage
+from rayrml.data.readers import tiff
+from rayrml.data.readers.depth import BYTE, Pixels, Scale, is_image
 from rayrml.data.readers.reader import Read, Reader
-from rayrml.errors import DataError, Problem, describe
+from rayrml.errors import DataError, Problem, describe, explaining
 from rayrml.formatting import format_bytes
 
 
-def images(*, grayscale: bool = False) -> Reader:
-    """Image files: JPEG, PNG, BMP, TIFF, WebP, GIF, AVIF and, with `pillow-heif`, HEIC, as 8-bit RGB or gray."""
-    colors = ("GRAY", "L") if grayscale else ("RGB", "RGB")
+def images(*, grayscale: bool = False, scale: Scale | None = None, pages: tiff.Pages | None = None) -> Reader:
+    """Image files: JPEG, PNG, BMP, TIFF, WebP, GIF, AVIF and, with `pillow-heif`, HEIC, as RGB or gray.
 
-    def read(path: str) -> np.ndarray:
-        return _decode_image(path, *colors)
+    Bytes stay bytes; more bits per value become floats. TIFF files may have more bands.
+    """
+    ways = _Ways(grayscale, scale, pages)
 
     @contextlib.contextmanager
     def opened(path: str) -> Iterator[Read]:
-        yield lambda name: read(path)
+        if pages == "samples":
+            yield functools.partial(_decode_page, path, read_content(path), ways)
+        else:
+            yield lambda name: _decode_image(path, ways)
 
-    return Reader("images", opened, read, IMAGE_EXTENSIONS, pixels=True)
+    return Reader(
+        "images",
+        opened,
+        None if pages == "samples" else functools.partial(_decode_image, ways=ways),
+        IMAGE_EXTENSIONS,
+        pixels=is_image(scale),
+        floats=scale is not None,
+        contents=list_pages if pages == "samples" else None,
+    )
 
 
-def _decode_image(path: str, jpeg_colors: str, pillow_mode: str) -> np.ndarray:
-    """The upright image (C, H, W) uint8 in a file, the first of several; the content counts, not the file name."""
+def read_shown(path: str) -> np.ndarray:
+    """The image (3, H, W) uint8 as people see it: of more than 8 bits, its values from the least to the largest."""
+    image = _decode_image(path, _Ways(False, None, "first"))
+    if image.dtype != np.uint8:
+        finite = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
+        span = max(float(np.ptp(finite)), float(np.finfo(np.float32).tiny))
+        image = ((finite - finite.min()) * (BYTE / span)).astype(np.uint8)
+    return image if len(image) == _COLORS else np.repeat(image[:1], _COLORS, axis=0)
+
+
+class _Ways(NamedTuple):
+    """How images are read: the options of the reader."""
+
+    grayscale: bool
+    scale: Scale | None = None
+    pages: tiff.Pages | None = None
+
+
+def _decode_image(path: str, ways: _Ways) -> np.ndarray:
+    """The upright image (C, H, W) in a file, bytes or float32; the content counts, not the file name."""
     content = read_content(path)
-    image = _decode_jpeg(content, jpeg_colors)
+    image = _decode_jpeg(content, "GRAY" if ways.grayscale else "RGB")
     if image is None:
-        image = _decode_with_pillow(path, content, pillow_mode)
-    # A gray image has a channel axis only from simplejpeg.
+        image = _decode_others(path, content, ways)
+    elif ways.scale is not None:
+        with _explaining(path):
+            image = Pixels.of_bytes(image).scaled(ways.scale)
+    # Pillow's gray images have no axis of channels.
     image = image[:, :, None] if image.ndim == 2 else image
     return image.transpose(2, 0, 1)
+
+
+def _decode_others(path: str, content: bytes, ways: _Ways, name: str = "") -> np.ndarray:
+    """The image (H, W) or (H, W, C) in a file that is no JPEG, or its page of a name. Raises DataError."""
+    if tiff.is_tiff(content):
+        return _decode_tiff(path, content, ways, name)
+    with _opened(path, content) as image:
+        check_pixels(*image.size)
+        if _is_deep_png(content):
+            return _read_deep_png(image, content).in_color(grayscale=ways.grayscale, native=False).scaled(ways.scale)
+        # Without `Pixels`: small images are read by the tens of thousands.
+        pixels = np.asarray(ImageOps.exif_transpose(image).convert("L" if ways.grayscale else "RGB"))
+        return pixels if ways.scale is None else Pixels.of_bytes(pixels).scaled(ways.scale)
+
+
+def _decode_tiff(path: str, content: bytes, ways: _Ways, name: str) -> np.ndarray:
+    with _explaining(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with tiff.opened(content) as file:
+            pages = [int(name)] if name else tiff.select_pages(file.pages, ways.pages)
+            height, width = file.size(pages[0])
+            check_pixels(width, height, count=len(pages))
+            native = ways.pages == "channels"
+            return _joined([file.read(page, grayscale=ways.grayscale, native=native) for page in pages]).scaled(
+                ways.scale
+            )
+
+
+def _decode_page(path: str, content: bytes, ways: _Ways, name: str) -> np.ndarray:
+    """The page (C, H, W) of a name, or the only image in a file."""
+    if not name:
+        return _decode_image(path, ways)
+    return _decode_others(path, content, ways, name).transpose(2, 0, 1)
+
+
+def _joined(pages: Sequence[Pixels]) -> Pixels:
+    """The channels of all pages. Raises ValueError if they differ in size or type."""
+    first = pages[0]
+    if len(pages) == 1:
+        return first
+    for page in pages:
+        if page.values.shape[:2] != first.values.shape[:2] or page.values.dtype != first.values.dtype:
+            raise ValueError('Its pages differ in size or type. Expected "pages": "first", or equal pages')
+    return Pixels(np.concatenate([page.values for page in pages], axis=2), first.white, "bands")
+
+
+def list_pages(path: str) -> Sequence[str]:
+    """The names of the pages of a TIFF file that has several, [""] for other files. Raises DataError."""
+    content = read_content(path)
+    if not tiff.is_tiff(content):
+        return [""]
+    with _explaining(path), tiff.opened(content) as file:
+        return [f"{page:0{_PAGE_DIGITS}}" for page in file.pages] if len(file.pages) > 1 else [""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,32 +142,64 @@ class ImageHeader:
         size: height and width of the upright image.
         orientation: the EXIF tag that says how the image is turned, 1 for not at all.
         gray: whether it has only shades of gray.
-        deep: whether it has 16 bits per pixel.
-        several: whether it has more than one page or frame.
+        bits: 8 or 16 of each value, 32 for numbers of which none stands for white.
+        several: whether it has more than one frame.
+        alpha: whether it has transparency, which is not read.
         format: as Pillow names it.
     """
 
     size: tuple[int, int]
     orientation: int
     gray: bool
-    deep: bool
+    bits: int
     several: bool
+    alpha: bool
     format: str
 
 
 def read_header(path: str) -> ImageHeader:
     """The header of an image file. Raises DataError."""
-    with open_image(path) as image:
+    content = read_content(path)
+    if tiff.is_tiff(content):
+        with _explaining(path), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _read_tiff_header(content)
+    with _opened(path, content) as image:
         orientation = image.getexif().get(_ORIENTATION, 1)
         height, width = image.height, image.width
         return ImageHeader(
             size=(width, height) if orientation in _TURNED else (height, width),
             orientation=orientation,
-            gray=ImageMode.getmode(image.mode).basemode == "L",
-            deep=is_deep(image),
+            gray=ImageMode.getmode(image.mode).basemode == "L" or _is_deep(image),
+            bits=16 if _is_deep(image) or _is_deep_png(content) else 8,
             several=bool(getattr(image, "is_animated", False)),
+            alpha="A" in image.getbands() or "transparency" in image.info,
             format=image.format or "",
         )
+
+
+def _read_tiff_header(content: bytes) -> ImageHeader:
+    with tiff.opened(content) as file:
+        page = file.pages[0]
+        turn, gray = file.orientation(page), file.is_gray(page)
+        return ImageHeader(file.size(page), turn, gray, file.bits(page), False, False, "TIFF")
+
+
+def find_bits(path: str) -> Literal[8, 16, 32]:
+    """The bits of each value in a file, by as few of its bytes as possible: as `ImageHeader` has them.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if storage.is_uri(path):
+        start = read_content(path)
+    else:
+        with explaining(path, "cannot be read", OSError), Path(path).open("rb") as file:
+            start = file.read(_HEADER_BYTES)
+    if tiff.is_tiff(start):
+        bits = read_header(path).bits
+        return 32 if bits == 32 else 16 if bits == 16 else 8
+    return 16 if _is_deep_png(start) else 8
 
 
 @contextlib.contextmanager
@@ -120,10 +242,10 @@ def _checked_size(path: str, size: int) -> int:
     return size
 
 
-def check_pixels(width: int, height: int) -> None:
+def check_pixels(width: int, height: int, count: int = 1) -> None:
     """Raise ValueError, before memory is allocated, if an image is as large as a decompression bomb."""
-    if width * height > _MOST_PIXELS:
-        raise ValueError(f"It is {width}x{height} pixels. {_EXPECTED_LESS}")
+    if count * width * height > _MOST_PIXELS:
+        raise ValueError(f"It is {width}x{height} pixels{f' on {count} pages' * (count > 1)}. {_EXPECTED_LESS}")
 
 
 def _decode_jpeg(content: bytes, colors: str) -> np.ndarray | None:
@@ -152,13 +274,6 @@ def _check_webp(content: bytes) -> None:
         check_pixels(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
     elif kind == b"VP8 ":
         check_pixels(*(int.from_bytes(start[i : i + 2], "little") & 0x3FFF for i in (6, 8)))
-
-
-def _decode_with_pillow(path: str, content: bytes, mode: str) -> np.ndarray:
-    """The image (H, W) or (H, W, C). Raises DataError, whatever Pillow raises for a damaged file."""
-    with _opened(path, content) as image:
-        check_pixels(*image.size)
-        return _to_bytes(ImageOps.exif_transpose(image), mode)
 
 
 @contextlib.contextmanager
@@ -204,25 +319,38 @@ def _explaining(path: str) -> Iterator[None]:
         raise DataError(Problem(path, f"cannot be decoded. {describe(error)}")) from None
 
 
-def _to_bytes(image: Image.Image, mode: str) -> np.ndarray:
-    """Pixels in `mode`, `L` or `RGB`; the higher 8 of 16 bits are kept, and transparency is dropped."""
-    if is_deep(image):
-        gray = (np.asarray(image) >> 8).astype(np.uint8)
-        return gray if mode == "L" else np.repeat(gray[:, :, None], 3, axis=2)
-    if image.mode in ("I", "F"):
-        # There is no way to know which of its values are black and white.
-        raise ValueError("It has 32 bits per pixel, expected 8 or 16")
-    return np.asarray(image.convert(mode))
+def _read_deep_png(image: Image.Image, content: bytes) -> Pixels:
+    """16 bits per channel; of colors Pillow reads 8, and all of them only if another package does."""
+    if _is_deep(image):
+        upright = np.asarray(ImageOps.exif_transpose(image))
+        return Pixels(upright.astype(np.uint16)[:, :, None], _DEEP_WHITE, "gray")
+    if extras.missing("imagecodecs", "tiff") is None:
+        import imagecodecs  # pyright: ignore[reportMissingImports]
+
+        values = imagecodecs.png_decode(content)
+        values = values[:, :, None] if values.ndim == 2 else values
+    else:
+        values = np.asarray(image).astype(np.uint16) * (_DEEP_WHITE // BYTE)
+    values = values[:, :, :1] if values.shape[2] == 2 else values[:, :, :3]  # without transparency
+    found = Pixels(values, _DEEP_WHITE, "gray" if values.shape[2] == 1 else "rgb")
+    return found.upright(image.getexif().get(_ORIENTATION, 1))
 
 
-def is_deep(image: Image.Image) -> bool:
-    """Whether an image has 16 bits per pixel, which Pillow also reads as 32."""
-    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+def _is_deep(image: Image.Image) -> bool:
+    """Whether an image has one channel of 16 bits, which Pillow also reads as 32."""
+    return image.mode.startswith("I;16") or image.mode == "I"
+
+
+def _is_deep_png(content: bytes) -> bool:
+    """Whether a file is a PNG with 16 bits per value. Source: W3C PNG, section 11.2.2."""
+    return content[:8] == b"\x89PNG\r\n\x1a\n" and content[24:25] == b"\x10"
 
 
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 _AVIF_BRANDS = (b"avif", b"avis")
 _NO_IMAGE = f"It is not an image, or damaged. Expected {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
+_COLORS = 3
+_HEADER_BYTES, _PAGE_DIGITS, _DEEP_WHITE = 64, 4, 2**16 - 1
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF: the values that swap height and width
 _SMALL_BYTES = 2**16
 _EXIF_BYTES = 2**16  # metadata come first

@@ -5,10 +5,12 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, features
 
 from rayrml.data.discovery import describe_ignored, find_samples
 from rayrml.data.readers import READERS
+from rayrml.data.readers.images import find_bits, read_header
 from rayrml.errors import DataError
 from tests.conftest import write_jpeg
 
@@ -17,8 +19,8 @@ COLORS = np.stack([GRADIENT, GRADIENT[::-1], np.full_like(GRADIENT, 90)], axis=2
 DEEP = np.random.default_rng(0).integers(0, 2**16, (6, 5, 3), dtype=np.uint16)
 
 
-def read(path, grayscale=False):
-    return READERS["images"](grayscale=grayscale).decode(str(path))
+def read(path, grayscale=False, **options):
+    return READERS["images"](grayscale=grayscale, **options).decode(str(path))
 
 
 def png(header, rows):
@@ -101,33 +103,180 @@ def test_gray_with_alpha_and_two_shades_become_gray(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "big-endian TIFF"])
-def test_of_16_bits_of_gray_the_higher_8_are_kept(tmp_path, kind):
+def test_16_bits_of_gray_are_fractions_of_white(tmp_path, kind):
     gray = DEEP[:, :, 0].astype(">u2" if kind.startswith("big") else "<u2")
     (tmp_path / "scan").write_bytes(saved(Image.fromarray(gray), kind.split()[-1]))
-    assert np.array_equal(read(tmp_path / "scan", grayscale=True)[0], gray // 256)
-    assert np.array_equal(read(tmp_path / "scan"), np.broadcast_to(gray // 256, (3, 6, 5)))
+    for scale in (None, "range"):
+        image = read(tmp_path / "scan", grayscale=True, scale=scale)
+        assert image.dtype == np.float32
+        assert np.array_equal(image[0], gray.astype(np.float32) / np.float32(65535))
+    assert np.array_equal(read(tmp_path / "scan"), np.broadcast_to(image, (3, 6, 5)))
+    assert find_bits(str(tmp_path / "scan")) == read_header(str(tmp_path / "scan")).bits == 16
 
 
-def test_of_16_bits_of_a_color_the_higher_8_are_kept(tmp_path):
+def test_16_bits_of_a_color_are_all_read(tmp_path):
     (tmp_path / "scan.png").write_bytes(png((5, 6, 16, 2), [row.astype(">u2").tobytes() for row in DEEP]))
     (tmp_path / "scan.tiff").write_bytes(tiff(DEEP))
     for name in ("scan.png", "scan.tiff"):
-        assert np.array_equal(read(tmp_path / name), (DEEP // 256).transpose(2, 0, 1))
+        assert find_bits(str(tmp_path / name)) == 16
+        image = read(tmp_path / name)
+        assert np.array_equal(image, (DEEP / np.float32(65535)).transpose(2, 0, 1)), name
+        gray = read(tmp_path / name, grayscale=True)[0]
+        assert np.abs(gray - np.tensordot([0.299, 0.587, 0.114], image, 1)).max() < 1e-6, name
 
 
-@pytest.mark.parametrize("kind", [np.int32, np.float32])
-def test_32_bits_are_refused(tmp_path, kind):
-    Image.fromarray(DEEP[:, :, 0].astype(kind)).save(tmp_path / "depth.tiff")
-    with pytest.raises(DataError, match=r"depth\.tiff: cannot be decoded\. It has 32 bits per pixel"):
-        read(tmp_path / "depth.tiff")
+def test_transparency_of_16_bits_is_left_out(tmp_path):
+    clear = np.concatenate([DEEP, DEEP[:, :, :1]], 2)
+    (tmp_path / "scan.png").write_bytes(png((5, 6, 16, 6), [row.astype(">u2").tobytes() for row in clear]))
+    assert np.array_equal(read(tmp_path / "scan.png"), (DEEP / np.float32(65535)).transpose(2, 0, 1))
+    gray = clear[:, :, 2:]
+    (tmp_path / "gray.png").write_bytes(png((5, 6, 16, 4), [row.astype(">u2").tobytes() for row in gray]))
+    assert np.array_equal(read(tmp_path / "gray.png", grayscale=True)[0], DEEP[:, :, 2] / np.float32(65535))
 
 
-def test_the_first_of_several_pictures_is_read(tmp_path):
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.float32])
+def test_numbers_without_a_range_stay_as_they_are(tmp_path, kind):
+    numbers = DEEP[:, :, 0].astype(np.int32).astype(kind)
+    tifffile.imwrite(tmp_path / "depth.tiff", numbers)
+    for scale in (None, "values", 1):
+        assert np.array_equal(read(tmp_path / "depth.tiff", grayscale=True, scale=scale)[0], numbers)
+    assert find_bits(str(tmp_path / "depth.tiff")) == 32
+    with pytest.raises(DataError, match=r"depth\.tiff: .*or a sign, so \"scale\": \"range\" is unknown"):
+        read(tmp_path / "depth.tiff", scale="range")
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"), [("max", 1.0), ("range", 4000 / 65535), (4000, 1.0), (8000, 0.5), (1, 4000.0)]
+)
+def test_a_scale_says_what_stands_for_white(tmp_path, scale, expected):
+    Image.fromarray(np.array([[0, 4000]], np.uint16)).save(tmp_path / "dark.png")
+    image = read(tmp_path / "dark.png", grayscale=True, scale=scale)
+    assert image.ravel().tolist() == [0, pytest.approx(expected)]
+    assert READERS["images"](scale=scale).pixels == (scale != 1)
+
+
+def test_a_scale_makes_floats_of_bytes_too(tmp_path):
+    path = write_jpeg(tmp_path / "image.jpg", GRADIENT)
+    Image.fromarray(GRADIENT).save(tmp_path / "image.png")
+    for name in (path, tmp_path / "image.png"):
+        assert np.array_equal(read(name, scale="range"), read(name) / np.float32(255))
+        assert read(name, scale=1).max() == read(name).max()
+        with pytest.raises(DataError, match=r'8 bits per value, but "scale": 4095 is for more'):
+            read(name, scale=4095)
+        with pytest.raises(DataError, match=r'8 bits per value, but "scale": "values" is for 32 bits'):
+            read(name, scale="values")
+
+
+def test_a_black_image_has_no_maximum_to_divide_by(tmp_path):
+    Image.fromarray(np.zeros((2, 3), np.uint16)).save(tmp_path / "black.png")
+    assert not read(tmp_path / "black.png", scale="max").any()
+
+
+def test_numbers_that_are_not_finite_and_negative_ones_have_no_fractions(tmp_path):
+    for number, reason in ((np.nan, "not finite"), (-1, "at least 0")):
+        tifffile.imwrite(tmp_path / "depth.tif", np.array([[number, 5]], np.float32))
+        with pytest.raises(DataError, match=rf"depth\.tif: .*{reason}"):
+            read(tmp_path / "depth.tif", scale="max")
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("number", [2, 4, 7])
+def test_all_bands_of_a_tiff_are_channels(tmp_path, planar, kind, number):
+    bands = np.random.default_rng(0).integers(0, 250, (number, 6, 5)).astype(kind)
+    stored = bands if planar == "separate" else np.ascontiguousarray(bands.transpose(1, 2, 0))
+    tifffile.imwrite(tmp_path / "scene.tif", stored, photometric="minisblack", planarconfig=planar)
+    image = read(tmp_path / "scene.tif", scale="range" if kind == np.uint16 else None)
+    assert image.dtype == (np.uint8 if kind == np.uint8 else np.float32)
+    assert np.abs(image - bands / (65535 if kind == np.uint16 else 1)).max() < 1e-6
+    with pytest.raises(DataError, match=rf'It has {number} bands, of which "grayscale" cannot make one'):
+        read(tmp_path / "scene.tif", grayscale=True)
+
+
+def test_further_bands_of_colors_are_not_dropped(tmp_path):
+    scene = np.random.default_rng(0).integers(0, 250, (6, 5, 5), np.uint8)
+    tifffile.imwrite(tmp_path / "scene.tif", scene, photometric="rgb")
+    assert np.array_equal(read(tmp_path / "scene.tif"), scene.transpose(2, 0, 1))
+    tifffile.imwrite(tmp_path / "infrared.tif", scene[:, :, :4], photometric="rgb", extrasamples=["unspecified"])
+    assert np.array_equal(read(tmp_path / "infrared.tif"), scene[:, :, :4].transpose(2, 0, 1))
+    tifffile.imwrite(tmp_path / "alpha.tif", scene[:, :, :4], photometric="rgb", extrasamples=["unassalpha"])
+    assert np.array_equal(read(tmp_path / "alpha.tif"), scene[:, :, :3].transpose(2, 0, 1))
+
+
+def test_white_may_be_zero(tmp_path):
+    tifffile.imwrite(tmp_path / "xray.tif", DEEP[:, :, 0], photometric="miniswhite")
+    assert np.array_equal(read(tmp_path / "xray.tif", grayscale=True)[0], (65535 - DEEP[:, :, 0]) / np.float32(65535))
+
+
+@pytest.mark.parametrize(
+    "options", [{"compression": "lzw"}, {"compression": "zlib", "predictor": True}, {"tile": (16, 16)}]
+)
+@pytest.mark.parametrize("shape", [(40, 30), (40, 30, 3), (40, 30, 6)])
+def test_compressed_and_tiled_files_hold_the_same(tmp_path, options, shape):
+    stored = np.random.default_rng(0).integers(0, 2**16, shape, np.uint16)
+    photometric = "rgb" if shape[2:] == (3,) else "minisblack"
+    planar = "contig" if len(shape) == 3 else None
+    tifffile.imwrite(tmp_path / "0.tif", stored, photometric=photometric, planarconfig=planar, **options)
+    expected = stored.reshape(40, 30, -1).transpose(2, 0, 1) / np.float32(65535)
+    image = read(tmp_path / "0.tif")
+    assert np.array_equal(image, np.repeat(expected, 3, 0) if len(shape) == 2 else expected)
+
+
+def test_the_first_of_several_frames_is_read(tmp_path):
     frames = [Image.fromarray(np.full((4, 5), shade, np.uint8)) for shade in (10, 200)]
-    for ending in ("gif", "tiff", "webp"):
+    for ending in ("gif", "webp"):
         options = {"lossless": True} if ending == "webp" else {}
         frames[0].save(tmp_path / f"film.{ending}", save_all=True, append_images=frames[1:], **options)
         assert np.unique(read(tmp_path / f"film.{ending}", grayscale=True)).tolist() == [10]
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("options", [{}, {"imagej": True}, {"ome": True}])
+def test_pages_are_read_as_the_key_says(tmp_path, kind, options):
+    stack = np.random.default_rng(0).integers(0, 250, (4, 6, 5)).astype(kind)
+    path = str(tmp_path / "stack.tif")
+    tifffile.imwrite(path, stack, photometric="minisblack", **options)
+    with pytest.raises(DataError, match=r'stack\.tif: .*It has 4 pages\. "pages": "first" reads one of them'):
+        read(path)
+    white = 1 if kind == np.uint8 else np.float32(65535)
+    assert np.array_equal(read(path, pages="first"), np.repeat(stack[:1], 3, 0) / white)
+    assert np.array_equal(read(path, pages="channels"), stack / white)
+    reader = READERS["images"](grayscale=True, pages="samples")
+    assert list(reader.contents(path)) == ["0000", "0001", "0002", "0003"]
+    with reader.open(path) as opened:
+        assert np.array_equal(opened("0002"), stack[2:3] / white)
+
+
+def test_pages_of_a_file_with_one_are_no_matter(tmp_path):
+    Image.fromarray(GRADIENT).save(tmp_path / "0.tif")
+    path = write_jpeg(tmp_path / "1.jpg", GRADIENT)
+    for name in (str(tmp_path / "0.tif"), path):
+        for pages in ("first", "samples"):
+            assert np.array_equal(read(name, pages=pages), read(name))
+        assert READERS["images"](pages="samples").contents(name) == [""]
+
+
+def test_previews_are_no_pages(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "slide.tif") as file:
+        file.write(GRADIENT)
+        file.write(GRADIENT[::2, ::2], subfiletype=1)
+    assert np.array_equal(read(tmp_path / "slide.tif", grayscale=True)[0], GRADIENT)
+
+
+def test_pages_of_different_sizes_are_no_channels(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "mixed.tif") as file:
+        file.write(GRADIENT)
+        file.write(GRADIENT[::2])
+    with pytest.raises(DataError, match="Its pages differ in size or type"):
+        read(tmp_path / "mixed.tif", pages="channels")
+
+
+def test_a_stack_without_pages_is_refused(tmp_path):
+    # As ImageJ writes more than 4 GB: one page, and the others behind its pixels.
+    description = "ImageJ=1.54f\nimages=9\nslices=9\n"
+    tifffile.imwrite(tmp_path / "huge.tif", DEEP[:, :, 0], description=description, metadata=None)
+    with pytest.raises(DataError, match=r"an ImageJ stack of 9 images in 1 page"):
+        read(tmp_path / "huge.tif", pages="channels")
 
 
 def test_the_content_counts_and_not_the_name(tmp_path):
@@ -255,9 +404,8 @@ def test_a_damaged_file_is_an_image_or_is_named(tmp_path, kind, whole):
             assert str(error).startswith(f"{path}: cannot be ")
             failed += 1
         else:
-            assert image.dtype == np.uint8
+            assert image.dtype in (np.uint8, np.float32)
             assert image.ndim == 3
-            assert len(image) == 3
     assert failed
 
 

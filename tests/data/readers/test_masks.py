@@ -72,3 +72,15 @@ def test_a_mask_is_turned_as_its_orientation_says(tmp_path):
     exif[0x0112] = 6
     Image.fromarray(NUMBERS).save(tmp_path / "m.png", exif=exif)
     assert np.array_equal(masks().decode(str(tmp_path / "m.png"))[0], np.rot90(NUMBERS, -1))
+
+
+def test_pages_of_masks_are_those_of_images(tmp_path):
+    stack = [Image.fromarray(NUMBERS + number) for number in range(3)]
+    path = str(tmp_path / "stack.tif")
+    stack[0].save(path, save_all=True, append_images=stack[1:])
+    with pytest.raises(DataError, match=r"stack\.tif.*It has 3 pages"):
+        masks().decode(path)
+    assert np.array_equal(masks(pages="first").decode(path)[0], NUMBERS)
+    reader = masks(pages="samples")
+    with reader.open(path) as read:
+        assert [int(read(name)[0, 0, 0]) for name in reader.contents(path)] == [0, 1, 2]
