@@ -50,6 +50,15 @@ def test_numbers_are_32_bit_floats_unless_whole_numbers_would_be_rounded(targets
     assert targets([("1", "16777217"), ("2", "5")], ("x", "y")).values.tolist() == [[1, 16777217], [2, 5]]
 
 
+def test_numbers_that_32_bit_floats_cannot_tell_apart_are_refused(targets, complaint):
+    assert complaint(targets, [f"{1e9 + n + 0.5:.1f}" for n in range(4)]) == (
+        "labels.csv: column 'label' goes from 1000000000.5 to 1000000003.5: 32-bit floats tell apart 1 of its 4 "
+        "different values. Subtract a constant such as 1000000000.5 from the column"
+    )
+    for fine in (["1000000.1", "1000002.9", "999997.2"], ["1e-7", "2e-7"], ["1700000000", "1800000001"], ["7", "7"]):
+        assert targets(fine, kind="number").kind == "number"
+
+
 def test_decimal_commas_are_understood_between_semicolons(targets):
     assert targets(["1,5", "2", "0,125"], delimiter=";").values.tolist() == [[1.5], [2], [0.125]]
 
