@@ -17,6 +17,7 @@ from rayrml.data.label_tables.parquet_reading import is_list
 from rayrml.data.layout import Listing, find_roles
 from rayrml.data.readers.images import IMAGE_EXTENSIONS
 from rayrml.errors import DataError, Problem
+from rayrml.formatting import format_path
 from rayrml.planning.splits import complete_paths
 from rayrml.planning.table_targets import PREFIXES, LabelTables, Part
 
@@ -134,13 +135,28 @@ def look_at_table(folder: Path, paths: Mapping[str, str], columns: Sequence[str]
     tables = LabelTables(config.neural_network.data, None)
     data = tables.complete_paths()
     parts: dict[Part, Samples] = {}
+    notes: list[str] = []
     for part, prefix in PREFIXES.items():
         path = data.input_path if data.split_column else getattr(data, f"{prefix}input_path")
         if isinstance(path, str) and tables.has(part):
             classes: Sequence[str] | None = parts["training"].classes if parts else None
-            parts[part] = tables.label(find_samples(path, IMAGE_EXTENSIONS, path), part, classes or None)
+            samples = find_samples(path, IMAGE_EXTENSIONS, path)
+            if parts and not getattr(data, f"{prefix}target_path") and not _names_some(data.target_path, samples):
+                data = data.model_copy(update={f"{prefix}input_path": None})
+                notes.append(f"The images in {format_path(path)} have no row in the table. They are left out")
+                continue
+            parts[part] = tables.label(samples, part, classes or None)
     tables.check_use()
-    return TableFound(parts, tables.complete_columns(data), tables.description or "", tuple(tables.notes))
+    return TableFound(parts, tables.complete_columns(data), tables.description or "", (*notes, *tables.notes))
+
+
+def _names_some(path: str | None, samples: Samples) -> bool:
+    """Whether a table names images, as it need not those of a test whose classes nobody knows."""
+    try:
+        choose_file_column(read_label_table(path or "", path or ""), Inputs(samples.root, samples.names))
+    except DataError:
+        return False
+    return True
 
 
 def _table_names(folder: Path) -> list[str]:

@@ -362,3 +362,17 @@ def test_the_mistakes_of_all_tables_are_shown(tmp_path, elsewhere, capsys):
     error = capsys.readouterr().err
     assert "a_submission.csv: no column names the files" in error
     assert "train.csv, line 7: column 'kind' is empty" in error
+
+
+def test_images_of_a_test_without_rows_are_left_out(tmp_path, elsewhere, capsys):
+    for n in range(12):
+        write_jpeg(
+            tmp_path / "photos" / ("train" if n < 9 else "test") / f"{n}.jpg", np.full((40, 40, 3), 100, np.uint8)
+        )
+    write_table(tmp_path / "photos" / "train.csv", ["id", "kind"], *((n, "ab"[n % 2]) for n in range(9)))
+    write_table(tmp_path / "photos" / "test.csv", ["id"], *((n,) for n in range(9, 12)))
+    assert cli.main(["new", str(tmp_path / "photos")]) == 0
+    out = capsys.readouterr().out
+    assert "test have no row in the table. They are left out" in out
+    assert "9 images; a fifth of each class is kept for the test" in out
+    assert [len(source.samples) for source in prepare("photos.json").sources] == [7, 2]

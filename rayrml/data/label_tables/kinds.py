@@ -51,7 +51,7 @@ def choose_target_columns(table: LabelTable, others: Collection[str]) -> list[st
     if len(columns) == 1 or all(_holds_flags(table, column) for column in columns):
         return columns
     message = f"has several columns that may be targets: {quote_some(columns)}"
-    raise table.error(f"{message}. Expected target_column to be one of them, or a list of them")
+    raise table.error(f"{message}. Expected target_column (`rayrml new --columns`) to be some of them")
 
 
 def detect_kind(

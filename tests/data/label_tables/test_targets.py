@@ -22,11 +22,13 @@ def test_given_classes_keep_their_order(targets):
 def test_classes_come_from_rows_for_training(targets, complaint):
     assert targets(["cat", "dog", "cat"], training=[1, 1, 0]).names == ("cat", "dog")
     assert complaint(targets, ["cat", "dog", "bird"], training=[1, 1, 0]) == (
-        "labels.csv, line 4: column 'label' holds 'bird', which the rows for training lack. Expected one of 'cat', "
-        "'dog'"
+        "labels.csv, line 4: column 'label' holds 'bird', which is none of the classes of the rows for training. Expected one "
+        "of 'cat', 'dog'"
     )
     text = complaint(targets, ["cat;dog", "dog", "cat;bird"], training=[1, 1, 0])
-    assert text.startswith("labels.csv, line 4: column 'label' holds 'bird', which the rows for training lack")
+    assert text.startswith(
+        "labels.csv, line 4: column 'label' holds 'bird', which is none of the classes of the rows for training"
+    )
 
 
 def test_several_classes_in_a_value_are_a_row_of_flags(targets):
@@ -127,7 +129,7 @@ def test_flags_that_are_none_are_told(targets, complaint):
 
 def test_class_names_that_do_not_fit_are_told(targets, complaint):
     assert complaint(targets, ["cat", "Dog"], class_names=["cat", "dog"]) == (
-        "labels.csv, line 3: column 'label' holds 'Dog', which the class names lack. Did you mean 'dog'?"
+        "labels.csv, line 3: column 'label' holds 'Dog', which is none of the known classes. Did you mean 'dog'?"
     )
     assert complaint(targets, ["cat", "dog"], class_names=["cat", "cat"]) == (
         "labels.csv: class names hold 'cat' several times. Expected different names"
