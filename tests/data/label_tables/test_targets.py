@@ -22,8 +22,8 @@ def test_given_classes_keep_their_order(targets):
 def test_classes_come_from_rows_for_training(targets, complaint):
     assert targets(["cat", "dog", "cat"], training=[1, 1, 0]).names == ("cat", "dog")
     assert complaint(targets, ["cat", "dog", "bird"], training=[1, 1, 0]) == (
-        "labels.csv, line 4: column 'label' holds 'bird', which is none of the classes of the rows for training. Expected one "
-        "of 'cat', 'dog'"
+        "labels.csv, line 4: column 'label' holds 'bird', which is none of the classes of the rows for training. "
+        "Expected one of 'cat', 'dog'"
     )
     text = complaint(targets, ["cat;dog", "dog", "cat;bird"], training=[1, 1, 0])
     assert text.startswith(
