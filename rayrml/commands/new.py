@@ -109,6 +109,9 @@ def _describe_images(found: Found) -> Iterator[str]:
     ignored = sum((Counter(samples.ignored) for samples in found.parts.values()), Counter())
     if left_out := describe_ignored(ignored):
         yield left_out
+    if found.unused_tables:
+        kind = "classes" if found.targets is None else "masks"
+        yield f"Not used: {', '.join(found.unused_tables)}. Folders tell the {kind}; `--labels FILE` takes a table"
 
 
 def _describe_masks(masks: MaskClasses) -> str:

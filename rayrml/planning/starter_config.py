@@ -6,12 +6,13 @@ import dataclasses
 import functools
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from rayrml.config.sections import Data, TargetKind
-from rayrml.data.discovery import Samples, find_samples, label_by_folder
+from rayrml.data.discovery import Samples, find_samples, label_by_folder, quote_some
 from rayrml.data.layout import Kinds, Layout, Listing, Part, find_layout, find_roles, refuse_names_of_parts
 from rayrml.data.pairing import pair
 from rayrml.data.readers.images import IMAGE_EXTENSIONS, ImageHeader, read_header
@@ -19,7 +20,7 @@ from rayrml.errors import ConfigError, DataError, Problem, explaining
 from rayrml.planning import starter_recipe
 from rayrml.planning.starter_masks import MaskClasses, look_at_masks
 from rayrml.planning.starter_network import build_classifier, build_unet
-from rayrml.planning.starter_table import TableFound, find_table, look_at_table
+from rayrml.planning.starter_table import TableFound, find_table, find_tables_beside, look_at_table
 from rayrml.planning.table_targets import PREFIXES
 
 _SHARE = 0.2  # of the images is kept for the test if there is no test folder
@@ -66,6 +67,7 @@ class Found:
         gray: whether these are all grayscale.
         layout: the folders for training, validation and the final test; None if their names tell of none.
         table: what a table says of the images, None without one.
+        unused_tables: the tables in the folder if they are not used.
     """
 
     training: Samples
@@ -77,6 +79,7 @@ class Found:
     gray: bool
     layout: Layout | None = None
     table: TableFound | None = None
+    unused_tables: tuple[str, ...] = ()
 
     @property
     def learns(self) -> TargetKind | Literal["masks"]:
@@ -107,21 +110,35 @@ def look(folder: Path, labels: Path | None = None, columns: Sequence[str] | None
 
     Raises:
         ConfigError: there is only one class.
-        DataError: there are none, they are neither in class folders nor in a table, their folders can mean several
-            things, or none of those inspected can be read.
+        DataError: there are none, they are neither in class folders nor in a table, their folders or a table beside
+            them can mean several things, or none of those inspected can be read.
     """
     if labels is not None:
         return _look_at_rows(look_at_table(folder, {"target_path": str(labels)}, columns))
-    try:
-        if columns is None:
-            return _look_at_folders(folder)
-        problem: ConfigError | DataError = DataError(Problem(str(folder), "holds no table. Expected `--labels FILE`"))
-    except (ConfigError, DataError) as error:
-        problem = error
-    found = find_table(folder, columns)
-    if found is None:
+    problem: ConfigError | DataError = DataError(Problem(str(folder), "holds no table. Expected `--labels FILE`"))
+    if columns is None:
+        try:
+            found = _look_at_folders(folder)
+        except (ConfigError, DataError) as error:
+            problem = error
+        else:
+            return dataclasses.replace(found, unused_tables=_check_tables(folder, found))
+    table = find_table(folder, columns)
+    if table is None:
         raise problem
-    return _look_at_rows(found)
+    return _look_at_rows(table)
+
+
+def _check_tables(folder: Path, found: Found) -> tuple[str, ...]:
+    """The tables in a folder whose images have classes or masks already. Raises DataError if one has other classes."""
+    contrary, others = find_tables_beside(folder, found.training)
+    if contrary and found.targets is None:
+        names = "names" if len(contrary) == 1 else "name"
+        message = f"{quote_some(contrary, 3)} {names} the images, but they are in folders like classes"
+        message = f"{message}, {quote_some(found.training.classes, 3)}"
+        cure = f"`--labels {shlex.quote(str(folder / contrary[-1]))}` takes the table"
+        raise DataError(Problem(str(folder), f"{message}. {cure}; move it elsewhere to learn the folders"))
+    return (*contrary, *others)
 
 
 def _look_at_rows(found: TableFound) -> Found:

@@ -6,16 +6,23 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from rayrml import storage
 from rayrml.config.sections import Config, Data
 from rayrml.data.discovery import Samples, find_samples, quote_some
+from rayrml.data.label_tables import Inputs, choose_file_column, match_rows, read_label_table
+from rayrml.data.label_tables.column_values import as_text
+from rayrml.data.label_tables.parquet_reading import is_list
 from rayrml.data.layout import Listing, find_roles
 from rayrml.data.readers.images import IMAGE_EXTENSIONS
 from rayrml.errors import DataError, Problem
+from rayrml.formatting import format_path
 from rayrml.planning.splits import complete_paths
 from rayrml.planning.table_targets import PREFIXES, LabelTables, Part
 
-_ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".csv.gz", ".tsv.gz")
+_TEXT_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+_ENDINGS = (".parquet", *_TEXT_ENDINGS, *(f"{ending}.gz" for ending in _TEXT_ENDINGS))
 _KEYS = {"training": "target_path", "validation": "test_target_path", "test": "final_test_target_path"}
 
 
@@ -50,9 +57,9 @@ def find_table(folder: Path, columns: Sequence[str] | None = None) -> TableFound
         columns: the columns of targets, None to find them.
 
     Raises:
-        DataError: no table names the images, several do, or one has a mistake.
+        DataError: no table names the images, several do, or each has a mistake.
     """
-    names = Listing(str(folder)).files("", _ENDINGS) if folder.is_dir() else []
+    names = _table_names(folder)
     if not names:
         return None
     found: dict[str, TableFound] = {}
@@ -63,7 +70,7 @@ def find_table(folder: Path, columns: Sequence[str] | None = None) -> TableFound
         except DataError as error:
             problems.append(error)
     if not found:
-        raise problems[0]
+        raise DataError(*(problem for error in problems for problem in error.problems))
     if len(found) == 1:
         return next(iter(found.values()))
     roles = find_roles([name.partition(".")[0] for name in found])
@@ -74,6 +81,40 @@ def find_table(folder: Path, columns: Sequence[str] | None = None) -> TableFound
     if "test_target_path" not in paths and "final_test_target_path" in paths:
         paths["test_target_path"] = paths.pop("final_test_target_path")
     return look_at_table(folder, paths, columns)
+
+
+def find_tables_beside(folder: Path, samples: Samples) -> tuple[list[str], list[str]]:
+    """The tables in a folder whose images have classes or masks without them.
+
+    Returns:
+        Those that name the images and do not repeat their classes, and the others.
+    """
+    names = _table_names(folder)
+    contrary = [name for name in names if _tells_more(str(folder / name), samples)]
+    return contrary, [name for name in names if name not in contrary]
+
+
+def _tells_more(path: str, samples: Samples) -> bool:
+    """Whether a table names the images, and none of its columns has their classes."""
+    inputs = Inputs(samples.root, samples.names)
+    try:
+        table = read_label_table(path, path)
+        file_column = choose_file_column(table, inputs)
+    except DataError:
+        return False
+    try:
+        matching = match_rows(table, inputs, file_column)
+    except DataError:  # it names them with mistakes
+        return True
+    kept = matching.files_with_row
+    if samples.labels is None:
+        return True
+    classes = np.array(samples.classes, str)[samples.labels[kept]]
+    return not any(
+        np.array_equal(as_text(table, name, matching.rows[kept]).to_numpy(), classes)
+        for name, column in table.columns.items()
+        if not is_list(column.type)
+    )
 
 
 def look_at_table(folder: Path, paths: Mapping[str, str], columns: Sequence[str] | None = None) -> TableFound:
@@ -94,13 +135,36 @@ def look_at_table(folder: Path, paths: Mapping[str, str], columns: Sequence[str]
     tables = LabelTables(config.neural_network.data, None)
     data = tables.complete_paths()
     parts: dict[Part, Samples] = {}
+    notes: list[str] = []
     for part, prefix in PREFIXES.items():
         path = data.input_path if data.split_column else getattr(data, f"{prefix}input_path")
         if isinstance(path, str) and tables.has(part):
             classes: Sequence[str] | None = parts["training"].classes if parts else None
-            parts[part] = tables.label(find_samples(path, IMAGE_EXTENSIONS, path), part, classes or None)
+            samples = find_samples(path, IMAGE_EXTENSIONS, path)
+            if parts and not getattr(data, f"{prefix}target_path") and not _names_some(data.target_path, samples):
+                data = data.model_copy(update={f"{prefix}input_path": None})
+                notes.append(f"The images in {format_path(path)} have no row in the table. They are left out")
+                continue
+            parts[part] = tables.label(samples, part, classes or None)
     tables.check_use()
-    return TableFound(parts, tables.complete_columns(data), tables.description or "", tuple(tables.notes))
+    return TableFound(parts, tables.complete_columns(data), tables.description or "", (*notes, *tables.notes))
+
+
+def _names_some(path: str | None, samples: Samples) -> bool:
+    """Whether a table names images, as it need not those of a test whose classes nobody knows."""
+    try:
+        choose_file_column(read_label_table(path or "", path or ""), Inputs(samples.root, samples.names))
+    except DataError:
+        return False
+    return True
+
+
+def _table_names(folder: Path) -> list[str]:
+    """The files in a folder that may be tables."""
+    if not folder.is_dir():
+        return []
+    names = Listing(str(folder)).files("", {".gz", *_ENDINGS})
+    return [name for name in names if name.lower().endswith(_ENDINGS)]
 
 
 def _is_of(name: str, stem: str) -> bool:

@@ -205,7 +205,7 @@ class LabelTables:
         if problems and not self._data.skips:
             cure = 'Expected a row for each file. "on_bad_sample": "skip" leaves them out'
             raise DataError(*(Problem(p.where, f"{p.message}. {cure}") for p in problems))
-        self.notes += [f"{problem} and left out" for problem in problems]
+        self.notes += [f"{problem}. They are left out" for problem in problems]
         self.notes += self._find_files_in_several()
         for kept in (self._tables, self._matched, self._uses):
             kept.clear()

@@ -1,5 +1,8 @@
 """Configurations for folders of images, and the command that writes them."""
 
+import gzip
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -304,3 +307,72 @@ def test_tables_that_name_no_image_are_told_of(tmp_path, elsewhere, capsys):
     write_table(tmp_path / "photos" / "labels.csv", ["file", "kind"], ("x.jpg", "a"), ("y.jpg", "b"))
     assert cli.main(["new", str(tmp_path / "photos")]) == 3
     assert "no column names the files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("files", ["{folder}/{name}", "{name}"])
+def test_a_table_is_not_passed_over_for_the_folders_of_the_images(tmp_path, elsewhere, capsys, files):
+    photos = tmp_path / "photos"
+    names = [(f"camera_{n % 2}", f"{n}.jpg") for n in range(6)]
+    for folder, name in names:
+        write_jpeg(photos / folder / name, np.full((40, 40, 3), 100, np.uint8))
+    rows = [(files.format(folder=folder, name=name), "ab"[n % 3 == 0]) for n, (folder, name) in enumerate(names)]
+    write_table(photos / "labels.csv", ["file", "kind"], *rows)
+    assert cli.main(["new", str(photos)]) == 3
+    error = capsys.readouterr().err
+    assert "'labels.csv' names the images" in error
+    assert f"--labels {photos / 'labels.csv'}" in error
+    assert cli.main(["new", str(photos), "--labels", str(photos / "labels.csv")]) == 0
+    assert prepare("photos.json").datasets.classes == ("a", "b")
+
+
+def test_a_table_that_repeats_the_folders_or_names_no_image_is_said_to_be_unused(tmp_path, elsewhere, capsys):
+    photos = tmp_path / "photos"
+    for n in range(6):
+        write_jpeg(photos / "ab"[n % 2] / f"{n}.jpg", np.full((40, 40, 3), 100, np.uint8))
+    write_table(photos / "labels.csv", ["file", "kind"], *((f"{n}.jpg", "ab"[n % 2]) for n in range(6)))
+    write_table(photos / "patients.csv", ["patient", "age"], ("a", 31), ("b", 57))
+    assert cli.main(["new", str(photos)]) == 0
+    assert "Not used: labels.csv, patients.csv." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ending", ["csv.gz", "json", "jsonl.gz"])
+def test_tables_of_each_format_are_found(tmp_path, elsewhere, ending):
+    rows = [{"file": f"{n}.jpg", "kind": "ab"[n % 2]} for n in range(6)]
+    for row in rows:
+        write_jpeg(tmp_path / "photos" / row["file"], np.full((40, 40, 3), 100, np.uint8))
+    texts = {
+        "csv.gz": "file,kind\n" + "".join(f"{row['file']},{row['kind']}\n" for row in rows),
+        "json": json.dumps(rows),
+        "jsonl.gz": "\n".join(map(json.dumps, rows)),
+    }
+    content = texts[ending].encode()
+    (tmp_path / "photos" / f"labels.{ending}").write_bytes(gzip.compress(content) if ending.endswith("gz") else content)
+    assert cli.main(["new", str(tmp_path / "photos")]) == 0
+    assert prepare("photos.json").datasets.classes == ("a", "b")
+
+
+def test_the_mistakes_of_all_tables_are_shown(tmp_path, elsewhere, capsys):
+    for n in range(6):
+        write_jpeg(tmp_path / "photos" / f"{n}.jpg", np.full((40, 40, 3), 100, np.uint8))
+    write_table(tmp_path / "photos" / "a_submission.csv", ["id", "kind"], *((n, "a") for n in range(10, 16)))
+    write_table(
+        tmp_path / "photos" / "train.csv", ["id", "kind"], *((n, "ab"[n % 2] if n < 5 else "") for n in range(6))
+    )
+    assert cli.main(["new", str(tmp_path / "photos")]) == 3
+    error = capsys.readouterr().err
+    assert "a_submission.csv: no column names the files" in error
+    assert "train.csv, line 7: column 'kind' is empty" in error
+
+
+def test_images_of_a_test_without_rows_are_left_out(tmp_path, elsewhere, capsys):
+    for n in range(12):
+        write_jpeg(
+            tmp_path / "photos" / ("train" if n < 9 else "test") / f"{n}.jpg", np.full((40, 40, 3), 100, np.uint8)
+        )
+    write_table(tmp_path / "photos" / "train.csv", ["id", "kind"], *((n, "ab"[n % 2]) for n in range(9)))
+    write_table(tmp_path / "photos" / "test.csv", ["id"], *((n,) for n in range(9, 12)))
+    assert cli.main(["new", str(tmp_path / "photos")]) == 0
+    out = capsys.readouterr().out
+    assert "test have no row in the table. They are left out" in out
+    assert "9 images; a fifth of each class is kept for the test" in out
+    assert [len(source.samples) for source in prepare("photos.json").sources] == [7, 2]

@@ -201,8 +201,8 @@ def _numbers_of(words: pa.Array, names: Sequence[str]) -> np.ndarray:
 def _unknown(column: str, word: str, names: Sequence[str], rows: Rows) -> str:
     like = [name for name in names if name.casefold() == word.casefold()]
     cure = f"Did you mean '{like[0]}'?" if like else f"Expected one of {quote_some(names)}"
-    where = "the class names" if rows.class_names is not None else "the rows for training"
-    return f"column '{column}' holds '{word[:60]}', which {where} lack. {cure}"
+    known = "the known classes" if rows.class_names is not None else "the classes of the rows for training"
+    return f"column '{column}' holds '{word[:60]}', which is none of {known}. {cure}"
 
 
 def sort_naturally(names: Sequence[str]) -> list[str]:

@@ -51,7 +51,7 @@ def choose_target_columns(table: LabelTable, others: Collection[str]) -> list[st
     if len(columns) == 1 or all(_holds_flags(table, column) for column in columns):
         return columns
     message = f"has several columns that may be targets: {quote_some(columns)}"
-    raise table.error(f"{message}. Expected target_column to be one of them, or a list of them")
+    raise table.error(f"{message}. Expected target_column (`rayrml new --columns`) to be some of them")
 
 
 def detect_kind(
@@ -140,10 +140,12 @@ def _detect_numbers(table: LabelTable, column: str, encoded: Encoded, numbers: n
     whole = not has_points and bool((numbers == np.trunc(numbers)).all())
     if is_padded and whole:
         return Decision("class", f"{_why_class(column, encoded)}, because numbers with leading zeros are names")
+    if len(words) > 1 and (flags_of(words) >= 0).all():
+        return Decision("class", f"column '{column}': 2 classes, because it holds 0 and 1 alone")
     if whole and len(words) <= _MOST_CLASSES and encoded.counts().min() >= 2:
         why = f"because whole numbers that repeat are classes: {_listed(sort_naturally(words.to_pylist()))}"
         return Decision("class", f"column '{column}': {len(words)} classes, {why}")
-    return Decision("number", f"column '{column}': numbers from {numbers.min():.6g} to {numbers.max():.6g}")
+    return Decision("number", f"column '{column}': numbers from {numbers.min():.8g} to {numbers.max():.8g}")
 
 
 def _refuse_mixed(table: LabelTable, column: str, encoded: Encoded, rows: np.ndarray) -> None:

@@ -67,6 +67,8 @@ class Inputs:
 def choose_file_column(table: LabelTable, inputs: Inputs) -> str:
     """The first column whose values name files, in at least half of its rows that are looked at.
 
+    Without one, it is the column that names at least half of the files: a table may have rows for many others.
+
     Raises:
         DataError: there is none, or several that name different files.
     """
@@ -173,10 +175,29 @@ def _choose(table: LabelTable, inputs: Inputs, names: FileNames) -> tuple[str, W
         if likely:
             column, probe = next(iter(likely.items()))
             return column, probe.way
+    large = _choose_by_files(table, inputs, names, columns)
+    if large is not None:
+        return large
     examples = ", ".join(f"'{c}' (such as '{table.value(c, 0)}')" for c in columns[:10])
     files = quote_some(inputs.names[:3])
     message = f"no column names the files of '{inputs.path}'. Columns: {examples}; files: {files}"
     raise table.error(f"{message}. Expected a column with their names")
+
+
+def _choose_by_files(
+    table: LabelTable, inputs: Inputs, names: FileNames, columns: Sequence[str]
+) -> tuple[str, Way] | None:
+    """The column that names at least half of the files, and how; None unless there is one alone."""
+    if table.num_rows <= len(inputs.names):
+        return None
+    found: list[tuple[str, Way]] = []
+    for column in columns:
+        values = clean(_flat(as_text(table, column))).cast(pa.string())
+        files, way = _probe(values, names.near(values), _ways(table, inputs, names))[1:]
+        num_files = len(np.unique(files[files >= 0]))
+        if 2 * num_files >= len(inputs.names) and _num_found(files) <= 2 * num_files:  # labels name few files often
+            found.append((column, way))
+    return found[0] if len(found) == 1 else None
 
 
 def _best_way(table: LabelTable, inputs: Inputs, names: FileNames, column: str) -> Way:

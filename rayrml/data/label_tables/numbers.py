@@ -19,6 +19,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _MIXED = "some numbers of the column have a comma, others a point"
 _UNCLEAR = "its comma may separate thousands or decimals"
 _EXACT = 2**24  # up to here, 32-bit floats hold all whole numbers
+_COARSE = 0.05  # of the deviation: what rounding may change
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -26,11 +27,12 @@ def number_targets(table: LabelTable, columns: list[str], rows: np.ndarray) -> n
     """(len(rows), len(columns)) float32; float64 if whole numbers would be rounded otherwise.
 
     Raises:
-        DataError: a value is missing, not a number, or not finite.
+        DataError: a value is missing, not a number, or not finite, or 32-bit floats cannot tell the values apart.
     """
     values = np.empty((len(rows), len(columns)), np.float32)
     for i, column in enumerate(columns):
         numbers = _read_numbers(table, column, rows)
+        _check_rounding(table, column, numbers)
         if values.dtype == np.float32 and _is_rounded(numbers):
             values = values.astype(np.float64)
         values[:, i] = numbers
@@ -93,6 +95,18 @@ def _parse(words: pa.Array, delimiter: str | None) -> np.ndarray:
             raise ValueError(_UNCLEAR)
         words = pc.replace_substring(words, ",", ".")
     return words.cast(pa.float64()).to_numpy(zero_copy_only=False)  # ArrowInvalid is a ValueError
+
+
+def _check_rounding(table: LabelTable, column: str, numbers: np.ndarray) -> None:
+    """Raise DataError if networks, which compute with 32-bit floats, cannot tell the numbers of a column apart."""
+    rounded = numbers.astype(np.float32)
+    if len(numbers) < 2 or np.abs(rounded - numbers).max() <= _COARSE * numbers.std():
+        return
+    num_values, num_left = len(np.unique(numbers)), len(np.unique(rounded))
+    if 2 * num_left <= num_values:
+        message = f"column '{column}' goes from {numbers.min():.12g} to {numbers.max():.12g}: 32-bit floats tell apart"
+        cure = f"Subtract a constant such as {numbers.min():.12g} from the column"
+        raise table.error(f"{message} {num_left} of its {num_values} different values. {cure}")
 
 
 def _is_rounded(numbers: np.ndarray) -> bool:

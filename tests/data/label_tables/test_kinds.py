@@ -85,8 +85,8 @@ def test_the_target_is_the_only_column_or_all_flags(read, complaint):
     assert choose_target_columns(read("file,y\na,1\n"), ["file"]) == ["y"]
     assert choose_target_columns(read("file,p,q\na,1,0\n"), ["file"]) == ["p", "q"]
     assert complaint(choose_target_columns, read("file,p,q\na,1,2\n"), ["file"]) == (
-        "labels.csv: has several columns that may be targets: 'p', 'q'. Expected target_column to be one of them, or a "
-        "list of them"
+        "labels.csv: has several columns that may be targets: 'p', 'q'. Expected target_column "
+        "(`rayrml new --columns`) to be some of them"
     )
     assert complaint(choose_target_columns, read("file\na\n"), ["file"]) == (
         "labels.csv: has no column besides those of files and splits. Expected a column of targets"

@@ -56,6 +56,16 @@ def test_numbers_name_files(match):
     assert match('{"id":2.0,"l":"x"}\n{"id":1.0,"l":"y"}\n', ["1.jpg", "2.jpg"], name="l.jsonl").rows.tolist() == [1, 0]
 
 
+def test_a_table_may_have_rows_for_many_other_files(match, complaint):
+    others = [f"{i:04}.jpg" for i in range(3000)]
+    matching = match(table(*others), ["0007.jpg", "2001.jpg", "z.jpg"])
+    assert (matching.file_column, matching.rows.tolist()) == ("file", [7, 2001, -1])
+    text = complaint(match, table(*others), ["0007.jpg", "x.jpg", "y.jpg"])
+    assert "no column names the files" in text
+    numbered = "label,file\n" + "".join(f"{i % 3},/other/{i}.jpg\n" for i in range(30))
+    assert "no column names the files" in complaint(match, numbered, ["0.jpg", "x.jpg"])
+
+
 def test_composed_and_decomposed_characters_are_the_same_name(match):
     name = unicodedata.normalize("NFD", "é.jpg")
     assert match(table("é.jpg"), [name]).rows.tolist() == [0]

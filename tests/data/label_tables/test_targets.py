@@ -22,11 +22,13 @@ def test_given_classes_keep_their_order(targets):
 def test_classes_come_from_rows_for_training(targets, complaint):
     assert targets(["cat", "dog", "cat"], training=[1, 1, 0]).names == ("cat", "dog")
     assert complaint(targets, ["cat", "dog", "bird"], training=[1, 1, 0]) == (
-        "labels.csv, line 4: column 'label' holds 'bird', which the rows for training lack. Expected one of 'cat', "
-        "'dog'"
+        "labels.csv, line 4: column 'label' holds 'bird', which is none of the classes of the rows for training. "
+        "Expected one of 'cat', 'dog'"
     )
     text = complaint(targets, ["cat;dog", "dog", "cat;bird"], training=[1, 1, 0])
-    assert text.startswith("labels.csv, line 4: column 'label' holds 'bird', which the rows for training lack")
+    assert text.startswith(
+        "labels.csv, line 4: column 'label' holds 'bird', which is none of the classes of the rows for training"
+    )
 
 
 def test_several_classes_in_a_value_are_a_row_of_flags(targets):
@@ -48,6 +50,15 @@ def test_numbers_are_32_bit_floats_unless_whole_numbers_would_be_rounded(targets
     assert (result.kind, result.names, result.values.dtype) == ("number", ("x", "y"), np.float32)
     assert np.array_equal(result.values, np.float32([[1.5, -2], [3, 1e-3]]))
     assert targets([("1", "16777217"), ("2", "5")], ("x", "y")).values.tolist() == [[1, 16777217], [2, 5]]
+
+
+def test_numbers_that_32_bit_floats_cannot_tell_apart_are_refused(targets, complaint):
+    assert complaint(targets, [f"{1e9 + n + 0.5:.1f}" for n in range(4)]) == (
+        "labels.csv: column 'label' goes from 1000000000.5 to 1000000003.5: 32-bit floats tell apart 1 of its 4 "
+        "different values. Subtract a constant such as 1000000000.5 from the column"
+    )
+    for fine in (["1000000.1", "1000002.9", "999997.2"], ["1e-7", "2e-7"], ["1700000000", "1800000001"], ["7", "7"]):
+        assert targets(fine, kind="number").kind == "number"
 
 
 def test_decimal_commas_are_understood_between_semicolons(targets):
@@ -118,7 +129,7 @@ def test_flags_that_are_none_are_told(targets, complaint):
 
 def test_class_names_that_do_not_fit_are_told(targets, complaint):
     assert complaint(targets, ["cat", "Dog"], class_names=["cat", "dog"]) == (
-        "labels.csv, line 3: column 'label' holds 'Dog', which the class names lack. Did you mean 'dog'?"
+        "labels.csv, line 3: column 'label' holds 'Dog', which is none of the known classes. Did you mean 'dog'?"
     )
     assert complaint(targets, ["cat", "dog"], class_names=["cat", "cat"]) == (
         "labels.csv: class names hold 'cat' several times. Expected different names"
