@@ -58,6 +58,13 @@ class RowNames(_OfRows[str]):
         super().__init__(lengths)
         self._arrays = arrays
         self._digits = max(_FEWEST_DIGITS, *(len(str(length - 1)) for length in lengths))
+        self._of = (tuple(arrays), tuple(lengths))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RowNames) and self._of == other._of
+
+    def __hash__(self) -> int:
+        return hash(self._of)
 
     def _make(self, array: int, row: int) -> str:
         return f"{self._arrays[array]}/{row:0{self._digits}}"

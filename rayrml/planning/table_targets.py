@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -75,7 +75,15 @@ class _Use:
 
     def shares_files(self, other: _Use) -> bool:
         """Whether both use the same files."""
-        return self.samples.root == other.samples.root and len(self.samples) == len(other.samples)
+        return _are_same(self.samples, other.samples)
+
+
+class _Matched(NamedTuple):
+    """The rows of a table that belong to samples."""
+
+    path: str
+    samples: Samples
+    matching: Matching
 
 
 class LabelTables:
@@ -94,7 +102,7 @@ class LabelTables:
         self._data = data
         self._loss = loss
         self._tables: dict[str, LabelTable] = {}
-        self._matched: dict[tuple[str, str, int], Matching] = {}
+        self._matched: list[_Matched] = []
         self._uses: dict[Part, _Use] = {}
         self._columns: _Columns | None = None
         self._file_column = data.file_column
@@ -177,10 +185,11 @@ class LabelTables:
 
     def _match(self, path: str, samples: Samples) -> Matching:
         """The row of each sample; parts of one folder, which a column tells apart, are matched together."""
-        place = (path, samples.root, len(samples))
-        if place not in self._matched:
-            self._matched[place] = self._find_rows(self._table(path), samples)
-        return self._matched[place]
+        for matched in self._matched:
+            if matched.path == path and _are_same(matched.samples, samples):
+                return matched.matching
+        self._matched.append(_Matched(path, samples, self._find_rows(self._table(path), samples)))
+        return self._matched[-1].matching
 
     def _find_rows(self, table: LabelTable, samples: Samples) -> Matching:
         place = samples.place(0)
@@ -347,6 +356,11 @@ class LabelTables:
                 count = "1 file is" if len(both) == 1 else f"{len(both):,} files are"
                 notes.append(f"{count} in the training and in the {part}: {shown}{', ...' * (len(both) > 3)}")
         return notes
+
+
+def _are_same(some: Samples, others: Samples) -> bool:
+    """Whether these are the samples of the same files."""
+    return some.root == others.root and len(some) == len(others) and some.names == others.names
 
 
 def _of_part(table: LabelTable, matching: Matching, split: np.ndarray | None, column: str | None) -> Matching:

@@ -368,3 +368,16 @@ def test_a_column_divides_the_rows_of_one_array(stack, tmp_path):
     assert plan.training.samples.labels.tolist() == [0, 1, 2, 0]
     side = plan.test.input
     assert [side.decoding.array(side.samples.place(i)).max() for i in range(2)] == [4, 5]
+
+
+def test_equally_many_samples_of_other_files_have_rows_of_their_own(tmp_path):
+    folder = draw(tmp_path / "images", *(f"{number}.png" for number in range(4)))
+    single = [str(folder / f"{number}.png") for number in range(4)]
+    table = write(tmp_path / "labels.csv", ["file", "animal"], *zip(("0", "1", "2", "3"), "aabb", strict=True))
+    config = configuration(folder, table, units=2, test_input_path=single[2:])
+    config["neural_network"]["data"]["on_bad_sample"] = "skip"
+    plan = prepare(config)
+    assert plan.training.samples.labels.tolist() == [0, 0, 1, 1]
+    assert plan.test.samples.labels.tolist() == [1, 1]
+    other = configuration(folder, table, units=2, test_input_path=single[:2], target_path=str(table))
+    assert prepare(other).test.samples.labels.tolist() == [0, 0]
