@@ -82,8 +82,11 @@ class _Moved:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        given = () if key is Ellipsis else key if isinstance(key, tuple) else (key,)
-        every = (*given, *[slice(None)] * (len(self.shape) - len(given)))
+        given = key if isinstance(key, tuple) else (key,)
+        if not any(part is Ellipsis for part in given):
+            given = (*given, Ellipsis)
+        at = next(place for place, part in enumerate(given) if part is Ellipsis)
+        every = (*given[:at], *[slice(None)] * (len(self.shape) - len(given) + 1), *given[at + 1 :])
         channel, rest = every[self._axis], every[: self._axis] + every[self._axis + 1 :]
         values = self._stored[(*rest, channel)]
         if not isinstance(channel, slice):

@@ -78,3 +78,26 @@ def test_damaged_files_are_one_error_that_names_them(tmp_path, reader, name, con
     if name != "a.npy":
         with pytest.raises(DataError, match=name):
             READERS[reader]().contents(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_dataset_with_its_channels_last_is_cut_like_an_array(tmp_path, axis):
+    stored = np.random.default_rng(0).normal(size=(4, 5, 6, 3))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["a"] = stored
+    with READERS["hdf5"](channels="last", stacked=bool(axis)).open(str(tmp_path / "x.h5")) as read:
+        moved, expected = read("a"), np.moveaxis(stored, -1, axis)
+        assert moved.shape == expected.shape
+        assert len(moved) == len(expected)
+        assert np.array_equal(np.asarray(moved), expected)
+        for key in (
+            1,
+            np.s_[1:3],
+            np.s_[1, 2],
+            np.s_[:, 1:2],
+            np.s_[0:2, 1, 2:4],
+            np.s_[1, :, 3],
+            np.s_[..., 1:2],
+            np.s_[1:2, ..., 0],
+        ):
+            assert np.array_equal(moved[key], expected[key]), key
