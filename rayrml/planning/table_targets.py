@@ -7,6 +7,7 @@ configuration, so that it is shown, recorded and used as one.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -39,6 +40,7 @@ from rayrml.losses import Loss
 
 Part = Literal["training", "test", "final test"]
 PREFIXES: dict[Part, str] = {"training": "", "test": "test_", "final test": "final_test_"}
+_ARRAY_OF_FILE = re.compile(r"(\.(?:npz|h5|hdf5))/.*$", re.IGNORECASE)
 _NAMED_TESTS = ("test_input_path", "test_target_path", "test_share", "final_test_input_path", "final_test_target_path")
 
 
@@ -200,9 +202,19 @@ class LabelTables:
             others = [*known, *([self._data.split_column] if self._data.split_column else [])]
             matching, self._numbering = match_in_order(table, len(samples), array, others=others)
             return matching
-        matching = match_rows(table, Inputs(samples.root, samples.names), self._file_column)
+        matching = self._match_names(table, samples)
         self._file_column = matching.file_column
         return matching
+
+    def _match_names(self, table: LabelTable, samples: Samples) -> Matching:
+        """The row of each sample, by its name, else by that of its file if this holds no other sample."""
+        try:
+            return match_rows(table, Inputs(samples.root, samples.names), self._file_column)
+        except DataError:
+            files = [_ARRAY_OF_FILE.sub(r"\1", name) for name in samples.names]
+            if files == list(samples.names) or len(set(files)) < len(files):
+                raise
+            return match_rows(table, Inputs(samples.root, files), self._file_column)
 
     def check_use(self) -> None:
         """Look at what was left over, once all parts are labelled, and forget the tables.

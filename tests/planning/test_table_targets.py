@@ -220,6 +220,21 @@ def test_arrays_have_rows_too(tmp_path):
     assert plan.training.samples.labels.tolist() == [0, 1, 2] * 2
 
 
+@pytest.mark.parametrize("ending", ["", ".npz", ".npz/x"])
+def test_files_of_one_array_are_named_like_other_files(tmp_path, ending):
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    for name in NAMES:
+        np.savez(folder / f"{name[0]}.npz", x=np.zeros((3, 8, 8), np.float32))
+    names = [f"{name[0]}{ending}" for name in NAMES]
+    plan = prepare(configuration(folder, animals(tmp_path / "labels.csv", names), input_type="numpy"))
+    assert plan.training.samples.labels.tolist() == [0, 1, 2] * 2
+    np.savez(folder / "0.npz", x=np.zeros((3, 8, 8), np.float32), y=np.zeros((3, 8, 8), np.float32))
+    if ending == ".npz":  # which of the two arrays is not known
+        with pytest.raises(DataError, match=r"no column names the files|name no file"):
+            prepare(configuration(folder, animals(tmp_path / "labels.csv", names), input_type="numpy"))
+
+
 @pytest.mark.parametrize("skip", [False, True])
 def test_files_without_a_row_are_an_error_or_left_out(images, tmp_path, skip):
     draw(images, "more.png")
