@@ -73,6 +73,13 @@ NETWORKS = {
         layer("GlobalAveragePooling2D", "g"),
         layer("Dense", "d", units=2),
     ],
+    "groups of channels": [
+        image(8, 8, 3),
+        layer("Conv2D", "c", filters=8, kernel_size=3, padding="same"),
+        layer("GroupNormalization", "n", groups=4),
+        layer("GlobalAveragePooling2D", "g"),
+        layer("Dense", "d", units=2),
+    ],
     "two inputs": two_inputs(),
 }
 ENDINGS = [".pt2", ".onnx", ".h5", ".weights.h5"]

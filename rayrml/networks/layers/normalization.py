@@ -172,7 +172,7 @@ class GroupNormalization(Layer):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, *spatial), of the same shape."""
         x = x.transpose(1, self.dim)
-        if x.numel() == len(x) * self.groups:  # one value a group, which torch refuses if there is only one sample
+        if x.shape[1:].numel() == self.groups:  # one value a group, which torch refuses if there is only one sample
             return _scale(_without_deviation(x), self.weight, self.bias).transpose(1, self.dim)
         y = F.group_norm(x, self.groups, self.weight, self.bias, self.epsilon)
         return y.transpose(1, self.dim)
@@ -218,7 +218,7 @@ class InstanceNormalization(Layer):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, *spatial), of the same shape."""
         own = self.training or not self.track
-        if own and x.numel() == len(x) * self.size:
+        if own and x.shape[1:].numel() == self.size:
             return self._normalize_one(x)
         statistics = self.running_mean, self.running_var
         return F.instance_norm(x, *statistics, self.weight, self.bias, own, self.momentum, self.epsilon)
