@@ -96,6 +96,8 @@ def _select_data(kept: Checkpoint, paths: Mapping[str, Any]) -> dict[str, Any]:
     data = {"input_type": "images", **select_reading(kept.data), **select_targets(kept.targets), **paths}
     if data.get("transforms"):
         data.pop("input_transforms", None)  # a part of them
+    if data.get("scale") is not None and data.get("target_type") == "images":
+        data.setdefault("target_scale", "range")  # the inputs' own scale is not that of masks
     if not kept.targets and kept.classes and "test_target_path" not in paths:
         data["target_type"] = "labels"  # of a checkpoint from an older version
     if data.get("target_suffix"):
