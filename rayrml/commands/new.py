@@ -25,6 +25,7 @@ EXAMPLES = (
     "rayrml new images --labels labels.csv",
 )
 _MOST_SHOWN = 10  # classes
+KINDS = ("class", "classes", "number")  # of `target_kind`; its type would take long to import
 
 
 def add(verb: argparse.ArgumentParser) -> None:
@@ -36,6 +37,8 @@ def add(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--labels", metavar="FILE", help="table with a row for each image: CSV, TSV, JSON Lines, Parquet")
     verb.add_argument("--columns", nargs="+", metavar="NAME", help="its columns of classes or numbers, if it has more")
+    verb.add_argument("--file-column", metavar="NAME", help="its column of file names, if several may be that")
+    verb.add_argument("--kind", choices=KINDS, help="what the columns hold, if it is not what they look like")
     verb.add_argument("--output", metavar="FILE.json", help="output file (default: FOLDER.json in the current folder)")
 
 
@@ -54,7 +57,8 @@ def do(options: argparse.Namespace) -> None:
     if output.exists():
         raise ConfigError(Problem(str(output), "already exists. `--output FILE.json` names another file"))
     labels = None if options.labels is None else Path(options.labels)
-    found = starter_config.look(folder, labels, options.columns)
+    keys = {"target_column": options.columns, "file_column": options.file_column, "target_kind": options.kind}
+    found = starter_config.look(folder, labels, {key: value for key, value in keys.items() if value is not None})
     if Path.cwd().is_relative_to(Path(found.training.root).resolve()):
         message = "is or contains the current folder: a run would write its plots among the images. Run this "
         raise ConfigError(Problem(str(folder), f"{message}from another folder, for example after `cd ..`"))

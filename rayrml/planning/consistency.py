@@ -133,6 +133,8 @@ def _pictures(settings: Settings) -> Iterator[Problem]:
     reader = types.input_reader
     if not data.test_output_path:
         yield Problem(where, "has no effect: no predictions are kept. Expected test_output_path")
+    elif data.test_output_images == "none":
+        return  # whatever there is
     elif reader is not None and (reader.read is None or not reader.pixels):
         yield Problem(
             where, f"has no effect: there are pictures for image files only, but the inputs are {reader.noun}"

@@ -7,7 +7,7 @@ import functools
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,13 +100,13 @@ class Found:
         return starter_recipe.choose_size(self.sizes)
 
 
-def look(folder: Path, labels: Path | None = None, columns: Sequence[str] | None = None) -> Found:
+def look(folder: Path, labels: Path | None = None, keys: Mapping[str, Any] | None = None) -> Found:
     """The images in a folder: what they are for, their classes, masks or numbers, and their sizes.
 
     Args:
         folder: the images.
         labels: a table of their classes or numbers; by default the one in the folder, if they are in no class folders.
-        columns: the columns of the table, None to find them.
+        keys: the keys of the section `data` that say how the table is read, as far as they are known.
 
     Raises:
         ConfigError: there is only one class.
@@ -114,16 +114,16 @@ def look(folder: Path, labels: Path | None = None, columns: Sequence[str] | None
             them can mean several things, or none of those inspected can be read.
     """
     if labels is not None:
-        return _look_at_rows(look_at_table(folder, {"target_path": str(labels)}, columns))
+        return _look_at_rows(look_at_table(folder, {"target_path": str(labels)}, keys))
     problem: ConfigError | DataError = DataError(Problem(str(folder), "holds no table. Expected `--labels FILE`"))
-    if columns is None:
+    if not keys:
         try:
             found = _look_at_folders(folder)
         except (ConfigError, DataError) as error:
             problem = error
         else:
             return dataclasses.replace(found, unused_tables=_check_tables(folder, found))
-    table = find_table(folder, columns)
+    table = find_table(folder, keys)
     if table is None:
         raise problem
     return _look_at_rows(table)
@@ -252,7 +252,7 @@ def _paths(found: Found) -> dict[str, Any]:
 def _columns(found: Found, data: Data) -> dict[str, Any]:
     """The keys that name the samples and the columns of a table."""
     keys = [f"{prefix}{key}" for prefix in PREFIXES.values() for key in ("input_path", "target_path")]
-    keys += ["target_column", "target_kind", "separator", "split_column"]
+    keys += ["file_column", "target_column", "target_kind", "separator", "split_column"]
     named = {key: value for key in keys if (value := getattr(data, key)) is not None}
     return named if found.validation is not None else {**named, "test_share": _SHARE}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,12 +50,12 @@ class TableFound:
         return len(training.value_names or training.classes)
 
 
-def find_table(folder: Path, columns: Sequence[str] | None = None) -> TableFound | None:
+def find_table(folder: Path, keys: Mapping[str, Any] | None = None) -> TableFound | None:
     """What the tables in a folder say of its images, None if there are no tables.
 
     Args:
         folder: the images, with tables beside them.
-        columns: the columns of targets, None to find them.
+        keys: the keys of the section `data` that say how a table is read, as far as they are known.
 
     Raises:
         DataError: no table names the images, several do, or each has a mistake.
@@ -66,7 +67,7 @@ def find_table(folder: Path, columns: Sequence[str] | None = None) -> TableFound
     problems: list[DataError] = []
     for name in names:
         try:
-            found[name] = look_at_table(folder, {"target_path": str(folder / name)}, columns)
+            found[name] = look_at_table(folder, {"target_path": str(folder / name)}, keys)
         except DataError as error:
             problems.append(error)
     if not found:
@@ -80,7 +81,7 @@ def find_table(folder: Path, columns: Sequence[str] | None = None) -> TableFound
     paths = {_KEYS[role]: str(folder / name) for role, (stem,) in roles.items() for name in found if _is_of(name, stem)}
     if "test_target_path" not in paths and "final_test_target_path" in paths:
         paths["test_target_path"] = paths.pop("final_test_target_path")
-    return look_at_table(folder, paths, columns)
+    return look_at_table(folder, paths, keys)
 
 
 def find_tables_beside(folder: Path, samples: Samples) -> tuple[list[str], list[str]]:
@@ -117,20 +118,20 @@ def _tells_more(path: str, samples: Samples) -> bool:
     )
 
 
-def look_at_table(folder: Path, paths: Mapping[str, str], columns: Sequence[str] | None = None) -> TableFound:
+def look_at_table(folder: Path, paths: Mapping[str, str], keys: Mapping[str, Any] | None = None) -> TableFound:
     """What tables say of the images in a folder.
 
     Args:
         folder: the images.
         paths: the keys that name the tables.
-        columns: the columns of targets, None to find them.
+        keys: the keys of the section `data` that say how a table is read, as far as they are known.
 
     Raises:
         DataError: a table names none of the images, or has a mistake.
     """
     types = {"input_type": "images", "target_type": "table", "on_bad_sample": "skip"}
     named = {"input_path": str(folder), **{key: storage.absolute(path) for key, path in paths.items()}}
-    section = {**types, **named, "target_column": None if columns is None else list(columns)}
+    section = {**types, **named, **(keys or {})}
     config, _ = complete_paths(Config.model_validate({"neural_network": {"layers": "", "data": section}}))
     tables = LabelTables(config.neural_network.data, None)
     data = tables.complete_paths()

@@ -24,6 +24,7 @@ from rayrml.data.label_tables import (
     TargetOptions,
     check_repeated,
     choose_target_columns,
+    describe_outliers,
     detect_kind,
     find_split_column,
     holds_whole_numbers,
@@ -183,6 +184,8 @@ class LabelTables:
         if found.kind == "classes":
             return dataclasses.replace(labelled, values=found.values, classes=found.names)
         self._check_range(found.values)
+        if part == "training":
+            self.notes += describe_outliers(table, found.names, found.values, matching.rows[kept])
         return dataclasses.replace(labelled, values=found.values.astype(np.float32), value_names=found.names)
 
     def _match(self, path: str, samples: Samples) -> Matching:

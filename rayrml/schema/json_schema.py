@@ -293,10 +293,11 @@ _RULES: dict[str, list[Schema]] = {
         _rule(_given(*_TRAINS), _given("type", "target_type")),
         _rule(_given("test_output_path", "hdf5_outfile"), _given(*_TESTS)),
         _rule(_is("hdf5_precision", any_case(["half"])), _given("test_output_path", "hdf5_outfile")),
+        _rule(_is("test_output_images", any_case(["masks", "pixels", "none"])), _given("test_output_path")),
         _rule(
-            _is("test_output_images", any_case(["masks", "pixels", "none"])),
+            _is("test_output_images", any_case(["masks", "pixels"])),
             {
-                "allOf": [_given("test_output_path"), *({"not": _of_type("target", name)} for name in NO_FILES)],
+                "allOf": [*({"not": _of_type("target", name)} for name in NO_FILES)],
                 "anyOf": [_of_type("input", name) for name, row in READERS.items() if _draws(row)],
             },
         ),

@@ -65,7 +65,7 @@ BROKEN = {
             ".data.test_output_images: has no effect: no predictions are kept. Expected test_output_path",
         ),
         (
-            {"data.test_output_images": "none", "data.test_output_path": "/out"},
+            {"data.test_output_images": "masks", "data.test_output_path": "/out"},
             ".data.test_output_images: has no effect: each sample has one class, not each pixel",
         ),
         (

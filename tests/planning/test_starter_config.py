@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import typing
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from PIL import Image
 
 import rayrml
 from rayrml import cli
+from rayrml.commands.new import KINDS
 from rayrml.config.json_comments import decode_with_comments
+from rayrml.config.sections import TargetKind
 from rayrml.planning import starter_config
 from rayrml.planning.plan import prepare
 from tests.conftest import write_jpeg
@@ -376,3 +379,20 @@ def test_images_of_a_test_without_rows_are_left_out(tmp_path, elsewhere, capsys)
     assert "test have no row in the table. They are left out" in out
     assert "9 images; a fifth of each class is kept for the test" in out
     assert [len(source.samples) for source in prepare("photos.json").sources] == [7, 2]
+
+
+def test_what_looks_otherwise_can_be_told(tmp_path, elsewhere, capsys):
+    """Small whole numbers look like classes, and a column of numbers like names of files."""
+    for number in range(12):
+        write_jpeg(tmp_path / "photos" / f"{number}.jpg", np.full((40, 40, 3), 100, np.uint8))
+    rows = [(11 - n, f"{n}.jpg", 30 + n % 3) for n in range(12)]
+    write_table(tmp_path / "photos" / "labels.csv", ["index", "file", "age"], *rows)
+    told = ["--file-column", "file", "--columns", "age", "--kind", "number"]
+    assert cli.main(["new", str(tmp_path / "photos"), *told]) == 0
+    data = prepare("photos.json").config.neural_network.data
+    assert (data.file_column, data.target_column, data.target_kind) == ("file", "age", "number")
+    assert prepare("photos.json").loss.name == "MSE"
+
+
+def test_the_kinds_are_those_of_the_configuration():
+    assert typing.get_args(TargetKind) == KINDS

@@ -217,7 +217,7 @@ BROKEN = [
     {"base": "arrays", "data.testing_tag": "test"},
     {"data.hdf5_precision": "Half"},
     {"data.test_output_images": "Masks"},
-    {"data.test_output_images": "none", "data.test_output_path": "out"},
+    {"data.test_output_images": "masks", "data.test_output_path": "out"},
     {"base": "arrays", "data.test_input_path": "t", "data.test_output_path": "o", "data.test_output_images": "pixels"},
     {"debug_interval": 2, "debug": False},
     {"checkpoints": {"interval": 2}},

@@ -6,6 +6,7 @@ explain a mistake. What images or arrays are in the files, and how they are read
 
 from rayrml.data.label_tables.kinds import Decision, Kind, choose_target_columns, detect_kind
 from rayrml.data.label_tables.matching import Inputs, Matching, check_repeated, choose_file_column, match_rows
+from rayrml.data.label_tables.outliers import describe_outliers
 from rayrml.data.label_tables.reading import read_label_table
 from rayrml.data.label_tables.row_order import match_in_order
 from rayrml.data.label_tables.splits import find_split_column, split_rows
@@ -24,6 +25,7 @@ __all__ = [
     "check_repeated",
     "choose_file_column",
     "choose_target_columns",
+    "describe_outliers",
     "detect_kind",
     "find_split_column",
     "holds_whole_numbers",
