@@ -200,7 +200,8 @@ def _sample_type(side: Side) -> str | None:
     if scale is None:
         return None if side.pixels else side.dtype.name
     ways = {"range": "fractions of the type's range", "max": "fractions of each maximum", "values": "as stored"}
-    return f"{side.dtype.name}, {ways.get(scale, f'divided by {scale:g}')}"
+    way = ways[scale] if isinstance(scale, str) else f"divided by {scale:g}"
+    return f"{side.dtype.name}, {way}"
 
 
 def _slices(source: Source, part: Slices) -> str:

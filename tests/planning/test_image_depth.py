@@ -7,7 +7,9 @@ from PIL import Image
 
 from rayrml.data.reader_keys import describe_reading
 from rayrml.errors import ConfigError, DataError
+from rayrml.planning import summary
 from rayrml.planning.plan import prepare
+from rayrml.reporting.console import Console
 
 SIZE = 8
 
@@ -159,3 +161,25 @@ def test_pages_of_images_and_masks_are_pairs(tmp_path):
     target = prepare(whole).training.target
     classes = [target.decoding.array(target.samples.place(i)).max() for i in range(6)]
     assert classes == [0, 1, 2] * 2
+
+
+@pytest.mark.parametrize(
+    ("scale", "shown"),
+    [
+        (None, "float32, fractions of the type's range"),
+        ("max", "float32, fractions of each maximum"),
+        ("values", "float32, as stored"),
+        (4095, "float32, divided by 4095"),
+    ],
+)
+def test_the_screen_says_what_became_of_the_values(tmp_path, capsys, scale, shown):
+    write(tmp_path, [flat(4000, np.uint16)] * 4)
+    plan = prepare(config(tmp_path, channels=1, grayscale=True, **({} if scale is None else {"scale": scale})))
+    summary.plan(Console(stamped=False), plan, 1)
+    assert f"Sample type                 : {shown}\n" in capsys.readouterr().out
+
+
+def test_bytes_are_no_special_type_on_the_screen(tmp_path, capsys):
+    write(tmp_path, [flat(9, np.uint8)] * 4)
+    summary.plan(Console(stamped=False), prepare(config(tmp_path)), 1)
+    assert "Sample type" not in capsys.readouterr().out
