@@ -168,7 +168,6 @@ def test_pages_of_images_and_masks_are_pairs(tmp_path):
     [
         (None, "float32, fractions of the type's range"),
         ("max", "float32, fractions of each maximum"),
-        ("values", "float32, as stored"),
         (4095, "float32, divided by 4095"),
     ],
 )
