@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rayrml.planning.starter_masks import MaskClasses
     from rayrml.reporting.console import Console
 
-HELP = "write a configuration to start from, for a folder of images"
+HELP = "write a configuration to start from, for a folder of images or arrays"
 EXAMPLES = (
     "rayrml new images",
     "rayrml new images --output config.json",
@@ -33,7 +33,8 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "folder",
         metavar="FOLDER",
-        help="folders of images: one for each class, or train, val and test, or images and masks, or with a table",
+        help="folders of images: one for each class, or train, val and test, or images and masks, or with a table; "
+        "or of arrays, such as x_train.npy and y_train.npy",
     )
     verb.add_argument("--labels", metavar="FILE", help="table with a row for each image: CSV, TSV, JSON Lines, Parquet")
     verb.add_argument("--columns", nargs="+", metavar="NAME", help="its columns of classes or numbers, if it has more")
@@ -56,21 +57,43 @@ def do(options: argparse.Namespace) -> None:
         raise ConfigError(Problem(str(output), "the configuration is written as JSON. Expected a name like FILE.json"))
     if output.exists():
         raise ConfigError(Problem(str(output), "already exists. `--output FILE.json` names another file"))
+    if starter_config.holds_arrays(folder):
+        _write_for_arrays(folder, output)
+        return
     labels = None if options.labels is None else Path(options.labels)
     keys = {"target_column": options.columns, "file_column": options.file_column, "target_kind": options.kind}
     found = starter_config.look(folder, labels, {key: value for key, value in keys.items() if value is not None})
     if Path.cwd().is_relative_to(Path(found.training.root).resolve()):
         message = "is or contains the current folder: a run would write its plots among the images. Run this "
         raise ConfigError(Problem(str(folder), f"{message}from another folder, for example after `cd ..`"))
-    content = starter_config.text(starter_config.configuration(found, output.stem))
-    with explaining(output, "cannot be written"):
-        storage.write(output, content.encode())
-    from rayrml.reporting.console import Console
-
-    console = Console(stamped=False)
+    console = _write(starter_config.text(starter_config.configuration(found, output.stem)), output)
     console.lines(_describe_samples(found))
     _show_folders(console, found)
     console.lines(_describe_images(found))
+    _show_next(console, output)
+
+
+def _write_for_arrays(folder: Path, output: Path) -> None:
+    """Inspect arrays, write the file and print what is in it."""
+    from rayrml.planning import starter_arrays, starter_config
+
+    found = starter_arrays.find_arrays(folder)
+    console = _write(starter_config.text(starter_arrays.configuration(found, output.stem)), output)
+    console.lines(found.describe())
+    _show_next(console, output)
+
+
+def _write(content: str, output: Path) -> Console:
+    """Write the file; return where to say what is in it."""
+    from rayrml import storage
+    from rayrml.reporting.console import Console
+
+    with explaining(output, "cannot be written"):
+        storage.write(output, content.encode())
+    return Console(stamped=False)
+
+
+def _show_next(console: Console, output: Path) -> None:
     console.line(f"Wrote {output}. Next:")
     console.commands("   ", [f"rayrml {shlex.quote(str(output))}"])
 

@@ -100,6 +100,11 @@ class Found:
         return starter_recipe.choose_size(self.sizes)
 
 
+def holds_arrays(folder: Path) -> bool:
+    """Whether there are arrays in a folder, and no image in it or below."""
+    return any(folder.glob("*.npy")) and not Listing(str(folder)).holds("", IMAGE_EXTENSIONS)
+
+
 def look(folder: Path, labels: Path | None = None, keys: Mapping[str, Any] | None = None) -> Found:
     """The images in a folder: what they are for, their classes, masks or numbers, and their sizes.
 

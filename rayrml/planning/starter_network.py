@@ -50,6 +50,25 @@ def build_classifier(
     ]
 
 
+def build_dense(shape: tuple[int, ...], num_outputs: int, ending: str | None) -> list[Layer]:
+    """Two layers of units, then one number per class or column, for samples that are too small for convolutions.
+
+    Args:
+        shape: (*spatial, C) of the samples, or (C,).
+        num_outputs: the number of classes, or of columns.
+        ending: the activation of the outputs, None for none.
+    """
+    activation = {} if ending is None else {"activation": ending}
+    return [
+        _layer("InputLayer", "input", batch_input_shape=[None, *shape]),
+        *([_layer("Flatten", "flatten")] if len(shape) > 1 else []),
+        _layer("Dense", "hidden_1", units=64, activation="relu"),
+        _layer("Dropout", "dropout", rate=0.2),
+        _layer("Dense", "hidden_2", units=64, activation="relu"),
+        _layer("Dense", "classes" if ending else "outputs", units=num_outputs, **activation),
+    ]
+
+
 def build_unet(shape: tuple[int, int, int], num_outputs: int, num_images: int) -> list[Layer]:
     """A U-Net: blocks of convolutions down to a coarse resolution and back, each with a connection across.
 
