@@ -23,7 +23,14 @@ pytestmark = pytest.mark.ray
 
 CLASSES = ("1", "4", "7")
 TRANSFORMS = [{"random_horizontal_flip": 0.5}, {"normalize": {"mean": 0.4, "std": 0.3}}]
-READING = {"input_type": "images", "grayscale": True, "input_transforms": TRANSFORMS, "slicers": []}
+READING = {
+    "input_type": "images",
+    "grayscale": True,
+    "scale": None,
+    "pages": None,
+    "input_transforms": TRANSFORMS,
+    "slicers": [],
+}
 
 
 @pytest.fixture(scope="module")
