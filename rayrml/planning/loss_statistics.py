@@ -38,6 +38,17 @@ def complete_loss(loss: Choice | None, datasets: Datasets, recorded: Mapping[str
     if not isinstance(found, Mapping):
         message = "needs training samples, or a checkpoint of a network that was trained with it"
         raise ConfigError(Problem(_WHERE, message))
+    return with_recorded_statistics(loss, {_STANDARDIZE: found})
+
+
+def with_recorded_statistics(loss: Choice, recorded: Mapping[str, Any]) -> Choice:
+    """The loss with the statistics that a checkpoint recorded; the same loss if it recorded none.
+
+    A network's outputs stand for numbers by the statistics that it was trained with, whatever samples there are now.
+    """
+    found = recorded.get(_STANDARDIZE)
+    if not isinstance(found, Mapping):
+        return loss
     return dataclasses.replace(loss, arguments={**loss.arguments, _STANDARDIZE: dict(found)})
 
 

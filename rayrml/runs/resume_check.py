@@ -15,18 +15,21 @@ from rayrml.losses.outputs import BALANCED
 from rayrml.networks.comparison import Differences, compare_networks
 from rayrml.networks.graph import read_graph
 from rayrml.planning.class_balance import with_recorded_weights
+from rayrml.planning.loss_statistics import with_recorded_statistics
 from rayrml.planning.plan import Plan, TrainingPlan
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import Checkpoint
 from rayrml.training.optimizer_state import find_usable, list_trained
 
 _MOST_NAMED = 3
+_CHANGED = "The training samples have changed."
 
 
 def resume_plan(plan: Plan, resume_from: Sequence[str]) -> tuple[Plan, list[str]]:
     """The plan as it continues, and sentences on what has changed since, in ways that a resumed run can honor.
 
-    Balanced class weights stay those of the first run, so that the loss remains the same.
+    Balanced class weights, and the mean and deviation of standardized numbers, stay those of the first run: the loss
+    remains the same, and outputs stand for the same numbers.
 
     Args:
         plan: the plan of the run.
@@ -41,12 +44,19 @@ def resume_plan(plan: Plan, resume_from: Sequence[str]) -> tuple[Plan, list[str]
     checkpoint = checkpoints.load(resume_from[0])
     changes = _check_resumable(plan, checkpoint, resume_from[0])
     given = plan.config.neural_network.loss or {}
-    kept = with_recorded_weights(plan.loss, checkpoint.loss) if given.get("weight") == BALANCED else None
-    if kept is None or kept == plan.loss:
-        return plan, [*changes, *_describe_changes(plan, checkpoint)]
-    plan = dataclasses.replace(plan, loss=kept)
-    weights = shorten([f"{weight:.4g}" for weight in kept.arguments["weight"]])
-    changes.append(f"The training samples have changed. The class weights stay those of the first epochs: {weights}")
+    if given.get("weight") == BALANCED:
+        kept = with_recorded_weights(plan.loss, checkpoint.loss) or plan.loss
+        if kept != plan.loss:
+            weights = shorten([f"{weight:.4g}" for weight in kept.arguments["weight"]])
+            changes.append(f"{_CHANGED} The class weights stay those of the first epochs: {weights}")
+        plan = dataclasses.replace(plan, loss=kept)
+    if given.get("standardize") is True:
+        kept = with_recorded_statistics(plan.loss, checkpoint.loss)
+        if kept != plan.loss:
+            pairs = zip(*kept.arguments["standardize"].values(), strict=True)
+            shown = shorten([f"{mean:.4g} and {std:.4g}" for mean, std in pairs])
+            changes.append(f"{_CHANGED} Mean and deviation of the numbers stay those of the first epochs: {shown}")
+        plan = dataclasses.replace(plan, loss=kept)
     return plan, [*changes, *_describe_changes(plan, checkpoint)]
 
 

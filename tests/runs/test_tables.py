@@ -168,6 +168,21 @@ def test_other_columns_are_not_learned_on_top(ray_cluster, folder, tmp_path):
         rayrml.run(config, overrides={"data.target_column": ["left", "mean"]}, resume=True, quiet=True)
 
 
+def test_a_resumed_network_keeps_the_statistics_that_it_was_trained_with(ray_cluster, folder, tmp_path, capsys):
+    table = tmp_path / "numbers.csv"
+    table.write_text((folder / "numbers.csv").read_text())
+    config = configuration(folder, tmp_path, "numbers", 2)
+    config["neural_network"]["data"]["target_path"] = str(table)
+    first = rayrml.run(config, overrides={"num_epochs": 1}, quiet=True)
+    before = checkpoints.load(first.checkpoints[-1]).loss["standardize"]
+    header, row, *rest = table.read_text().splitlines()
+    name, mean, left, part = row.split(",")
+    table.write_text("\n".join([header, f"{name},{float(mean) + 500},{left},{part}", *rest]))
+    resumed = rayrml.run(config, overrides={"num_epochs": 2}, resume=True)
+    assert checkpoints.load(resumed.checkpoints[-1]).loss["standardize"] == before
+    assert "have changed. Mean and deviation of the numbers stay those of the first epochs: " in capsys.readouterr().out
+
+
 def test_the_checkpoint_keeps_what_predictions_need(runs):
     kind, found = runs
     kept = checkpoints.load(found[1].checkpoints[-1])
