@@ -64,11 +64,8 @@ class Samples:
     def take_targets(self, indices: np.ndarray | Sequence[int]) -> dict[str, np.ndarray | None]:
         """The fields of the targets for the samples at `indices`, which may come several times."""
         rows = np.asarray(indices, np.int64)
-        return {name: None if own is None else own[rows] for name, own in self._targets.items()}
-
-    @property
-    def _targets(self) -> dict[str, np.ndarray | None]:
-        return {"labels": self.labels, "values": self.values}
+        fields = {"labels": self.labels, "values": self.values}
+        return {name: None if own is None else own[rows] for name, own in fields.items()}
 
     def name(self, index: int) -> str:
         """The name of the sample at `index`."""

@@ -105,6 +105,7 @@ class LabelTables:
         self._data = data
         self._loss = loss
         self._tables: dict[str, LabelTable] = {}
+        self._parts: dict[str, dict[str, np.ndarray]] = {}
         self._matched: list[_Matched] = []
         self._uses: dict[Part, _Use] = {}
         self._columns: _Columns | None = None
@@ -231,7 +232,7 @@ class LabelTables:
             raise DataError(*(Problem(p.where, f"{p.message}. {cure}") for p in problems))
         self.notes += [f"{problem}. They are left out" for problem in problems]
         self.notes += self._find_files_in_several()
-        for kept in (self._tables, self._matched, self._uses):
+        for kept in (self._tables, self._parts, self._matched, self._uses):
             kept.clear()
 
     def _path(self, part: Part) -> str:
@@ -255,7 +256,10 @@ class LabelTables:
         table = self._table(self._path(part))
         if self._data.split_column is None:
             return np.ones(table.num_rows, bool)
-        parts = split_rows(table, self._data.split_column)
+        path = self._path(part)
+        if path not in self._parts:
+            self._parts[path] = split_rows(table, self._data.split_column)
+        parts = self._parts[path]
         if part == "training":
             return parts.get("train")
         evaluated = parts.get("validation", parts.get("test"))
