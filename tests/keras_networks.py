@@ -1,7 +1,7 @@
 """Large networks as Keras JSON, made rather than stored."""
 
 
-class _Layers(list):
+class Layers(list):
     """Layers of a functional model; `add` returns the name by which later layers refer to the new one."""
 
     def add(self, class_name, *inputs, **config):
@@ -22,7 +22,7 @@ def resnet50(size, *, width=64, num_classes=1000):
 
     With `width` 64 and 1000 classes it has the 25.6 million parameters of the paper's. Source: arXiv 1512.03385.
     """
-    layers = _Layers()
+    layers = Layers()
 
     def convolved(x, filters, kernel, strides=1, activation="relu"):
         x = layers.add(
@@ -51,7 +51,7 @@ def unet3d(size, *, width=32, depth=3):
 
     Source: arXiv 1606.06650, Figure 2.
     """
-    layers = _Layers()
+    layers = Layers()
 
     def convolved(x, *filters):
         for number in filters:

@@ -358,6 +358,11 @@ class Ray(Section):
     gradient_compression: Annotated[Literal["none", "bf16"], AnyCase] = Field(
         default="none", description="gradients are exchanged as they are, or in 16 bits"
     )
+    batch_norm: Annotated[Literal["global", "local"], AnyCase] = Field(
+        default="global",
+        description="what batch normalization takes mean and variance of: the batch of all workers, so that their "
+        "number makes no difference, or each worker's part of it",
+    )
 
     @pydantic.model_validator(mode="after")
     def _range_is_ordered(self) -> Ray:

@@ -130,6 +130,8 @@ class Worker:
             gradient_clip=self.job.config.gradient_clip,
             compression=self.job.compression,
             graphs=not self.job.config.compile,
+            global_batch_norm=self.job.global_batch_norm,
+            sample_shape=self.job.datasets.shape,
         )
 
     def _run_epochs(self, training: Feed, test: Feed | None, trainee: Trainee) -> bool:
@@ -216,14 +218,15 @@ class Worker:
         seed = transforms_seed(self.job.config.seed, epoch)
         reporter.begin_epoch(step.optimizer.param_groups[0]["lr"], begin.losses)
         before = time.perf_counter()
-        for number, batch, size in feed.global_batches(self.job.config.data.batch_size, epoch, begin.batch):
-            images, target = self._prepared(batch, self.transforms, Draws(seed, batch.uses))
+        for batch in feed.global_batches(self.job.config.data.batch_size, epoch, begin.batch):
+            images, target = self._prepared(batch.own, self.transforms, Draws(seed, batch.own.uses))
+            target = images if target is None else target
             waited = time.perf_counter() - before
-            trained = step(images, images if target is None else target, size, stop=self.driver.asked_to_stop())
-            reporter.add(epoch, number, trained, waited, num_samples=size)
+            trained = step(images, target, batch.size, begin=batch.begin, stop=self.driver.asked_to_stop())
+            reporter.add(epoch, batch.number, trained, waited, num_samples=batch.size)
             if trained.stop:
                 reporter.flush()
-                return Progress(epoch, number, reporter.losses, _states(self.device))
+                return Progress(epoch, batch.number, reporter.losses, _states(self.device))
             before = time.perf_counter()
         return None
 

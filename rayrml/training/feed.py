@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,22 @@ from rayrml.reporting.messages import Emit, Skipped
 from rayrml.workers import Workers, global_batch_sizes
 
 T = TypeVar("T")
+
+
+class GlobalBatch(NamedTuple):
+    """A batch of all workers.
+
+    Attributes:
+        own: this worker's part of it.
+        size: samples in all parts.
+        begin: samples that were dealt out to the workers, in turn, before this batch.
+        number: which batch of the epoch it is, from 1.
+    """
+
+    own: Batch
+    size: int
+    begin: int
+    number: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +62,15 @@ class Part:
         """The number of batches in a pass."""
         return len(global_batch_sizes(int(self.used.sum()), batch_size))
 
-    def counted_batches(self, batch_size: int, epoch: int | None, done: int = 0) -> Iterator[tuple[Batch, int]]:
-        """This worker's part of each global batch except the first `done`, and the number of samples in all parts."""
+    def counted_batches(self, batch_size: int, epoch: int | None, done: int = 0) -> Iterator[GlobalBatch]:
+        """Each batch except the first `done`, numbered among those of this part."""
         sizes = global_batch_sizes(int(self.used.sum()), batch_size)[done:]
-        for batch, size in zip(self.batches(batch_size, epoch, done), sizes, strict=True):
-            if self.passed is None:
-                yield batch, size
-            else:
+        batches = zip(self.batches(batch_size, epoch, done), sizes, strict=True)
+        for number, (batch, size) in enumerate(batches, done + 1):
+            if self.passed is not None:
                 count = self.workers.sum(torch.tensor([len(batch.positions)], device=self.device))
-                yield batch, int(count.item())
+                size = int(count.item())
+            yield GlobalBatch(batch, size, (number - 1) * batch_size, number)
 
     def batches(self, batch_size: int, epoch: int | None, done: int = 0) -> Iterator[Batch]:
         """This worker's part of each global batch except the first `done`, on the device that computes.
@@ -105,17 +121,17 @@ class Feed:
         """The number of batches in a pass."""
         return sum(part.num_batches(batch_size) for part in self.parts)
 
-    def global_batches(self, batch_size: int, epoch: int, done: int = 0) -> Iterator[tuple[int, Batch, int]]:
-        """The number of each global batch, this worker's part of it, and the number of samples in all parts.
+    def global_batches(self, batch_size: int, epoch: int, done: int = 0) -> Iterator[GlobalBatch]:
+        """Each batch of an epoch.
 
         The first `done` batches of the epoch are skipped, and so are batches without samples.
         """
         order = self._order(batch_size, epoch)
         begun = self._count(order[:done])
         streams = [part.counted_batches(batch_size, epoch, n) for part, n in zip(self.parts, begun, strict=True)]
-        for number, (batch, size) in enumerate(_interleave(streams, order[done:]), done + 1):
-            if size:
-                yield number, batch, size
+        for number, batch in enumerate(_interleave(streams, order[done:]), done + 1):
+            if batch.size:
+                yield batch._replace(number=number)
 
     def batches(self, batch_size: int, epoch: int | None) -> Iterator[Batch]:
         """This worker's part of each global batch: in the order of `epoch`, or part by part if it is None.

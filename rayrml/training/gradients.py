@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 import weakref
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -57,6 +59,7 @@ class SharedGradient:
             # In the parameter's own memory order (kernels are in channels-last format): fused optimizers traverse
             # parameter and gradient together and ignore the strides.
             parameter.grad = piece.as_strided(parameter.size(), parameter.stride())
+        self._parameters = parameters
         groups = _grouped([p.numel() * p.element_size() for p in parameters], bucket_bytes)
         sizes = [sum(counts[group.start : group.stop]) for group in groups]
         numbers = [len(group) for group in groups]
@@ -78,11 +81,26 @@ class SharedGradient:
             self._listen([[parameters[i] for i in group] for group in groups])
 
     def begin(self) -> None:
-        """Set everything to zero, and send the gradients of the next backward."""
+        """Set everything to zero."""
         self.everything.zero_()
+
+    def send(self) -> None:
+        """Send the gradients as they become complete in the next backward, which is the last of this batch."""
         self._missing = [bucket.num_parameters for bucket in self._buckets]
         self._started = 0
         self._open = True
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Discard the gradients of a backward in the block; they are sent as they were before, as if it added zero."""
+        own = [parameter.grad for parameter in self._parameters]
+        for parameter in self._parameters:
+            parameter.grad = None
+        try:
+            yield
+        finally:
+            for parameter, gradient in zip(self._parameters, own, strict=True):
+                parameter.grad = gradient
 
     def finish(self) -> float:
         """Wait until everything is the sum over all workers; return the seconds that this took."""

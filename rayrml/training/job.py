@@ -28,6 +28,7 @@ class Job:
         schedule: rows of the learning rate schedulers, None for a constant rate.
         datasets: the samples.
         compression: how workers compress the gradients that they exchange.
+        global_batch_norm: whether batch normalization is by the batch of all workers.
         debug_path: file for the network's graph, None for no file.
         state_path: file that holds the state after the last complete epoch, for lost workers and for resuming later;
             None without training, or without a folder for it.
@@ -49,6 +50,7 @@ class Job:
     schedule: ScheduleChoice | None
     datasets: Datasets
     compression: Compression
+    global_batch_norm: bool
     debug_path: str | None
     state_path: str | None
     resume_from: tuple[str, ...]

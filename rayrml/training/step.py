@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
 from rayrml.inference.evaluation import _autocast
 from rayrml.losses import Loss
+from rayrml.networks.layers.normalization import share_statistics
+from rayrml.networks.layers.shared_statistics import SharedStatistics
 from rayrml.optimizers import needs_closure, refuse_clipping
 from rayrml.tensors import to_input
 from rayrml.training.cuda_graphs import Graphed
 from rayrml.training.gradients import BUCKET_BYTES, Compression, SharedGradient
+from rayrml.training.micro_batches import micro_batches
 from rayrml.workers import Workers
 
 _STEPS_BEFORE_LOOKING = 3
@@ -51,11 +55,14 @@ class TrainingStep:
     """One update of the network from one global batch, of which this worker holds a part.
 
     The gradient is that of the global batch's mean loss, for any number of workers and any split: each worker's mean
-    is weighted by its share. All gradients of a worker are in one tensor, so one norm, one fill and one exchange per
+    is weighted by its share, and batch normalization is by the global batch. All gradients of a worker are in one tensor, so one norm, one fill and one exchange per
     bucket replace one per parameter; most of the exchange takes place during backward.
 
     If `graphs` is set and the GPU would wait for the CPU, a single worker's step up to its gradients is captured as a
     CUDA graph; the results are the same.
+
+    With `accumulate`, a batch is computed in so many micro-batches one after the other; their gradients add up to the
+    batch's, but batch normalization sees one (global) micro-batch at a time.
 
     An optimizer that needs a closure computes the batch's loss and gradient as often as it likes. Workers exchange
     both each time, so they all make the same decisions.
@@ -76,6 +83,9 @@ class TrainingStep:
         compression: Compression = "none",
         bucket_bytes: int = BUCKET_BYTES,
         graphs: bool = True,
+        accumulate: int = 1,
+        global_batch_norm: bool = True,
+        sample_shape: Sequence[int] = (),
     ):
         self.network = network
         self.loss = loss
@@ -83,6 +93,9 @@ class TrainingStep:
         self.workers = workers
         self.autocast = autocast
         self.gradient_clip = gradient_clip
+        self.accumulate = accumulate
+        self.sample_shape = tuple(sample_shape)
+        self.statistics = share_statistics(network, workers, everywhere=global_batch_norm)
         self.by_closure = needs_closure(optimizer)
         if self.by_closure:
             # Such an optimizer views all gradients as one flat vector, which is not possible for kernels in
@@ -92,7 +105,7 @@ class TrainingStep:
             refuse_clipping(optimizer)
         self.penalty: Callable[[], torch.Tensor | None] = getattr(network, "penalty", lambda: None)
         self.parameters = [p for p in network.parameters() if p.requires_grad]
-        shared = workers.size > 1 or self.by_closure
+        shared = workers.size > 1 or self.by_closure or accumulate > 1
         self.shared = (
             SharedGradient(self.parameters, workers, bucket_bytes=bucket_bytes, compression=compression)
             if shared
@@ -103,13 +116,17 @@ class TrainingStep:
         self._asked = False
         self._wishes: collections.deque[torch.Tensor] = collections.deque(maxlen=_STEPS_BEFORE_LOOKING)
 
-    def __call__(self, batch: torch.Tensor, target: torch.Tensor, num_samples: int, *, stop: bool = False) -> Trained:
+    def __call__(
+        self, batch: torch.Tensor, target: torch.Tensor, num_samples: int, *, begin: int = 0, stop: bool = False
+    ) -> Trained:
         """Update the network from this worker's part of a global batch of `num_samples`; the part may be empty.
 
-        If one worker is asked to `stop`, all workers learn of it after the same step.
+        Samples are dealt out in turn, and `begin` of them were dealt out before this batch. If one worker is asked to
+        `stop`, all workers learn of it after the same step.
         """
         started = time.perf_counter()
         self._asked = stop
+        self._slices = micro_batches(num_samples, self.accumulate, len(batch), self.workers, begin)
         if self.by_closure:
             loss, lengths, exchanged = self._search(batch, target, num_samples)
         else:
@@ -180,21 +197,40 @@ class TrainingStep:
         shared.begin()
         if self._asked:
             shared.stop.fill_(1.0)
-        if len(batch):
-            loss = self._loss(batch, target)
-            # A number on the CPU stays there: moving it to the GPU would make the CPU wait.
-            share: torch.Tensor | float = len(batch) / num_samples
-            if self.loss.weight:
-                share = (self.loss.weight(target) / num_samples).to(loss.dtype)
-            shared.loss.copy_(loss.detach() * share)
-            shared.weight.fill_(share)
-            (loss * share).backward()
+        for number, part in enumerate(self._slices, 1):
+            if number == len(self._slices):
+                shared.send()
+            if part.start < part.stop:
+                self._add(shared, batch[part], target[part], num_samples)
+            elif self.statistics is not None:
+                self._go_along(shared, self.statistics, batch)
         waited = shared.finish()
         if self.loss.weight:
             self._counted = shared.weight * num_samples
             # The shares add up to one only if every sample has the same weight, and to zero if all are ignored.
             shared.everything.div_(torch.where(shared.weight > 0, shared.weight, 1.0))
         return shared.loss.clone(), waited
+
+    def _add(self, shared: SharedGradient, batch: torch.Tensor, target: torch.Tensor, num_samples: int) -> None:
+        """Add what a micro-batch contributes to the global batch's loss, weight and gradient."""
+        with contextlib.nullcontext() if self.statistics is None else self.statistics.step(counts=True):
+            loss = self._loss(batch, target)
+            # A number on the CPU stays there: moving it to the GPU would make the CPU wait.
+            share: torch.Tensor | float = len(batch) / num_samples
+            if self.loss.weight:
+                share = (self.loss.weight(target) / num_samples).to(loss.dtype)
+            shared.loss.add_(loss.detach() * share)
+            shared.weight.add_(share)
+            (loss * share).backward()
+
+    def _go_along(self, shared: SharedGradient, statistics: SharedStatistics, batch: torch.Tensor) -> None:
+        """Do the exchanges of the other workers, who have samples in this micro-batch, and contribute nothing."""
+        shape = self.sample_shape or batch.shape[1:]
+        sample = torch.zeros(1, *shape, dtype=self.parameters[0].dtype, device=batch.device)
+        with statistics.step(counts=False), shared.aside():
+            with _autocast(sample, self.autocast):
+                output = self.network(to_input(sample))
+            output.backward(torch.zeros_like(output))
 
     def _loss(self, batch: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         with _autocast(batch, self.autocast):

@@ -72,7 +72,7 @@ def epoch_of(counts, batch_size, *, num_workers=1, epoch=1, done=0, **options):
     batches = {}
     for rank in range(num_workers):
         feed, kinds = make_feed(counts, rank, num_workers, **options)
-        for number, batch, size in feed.global_batches(batch_size, epoch, done):
+        for batch, size, _, number in feed.global_batches(batch_size, epoch, done):
             into, _ = batches.setdefault(number, ([], size))
             into += batch.positions.tolist()
             if len(batch.positions):
@@ -118,9 +118,8 @@ def balanced_epoch(labels, batch_size, num_workers=1, done=0, **options):
     """The samples of each global batch, over all workers, and their numbers of use."""
     batches = {}
     for rank in range(num_workers):
-        for number, batch, size in balanced_feed(labels, rank, num_workers, **options).global_batches(
-            batch_size, 1, done
-        ):
+        feed = balanced_feed(labels, rank, num_workers, **options)
+        for batch, size, _, number in feed.global_batches(batch_size, 1, done):
             into, uses, _ = batches.setdefault(number, ([], [], size))
             into += batch.positions.tolist()
             uses += batch.uses.tolist()

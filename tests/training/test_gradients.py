@@ -159,6 +159,7 @@ def test_a_bucket_that_is_full_early_waits_for_those_before_it(recorded):
     parameters = [nn.Parameter(torch.zeros(size)) for size in (4, 5, 6)]
     shared = SharedGradient(parameters, _Recording(0, 2), bucket_bytes=TINY)
     shared.begin()
+    shared.send()
     parameters[1].sum().backward()
     assert recorded == []
     parameters[2].sum().backward()

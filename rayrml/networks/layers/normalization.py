@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import torch
 from torch.nn import functional as F
@@ -11,12 +11,18 @@ from torch.nn import functional as F
 from rayrml.errors import ConfigError, Problem
 from rayrml.networks.layers.layer import Axes, Layer, Positive, Shape, expect_channels, known
 from rayrml.networks.layers.layout import held_axis, held_order
+from rayrml.networks.layers.shared_statistics import SharedStatistics, normalize
+from rayrml.workers import Workers
 
 
 class BatchNormalization(Layer):
     """(x - mean) / deviation along `axis`, with the batch's statistics in training and the running ones otherwise.
 
     The running statistics become momentum * old + (1 - momentum) * new. Source: arXiv 1502.03167.
+
+    Attributes:
+        synchronized: whether the JSON asks for the statistics of all workers' parts of a batch.
+        shared: what adds the statistics up over workers, None if each normalizes its own part.
     """
 
     weight: torch.Tensor | None
@@ -33,7 +39,7 @@ class BatchNormalization(Layer):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
-        synchronized: Literal[False] | None = None,
+        synchronized: bool | None = None,
         renorm: Literal[False] = False,
         renorm_clipping: None = None,
         renorm_momentum: float = 0.99,
@@ -41,6 +47,8 @@ class BatchNormalization(Layer):
         super().__init__()
         self.dim = held_axis(_one(axis), shape)
         self.momentum, self.epsilon = momentum, epsilon
+        self.synchronized = bool(synchronized)
+        self.shared: SharedStatistics | None = None
         # Only Keras 3 writes `synchronized`. Its running variance uses the batch's biased variance, as Keras 2's does
         # for tensors of rank 2 and 3; Keras 2's fused kernel for images uses the unbiased one, as torch does.
         self.biased = synchronized is not None or len(shape) < 3
@@ -69,6 +77,8 @@ class BatchNormalization(Layer):
     def _normalize(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return self._batch_norm(x, self.running_var)
+        if self.shared is not None and self.shared.active:
+            return self._normalize_together(x, self.shared)
         num_values = x.numel() // x.shape[1]
         if num_values == 1:
             return self._normalize_one(x)
@@ -79,6 +89,16 @@ class BatchNormalization(Layer):
         with torch.no_grad():
             # variance = momentum * old + (1 - momentum) * unbiased, and biased = unbiased * (1 - 1 / num_values)
             self.running_var.mul_(self.momentum / num_values).add_(variance, alpha=1 - 1 / num_values)
+        return y
+
+    @torch.compiler.disable  # it would have to be cut at the exchange in any case
+    def _normalize_together(self, x: torch.Tensor, shared: SharedStatistics) -> torch.Tensor:
+        y, moments = normalize(x, self.weight, self.bias, epsilon=self.epsilon, shared=shared)
+        with torch.no_grad():
+            unbiased = moments.count / (moments.count - 1).clamp_(min=1)
+            variance = moments.variance if self.biased else moments.variance * unbiased
+            self.running_mean.lerp_(moments.mean.to(self.running_mean.dtype), 1 - self.momentum)
+            self.running_var.lerp_(variance.to(self.running_var.dtype), 1 - self.momentum)
         return y
 
     def _batch_norm(self, x: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
@@ -182,6 +202,9 @@ class InstanceNormalization(Layer):
     """(x - mean) / deviation of each channel of each sample. Source: arXiv 1607.08022.
 
     Keras has no such layer: the keys are torch's, so `momentum` is the fraction of the new statistics.
+
+    Attributes:
+        shared: what averages tracked statistics over workers, None if each keeps those of its own part.
     """
 
     weight: torch.Tensor | None
@@ -203,6 +226,7 @@ class InstanceNormalization(Layer):
         if held_axis(_one(axis), shape) != 1 or len(shape) < 2:
             raise ConfigError(Problem("axis", "expected the channels of an input with spatial axes"))
         self.momentum, self.epsilon, self.track = momentum, epsilon, track_running_stats
+        self.shared: SharedStatistics | None = None
         self.size = known(shape[0])
         self.add_weight("weight", "gamma", (self.size,), initializer="ones", present=affine)
         self.add_weight("bias", "beta", (self.size,), initializer="zeros", present=affine)
@@ -219,9 +243,33 @@ class InstanceNormalization(Layer):
         """(N, C, *spatial), of the same shape."""
         own = self.training or not self.track
         if own and x.shape[1:].numel() == self.size:
-            return self._normalize_one(x)
-        statistics = self.running_mean, self.running_var
-        return F.instance_norm(x, *statistics, self.weight, self.bias, own, self.momentum, self.epsilon)
+            y = self._normalize_one(x)
+        elif own and len(x) == 1:
+            y = self._normalize_sample(x)
+        else:
+            statistics = self.running_mean, self.running_var
+            y = F.instance_norm(x, *statistics, self.weight, self.bias, own, self.momentum, self.epsilon)
+        if self.training and self.shared is not None and self.shared.active:
+            self._average(self.shared, len(x))
+        return y
+
+    @torch.compiler.disable
+    def _average(self, shared: SharedStatistics, count: int) -> None:
+        if self.running_mean is not None and self.running_var is not None:
+            with torch.no_grad():
+                shared.average([self.running_mean, self.running_var], count)
+
+    def _normalize_sample(self, x: torch.Tensor) -> torch.Tensor:
+        """The result for a single sample, for which torch's own gives wrong gradients in channels-last format on CPUs.
+
+        See the test of a single sample for the case.
+        """
+        if self.training and self.running_mean is not None and self.running_var is not None:
+            with torch.no_grad():
+                variance, mean = torch.var_mean(x, (0, *range(2, x.ndim)))
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+                self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
+        return F.group_norm(x, self.size, self.weight, self.bias, self.epsilon)
 
     def _normalize_one(self, x: torch.Tensor) -> torch.Tensor:
         """The result for one value a channel and sample, which torch refuses: it is its own mean, its variance is 0."""
@@ -247,6 +295,24 @@ class UnitNormalization(Layer):
 def unit(x: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
     """`x` divided by its Euclidean norm along `dims`, or by 1e-6 if that is larger."""
     return x * torch.rsqrt(x.square().sum(dims, keepdim=True).clamp(min=1e-12))
+
+
+def share_statistics(network: torch.nn.Module, workers: Workers, *, everywhere: bool) -> SharedStatistics | None:
+    """What adds up the statistics of a network's layers over workers from now on; None if there is nothing to add up.
+
+    Unless this is so `everywhere`, only batch normalization that asks for it with `synchronized` is concerned.
+    """
+    shared = SharedStatistics(workers)
+    concerned = [layer for layer in network.modules() if _adds_up(layer, everywhere=everywhere)]
+    for layer in concerned:
+        layer.shared = shared
+    return shared if concerned and workers.size > 1 else None
+
+
+def _adds_up(layer: torch.nn.Module, *, everywhere: bool) -> TypeGuard[BatchNormalization | InstanceNormalization]:
+    if isinstance(layer, InstanceNormalization):
+        return everywhere and layer.track
+    return isinstance(layer, BatchNormalization) and (everywhere or layer.synchronized)
 
 
 def _without_deviation(x: torch.Tensor) -> torch.Tensor:

@@ -167,7 +167,6 @@ def test_random_preprocessing_draws_for_each_sample(name):
 @pytest.mark.parametrize(
     ("class_name", "config", "key"),
     [
-        ("BatchNormalization", {"synchronized": True}, "synchronized"),
         ("BatchNormalization", {"renorm": True}, "renorm"),
         ("BatchNormalization", {"axis": [1, 2]}, "axis"),
         ("Resizing", {"height": 3, "width": 3, "crop_to_aspect_ratio": True}, "crop_to_aspect_ratio"),

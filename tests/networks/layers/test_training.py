@@ -228,3 +228,23 @@ def test_an_instance_of_one_position_is_normalized_by_running_statistics_where_t
         layer.running_var.fill_(4.0)
     x = torch.randn(3, 6, 1, 1)
     torch.testing.assert_close(network(x), (x - 2) / 2)
+
+
+@pytest.mark.parametrize("track", [False, True])
+@pytest.mark.parametrize("sizes", [(6,), (5, 6), (2, 3, 4)])
+def test_instance_normalization_of_a_single_sample_has_the_gradient_of_two_equal_ones(sizes, track):
+    """For a single one, torch's own gradient is wrong where channels come last in memory."""
+    layer = {"class_name": "InstanceNormalization", "config": {"affine": True, "track_running_stats": track}}
+    single, double = (build_network([layer], (4, *sizes)).double().train() for _ in range(2))
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand((1, *sizes, 4), dtype=torch.float64, generator=generator).movedim(-1, 1).requires_grad_()
+    target = torch.rand((1, *sizes, 4), dtype=torch.float64, generator=generator).movedim(-1, 1)
+    ((single(x) - target) ** 2).sum().backward()
+    found = x.grad
+    x.grad = None
+    ((double(torch.cat([x, x])) - target) ** 2).sum().div(2).backward()
+    torch.testing.assert_close(found, x.grad)
+    for name, value in single.state_dict().items():
+        torch.testing.assert_close(value, double.state_dict()[name])
+    for one, two in zip(single.parameters(), double.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, two.grad)
