@@ -67,10 +67,10 @@ class Part:
         sizes = global_batch_sizes(int(self.used.sum()), batch_size)[done:]
         batches = zip(self.batches(batch_size, epoch, done), sizes, strict=True)
         for number, (batch, size) in enumerate(batches, done + 1):
+            count = size
             if self.passed is not None:
-                count = self.workers.sum(torch.tensor([len(batch.positions)], device=self.device))
-                size = int(count.item())
-            yield GlobalBatch(batch, size, (number - 1) * batch_size, number)
+                count = int(self.workers.sum(torch.tensor([len(batch.positions)], device=self.device)).item())
+            yield GlobalBatch(batch, count, (number - 1) * batch_size, number)
 
     def batches(self, batch_size: int, epoch: int | None, done: int = 0) -> Iterator[Batch]:
         """This worker's part of each global batch except the first `done`, on the device that computes.

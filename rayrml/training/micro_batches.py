@@ -7,11 +7,11 @@ import itertools
 from rayrml.workers import Workers
 
 
-def micro_batches(num_samples: int, most: int, own: int, workers: Workers, begin: int) -> list[slice]:
+def micro_batches(num_samples: int, most: int, own: int, *, workers: Workers, begin: int) -> list[slice]:
     """This worker's part of each micro-batch of a global batch, as slices of its `own` samples; they may be empty.
 
-    A micro-batch has the same samples for any number of workers, as these get samples in turn. The sizes of micro-batches
-    differ by at most one.
+    A micro-batch has the same samples for any number of workers, as these get samples in turn. Their sizes differ by at
+    most one.
 
     Args:
         num_samples: samples of the global batch, at least 1.

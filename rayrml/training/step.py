@@ -55,8 +55,9 @@ class TrainingStep:
     """One update of the network from one global batch, of which this worker holds a part.
 
     The gradient is that of the global batch's mean loss, for any number of workers and any split: each worker's mean
-    is weighted by its share, and batch normalization is by the global batch. All gradients of a worker are in one tensor, so one norm, one fill and one exchange per
-    bucket replace one per parameter; most of the exchange takes place during backward.
+    is weighted by its share, and batch normalization is by the global batch. All gradients of a worker are in one
+    tensor, so one norm, one fill and one exchange per bucket replace one per parameter; most of the exchange takes
+    place during backward.
 
     If `graphs` is set and the GPU would wait for the CPU, a single worker's step up to its gradients is captured as a
     CUDA graph; the results are the same.
@@ -126,7 +127,7 @@ class TrainingStep:
         """
         started = time.perf_counter()
         self._asked = stop
-        self._slices = micro_batches(num_samples, self.accumulate, len(batch), self.workers, begin)
+        self._slices = micro_batches(num_samples, self.accumulate, len(batch), workers=self.workers, begin=begin)
         if self.by_closure:
             loss, lengths, exchanged = self._search(batch, target, num_samples)
         else:

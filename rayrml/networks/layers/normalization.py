@@ -91,11 +91,10 @@ class BatchNormalization(Layer):
             self.running_var.mul_(self.momentum / num_values).add_(variance, alpha=1 - 1 / num_values)
         return y
 
-    @torch.compiler.disable  # it would have to be cut at the exchange in any case
     def _normalize_together(self, x: torch.Tensor, shared: SharedStatistics) -> torch.Tensor:
-        y, moments = normalize(x, self.weight, self.bias, epsilon=self.epsilon, shared=shared)
+        y, moments = normalize(x, self.weight, self.bias, epsilon=self.epsilon, shared=shared)  # pyright: ignore[reportCallIssue]
         with torch.no_grad():
-            unbiased = moments.count / (moments.count - 1).clamp_(min=1)
+            unbiased = moments.num_values / (moments.num_values - 1).clamp_(min=1)
             variance = moments.variance if self.biased else moments.variance * unbiased
             self.running_mean.lerp_(moments.mean.to(self.running_mean.dtype), 1 - self.momentum)
             self.running_var.lerp_(variance.to(self.running_var.dtype), 1 - self.momentum)
@@ -253,7 +252,6 @@ class InstanceNormalization(Layer):
             self._average(self.shared, len(x))
         return y
 
-    @torch.compiler.disable
     def _average(self, shared: SharedStatistics, count: int) -> None:
         if self.running_mean is not None and self.running_var is not None:
             with torch.no_grad():

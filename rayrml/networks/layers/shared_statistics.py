@@ -58,14 +58,15 @@ class Moments(NamedTuple):
     Attributes:
         mean: (C,) of each channel.
         variance: (C,) of each channel, divided by the number of values.
-        count: values of each channel, a scalar of float64 on the device.
+        num_values: how many each channel has, a scalar of float64 on the device.
     """
 
     mean: torch.Tensor
     variance: torch.Tensor
-    count: torch.Tensor
+    num_values: torch.Tensor
 
 
+@torch.compiler.disable  # a compiled network has to be cut at the exchange in any case
 def normalize(
     x: torch.Tensor,
     weight: torch.Tensor | None,
@@ -79,42 +80,45 @@ def normalize(
     The gradient is that of the global batch too: workers exchange one tensor forward and one backward. Those of weight
     and bias are this worker's part, as all gradients of parameters are. Source: arXiv 1502.03167, section 3.
     """
-    y, mean, variance, count = _Normalization.apply(x, weight, bias, epsilon, shared)
+    y, mean, variance, count = _Normalization.apply(_Settings(epsilon, shared), x, weight, bias)
     return y, Moments(mean, variance, count)
+
+
+class _Settings(NamedTuple):
+    epsilon: float
+    shared: SharedStatistics
 
 
 class _Normalization(torch.autograd.Function):
     @staticmethod
-    def forward(  # noqa: PLR0917 (torch passes them by position)
-        ctx: Any,
-        x: torch.Tensor,
-        weight: torch.Tensor | None,
-        bias: torch.Tensor | None,
-        epsilon: float,
-        shared: SharedStatistics,
+    def forward(
+        ctx: Any, settings: _Settings, x: torch.Tensor, *affine: torch.Tensor | None
     ) -> tuple[torch.Tensor, ...]:
-        mean, variance, count = _moments(x, shared)
-        ctx.save_for_backward(x, weight, mean, torch.rsqrt(variance + epsilon), count)
-        ctx.epsilon, ctx.shared = epsilon, shared
+        weight, bias = affine
+        mean, variance, count = _moments(x, settings.shared)
+        ctx.save_for_backward(x, weight, mean, torch.rsqrt(variance + settings.epsilon), count)
+        ctx.settings = settings
         ctx.mark_non_differentiable(mean, variance, count)
         ctx.set_materialize_grads(False)
-        return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, epsilon), mean, variance, count
+        y = F.batch_norm(x, mean, variance, weight, bias, False, 0.0, settings.epsilon)
+        return y, mean, variance, count
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor | None, *_: None) -> tuple[torch.Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, weight, mean, scale, count = ctx.saved_tensors
-        if gradient is None or not ctx.shared.counts:
+        epsilon, shared = ctx.settings
+        if gradient is None or not shared.counts:
             gradient = torch.zeros_like(x)
         # Torch's own kernel, asked for these sums alone: of gradient * normalized x, and of the gradient.
         _, products, plain = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, weight, None, None, mean, scale, True, ctx.epsilon, [False, True, True]
+            gradient, x, weight, None, None, mean, scale, True, epsilon, [False, True, True]
         )
         to_x = None
-        of_x, of_weight, of_bias = ctx.needs_input_grad[:3]
+        _, of_x, of_weight, of_bias = ctx.needs_input_grad
         if of_x:
-            sums = ctx.shared.sum(torch.stack([products, plain]).double())
-            to_x = _gradient(gradient, x, (weight, mean, scale), sums / count) if ctx.shared.counts else gradient
-        return to_x, products if of_weight else None, plain if of_bias else None, None, None
+            sums = shared.sum(torch.stack([products, plain]).double())
+            to_x = _gradient(gradient, x, (weight, mean, scale), sums / count) if shared.counts else gradient
+        return None, to_x, products if of_weight else None, plain if of_bias else None
 
 
 def _moments(x: torch.Tensor, shared: SharedStatistics) -> Moments:
@@ -141,8 +145,8 @@ def _gradient(
 
     As x times a factor, plus the gradient times another, plus a constant, each one number a channel.
     """
-    weight, mean, scale = (None if value is None else value.double() for value in affine)
-    assert mean is not None and scale is not None
+    weight, mean, scale = affine
+    mean, scale = mean.double(), scale.double()
     factor = scale if weight is None else scale * weight
     of_x = -factor * scale * means[0]
     constant = -factor * means[1] - of_x * mean
