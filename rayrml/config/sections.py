@@ -23,6 +23,7 @@ from pydantic import (
 
 from rayrml import storage
 from rayrml.config import figures
+from rayrml.config.section import Section
 
 
 def _lower(value: Any) -> Any:
@@ -51,12 +52,6 @@ class RowOf:
     """
 
     table: str
-
-
-class Section(pydantic.BaseModel):
-    """A JSON object in which unknown keys are mistakes and values are not converted."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Data(Section):

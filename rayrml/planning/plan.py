@@ -14,6 +14,7 @@ from rayrml import storage
 from rayrml.config.line_numbers import with_lines_in_network
 from rayrml.config.mistakes import Findings
 from rayrml.config.network_files import read_network_file
+from rayrml.config.optimization import OptimizerOptions
 from rayrml.config.reading import AnyConfiguration, read_configuration
 from rayrml.config.sections import Config, Data
 from rayrml.config.tables import Choice, choose
@@ -23,13 +24,12 @@ from rayrml.data.sources import Source
 from rayrml.data.transforms import Placed, parse_transforms
 from rayrml.errors import ConfigError, DataError
 from rayrml.losses import LOSSES, Loss
-from rayrml.lr_schedulers import ScheduleChoice, choose_schedule
+from rayrml.lr_schedulers import ScheduleChoice
 from rayrml.networks.affine import list_without_affine, with_affine_batch_norm
 from rayrml.networks.graph import Graph, read_graph
 from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network, build
 from rayrml.networks.shapes import open_differing
-from rayrml.optimizers import OPTIMIZERS
 from rayrml.planning.class_balance import check_sampling, warn_of_imbalance, with_class_weights
 from rayrml.planning.consistency import Settings, check_consistency
 from rayrml.planning.data_types import DataTypes, find_types
@@ -44,6 +44,7 @@ from rayrml.planning.scaling_check import warn_of_scaling
 from rayrml.planning.splits import Folders, complete_paths
 from rayrml.planning.table_targets import LabelTables
 from rayrml.planning.target_values import read_class_numbers, with_value_rules
+from rayrml.planning.updates import Updates, choose_updates
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import LoadReport
 from rayrml.saving.keras_weights import load_weights
@@ -66,6 +67,7 @@ class Plan:
         pictures: how outputs that are images become pictures.
         loss: row of the losses, None for inference without one.
         optimizer: row of the optimizers, None without training.
+        options: the keys that all optimizers have.
         schedule: rows of the learning rate schedulers, None for a constant rate.
         training: samples to train on, None without training.
         test: samples to evaluate on or to predict, None without any.
@@ -90,6 +92,7 @@ class Plan:
     pictures: Pictures
     loss: Choice | None
     optimizer: Choice | None
+    options: OptimizerOptions
     schedule: ScheduleChoice | None
     training: Source | None
     test: Source | None
@@ -173,9 +176,9 @@ class _Preparation:
         """The plan of a run with this name. Raises ConfigError or DataError with everything that is wrong."""
         loss = self._row(LOSSES, self.nn.loss, "loss", "function")
         tables = self._tables(loss)
-        optimizer, schedule = self._optimizer()
+        updates = choose_updates(self.nn.optimizer, self.findings)
         types = read_class_numbers(find_types(self.data, self.findings), loss, self._target_transforms())
-        settings, self.types = Settings(self.nn, types, loss, optimizer), types
+        settings, self.types = Settings(self.nn, types, loss, updates.optimizer), types
         check_consistency(settings, self.findings)
         checkpoint = self._checkpoint()
         layers, graph = self._layers()
@@ -201,7 +204,7 @@ class _Preparation:
         trains = datasets.training is not None
         kind = TrainingPlan if trains else EvaluationPlan if datasets.test_targets else InferencePlan
         # The checks above have ensured that each kind has what it needs.
-        parts: dict[str, Any] = {"loss": loss} | ({"optimizer": optimizer, "schedule": schedule} if trains else {})
+        parts = {"loss": loss, **(updates if trains else Updates())._asdict()}
         return kind(
             config=self.config,
             name=name,
@@ -216,7 +219,7 @@ class _Preparation:
             targets=tables.description,
             warnings=(*tables.notes, *_warn(network, datasets, settings), *warn_of_pictures(pictures, settings)),
             **{name: getattr(datasets, name) for name in ("training", "test", "final_test")},
-            **{"optimizer": None, "schedule": None, **parts},
+            **parts,
         )
 
     def _tables(self, loss: Choice | None) -> LabelTables:
@@ -295,16 +298,6 @@ class _Preparation:
         if network is not None and datasets is not None:
             adapt_input(network, datasets, self.findings)
         return network, datasets
-
-    def _optimizer(self) -> tuple[Choice | None, ScheduleChoice | None]:
-        if self.nn.optimizer is None:
-            return None, None
-        section = dict(self.nn.optimizer)
-        scheduler, schedule = section.pop("lr_scheduler", None), None
-        with self.findings.gathering():
-            if scheduler is not None:
-                schedule = choose_schedule(scheduler, "neural_network.optimizer.lr_scheduler")
-        return self._row(OPTIMIZERS, section, "optimizer", "type"), schedule
 
     def _row(self, rows: Any, section: dict[str, Any] | None, name: str, key: str) -> Choice | None:
         with self.findings.gathering():

@@ -61,8 +61,9 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
     if plan.optimizer:
         schedule = plan.schedule
         rows = [f"{part.pop('type')} {part}" for part in schedule.settings] if schedule else []
-        schedulers = {"lr_scheduler": ", then ".join(rows)} if rows else {}
-        console.section("Optimizer", {"Type": plan.optimizer.name, **plan.optimizer.settings, **schedulers})
+        options = plan.options.model_dump(exclude_defaults=True, exclude={"lr_scheduler"})
+        options |= {"lr_scheduler": ", then ".join(rows)} if rows else {}
+        console.section("Optimizer", {"Type": plan.optimizer.name, **plan.optimizer.settings, **options})
     if plan.loss:
         reported = {"Metric": plan.metric} if plan.datasets.test_targets else {}
         weights = _class_weights(plan)

@@ -78,6 +78,7 @@ def make_job(
         loss=plan.loss,
         metric=plan.metric,
         optimizer=plan.optimizer,
+        options=plan.options,
         schedule=plan.schedule,
         datasets=plan.datasets,
         compression=plan.config.ray.gradient_compression,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from rayrml.config.optimization import OptimizerOptions
 from rayrml.config.sections import NeuralNetwork
 from rayrml.config.tables import Choice
 from rayrml.data.datasets import Datasets
@@ -25,6 +26,7 @@ class Job:
         loss: row of the losses.
         metric: row of the metrics that evaluation reports next to the loss, None for none.
         optimizer: row of the optimizers, None if the run only evaluates.
+        options: the keys that all optimizers have.
         schedule: rows of the learning rate schedulers, None for a constant rate.
         datasets: the samples.
         compression: how workers compress the gradients that they exchange.
@@ -46,6 +48,7 @@ class Job:
     loss: Choice
     metric: str | None
     optimizer: Choice | None
+    options: OptimizerOptions
     schedule: ScheduleChoice | None
     datasets: Datasets
     compression: Compression
