@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from rayrml.config.section import Section
 
@@ -19,3 +19,26 @@ class OptimizerOptions(Section):
         default=1,
         description="micro-batches of a batch, whose gradients are added up: for batches that do not fit into memory",
     )
+    decay_all: bool = Field(
+        default=True,
+        description="whether `weight_decay` is for all weights; false: not for biases and the weights of normalization",
+    )
+    learning_rates: dict[str, PositiveFloat] = Field(
+        default={},
+        description="factors of `learning_rate` by layer names, in which `*` stands for any characters, also names of "
+        'models: `{"encoder*": 0.1}`; the first name that fits a layer counts',
+    )
+
+
+class Unfreezing(Section):
+    """Layers that are frozen until an epoch begins."""
+
+    epoch: Annotated[int, Field(ge=2)] = Field(description="the first epoch in which the layers are trained")
+    layers: str | Annotated[list[str], Field(min_length=1)] = Field(
+        description="names of layers, in which `*` stands for any characters, also names of models: `encoder*`"
+    )
+
+    @property
+    def patterns(self) -> list[str]:
+        """The names of layers."""
+        return [self.layers] if isinstance(self.layers, str) else self.layers

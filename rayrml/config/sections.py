@@ -23,6 +23,7 @@ from pydantic import (
 
 from rayrml import storage
 from rayrml.config import figures
+from rayrml.config.optimization import Unfreezing
 from rayrml.config.section import Section
 
 
@@ -315,6 +316,11 @@ class NeuralNetwork(Section):
         default="keras",
         description="what batch normalization trains: keras: gamma and beta as far as the layer has `scale` and "
         "`center`; affine: both in any case, except in frozen layers",
+    )
+    unfreeze: Unfreezing | Annotated[list[Unfreezing], Field(min_length=1)] | None = Field(
+        default=None,
+        description="layers that are frozen, with the statistics of their normalization, until an epoch begins; an "
+        "object or a list of them",
     )
     early_stopping: Stopping | None = Field(default=None, description="when the run ends early (default: never)")
     debug: bool = Field(default=False, description="write the network as a graph, `<model>.dot`, next to the outfile")

@@ -44,7 +44,7 @@ from rayrml.planning.scaling_check import warn_of_scaling
 from rayrml.planning.splits import Folders, complete_paths
 from rayrml.planning.table_targets import LabelTables
 from rayrml.planning.target_values import read_class_numbers, with_value_rules
-from rayrml.planning.updates import Updates, choose_updates
+from rayrml.planning.updates import Updates, choose_updates, follow_network, warn_of_unfreezing
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import LoadReport
 from rayrml.saving.keras_weights import load_weights
@@ -69,6 +69,8 @@ class Plan:
         optimizer: row of the optimizers, None without training.
         options: the keys that all optimizers have.
         schedule: rows of the learning rate schedulers, None for a constant rate.
+        rates: factors of the learning rate by the names of layers, 1 for all others.
+        unfreezing: the first epoch in which layers are trained that are frozen at first, by their names.
         training: samples to train on, None without training.
         test: samples to evaluate on or to predict, None without any.
         datasets: what training and test samples have in common.
@@ -94,6 +96,8 @@ class Plan:
     optimizer: Choice | None
     options: OptimizerOptions
     schedule: ScheduleChoice | None
+    rates: Mapping[str, float]
+    unfreezing: Mapping[str, int]
     training: Source | None
     test: Source | None
     final_test: Source | None = None
@@ -190,6 +194,7 @@ class _Preparation:
             raise self._error()
         settings = self._with_columns(tables, settings)
         loss = self._with_statistics(loss, datasets, checkpoint)
+        updates = follow_network(updates, self.nn, network, self.findings) if self.data.trains else Updates()
         check_outputs(network, datasets, loss, self.findings)
         check_threshold(self.data, self.findings)
         metric = choose_metric(settings, network, self.findings)
@@ -201,11 +206,10 @@ class _Preparation:
         observations = self._observe(datasets)
         if self.findings:
             raise self._error()
-        trains = datasets.training is not None
-        kind = TrainingPlan if trains else EvaluationPlan if datasets.test_targets else InferencePlan
+        warned = _warn(network, datasets, settings, updates)
         # The checks above have ensured that each kind has what it needs.
-        parts = {"loss": loss, **(updates if trains else Updates())._asdict()}
-        return kind(
+        parts: dict[str, Any] = {"loss": loss, **updates._asdict()}
+        return _kind_of(datasets)(
             config=self.config,
             name=name,
             layers=layers,
@@ -217,7 +221,7 @@ class _Preparation:
             observations=observations,
             folders=self.folders,
             targets=tables.description,
-            warnings=(*tables.notes, *_warn(network, datasets, settings), *warn_of_pictures(pictures, settings)),
+            warnings=(*tables.notes, *warned, *warn_of_pictures(pictures, settings)),
             **{name: getattr(datasets, name) for name in ("training", "test", "final_test")},
             **parts,
         )
@@ -358,13 +362,21 @@ class _Preparation:
         return None
 
 
-def _warn(network: Network, datasets: Datasets, settings: Settings) -> Iterator[str]:
+def _warn(network: Network, datasets: Datasets, settings: Settings, updates: Updates) -> Iterator[str]:
     """Sentences on what is probably wrong with the network or the samples."""
     yield from warn_of_ending(network, settings.loss)
     yield from warn_of_scaling(network, datasets, settings.types)
     if datasets.training is not None:
         yield from warn_of_batch_norm(network)
+    yield from warn_of_unfreezing(updates.unfreezing, settings.nn.num_epochs)
     yield from warn_of_imbalance(datasets, settings.loss, settings.data.sampling)
+
+
+def _kind_of(datasets: Datasets) -> type[Plan]:
+    """What a run with these samples is."""
+    if datasets.training is not None:
+        return TrainingPlan
+    return EvaluationPlan if datasets.test_targets else InferencePlan
 
 
 def _count_classes(network: Network | None, loss: Loss | None) -> int | None:

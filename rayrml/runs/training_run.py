@@ -80,6 +80,8 @@ def make_job(
         optimizer=plan.optimizer,
         options=plan.options,
         schedule=plan.schedule,
+        rates=dict(plan.rates),
+        unfreezing=dict(plan.unfreezing),
         datasets=plan.datasets,
         compression=plan.config.ray.gradient_compression,
         debug_path=_debug_path(plan) if nn.debug else None,

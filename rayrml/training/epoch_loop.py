@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from rayrml import storage
-from rayrml.config.tables import Choice
 from rayrml.data.draws import Draws, mix_seed
 from rayrml.data.shards import Batch
 from rayrml.data.transforms import BatchTransforms
+from rayrml.formatting import shorten
 from rayrml.inference.evaluation import EvaluationStep, as_target, autocast_dtype, metric_of
 from rayrml.inference.outputs import Outputs, destination_of
 from rayrml.inference.prediction_files import Destination, PredictionSink
@@ -30,14 +30,14 @@ from rayrml.reporting.messages import (
     Started,
 )
 from rayrml.tensors import tiny_as_zero
-from rayrml.training.checkpoint_manager import CheckpointManager, Progress, Trainee
-from rayrml.training.early_stopping import EarlyStopping
+from rayrml.training.checkpoint_manager import CheckpointManager, Progress
 from rayrml.training.feed import Feed
 from rayrml.training.feeding import FINAL_TEST, TEST, TRAINING, Feeder, transforms_seed
 from rayrml.training.final_test import best_weights
 from rayrml.training.job import Job
 from rayrml.training.step import TrainingStep
 from rayrml.training.step_reports import Reporter
+from rayrml.training.trainee import Trainee
 from rayrml.workers import Workers
 
 _BATCHES_BETWEEN_LOOKS = 8  # of an evaluation, at whether the run is to stop
@@ -99,7 +99,7 @@ class Worker:
         self.loss = job.loss.build()
         self.transforms = job.datasets.transforms.batched
         self.evaluation_transforms = self.transforms.evaluation()
-        self.trainee = None if job.optimizer is None else self._trainee(job.optimizer)
+        self.trainee = None if job.optimizer is None else Trainee(job, job.optimizer, self.network)
         self.progress = Progress() if self.trainee is None else self.checkpoints.resume(self.trainee)
 
     def run(self) -> None:
@@ -149,7 +149,7 @@ class Worker:
             )
         )
         try:
-            complete = self._run_each(self.training_step(trainee), training, test, trainee)
+            complete = self._run_each(training, test, trainee)
         except BaseException:
             self.checkpoints.give_up()
             raise
@@ -158,14 +158,18 @@ class Worker:
         self.checkpoints.finish()
         return complete
 
-    def _run_each(self, step: TrainingStep, training: Feed, test: Feed | None, trainee: Trainee) -> bool:
+    def _run_each(self, training: Feed, test: Feed | None, trainee: Trainee) -> bool:
         """Train each epoch; return whether the run was not interrupted."""
         reporter = Reporter(self.emit, trainee.seconds)
         begin = self.progress
         if trainee.stopping is not None and trainee.stopping.over:
             return True  # it had ended early before it was resumed
+        step = self.training_step(trainee)
         for epoch in range(begin.epoch, self.job.config.num_epochs + 1):
-            rate = float(trainee.optimizer.param_groups[0]["lr"])
+            if freed := trainee.begin_epoch(epoch):
+                self.emit(Phase(f"Trained from epoch {epoch} on: {shorten(freed)}"))
+                step = self.training_step(trainee)
+            rate = trainee.rate
             if trainee.schedule is not None and trainee.schedule.verbose:
                 self.emit(Phase(f"Learning rate in epoch {epoch}: {rate:g}"))
             stopped = self.train(step, training, begin if epoch == begin.epoch else Progress(epoch), reporter)
@@ -210,14 +214,20 @@ class Worker:
 
     def train(self, step: TrainingStep, feed: Feed, begin: Progress, reporter: Reporter) -> Progress | None:
         """Train an epoch from `begin` on; return where it stopped if any worker was asked to stop, else None."""
-        epoch = begin.epoch
+        epoch, trainee, batch_size = begin.epoch, self.trainee, self.job.config.data.batch_size
+        if trainee is None:
+            return None
+        schedule = trainee.schedule
         self.network.train()
         self._seed_torch(begin)
         seed = transforms_seed(self.job.config.seed, epoch)
-        reporter.begin_epoch(step.optimizer.param_groups[0]["lr"], begin.losses)
+        reporter.begin_epoch(trainee.rate, begin.losses)
+        num_batches = feed.num_batches(batch_size)
         before = time.perf_counter()
-        for number, batch, size in feed.global_batches(self.job.config.data.batch_size, epoch, begin.batch):
+        for number, batch, size in feed.global_batches(batch_size, epoch, begin.batch):
             images, target = self._prepared(batch, self.transforms, Draws(seed, batch.uses))
+            if schedule is not None and schedule.per_step:
+                reporter.rate = schedule.move((number - 1) / num_batches)
             waited = time.perf_counter() - before
             trained = step(images, images if target is None else target, size, stop=self.driver.asked_to_stop())
             reporter.add(epoch, number, trained, waited, num_samples=size)
@@ -368,14 +378,6 @@ class Worker:
             means = self.workers.sum(values).div_(self.workers.size)
             for buffer, mean in zip(buffers, means.split([b.numel() for b in buffers]), strict=True):
                 buffer.copy_(mean.view_as(buffer))
-
-    def _trainee(self, choice: Choice) -> Trainee:
-        job = self.job
-        optimizer = choice.build([p for p in self.network.parameters() if p.requires_grad])
-        schedule = None if job.schedule is None else job.schedule.build(optimizer, job.config.num_epochs)
-        wanted = job.config.early_stopping
-        stopping = None if wanted is None else EarlyStopping(wanted.patience, wanted.metric, wanted.min_delta)
-        return Trainee(self.network, optimizer, schedule, stopping)
 
     def _debug(self, epoch: int) -> None:
         interval = self.job.config.debug_interval

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from rayrml.config.optimization import OptimizerOptions
@@ -28,6 +29,8 @@ class Job:
         optimizer: row of the optimizers, None if the run only evaluates.
         options: the keys that all optimizers have.
         schedule: rows of the learning rate schedulers, None for a constant rate.
+        rates: factors of the learning rate by the names of layers, 1 for all others.
+        unfreezing: the first epoch in which layers are trained that are frozen at first, by their names.
         datasets: the samples.
         compression: how workers compress the gradients that they exchange.
         debug_path: file for the network's graph, None for no file.
@@ -50,6 +53,8 @@ class Job:
     optimizer: Choice | None
     options: OptimizerOptions
     schedule: ScheduleChoice | None
+    rates: Mapping[str, float]
+    unfreezing: Mapping[str, int]
     datasets: Datasets
     compression: Compression
     debug_path: str | None

@@ -76,7 +76,8 @@ Keys of the section `optimizer`, whatever its [`type`](#optimizers).
 
 SCHEDULERS_TEXT = """\
 How the learning rate changes from epoch to epoch: the key `lr_scheduler` of the [optimizer](#optimizers), one object or
-a list of them in sequence. Each one lasts for its `num_epochs`; the last one does not need that key.
+a list of them in sequence. Each one lasts for its `num_epochs`; the last one does not need that key. With
+`"per": "step"` the rate is set before each step, as a curve between the epochs.
 
 ```json
 "lr_scheduler": [{"type": "Warmup", "num_epochs": 3, "start_factor": 0.1}, {"type": "Cosine"}]
