@@ -30,6 +30,16 @@ class OptimizerOptions(Section):
     )
 
 
+class Averaging(Section):
+    """A moving average of the weights over the steps, which is evaluated and kept as the network."""
+
+    decay: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.999,
+        description="share of the average that is kept in a step t: at most (1 + t) / (10 + t), so that the first "
+        "steps are forgotten soon",
+    )
+
+
 class Unfreezing(Section):
     """Layers that are frozen until an epoch begins."""
 

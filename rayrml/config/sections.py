@@ -23,7 +23,7 @@ from pydantic import (
 
 from rayrml import storage
 from rayrml.config import figures
-from rayrml.config.optimization import Unfreezing
+from rayrml.config.optimization import Averaging, Unfreezing
 from rayrml.config.section import Section
 
 
@@ -321,6 +321,11 @@ class NeuralNetwork(Section):
         default=None,
         description="layers that are frozen, with the statistics of their normalization, until an epoch begins; an "
         "object or a list of them",
+    )
+    ema: Averaging | None = Field(
+        default=None,
+        description="evaluate, keep and predict with a moving average of the weights (default: with the weights "
+        "themselves)",
     )
     early_stopping: Stopping | None = Field(default=None, description="when the run ends early (default: never)")
     debug: bool = Field(default=False, description="write the network as a graph, `<model>.dot`, next to the outfile")

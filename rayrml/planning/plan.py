@@ -321,7 +321,8 @@ class _Preparation:
         path, report = self.nn.checkpoints.load, None
         with self.findings.gathering():
             if checkpoint is not None and path is not None:
-                report = checkpoints.load_into(network, checkpoint.network, path, _LOAD)
+                loaded = checkpoints.load_into(network, checkpoint.network, path, _LOAD)
+                report = dataclasses.replace(loaded, averaged=bool(checkpoint.ema))
             elif path is not None and storage.suffix(path) in KERAS_FILES:
                 report = load_weights(network, path, _LOAD)
         if report is not None and not report.loaded:

@@ -63,7 +63,9 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
         rows = [f"{part.pop('type')} {part}" for part in schedule.settings] if schedule else []
         options = plan.options.model_dump(exclude_defaults=True, exclude={"lr_scheduler"})
         options |= {"lr_scheduler": ", then ".join(rows)} if rows else {}
-        options |= {"Frozen at first": _frozen(plan)}
+        averaging = plan.config.neural_network.ema
+        average = averaging and f"decay {averaging.decay:g}; evaluated and kept in place of the weights"
+        options |= {"Frozen at first": _frozen(plan), "Moving average": average}
         console.section("Optimizer", {"Type": plan.optimizer.name, **plan.optimizer.settings, **options})
     if plan.loss:
         reported = {"Metric": plan.metric} if plan.datasets.test_targets else {}

@@ -140,6 +140,11 @@ def _describe_changes(plan: TrainingPlan, checkpoint: Checkpoint) -> Iterator[st
     _, difference = find_usable(plan.optimizer, _list_trained_before(plan, checkpoint), checkpoint)
     if difference is not None:
         yield difference
+    averaging = plan.config.neural_network.ema
+    if averaging is not None and not checkpoint.ema:
+        yield "The moving average of the weights begins with those of the checkpoint"
+    elif averaging is None and checkpoint.ema:
+        yield "The network goes on with its weights, no longer with their moving average"
     arguments = dict(checkpoint.loss)
     name, now = arguments.pop("function", plan.loss.name), plan.loss
     figures = "The figures of earlier epochs are of the former"

@@ -77,7 +77,7 @@ class CheckpointManager:
         state, path = self._find_state()
         if state is None:
             return Progress()
-        checkpoints.load_into(trainee.network, state.network, path)
+        checkpoints.load_into(trainee.network, state.in_training, path)
         trainee.restore(state)
         # Replayed, not loaded: that is the same, and also right if the configuration has changed.
         if trainee.schedule is not None:
@@ -204,7 +204,7 @@ class CheckpointManager:
         pictures = self._job.picture_choice
         return Checkpoint(
             epoch=epoch,
-            network=trainee.network.state_dict(),
+            network=trainee.kept_network(),
             layers=self._job.layers,
             input_shape=self._job.network.input_shapes[0],
             classes=self._job.datasets.classes,
@@ -219,6 +219,7 @@ class CheckpointManager:
             loss={"function": self._job.loss.name, **self._job.loss.arguments},
             targets=describe_targets(self._job.config.data),
             metric=self._job.config.metric or "",
+            ema={} if trainee.average is None else trainee.average.state(),
         )
 
 

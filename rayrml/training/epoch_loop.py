@@ -35,6 +35,7 @@ from rayrml.training.feed import Feed
 from rayrml.training.feeding import FINAL_TEST, TEST, TRAINING, Feeder, transforms_seed
 from rayrml.training.final_test import best_weights
 from rayrml.training.job import Job
+from rayrml.training.random_states import begin_epoch, read_states
 from rayrml.training.step import TrainingStep
 from rayrml.training.step_reports import Reporter
 from rayrml.training.trainee import Trainee
@@ -194,7 +195,8 @@ class Worker:
         epoch = trained.epoch
         self.checkpoints.announcer.hold()
         if test is not None:
-            evaluated = self._evaluate(test, epoch)
+            with trainee.evaluated():
+                evaluated = self._evaluate(test, epoch)
             if evaluated is None:
                 self.checkpoints.announcer.release()
                 self.checkpoints.save_unfinished(trainee, trained)
@@ -219,7 +221,7 @@ class Worker:
             return None
         schedule = trainee.schedule
         self.network.train()
-        self._seed_torch(begin)
+        begin_epoch(mix_seed(self.job.config.seed, epoch, self.workers.rank), begin.random, self.device)
         seed = transforms_seed(self.job.config.seed, epoch)
         reporter.begin_epoch(trainee.rate, begin.losses)
         num_batches = feed.num_batches(batch_size)
@@ -230,24 +232,14 @@ class Worker:
                 reporter.rate = schedule.move((number - 1) / num_batches)
             waited = time.perf_counter() - before
             trained = step(images, images if target is None else target, size, stop=self.driver.asked_to_stop())
+            if trainee.average is not None:
+                trainee.average.update()
             reporter.add(epoch, number, trained, waited, num_samples=size)
             if trained.stop:
                 reporter.flush()
-                return Progress(epoch, number, reporter.losses, _states(self.device))
+                return Progress(epoch, number, reporter.losses, read_states(self.device))
             before = time.perf_counter()
         return None
-
-    def _seed_torch(self, begin: Progress) -> None:
-        """Put torch's random number generators into the state in which the rest of the epoch begins.
-
-        Their seeds depend on the epoch, so a resumed run draws the same numbers as an uninterrupted one.
-        """
-        torch.manual_seed(mix_seed(self.job.config.seed, begin.epoch, self.workers.rank))
-        if begin.random is not None:
-            of_torch, *of_device = begin.random
-            torch.set_rng_state(of_torch)
-            if of_device and self.device.type == "cuda":
-                torch.cuda.set_rng_state(of_device[0], self.device)
 
     def _prepared(
         self, batch: Batch, transforms: BatchTransforms, source: Draws | None
@@ -280,11 +272,12 @@ class Worker:
     def _test_finally(self, feed: Feed, trainee: Trainee) -> None:
         """Evaluate the best model on the samples of the final test; the network keeps its last weights."""
         weights, epoch = best_weights(self.job, self.workers, trainee.history)
-        last = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-        if weights is not None:
-            self.network.load_state_dict(weights)
-        done = self._pass(feed, compares=True, pixels=True)
-        self.network.load_state_dict(last)
+        with trainee.evaluated():
+            last = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+            if weights is not None:
+                self.network.load_state_dict(weights)
+            done = self._pass(feed, compares=True, pixels=True)
+            self.network.load_state_dict(last)
         if done is None:
             self.emit(Interrupted(int(trainee.history[-1]["epoch"]), self.progress.batch))
         else:
@@ -388,9 +381,3 @@ class Worker:
             and self.workers.rank == 0
         ):
             write_dot(self.network, storage.marked(self.job.debug_path, f"_{epoch}"), statistics=True)
-
-
-def _states(device: torch.device) -> list[torch.Tensor]:
-    """The states of torch's random number generators: the CPU's and, if training runs on it, the GPU's."""
-    of_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    return [torch.get_rng_state(), *of_device]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 
 from rayrml.config.tables import Choice
@@ -14,6 +16,7 @@ from rayrml.training.early_stopping import EarlyStopping
 from rayrml.training.job import Job
 from rayrml.training.optimizer_state import carry_state, restore_state
 from rayrml.training.parameter_groups import build_optimizer
+from rayrml.training.weight_average import WeightAverage
 
 
 class Trainee:
@@ -23,6 +26,7 @@ class Trainee:
         network: on its device.
         optimizer: updates the parameters that are trained in the current epoch.
         schedule: sets the optimizer's learning rate; None for a constant one.
+        average: of the weights, which is evaluated in their place; None if there is none.
         stopping: decides whether the run ends early; None if it never does.
         history: the figures of all epochs so far.
         seconds: training time so far.
@@ -39,6 +43,8 @@ class Trainee:
         self.schedule: Schedule | None = None
         if job.schedule is not None:
             self.schedule = job.schedule.build(self.optimizer, job.config.num_epochs)
+        averaging = job.config.ema
+        self.average = None if averaging is None else WeightAverage(network, averaging.decay)
         wanted = job.config.early_stopping
         self.stopping = None if wanted is None else EarlyStopping(wanted.patience, wanted.metric, wanted.min_delta)
         self.history: list[dict[str, float]] = []
@@ -69,6 +75,17 @@ class Trainee:
         """Go on where a checkpoint's run ended."""
         self.begin_epoch(state.epoch + 1)
         restore_state(self.optimizer, self._choice, self.network, state)
+        if self.average is not None:
+            self.average.restore(state.network, state.ema)
+
+    def evaluated(self) -> contextlib.AbstractContextManager[None]:
+        """A block in which the network is the one that is evaluated and kept: the average, if there is one."""
+        return contextlib.nullcontext() if self.average is None else self.average.applied()
+
+    def kept_network(self) -> dict[str, torch.Tensor]:
+        """The parameters and buffers of the network that is evaluated and kept, by name."""
+        averages = {} if self.average is None else self.average.weights()
+        return {**self.network.state_dict(), **averages}
 
     def _build(self) -> torch.optim.Optimizer:
         job = self._job

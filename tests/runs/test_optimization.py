@@ -38,11 +38,13 @@ WAYS = {
                 {"type": "Warmup", "num_epochs": 1, "start_factor": 0.1, "per": "step"},
                 {"type": "Cosine", "per": "step"},
             ],
-        }
+        },
+        "ema": {"decay": 0.9},
     },
     "frozen": {
         "optimizer": {"type": "SGD", "momentum": 0.9, "dampening": 0.1},
         "unfreeze": [{"epoch": 2, "layers": "conv_2"}, {"epoch": 3, "layers": ["conv*"]}],
+        "ema": {},
     },
 }
 
@@ -104,8 +106,7 @@ class Impatient:
         return ()
 
 
-@pytest.mark.parametrize("batches", [6, 9], ids=["epoch 2", "epoch 3"])  # of 4 in an epoch
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("way", "batches"), [("groups", 6), ("steps", 6), ("frozen", 6), ("frozen", 9)])  # 4 an epoch
 def test_a_run_that_is_resumed_in_an_epoch_is_the_uninterrupted_one_bit_for_bit(
     straight, folder, tmp_path, way, batches
 ):
@@ -128,18 +129,30 @@ def test_a_run_that_is_resumed_after_an_epoch_is_the_uninterrupted_one_bit_for_b
 
 def expect_the_same(resumed, straight):
     one, other = last(straight), last(resumed)
-    assert all(torch.equal(one.network[name], other.network[name]) for name in one.network)
+    for mine, theirs in ((one.network, other.network), (one.in_training, other.in_training)):
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
     for key in ("train_loss", "test_loss", "accuracy", "learning_rate"):
         assert [h[key] for h in resumed.history] == [h[key] for h in straight.history]
 
 
 def test_frozen_layers_keep_their_weights_until_their_epoch_begins(straight):
-    weights = [checkpoints.load(path).network for path in straight["frozen"].checkpoints]
+    weights = [checkpoints.load(path).in_training for path in straight["frozen"].checkpoints]
     moved = {
         name: [not torch.equal(before[name], after[name]) for before, after in itertools.pairwise(weights)]
         for name in ("conv.weight", "conv_2.bias", "dense.weight")
     }
     assert moved == {"conv.weight": [False, True, True], "conv_2.bias": [True] * 3, "dense.weight": [True] * 3}
+
+
+def test_the_average_is_what_is_evaluated_and_kept(straight, folder, tmp_path, capsys):
+    result, config = straight["steps"], configuration(folder, tmp_path, "steps")
+    kept = last(result)
+    assert any(not torch.equal(kept.network[name], tensor) for name, tensor in kept.in_training.items())
+    nn = config["neural_network"]
+    del nn["data"]["input_path"], nn["checkpoints"]["save"], nn["checkpoints"]["interval"]
+    nn["checkpoints"]["load"] = result.checkpoints[-1]
+    assert rayrml.run(config).metrics["test_loss"] == pytest.approx(result.history[-1]["test_loss"], rel=1e-6)
+    assert "The weights are the checkpoint's moving average (ema)" in capsys.readouterr().out
 
 
 def test_rates_change_within_epochs_and_are_shown(straight, folder, tmp_path):
@@ -160,7 +173,7 @@ def test_layers_that_the_json_freezes_are_unfrozen_where_they_are_named(ray_clus
     result = rayrml.run(
         configuration(folder, tmp_path, "frozen", layers=layers, unfreeze={"epoch": 3, "layers": "conv"}), quiet=True
     )
-    first, second, third, _ = (checkpoints.load(path).network["conv.weight"] for path in result.checkpoints)
+    first, second, third, _ = (checkpoints.load(path).in_training["conv.weight"] for path in result.checkpoints)
     assert torch.equal(first, second)
     assert not torch.equal(second, third)
 
