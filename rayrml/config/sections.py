@@ -23,6 +23,8 @@ from pydantic import (
 
 from rayrml import storage
 from rayrml.config import figures
+from rayrml.config.optimization import Averaging, Unfreezing
+from rayrml.config.section import Section
 
 
 def _lower(value: Any) -> Any:
@@ -51,12 +53,6 @@ class RowOf:
     """
 
     table: str
-
-
-class Section(pydantic.BaseModel):
-    """A JSON object in which unknown keys are mistakes and values are not converted."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Data(Section):
@@ -320,6 +316,16 @@ class NeuralNetwork(Section):
         default="keras",
         description="what batch normalization trains: keras: gamma and beta as far as the layer has `scale` and "
         "`center`; affine: both in any case, except in frozen layers",
+    )
+    unfreeze: Unfreezing | Annotated[list[Unfreezing], Field(min_length=1)] | None = Field(
+        default=None,
+        description="layers that are frozen, with the statistics of their normalization, until an epoch begins; an "
+        "object or a list of them",
+    )
+    ema: Averaging | None = Field(
+        default=None,
+        description="evaluate, keep and predict with a moving average of the weights (default: with the weights "
+        "themselves)",
     )
     early_stopping: Stopping | None = Field(default=None, description="when the run ends early (default: never)")
     debug: bool = Field(default=False, description="write the network as a graph, `<model>.dot`, next to the outfile")

@@ -13,7 +13,7 @@ import inspect
 import json
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
 
@@ -22,6 +22,8 @@ from rayrml.config.names import describe_unknown, find_row
 from rayrml.errors import ConfigError, Problem
 
 Table = Mapping[str, Callable[..., Any]]
+
+Options = TypeVar("Options", bound=pydantic.BaseModel)
 
 _MOST_PROBLEMS = 50
 _STRICT = pydantic.ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
@@ -57,6 +59,21 @@ def choose(table: Table, section: Mapping[str, Any], path: str, key: str = "type
     return Choice(name, table[name], validate(make_model(table[name]), arguments, path, f"{name} takes"))
 
 
+def choose_with(
+    table: Table, section: Mapping[str, Any], path: str, *, options: type[Options]
+) -> tuple[Choice, Options]:
+    """The row that `section["type"]` names, with its own keys as arguments, and the keys that all rows have.
+
+    Raises:
+        ConfigError: every mistake in the section, each with its JSON path below `path`.
+    """
+    name = find_row(table, section, path, "type")
+    row, arguments = table[name], {k: v for k, v in section.items() if k != "type"}
+    values = validate(make_model(row, options), arguments, path, f"{name} takes")
+    common = {k: values.pop(k) for k in options.model_fields if k in values}
+    return Choice(name, row, values), options(**common)
+
+
 def validate(model: type[pydantic.BaseModel], values: Mapping[str, Any], path: str, takes: str) -> dict[str, Any]:
     """The arguments in `values`, checked against `model`, without defaults.
 
@@ -72,8 +89,13 @@ def validate(model: type[pydantic.BaseModel], values: Mapping[str, Any], path: s
 
 
 @functools.cache
-def make_model(builder: Callable[..., Any]) -> type[pydantic.BaseModel]:
-    """A pydantic model whose fields are the keyword-only parameters of the builder: a function or a class."""
+def make_model(
+    builder: Callable[..., Any], options: type[pydantic.BaseModel] | None = None
+) -> type[pydantic.BaseModel]:
+    """A pydantic model whose fields are the keyword-only parameters of the builder, and then those of `options`."""
+    if options is not None:
+        row = make_model(builder)
+        return pydantic.create_model(row.__name__, __base__=(options, row), __doc__=row.__doc__)
     row = unwrap(builder)
     hints = typing.get_type_hints(row.__init__ if isinstance(row, type) else row, include_extras=True)
     fields: dict[str, Any] = {

@@ -1,6 +1,7 @@
 """Learning rates over the epochs: each row of the table is a curve, a multiple of the optimizer's own rate.
 
-Builders take the number of epochs that remain when the curve begins as a positional argument.
+Builders take the number of epochs that remain when the curve begins as a positional argument. Curves with the key `per`
+are defined between epochs, too: with `step`, their rate is set before each step, at the epochs done until then.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 Share = Annotated[float, Field(ge=0, le=1)]
 StartFactor = Annotated[float, Field(gt=0, le=1)]
 Length = PositiveInt | None
+Frequency = Literal["epoch", "step"]
 
 
 def _increasing(milestones: tuple[int, ...]) -> tuple[int, ...]:
@@ -34,12 +36,16 @@ class Curve:
         factor: epochs since the curve began, from 0 -> the multiple.
         num_epochs: how many epochs the curve lasts, None until the end of the run.
         verbose: whether to print the rate of each epoch.
+        per_step: whether the rate is set before each step, at epochs that are not whole.
     """
 
-    def __init__(self, factor: Callable[[int], float], num_epochs: int | None, verbose: bool):
+    def __init__(
+        self, factor: Callable[[float], float], num_epochs: int | None, verbose: bool, *, per: Frequency = "epoch"
+    ):
         self.factor = factor
         self.num_epochs = num_epochs
         self.verbose = verbose
+        self.per_step = per == "step"
 
     def observe(self, loss: float | None) -> None:
         """Record the loss of the epoch that ends; a curve that is known in advance ignores it."""
@@ -71,20 +77,48 @@ def multi_step(
     return Curve(lambda epoch: gamma ** bisect_right(milestones, epoch), num_epochs, verbose)
 
 
-def exponential(epochs: int, /, *, gamma: PositiveFloat, num_epochs: Length = None, verbose: bool = False) -> Curve:
+def exponential(
+    epochs: int,
+    /,
+    *,
+    gamma: PositiveFloat,
+    num_epochs: Length = None,
+    per: Frequency = "epoch",
+    verbose: bool = False,
+) -> Curve:
     """Multiplied by `gamma` after every epoch."""
-    return Curve(lambda epoch: gamma**epoch, num_epochs, verbose)
+    return Curve(lambda epoch: gamma**epoch, num_epochs, verbose, per=per)
 
 
-def warmup(epochs: int, /, *, num_epochs: PositiveInt, start_factor: StartFactor, verbose: bool = False) -> Curve:
+def warmup(
+    epochs: int,
+    /,
+    *,
+    num_epochs: PositiveInt,
+    start_factor: StartFactor,
+    per: Frequency = "epoch",
+    verbose: bool = False,
+) -> Curve:
     """Grows linearly from `start_factor` times the learning rate to the full rate in `num_epochs` epochs."""
-    return Curve(lambda epoch: start_factor + (1 - start_factor) * min(epoch / num_epochs, 1), num_epochs, verbose)
+
+    def factor(epoch: float) -> float:
+        return start_factor + (1 - start_factor) * min(epoch / num_epochs, 1)
+
+    return Curve(factor, num_epochs, verbose, per=per)
 
 
-def cosine(epochs: int, /, *, final_factor: Share = 0.0, num_epochs: Length = None, verbose: bool = False) -> Curve:
+def cosine(
+    epochs: int,
+    /,
+    *,
+    final_factor: Share = 0.0,
+    num_epochs: Length = None,
+    per: Frequency = "epoch",
+    verbose: bool = False,
+) -> Curve:
     """Falls along half a cosine to `final_factor` times the learning rate. Source: arXiv 1608.03983, equation 5."""
     length = num_epochs or epochs
-    return Curve(lambda epoch: _cosine(1.0, final_factor, epoch / length), num_epochs, verbose)
+    return Curve(lambda epoch: _cosine(1.0, final_factor, epoch / length), num_epochs, verbose, per=per)
 
 
 def one_cycle(
@@ -95,21 +129,23 @@ def one_cycle(
     start_factor: Share = 0.04,
     final_factor: Share = 4e-6,
     num_epochs: Length = None,
+    per: Frequency = "epoch",
     verbose: bool = False,
 ) -> Curve:
     """Rises from `start_factor` to the learning rate in the share `rising` of the epochs, then falls to `final_factor`.
 
     Source: arXiv 1708.07120, with the cosines and the defaults of PyTorch's OneCycleLR.
     """
-    last = (num_epochs or epochs) - 1
-    peak = rising * (last + 1) - 1
+    length, unit = num_epochs or epochs, 0 if per == "step" else 1
+    last = length - unit  # the epoch, or the end of it, with the final rate
+    peak = rising * length - unit
 
-    def factor(epoch: int) -> float:
+    def factor(epoch: float) -> float:
         if epoch <= peak:
             return _cosine(start_factor, 1.0, epoch / peak if peak > 0 else 1.0)
-        return _cosine(1.0, final_factor, (epoch - max(peak, 0)) / max(last - max(peak, 0), 1))
+        return _cosine(1.0, final_factor, (epoch - max(peak, 0)) / max(last - max(peak, 0), unit or 1e-9))
 
-    return Curve(factor, num_epochs, verbose)
+    return Curve(factor, num_epochs, verbose, per=per)
 
 
 def _cosine(first: float, last: float, progress: float) -> float:

@@ -15,15 +15,15 @@ import torch
 from rayrml.config.tables import Choice, choose
 from rayrml.errors import ConfigError, Problem
 from rayrml.lr_schedulers.curves import LR_SCHEDULERS, Curve
+from rayrml.optimizers.rates import base_rate, set_rate
 
 
 class Schedule:
-    """Sets the learning rate of an optimizer, epoch by epoch."""
+    """Sets the learning rate of an optimizer, epoch by epoch, and within epochs where the curve asks for it."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, curves: Sequence[Curve]):
         self._optimizer = optimizer
         self._curves = curves
-        self._rates = [group["lr"] for group in optimizer.param_groups]
         self._epoch = 0
         self._set()
 
@@ -37,8 +37,22 @@ class Schedule:
 
     @property
     def rate(self) -> float:
-        """The learning rate of the current epoch, or of the next one between epochs."""
-        return float(self._optimizer.param_groups[0]["lr"])
+        """The learning rate with which the current epoch begins, or the next one between epochs."""
+        curve, epoch = self._now()
+        return base_rate(self._optimizer) * curve.factor(epoch)
+
+    @property
+    def per_step(self) -> bool:
+        """Whether the rate changes within this epoch."""
+        return self._now()[0].per_step
+
+    def move(self, part: float) -> float:
+        """Set and return the rate after this part of the epoch, from 0 to 1; only if it changes within the epoch."""
+        curve, epoch = self._now()
+        reached = epoch + part if curve.num_epochs is None else min(epoch + part, curve.num_epochs)
+        rate = base_rate(self._optimizer) * curve.factor(reached)
+        set_rate(self._optimizer, rate)
+        return rate
 
     @property
     def verbose(self) -> bool:
@@ -50,10 +64,13 @@ class Schedule:
         for loss in losses:
             self.step(loss)
 
+    def take(self, optimizer: torch.optim.Optimizer) -> None:
+        """Set the rate of this optimizer from now on."""
+        self._optimizer = optimizer
+        self._set()
+
     def _set(self) -> None:
-        curve, epoch = self._now()
-        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * curve.factor(epoch)
+        set_rate(self._optimizer, self.rate)
 
     def _now(self) -> tuple[Curve, int]:
         """The current curve, and the epochs since it began; the last curve stays at its end."""

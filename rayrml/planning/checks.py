@@ -112,14 +112,17 @@ def memory(plan: Plan, num_workers: int) -> list[str]:
 def memory_parts(plan: Plan, num_workers: int) -> dict[str, int]:
     """Bytes that a worker will need, by purpose."""
     network, worker = plan.network, Workers(0, num_workers)
+    weights = network.num_parameters
     trained = BYTES_OF_FLOAT * network.num_trainable_parameters if plan.training else 0
     state = count_state(plan.optimizer.name, plan.optimizer.settings) if plan.optimizer and plan.training else 0
+    averaged = weights - network.num_running_statistics if plan.training and plan.config.neural_network.ema else 0
     sources = [source for source in (plan.training, plan.test) if source is not None and not source.random]
     kept = sources if plan.config.neural_network.data.preload and not plan.is_inference else []
     return {
-        "Weights": BYTES_OF_FLOAT * network.num_parameters,
+        "Weights": BYTES_OF_FLOAT * weights,
         "Gradients": trained,
         "Optimizer state": trained * state,
+        "Weight average": BYTES_OF_FLOAT * averaged,
         "Preloaded samples": sum(_preloaded_bytes(source, worker) for source in kept),
         "One batch in the network": _batch(plan, worker),
     }
@@ -134,7 +137,7 @@ def _preloaded_bytes(source: Source, worker: Workers) -> int:
 def step_memory(plan: Plan, num_workers: int) -> int:
     """Bytes that a step of a worker is expected to take, besides the weights and the samples."""
     parts = memory_parts(plan, num_workers)
-    return sum(parts[name] for name in ("Gradients", "Optimizer state", "One batch in the network"))
+    return sum(parts[name] for name in ("Gradients", "Optimizer state", "Weight average", "One batch in the network"))
 
 
 def _batch(plan: Plan, worker: Workers) -> int:

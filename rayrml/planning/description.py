@@ -21,7 +21,7 @@ def describe(plan: Plan) -> dict[str, Any]:
     return {
         "valid": True,
         "network": _network(plan),
-        "optimizer": None if optimizer is None else {"type": optimizer.name, **optimizer.settings},
+        "optimizer": None if optimizer is None else {"type": optimizer.name, **optimizer.settings, **_options(plan)},
         "loss": None if loss is None else {"function": loss.name, **loss.settings},
         "metric": plan.metric,
         "datasets": {source.name: _dataset(plan, source) for source in plan.sources},
@@ -29,6 +29,12 @@ def describe(plan: Plan) -> dict[str, Any]:
         "warnings": [*plan.folders.notes, *plan.warnings, *observed],
         "memory": _memory(plan, workers),
     }
+
+
+def _options(plan: Plan) -> dict[str, Any]:
+    """The keys that all optimizers have, with the defaults of the schedulers."""
+    schedulers = {} if plan.schedule is None else {"lr_scheduler": plan.schedule.settings}
+    return plan.options.model_dump(mode="json") | schedulers
 
 
 def _network(plan: Plan) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rayrml import storage
 from rayrml.config.line_numbers import with_lines_in_network
 from rayrml.config.mistakes import Findings
 from rayrml.config.network_files import read_network_file
+from rayrml.config.optimization import OptimizerOptions
 from rayrml.config.reading import AnyConfiguration, read_configuration
 from rayrml.config.sections import Config, Data
 from rayrml.config.tables import Choice, choose
@@ -23,13 +24,12 @@ from rayrml.data.sources import Source
 from rayrml.data.transforms import Placed, parse_transforms
 from rayrml.errors import ConfigError, DataError
 from rayrml.losses import LOSSES, Loss
-from rayrml.lr_schedulers import ScheduleChoice, choose_schedule
+from rayrml.lr_schedulers import ScheduleChoice
 from rayrml.networks.affine import list_without_affine, with_affine_batch_norm
 from rayrml.networks.graph import Graph, read_graph
 from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network, build
 from rayrml.networks.shapes import open_differing
-from rayrml.optimizers import OPTIMIZERS
 from rayrml.planning.class_balance import check_sampling, warn_of_imbalance, with_class_weights
 from rayrml.planning.consistency import Settings, check_consistency
 from rayrml.planning.data_types import DataTypes, find_types
@@ -44,6 +44,7 @@ from rayrml.planning.scaling_check import warn_of_scaling
 from rayrml.planning.splits import Folders, complete_paths
 from rayrml.planning.table_targets import LabelTables
 from rayrml.planning.target_values import read_class_numbers, with_value_rules
+from rayrml.planning.updates import Updates, choose_updates, follow_network, warn_of_unfreezing
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import LoadReport
 from rayrml.saving.keras_weights import load_weights
@@ -66,7 +67,10 @@ class Plan:
         pictures: how outputs that are images become pictures.
         loss: row of the losses, None for inference without one.
         optimizer: row of the optimizers, None without training.
+        options: the keys that all optimizers have.
         schedule: rows of the learning rate schedulers, None for a constant rate.
+        rates: factors of the learning rate by the names of layers, 1 for all others.
+        unfreezing: the first epoch in which layers are trained that are frozen at first, by their names.
         training: samples to train on, None without training.
         test: samples to evaluate on or to predict, None without any.
         datasets: what training and test samples have in common.
@@ -90,7 +94,10 @@ class Plan:
     pictures: Pictures
     loss: Choice | None
     optimizer: Choice | None
+    options: OptimizerOptions
     schedule: ScheduleChoice | None
+    rates: Mapping[str, float]
+    unfreezing: Mapping[str, int]
     training: Source | None
     test: Source | None
     final_test: Source | None = None
@@ -173,9 +180,9 @@ class _Preparation:
         """The plan of a run with this name. Raises ConfigError or DataError with everything that is wrong."""
         loss = self._row(LOSSES, self.nn.loss, "loss", "function")
         tables = self._tables(loss)
-        optimizer, schedule = self._optimizer()
+        updates = choose_updates(self.nn.optimizer, self.findings)
         types = read_class_numbers(find_types(self.data, self.findings), loss, self._target_transforms())
-        settings, self.types = Settings(self.nn, types, loss, optimizer), types
+        settings, self.types = Settings(self.nn, types, loss, updates.optimizer), types
         check_consistency(settings, self.findings)
         checkpoint = self._checkpoint()
         layers, graph = self._layers()
@@ -187,6 +194,7 @@ class _Preparation:
             raise self._error()
         settings = self._with_columns(tables, settings)
         loss = self._with_statistics(loss, datasets, checkpoint)
+        updates = follow_network(updates, self.nn, network, self.findings) if self.data.trains else Updates()
         check_outputs(network, datasets, loss, self.findings)
         check_threshold(self.data, self.findings)
         metric = choose_metric(settings, network, self.findings)
@@ -198,11 +206,10 @@ class _Preparation:
         observations = self._observe(datasets)
         if self.findings:
             raise self._error()
-        trains = datasets.training is not None
-        kind = TrainingPlan if trains else EvaluationPlan if datasets.test_targets else InferencePlan
+        warned = _warn(network, datasets, settings, updates)
         # The checks above have ensured that each kind has what it needs.
-        parts: dict[str, Any] = {"loss": loss} | ({"optimizer": optimizer, "schedule": schedule} if trains else {})
-        return kind(
+        parts: dict[str, Any] = {"loss": loss, **updates._asdict()}
+        return _kind_of(datasets)(
             config=self.config,
             name=name,
             layers=layers,
@@ -214,9 +221,9 @@ class _Preparation:
             observations=observations,
             folders=self.folders,
             targets=tables.description,
-            warnings=(*tables.notes, *_warn(network, datasets, settings), *warn_of_pictures(pictures, settings)),
+            warnings=(*tables.notes, *warned, *warn_of_pictures(pictures, settings)),
             **{name: getattr(datasets, name) for name in ("training", "test", "final_test")},
-            **{"optimizer": None, "schedule": None, **parts},
+            **parts,
         )
 
     def _tables(self, loss: Choice | None) -> LabelTables:
@@ -296,16 +303,6 @@ class _Preparation:
             adapt_input(network, datasets, self.findings)
         return network, datasets
 
-    def _optimizer(self) -> tuple[Choice | None, ScheduleChoice | None]:
-        if self.nn.optimizer is None:
-            return None, None
-        section = dict(self.nn.optimizer)
-        scheduler, schedule = section.pop("lr_scheduler", None), None
-        with self.findings.gathering():
-            if scheduler is not None:
-                schedule = choose_schedule(scheduler, "neural_network.optimizer.lr_scheduler")
-        return self._row(OPTIMIZERS, section, "optimizer", "type"), schedule
-
     def _row(self, rows: Any, section: dict[str, Any] | None, name: str, key: str) -> Choice | None:
         with self.findings.gathering():
             return None if section is None else choose(rows, section, f"neural_network.{name}", key)
@@ -324,7 +321,8 @@ class _Preparation:
         path, report = self.nn.checkpoints.load, None
         with self.findings.gathering():
             if checkpoint is not None and path is not None:
-                report = checkpoints.load_into(network, checkpoint.network, path, _LOAD)
+                loaded = checkpoints.load_into(network, checkpoint.network, path, _LOAD)
+                report = dataclasses.replace(loaded, averaged=bool(checkpoint.ema))
             elif path is not None and storage.suffix(path) in KERAS_FILES:
                 report = load_weights(network, path, _LOAD)
         if report is not None and not report.loaded:
@@ -365,13 +363,21 @@ class _Preparation:
         return None
 
 
-def _warn(network: Network, datasets: Datasets, settings: Settings) -> Iterator[str]:
+def _warn(network: Network, datasets: Datasets, settings: Settings, updates: Updates) -> Iterator[str]:
     """Sentences on what is probably wrong with the network or the samples."""
     yield from warn_of_ending(network, settings.loss)
     yield from warn_of_scaling(network, datasets, settings.types)
     if datasets.training is not None:
         yield from warn_of_batch_norm(network)
+    yield from warn_of_unfreezing(updates.unfreezing, settings.nn.num_epochs)
     yield from warn_of_imbalance(datasets, settings.loss, settings.data.sampling)
+
+
+def _kind_of(datasets: Datasets) -> type[Plan]:
+    """What a run with these samples is."""
+    if datasets.training is not None:
+        return TrainingPlan
+    return EvaluationPlan if datasets.test_targets else InferencePlan
 
 
 def _count_classes(network: Network | None, loss: Loss | None) -> int | None:

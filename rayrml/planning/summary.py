@@ -61,8 +61,12 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
     if plan.optimizer:
         schedule = plan.schedule
         rows = [f"{part.pop('type')} {part}" for part in schedule.settings] if schedule else []
-        schedulers = {"lr_scheduler": ", then ".join(rows)} if rows else {}
-        console.section("Optimizer", {"Type": plan.optimizer.name, **plan.optimizer.settings, **schedulers})
+        options = plan.options.model_dump(exclude_defaults=True, exclude={"lr_scheduler"})
+        options |= {"lr_scheduler": ", then ".join(rows)} if rows else {}
+        averaging = plan.config.neural_network.ema
+        average = averaging and f"decay {averaging.decay:g}; evaluated and kept in place of the weights"
+        options |= {"Frozen at first": _frozen(plan), "Moving average": average}
+        console.section("Optimizer", {"Type": plan.optimizer.name, **plan.optimizer.settings, **options})
     if plan.loss:
         reported = {"Metric": plan.metric} if plan.datasets.test_targets else {}
         weights = _class_weights(plan)
@@ -73,6 +77,13 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
         _data(console, plan, source, num_workers)
 
 
+def _frozen(plan: Plan) -> str | None:
+    """The layers that are frozen until an epoch, None if there are none."""
+    epochs = sorted(set(plan.unfreezing.values()))
+    names = {epoch: [name for name, first in plan.unfreezing.items() if first == epoch] for epoch in epochs}
+    return "; ".join(f"until epoch {epoch}: {shorten(names[epoch])}" for epoch in epochs) or None
+
+
 def brief(console: Console, plan: Plan, allocation: Allocation) -> None:
     """Print a line for each part of a plan, for people at a terminal."""
     network, optimizer, loss = plan.network, plan.optimizer, plan.loss
@@ -80,6 +91,7 @@ def brief(console: Console, plan: Plan, allocation: Allocation) -> None:
     rows = {
         "Network": f"{network.name}, {network.num_operations} layers, {weights}",
         "Optimizer": optimizer and f"{optimizer.name}, learning rate {optimizer.settings.get('learning_rate')}",
+        "Frozen": _frozen(plan),
         "Loss": loss and f"{loss.name}{f', metric {plan.metric}' if plan.datasets.test_targets else ''}",
         "Weights": _class_weights(plan),
         **{name.capitalize(): _samples(plan, source) for name, source in _sources(plan).items()},

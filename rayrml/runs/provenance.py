@@ -30,7 +30,11 @@ def resolved(plan: Plan, allocation: Allocation, moved: Mapping[str, str]) -> di
         nn["data"][key] = [transform.section for transform in transforms.parse_transforms(getattr(data, key), key)]
     nn["data"]["slicers"] = [slicer.settings for slicer in slicers.parse_slicers(data.slicers, "slicers")]
     if plan.optimizer is not None:
-        nn["optimizer"] = {"type": plan.optimizer.name, **plan.optimizer.settings}
+        nn["optimizer"] = {
+            "type": plan.optimizer.name,
+            **plan.optimizer.settings,
+            **plan.options.model_dump(mode="json"),
+        }
         if plan.schedule is not None:
             nn["optimizer"]["lr_scheduler"] = plan.schedule.settings
     if plan.loss is not None:

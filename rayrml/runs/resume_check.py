@@ -129,10 +129,22 @@ def _describe_training(differences: Sequence[str]) -> Iterator[str]:
         yield f"Layers have changed in ways that only matter for training: {shorten(differences, _MOST_NAMED)}"
 
 
+def _list_trained_before(plan: TrainingPlan, checkpoint: Checkpoint) -> list[str]:
+    """The parameters that the plan trains in the checkpoint's last epoch; of an unfinished one in that before it."""
+    modules = plan.network.module_names
+    frozen = {modules[name] for name, first in plan.unfreezing.items() if first > max(checkpoint.epoch, 1)}
+    return [name for name in list_trained(plan.network) if name.split(".")[0] not in frozen]
+
+
 def _describe_changes(plan: TrainingPlan, checkpoint: Checkpoint) -> Iterator[str]:
-    _, difference = find_usable(plan.optimizer, list_trained(plan.network), checkpoint)
+    _, difference = find_usable(plan.optimizer, _list_trained_before(plan, checkpoint), checkpoint)
     if difference is not None:
         yield difference
+    averaging = plan.config.neural_network.ema
+    if averaging is not None and not checkpoint.ema:
+        yield "The moving average of the weights begins with those of the checkpoint"
+    elif averaging is None and checkpoint.ema:
+        yield "The network goes on with its weights, no longer with their moving average"
     arguments = dict(checkpoint.loss)
     name, now = arguments.pop("function", plan.loss.name), plan.loss
     figures = "The figures of earlier epochs are of the former"

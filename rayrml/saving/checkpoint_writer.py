@@ -45,6 +45,7 @@ class CheckpointWriter:
             checkpoint,
             network=_copied(checkpoint.network),
             optimizer=_copied(checkpoint.optimizer),
+            ema=_copied(checkpoint.ema),
             history=list(checkpoint.history),
         )
         self._writing = self._executor.submit(self._write, copied, paths, state, then)

@@ -42,6 +42,7 @@ _KINDS = {
     "loss": Mapping,
     "targets": Mapping,
     "metric": str,
+    "ema": Mapping,
 }
 
 
@@ -68,6 +69,8 @@ class Checkpoint:
         loss: the section of that name, which may prescribe values of outputs; {} if unknown.
         targets: how outputs are compared with targets, as keys of the section `data`; {} if unknown.
         metric: the metric that the configuration names, "" if it names none.
+        ema: if `network` is a moving average, what is needed to continue it: its number of `steps` and its `decay`,
+            and the weights in training, `raw`. Otherwise empty.
     """
 
     epoch: int
@@ -87,6 +90,12 @@ class Checkpoint:
     loss: dict[str, Any] = dataclasses.field(default_factory=dict)
     targets: dict[str, Any] = dataclasses.field(default_factory=dict)
     metric: str = ""
+    ema: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def in_training(self) -> dict[str, torch.Tensor]:
+        """The network with the weights that training continues with; only these differ, if `network` is an average."""
+        return {**self.network, **self.ema.get("raw", {})}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +108,7 @@ class LoadReport:
         initial: layers that keep their initial values because the file lacks them.
         skipped_weights: weights in the file that a layer which was loaded lacks.
         initial_weights: weights of such layers that the file lacks.
+        averaged: whether they are a moving average.
     """
 
     loaded: tuple[str, ...] = ()
@@ -106,10 +116,12 @@ class LoadReport:
     initial: tuple[str, ...] = ()
     skipped_weights: tuple[str, ...] = ()
     initial_weights: tuple[str, ...] = ()
+    averaged: bool = False
 
     def lines(self) -> list[str]:
-        """A line for each layer, and for each weight of another layer, that was not loaded."""
+        """A line for an average, for each layer and for each weight of another layer that was not loaded."""
         return [
+            *(["The weights are the checkpoint's moving average (ema)"] if self.averaged else []),
             *(f"Unused layer {name} of the file: not found in network" for name in self.skipped),
             *(f"Unused weight {name} of the file: not found in network" for name in self.skipped_weights),
             # In the predecessor's words, for which the model is the file's.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rayrml.config import figures
+from rayrml.config.optimization import OptimizerOptions
 from rayrml.config.search_spaces import KINDS
 from rayrml.config.sections import AnyCase, Config, Data, Ray, Section
 from rayrml.config.tables import Table, make_model
@@ -40,7 +41,7 @@ def configuration() -> Schema:
     whole = _section(Config)
     sections = {model.__name__: _section(model) for model in _sections(Config)}
     whole["$defs"] = sections | {
-        "optimizer": _choice(OPTIMIZERS, "type", {"lr_scheduler": _optional(_ref("lr_scheduler"))}),
+        "optimizer": _choice(OPTIMIZERS, "type", _section(OptimizerOptions)["properties"]),
         "lr_scheduler": _schedule(),
         "loss": _choice(LOSSES, "function"),
         "transform": _transform(),
@@ -270,6 +271,7 @@ _TESTS = ("test_input_path", "num_test_examples", "test_share", "split_column", 
 # Values that the models leave to the tables.
 _VALUES: dict[str, dict[str, Schema]] = {
     "NeuralNetwork": {"optimizer": _optional(_ref("optimizer")), "loss": _optional(_ref("loss"))},
+    "OptimizerOptions": {"lr_scheduler": _optional(_ref("lr_scheduler"))},
     "Stopping": {"metric": {"enum": [*figures.LOSSES, *METRICS]}},
     "Data": {
         **{key: _type_key(key) for key in ("type", "input_type", "target_type")},

@@ -11,11 +11,13 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
+from rayrml.config.optimization import OptimizerOptions
 from rayrml.config.sections import Config, PathString, RowOf, Section
 from rayrml.config.tables import Table, make_model
 from rayrml.data.transforms import TRANSFORMS
 from rayrml.data.transforms.table import find_bare_field
 from rayrml.formatting import format_table
+from rayrml.optimizers import OPTIMIZERS
 from rayrml.schema.catalog import TABLES, meaning
 
 HEADINGS = ("key", "type", "default", "range", "meaning")
@@ -39,7 +41,10 @@ def list_section_keys() -> dict[str, list[str]]:
 
 def list_row_keys() -> dict[str, dict[str, list[str]]]:
     """The keys of each row of each table."""
-    return {name: {row: list(make_model(rows[row]).model_fields) for row in rows} for name, rows in TABLES.items()}
+    return {
+        name: {row: list(make_model(builder, _options(rows)).model_fields) for row, builder in rows.items()}
+        for name, rows in TABLES.items()
+    }
 
 
 def _of_rows(rows: Table) -> Iterator[str]:
@@ -48,6 +53,14 @@ def _of_rows(rows: Table) -> Iterator[str]:
         yield f"{name}: {meaning(row)}"
         model, bare = make_model(row), find_bare_field(row) if rows is TRANSFORMS else None
         yield from (f"    {line}" for line in (_table(model, bare) if model.model_fields else ["no keys"]))
+
+    if (options := _options(rows)) is not None:
+        yield from ("", meaning(options), *(f"    {line}" for line in _table(options)))
+
+
+def _options(rows: Table) -> type[Section] | None:
+    """The keys that all rows of a table have, None if there are none."""
+    return OptimizerOptions if rows is OPTIMIZERS else None
 
 
 def _table(model: type[BaseModel], bare: str | None = None) -> list[str]:

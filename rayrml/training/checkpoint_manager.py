@@ -15,39 +15,16 @@ from rayrml import storage
 from rayrml.config.figures import TEST_LOSS, TRAIN_LOSS
 from rayrml.data.reader_keys import PICTURES, describe_reading, describe_targets
 from rayrml.errors import DataError, DivergenceError
-from rayrml.lr_schedulers import Schedule
-from rayrml.networks.network import Network
 from rayrml.reporting.messages import BatchRow, Driver, Emit, Message, Removed, Saved
 from rayrml.saving import checkpoint_folder, checkpoint_writer, checkpoints
 from rayrml.saving.checkpoints import Checkpoint
-from rayrml.training.early_stopping import EarlyStopping
 from rayrml.training.job import Job
-from rayrml.training.optimizer_state import list_trained, restore_state
+from rayrml.training.optimizer_state import list_in_order
 from rayrml.training.retention import find_retention
+from rayrml.training.trainee import Trainee
 from rayrml.workers import Workers
 
 _ALL_BATCHES = 2**31
-
-
-@dataclasses.dataclass
-class Trainee:
-    """Everything that training changes.
-
-    Attributes:
-        network: on its device.
-        optimizer: updates the network's parameters.
-        schedule: sets the optimizer's learning rate; None for a constant one.
-        stopping: decides whether the run ends early; None if it never does.
-        history: the figures of all epochs so far.
-        seconds: training time so far.
-    """
-
-    network: Network
-    optimizer: torch.optim.Optimizer
-    schedule: Schedule | None
-    stopping: EarlyStopping | None
-    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
-    seconds: float = 0.0
 
 
 @dataclasses.dataclass
@@ -100,9 +77,8 @@ class CheckpointManager:
         state, path = self._find_state()
         if state is None:
             return Progress()
-        checkpoints.load_into(trainee.network, state.network, path)
-        if self._job.optimizer is not None:
-            restore_state(trainee.optimizer, self._job.optimizer, trainee.network, state)
+        checkpoints.load_into(trainee.network, state.in_training, path)
+        trainee.restore(state)
         # Replayed, not loaded: that is the same, and also right if the configuration has changed.
         if trainee.schedule is not None:
             trainee.schedule.replay([figures.get(TEST_LOSS, figures.get(TRAIN_LOSS)) for figures in state.history])
@@ -228,13 +204,13 @@ class CheckpointManager:
         pictures = self._job.picture_choice
         return Checkpoint(
             epoch=epoch,
-            network=trainee.network.state_dict(),
+            network=trainee.kept_network(),
             layers=self._job.layers,
             input_shape=self._job.network.input_shapes[0],
             classes=self._job.datasets.classes,
             optimizer=trainee.optimizer.state_dict(),
             optimizer_type=self._job.optimizer.name if self._job.optimizer else "",
-            parameters=list_trained(trainee.network),
+            parameters=list_in_order(trainee.optimizer, trainee.network),
             history=trainee.history,
             rows=[tuple(row) for row in self._driver.unwritten()],
             seconds=trainee.seconds,
@@ -243,6 +219,7 @@ class CheckpointManager:
             loss={"function": self._job.loss.name, **self._job.loss.arguments},
             targets=describe_targets(self._job.config.data),
             metric=self._job.config.metric or "",
+            ema={} if trainee.average is None else trainee.average.state(),
         )
 
 

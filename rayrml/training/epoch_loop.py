@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from rayrml import storage
-from rayrml.config.tables import Choice
 from rayrml.data.draws import Draws, mix_seed
 from rayrml.data.shards import Batch
 from rayrml.data.transforms import BatchTransforms
+from rayrml.formatting import shorten
 from rayrml.inference.evaluation import EvaluationStep, as_target, autocast_dtype, metric_of
 from rayrml.inference.outputs import Outputs, destination_of
 from rayrml.inference.prediction_files import Destination, PredictionSink
@@ -30,14 +30,15 @@ from rayrml.reporting.messages import (
     Started,
 )
 from rayrml.tensors import tiny_as_zero
-from rayrml.training.checkpoint_manager import CheckpointManager, Progress, Trainee
-from rayrml.training.early_stopping import EarlyStopping
+from rayrml.training.checkpoint_manager import CheckpointManager, Progress
 from rayrml.training.feed import Feed
 from rayrml.training.feeding import FINAL_TEST, TEST, TRAINING, Feeder, transforms_seed
 from rayrml.training.final_test import best_weights
 from rayrml.training.job import Job
+from rayrml.training.random_states import begin_epoch, read_states
 from rayrml.training.step import TrainingStep
 from rayrml.training.step_reports import Reporter
+from rayrml.training.trainee import Trainee
 from rayrml.workers import Workers
 
 _BATCHES_BETWEEN_LOOKS = 8  # of an evaluation, at whether the run is to stop
@@ -99,7 +100,7 @@ class Worker:
         self.loss = job.loss.build()
         self.transforms = job.datasets.transforms.batched
         self.evaluation_transforms = self.transforms.evaluation()
-        self.trainee = None if job.optimizer is None else self._trainee(job.optimizer)
+        self.trainee = None if job.optimizer is None else Trainee(job, job.optimizer, self.network)
         self.progress = Progress() if self.trainee is None else self.checkpoints.resume(self.trainee)
 
     def run(self) -> None:
@@ -130,6 +131,7 @@ class Worker:
             gradient_clip=self.job.config.gradient_clip,
             compression=self.job.compression,
             graphs=not self.job.config.compile,
+            accumulate=self.job.options.accumulate,
             global_batch_norm=self.job.global_batch_norm,
             sample_shape=self.job.datasets.shape,
         )
@@ -151,7 +153,7 @@ class Worker:
             )
         )
         try:
-            complete = self._run_each(self.training_step(trainee), training, test, trainee)
+            complete = self._run_each(training, test, trainee)
         except BaseException:
             self.checkpoints.give_up()
             raise
@@ -160,14 +162,18 @@ class Worker:
         self.checkpoints.finish()
         return complete
 
-    def _run_each(self, step: TrainingStep, training: Feed, test: Feed | None, trainee: Trainee) -> bool:
+    def _run_each(self, training: Feed, test: Feed | None, trainee: Trainee) -> bool:
         """Train each epoch; return whether the run was not interrupted."""
         reporter = Reporter(self.emit, trainee.seconds)
         begin = self.progress
         if trainee.stopping is not None and trainee.stopping.over:
             return True  # it had ended early before it was resumed
+        step = self.training_step(trainee)
         for epoch in range(begin.epoch, self.job.config.num_epochs + 1):
-            rate = float(trainee.optimizer.param_groups[0]["lr"])
+            if freed := trainee.begin_epoch(epoch):
+                self.emit(Phase(f"Trained from epoch {epoch} on: {shorten(freed)}"))
+                step = self.training_step(trainee)
+            rate = trainee.rate
             if trainee.schedule is not None and trainee.schedule.verbose:
                 self.emit(Phase(f"Learning rate in epoch {epoch}: {rate:g}"))
             stopped = self.train(step, training, begin if epoch == begin.epoch else Progress(epoch), reporter)
@@ -192,7 +198,8 @@ class Worker:
         epoch = trained.epoch
         self.checkpoints.announcer.hold()
         if test is not None:
-            evaluated = self._evaluate(test, epoch)
+            with trainee.evaluated():
+                evaluated = self._evaluate(test, epoch)
             if evaluated is None:
                 self.checkpoints.announcer.release()
                 self.checkpoints.save_unfinished(trainee, trained)
@@ -212,35 +219,31 @@ class Worker:
 
     def train(self, step: TrainingStep, feed: Feed, begin: Progress, reporter: Reporter) -> Progress | None:
         """Train an epoch from `begin` on; return where it stopped if any worker was asked to stop, else None."""
-        epoch = begin.epoch
+        epoch, trainee, batch_size = begin.epoch, self.trainee, self.job.config.data.batch_size
+        if trainee is None:
+            return None
+        schedule = trainee.schedule
         self.network.train()
-        self._seed_torch(begin)
+        begin_epoch(mix_seed(self.job.config.seed, epoch, self.workers.rank), begin.random, self.device)
         seed = transforms_seed(self.job.config.seed, epoch)
-        reporter.begin_epoch(step.optimizer.param_groups[0]["lr"], begin.losses)
+        reporter.begin_epoch(trainee.rate, begin.losses)
+        num_batches = feed.num_batches(batch_size)
         before = time.perf_counter()
-        for batch in feed.global_batches(self.job.config.data.batch_size, epoch, begin.batch):
+        for batch in feed.global_batches(batch_size, epoch, begin.batch):
             images, target = self._prepared(batch.own, self.transforms, Draws(seed, batch.own.uses))
             target = images if target is None else target
+            if schedule is not None and schedule.per_step:
+                reporter.rate = schedule.move((batch.number - 1) / num_batches)
             waited = time.perf_counter() - before
             trained = step(images, target, batch.size, begin=batch.begin, stop=self.driver.asked_to_stop())
+            if trainee.average is not None:
+                trainee.average.update()
             reporter.add(epoch, batch.number, trained, waited, num_samples=batch.size)
             if trained.stop:
                 reporter.flush()
-                return Progress(epoch, batch.number, reporter.losses, _states(self.device))
+                return Progress(epoch, batch.number, reporter.losses, read_states(self.device))
             before = time.perf_counter()
         return None
-
-    def _seed_torch(self, begin: Progress) -> None:
-        """Put torch's random number generators into the state in which the rest of the epoch begins.
-
-        Their seeds depend on the epoch, so a resumed run draws the same numbers as an uninterrupted one.
-        """
-        torch.manual_seed(mix_seed(self.job.config.seed, begin.epoch, self.workers.rank))
-        if begin.random is not None:
-            of_torch, *of_device = begin.random
-            torch.set_rng_state(of_torch)
-            if of_device and self.device.type == "cuda":
-                torch.cuda.set_rng_state(of_device[0], self.device)
 
     def _prepared(
         self, batch: Batch, transforms: BatchTransforms, source: Draws | None
@@ -273,11 +276,12 @@ class Worker:
     def _test_finally(self, feed: Feed, trainee: Trainee) -> None:
         """Evaluate the best model on the samples of the final test; the network keeps its last weights."""
         weights, epoch = best_weights(self.job, self.workers, trainee.history)
-        last = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-        if weights is not None:
-            self.network.load_state_dict(weights)
-        done = self._pass(feed, compares=True, pixels=True)
-        self.network.load_state_dict(last)
+        with trainee.evaluated():
+            last = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+            if weights is not None:
+                self.network.load_state_dict(weights)
+            done = self._pass(feed, compares=True, pixels=True)
+            self.network.load_state_dict(last)
         if done is None:
             self.emit(Interrupted(int(trainee.history[-1]["epoch"]), self.progress.batch))
         else:
@@ -372,14 +376,6 @@ class Worker:
             for buffer, mean in zip(buffers, means.split([b.numel() for b in buffers]), strict=True):
                 buffer.copy_(mean.view_as(buffer))
 
-    def _trainee(self, choice: Choice) -> Trainee:
-        job = self.job
-        optimizer = choice.build([p for p in self.network.parameters() if p.requires_grad])
-        schedule = None if job.schedule is None else job.schedule.build(optimizer, job.config.num_epochs)
-        wanted = job.config.early_stopping
-        stopping = None if wanted is None else EarlyStopping(wanted.patience, wanted.metric, wanted.min_delta)
-        return Trainee(self.network, optimizer, schedule, stopping)
-
     def _debug(self, epoch: int) -> None:
         interval = self.job.config.debug_interval
         if (
@@ -389,9 +385,3 @@ class Worker:
             and self.workers.rank == 0
         ):
             write_dot(self.network, storage.marked(self.job.debug_path, f"_{epoch}"), statistics=True)
-
-
-def _states(device: torch.device) -> list[torch.Tensor]:
-    """The states of torch's random number generators: the CPU's and, if training runs on it, the GPU's."""
-    of_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    return [torch.get_rng_state(), *of_device]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
+from rayrml.config.optimization import OptimizerOptions
 from rayrml.config.sections import NeuralNetwork
 from rayrml.config.tables import Choice
 from rayrml.data.datasets import Datasets
@@ -25,7 +27,10 @@ class Job:
         loss: row of the losses.
         metric: row of the metrics that evaluation reports next to the loss, None for none.
         optimizer: row of the optimizers, None if the run only evaluates.
+        options: the keys that all optimizers have.
         schedule: rows of the learning rate schedulers, None for a constant rate.
+        rates: factors of the learning rate by the names of layers, 1 for all others.
+        unfreezing: the first epoch in which layers are trained that are frozen at first, by their names.
         datasets: the samples.
         compression: how workers compress the gradients that they exchange.
         global_batch_norm: whether batch normalization is by the batch of all workers.
@@ -47,7 +52,10 @@ class Job:
     loss: Choice
     metric: str | None
     optimizer: Choice | None
+    options: OptimizerOptions
     schedule: ScheduleChoice | None
+    rates: Mapping[str, float]
+    unfreezing: Mapping[str, int]
     datasets: Datasets
     compression: Compression
     global_batch_norm: bool

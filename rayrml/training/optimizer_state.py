@@ -26,18 +26,49 @@ def list_trained(network: nn.Module) -> list[str]:
     return [name for name, parameter in network.named_parameters() if parameter.requires_grad]
 
 
+def list_in_order(optimizer: torch.optim.Optimizer, network: nn.Module) -> list[str]:
+    """The names of an optimizer's parameters in its own order, in which its state numbers them."""
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    return [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+
+
 def restore_state(optimizer: torch.optim.Optimizer, choice: Choice, network: nn.Module, checkpoint: Checkpoint) -> None:
     """Give an optimizer the state in a checkpoint, as far as it applies."""
-    names = list_trained(network)
-    states, _ = find_usable(choice, names, checkpoint)
+    states, _ = find_usable(choice, list_trained(network), checkpoint)
     shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
     own = optimizer.state_dict()
     own["state"] = {
         number: states[name]
-        for number, name in enumerate(names)
+        for number, name in enumerate(list_in_order(optimizer, network))
         if name in states and (needs_closure(optimizer) or _fits(states[name], shapes[name]))
     }
     optimizer.load_state_dict(own)
+    _separate_fresh(optimizer)
+
+
+def carry_state(before: torch.optim.Optimizer, now: torch.optim.Optimizer) -> None:
+    """Give an optimizer the state of one that updated some of its parameters, as a checkpoint between them would.
+
+    One that keeps a single state for all parameters together starts without a state.
+    """
+    if not needs_closure(now):
+        now.state.update({parameter: before.state[parameter] for parameter in before.state})
+        _separate_fresh(now)
+
+
+def _separate_fresh(optimizer: torch.optim.Optimizer) -> None:
+    """Put parameters without a momentum into groups of their own, where others of their group have one.
+
+    PyTorch's SGD gives a group's parameters their first momentum all at once.
+    """
+    if not isinstance(optimizer, torch.optim.SGD):
+        return
+    for group in list(optimizer.param_groups):
+        fresh = [p for p in group["params"] if optimizer.state.get(p, {}).get("momentum_buffer") is None]
+        if group["momentum"] and 0 < len(fresh) < len(group["params"]):
+            known = set(fresh)
+            group["params"] = [p for p in group["params"] if p not in known]
+            optimizer.add_param_group({**group, "params": fresh})
 
 
 def find_usable(choice: Choice, names: Sequence[str], checkpoint: Checkpoint) -> tuple[States, str | None]:

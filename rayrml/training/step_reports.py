@@ -23,6 +23,7 @@ class Reporter:
 
     Attributes:
         losses: of the epoch's batches that were sent, each with what its mean divides by.
+        rate: the learning rate.
     """
 
     def __init__(self, emit: Emit, seconds: float = 0.0):
@@ -32,7 +33,7 @@ class Reporter:
         self._sent = 0.0
         self._epoch_began = 0.0
         self.losses: list[tuple[float, float]] = []
-        self._rate = 0.0
+        self.rate = 0.0
         self._steps: list[tuple[int, int, float, Trained, float]] = []
         self._sizes: list[int] = []
 
@@ -43,7 +44,7 @@ class Reporter:
 
     def begin_epoch(self, rate: float, losses: Sequence[tuple[float, float]] = ()) -> None:
         """Begin an epoch with learning rate `rate`; `losses` are those of its batches that are done already."""
-        self._rate = rate
+        self.rate = rate
         self.losses = list(losses)
         self._epoch_began = self.seconds
 
@@ -78,12 +79,12 @@ class Reporter:
         self._steps.clear()
         self._sizes.clear()
         gpu_bytes = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
-        self._emit(BatchesTrained(rows, gpu_bytes, own_memory(), self._rate))
+        self._emit(BatchesTrained(rows, gpu_bytes, own_memory(), self.rate))
         for row in rows:
             if not math.isfinite(row.loss):
                 raise DivergenceError(
                     f"the loss is {row.loss} in epoch {row.epoch}, batch {row.batch}, at a learning rate of "
-                    f"{self._rate:g}. A smaller learning_rate or gradient_clip may help"
+                    f"{self.rate:g}. A smaller learning_rate or gradient_clip may help"
                 )
 
     def finish_epoch(self) -> dict[str, float]:

@@ -6,7 +6,8 @@ import pytest
 
 from rayrml import cli
 from rayrml.commands import configuration, short_keys
-from rayrml.config.tables import choose
+from rayrml.config.optimization import OptimizerOptions
+from rayrml.config.tables import choose, choose_with
 from rayrml.errors import ConfigError
 from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import choose_schedule
@@ -120,7 +121,7 @@ def test_wrong_rows_are_told_as_their_tables_tell_them(section):
         optimizer = dict(section["optimizer"])
         if (scheduler := optimizer.pop("lr_scheduler", None)) is not None:
             choose_schedule(scheduler, "neural_network.optimizer.lr_scheduler")
-        choose(OPTIMIZERS, optimizer, "neural_network.optimizer")
+        choose_with(OPTIMIZERS, optimizer, "neural_network.optimizer", options=OptimizerOptions)
     assert told.value.problems == (found,)
 
 

@@ -22,10 +22,10 @@ from rayrml.reporting.console import Console
 from rayrml.reporting.messages import Message, Started
 from rayrml.runs.runner import RunResult, execute
 from rayrml.runs.training_run import make_job
-from rayrml.training.checkpoint_manager import Trainee
 from rayrml.training.epoch_loop import Worker
 from rayrml.training.interrupts import Interrupts
 from rayrml.training.step import TrainingStep
+from rayrml.training.trainee import Trainee
 from rayrml.workers import Workers
 from tests.faults.fuzzing import complaint_about
 

@@ -136,9 +136,11 @@ def test_rates_are_those_of_pytorch(section, make):
 
 def test_all_groups_of_parameters_keep_their_proportions():
     one, two = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
-    optimizer = optim.SGD([{"params": [one], "lr": 1.0}, {"params": [two], "lr": 0.1}])
-    build({"type": "Exponential", "gamma": 0.5}, optimizer=optimizer).step(None)
-    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.5, 0.05])
+    optimizer = optim.SGD([{"params": [one], "factor": 0.1}, {"params": [two]}], lr=1.0)
+    schedule = build({"type": "Exponential", "gamma": 0.5}, optimizer=optimizer)
+    schedule.step(None)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.05, 0.5])
+    assert schedule.rate == 0.5
 
 
 # Plateau
@@ -242,3 +244,56 @@ def test_an_empty_sequence_is_a_mistake():
 def test_milestones_are_in_order():
     section = {"type": "MultiStep", "milestones": [5, 2]}
     assert mistakes(section) == ["lr_scheduler.milestones: expected epochs in increasing order, got [5, 2]"]
+
+
+# Within epochs
+
+
+PER_STEP = {
+    "Exponential": {"gamma": 0.5},
+    "Warmup": {"num_epochs": 2, "start_factor": 0.2},
+    "Cosine": {"final_factor": 0.1},
+    "OneCycle": {"rising": 0.25},
+}
+
+
+def rates_in_epoch(schedule, parts):
+    return [schedule.move(part) for part in parts]
+
+
+@pytest.mark.parametrize("name", PER_STEP)
+def test_rates_of_steps_begin_with_that_of_their_epoch_and_go_on_to_that_of_the_next(name):
+    optimizer = sgd()
+    schedule = build({"type": name, **PER_STEP[name], "per": "step"}, num_epochs=4, optimizer=optimizer)
+    before = None
+    for _ in range(4):
+        assert schedule.per_step
+        first, *inner, end = rates_in_epoch(schedule, [0, 0.25, 0.5, 0.75, 1])
+        assert first == schedule.rate
+        assert optimizer.param_groups[0]["lr"] == end
+        assert before is None or first == pytest.approx(before)
+        assert min(first, end) <= min(inner) <= max(inner) <= max(first, end)
+        before = end
+        schedule.step(1.0)
+
+
+def test_a_warm_up_can_take_the_steps_of_one_epoch():
+    rows = [{"type": "Warmup", "num_epochs": 1, "start_factor": 0.2, "per": "step"}, {"type": "Cosine"}]
+    schedule = build(rows, num_epochs=3)
+    assert rates_in_epoch(schedule, [0, 0.5, 0.75]) == pytest.approx([0.02, 0.06, 0.08])
+    schedule.step(1.0)
+    assert not schedule.per_step
+    assert schedule.rate == 0.1
+
+
+def test_the_end_of_a_curve_stays_within_later_epochs():
+    schedule = build({"type": "Exponential", "gamma": 0.5, "num_epochs": 2, "per": "step"})
+    for _ in range(3):
+        schedule.step(1.0)
+    assert rates_in_epoch(schedule, [0, 0.5]) == pytest.approx([0.025, 0.025])
+
+
+@pytest.mark.parametrize("name", sorted(LR_SCHEDULERS.keys() - PER_STEP.keys()))
+def test_schedulers_whose_rates_are_those_of_whole_epochs_refuse_steps(name):
+    (mistake,) = mistakes({"type": name, **REQUIRED.get(name, {}), "per": "step"})
+    assert mistake.startswith("lr_scheduler.per: unknown key")

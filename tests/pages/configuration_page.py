@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from rayrml.config.optimization import OptimizerOptions
 from rayrml.config.sections import Config, PathString
 from rayrml.config.tables import Table, make_model
 from rayrml.data.readers import READERS
@@ -66,12 +67,17 @@ Sections:
 """
 
 OPTIMIZERS_TEXT = """\
-The section `optimizer`: its `type`, the keys of that type, and [`lr_scheduler`](#learning-rate-schedulers).
+The section `optimizer`: its `type`, the keys of that type, and the [keys of all optimizers](#keys-of-all-optimizers).
+"""
+
+OPTIONS_TEXT = """\
+Keys of the section `optimizer`, whatever its [`type`](#optimizers).
 """
 
 SCHEDULERS_TEXT = """\
 How the learning rate changes from epoch to epoch: the key `lr_scheduler` of the [optimizer](#optimizers), one object or
-a list of them in sequence. Each one lasts for its `num_epochs`; the last one does not need that key.
+a list of them in sequence. Each one lasts for its `num_epochs`; the last one does not need that key. With
+`"per": "step"` the rate is set before each step, as a curve between the epochs.
 
 ```json
 "lr_scheduler": [{"type": "Warmup", "num_epochs": 3, "start_factor": 0.1}, {"type": "Cosine"}]
@@ -122,6 +128,7 @@ where slices overlap and NaN in gaps between slices.
 HEADING_OF_KEY = {
     "layers": "Layers and activations",
     "optimizer": "Optimizers",
+    "lr_scheduler": "Learning rate schedulers",
     "loss": "Losses",
     "metric": "Metrics",
     "slicers": "Slicers",
@@ -198,6 +205,11 @@ def rows_table(rows: Table, first: str) -> str:
 def optimizers() -> tuple[str, str]:
     """What the section `optimizer` can be."""
     return OPTIMIZERS_TEXT, rows_table(OPTIMIZERS, "`type`")
+
+
+def optimizer_options() -> tuple[str, str]:
+    """What the section `optimizer` can hold besides the keys of its type."""
+    return OPTIONS_TEXT, model_table(OptimizerOptions, "neural_network.optimizer")
 
 
 def schedulers() -> tuple[str, str]:
@@ -281,6 +293,7 @@ def escaped(cell: str) -> str:
 
 TABLES: tuple[tuple[str, Callable[[], tuple[str, str]]], ...] = (
     ("Optimizers", optimizers),
+    ("Keys of all optimizers", optimizer_options),
     ("Learning rate schedulers", schedulers),
     ("Losses", losses),
     ("Metrics", metrics),

@@ -89,6 +89,7 @@ def test_memory_is_counted_part_by_part(plan_of):
         "Weights": 4 * weights,
         "Gradients": 4 * weights,
         "Optimizer state": 4 * weights,  # its momentum
+        "Weight average": 0,
         "Preloaded samples": 28 * 28 * (6 + 2),
     }
     kept = 4 * 4 * outputs  # four of the eight samples, four bytes each

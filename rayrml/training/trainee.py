@@ -1,0 +1,92 @@
+"""Everything that training changes: the network, and what updates it, epoch by epoch."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+
+from rayrml.config.tables import Choice
+from rayrml.lr_schedulers import Schedule
+from rayrml.networks.freezing import freeze, unfreeze
+from rayrml.networks.network import Network
+from rayrml.optimizers import base_rate
+from rayrml.saving.checkpoints import Checkpoint
+from rayrml.training.early_stopping import EarlyStopping
+from rayrml.training.job import Job
+from rayrml.training.optimizer_state import carry_state, restore_state
+from rayrml.training.parameter_groups import build_optimizer
+from rayrml.training.weight_average import WeightAverage
+
+
+class Trainee:
+    """A network in training.
+
+    Attributes:
+        network: on its device.
+        optimizer: updates the parameters that are trained in the current epoch.
+        schedule: sets the optimizer's learning rate; None for a constant one.
+        average: of the weights, which is evaluated in their place; None if there is none.
+        stopping: decides whether the run ends early; None if it never does.
+        history: the figures of all epochs so far.
+        seconds: training time so far.
+    """
+
+    def __init__(self, job: Job, choice: Choice, network: Network):
+        """Begin with the network before the first epoch; the optimizer is of the row `choice`."""
+        self._job = job
+        self._choice = choice
+        self._frozen = dict(job.unfreezing)
+        self.network = network
+        freeze(network, self._frozen)
+        self.optimizer = self._build()
+        self.schedule: Schedule | None = None
+        if job.schedule is not None:
+            self.schedule = job.schedule.build(self.optimizer, job.config.num_epochs)
+        averaging = job.config.ema
+        self.average = None if averaging is None else WeightAverage(network, averaging.decay)
+        wanted = job.config.early_stopping
+        self.stopping = None if wanted is None else EarlyStopping(wanted.patience, wanted.metric, wanted.min_delta)
+        self.history: list[dict[str, float]] = []
+        self.seconds = 0.0
+
+    @property
+    def rate(self) -> float:
+        """The learning rate with which the current epoch begins."""
+        return base_rate(self.optimizer) if self.schedule is None else self.schedule.rate
+
+    def begin_epoch(self, epoch: int) -> list[str]:
+        """Train the layers that are no longer frozen in this epoch; returns their names.
+
+        If there are any, the optimizer is another one.
+        """
+        due = [name for name, first in self._frozen.items() if first <= epoch]
+        if due:
+            for name in due:
+                del self._frozen[name]
+            unfreeze(self.network, due)
+            before, self.optimizer = self.optimizer, self._build()
+            carry_state(before, self.optimizer)
+            if self.schedule is not None:
+                self.schedule.take(self.optimizer)
+        return due
+
+    def restore(self, state: Checkpoint) -> None:
+        """Go on where a checkpoint's run ended."""
+        self.begin_epoch(state.epoch + 1)
+        restore_state(self.optimizer, self._choice, self.network, state)
+        if self.average is not None:
+            self.average.restore(state.network, state.ema)
+
+    def evaluated(self) -> contextlib.AbstractContextManager[None]:
+        """A block in which the network is the one that is evaluated and kept: the average, if there is one."""
+        return contextlib.nullcontext() if self.average is None else self.average.applied()
+
+    def kept_network(self) -> dict[str, torch.Tensor]:
+        """The parameters and buffers of the network that is evaluated and kept, by name."""
+        averages = {} if self.average is None else self.average.weights()
+        return {**self.network.state_dict(), **averages}
+
+    def _build(self) -> torch.optim.Optimizer:
+        job = self._job
+        return build_optimizer(self._choice, self.network, rates=job.rates, decay_all=job.options.decay_all)
