@@ -312,6 +312,12 @@ class NeuralNetwork(Section):
     compile: bool = Field(
         default=False, description="compile the network with torch.compile, which speeds up large networks on a GPU"
     )
+    activation_checkpointing: bool | str | Annotated[list[str], Field(min_length=1)] = Field(
+        default=False,
+        description="saves memory in training: tensors between layers are not kept for backward but computed once "
+        "more, which costs about a third of the time; true: in segments of the network; or only within layers with "
+        "these names, in which `*` stands for any characters",
+    )
     train_batch_norm: Annotated[Literal["keras", "affine"], AnyCase] = Field(
         default="keras",
         description="what batch normalization trains: keras: gamma and beta as far as the layer has `scale` and "

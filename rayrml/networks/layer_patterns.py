@@ -19,11 +19,9 @@ def find_layers(network: Network, pattern: str, *, frozen: bool = False) -> tupl
     with the names of the models around it and its own, joined by `/`: `encoder*` chooses all layers of a model
     `encoder`.
     """
-    specs = [layer for layer in network.graph.layers if layer.class_name != INPUT]
-    chosen = [layer.name for layer in specs if any(_fits(name, pattern) for name in _list_names(layer))]
-    if not chosen:
-        names = dict.fromkeys(name for layer in specs for name in _list_names(layer))
-        return [], f"no layer is called so. {suggest(pattern, names, 'The layers are')}"
+    chosen, mistake = choose_layers(network, pattern)
+    if mistake is not None:
+        return [], mistake
     layers = network.layers()
     weighted = [name for name in chosen if next(layers[name].parameters(), None) is not None]
     trained = [name for name in weighted if frozen or any(p.requires_grad for p in layers[name].parameters())]
@@ -31,6 +29,16 @@ def find_layers(network: Network, pattern: str, *, frozen: bool = False) -> tupl
         return trained, None
     shown = f"'{chosen[0]}'{f' and {len(chosen) - 1} more' if len(chosen) > 1 else ''}"
     return [], f"chooses {shown}, {'where all weights are frozen' if weighted else 'which has no weights to train'}"
+
+
+def choose_layers(network: Network, pattern: str) -> tuple[list[str], str | None]:
+    """The names of all layers that a pattern chooses, trained or not, and what is wrong with it: None unless none."""
+    specs = [layer for layer in network.graph.layers if layer.class_name != INPUT]
+    chosen = [layer.name for layer in specs if any(_fits(name, pattern) for name in _list_names(layer))]
+    if chosen:
+        return chosen, None
+    names = dict.fromkeys(name for layer in specs for name in _list_names(layer))
+    return [], f"no layer is called so. {suggest(pattern, names, 'The layers are')}"
 
 
 def _list_names(layer: LayerSpec) -> Iterator[str]:

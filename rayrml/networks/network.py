@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +17,12 @@ from rayrml.errors import ConfigError, Problem
 from rayrml.formatting import format_bytes
 from rayrml.memory import available_memory
 from rayrml.networks.ending import find_calls_at_end, mark_last_sums
-from rayrml.networks.execution import defer_relu, list_steps, name_modules
+from rayrml.networks.execution import Step, defer_relu, list_steps, name_modules
 from rayrml.networks.graph import INPUT, Graph, LayerSpec, read_graph
 from rayrml.networks.layers import LayerChoice, choose_layer
 from rayrml.networks.layers.layer import BYTES_OF_FLOAT, Layer, format_shape
 from rayrml.networks.layers.layout import Shape, held_shape, keras_shape, to_held, to_keras
+from rayrml.networks.segments import Segment, choose_segments, compute_segments, find_segments
 from rayrml.networks.shapes import fits, follow_shapes, locate, open_differing
 from rayrml.networks.sizes import SizeCheck, describe_misfit
 from rayrml.tensors import to_float32
@@ -67,6 +69,7 @@ class Network(torch.nn.Module):
             for name, module in modules.items()
             for attribute, penalty in module.penalties.items()
         ]
+        self._segments: tuple[Segment, ...] = ()
         # A layer may have the name of an attribute or of one of torch's own methods. Only this assignment accepts every
         # name, and only once all attributes exist.
         self._modules.update({self._names[name]: module for name, module in modules.items()})
@@ -121,19 +124,42 @@ class Network(torch.nn.Module):
         """The output (N, C, *spatial), or a tuple of outputs, given one tensor per input or one list of them."""
         tensors = (*x, *more) if isinstance(x, list | tuple) else (x, *more)
         as_declared = self._check(tensors)
-        modules: dict[str, Any] = self._modules
         values: list[Any] = [None] * len(self.graph.nodes)
         for slot, tensor in zip(self.graph.inputs, tensors, strict=True):
             values[slot] = to_held(tensor) if as_declared else tensor
-        for module, arguments, output, free, full in self._steps:
-            given = [values[i] for i in arguments]
-            values[output] = modules[module](*(map(to_float32, given) if full else given))
-            for i in free:
-                values[i] = None
+        if self._segments and self.training and torch.is_grad_enabled():
+            compute_segments(self._segments, self._steps, values, self._compute)
+        else:
+            self._compute(values, self._steps)
         outputs = [values[i] for i in self.graph.outputs]
         if as_declared:
             outputs = [to_keras(y) for y in outputs]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def checkpoint_activations(self, names: Collection[str] | None = None) -> None:
+        """Keep fewer tensors for backward from now on, and compute the others once more; results stay the same.
+
+        Those inside the layers `names` are computed again, or those of all layers, in segments that take least memory.
+        """
+        if names is None:
+            self._segments = find_segments(self._steps, self.graph.outputs, self.shapes)
+        else:
+            self._segments = choose_segments(self._steps, self.graph.outputs, {self._names[name] for name in names})
+
+    def keeping_activations(self) -> Network:
+        """The same network, with the same weights, which keeps all tensors for backward."""
+        other = copy.copy(self)
+        other._segments = ()
+        return other
+
+    def _compute(self, values: list[Any], steps: Sequence[Step]) -> None:
+        """Do some calls: take tensors from their slots in `values`, and put the results into theirs."""
+        modules: dict[str, Any] = self._modules
+        for module, arguments, output, free, full in steps:
+            given = [values[i] for i in arguments]
+            values[output] = modules[module](*(map(to_float32, given) if full else given))
+            for i in free:
+                values[i] = None
 
     def accept(self, *alternatives: Sequence[int | None]) -> None:
         """Make the network one for inputs of the shapes `alternatives` (C, *spatial); sizes that differ become open.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 
@@ -106,7 +107,22 @@ def memory(plan: Plan, num_workers: int) -> list[str]:
     rows = [*parts.items(), ("Total", total)]
     rows += [(f"Total of {num_workers} workers", num_workers * total)] if num_workers > 1 else []
     rows.append(("Available on this machine", available_memory()))
-    return format_table([(name, format_bytes(size)) for name, size in rows], ("Memory of a worker (estimate)", "Size"))
+    lines = format_table([(name, format_bytes(size)) for name, size in rows], ("Memory of a worker (estimate)", "Size"))
+    return [*lines, *_savings(plan, Workers(0, num_workers))]
+
+
+def _savings(plan: Plan, worker: Workers) -> Iterator[str]:
+    """Lines on what the keys save that make a training step need less memory."""
+    whole = dataclasses.replace(plan, options=plan.options.model_copy(update={"accumulate": 1}))
+    keeping = dataclasses.replace(plan, network=plan.network.keeping_activations())
+    used = {
+        "accumulate": (plan.options.accumulate > 1, whole),
+        "activation_checkpointing": (plan.config.neural_network.activation_checkpointing is not False, keeping),
+    }
+    for key, (is_used, without) in used.items():
+        if is_used and plan.training is not None:
+            saved = max(_batch(without, worker) - _batch(plan, worker), 0)
+            yield f"{key} saves {format_bytes(saved)} of a batch in the network"
 
 
 def memory_parts(plan: Plan, num_workers: int) -> dict[str, int]:
@@ -149,7 +165,10 @@ def _batch(plan: Plan, worker: Workers) -> int:
         (plan.test, data.test_batch_size, _test_batch),
     ):
         for number, group in enumerate(() if source is None else source.groups()):
-            sizes.append(size(plan, number, min(worker.share(batch_size), len(group.indices))))
+            count = min(worker.share(batch_size), len(group.indices))
+            if source is plan.training:
+                count = math.ceil(count / plan.options.accumulate)
+            sizes.append(size(plan, number, count))
     shorter = _BF16_SHARE if plan.config.neural_network.precision == "bf16" else 1
     return round(_GAPS * shorter * max(sizes, default=0))
 

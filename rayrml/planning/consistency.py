@@ -311,7 +311,14 @@ def _given(data: Data, *keys: str) -> list[str]:
     return [key for key in keys if getattr(data, key)]
 
 
+def _recomputation(settings: Settings) -> Iterator[Problem]:
+    if settings.nn.activation_checkpointing and settings.nn.compile:
+        message = "does not go with compile, which decides itself what to compute again"
+        yield Problem("neural_network.activation_checkpointing", message)
+
+
 RULES: tuple[Rule, ...] = (
+    _recomputation,
     _needed_sections,
     _event_files,
     _tracking_servers,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rayrml.config.mistakes import Findings
+from rayrml.config.sections import Ray
 from rayrml.config.tables import Choice
 from rayrml.data.datasets import Datasets
 from rayrml.data.discovery import Samples
@@ -16,10 +17,14 @@ from rayrml.losses import Loss
 from rayrml.networks.affine import list_without_affine
 from rayrml.networks.ending import find_ending, find_other_activation
 from rayrml.networks.graph import LayerSpec
+from rayrml.networks.layer_patterns import choose_layers
+from rayrml.networks.layers.normalization import BatchNormalization
 from rayrml.networks.network import Network
 from rayrml.networks.shapes import fits
 
 _LOSS = "neural_network.loss"
+_CHECKPOINTING = "neural_network.activation_checkpointing"
+_FEW = 8  # samples whose mean and variance are too uncertain to normalize by
 _UNIT_INTERVAL = ("softmax", "sigmoid")
 _LIKE_PROBABILITIES = ("hard_sigmoid", "hard_sigmoid_keras_3")
 
@@ -64,6 +69,38 @@ def warn_of_batch_norm(network: Network) -> Iterator[str]:
     if untrained and not all(layer.trainable for layer in network.graph.layers):
         which = f"batch normalization ({shorten(untrained)}) is not frozen, but has neither gamma nor beta to train"
         yield f'{which}: "center" and "scale" are false. "train_batch_norm": "affine" gives it both'
+
+
+def warn_of_small_parts(network: Network, batch_size: int, accumulate: int, ray: Ray) -> Iterator[str]:
+    """A sentence on batch normalization that sees few samples at once, because a batch is divided."""
+    if not any(isinstance(layer, BatchNormalization) and layer.mode is None for layer in network.layers().values()):
+        return
+    asked = ray.num_workers
+    workers = 1 if asked is None or ray.batch_norm == "global" else asked if isinstance(asked, int) else asked[1]
+    seen = batch_size // (accumulate * workers)
+    if seen < min(_FEW, batch_size):
+        cause = " and ".join(
+            [*(["accumulate"] if accumulate > 1 else []), *(['"batch_norm": "local"'] if workers > 1 else [])]
+        )
+        cure = 'Use "batch_norm": "global"' if workers > 1 else "Use fewer micro-batches, or group normalization"
+        seen = max(seen, 1)
+        yield f"with {cause}, batch normalization sees {seen} of the {batch_size} samples of a batch at once. {cure}"
+
+
+def divide_activations(network: Network, wanted: bool | str | Sequence[str], findings: Findings) -> None:
+    """Let the network keep fewer activations, if that is wanted; layers that do not exist are added to the findings."""
+    if wanted is False:
+        return
+    if wanted is True:
+        network.checkpoint_activations()
+        return
+    names: list[str] = []
+    for pattern in [wanted] if isinstance(wanted, str) else wanted:
+        chosen, mistake = choose_layers(network, pattern)
+        names += chosen
+        if mistake is not None:
+            findings.add(_CHECKPOINTING, f"'{pattern}': {mistake}")
+    network.checkpoint_activations(names)
 
 
 def find_last_layer(network: Network) -> LayerSpec:

@@ -16,7 +16,7 @@ from rayrml.config.mistakes import Findings
 from rayrml.config.network_files import read_network_file
 from rayrml.config.optimization import OptimizerOptions
 from rayrml.config.reading import AnyConfiguration, read_configuration
-from rayrml.config.sections import Config, Data
+from rayrml.config.sections import Config, Data, Ray
 from rayrml.config.tables import Choice, choose
 from rayrml.data.datasets import Datasets
 from rayrml.data.reader_keys import DATA
@@ -38,7 +38,13 @@ from rayrml.planning.figures import check_stopping, check_threshold, choose_metr
 from rayrml.planning.input_fit import adapt_input
 from rayrml.planning.inspection import Observation, observe
 from rayrml.planning.loss_statistics import complete_loss
-from rayrml.planning.network_check import check_outputs, warn_of_batch_norm, warn_of_ending
+from rayrml.planning.network_check import (
+    check_outputs,
+    divide_activations,
+    warn_of_batch_norm,
+    warn_of_ending,
+    warn_of_small_parts,
+)
 from rayrml.planning.pictures import Pictures, choose_pictures, warn_of_pictures
 from rayrml.planning.scaling_check import warn_of_scaling
 from rayrml.planning.splits import Folders, complete_paths
@@ -206,7 +212,7 @@ class _Preparation:
         observations = self._observe(datasets)
         if self.findings:
             raise self._error()
-        warned = _warn(network, datasets, settings, updates)
+        warned = _warn(network, datasets, settings, updates, ray=self.config.ray)
         # The checks above have ensured that each kind has what it needs.
         parts: dict[str, Any] = {"loss": loss, **updates._asdict()}
         return _kind_of(datasets)(
@@ -301,6 +307,7 @@ class _Preparation:
             network = self._network(read, open_differing(*datasets.shapes))
         if network is not None and datasets is not None:
             adapt_input(network, datasets, self.findings)
+            divide_activations(network, self.nn.activation_checkpointing, self.findings)
         return network, datasets
 
     def _row(self, rows: Any, section: dict[str, Any] | None, name: str, key: str) -> Choice | None:
@@ -363,12 +370,13 @@ class _Preparation:
         return None
 
 
-def _warn(network: Network, datasets: Datasets, settings: Settings, updates: Updates) -> Iterator[str]:
+def _warn(network: Network, datasets: Datasets, settings: Settings, updates: Updates, *, ray: Ray) -> Iterator[str]:
     """Sentences on what is probably wrong with the network or the samples."""
     yield from warn_of_ending(network, settings.loss)
     yield from warn_of_scaling(network, datasets, settings.types)
     if datasets.training is not None:
         yield from warn_of_batch_norm(network)
+        yield from warn_of_small_parts(network, settings.data.batch_size, updates.options.accumulate, ray)
     yield from warn_of_unfreezing(updates.unfreezing, settings.nn.num_epochs)
     yield from warn_of_imbalance(datasets, settings.loss, settings.data.sampling)
 

@@ -130,7 +130,7 @@ class Worker:
             autocast=self.autocast,
             gradient_clip=self.job.config.gradient_clip,
             compression=self.job.compression,
-            graphs=not self.job.config.compile,
+            graphs=not (self.job.config.compile or self.job.config.activation_checkpointing),
             accumulate=self.job.options.accumulate,
             global_batch_norm=self.job.global_batch_norm,
             sample_shape=self.job.datasets.shape,

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from rayrml.errors import ConfigError, Problem
 from rayrml.networks.layers.layer import Axes, Layer, Positive, Shape, expect_channels, known
 from rayrml.networks.layers.layout import held_axis, held_order
+from rayrml.networks.layers.recomputation import is_recomputing
 from rayrml.networks.layers.shared_statistics import SharedStatistics, normalize
 from rayrml.workers import Workers
 
@@ -82,7 +83,7 @@ class BatchNormalization(Layer):
         num_values = x.numel() // x.shape[1]
         if num_values == 1:
             return self._normalize_one(x)
-        if not self.biased:
+        if not self.biased or is_recomputing():
             return self._batch_norm(x, self.running_var)
         variance = self.running_var.clone()
         y = self._batch_norm(x, variance)
@@ -93,6 +94,8 @@ class BatchNormalization(Layer):
 
     def _normalize_together(self, x: torch.Tensor, shared: SharedStatistics) -> torch.Tensor:
         y, moments = normalize(x, self.weight, self.bias, epsilon=self.epsilon, shared=shared)  # pyright: ignore[reportCallIssue]
+        if is_recomputing():
+            return y
         with torch.no_grad():
             unbiased = moments.num_values / (moments.num_values - 1).clamp_(min=1)
             variance = moments.variance if self.biased else moments.variance * unbiased
@@ -101,14 +104,15 @@ class BatchNormalization(Layer):
         return y
 
     def _batch_norm(self, x: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
-        rate = 1 - self.momentum
+        rate = 0.0 if is_recomputing() else 1 - self.momentum
         return F.batch_norm(x, self.running_mean, variance, self.weight, self.bias, self.training, rate, self.epsilon)
 
     def _normalize_one(self, x: torch.Tensor) -> torch.Tensor:
         """The result for one value per channel, which torch rejects: it is its own mean, and its variance is 0."""
-        with torch.no_grad():
-            self.running_mean.lerp_(x.flatten(), 1 - self.momentum)
-            self.running_var.mul_(self.momentum)
+        if not is_recomputing():
+            with torch.no_grad():
+                self.running_mean.lerp_(x.flatten(), 1 - self.momentum)
+                self.running_var.mul_(self.momentum)
         mean, variance = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
         return F.batch_norm(_without_deviation(x), mean, variance, self.weight, self.bias)
 
@@ -240,15 +244,15 @@ class InstanceNormalization(Layer):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, *spatial), of the same shape."""
-        own = self.training or not self.track
+        own, momentum = self.training or not self.track, 0.0 if is_recomputing() else self.momentum
         if own and x.shape[1:].numel() == self.size:
-            y = self._normalize_one(x)
+            y = self._normalize_one(x, momentum)
         elif own and len(x) == 1:
-            y = self._normalize_sample(x)
+            y = self._normalize_sample(x, momentum)
         else:
             statistics = self.running_mean, self.running_var
-            y = F.instance_norm(x, *statistics, self.weight, self.bias, own, self.momentum, self.epsilon)
-        if self.training and self.shared is not None and self.shared.active:
+            y = F.instance_norm(x, *statistics, self.weight, self.bias, own, momentum, self.epsilon)
+        if self.training and self.shared is not None and self.shared.active and not is_recomputing():
             self._average(self.shared, len(x))
         return y
 
@@ -257,7 +261,7 @@ class InstanceNormalization(Layer):
             with torch.no_grad():
                 shared.average([self.running_mean, self.running_var], count)
 
-    def _normalize_sample(self, x: torch.Tensor) -> torch.Tensor:
+    def _normalize_sample(self, x: torch.Tensor, momentum: float) -> torch.Tensor:
         """The result for a single sample, for which torch's own gives wrong gradients in channels-last format on CPUs.
 
         See the test of a single sample for the case.
@@ -265,16 +269,16 @@ class InstanceNormalization(Layer):
         if self.training and self.running_mean is not None and self.running_var is not None:
             with torch.no_grad():
                 variance, mean = torch.var_mean(x, (0, *range(2, x.ndim)))
-                self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-                self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+                self.running_var.lerp_(variance.to(self.running_var.dtype), momentum)
         return F.group_norm(x, self.size, self.weight, self.bias, self.epsilon)
 
-    def _normalize_one(self, x: torch.Tensor) -> torch.Tensor:
+    def _normalize_one(self, x: torch.Tensor, momentum: float) -> torch.Tensor:
         """The result for one value a channel and sample, which torch refuses: it is its own mean, its variance is 0."""
         if self.training and self.running_mean is not None and self.running_var is not None:
             with torch.no_grad():
-                self.running_mean.lerp_(x.mean((0, *range(2, x.ndim))), self.momentum)
-                self.running_var.mul_(1 - self.momentum)
+                self.running_mean.lerp_(x.mean((0, *range(2, x.ndim))), momentum)
+                self.running_var.mul_(1 - momentum)
         return _scale(_without_deviation(x), self.weight, self.bias)
 
 
