@@ -74,6 +74,9 @@ BROKEN = {
         ),
     ],
     "_graphs": [({"debug_interval": 2}, '.debug_interval: has no effect without "debug": true')],
+    "_recomputation": [
+        ({"compile": True, "activation_checkpointing": True}, ".activation_checkpointing: does not go with compile")
+    ],
     "_kept_epochs": [
         ({"checkpoints": {"interval": 2}}, ".checkpoints.interval: has no effect: 'save' is missing"),
         ({"checkpoints": {"keep": "all"}}, ".checkpoints.keep: has no effect: 'save' is missing"),
