@@ -1,8 +1,15 @@
-"""What every section of a configuration is: a frozen model that converts nothing."""
+"""What every section of a configuration is: a frozen model that converts nothing, and makes paths absolute."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import pydantic
+from pydantic import AfterValidator
+
+from rayrml import storage
+
+PathString = Annotated[str, AfterValidator(storage.absolute)]
 
 
 class Section(pydantic.BaseModel):

@@ -11,20 +11,17 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import (
-    AfterValidator,
     AliasChoices,
     BeforeValidator,
     Field,
-    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
 )
 
-from rayrml import storage
-from rayrml.config import figures
+from rayrml.config.keeping import Checkpoints, Stopping
 from rayrml.config.optimization import Averaging, Unfreezing
-from rayrml.config.section import Section
+from rayrml.config.section import PathString, Section
 
 
 def _lower(value: Any) -> Any:
@@ -37,7 +34,6 @@ def _known_application(value: Any) -> Any:
     return value
 
 
-PathString = Annotated[str, AfterValidator(storage.absolute)]
 AnyCase = BeforeValidator(_lower)
 SideName = Literal["input", "target"]
 TargetKind = Literal["class", "classes", "number"]
@@ -245,45 +241,6 @@ class Data(Section):
 _NAMING_TEST_SAMPLES = ("test_input_path", "num_test_examples", "test_share", "split_column")
 
 
-class Checkpoints(Section):
-    """Where trained networks are saved, how often, and where one is loaded from."""
-
-    save: PathString | None = Field(default=None, description="folder for `best.pt` and `model_checkpoint_<epoch>.pt`")
-    keep: Literal["best+last", "best", "last", "all"] | PositiveInt | None = Field(
-        default=None,
-        description="the epochs whose checkpoints stay, or how many of the newest; `best.pt` is always among them if "
-        'there are test samples (default: "best+last")',
-    )
-    exist: Literal["keep", "overwrite"] = Field(
-        default="keep",
-        description="what becomes of an earlier run in `save` when a new one starts: it moves to `<save>-1` and so on, "
-        "or is removed",
-    )
-    interval: PositiveInt | None = Field(
-        default=None, description="keep each epoch whose number is a multiple of this, and the last one"
-    )
-    load: PathString | None = Field(default=None, description="checkpoint or Keras weights to start from")
-    plots: bool = Field(default=True, description="plot the run's curves and predictions into `save` when it ends")
-    tensorboard: bool = Field(default=False, description="write event files for TensorBoard into `save`")
-    mlflow: bool = Field(
-        default=False, description="send figures, configuration and plots to MLFLOW_TRACKING_URI; needs `mlflow`"
-    )
-    wandb: bool = Field(
-        default=False, description="send them to Weights & Biases, configured by WANDB_MODE and the like; needs `wandb`"
-    )
-
-
-class Stopping(Section):
-    """When a run ends before its last epoch because it no longer improves."""
-
-    patience: PositiveInt = Field(default=5, description="epochs without improvement after which the run ends")
-    metric: str = Field(
-        default=figures.TEST_LOSS,
-        description=f"the figure that should improve: {', '.join(figures.LOSSES)}, or the metric's name",
-    )
-    min_delta: NonNegativeFloat = Field(default=0.0, description="smallest change that counts as an improvement")
-
-
 class NeuralNetwork(Section):
     """One network: what it computes, which data it learns from, and what is written."""
 
@@ -332,6 +289,9 @@ class NeuralNetwork(Section):
         default=None,
         description="evaluate, keep and predict with a moving average of the weights (default: with the weights "
         "themselves)",
+    )
+    evaluate_every: PositiveInt = Field(
+        default=1, description="epochs between evaluations on the test samples; the last epoch is evaluated in any case"
     )
     early_stopping: Stopping | None = Field(default=None, description="when the run ends early (default: never)")
     debug: bool = Field(default=False, description="write the network as a graph, `<model>.dot`, next to the outfile")

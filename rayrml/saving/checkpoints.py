@@ -23,6 +23,7 @@ from rayrml.storage import archives
 from rayrml.version import __version__
 
 _FORMAT = 1
+_REFERENCE = "same_as"  # names another file of the folder
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")  # of files that hold more than weights
 _PARALLEL = "module."
 _BOOKKEEPING = "num_batches_tracked"  # of torch's normalization, which no layer here uses
@@ -146,10 +147,26 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
         file.commit()
 
 
+class LostReference(DataError):
+    """A file stands for a checkpoint that is no longer there."""
+
+
+def save_reference(path: str | Path, other: str) -> None:
+    """Write a file that stands for the checkpoint `other` in the same folder.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    name = storage.split(other)[1]
+    with explaining(path, "cannot be written"), storage.Unfinished(path, durable=True) as file:
+        torch.save({"format": _FORMAT, "version": __version__, _REFERENCE: name}, file)
+        file.commit()
+
+
 def load(path: str | Path, where: str = "") -> Checkpoint:
     """The checkpoint in a file, or the best one in a run's folder.
 
-    Only tensors and plain values are read, so a file cannot execute code.
+    Only tensors and plain values are read, so a file cannot execute code. A file may stand for another one beside it.
 
     Raises:
         DataError: the file does not exist, or is not a checkpoint; `where` is the JSON path that names it.
@@ -157,6 +174,11 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
     place = where or str(path)
     path = find_model(path, where)
     content = _read(path, place)
+    if isinstance(name := content.get(_REFERENCE), str):
+        path = storage.join(storage.parent(path), storage.split(name)[1])
+        if not storage.is_file(path):
+            raise LostReference(Problem(place, f"stands for '{path}', which does not exist"))
+        content = _read(path, place)
     if "network" not in content:
         # Only a state_dict, as PyTorch's own tutorials save it, perhaps beside an optimizer's.
         inner = next((content[key] for key in _STATE_KEYS if isinstance(content.get(key), Mapping)), content)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rayrml.saving.checkpoint_folder import interrupted_path, list_checkpoints, list_times, state_path
-from rayrml.saving.checkpoints import load
+from rayrml.saving.checkpoints import LostReference, load
 
 Figures = Mapping[str, float]
 
@@ -68,7 +68,9 @@ def find_resumable(folder: str | Path) -> list[str]:
     if last == longest and not states:
         return [last.path]  # nothing can be better, so it need not be loaded
     loaded = {file: _load(file) for file in dict.fromkeys([last, longest, *states])}
-    return _rank([state for state in loaded.values() if _agree(state.history, loaded[last].history)])
+    complete = {file: state for file, state in loaded.items() if state is not None}
+    newest = complete.get(last) or next(iter(complete.values()), None)
+    return [] if newest is None else _rank([s for s in complete.values() if _agree(s.history, newest.history)])
 
 
 def _rank(states: Sequence[_State]) -> list[str]:
@@ -91,8 +93,12 @@ def _list_files(folder: str | Path) -> list[_File]:
     return [_File(path, times[path], named_epochs.get(path, 0)) for path in paths if path in times]
 
 
-def _load(file: _File) -> _State:
-    checkpoint = load(file.path)
+def _load(file: _File) -> _State | None:
+    """The contents of a file; None if they were in another file that has been removed since."""
+    try:
+        checkpoint = load(file.path)
+    except LostReference:
+        return None
     epoch = file.named_epoch or checkpoint.epoch
     return _State(file.path, epoch, bool(checkpoint.unfinished), checkpoint.history)
 

@@ -5,7 +5,19 @@ is, with percent-encoding for characters that a URI cannot contain, and connecti
 failures raise an OSError with the reason in its `strerror`. pyarrow is imported for the first URI.
 """
 
-from rayrml.storage.files import exists, files, is_file, is_folder, list_folder, local_copy, move, read, remove, walk
+from rayrml.storage.files import (
+    exists,
+    files,
+    is_file,
+    is_folder,
+    link,
+    list_folder,
+    local_copy,
+    move,
+    read,
+    remove,
+    walk,
+)
 from rayrml.storage.paths import absolute, decoded, is_uri, join, marked, parent, split, suffix
 from rayrml.storage.unfinished import Unfinished, remove_abandoned, write
 
@@ -19,6 +31,7 @@ __all__ = [
     "is_folder",
     "is_uri",
     "join",
+    "link",
     "list_folder",
     "local_copy",
     "marked",

@@ -28,6 +28,24 @@ def is_folder(path: Anywhere) -> bool:
     return _kind(path) == "folder"
 
 
+def link(source: str, target: str) -> bool:
+    """Let `target` be another name of the file `source`, replacing what it was; whether the file system can do that.
+
+    Neither name must be written to in place from then on.
+    """
+    if is_uri(source) or is_uri(target):
+        return False
+    temporary = f"{target}.{os.getpid()}.link"
+    try:
+        os.link(source, temporary)
+        os.replace(temporary, target)  # noqa: PTH105 (strings)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)  # noqa: PTH108
+        return False
+    return True
+
+
 def read(path: Anywhere) -> bytes:
     """The content of a file."""
     return remote().read(os.fspath(path)) if is_uri(path) else Path(path).read_bytes()

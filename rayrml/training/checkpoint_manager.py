@@ -6,13 +6,15 @@ import contextlib
 import dataclasses
 import functools
 import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import torch
 
 from rayrml import storage
-from rayrml.config.figures import TEST_LOSS, TRAIN_LOSS
+from rayrml.config.figures import loss_of
 from rayrml.data.reader_keys import PICTURES, describe_reading, describe_targets
 from rayrml.errors import DataError, DivergenceError
 from rayrml.reporting.messages import BatchRow, Driver, Emit, Message, Removed, Saved
@@ -25,6 +27,7 @@ from rayrml.training.trainee import Trainee
 from rayrml.workers import Workers
 
 _ALL_BATCHES = 2**31
+_LONG_EVALUATION = 30.0  # seconds
 
 
 @dataclasses.dataclass
@@ -65,6 +68,8 @@ class CheckpointManager:
         self._driver = driver
         self.announcer = Announcer(driver.emit if workers.rank == 0 else _say_nothing)
         self._writer = checkpoint_writer.CheckpointWriter(self._announce)
+        self._taken: Future[Checkpoint] | None = None  # of the epoch that is evaluated now
+        self._written_at = time.monotonic()
         section = job.config.checkpoints
         self._retention = find_retention(
             section,
@@ -81,7 +86,8 @@ class CheckpointManager:
         trainee.restore(state)
         # Replayed, not loaded: that is the same, and also right if the configuration has changed.
         if trainee.schedule is not None:
-            trainee.schedule.replay([figures.get(TEST_LOSS, figures.get(TRAIN_LOSS)) for figures in state.history])
+            tested = self._job.datasets.test_targets
+            trainee.schedule.replay([loss_of(figures, tested=tested) for figures in state.history])
         if trainee.stopping is not None:
             trainee.stopping.replay(state.history)
         trainee.history[:] = state.history
@@ -95,8 +101,35 @@ class CheckpointManager:
                 progress.random = part["random"][self._workers.rank]
         return progress
 
+    def settle(self) -> None:
+        """Wait until the network and the optimizer may change; must be called before they do."""
+        self._writer.settle()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the state is to be written in the middle of an epoch, as far as this worker can tell."""
+        minutes = self._job.config.checkpoints.every_minutes
+        return minutes is not None and self._workers.rank == 0 and time.monotonic() > self._written_at + 60 * minutes
+
+    def begin(self, trainee: Trainee, trained: Progress, evaluation_seconds: float | None) -> None:
+        """Start keeping the state of an epoch that only lacks its evaluation; all workers must call it.
+
+        The state is copied during the evaluation. It is also written now if the evaluation may take long: whatever
+        happens in it, the epoch is not trained again.
+
+        Args:
+            trainee: what is kept.
+            trained: how far it has got.
+            evaluation_seconds: how long the evaluation took the last time; 0 without one, None if that is not known.
+        """
+        job = self._job
+        if evaluation_seconds is None or evaluation_seconds > _LONG_EVALUATION:
+            self.save_unfinished(trainee, trained, wait=False)
+        if self._workers.rank == 0 and (job.config.checkpoints.save or job.state_path):
+            self._taken = self._take(self._checkpoint(trainee, trained.epoch), trainee)
+
     def save(self, trainee: Trainee, epoch: int, *, last: bool) -> None:
-        """Start writing the state after an epoch; the epoch is announced once that is done.
+        """Start writing the state after an epoch, which has begun to be kept; the epoch is announced once it is there.
 
         Raises:
             DivergenceError: the network contains numbers that are not finite.
@@ -104,16 +137,21 @@ class CheckpointManager:
         """
         job = self._job
         paths = self._list_due(trainee, epoch, last=last)
-        if self._workers.rank or not (paths or job.state_path):
+        if self._taken is None or not (paths or job.state_path):
             self.announcer.release()
             return
         _refuse_infinite(trainee.network, epoch)
         then = functools.partial(self._written, self._retention.outdated(epoch))
-        self._writer.save(self._checkpoint(trainee, epoch), paths, job.state_path, then=then)
+        now = self._checkpoint(trainee, epoch)
+        figures = {"history": list(now.history), "rows": now.rows, "seconds": now.seconds}
+        self._writer.write(self._taken, paths, job.state_path, then=then, **figures)
+        self._taken = None
+        self._written_at = time.monotonic()
 
-    def save_unfinished(self, trainee: Trainee, progress: Progress) -> None:
-        """Write the state in the middle of an epoch, for a run that is interrupted; all workers must call it."""
+    def save_unfinished(self, trainee: Trainee, progress: Progress, *, wait: bool = True) -> None:
+        """Write the state in the middle of an epoch; all workers must call it."""
         random = self._workers.gather(list(progress.random or ()))
+        self._written_at = time.monotonic()
         job = self._job
         if self._workers.rank or not job.state_path:
             return
@@ -125,8 +163,14 @@ class CheckpointManager:
             "layout": self._layout(),
             "trained": progress.random is None,
         }
-        self._writer.save(checkpoint, (), checkpoint_folder.interrupted_path(storage.parent(job.state_path)))
-        self._writer.wait()
+        place = checkpoint_folder.interrupted_path(storage.parent(job.state_path))
+        self._writer.write(self._take(checkpoint, trainee), (), place)
+        if wait:
+            self._writer.wait()
+
+    def _take(self, checkpoint: Checkpoint, trainee: Trainee) -> Future[Checkpoint]:
+        """Start copying; running statistics, which change before the weights do, are copied at once."""
+        return self._writer.take(checkpoint, {name for name, _ in trainee.network.named_buffers()})
 
     def finish(self) -> None:
         """Wait until everything is on disk and announced. Raises DataError if a write failed."""
@@ -173,18 +217,31 @@ class CheckpointManager:
         """The state to resume from and its path: what the first worker finds, as a shared folder may lag elsewhere."""
 
         def find() -> tuple[Checkpoint | None, str]:
-            path = self._job.state_path or ""
-            state = checkpoints.load_if_exists(path) if path else None
-            return (state, path) if state is not None and state.run_id == self._job.run_id else self._earlier()
+            own = [(state, path) for path in self._own_states() if (state := self._load_own(path)) is not None]
+            return max(own, key=lambda pair: (pair[0].epoch, bool(pair[0].unfinished))) if own else self._earlier()
 
         return self._workers.ask_first(find)
+
+    def _own_states(self) -> list[str]:
+        """Where the state of this run may be: after its last epoch, and in the middle of the next one."""
+        path = self._job.state_path
+        return [] if path is None else [path, checkpoint_folder.interrupted_path(storage.parent(path))]
+
+    def _load_own(self, path: str) -> Checkpoint | None:
+        """The state in a file, if there is one of this run, with batches divided as they are now."""
+        state = checkpoints.load_if_exists(path)
+        return state if state is not None and state.run_id == self._job.run_id and self._suits(state) else None
+
+    def _suits(self, state: Checkpoint) -> bool:
+        """Whether training can go on from a state: in the middle of an epoch, batches must be divided as then."""
+        part = state.unfinished
+        return not part or bool(part.get("trained")) or part["layout"] == self._layout()
 
     def _earlier(self) -> tuple[Checkpoint | None, str]:
         """The state that the run was asked to resume, or the last complete epoch's if batches are split differently."""
         for path in self._job.resume_from:
             state = checkpoints.load(path)
-            part = state.unfinished
-            if not part or part.get("trained") or part["layout"] == self._layout():
+            if self._suits(state):
                 return state, path
         return None, ""
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from rayrml import storage
+from rayrml.config.figures import loss_of
 from rayrml.data.draws import Draws, mix_seed
 from rayrml.data.shards import Batch
 from rayrml.data.transforms import BatchTransforms
@@ -36,7 +37,7 @@ from rayrml.training.feeding import FINAL_TEST, TEST, TRAINING, Feeder, transfor
 from rayrml.training.final_test import best_weights
 from rayrml.training.job import Job
 from rayrml.training.random_states import begin_epoch, read_states
-from rayrml.training.step import TrainingStep
+from rayrml.training.step import TrainingStep, Wishes
 from rayrml.training.step_reports import Reporter
 from rayrml.training.trainee import Trainee
 from rayrml.workers import Workers
@@ -101,6 +102,7 @@ class Worker:
         self.transforms = job.datasets.transforms.batched
         self.evaluation_transforms = self.transforms.evaluation()
         self.trainee = None if job.optimizer is None else Trainee(job, job.optimizer, self.network)
+        self._evaluation_seconds: float | None = None  # of the last one in training
         self.progress = Progress() if self.trainee is None else self.checkpoints.resume(self.trainee)
 
     def run(self) -> None:
@@ -134,6 +136,7 @@ class Worker:
             accumulate=self.job.options.accumulate,
             global_batch_norm=self.job.global_batch_norm,
             sample_shape=self.job.datasets.shape,
+            before_update=self.checkpoints.settle,
         )
 
     def _run_epochs(self, training: Feed, test: Feed | None, trainee: Trainee) -> bool:
@@ -196,10 +199,15 @@ class Worker:
     ) -> bool | None:
         """Evaluate and save after an epoch's training; return whether it was the last, None if interrupted."""
         epoch = trained.epoch
+        last = epoch == self.job.config.num_epochs
         self.checkpoints.announcer.hold()
-        if test is not None:
+        due = test is not None and (last or epoch % self.job.config.evaluate_every == 0)
+        self.checkpoints.begin(trainee, trained, self._evaluation_seconds if due else 0.0)
+        if test is not None and due:
+            started = time.perf_counter()
             with trainee.evaluated():
                 evaluated = self._evaluate(test, epoch)
+            self._evaluation_seconds = time.perf_counter() - started
             if evaluated is None:
                 self.checkpoints.announcer.release()
                 self.checkpoints.save_unfinished(trainee, trained)
@@ -208,11 +216,10 @@ class Worker:
             figures |= evaluated
         trainee.history.append(figures)
         self.emit(EpochDone(figures))
-        last = epoch == self.job.config.num_epochs
         if trainee.stopping is not None and trainee.stopping.update(figures):
             last = True
         if trainee.schedule is not None:
-            trainee.schedule.step(figures.get("test_loss", figures["train_loss"]))
+            trainee.schedule.step(loss_of(figures, tested=self.job.datasets.test_targets))
         self._debug(epoch)
         self.checkpoints.save(trainee, epoch, last=last)
         return last
@@ -235,13 +242,17 @@ class Worker:
             if schedule is not None and schedule.per_step:
                 reporter.rate = schedule.move((batch.number - 1) / num_batches)
             waited = time.perf_counter() - before
-            trained = step(images, target, batch.size, begin=batch.begin, stop=self.driver.asked_to_stop())
+            wishes = Wishes(stop=self.driver.asked_to_stop(), save=self.checkpoints.is_due)
+            trained = step(images, target, batch.size, begin=batch.begin, wishes=wishes)
             if trainee.average is not None:
                 trainee.average.update()
             reporter.add(epoch, batch.number, trained, waited, num_samples=batch.size)
-            if trained.stop:
+            if any(trained.wishes):
                 reporter.flush()
-                return Progress(epoch, batch.number, reporter.losses, read_states(self.device))
+                reached = Progress(epoch, batch.number, reporter.losses, read_states(self.device))
+                if trained.wishes.stop:
+                    return reached
+                self.checkpoints.save_unfinished(trainee, reached, wait=False)
             before = time.perf_counter()
         return None
 

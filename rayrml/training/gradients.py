@@ -19,11 +19,11 @@ Compression = Literal["none", "bf16"]
 # Large enough for the links' full speed, small enough that most of the exchange takes place during backward.
 # Source: arXiv 2006.15704, section 5.2.
 BUCKET_BYTES = 25 * 2**20
-_NUM_NOTES = 3  # numbers that are sent with the gradients: loss, weight, stop
+_NUM_NOTES = 4  # numbers that are sent with the gradients: loss, weight, and two wishes
 
 
 class SharedGradient:
-    """All gradients, the loss, its weight and a stop request in one tensor, which workers add up bucket by bucket.
+    """All gradients, the loss, its weight and the workers' wishes in one tensor, which workers add up bucket by bucket.
 
     The buckets start with the last parameters, as backward does, and each is sent as soon as its gradients are ready.
     All workers send them in the same order, whichever is ready first, even a worker whose part of the batch is empty.
@@ -38,7 +38,8 @@ class SharedGradient:
         gradient: all gradients, one after the other.
         loss: this worker's part of the loss, and the whole loss after `finish`; a scalar.
         weight: this worker's share of the batch, and the sum of all shares after `finish`; a scalar.
-        stop: 1 if this worker was asked to stop; after `finish`, above 0 if any worker was; a scalar.
+        wishes: (2,) 1 if this worker was asked to stop, and if it asks for the state to be saved; after `finish`, above
+            0 if any worker was.
     """
 
     def __init__(
@@ -54,7 +55,8 @@ class SharedGradient:
         first = parameters[0]
         self.everything = torch.zeros(sum(counts) + _NUM_NOTES, dtype=first.dtype, device=first.device)
         self.gradient = self.everything[:-_NUM_NOTES]
-        self.loss, self.weight, self.stop = self.everything[-_NUM_NOTES:]
+        self.loss, self.weight, *_ = self.everything[-_NUM_NOTES:]
+        self.wishes = self.everything[-2:]
         for parameter, piece in zip(parameters, self.gradient.split(counts), strict=True):
             # In the parameter's own memory order (kernels are in channels-last format): fused optimizers traverse
             # parameter and gradient together and ignore the strides.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from rayrml.config.sections import Checkpoints
+from rayrml.config.keeping import Checkpoints
 from rayrml.reporting.history import find_best
 
 

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -25,6 +26,18 @@ from rayrml.workers import Workers
 _STEPS_BEFORE_LOOKING = 3
 
 
+class Wishes(NamedTuple):
+    """What is to be done after a step.
+
+    Attributes:
+        stop: end the training.
+        save: write its state.
+    """
+
+    stop: bool = False
+    save: bool = False
+
+
 @dataclasses.dataclass
 class Trained:
     """A training step's figures for the log.
@@ -35,7 +48,7 @@ class Trained:
         compute_seconds: time in forward, backward and update.
         reduce_seconds: time spent waiting for other workers' gradients.
         weight: what the global batch's mean loss divides by, a scalar on the device; None if that is its samples.
-        stop: whether all workers end after this step because one was asked to.
+        wishes: what all workers do after this step because one of them was asked to, or asks for it.
     """
 
     loss: torch.Tensor
@@ -43,7 +56,7 @@ class Trained:
     compute_seconds: float
     reduce_seconds: float
     weight: torch.Tensor | None = None
-    stop: bool = False
+    wishes: Wishes = dataclasses.field(default_factory=Wishes)
 
     @property
     def gradient_norm(self) -> torch.Tensor:
@@ -87,6 +100,7 @@ class TrainingStep:
         accumulate: int = 1,
         global_batch_norm: bool = True,
         sample_shape: Sequence[int] = (),
+        before_update: Callable[[], None] = lambda: None,
     ):
         self.network = network
         self.loss = loss
@@ -96,6 +110,7 @@ class TrainingStep:
         self.gradient_clip = gradient_clip
         self.accumulate = accumulate
         self.sample_shape = tuple(sample_shape)
+        self.before_update = before_update
         self.statistics = share_statistics(network, workers, everywhere=global_batch_norm)
         self.by_closure = needs_closure(optimizer)
         if self.by_closure:
@@ -114,30 +129,38 @@ class TrainingStep:
         )
         self.graphed = Graphed(self.parameters) if graphs else None
         self._counted: torch.Tensor | None = None  # what the last global batch's loss divided by
-        self._asked = False
+        self._asked = Wishes()
         self._wishes: collections.deque[torch.Tensor] = collections.deque(maxlen=_STEPS_BEFORE_LOOKING)
 
     def __call__(
-        self, batch: torch.Tensor, target: torch.Tensor, num_samples: int, *, begin: int = 0, stop: bool = False
+        self,
+        batch: torch.Tensor,
+        target: torch.Tensor,
+        num_samples: int,
+        *,
+        begin: int = 0,
+        wishes: Wishes = Wishes(),  # noqa: B008 (immutable)
     ) -> Trained:
         """Update the network from this worker's part of a global batch of `num_samples`; the part may be empty.
 
-        Samples are dealt out in turn, and `begin` of them were dealt out before this batch. If one worker is asked to
-        `stop`, all workers learn of it after the same step.
+        Samples are dealt out in turn, and `begin` of them were dealt out before this batch. If one worker has `wishes`,
+        all workers learn of them after the same step.
         """
         started = time.perf_counter()
-        self._asked = stop
+        self._asked = wishes
         self._slices = micro_batches(num_samples, self.accumulate, len(batch), workers=self.workers, begin=begin)
         if self.by_closure:
+            self.before_update()
             loss, lengths, exchanged = self._search(batch, target, num_samples)
         else:
             loss, lengths, exchanged = self._differentiate(batch, target, num_samples)
             if self.gradient_clip is not None:
                 norm = torch.linalg.vector_norm(lengths)
                 torch.nn.utils.clip_grads_with_norm_(self.parameters, self.gradient_clip, norm)
+            self.before_update()
             self.optimizer.step()
         seconds = time.perf_counter() - started - exchanged
-        return Trained(loss, lengths, seconds, exchanged, self._weight(target), self._all_stop())
+        return Trained(loss, lengths, seconds, exchanged, self._weight(target), self._common_wishes())
 
     def _weight(self, target: torch.Tensor) -> torch.Tensor | None:
         """What the mean loss of the global batch divides by, if the loss does not count samples."""
@@ -145,14 +168,17 @@ class TrainingStep:
             return None
         return self.loss.weight(target) if self.shared is None else self._counted
 
-    def _all_stop(self) -> bool:
+    def _common_wishes(self) -> Wishes:
         if self.shared is None or self.workers.size == 1:
             return self._asked
-        if self.shared.stop.device.type == "cpu":
-            return self.shared.stop.item() > 0
-        # A value on the GPU is read some steps later, so the CPU need not wait for it.
-        due = self._wishes[0].item() > 0 if len(self._wishes) == _STEPS_BEFORE_LOOKING else False
-        self._wishes.append(self.shared.stop.clone())
+        wishes = self.shared.wishes
+        if wishes.device.type == "cpu":
+            return _granted(wishes)
+        # Values on the GPU are read some steps later, so the CPU need not wait for them.
+        due = _granted(self._wishes[0]) if len(self._wishes) == _STEPS_BEFORE_LOOKING else Wishes()
+        if due.save:
+            self._wishes.clear()  # in the steps since then the wish was the same
+        self._wishes.append(wishes.clone())
         return due
 
     def _search(
@@ -196,8 +222,8 @@ class TrainingStep:
         self, shared: SharedGradient, batch: torch.Tensor, target: torch.Tensor, num_samples: int
     ) -> tuple[torch.Tensor, float]:
         shared.begin()
-        if self._asked:
-            shared.stop.fill_(1.0)
+        if any(self._asked):
+            shared.wishes.copy_(torch.tensor(self._asked))
         for number, part in enumerate(self._slices, 1):
             if number == len(self._slices):
                 shared.send()
@@ -239,6 +265,10 @@ class TrainingStep:
         loss = self.loss(output.float(), target)
         penalty = self.penalty()
         return loss if penalty is None else loss + penalty
+
+
+def _granted(wishes: torch.Tensor) -> Wishes:
+    return Wishes(*(value > 0 for value in wishes.tolist()))
 
 
 class _Draws:

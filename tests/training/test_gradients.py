@@ -152,7 +152,7 @@ def test_buckets_set_out_during_backward_the_last_parameters_first(recorded):
     step = TrainingStep(net, LOSSES["MSE"](), sgd(net.parameters()), workers=_Recording(0, 2), bucket_bytes=TINY)
     net[0].weight.register_hook(lambda _: recorded.append("first layer reached"))
     step(torch.ones(4, 2), torch.ones(4, 5), 8)
-    assert recorded == [20, 12, "first layer reached", 6 + 3]
+    assert recorded == [20, 12, "first layer reached", 6 + 4]
 
 
 def test_a_bucket_that_is_full_early_waits_for_those_before_it(recorded):
@@ -165,14 +165,14 @@ def test_a_bucket_that_is_full_early_waits_for_those_before_it(recorded):
     parameters[2].sum().backward()
     assert recorded == [6, 5]
     shared.finish()
-    assert recorded == [6, 5, 4 + 3]
+    assert recorded == [6, 5, 4 + 4]
 
 
 def test_a_worker_without_samples_sends_the_same_buckets(recorded):
     net = _layers(2, 3, 4, 5)
     step = TrainingStep(net, LOSSES["MSE"](), sgd(net.parameters()), workers=_Recording(0, 2), bucket_bytes=TINY)
     step(torch.empty(0), torch.empty(0), 1)
-    assert recorded == [20, 12, 6 + 3]
+    assert recorded == [20, 12, 6 + 4]
 
 
 def test_buckets_are_of_the_size_asked_for_and_small_networks_have_one(recorded):

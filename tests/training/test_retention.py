@@ -2,7 +2,7 @@
 
 import pytest
 
-from rayrml.config.sections import Checkpoints
+from rayrml.config.keeping import Checkpoints
 from rayrml.training.retention import find_retention
 
 
