@@ -46,6 +46,7 @@ class CheckpointWriter:
             network=_copied(checkpoint.network),
             optimizer=_copied(checkpoint.optimizer),
             ema=_copied(checkpoint.ema),
+            loss_scaling=_copied(checkpoint.loss_scaling),
             history=list(checkpoint.history),
         )
         self._writing = self._executor.submit(self._write, copied, paths, state, then)

@@ -287,6 +287,7 @@ _RULES: dict[str, list[Schema]] = {
         _rule(_is("data", _given(*_TRAINS)), {"allOf": [_given("optimizer"), _given("loss")]}),
         _rule(_given("debug_interval"), _is("debug", {"const": True})),
         _rule(_given("gradient_clip"), {"not": _is("optimizer", _is("type", any_case(_BY_CLOSURE)))}),
+        _rule(_is("precision", any_case(["fp16"])), {"not": _is("optimizer", _is("type", any_case(_BY_CLOSURE)))}),
     ],
     "Checkpoints": [_rule(_given("interval", "keep"), _given("save"))],
     "Data": [

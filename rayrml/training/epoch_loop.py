@@ -13,7 +13,8 @@ from rayrml.data.draws import Draws, mix_seed
 from rayrml.data.shards import Batch
 from rayrml.data.transforms import BatchTransforms
 from rayrml.formatting import shorten
-from rayrml.inference.evaluation import EvaluationStep, as_target, autocast_dtype, metric_of
+from rayrml.inference.arithmetic import arithmetic, autocast_dtype, has_tf32
+from rayrml.inference.evaluation import EvaluationStep, as_target, metric_of
 from rayrml.inference.outputs import Outputs, destination_of
 from rayrml.inference.prediction_files import Destination, PredictionSink
 from rayrml.metrics.metric import LIKELY
@@ -105,7 +106,10 @@ class Worker:
 
     def run(self) -> None:
         """Train and evaluate all epochs, or evaluate once if there are no training samples."""
-        with tiny_as_zero():
+        config = self.job.config
+        with tiny_as_zero(), arithmetic(config.precision, self.device, benchmark=config.cudnn_benchmark):
+            if config.precision == "tf32" and not has_tf32(self.device):
+                self.emit(Phase('"precision": "tf32" is float32 here: this device has no TF32'))
             self._run()
 
     def _run(self) -> None:
@@ -131,6 +135,7 @@ class Worker:
             gradient_clip=self.job.config.gradient_clip,
             compression=self.job.compression,
             graphs=not self.job.config.compile,
+            scaler=trainee.scaler,
         )
 
     def _run_epochs(self, training: Feed, test: Feed | None, trainee: Trainee) -> bool:
@@ -181,6 +186,8 @@ class Worker:
                 self.checkpoints.save_unfinished(trainee, stopped)
                 self.emit(Interrupted(stopped.epoch, stopped.batch))
                 return False
+            if skipped := trainee.describe_skipped(epoch):
+                self.emit(Phase(skipped))
             figures = {"epoch": epoch, **reporter.finish_epoch(), "learning_rate": rate}
             trained = Progress(epoch, training.num_batches(self.job.config.data.batch_size), reporter.losses)
             last = self._finish_epoch(trained, figures, test, trainee)

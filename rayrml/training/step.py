@@ -10,12 +10,13 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from rayrml.inference.evaluation import _autocast
+from rayrml.inference import arithmetic
 from rayrml.losses import Loss
 from rayrml.optimizers import needs_closure, refuse_clipping
 from rayrml.tensors import to_input
 from rayrml.training.cuda_graphs import Graphed
 from rayrml.training.gradients import BUCKET_BYTES, Compression, SharedGradient
+from rayrml.training.loss_scaling import LossScaler
 from rayrml.workers import Workers
 
 _STEPS_BEFORE_LOOKING = 3
@@ -57,6 +58,8 @@ class TrainingStep:
     If `graphs` is set and the GPU would wait for the CPU, a single worker's step up to its gradients is captured as a
     CUDA graph; the results are the same.
 
+    With a `scaler`, the loss is scaled in backward, and steps whose gradients are not finite are skipped.
+
     An optimizer that needs a closure computes the batch's loss and gradient as often as it likes. Workers exchange
     both each time, so they all make the same decisions.
 
@@ -76,6 +79,7 @@ class TrainingStep:
         compression: Compression = "none",
         bucket_bytes: int = BUCKET_BYTES,
         graphs: bool = True,
+        scaler: LossScaler | None = None,
     ):
         self.network = network
         self.loss = loss
@@ -83,6 +87,7 @@ class TrainingStep:
         self.workers = workers
         self.autocast = autocast
         self.gradient_clip = gradient_clip
+        self.scaler = scaler
         self.by_closure = needs_closure(optimizer)
         if self.by_closure:
             # Such an optimizer views all gradients as one flat vector, which is not possible for kernels in
@@ -114,10 +119,15 @@ class TrainingStep:
             loss, lengths, exchanged = self._search(batch, target, num_samples)
         else:
             loss, lengths, exchanged = self._differentiate(batch, target, num_samples)
+            if self.scaler is not None:
+                lengths = self.scaler.unscale(self._gradients(), lengths)
             if self.gradient_clip is not None:
                 norm = torch.linalg.vector_norm(lengths)
                 torch.nn.utils.clip_grads_with_norm_(self.parameters, self.gradient_clip, norm)
-            self.optimizer.step()
+            if self.scaler is None:
+                self.optimizer.step()
+            else:
+                self.scaler.step(self.optimizer)
         seconds = time.perf_counter() - started - exchanged
         return Trained(loss, lengths, seconds, exchanged, self._weight(target), self._all_stop())
 
@@ -171,7 +181,7 @@ class TrainingStep:
         """Set a batch's gradient; return its loss and the gradient's lengths."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._loss(batch, target)
-        loss.backward()
+        self._backward(loss)
         return loss.detach(), _lengths([p.grad for p in self.parameters if p.grad is not None])
 
     def _together(
@@ -188,7 +198,7 @@ class TrainingStep:
                 share = (self.loss.weight(target) / num_samples).to(loss.dtype)
             shared.loss.copy_(loss.detach() * share)
             shared.weight.fill_(share)
-            (loss * share).backward()
+            self._backward(loss * share)
         waited = shared.finish()
         if self.loss.weight:
             self._counted = shared.weight * num_samples
@@ -196,8 +206,16 @@ class TrainingStep:
             shared.everything.div_(torch.where(shared.weight > 0, shared.weight, 1.0))
         return shared.loss.clone(), waited
 
+    def _backward(self, loss: torch.Tensor) -> None:
+        (loss if self.scaler is None else loss * self.scaler.scale).backward()
+
+    def _gradients(self) -> list[torch.Tensor]:
+        if self.shared is not None:
+            return [self.shared.gradient]
+        return [p.grad for p in self.parameters if p.grad is not None]
+
     def _loss(self, batch: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        with _autocast(batch, self.autocast):
+        with arithmetic.autocast(batch, self.autocast):
             output = self.network(to_input(batch))
         loss = self.loss(output.float(), target)
         penalty = self.penalty()
