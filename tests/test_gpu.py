@@ -10,6 +10,7 @@ from torch import nn
 
 import rayrml
 from rayrml.data.shards import ResidentShard, move
+from rayrml.inference.arithmetic import arithmetic
 from rayrml.inference.evaluation import EvaluationStep
 from rayrml.losses import LOSSES
 from rayrml.metrics import METRICS
@@ -18,6 +19,7 @@ from rayrml.optimizers import OPTIMIZERS, needs_closure
 from rayrml.planning import memory_estimate
 from rayrml.saving import checkpoints
 from rayrml.training import cuda_graphs
+from rayrml.training.loss_scaling import LossScaler
 from rayrml.training.step import TrainingStep
 from tests.conftest import datasets_of, dense_network, training_config
 from tests.data.transforms import test_transforms as transforms
@@ -431,6 +433,50 @@ def test_a_resumed_run_is_the_one_that_was_never_stopped(ray_cluster, folder, tm
         rayrml.run(config, overrides=overrides, resume=out == "part" and epochs == 4, quiet=True)
     for key, value in weights(tmp_path / "whole", 4).items():
         assert torch.equal(weights(tmp_path / "part", 4)[key], value), key
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+@pytest.mark.parametrize(("name", "arguments"), [("SGD", {"momentum": 0.9}), ("Adam", {}), ("RMSprop", {})])
+def test_steps_that_overflow_are_skipped(name, arguments, graphs):
+    """Also the first one; the kernels of fused optimizers look at the overflow themselves."""
+    images, targets = torch.rand(24, 16, 8, device=GPU), torch.rand(24, 16, 3, device=GPU)
+    images[[0, 5, 20]] = torch.inf
+    results, scaler = [], LossScaler(GPU)
+    for scaling in (scaler, None):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(8, 5), nn.Linear(5, 3)).to(GPU)
+        optimizer = OPTIMIZERS[name](net.parameters(), learning_rate=0.01, **arguments)
+        step = TrainingStep(net, LOSSES["MSE"](), optimizer, graphs=graphs, scaler=scaling)
+        for batch, target in zip(images, targets, strict=True):
+            if scaling is not None or torch.isfinite(batch).all():
+                step(batch, target, 16)
+        results.append(list(net.parameters()))
+    assert scaler.take_skipped() == 3
+    assert scaler.scale == 2.0**13
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("benchmark", [True, False])
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_a_gpu_computes_as_the_configuration_says_and_then_as_before(precision, benchmark):
+    backends = torch.backends
+    before = backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32, backends.cudnn.benchmark
+    with arithmetic(precision, GPU, benchmark=benchmark):
+        assert backends.cuda.matmul.allow_tf32 == (precision == "tf32")
+        assert backends.cudnn.benchmark == benchmark
+    assert before == (backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32, backends.cudnn.benchmark)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("precision", ["fp16", "tf32"])
+def test_a_run_in_other_arithmetic_learns_the_same(precision, ray_cluster, folder, tmp_path):
+    results = []
+    for name, options in (("plain", {}), ("other", {"precision": precision, "cudnn_benchmark": True})):
+        (tmp_path / name).mkdir()
+        config = gentle_config(folder, tmp_path / name, preload=True)
+        results.append(rayrml.run(config, overrides=options, quiet=True).history[-1])
+    assert results[1]["test_loss"] == pytest.approx(results[0]["test_loss"], rel=0.05)
 
 
 @pytest.mark.ray

@@ -261,10 +261,16 @@ class NeuralNetwork(Section):
         default="dnn", description="the application: networks that learn from targets, or from an equation"
     )
     seed: NonNegativeInt = Field(default=0, description="seed for initial weights, sample order and dropout")
-    precision: Annotated[Literal["float32", "bf16", "auto"], AnyCase] = Field(
+    precision: Annotated[Literal["float32", "tf32", "bf16", "fp16", "auto"], AnyCase] = Field(
         default="float32",
-        description="arithmetic of the network (its last activation and the loss are float32 in any case); "
-        "auto: bf16 on GPUs that support it",
+        description="arithmetic of the network (its last activation and the loss are float32 in any case); tf32: "
+        "float32 whose products are rounded to 10 bits on GPUs that can; fp16: with loss scaling; auto: bf16 on GPUs "
+        "that support it",
+    )
+    cudnn_benchmark: bool = Field(
+        default=False,
+        description="on GPUs, measure cuDNN's algorithms for each shape and take the fastest, which may not be the "
+        "same ones in each run",
     )
     compile: bool = Field(
         default=False, description="compile the network with torch.compile, which speeds up large networks on a GPU"

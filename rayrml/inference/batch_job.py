@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,7 +26,8 @@ from rayrml.data.shards import to_numbers
 from rayrml.data.sources import Group, Source
 from rayrml.data.transforms import BatchTransforms
 from rayrml.errors import DataError, Problem
-from rayrml.inference.evaluation import EvaluationStep, autocast_dtype
+from rayrml.inference.arithmetic import arithmetic, autocast_dtype
+from rayrml.inference.evaluation import EvaluationStep
 from rayrml.inference.prediction_files import Destination
 from rayrml.memory import keep_freed_memory
 from rayrml.networks.network import Network
@@ -42,7 +44,8 @@ class InferenceJob:
         loss: row of the losses, for the values that it prescribes in outputs; None without one.
         batch_size: samples per batch, over all actors.
         destination: the files to write, possibly none.
-        precision: `float32`, `bf16` or `auto`.
+        precision: the key `precision` of the configuration.
+        benchmark: whether cuDNN measures its algorithms.
         skip: whether unreadable samples are skipped instead of causing an error.
     """
 
@@ -53,6 +56,7 @@ class InferenceJob:
     batch_size: int
     destination: Destination
     precision: str
+    benchmark: bool = False
     skip: bool = False
 
 
@@ -181,6 +185,7 @@ class Forward:
         self.device = torch.device(device)
         self.pixels = job.source.input.pixels
         self.transforms = job.transforms
+        self.arithmetic = functools.partial(arithmetic, job.precision, self.device, benchmark=job.benchmark)
         network = job.network.to(self.device).eval()
         loss = None if job.loss is None else job.loss.build()
         self.step = EvaluationStep(network, loss, None, autocast=autocast_dtype(job.precision, self.device))
@@ -193,7 +198,8 @@ class Forward:
 
     def _outputs(self, batch: torch.Tensor) -> torch.Tensor:
         inputs, _ = self.transforms(to_numbers(batch.to(self.device), pixels=self.pixels), None)
-        return self.step(inputs, None).cpu()
+        with self.arithmetic():
+            return self.step(inputs, None).cpu()
 
 
 class Predictor:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import nn
 
+from rayrml.inference import arithmetic
 from rayrml.losses import Loss
 from rayrml.metrics import METRICS, ColumnSums, Metric, Pairs
 from rayrml.metrics.columns import Kind
@@ -29,15 +28,6 @@ def as_target(target: torch.Tensor, loss: Loss) -> torch.Tensor:
         target = target.squeeze(1) if target.ndim > 1 and target.shape[1] == 1 else target
         return target.round().long()
     return target
-
-
-def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """The type that replaces float32 on this device at `precision` (`float32`, `bf16`, `auto`), None to keep it."""
-    if precision == "bf16":
-        return torch.bfloat16
-    if precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.bfloat16
-    return None
 
 
 def metric_of(loss: Loss, wanted: str | None = None) -> Metric | None:
@@ -72,7 +62,7 @@ class EvaluationStep:
         self.loss = loss
         self.metric = metric
         self.workers = workers
-        self.autocast = autocast
+        self.dtype = autocast
         self._kind: Kind | None = columns
         self._shift = LIKELY - threshold  # what metrics compare with 0.5 is compared with the threshold
         self._counts_pixels = pixels and metric is not None and metric.compares != "values"
@@ -96,7 +86,7 @@ class EvaluationStep:
 
         It has the values that the loss's problem prescribes, even without a target.
         """
-        with _autocast(batch, self.autocast):
+        with arithmetic.autocast(batch, self.dtype):
             output = self.network(to_input(batch)).float()
         if self.loss is not None:
             output = self.loss.imposed(output)
@@ -166,7 +156,3 @@ class EvaluationStep:
             for sums, length in zip(own, lengths, strict=True)
         ]
         return self.workers.sum(torch.cat(rows)).split(lengths)
-
-
-def _autocast(batch: torch.Tensor, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:
-    return contextlib.nullcontext() if dtype is None else torch.autocast(batch.device.type, dtype=dtype)

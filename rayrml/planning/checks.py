@@ -27,7 +27,7 @@ from rayrml.workers import Workers
 _MOST_FILES = 100
 # Memory in use per byte of tensors, including gaps that the C library leaves between them: measured, 1.5 to 2.3.
 _GAPS = 1.8
-_BF16_SHARE = 0.75  # of the memory with float32, in which some layers still compute
+_SHORT_SHARE = 0.75  # of the memory with float32, in which some layers still compute
 _AND_GRADIENTS = 2  # times the outputs, if nothing better is known
 
 
@@ -169,7 +169,7 @@ def _batch(plan: Plan, worker: Workers) -> int:
             if source is plan.training:
                 count = math.ceil(count / plan.options.accumulate)
             sizes.append(size(plan, number, count))
-    shorter = _BF16_SHARE if plan.config.neural_network.precision == "bf16" else 1
+    shorter = _SHORT_SHARE if plan.config.neural_network.precision in ("bf16", "fp16") else 1
     return round(_GAPS * shorter * max(sizes, default=0))
 
 

@@ -21,7 +21,7 @@ from rayrml.errors import Problem
 from rayrml.losses import pde
 from rayrml.losses.outputs import BALANCED
 from rayrml.metrics import METRICS
-from rayrml.optimizers import refuse_clipping
+from rayrml.optimizers import needs_closure, refuse_clipping
 from rayrml.planning.data_types import DataTypes
 from rayrml.reporting import trackers
 
@@ -95,6 +95,14 @@ def _clipping(settings: Settings) -> Iterable[Problem]:
     if settings.optimizer is not None and settings.nn.gradient_clip is not None:
         refuse_clipping(settings.optimizer.builder)
     return ()
+
+
+def _loss_scaling(settings: Settings) -> Iterator[Problem]:
+    """A line search compares losses and gradients of many points, none of which may be skipped."""
+    optimizer = settings.optimizer
+    if settings.nn.precision == "fp16" and optimizer is not None and needs_closure(optimizer.builder):
+        message = f"'fp16' skips steps, which the line search of {optimizer.name} cannot. Expected another one"
+        yield Problem("neural_network.precision", message)
 
 
 def _metric(settings: Settings) -> Iterable[Problem]:
@@ -324,6 +332,7 @@ RULES: tuple[Rule, ...] = (
     _tracking_servers,
     _equations,
     _clipping,
+    _loss_scaling,
     _metric,
     _something_to_do,
     _predictions,

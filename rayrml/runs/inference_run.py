@@ -31,6 +31,7 @@ def infer(context: Context, plan: InferencePlan) -> int:
         batch_size=nn.data.test_batch_size,
         destination=wanted,
         precision=nn.precision,
+        benchmark=nn.cudnn_benchmark,
         skip=nn.data.skips,
     )
     started = time.monotonic()

@@ -44,6 +44,7 @@ _KINDS = {
     "targets": Mapping,
     "metric": str,
     "ema": Mapping,
+    "loss_scaling": Mapping,
 }
 
 
@@ -72,6 +73,7 @@ class Checkpoint:
         metric: the metric that the configuration names, "" if it names none.
         ema: if `network` is a moving average, what is needed to continue it: its number of `steps` and its `decay`,
             and the weights in training, `raw`. Otherwise empty.
+        loss_scaling: what is needed to continue the scaling of the loss, {} without it.
     """
 
     epoch: int
@@ -92,6 +94,7 @@ class Checkpoint:
     targets: dict[str, Any] = dataclasses.field(default_factory=dict)
     metric: str = ""
     ema: dict[str, Any] = dataclasses.field(default_factory=dict)
+    loss_scaling: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
     @property
     def in_training(self) -> dict[str, torch.Tensor]:

@@ -288,6 +288,7 @@ _RULES: dict[str, list[Schema]] = {
         _rule(_given("debug_interval"), _is("debug", {"const": True})),
         _rule(_is("compile", {"const": True}), _is("activation_checkpointing", {"const": False})),
         _rule(_given("gradient_clip"), {"not": _is("optimizer", _is("type", any_case(_BY_CLOSURE)))}),
+        _rule(_is("precision", any_case(["fp16"])), {"not": _is("optimizer", _is("type", any_case(_BY_CLOSURE)))}),
     ],
     "Checkpoints": [_rule(_given("interval", "keep"), _given("save"))],
     "Data": [

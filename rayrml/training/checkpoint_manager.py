@@ -276,6 +276,7 @@ class CheckpointManager:
             loss={"function": self._job.loss.name, **self._job.loss.arguments},
             targets=describe_targets(self._job.config.data),
             metric=self._job.config.metric or "",
+            loss_scaling={} if trainee.scaler is None else trainee.scaler.state(),
             ema={} if trainee.average is None else trainee.average.state(),
         )
 

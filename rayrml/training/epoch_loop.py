@@ -14,7 +14,8 @@ from rayrml.data.draws import Draws, mix_seed
 from rayrml.data.shards import Batch
 from rayrml.data.transforms import BatchTransforms
 from rayrml.formatting import shorten
-from rayrml.inference.evaluation import EvaluationStep, as_target, autocast_dtype, metric_of
+from rayrml.inference.arithmetic import arithmetic, autocast_dtype, has_tf32
+from rayrml.inference.evaluation import EvaluationStep, as_target, metric_of
 from rayrml.inference.outputs import Outputs, destination_of
 from rayrml.inference.prediction_files import Destination, PredictionSink
 from rayrml.metrics.metric import LIKELY
@@ -40,6 +41,7 @@ from rayrml.training.random_states import begin_epoch, read_states
 from rayrml.training.step import TrainingStep, Wishes
 from rayrml.training.step_reports import Reporter
 from rayrml.training.trainee import Trainee
+from rayrml.training.running_statistics import average_statistics
 from rayrml.workers import Workers
 
 _BATCHES_BETWEEN_LOOKS = 8  # of an evaluation, at whether the run is to stop
@@ -107,7 +109,10 @@ class Worker:
 
     def run(self) -> None:
         """Train and evaluate all epochs, or evaluate once if there are no training samples."""
-        with tiny_as_zero():
+        config = self.job.config
+        with tiny_as_zero(), arithmetic(config.precision, self.device, benchmark=config.cudnn_benchmark):
+            if config.precision == "tf32" and not has_tf32(self.device):
+                self.emit(Phase('"precision": "tf32" is float32 here: this device has no TF32'))
             self._run()
 
     def _run(self) -> None:
@@ -137,6 +142,7 @@ class Worker:
             global_batch_norm=self.job.global_batch_norm,
             sample_shape=self.job.datasets.shape,
             before_update=self.checkpoints.settle,
+            scaler=trainee.scaler,
         )
 
     def _run_epochs(self, training: Feed, test: Feed | None, trainee: Trainee) -> bool:
@@ -181,12 +187,13 @@ class Worker:
                 self.emit(Phase(f"Learning rate in epoch {epoch}: {rate:g}"))
             stopped = self.train(step, training, begin if epoch == begin.epoch else Progress(epoch), reporter)
             trainee.seconds = reporter.seconds
-            if self.workers.size > 1:
-                self._average_statistics()
+            average_statistics(self.network, self.workers)
             if stopped is not None:
                 self.checkpoints.save_unfinished(trainee, stopped)
                 self.emit(Interrupted(stopped.epoch, stopped.batch))
                 return False
+            if skipped := trainee.describe_skipped(epoch):
+                self.emit(Phase(skipped))
             figures = {"epoch": epoch, **reporter.finish_epoch(), "learning_rate": rate}
             trained = Progress(epoch, training.num_batches(self.job.config.data.batch_size), reporter.losses)
             last = self._finish_epoch(trained, figures, test, trainee)
@@ -376,16 +383,6 @@ class Worker:
             self.outputs.begin(destination)
         self.workers.gather(None)  # no worker writes before the file is open
         return self.outputs.sink(destination)
-
-    def _average_statistics(self) -> None:
-        """Give all workers the mean of their normalization statistics: each has only seen its part of the batches."""
-        buffers = [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
-        if buffers:
-            # In float64: the mean of equal numbers is then the same number, and constants stay as they are.
-            values = torch.cat([buffer.flatten() for buffer in buffers]).double()
-            means = self.workers.sum(values).div_(self.workers.size)
-            for buffer, mean in zip(buffers, means.split([b.numel() for b in buffers]), strict=True):
-                buffer.copy_(mean.view_as(buffer))
 
     def _debug(self, epoch: int) -> None:
         interval = self.job.config.debug_interval

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from rayrml.inference.evaluation import _autocast
+from rayrml.inference import arithmetic
 from rayrml.losses import Loss
 from rayrml.networks.layers.normalization import share_statistics
 from rayrml.networks.layers.shared_statistics import SharedStatistics
@@ -20,6 +20,7 @@ from rayrml.optimizers import needs_closure, refuse_clipping
 from rayrml.tensors import to_input
 from rayrml.training.cuda_graphs import Graphed
 from rayrml.training.gradients import BUCKET_BYTES, Compression, SharedGradient
+from rayrml.training.loss_scaling import LossScaler
 from rayrml.training.micro_batches import micro_batches
 from rayrml.workers import Workers
 
@@ -76,7 +77,8 @@ class TrainingStep:
     CUDA graph; the results are the same.
 
     With `accumulate`, a batch is computed in so many micro-batches one after the other; their gradients add up to the
-    batch's, but batch normalization sees one (global) micro-batch at a time.
+    batch's, but batch normalization sees one (global) micro-batch at a time. With a `scaler`, the loss is scaled in
+    backward, and steps whose gradients are not finite are skipped.
 
     An optimizer that needs a closure computes the batch's loss and gradient as often as it likes. Workers exchange
     both each time, so they all make the same decisions.
@@ -101,6 +103,7 @@ class TrainingStep:
         global_batch_norm: bool = True,
         sample_shape: Sequence[int] = (),
         before_update: Callable[[], None] = lambda: None,
+        scaler: LossScaler | None = None,
     ):
         self.network = network
         self.loss = loss
@@ -112,6 +115,7 @@ class TrainingStep:
         self.sample_shape = tuple(sample_shape)
         self.before_update = before_update
         self.statistics = share_statistics(network, workers, everywhere=global_batch_norm)
+        self.scaler = scaler
         self.by_closure = needs_closure(optimizer)
         if self.by_closure:
             # Such an optimizer views all gradients as one flat vector, which is not possible for kernels in
@@ -154,11 +158,16 @@ class TrainingStep:
             loss, lengths, exchanged = self._search(batch, target, num_samples)
         else:
             loss, lengths, exchanged = self._differentiate(batch, target, num_samples)
+            if self.scaler is not None:
+                lengths = self.scaler.unscale(self._gradients(), lengths)
             if self.gradient_clip is not None:
                 norm = torch.linalg.vector_norm(lengths)
                 torch.nn.utils.clip_grads_with_norm_(self.parameters, self.gradient_clip, norm)
             self.before_update()
-            self.optimizer.step()
+            if self.scaler is None:
+                self.optimizer.step()
+            else:
+                self.scaler.step(self.optimizer)
         seconds = time.perf_counter() - started - exchanged
         return Trained(loss, lengths, seconds, exchanged, self._weight(target), self._common_wishes())
 
@@ -215,7 +224,7 @@ class TrainingStep:
         """Set a batch's gradient; return its loss and the gradient's lengths."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._loss(batch, target)
-        loss.backward()
+        self._backward(loss)
         return loss.detach(), _lengths([p.grad for p in self.parameters if p.grad is not None])
 
     def _together(
@@ -248,19 +257,27 @@ class TrainingStep:
                 share = (self.loss.weight(target) / num_samples).to(loss.dtype)
             shared.loss.add_(loss.detach() * share)
             shared.weight.add_(share)
-            (loss * share).backward()
+            self._backward(loss * share)
 
     def _go_along(self, shared: SharedGradient, statistics: SharedStatistics, batch: torch.Tensor) -> None:
         """Do the exchanges of the other workers, who have samples in this micro-batch, and contribute nothing."""
         shape = self.sample_shape or batch.shape[1:]
         sample = torch.zeros(1, *shape, dtype=self.parameters[0].dtype, device=batch.device)
         with statistics.step(counts=False), shared.aside():
-            with _autocast(sample, self.autocast):
+            with arithmetic.autocast(sample, self.autocast):
                 output = self.network(to_input(sample))
             output.backward(torch.zeros_like(output))
 
+    def _backward(self, loss: torch.Tensor) -> None:
+        (loss if self.scaler is None else loss * self.scaler.scale).backward()
+
+    def _gradients(self) -> list[torch.Tensor]:
+        if self.shared is not None:
+            return [self.shared.gradient]
+        return [p.grad for p in self.parameters if p.grad is not None]
+
     def _loss(self, batch: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        with _autocast(batch, self.autocast):
+        with arithmetic.autocast(batch, self.autocast):
             output = self.network(to_input(batch))
         loss = self.loss(output.float(), target)
         penalty = self.penalty()

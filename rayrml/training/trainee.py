@@ -7,6 +7,8 @@ import contextlib
 import torch
 
 from rayrml.config.tables import Choice
+from rayrml.errors import DivergenceError
+from rayrml.inference.arithmetic import autocast_dtype
 from rayrml.lr_schedulers import Schedule
 from rayrml.networks.freezing import freeze, unfreeze
 from rayrml.networks.network import Network
@@ -14,6 +16,7 @@ from rayrml.optimizers import base_rate
 from rayrml.saving.checkpoints import Checkpoint
 from rayrml.training.early_stopping import EarlyStopping
 from rayrml.training.job import Job
+from rayrml.training.loss_scaling import LossScaler
 from rayrml.training.optimizer_state import carry_state, restore_state
 from rayrml.training.parameter_groups import build_optimizer
 from rayrml.training.weight_average import WeightAverage
@@ -26,6 +29,7 @@ class Trainee:
         network: on its device.
         optimizer: updates the parameters that are trained in the current epoch.
         schedule: sets the optimizer's learning rate; None for a constant one.
+        scaler: scales the loss, None without loss scaling.
         average: of the weights, which is evaluated in their place; None if there is none.
         stopping: decides whether the run ends early; None if it never does.
         history: the figures of all epochs so far.
@@ -43,6 +47,8 @@ class Trainee:
         self.schedule: Schedule | None = None
         if job.schedule is not None:
             self.schedule = job.schedule.build(self.optimizer, job.config.num_epochs)
+        device = next(network.parameters()).device
+        self.scaler = LossScaler(device) if autocast_dtype(job.config.precision, device) == torch.float16 else None
         averaging = job.config.ema
         self.average = None if averaging is None else WeightAverage(network, averaging.decay)
         wanted = job.config.early_stopping
@@ -75,8 +81,25 @@ class Trainee:
         """Go on where a checkpoint's run ended."""
         self.begin_epoch(state.epoch + 1)
         restore_state(self.optimizer, self._choice, self.network, state)
+        if self.scaler is not None:
+            self.scaler.restore(state.loss_scaling)
         if self.average is not None:
             self.average.restore(state.network, state.ema)
+
+    def describe_skipped(self, epoch: int) -> str | None:
+        """A sentence on the steps of an epoch that loss scaling has skipped, None if it has skipped none.
+
+        Raises:
+            DivergenceError: their gradients are not finite however the loss is scaled.
+        """
+        skipped = 0 if self.scaler is None else self.scaler.take_skipped()
+        if self.scaler is None or not skipped:
+            return None
+        if self.scaler.exhausted:
+            raise DivergenceError(f"the gradient is not finite in epoch {epoch}. A smaller learning_rate may help")
+        steps = "1 step" if skipped == 1 else f"{skipped} steps"
+        scale = f"the loss scale is now {self.scaler.scale.item():g}"
+        return f"Skipped {steps} of epoch {epoch}, whose gradients were too large for fp16; {scale}"
 
     def evaluated(self) -> contextlib.AbstractContextManager[None]:
         """A block in which the network is the one that is evaluated and kept: the average, if there is one."""

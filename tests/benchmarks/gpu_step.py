@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from rayrml.data.shards import ResidentShard
-from rayrml.inference.evaluation import autocast_dtype
+from rayrml.inference.arithmetic import autocast_dtype
 from rayrml.losses import LOSSES
 from rayrml.networks.network import build_network
 from rayrml.optimizers import OPTIMIZERS

@@ -33,6 +33,12 @@ BROKEN = {
     "_clipping": [
         ({"optimizer": {"type": "Hessian"}, "gradient_clip": 1}, ".gradient_clip: cannot be used with the Hessian")
     ],
+    "_loss_scaling": [
+        (
+            {"optimizer": {"type": "Hessian"}, "precision": "fp16"},
+            ".precision: 'fp16' skips steps, which the line search",
+        ),
+    ],
     "_metric": [
         ({"metric": "acuracy"}, ".metric: unknown name \"acuracy\". Did you mean 'accuracy'?"),
     ],
@@ -209,7 +215,7 @@ def test_what_contradicts_a_rule_is_refused(changes, complaint):
     [
         {},
         {"metric": "F1", "early_stopping": {"metric": "f1"}},
-        {"gradient_clip": 1.0},
+        {"gradient_clip": 1.0, "precision": "fp16"},
         {"data": ARRAYS, "loss": {"function": "MSE"}},
         {"data": {**ARRAYS, "stacked": True, "target_path": "/t"}, "loss": {"function": "MSE"}},
         {"data": {**LABELS, "target_path": "/t"}},

@@ -133,3 +133,14 @@ def test_a_damaged_state_is_an_error_and_is_not_passed_over(tmp_path, put):
     (tmp_path / STATE).write_bytes(b"half a file")
     with pytest.raises(DataError, match=r"last_epoch\.pt' is not a checkpoint"):
         find_resumable(tmp_path)
+
+
+def test_a_state_whose_checkpoint_was_removed_does_not_count(tmp_path, put, chosen):
+    put(named(2), 2)
+    put("best.pt", 3)
+    checkpoints.save_reference(tmp_path / STATE, str(tmp_path / "best.pt"))
+    assert chosen() == [STATE]
+    (tmp_path / "best.pt").unlink()
+    assert chosen() == [named(2)]
+    (tmp_path / named(2)).unlink()
+    assert chosen() == []
