@@ -160,7 +160,7 @@ def _graphs(settings: Settings) -> Iterator[Problem]:
 
 def _kept_epochs(settings: Settings) -> Iterator[Problem]:
     section = settings.nn.checkpoints
-    for key in ("interval", "keep"):
+    for key in ("interval", "keep", "every_minutes"):
         if getattr(section, key) is not None and section.save is None:
             yield Problem(f"neural_network.checkpoints.{key}", "has no effect: 'save' is missing")
     if section.exist == "overwrite" and not settings.data.trains:
@@ -319,6 +319,11 @@ def _given(data: Data, *keys: str) -> list[str]:
     return [key for key in keys if getattr(data, key)]
 
 
+def _evaluations(settings: Settings) -> Iterator[Problem]:
+    if settings.nn.evaluate_every > 1 and not (settings.data.trains and settings.data.tests):
+        yield Problem("neural_network.evaluate_every", "has no effect: there are no test samples beside training")
+
+
 def _recomputation(settings: Settings) -> Iterator[Problem]:
     if settings.nn.activation_checkpointing and settings.nn.compile:
         message = "does not go with compile, which decides itself what to compute again"
@@ -326,6 +331,7 @@ def _recomputation(settings: Settings) -> Iterator[Problem]:
 
 
 RULES: tuple[Rule, ...] = (
+    _evaluations,
     _recomputation,
     _needed_sections,
     _event_files,

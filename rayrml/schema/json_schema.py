@@ -290,7 +290,7 @@ _RULES: dict[str, list[Schema]] = {
         _rule(_given("gradient_clip"), {"not": _is("optimizer", _is("type", any_case(_BY_CLOSURE)))}),
         _rule(_is("precision", any_case(["fp16"])), {"not": _is("optimizer", _is("type", any_case(_BY_CLOSURE)))}),
     ],
-    "Checkpoints": [_rule(_given("interval", "keep"), _given("save"))],
+    "Checkpoints": [_rule(_given("interval", "keep", "every_minutes"), _given("save"))],
     "Data": [
         _given(*_TRAINS, *_TESTS),
         _given("type", "input_type"),

@@ -18,8 +18,9 @@ from rayrml.config.figures import loss_of
 from rayrml.data.reader_keys import PICTURES, describe_reading, describe_targets
 from rayrml.errors import DataError, DivergenceError
 from rayrml.reporting.messages import BatchRow, Driver, Emit, Message, Removed, Saved
-from rayrml.saving import checkpoint_folder, checkpoint_writer, checkpoints
+from rayrml.saving import checkpoint_folder, checkpoints
 from rayrml.saving.checkpoints import Checkpoint
+from rayrml.training.checkpoint_writer import CheckpointWriter
 from rayrml.training.job import Job
 from rayrml.training.optimizer_state import list_in_order
 from rayrml.training.retention import find_retention
@@ -67,7 +68,7 @@ class CheckpointManager:
         self._workers = workers
         self._driver = driver
         self.announcer = Announcer(driver.emit if workers.rank == 0 else _say_nothing)
-        self._writer = checkpoint_writer.CheckpointWriter(self._announce)
+        self._writer = CheckpointWriter(self._announce)
         self._taken: Future[Checkpoint] | None = None  # of the epoch that is evaluated now
         self._written_at = time.monotonic()
         section = job.config.checkpoints

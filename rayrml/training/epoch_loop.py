@@ -38,10 +38,10 @@ from rayrml.training.feeding import FINAL_TEST, TEST, TRAINING, Feeder, transfor
 from rayrml.training.final_test import best_weights
 from rayrml.training.job import Job
 from rayrml.training.random_states import begin_epoch, read_states
+from rayrml.training.running_statistics import average_statistics
 from rayrml.training.step import TrainingStep, Wishes
 from rayrml.training.step_reports import Reporter
 from rayrml.training.trainee import Trainee
-from rayrml.training.running_statistics import average_statistics
 from rayrml.workers import Workers
 
 _BATCHES_BETWEEN_LOOKS = 8  # of an evaluation, at whether the run is to stop

@@ -118,7 +118,7 @@ def _alone():
 _SAVING = """
 import os, sys, torch
 from pathlib import Path
-from rayrml.saving.checkpoint_writer import CheckpointWriter
+from rayrml.training.checkpoint_writer import CheckpointWriter
 from rayrml.saving.checkpoints import Checkpoint
 for line in sys.stdin:
     if pid := os.fork():

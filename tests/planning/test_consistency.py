@@ -80,6 +80,12 @@ BROKEN = {
         ),
     ],
     "_graphs": [({"debug_interval": 2}, '.debug_interval: has no effect without "debug": true')],
+    "_evaluations": [
+        (
+            {"evaluate_every": 2, "data.test_input_path": None},
+            ".evaluate_every: has no effect: there are no test samples",
+        )
+    ],
     "_recomputation": [
         ({"compile": True, "activation_checkpointing": True}, ".activation_checkpointing: does not go with compile")
     ],

@@ -21,6 +21,18 @@ pytestmark = pytest.mark.ray
 
 CLASSES = (1, 4, 7)
 EPOCHS = 4
+
+
+def _normalized():
+    """The network with batch normalization after each of its layers with weights but the last."""
+    found = []
+    for layer in dense_network(3):
+        found.append(layer)
+        if layer["class_name"] == "Conv2D":
+            found.append({"class_name": "BatchNormalization", "config": {"name": f"{layer['config']['name']}_norm"}})
+    return found
+
+
 WAYS = {
     "groups": {
         "optimizer": {
@@ -47,6 +59,11 @@ WAYS = {
         "ema": {},
     },
     "fp16": {"precision": "fp16"},
+    "normalized": {
+        "layers": _normalized(),
+        "optimizer": {"type": "SGD", "momentum": 0.5, "accumulate": 2},
+        "activation_checkpointing": ["conv", "conv_norm"],
+    },
 }
 
 
@@ -109,7 +126,7 @@ class Impatient:
 
 
 @pytest.mark.parametrize(
-    ("way", "batches"), [("groups", 6), ("steps", 6), ("frozen", 6), ("frozen", 9), ("fp16", 6)]
+    ("way", "batches"), [("groups", 6), ("steps", 6), ("frozen", 6), ("frozen", 9), ("fp16", 6), ("normalized", 6)]
 )  # 4 an epoch
 def test_a_run_that_is_resumed_in_an_epoch_is_the_uninterrupted_one_bit_for_bit(
     straight, folder, tmp_path, way, batches

@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 
@@ -7,8 +6,8 @@ import torch
 
 from rayrml.errors import DataError
 from rayrml.saving import checkpoints
-from rayrml.saving.checkpoint_writer import CheckpointWriter
 from rayrml.saving.checkpoints import Checkpoint
+from rayrml.training.checkpoint_writer import CheckpointWriter
 
 
 def test_a_checkpoint_is_of_the_moment_it_was_asked_for_though_it_is_written_later(tmp_path):
@@ -46,19 +45,19 @@ def test_what_changes_early_is_copied_at_once(tmp_path):
 
 def test_a_state_beside_its_checkpoint_only_names_it(tmp_path):
     """An epoch is one file, however many names it has."""
-    best, own, state = (str(tmp_path / name) for name in ("best.pt", "model_checkpoint_3.pt", "last_epoch.pt"))
+    best, own, state = (tmp_path / name for name in ("best.pt", "model_checkpoint_3.pt", "last_epoch.pt"))
     writer = CheckpointWriter(lambda path: None)
     checkpoint = Checkpoint(3, {"w": torch.ones(100_000)}, [], (1,), history=[{"epoch": 3}])
-    writer.write(writer.take(checkpoint), [best, own], state, history=[{"epoch": 3, "test_loss": 0.5}])
+    writer.write(writer.take(checkpoint), [str(best), str(own)], str(state), history=[{"epoch": 3, "test_loss": 0.5}])
     writer.wait()
-    assert os.stat(best).st_ino == os.stat(own).st_ino and os.path.getsize(state) < 10_000
+    assert best.samefile(own) and state.stat().st_size < 10_000
     for path in (best, own, state):
         assert checkpoints.load(path).history == [{"epoch": 3, "test_loss": 0.5}]
     # A new best one leaves the epoch's own file as it is.
-    writer.write(writer.take(Checkpoint(4, {"w": torch.zeros(3)}, [], (1,))), [best], state)
+    writer.write(writer.take(Checkpoint(4, {"w": torch.zeros(3)}, [], (1,))), [str(best)], str(state))
     writer.wait()
     assert [checkpoints.load(path).epoch for path in (best, own, state)] == [4, 3, 4]
-    os.remove(best)
+    best.unlink()
     with pytest.raises(DataError, match=r"stands for '.*best\.pt', which does not exist"):
         checkpoints.load(state)
 
@@ -78,7 +77,7 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error_of_the_next_call(tmp_pa
 def test_a_process_that_ends_waits_for_the_checkpoint_that_it_has_begun(tmp_path):
     program = """if True:
         import sys, torch
-        from rayrml.saving.checkpoint_writer import CheckpointWriter
+        from rayrml.training.checkpoint_writer import CheckpointWriter
         from rayrml.saving.checkpoints import Checkpoint
         writer = CheckpointWriter(lambda path: None)
         writer.write(writer.take(Checkpoint(1, {"w": torch.ones(2000, 2000)}, [], (1,))), [], sys.argv[1])
