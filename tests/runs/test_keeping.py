@@ -77,7 +77,7 @@ def worker(config, folder, look, minutes=None):
     return Worker(job, Workers(), torch.device("cpu"), driver=Driver(look), outputs=Outputs())
 
 
-def test_an_epoch_is_on_disk_before_its_first_evaluation_ends(folder, tmp_path):
+def test_an_epoch_is_on_disk_before_its_first_evaluation_ends(ray_cluster, folder, tmp_path):
     """How long the evaluation takes is not known yet; after one that took a moment, nothing is written before it."""
     found, place = [], tmp_path / "model" / "interrupted.pt"
     training = worker(configuration(folder, tmp_path), tmp_path / "model", lambda message: None)
