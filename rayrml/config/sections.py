@@ -23,6 +23,7 @@ from pydantic import (
 
 from rayrml import storage
 from rayrml.config import figures
+from rayrml.config.named_networks import with_absolute_weights
 
 
 def _lower(value: Any) -> Any:
@@ -291,7 +292,9 @@ class Stopping(Section):
 class NeuralNetwork(Section):
     """One network: what it computes, which data it learns from, and what is written."""
 
-    layers: str | list[Any] | dict[str, Any] = Field(description="path of a Keras JSON file, or the layers themselves")
+    layers: Annotated[str | list[Any] | dict[str, Any], AfterValidator(with_absolute_weights)] = Field(
+        description='path of a Keras JSON file, the layers themselves, or a network by name: `{"network": "resnet50"}`'
+    )
     data: Data = Field(description="where samples are, and how they are used")
     outfile: PathString | None = Field(
         default=None, description="`out_x.txt` names the logs `out_x_train.txt` and `out_x_test.txt`"

@@ -99,6 +99,7 @@ class LoadReport:
         initial: layers that keep their initial values because the file lacks them.
         skipped_weights: weights in the file that a layer which was loaded lacks.
         initial_weights: weights of such layers that the file lacks.
+        differing: layers that keep their initial values because those of the file have another shape.
     """
 
     loaded: tuple[str, ...] = ()
@@ -106,6 +107,7 @@ class LoadReport:
     initial: tuple[str, ...] = ()
     skipped_weights: tuple[str, ...] = ()
     initial_weights: tuple[str, ...] = ()
+    differing: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """A line for each layer, and for each weight of another layer, that was not loaded."""
@@ -115,6 +117,10 @@ class LoadReport:
             # In the predecessor's words, for which the model is the file's.
             *(f"Skipping layer {name}: not found in model; it keeps its initial weights" for name in self.initial),
             *(f"Skipping weight {name}: not found in model; it keeps its values" for name in self.initial_weights),
+            *(
+                f"Skipping layer {name}: the file has other classes; it keeps its initial weights"
+                for name in self.differing
+            ),
         ]
 
 
