@@ -11,12 +11,12 @@ from typing import Any
 from rayrml.config.named_networks import KEY, is_named
 from rayrml.config.tables import Table, choose
 from rayrml.errors import ConfigError, Problem
-from rayrml.networks.families import resnet
+from rayrml.networks.families import convnext, densenet, efficientnet, inception, mobilenet, resnet, vgg
 from rayrml.networks.families.family import Classifier, Family
 
 __all__ = ["NETWORKS", "Classifier", "Family", "choose_network", "is_named"]
 
-CHAPTERS = (resnet,)
+CHAPTERS = (resnet, vgg, densenet, mobilenet, efficientnet, inception, convnext)
 NETWORKS: Table = {name: row for chapter in CHAPTERS for name, row in chapter.NETWORKS.items()}
 
 
