@@ -26,7 +26,7 @@ class _Stage(NamedTuple):
     """Blocks of a kind, of which the first has the stride; they have `expansion` times as many channels inside."""
 
     filters: int
-    count: int
+    num_blocks: int
     expansion: int
     kernel: int
     stride: int
@@ -95,7 +95,7 @@ class EfficientNet(Classifier):
         x = net.pad_for_stride(x, 3, "stem_conv_pad")
         x = _convolved(net, x, "stem_conv", filters=self._round(32), kernel_size=3, strides=2, padding="valid")
         x = _activated(net, x, "stem_")
-        counts = [math.ceil(self.depth * stage.count) for stage in _STAGES]
+        counts = [math.ceil(self.depth * stage.num_blocks) for stage in _STAGES]
         filters = [self._round(stage.filters) for stage in _STAGES]
         for name, block in _list_blocks(_STAGES, counts, filters, _MOST_DROPPED):
             x = _block(net, x, name, block, padded=True)
@@ -141,7 +141,7 @@ class EfficientNetV2(Classifier):
         x = net.add("Rescaling", net.input, scale=1.0 / 128.0, offset=-1)
         x = _convolved(net, x, "stem_conv", filters=24, kernel_size=3, strides=2)
         x = _activated(net, x, "stem_", momentum=0.9)
-        counts, filters = [stage.count for stage in _STAGES_S], [stage.filters for stage in _STAGES_S]
+        counts, filters = [stage.num_blocks for stage in _STAGES_S], [stage.filters for stage in _STAGES_S]
         for name, block in _list_blocks(_STAGES_S, counts, filters, _MOST_DROPPED):
             if block.stage.fused:
                 x = _fused_block(net, x, name, block)
@@ -191,7 +191,7 @@ def _block(net: Writer, x: Tensor, name: str, block: _Block, *, padded: bool, **
         y = _weighed(net, y, f"{name}se_", max(1, int(x.channels * 0.25)))
     y = _convolved(net, y, f"{name}project_conv", filters=block.filters, kernel_size=1)
     y = net.add("BatchNormalization", y, f"{name}project_bn", **momentum)
-    return _with_shortcut(net, x, y, name, block)
+    return _with_shortcut(net, (x, y), name, block)
 
 
 def _fused_block(net: Writer, x: Tensor, name: str, block: _Block) -> Tensor:
@@ -205,10 +205,12 @@ def _fused_block(net: Writer, x: Tensor, name: str, block: _Block) -> Tensor:
     y = net.add("BatchNormalization", y, f"{name}project_bn", momentum=0.9)
     if stage.expansion == 1:
         y = net.add("Activation", y, f"{name}project_activation", activation="swish")
-    return _with_shortcut(net, x, y, name, block)
+    return _with_shortcut(net, (x, y), name, block)
 
 
-def _with_shortcut(net: Writer, x: Tensor, y: Tensor, name: str, block: _Block) -> Tensor:
+def _with_shortcut(net: Writer, ends: tuple[Tensor, Tensor], name: str, block: _Block) -> Tensor:
+    """A block's output, given its input and the end of its layers."""
+    x, y = ends
     if block.stride != 1 or x.channels != block.filters:
         return y
     if block.dropped > 0:

@@ -43,7 +43,7 @@ class InceptionV3(Classifier):
                 ((48, 1, 1), (64, 5, 5)),
                 ((64, 1, 1), (96, 3, 3), (96, 3, 3)),
             )
-            x = _module(net, x, f"mixed{number}", steps, width)
+            x = _module(net, x, f"mixed{number}", steps, pooled=width)
         x = _reduction(net, x, "mixed3", (((384, 3, 3),), ((64, 1, 1), (96, 3, 3), (96, 3, 3))))
         for number, w in enumerate(_MIDDLE_WIDTHS, 4):
             steps = (
@@ -51,13 +51,13 @@ class InceptionV3(Classifier):
                 ((w, 1, 1), (w, 1, 7), (192, 7, 1)),
                 ((w, 1, 1), (w, 7, 1), (w, 1, 7), (w, 7, 1), (192, 1, 7)),
             )
-            x = _module(net, x, f"mixed{number}", steps, 192)
+            x = _module(net, x, f"mixed{number}", steps, pooled=192)
         long = ((192, 1, 1), (192, 1, 7), (192, 7, 1), (192, 3, 3))
         x = _reduction(net, x, "mixed8", (((192, 1, 1), (320, 3, 3)), long))
         return _wide_module(net, _wide_module(net, x, 0), 1)
 
 
-def _module(net: Writer, x: Tensor, name: str, steps: tuple[Steps, ...], pooled: int) -> Tensor:
+def _module(net: Writer, x: Tensor, name: str, steps: tuple[Steps, ...], *, pooled: int) -> Tensor:
     branches = [_branch(net, x, branch) for branch in steps]
     mean = net.add("AveragePooling2D", x, pool_size=3, strides=1, padding="same")
     return net.add("Concatenate", [*branches, _convolved(net, mean, pooled, (1, 1))], name)
