@@ -32,6 +32,11 @@ def find_family(nn: NeuralNetwork) -> Family | None:
     return family
 
 
+def tells_shapes(family: Family) -> bool:
+    """Whether it is known how many axes the samples have."""
+    return family.input is not None or len(family.ranks) == 1
+
+
 def is_complete(family: Family) -> bool:
     """Whether nothing about the network has to be found out."""
     return None not in (family.input, family.classes, family.activation)
@@ -43,10 +48,11 @@ def complete(family: Family, datasets: Datasets, loss: Loss | None) -> Family:
     Raises:
         ConfigError: these do not tell something, or the network cannot take the samples.
     """
-    given = family.input or _find_shape(family, datasets)
+    if family.input is None:
+        family = dataclasses.replace(family, input=_find_shape(family, datasets))
     classes = family.classes or _count_outputs(family, datasets, loss)
     activation = family.activation or _choose_ending(loss, classes)
-    return dataclasses.replace(family, input=given, classes=classes, activation=activation)
+    return dataclasses.replace(family, classes=classes, activation=activation)
 
 
 def _find_shape(family: Family, datasets: Datasets) -> Shape:
@@ -63,7 +69,7 @@ def _resizing_hint(family: Family, shape: Shape, datasets: Datasets) -> str:
     """Which transform makes images that the network takes, "" if none does."""
     source = next(iter(datasets.sources.values()))
     sizes = [size for size in shape[1:] if size is not None]
-    if family.multiple == 1 or not source.input.pixels or len(sizes) != family.rank:
+    if family.multiple == 1 or not source.input.pixels or len(sizes) != 2:
         return ""
     fitting = [max(round(size / family.multiple), 1) * family.multiple for size in sizes]
     return f'. The transform {{"resize": {fitting}}} makes images that it takes'

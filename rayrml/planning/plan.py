@@ -39,7 +39,7 @@ from rayrml.planning.figures import check_stopping, check_threshold, choose_metr
 from rayrml.planning.input_fit import adapt_input
 from rayrml.planning.inspection import Observation, observe
 from rayrml.planning.loss_statistics import complete_loss
-from rayrml.planning.named_network import complete, find_family, is_complete
+from rayrml.planning.named_network import complete, find_family, is_complete, tells_shapes
 from rayrml.planning.network_check import check_outputs, warn_of_batch_norm, warn_of_ending
 from rayrml.planning.pictures import Pictures, choose_pictures, warn_of_pictures
 from rayrml.planning.scaling_check import warn_of_scaling
@@ -278,7 +278,7 @@ class _Preparation:
         """
         known_classes, tables = targets
         network = self._network(read, None) if read is not None and read.declares_inputs else None
-        expected = network or self.named
+        expected = network or (self.named if self.named is not None and tells_shapes(self.named) else None)
         expectations = Expectations(
             loss=loss is not None,
             shares=loss is not None and (loss.targets == "arrays" or loss.accepts_shares),

@@ -28,7 +28,7 @@ class ConvNeXt(Classifier):
     widths: tuple[int, ...] = ()
 
     encodes: ClassVar[bool] = False
-    expects: ClassVar[Range] = "0 to 255"
+    pixels: ClassVar[Range] = "0 to 255"
 
     @property
     def prefix(self) -> str:

@@ -22,7 +22,7 @@ class DenseNet(Classifier):
 
     depths: tuple[int, ...] = ()
 
-    expects: ClassVar[Range] = "normalized"
+    pixels: ClassVar[Range] = "normalized"
 
     def encode(self, net: Writer) -> Tensor:
         """Write the layers up to the last ones with positions; their output."""

@@ -78,7 +78,7 @@ class EfficientNet(Classifier):
     size: int = 224
     dropout: Share | None = dataclasses.field(default=None, kw_only=True)
 
-    expects: ClassVar[Range] = "0 to 255"
+    pixels: ClassVar[Range] = "0 to 255"
 
     @property
     def default_size(self) -> int:
@@ -128,7 +128,7 @@ class EfficientNetV2(Classifier):
 
     dropout: Share | None = dataclasses.field(default=None, kw_only=True)
 
-    expects: ClassVar[Range] = "0 to 255"
+    pixels: ClassVar[Range] = "0 to 255"
     default_dropout: ClassVar[float] = 0.2
 
     @property

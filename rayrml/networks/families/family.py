@@ -29,10 +29,10 @@ class Family:
         classes: how many numbers the network gives: for each sample or, if it segments, for each pixel.
         activation: what follows the last weights.
         weights: a file with weights of Keras, which are loaded by the names of the layers.
-        expects: which pixels the weights that Keras offers were trained with.
+        pixels: which ones the weights that Keras offers were trained with.
         default_classes: how many classes there are unless somebody says so.
         segments: whether there is an output for each pixel.
-        rank: how many spatial axes the input has.
+        ranks: how many spatial axes the input may have; the first unless somebody says so.
     """
 
     name: str
@@ -41,10 +41,15 @@ class Family:
     activation: Ending | None = dataclasses.field(default=None, kw_only=True)
     weights: str | None = dataclasses.field(default=None, kw_only=True)
 
-    expects: ClassVar[Range] = "any"
+    pixels: ClassVar[Range] = "any"
     default_classes: ClassVar[int] = 1000
     segments: ClassVar[bool] = False
-    rank: ClassVar[int] = 2
+    ranks: ClassVar[tuple[int, ...]] = (2,)
+
+    @property
+    def rank(self) -> int:
+        """How many spatial axes the input has."""
+        return self.ranks[0] if self.input is None else len(self.input) - 1
 
     @property
     def output_rank(self) -> int:
@@ -68,6 +73,11 @@ class Family:
         return 1
 
     @property
+    def expects(self) -> Range:
+        """Which pixels the weights that Keras offers were trained with."""
+        return self.pixels
+
+    @property
     def default_size(self) -> int:
         """Pixels of a side if no input is given."""
         return 224
@@ -89,12 +99,17 @@ class Family:
 
     def find_misfit(self, shape: tuple[int | None, ...]) -> str | None:
         """What keeps the network from taking inputs of `shape`, (*spatial, C); None if nothing does."""
-        if len(shape) != self.rank + 1:
-            return f"{self.name} takes {_AXES[self.rank]}, got {_listed(shape)}"
+        if len(shape) - 1 not in self.ranks:
+            taken = " or ".join(_AXES[rank] for rank in self.ranks)
+            return f"{self.name} takes {taken}, got {_listed(shape)}"
         if shape[-1] is None:
             return "the number of channels must be known"
         if any(size is not None and size % self.multiple for size in shape[:-1]):
             return f"{self.name} takes sizes that are multiples of {self.multiple}, got {_listed(shape)}"
+        return None
+
+    def find_conflict(self) -> tuple[str, str] | None:
+        """A key that does not go together with others, and why; None if all do."""
         return None
 
     @property

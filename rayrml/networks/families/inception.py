@@ -21,7 +21,7 @@ class InceptionV3(Classifier):
     """Modules of parallel convolutions. Source: arXiv 1512.00567."""
 
     encodes: ClassVar[bool] = False
-    expects: ClassVar[Range] = "-1 to 1"
+    pixels: ClassVar[Range] = "-1 to 1"
 
     @property
     def default_size(self) -> int:
@@ -104,7 +104,7 @@ class Xception(Classifier):
     """Residual blocks of separable convolutions. Source: arXiv 1610.02357."""
 
     encodes: ClassVar[bool] = False
-    expects: ClassVar[Range] = "-1 to 1"
+    pixels: ClassVar[Range] = "-1 to 1"
 
     @property
     def default_size(self) -> int:

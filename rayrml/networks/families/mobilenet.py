@@ -25,7 +25,7 @@ class MobileNet(Classifier):
 
     dropout: Share = dataclasses.field(default=0.001, kw_only=True)
 
-    expects: ClassVar[Range] = "-1 to 1"
+    pixels: ClassVar[Range] = "-1 to 1"
 
     def encode(self, net: Writer) -> Tensor:
         """Write the layers up to the last ones with positions; their output."""
@@ -65,7 +65,7 @@ class MobileNet(Classifier):
 class MobileNetV2(Classifier):
     """Residual blocks that are wide inside and narrow between. Source: arXiv 1801.04381."""
 
-    expects: ClassVar[Range] = "-1 to 1"
+    pixels: ClassVar[Range] = "-1 to 1"
 
     def encode(self, net: Writer) -> Tensor:
         """Write the layers up to the last ones with positions; their output."""
@@ -167,7 +167,7 @@ class MobileNetV3(Classifier):
     units: int = 1024
     dropout: Share = dataclasses.field(default=0.2, kw_only=True)
 
-    expects: ClassVar[Range] = "0 to 255"
+    pixels: ClassVar[Range] = "0 to 255"
 
     def encode(self, net: Writer) -> Tensor:
         """Write the layers up to the last ones with positions; their output."""

@@ -25,7 +25,7 @@ class ResNet(Classifier):
     depths: tuple[int, ...] = ()
     basic: bool = False
 
-    expects: ClassVar[Range] = "BGR"
+    pixels: ClassVar[Range] = "BGR"
 
     def encode(self, net: Writer) -> Tensor:
         """Write the layers up to the last ones with positions; their output."""
@@ -54,7 +54,7 @@ class ResNetV2(Classifier):
     depths: tuple[int, ...] = ()
     basic: bool = False
 
-    expects: ClassVar[Range] = "-1 to 1"
+    pixels: ClassVar[Range] = "-1 to 1"
 
     def encode(self, net: Writer) -> Tensor:
         """Write the layers up to the last ones with positions; their output."""

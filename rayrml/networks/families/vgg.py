@@ -25,7 +25,7 @@ class VGG(Classifier):
     depths: tuple[int, ...] = ()
     top: Literal["dense", "mean"] = dataclasses.field(default="dense", kw_only=True)
 
-    expects: ClassVar[Range] = "BGR"
+    pixels: ClassVar[Range] = "BGR"
 
     def encode(self, net: Writer) -> Tensor:
         """Write the layers up to the last ones with positions; their output."""

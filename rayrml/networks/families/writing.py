@@ -86,14 +86,22 @@ class Writer:
         return self.add("ZeroPadding2D", x, name, padding=[[half - (not one), half] for one in odd])
 
     def document(self, output: Tensor) -> Json:
-        """The Keras JSON of the model with this output."""
+        """The Keras JSON of the model with this output, without layers that it does not need."""
         config = {
             "name": self._name,
-            "layers": self._layers,
-            "input_layers": [[self.input.layer, 0, 0]],
-            "output_layers": [[output.layer, 0, 0]],
+            "layers": self._needed(output),
+            "input_layers": [self.input.layer, 0, 0],
+            "output_layers": [output.layer, 0, 0],
         }
         return {**_MODEL, "config": config, "keras_version": KERAS_VERSION}
+
+    def _needed(self, output: Tensor) -> list[Json]:
+        """The layers that the output comes from."""
+        needed = {self.input.layer, output.layer}
+        for layer in reversed(self._layers):
+            if layer["name"] in needed:
+                needed.update(source[0] for call in layer["inbound_nodes"] for source in call)
+        return [layer for layer in self._layers if layer["name"] in needed]
 
     def _append(self, class_name: str, name: str, inputs: Sequence[Tensor], config: Json) -> None:
         calls = [[[tensor.layer, 0, 0, {}] for tensor in inputs]] if inputs else []

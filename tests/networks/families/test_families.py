@@ -72,6 +72,11 @@ PARAMETERS = {
     "inceptionv3": 23_851_784,
     "xception": 22_910_480,
     "convnexttiny": 28_589_128,
+    "unet": 31_049_409,
+    "resunet": 8_228_801,
+    "fpn": 23_930_177,
+    "linknet": 21_636_497,
+    "pspnet": 2_742_209,
 }
 
 
