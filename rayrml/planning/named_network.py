@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+
+import numpy as np
 
 from rayrml.config.sections import NeuralNetwork
 from rayrml.data.datasets import Datasets
 from rayrml.data.reader_keys import DATA
-from rayrml.errors import ConfigError, Problem
+from rayrml.data.sources import Source
+from rayrml.errors import ConfigError, Problem, RayrmlError
 from rayrml.losses import Loss
 from rayrml.networks.families import Family, choose_network, is_named
 from rayrml.networks.families.family import Ending
 from rayrml.networks.layers.layout import Shape
 from rayrml.networks.shapes import open_differing
 
+_MASKS, _WHITE = 20, 255
 LAYERS = "neural_network.layers"
 WEIGHTS = f"{LAYERS}.weights"
 
@@ -86,9 +91,26 @@ def _count_outputs(family: Family, datasets: Datasets, loss: Loss | None) -> int
     target = datasets.target_shape
     if loss is not None and loss.targets == "arrays" and target and len(target) == 1 + family.output_rank:
         return target[0]
-    what = "pixels of masks hold class numbers" if family.segments else "the samples do not tell it"
-    message = f"this key is missing, and {what}. Expected the number of classes, or of values to predict"
-    raise ConfigError(Problem(f"{LAYERS}.classes", message))
+    seen = _describe_masks(next(iter(datasets.sources.values()))) if family.segments else None
+    message = f"this key is missing, and {seen or 'the samples do not tell it'}"
+    raise ConfigError(
+        Problem(f"{LAYERS}.classes", f"{message}. Expected the number of classes, or of values to predict")
+    )
+
+
+def _describe_masks(source: Source) -> str | None:
+    """What some masks hold, which does not tell what all hold; None if they are no masks, or cannot be read."""
+    if source.target is None:
+        return None
+    places = [source.target.samples.place(index) for index in source.target.samples.spread(_MASKS)]
+    with contextlib.suppress(RayrmlError, ValueError):  # none can be read, or no two have one shape
+        arrays = [array for array in source.target.decoding.read_prepared(places) if array is not None]
+        values = np.unique(np.concatenate([array.ravel() for array in arrays]))
+        if source.target.pixels and {0, _WHITE} == set(values.tolist()):
+            return f"{len(places)} of the masks are black and white, for which 1 is enough"
+        if values.dtype.kind != "f" or np.array_equal(values, values.round()):
+            return f"the largest number in {len(places)} of the masks is {int(values.max())}"
+    return None
 
 
 def _choose_ending(loss: Loss | None, outputs: int) -> Ending:

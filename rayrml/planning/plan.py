@@ -42,6 +42,7 @@ from rayrml.planning.loss_statistics import complete_loss
 from rayrml.planning.named_network import complete, find_family, is_complete, tells_shapes
 from rayrml.planning.network_check import check_outputs, warn_of_batch_norm, warn_of_ending
 from rayrml.planning.pictures import Pictures, choose_pictures, warn_of_pictures
+from rayrml.planning.pixel_ranges import warn_of_pixels
 from rayrml.planning.scaling_check import warn_of_scaling
 from rayrml.planning.splits import Folders, complete_paths
 from rayrml.planning.starting_weights import KERAS_FILES, LOAD, load_start
@@ -214,7 +215,7 @@ class _Preparation:
             observations=observations,
             folders=self.folders,
             targets=tables.description,
-            warnings=(*tables.notes, *_warn(network, datasets, settings), *warn_of_pictures(pictures, settings)),
+            warnings=(*tables.notes, *self._warn(network, datasets, settings), *warn_of_pictures(pictures, settings)),
             **{name: getattr(datasets, name) for name in ("training", "test", "final_test")},
             **{"optimizer": None, "schedule": None, **parts},
         )
@@ -338,6 +339,7 @@ class _Preparation:
         """The graph of a network by name; the configuration says from now on what was found out for it."""
         self.nn = self.nn.model_copy(update={"layers": family.section})
         self.config = self.config.model_copy(update={"neural_network": self.nn})
+        self.named = family
         return self._graph(family.layers())
 
     def _graph(self, layers: Any) -> Graph | None:
@@ -358,14 +360,14 @@ class _Preparation:
             return network
         return None
 
-
-def _warn(network: Network, datasets: Datasets, settings: Settings) -> Iterator[str]:
-    """Sentences on what is probably wrong with the network or the samples."""
-    yield from warn_of_ending(network, settings.loss)
-    yield from warn_of_scaling(network, datasets, settings.types)
-    if datasets.training is not None:
-        yield from warn_of_batch_norm(network)
-    yield from warn_of_imbalance(datasets, settings.loss, settings.data.sampling)
+    def _warn(self, network: Network, datasets: Datasets, settings: Settings) -> Iterator[str]:
+        """Sentences on what is probably wrong with the network or the samples."""
+        yield from warn_of_ending(network, settings.loss)
+        yield from warn_of_scaling(network, datasets, settings.types)
+        yield from warn_of_pixels(self.named, settings)
+        if datasets.training is not None:
+            yield from warn_of_batch_norm(network)
+        yield from warn_of_imbalance(datasets, settings.loss, settings.data.sampling)
 
 
 def _count_classes(network: Network | Family | None, loss: Loss | None) -> int | None:
