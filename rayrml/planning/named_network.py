@@ -106,7 +106,7 @@ def _describe_masks(source: Source) -> str | None:
     with contextlib.suppress(RayrmlError, ValueError):  # none can be read, or no two have one shape
         arrays = [array for array in source.target.decoding.read_prepared(places) if array is not None]
         values = np.unique(np.concatenate([array.ravel() for array in arrays]))
-        if source.target.pixels and {0, _WHITE} == set(values.tolist()):
+        if {0, _WHITE} == set(values.tolist()):
             return f"{len(places)} of the masks are black and white, for which 1 is enough"
         if values.dtype.kind != "f" or np.array_equal(values, values.round()):
             return f"the largest number in {len(places)} of the masks is {int(values.max())}"

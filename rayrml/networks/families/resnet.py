@@ -27,6 +27,11 @@ class ResNet(Classifier):
 
     pixels: ClassVar[Range] = "BGR"
 
+    @property
+    def expects(self) -> Range:
+        """Which pixels the weights that Keras offers were trained with."""
+        return "any" if self.basic else self.pixels
+
     def encode(self, net: Writer) -> Tensor:
         """Write the layers up to the last ones with positions; their output."""
         x = net.add("ZeroPadding2D", net.input, "conv1_pad", padding=3)
@@ -55,6 +60,11 @@ class ResNetV2(Classifier):
     basic: bool = False
 
     pixels: ClassVar[Range] = "-1 to 1"
+
+    @property
+    def expects(self) -> Range:
+        """Which pixels the weights that Keras offers were trained with."""
+        return "any" if self.basic else self.pixels
 
     def encode(self, net: Writer) -> Tensor:
         """Write the layers up to the last ones with positions; their output."""

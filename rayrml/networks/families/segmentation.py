@@ -5,12 +5,11 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import pydantic
 
 from rayrml.config.names import suggest
-from rayrml.config.tables import unwrap
 from rayrml.networks.families import densenet, efficientnet, mobilenet, resnet, vgg
 from rayrml.networks.families.decoding import Blocks, Normalization
 from rayrml.networks.families.family import Classifier, Family, Positive, Range, Share
@@ -292,8 +291,7 @@ class PSPNet(WithEncoder):
 
 
 def _expects(encoder: str) -> Range:
-    kind: Any = unwrap(ENCODERS[encoder])
-    return kind.pixels
+    return ENCODERS[encoder]().expects
 
 
 def _encode(family: Segmenter, encoder: str, net: Writer) -> Tensor:

@@ -16,6 +16,7 @@ from rayrml.networks.families.writing import format_layers
 from rayrml.networks.graph import read_graph
 from rayrml.networks.network import build_network, outline
 from tests.keras_reference import assert_same_outputs, copy_weights, keras
+from tests.networks.families.parameters import PARAMETERS
 
 convnext = importlib.import_module("keras.src.applications.convnext")  # its layers are known once it is imported
 K = keras.applications
@@ -39,45 +40,6 @@ IN_KERAS = {
 # Keras has operations without weights in the place of some of their layers.
 WITH_OPERATIONS = ("mobilenetv3small", "mobilenetv3large", "convnexttiny")
 SMALLEST = {"inceptionv3": 75, "xception": 71}
-# With the running statistics: with 1000 classes those that the pages of Keras and torchvision state.
-PARAMETERS = {
-    "resnet18": 11_699_112,
-    "resnet34": 21_814_696,
-    "resnet50": 25_636_712,
-    "resnet101": 44_707_176,
-    "resnet152": 60_419_944,
-    "resnet18v2": 11_698_408,
-    "resnet34v2": 21_815_848,
-    "resnet50v2": 25_613_800,
-    "resnet101v2": 44_675_560,
-    "resnet152v2": 60_380_648,
-    "vgg16": 138_357_544,
-    "vgg19": 143_667_240,
-    "densenet121": 8_062_504,
-    "densenet169": 14_307_880,
-    "densenet201": 20_242_984,
-    "mobilenet": 4_253_864,
-    "mobilenetv2": 3_538_984,
-    "mobilenetv3small": 2_554_968,
-    "mobilenetv3large": 5_507_432,
-    "efficientnetb0": 5_330_571,
-    "efficientnetb1": 7_856_239,
-    "efficientnetb2": 9_177_569,
-    "efficientnetb3": 12_320_535,
-    "efficientnetb4": 19_466_823,
-    "efficientnetb5": 30_562_527,
-    "efficientnetb6": 43_265_143,
-    "efficientnetb7": 66_658_687,
-    "efficientnetv2s": 21_612_360,
-    "inceptionv3": 23_851_784,
-    "xception": 22_910_480,
-    "convnexttiny": 28_589_128,
-    "unet": 31_049_409,
-    "resunet": 8_228_801,
-    "fpn": 23_930_177,
-    "linknet": 21_636_497,
-    "pspnet": 2_742_209,
-}
 
 
 def family(name, **keys):
