@@ -28,6 +28,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--classes", type=int, metavar="N", help="how many numbers it gives for each sample or pixel")
     verb.add_argument(
         "--set",
+        dest="keys",
         action="append",
         default=[],
         metavar="KEY=VALUE",
@@ -53,7 +54,7 @@ def do(options: argparse.Namespace) -> None:
     from rayrml.networks.families.writing import format_layers
 
     given = {"input": options.input, "classes": options.classes}
-    given = read_settings(options.set) | {key: value for key, value in given.items() if value is not None}
+    given = read_settings(options.keys) | {key: value for key, value in given.items() if value is not None}
     name = find(NETWORKS, options.name, "NAME")
     family = choose_network({"network": name, **_without_weights(given)}, "")
     text = format_layers(family.layers())
