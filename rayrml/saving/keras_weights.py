@@ -29,6 +29,7 @@ from rayrml.storage.hdf5_writing import Hdf5Output
 # The attributes of an HDF5 object must fit into its header; Keras splits longer ones into several.
 _ATTRIBUTE_BYTES = 64512
 _CURE = "A layer of another name starts anew: rename it in the network to leave the file's out"
+_CURE_OF_FAMILY = "Expected weights of this network, for as many channels"
 KERAS_3_ENDING = ".weights.h5"
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
@@ -94,7 +95,8 @@ def load_weights(network: Network, path: str | Path, where: str = "", *, of_fami
                 if of_family and _is_head(own):
                     differing.append(own[0].name)
                 else:
-                    problems.append(Problem(place, f"the weights in '{path}' do not fit the network: {error}. {_CURE}"))
+                    cure = _CURE_OF_FAMILY if of_family else _CURE
+                    problems.append(Problem(place, f"the weights in '{path}' do not fit the network: {error}. {cure}"))
     if problems:
         raise ConfigError(*problems)
     for target, value in matches:

@@ -80,8 +80,6 @@ class Writer:
         """
         sizes = [None if size is None or x.stride is None else math.ceil(size / x.stride) for size in self.size]
         odd = [size is not None and size % 2 == 1 for size in sizes]
-        if sizes[0] is None:
-            odd = [False] * len(odd)
         half = kernel // 2
         return self.add("ZeroPadding2D", x, name, padding=[[half - (not one), half] for one in odd])
 
