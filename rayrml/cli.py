@@ -23,7 +23,7 @@ from rayrml.reporting.standard_streams import describe_loss, make_lasting
 from rayrml.version import __version__
 
 _INTERRUPTED, _OUT_OF_MEMORY, _BUG = 130, 5, 1
-_WITH_CONFIGURATION = ("run", "check", "predict", "evaluate", "submit", "tune")
+_WITH_SETTINGS = ("run", "check", "predict", "evaluate", "submit", "tune", "network")
 _OTHER_NAMES = {"train": "run", "val": "evaluate"}  # that other tools have
 _FLAGS = (
     *("--quiet", "--verbose", "--resume", "--overwrite", "--use-gpu", "--no-use-gpu"),
@@ -181,7 +181,7 @@ def _as_verb(arguments: list[str]) -> list[str]:
     joined[:1] = [_OTHER_NAMES.get(word, word) for word in joined[:1]]
     known = {"-h", "--help", "--version", *VERBS}
     found = joined if joined and joined[0] in known else ["run", *joined] if joined else ["--help"]
-    return _with_set(found) if found[0] in _WITH_CONFIGURATION else found
+    return _with_set(found) if found[0] in _WITH_SETTINGS else found
 
 
 def _with_set(arguments: list[str]) -> list[str]:

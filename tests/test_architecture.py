@@ -79,6 +79,7 @@ OF_NO_MODULE = {
     "runs/bad_samples": "whole runs without bad samples",
     "runs/optimization": "whole runs with each way of updating weights",
     "runs/keeping": "whole runs that evaluate and write their state at times of their own",
+    "runs/named_networks": "whole runs of networks by name",
     "runs/run": "whole runs",
     "runs/tables": "whole runs on targets from tables",
     "runs/sizes": "whole runs on images of different sizes",

@@ -181,6 +181,11 @@ def _find_address(options: argparse.Namespace, overrides: Mapping[str, Any], val
     return None if address is None else str(address)
 
 
+def read_settings(given: Iterable[str]) -> dict[str, Any]:
+    """The values of `KEY=VALUE`s. Raises ConfigError if one is something else."""
+    return dict(map(_assignment, given))
+
+
 def _assignment(text: str) -> tuple[str, Any]:
     """`data.batch_size=64` as key and value; a value that is not JSON is a string."""
     key, equals, value = text.partition("=")

@@ -15,6 +15,7 @@ from rayrml.errors import Problem
 _SECTION = "neural_network"
 _INPUTS = (  # paths of what has to exist
     "layers",
+    "layers.weights",
     "data.input_path",
     "data.target_path",
     "data.test_input_path",

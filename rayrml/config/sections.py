@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BeforeValidator,
     Field,
@@ -20,6 +21,7 @@ from pydantic import (
 )
 
 from rayrml.config.keeping import Checkpoints, Stopping
+from rayrml.config.named_networks import with_absolute_weights
 from rayrml.config.optimization import Averaging, Unfreezing
 from rayrml.config.section import PathString, Section
 
@@ -244,7 +246,9 @@ _NAMING_TEST_SAMPLES = ("test_input_path", "num_test_examples", "test_share", "s
 class NeuralNetwork(Section):
     """One network: what it computes, which data it learns from, and what is written."""
 
-    layers: str | list[Any] | dict[str, Any] = Field(description="path of a Keras JSON file, or the layers themselves")
+    layers: Annotated[str | list[Any] | dict[str, Any], AfterValidator(with_absolute_weights)] = Field(
+        description='path of a Keras JSON file, the layers themselves, or a network by name: `{"network": "resnet50"}`'
+    )
     data: Data = Field(description="where samples are, and how they are used")
     outfile: PathString | None = Field(
         default=None, description="`out_x.txt` names the logs `out_x_train.txt` and `out_x_test.txt`"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from rayrml.config.named_networks import is_named
 from rayrml.errors import Problem
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^{}$]*))?\}|(?P<wrong>\$\{)", re.ASCII)
@@ -17,7 +18,7 @@ _FORMS = "Expected ${NAME} or ${NAME:-default}; $${ stands for the characters ${
 def substitute(values: Any, where: str = "") -> tuple[Any, list[Problem]]:
     """The values with their variables replaced, and each place below `where` at which that is impossible.
 
-    A network in the configuration (`layers`) stays as Keras wrote it. Keys are never changed.
+    Layers in the configuration stay as Keras wrote them. Keys are never changed.
     """
     problems: list[Problem] = []
     return _replace(values, where, problems), problems
@@ -52,7 +53,7 @@ def _map_strings(value: Any, where: str, change: Callable[[str, str], str]) -> A
 
 
 def _is_network(where: str, key: Any, value: Any) -> bool:
-    return where == "neural_network" and key == "layers" and not isinstance(value, str)
+    return where == "neural_network" and key == "layers" and not isinstance(value, str) and not is_named(value)
 
 
 def _complaints(text: str) -> Iterator[str]:

@@ -281,10 +281,7 @@ def build(graph: Graph, input_shape: Sequence[int | None] | None = None) -> Netw
             the memory.
     """
     choices = _choose(graph)
-    channels_first = any(choice.channels_first for choice in choices.values())
-    modules: dict[str, Layer] = {}
-    given = [_input_shape(graph.layers[graph.nodes[i].layer], input_shape, channels_first) for i in graph.inputs]
-    shapes = follow_shapes(graph, modules, given, _Building(graph, choices, modules))
+    modules, shapes = _lay_out(graph, choices, input_shape)
     _initialize(graph, modules, choices)
     _fix_modes(graph, modules)
     defer_relu(graph, modules)
@@ -293,6 +290,28 @@ def build(graph: Graph, input_shape: Sequence[int | None] | None = None) -> Netw
     if input_shape is not None and graph.declares_inputs and len(graph.inputs) == 1:
         network.accept(input_shape)
     return network
+
+
+def outline(graph: Graph) -> tuple[int, list[Shape]]:
+    """The number of weights of a graph that declares its inputs, and the shapes of all nodes' tensors as held.
+
+    Nothing is computed, and no memory is needed for the weights.
+
+    Raises:
+        ConfigError: unknown layers, keys that they do not accept, and inputs that do not fit.
+    """
+    modules, shapes = _lay_out(graph, _choose(graph), None)
+    return sum(weight.numel() for module in modules.values() for weight in _weights(module)), shapes
+
+
+def _lay_out(
+    graph: Graph, choices: Mapping[str, LayerChoice], input_shape: Sequence[int | None] | None
+) -> tuple[dict[str, Layer], list[Shape]]:
+    """The modules of all layers, whose weights have no memory yet, and the shapes of all nodes' tensors as held."""
+    channels_first = any(choice.channels_first for choice in choices.values())
+    modules: dict[str, Layer] = {}
+    given = [_input_shape(graph.layers[graph.nodes[i].layer], input_shape, channels_first) for i in graph.inputs]
+    return modules, follow_shapes(graph, modules, given, _Building(graph, choices, modules))
 
 
 @dataclasses.dataclass(frozen=True)

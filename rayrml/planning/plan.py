@@ -16,7 +16,7 @@ from rayrml.config.mistakes import Findings
 from rayrml.config.network_files import read_network_file
 from rayrml.config.optimization import OptimizerOptions
 from rayrml.config.reading import AnyConfiguration, read_configuration
-from rayrml.config.sections import Config, Data, Ray
+from rayrml.config.sections import Config, Data
 from rayrml.config.tables import Choice, choose
 from rayrml.data.datasets import Datasets
 from rayrml.data.reader_keys import DATA
@@ -25,7 +25,8 @@ from rayrml.data.transforms import Placed, parse_transforms
 from rayrml.errors import ConfigError, DataError
 from rayrml.losses import LOSSES, Loss
 from rayrml.lr_schedulers import ScheduleChoice
-from rayrml.networks.affine import list_without_affine, with_affine_batch_norm
+from rayrml.networks.affine import with_affine_batch_norm
+from rayrml.networks.families import Family
 from rayrml.networks.graph import Graph, read_graph
 from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network, build
@@ -38,6 +39,7 @@ from rayrml.planning.figures import check_stopping, check_threshold, choose_metr
 from rayrml.planning.input_fit import adapt_input
 from rayrml.planning.inspection import Observation, observe
 from rayrml.planning.loss_statistics import complete_loss
+from rayrml.planning.named_network import complete, find_family, is_complete, tells_shapes
 from rayrml.planning.network_check import (
     check_outputs,
     divide_activations,
@@ -46,18 +48,15 @@ from rayrml.planning.network_check import (
     warn_of_small_parts,
 )
 from rayrml.planning.pictures import Pictures, choose_pictures, warn_of_pictures
+from rayrml.planning.pixel_ranges import warn_of_pixels
 from rayrml.planning.scaling_check import warn_of_scaling
 from rayrml.planning.splits import Folders, complete_paths
+from rayrml.planning.starting_weights import KERAS_FILES, LOAD, load_start
 from rayrml.planning.table_targets import LabelTables
 from rayrml.planning.target_values import read_class_numbers, with_value_rules
 from rayrml.planning.updates import Updates, choose_updates, follow_network, warn_of_unfreezing
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import LoadReport
-from rayrml.saving.keras_weights import load_weights
-from rayrml.saving.name_matching import describe_initial, describe_misfit, describe_unused
-
-_LOAD = "neural_network.checkpoints.load"
-KERAS_FILES = {".h5", ".hdf5", ".keras"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -181,6 +180,8 @@ class _Preparation:
         self.nn = config.neural_network
         self.data = config.neural_network.data
         self.findings = findings
+        self.layers: Any = None  # Keras JSON
+        self.named: Family | None = None
 
     def plan(self, name: str) -> Plan:
         """The plan of a run with this name. Raises ConfigError or DataError with everything that is wrong."""
@@ -191,11 +192,11 @@ class _Preparation:
         settings, self.types = Settings(self.nn, types, loss, updates.optimizer), types
         check_consistency(settings, self.findings)
         checkpoint = self._checkpoint()
-        layers, graph = self._layers()
+        graph = self._layers()
         built: Loss | None = None if loss is None else loss.build()
         known_classes = checkpoint.classes if checkpoint else ()
         network, datasets = self._network_and_datasets(graph, built, types, (known_classes, tables))
-        loaded = None if network is None else self._load(network, checkpoint)
+        loaded = None if network is None else load_start(network, checkpoint, (self.nn, self.named), self.findings)
         if network is None or datasets is None:
             raise self._error()
         settings = self._with_columns(tables, settings)
@@ -212,13 +213,13 @@ class _Preparation:
         observations = self._observe(datasets)
         if self.findings:
             raise self._error()
-        warned = _warn(network, datasets, settings, updates, ray=self.config.ray)
+        warned = self._warn(network, datasets, settings, updates)
         # The checks above have ensured that each kind has what it needs.
         parts: dict[str, Any] = {"loss": loss, **updates._asdict()}
         return _kind_of(datasets)(
             config=self.config,
             name=name,
-            layers=layers,
+            layers=self.layers,
             network=network,
             datasets=datasets,
             metric=metric,
@@ -291,18 +292,23 @@ class _Preparation:
         """
         known_classes, tables = targets
         network = self._network(read, None) if read is not None and read.declares_inputs else None
+        expected = network or (self.named if self.named is not None and tells_shapes(self.named) else None)
         expectations = Expectations(
             loss=loss is not None,
             shares=loss is not None and (loss.targets == "arrays" or loss.accepts_shares),
-            input_rank=network and len(network.input_shapes[0]),
-            output_rank=network and len(network.output_shapes[0]),
-            input_shape=network and network.input_shapes[0],
-            num_classes=_count_classes(network, loss),
+            input_rank=expected and len(expected.input_shapes[0]),
+            output_rank=expected and len(expected.output_shapes[0]),
+            input_shape=expected and expected.input_shapes[0],
+            num_classes=_count_classes(expected, loss),
         )
         preparation = DatasetsPreparation(types, self.findings, expectations, tables)
         datasets = preparation.datasets(known_classes)
         self._replace_data(preparation.types.data)
         self.types = preparation.types
+        if self.named is not None and read is None and datasets is not None:
+            with self.findings.gathering():
+                read = self._named_graph(complete(self.named, datasets, loss))
+            network = read and self._network(read, None)
         if read is not None and not read.declares_inputs and datasets is not None:
             network = self._network(read, open_differing(*datasets.shapes))
         if network is not None and datasets is not None:
@@ -320,43 +326,32 @@ class _Preparation:
         if path is None or storage.suffix(path) in KERAS_FILES:
             return None
         with self.findings.gathering():
-            return checkpoints.load(path, _LOAD)
+            return checkpoints.load(path, LOAD)
         return None
 
-    def _load(self, network: Network, checkpoint: checkpoints.Checkpoint | None) -> LoadReport | None:
-        """Load the weights that are requested; a network that is not trained must get all of its weights."""
-        path, report = self.nn.checkpoints.load, None
+    def _layers(self) -> Graph | None:
+        """The graph of the network; None if there are mistakes in it, or a network by name waits for the samples."""
         with self.findings.gathering():
-            if checkpoint is not None and path is not None:
-                loaded = checkpoints.load_into(network, checkpoint.network, path, _LOAD)
-                report = dataclasses.replace(loaded, averaged=bool(checkpoint.ema))
-            elif path is not None and storage.suffix(path) in KERAS_FILES:
-                report = load_weights(network, path, _LOAD)
-        if report is not None and not report.loaded:
-            self.findings.add(_LOAD, describe_misfit(path, report.skipped, report.initial))
-        elif report is not None and not self.data.trains:
-            if lacking := report.initial + report.initial_weights:
-                self.findings.add(_LOAD, describe_initial(path, lacking))
-            if report.skipped_weights:
-                affine = next(list_without_affine(network.graph), None) is not None
-                hint = '. "train_batch_norm": "affine" gives batch normalization gamma and beta' if affine else ""
-                self.findings.add(_LOAD, f"{describe_unused(path, report.skipped_weights)}{hint}")
-        return report
-
-    def _layers(self) -> tuple[Any, Graph | None]:
-        """The network's Keras JSON and its graph, None if there are mistakes in it."""
-        layers = None
-        with self.findings.gathering():
+            self.named = find_family(self.nn)
             given = self.nn.layers
-            layers = read_network_file(given, "neural_network.layers") if isinstance(given, str) else given
-            layers = with_affine_batch_norm(layers) if self.nn.train_batch_norm == "affine" else layers
-        return layers, self._graph(layers)
+            if self.named is not None:
+                return self._named_graph(self.named) if is_complete(self.named) else None
+            return self._graph(read_network_file(given, "neural_network.layers") if isinstance(given, str) else given)
+        return None
+
+    def _named_graph(self, family: Family) -> Graph | None:
+        """The graph of a network by name; the configuration says from now on what was found out for it."""
+        self.nn = self.nn.model_copy(update={"layers": family.section})
+        self.config = self.config.model_copy(update={"neural_network": self.nn})
+        self.named = family
+        return self._graph(family.layers())
 
     def _graph(self, layers: Any) -> Graph | None:
         """The network's graph; if it has its own file, mistakes in it are placed at `layers`, the file's content."""
         place = "layers" if isinstance(self.nn.layers, str) else "neural_network.layers"
         with self.findings.gathering():
-            return None if layers is None else read_graph(layers, place)
+            self.layers = with_affine_batch_norm(layers) if self.nn.train_batch_norm == "affine" else layers
+            return read_graph(self.layers, place)
         return None
 
     def _network(self, read: Graph, shape: Shape | None) -> Network | None:
@@ -369,16 +364,17 @@ class _Preparation:
             return network
         return None
 
-
-def _warn(network: Network, datasets: Datasets, settings: Settings, updates: Updates, *, ray: Ray) -> Iterator[str]:
-    """Sentences on what is probably wrong with the network or the samples."""
-    yield from warn_of_ending(network, settings.loss)
-    yield from warn_of_scaling(network, datasets, settings.types)
-    if datasets.training is not None:
-        yield from warn_of_batch_norm(network)
-        yield from warn_of_small_parts(network, settings.data.batch_size, updates.options.accumulate, ray)
-    yield from warn_of_unfreezing(updates.unfreezing, settings.nn.num_epochs)
-    yield from warn_of_imbalance(datasets, settings.loss, settings.data.sampling)
+    def _warn(self, network: Network, datasets: Datasets, settings: Settings, updates: Updates) -> Iterator[str]:
+        """Sentences on what is probably wrong with the network or the samples."""
+        yield from warn_of_ending(network, settings.loss)
+        yield from warn_of_scaling(network, datasets, settings.types)
+        yield from warn_of_pixels(self.named, settings)
+        if datasets.training is not None:
+            yield from warn_of_batch_norm(network)
+            accumulate = updates.options.accumulate
+            yield from warn_of_small_parts(network, settings.data.batch_size, accumulate, self.config.ray)
+        yield from warn_of_unfreezing(updates.unfreezing, settings.nn.num_epochs)
+        yield from warn_of_imbalance(datasets, settings.loss, settings.data.sampling)
 
 
 def _kind_of(datasets: Datasets) -> type[Plan]:
@@ -388,7 +384,7 @@ def _kind_of(datasets: Datasets) -> type[Plan]:
     return EvaluationPlan if datasets.test_targets else InferencePlan
 
 
-def _count_classes(network: Network | None, loss: Loss | None) -> int | None:
+def _count_classes(network: Network | Family | None, loss: Loss | None) -> int | None:
     """How many classes the loss tells apart in the network's output, None if that is not known."""
     channels = None if network is None else next(iter(network.output_shapes[0]), None)
     return None if loss is None or channels is None else loss.classes_of(channels)

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from rayrml.cluster.allocation import Allocation
+from rayrml.config.named_networks import is_named
 from rayrml.data import kept_arrays, pairing
 from rayrml.data.discovery import Samples, Slices, describe_ignored
 from rayrml.data.sources import Side, Source
@@ -47,7 +48,7 @@ def workers(allocation: Allocation) -> str:
 
 def plan(console: Console, plan: Plan, num_workers: int) -> None:
     """Print network, optimizer, loss and data of a plan that this many workers share."""
-    network, config = plan.network, plan.config.neural_network
+    network = plan.network
     console.section(
         "Neural Network",
         {
@@ -55,7 +56,7 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
             **_parameters(console, network),
             "Layers": network.num_operations,
             "Input size": _input_size(network),
-            "Loaded from": config.checkpoints.load and format_path(config.checkpoints.load),
+            "Loaded from": _loaded_from(plan),
         },
     )
     if plan.optimizer:
@@ -221,6 +222,14 @@ def _slices(source: Source, part: Slices) -> str:
     decoding, slicer = source.input.decoding, part.grid.slicer
     shape = f", samples {decoding.shapes[decoding.slicers.index(slicer)]}" if decoding.shapes else ""
     return f"{len(part.grid)} slices of {checks.times(part.grid.shape)}{shape}"
+
+
+def _loaded_from(plan: Plan) -> str | None:
+    """The file of the weights that the network starts from; None if all are initial ones."""
+    config = plan.config.neural_network
+    weights = config.layers.get("weights") if isinstance(config.layers, dict) and is_named(config.layers) else None
+    path = config.checkpoints.load or weights
+    return path and format_path(path)
 
 
 def _input_size(network: Network) -> str | None:

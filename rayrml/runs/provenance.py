@@ -9,6 +9,7 @@ from typing import Any
 
 from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.nodes import accelerator_types
+from rayrml.config.named_networks import is_named
 from rayrml.data import slicers, transforms
 from rayrml.planning.plan import Plan
 from rayrml.version import __version__
@@ -41,7 +42,10 @@ def resolved(plan: Plan, allocation: Allocation, moved: Mapping[str, str]) -> di
         nn["loss"] = {"function": plan.loss.name, **plan.loss.settings}
     del nn["checkpoints"]["exist"]  # whoever repeats the training decides again
     nn["checkpoints"]["load"] = moved.get(nn["checkpoints"]["load"], nn["checkpoints"]["load"])
-    nn["layers"] = plan.layers  # last, because it is the longest
+    named = plan.config.neural_network.layers
+    # Weights of a file belong to the network's name: another last layer would not take them.
+    starts = is_named(named) and plan.loaded is not None and not nn["checkpoints"]["load"]
+    nn["layers"] = named if starts else plan.layers  # last, because it is the longest
     values["ray"] |= {"num_workers": allocation.num_workers, "use_gpu": allocation.use_gpu}
     return values
 

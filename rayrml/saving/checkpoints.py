@@ -113,6 +113,7 @@ class LoadReport:
         skipped_weights: weights in the file that a layer which was loaded lacks.
         initial_weights: weights of such layers that the file lacks.
         averaged: whether they are a moving average.
+        differing: layers that keep their initial values because those of the file have another shape.
     """
 
     loaded: tuple[str, ...] = ()
@@ -121,6 +122,7 @@ class LoadReport:
     skipped_weights: tuple[str, ...] = ()
     initial_weights: tuple[str, ...] = ()
     averaged: bool = False
+    differing: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """A line for an average, for each layer and for each weight of another layer that was not loaded."""
@@ -131,6 +133,10 @@ class LoadReport:
             # In the predecessor's words, for which the model is the file's.
             *(f"Skipping layer {name}: not found in model; it keeps its initial weights" for name in self.initial),
             *(f"Skipping weight {name}: not found in model; it keeps its values" for name in self.initial_weights),
+            *(
+                f"Skipping layer {name}: the file has other classes; it keeps its initial weights"
+                for name in self.differing
+            ),
         ]
 
 

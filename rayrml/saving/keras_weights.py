@@ -19,15 +19,17 @@ from rayrml.config.json_files import decode
 from rayrml.errors import ConfigError, DataError, Problem, describe
 from rayrml.networks.graph import Graph, KerasPath, read_graph
 from rayrml.networks.layers.layer import Layer, Weight
+from rayrml.networks.layers.weighted_sum import WeightedSum
 from rayrml.networks.network import Network
 from rayrml.saving.checkpoints import LoadReport
-from rayrml.saving.name_matching import pair_by_last_name
+from rayrml.saving.name_matching import pair_by_last_name, pair_numbered, snake_case
 from rayrml.storage import archives, hdf5_reading
 from rayrml.storage.hdf5_writing import Hdf5Output
 
 # The attributes of an HDF5 object must fit into its header; Keras splits longer ones into several.
 _ATTRIBUTE_BYTES = 64512
 _CURE = "A layer of another name starts anew: rename it in the network to leave the file's out"
+_CURE_OF_FAMILY = "Expected weights of this network, for as many channels"
 KERAS_3_ENDING = ".weights.h5"
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
@@ -59,26 +61,42 @@ class _Target:
         return f"{self.weight.name} of layer '{self.name}'"
 
 
-def load_weights(network: Network, path: str | Path, where: str = "") -> LoadReport:
+def load_weights(network: Network, path: str | Path, where: str = "", *, of_family: bool = False) -> LoadReport:
     """Load the weights of a Keras file into the network, layer by layer, by name; reports unmatched layers.
+
+    Args:
+        network: the network that gets them.
+        path: the file.
+        where: the JSON path that names it.
+        of_family: the network is one of a family that the file may have been written for with other classes and in
+            another session of Keras: last layers of another shape keep their initial weights, and layers that Keras has
+            named by numbers match in the order of these.
 
     Raises:
         ConfigError: the shapes do not match.
-        DataError: the file cannot be read; `where` is the JSON path that names it.
+        DataError: the file cannot be read.
     """
     place = where or str(path)
     stored, whole_models = _read(path, network.graph, place)
+    if of_family:
+        stored = _renumbered(stored, network, place)
     targets = _targets(network, whole_models)
     partners = _partners(stored, list(targets))
     stored = _add_layers(network, stored, targets, partners)
     matches: list[tuple[_Target, np.ndarray]] = []
     problems: list[Problem] = []
+    differing: list[str] = []
     for group in stored:
         if group.path in partners:
+            own = targets[partners[group.path]]
             try:
-                matches += _match(group, targets[partners[group.path]])
+                matches += _match(group, own)
             except ValueError as error:
-                problems.append(Problem(place, f"the weights in '{path}' do not fit the network: {error}. {_CURE}"))
+                if of_family and _is_head(own):
+                    differing.append(own[0].name)
+                else:
+                    cure = _CURE_OF_FAMILY if of_family else _CURE
+                    problems.append(Problem(place, f"the weights in '{path}' do not fit the network: {error}. {cure}"))
     if problems:
         raise ConfigError(*problems)
     for target, value in matches:
@@ -90,7 +108,8 @@ def load_weights(network: Network, path: str | Path, where: str = "") -> LoadRep
     return LoadReport(
         loaded=tuple(name for name in names if name in loaded),
         skipped=tuple("/".join(map(str, group.path)) for group in stored if group.path not in partners),
-        initial=tuple(name for name in names if name not in loaded),
+        initial=tuple(name for name in names if name not in loaded and name not in differing),
+        differing=tuple(differing),
     )
 
 
@@ -182,14 +201,8 @@ def _members_by_class(graph: Graph, path: KerasPath) -> dict[str, list[KerasPath
     members: dict[str, list[KerasPath]] = {}
     for member in dict.fromkeys(layer.keras_path[: len(path) + 1] for layer in graph.layers):
         if member[:-1] == path:
-            members.setdefault(_snake_case(classes[member]), []).append(member)
+            members.setdefault(snake_case(classes[member]), []).append(member)
     return members
-
-
-def _snake_case(class_name: str) -> str:
-    """`Conv2DTranspose` -> `conv2d_transpose`, as Keras 3 names the groups of a class."""
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", class_name))
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def _targets(network: Network, whole_models: bool) -> dict[KerasPath, list[_Target]]:
@@ -219,6 +232,23 @@ def _partners(stored: Sequence[_Stored], keys: Sequence[KerasPath]) -> dict[Kera
     nameless = (key for key in keys if any(isinstance(part, int) for part in key))
     rest = (group.path for group in stored if group.path not in partners)
     return partners | dict(zip(rest, nameless, strict=False))
+
+
+def _renumbered(stored: Sequence[_Stored], network: Network, place: str) -> list[_Stored]:
+    """The groups with the network's names in place of those that end with numbers of Keras. Raises ConfigError."""
+    modules = network.layers()
+    own = {layer.name: layer.class_name for layer in network.graph.layers if layer.name in modules}
+    weighted = {name: snake_case(kind) for name, kind in own.items() if modules[name].weights}
+    names = pair_numbered([str(group.path[0]) for group in stored if len(group.path) == 1], weighted, place)
+    return [
+        dataclasses.replace(group, path=(names.get(str(group.path[0]), group.path[0]), *group.path[1:]))
+        for group in stored
+    ]
+
+
+def _is_head(targets: Sequence[_Target]) -> bool:
+    """Whether the weights are those of a layer that no layer with weights follows."""
+    return all(isinstance(target.layer, WeightedSum) and target.layer.is_last for target in targets)
 
 
 def _add_layers(

@@ -13,6 +13,7 @@ from rayrml.data.transforms import TRANSFORMS
 from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS
 from rayrml.metrics import METRICS
+from rayrml.networks.families import NETWORKS
 from rayrml.networks.layers import TABLE
 from rayrml.networks.layers.activations import FUNCTIONS
 from rayrml.networks.layers.initializers import INITIALIZERS
@@ -31,6 +32,7 @@ def list_meanings() -> dict[str, dict[str, str]]:
 
 
 TABLES: dict[str, Table] = {
+    "networks": NETWORKS,
     "layers": TABLE,
     "activations": FUNCTIONS,
     "initializers": INITIALIZERS,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rayrml.config import figures
+from rayrml.config.named_networks import KEY
 from rayrml.config.optimization import OptimizerOptions
 from rayrml.config.search_spaces import KINDS
 from rayrml.config.sections import AnyCase, Config, Data, Ray, Section
@@ -23,6 +24,7 @@ from rayrml.data.transforms.table import find_bare_field
 from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS
 from rayrml.metrics import METRICS
+from rayrml.networks.families import NETWORKS
 from rayrml.optimizers import OPTIMIZERS, needs_closure
 from rayrml.schema.catalog import meaning
 from rayrml.schema.extending import allow_extending, name_part
@@ -44,6 +46,7 @@ def configuration() -> Schema:
         "optimizer": _choice(OPTIMIZERS, "type", _section(OptimizerOptions)["properties"]),
         "lr_scheduler": _schedule(),
         "loss": _choice(LOSSES, "function"),
+        "network": _choice(NETWORKS, KEY),
         "transform": _transform(),
         "slicer": _row(slicer),
     }
@@ -192,6 +195,11 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/$defs/{name}"}
 
 
+def _other_object(key: str) -> Schema:
+    """An object without the key."""
+    return {"type": "object", "not": {"required": [key]}}
+
+
 def _optional(schema: Schema) -> Schema:
     return {"anyOf": [schema, _NULL]}
 
@@ -270,7 +278,11 @@ _TESTS = ("test_input_path", "num_test_examples", "test_share", "split_column", 
 
 # Values that the models leave to the tables.
 _VALUES: dict[str, dict[str, Schema]] = {
-    "NeuralNetwork": {"optimizer": _optional(_ref("optimizer")), "loss": _optional(_ref("loss"))},
+    "NeuralNetwork": {
+        "layers": {"anyOf": [{"type": "string"}, {"type": "array"}, _ref("network"), _other_object(KEY)]},
+        "optimizer": _optional(_ref("optimizer")),
+        "loss": _optional(_ref("loss")),
+    },
     "OptimizerOptions": {"lr_scheduler": _optional(_ref("lr_scheduler"))},
     "Stopping": {"metric": {"enum": [*figures.LOSSES, *METRICS]}},
     "Data": {

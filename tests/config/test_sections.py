@@ -3,6 +3,7 @@ import json
 import pytest
 
 from rayrml.config import reading
+from rayrml.config.sections import Config
 from rayrml.errors import ConfigError
 
 
@@ -62,6 +63,15 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
     assert data.input_path == str(tmp_path / "in")
     assert data.test_input_path == str(tmp_path / "test")
     assert data.test_output_path == "/out put"
+
+
+def test_the_file_of_weights_of_a_network_by_name_has_an_absolute_path_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    layers = {"network": "resnet50", "weights": "a.h5"}
+    section = Config.model_validate({"neural_network": {"layers": layers, "data": {}}}).neural_network
+    assert section.layers == {"network": "resnet50", "weights": str(tmp_path / "a.h5")}
+    other = {"weights": "a.h5"}
+    assert Config.model_validate({"neural_network": {"layers": other, "data": {}}}).neural_network.layers == other
 
 
 def test_uris_of_object_stores_are_left_as_they_are():

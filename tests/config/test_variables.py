@@ -97,6 +97,14 @@ def test_a_mistake_has_its_line_and_is_reported_with_all_others(tmp_path):
     assert document.checked().neural_network.layers == "n.json"
 
 
+def test_a_network_by_name_may_have_variables_and_listed_layers_stay_as_they_are(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"neural_network": {"layers": {"network": "resnet18", "weights": "${DATA}/a.h5"}}}))
+    assert read_configuration(path).values["neural_network"]["layers"]["weights"] == "/data/a.h5"
+    path.write_text(json.dumps({"neural_network": {"layers": {"config": {"name": "${DATA}"}}}}))
+    assert read_configuration(path).values["neural_network"]["layers"] == {"config": {"name": "${DATA}"}}
+
+
 def test_objects_of_programs_are_left_alone():
     assert read_configuration({"a": "${NOWHERE}"}).values == {"a": "${NOWHERE}"}
 

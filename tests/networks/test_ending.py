@@ -92,6 +92,7 @@ OPTIONS = {
     "AlphaDropout": {"rate": 0.5},
     "GaussianDropout": {"rate": 0.5},
     "GaussianNoise": {"stddev": 1.0},
+    "StochasticDepth": {"drop_path_rate": 0.5},
     "Reshape": {"target_shape": [2, 2]},
     "Permute": {"dims": [1]},
     "Activation": {"activation": "linear"},

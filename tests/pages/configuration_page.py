@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from rayrml.config.optimization import OptimizerOptions
 from rayrml.config.sections import Config, PathString
-from rayrml.config.tables import Table, make_model
+from rayrml.config.tables import Table, make_model, unwrap
 from rayrml.data.readers import READERS
 from rayrml.data.slicers import slicer
 from rayrml.data.transforms import TRANSFORMS
@@ -20,6 +20,7 @@ from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS
 from rayrml.metrics import METRICS
 from rayrml.networks import layers
+from rayrml.networks.families import NETWORKS, Family
 from rayrml.networks.layers.activations import FUNCTIONS
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.schema.catalog import meaning
@@ -103,6 +104,13 @@ the keys `transforms`, `input_transforms` and `target_transforms` of [the data s
 ```
 """
 
+NETWORKS_TEXT = """\
+What `layers` can name, instead of listing layers: `"layers": {{"network": "resnet50"}}`.
+[Networks by name](networks.md#networks-by-name) says more. All of them take these keys:
+
+{shared}
+"""
+
 DATA_TYPES_TEXT = """\
 What `input_type` and `target_type`, or `type` for both, can be. The keys of a type are also keys of
 [the data section](#neural_networkdata). `target_type` may also be `labels`: the targets are then the classes of the
@@ -126,7 +134,7 @@ where slices overlap and NaN in gaps between slices.
 
 # Where the rows are that a key of a section chooses from.
 HEADING_OF_KEY = {
-    "layers": "Layers and activations",
+    "layers": "Networks by name",
     "optimizer": "Optimizers",
     "lr_scheduler": "Learning rate schedulers",
     "loss": "Losses",
@@ -264,6 +272,25 @@ def slicers() -> tuple[str, str]:
     return SLICERS_TEXT.replace("{text}", text), table(("key", "values", "default"), rows)
 
 
+def networks() -> tuple[str, str]:
+    """What `layers` can name: rows of one family together, with the keys that not all networks have."""
+    families: dict[Any, list[str]] = {}
+    for name, row in NETWORKS.items():
+        families.setdefault(unwrap(row), []).append(name)
+    common = set(make_model(Family).model_fields)
+    rows = [
+        (code(names), meaning(kind), "<br>".join(described for described in own_keys(NETWORKS[names[0]], common)))
+        for kind, names in families.items()
+    ]
+    shared = "\n".join(f"- {described}" for described in own_keys(Family, set()))
+    return NETWORKS_TEXT.format(shared=shared), table(("networks", "meaning", "more keys"), rows)
+
+
+def own_keys(row: Callable[..., Any], common: set[str]) -> list[str]:
+    """The keys of a row that are not among the common ones, with their values."""
+    return [entry for entry in keys(row).split("<br>") if entry and re.split(r"\W+", entry)[1] not in common]
+
+
 def layers_and_activations() -> tuple[str, str]:
     """The names of what a network can be made of."""
     text = "What each layer computes, and which files of Keras `layers` can name: [Networks and layers](networks.md).\n"
@@ -300,5 +327,6 @@ TABLES: tuple[tuple[str, Callable[[], tuple[str, str]]], ...] = (
     ("Data types", data_types),
     ("Slicers", slicers),
     ("Transforms", transforms),
+    ("Networks by name", networks),
     ("Layers and activations", layers_and_activations),
 )

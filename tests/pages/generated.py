@@ -13,7 +13,8 @@ from tests.pages import chapters, configuration_page, networks_page
 def generated_pages() -> Iterator[tuple[Path, str]]:
     """Each page of which something is made from the code, with the text that it should have."""
     yield configuration_page.PAGE, configuration_page.page()
-    yield networks_page.PAGE, with_part(networks_page.PAGE.read_text(), "layers", networks_page.layers_table())
+    networks = with_part(networks_page.PAGE.read_text(), "networks", networks_page.networks_table())
+    yield networks_page.PAGE, with_part(networks, "layers", networks_page.layers_table())
     yield chapters.PAGE, with_part(chapters.PAGE.read_text(), "chapters", chapters.chapters_table())
     yield from stored_files()
 

@@ -139,8 +139,13 @@ BROKEN = [
     {"optimizer.lr_scheduler": {"type": "Step", "step_size": 2, "gama": 0.1}},
     {"data.transforms": [{"random_erasing": {"chance": 0.5}}]},
     {"base": "arrays", "data.slicers": [{"size": [4, 4]}]},
+    {"layers": {"network": "resnet51"}},
+    {"layers": {"network": "mobilenetv2", "dropout": 0.5}},
+    {"layers": {"network": "fpn", "encoder": "xception", "classes": 2}},
     # wrong types
     {"num_epochs": "3"},
+    {"layers": {"network": 18}},
+    {"layers": {"network": "resnet18", "input": 28}},
     {"num_epochs": 2.5},
     {"num_epochs": None},
     {"seed": True},
@@ -160,6 +165,8 @@ BROKEN = [
     {"ray.resources_per_worker": {"CPU": "two"}},
     # out of range
     {"data.batch_size": 0},
+    {"layers": {"network": "resnet18", "classes": 0}},
+    {"layers": {"network": "resnet18", "activation": "softplus"}},
     {"seed": -1},
     {"gradient_clip": 0},
     {"ema": {"decay": 1}},
@@ -236,6 +243,8 @@ BROKEN = [
 ]
 
 ODD = [
+    {"layers": {"network": "MobileNetV2"}},
+    {"layers": {"network": "mobilenetv3small", "input": [None, 64, 1], "dropout": 0, "weights": None}},
     {"optimizer.type": "sgd"},
     {"optimizer.type": "ADAM"},
     {"loss.function": "nll"},

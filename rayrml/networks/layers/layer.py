@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pydantic
 import torch
@@ -37,7 +37,7 @@ class Weight:
     axes: tuple[int, ...]
     held: tuple[int, ...]
     option: str
-    initializer: str
+    initializer: Any
     trainable: bool
 
     def to_torch(self, value: torch.Tensor) -> torch.Tensor:
@@ -102,7 +102,7 @@ class Layer(torch.nn.Module):
         name: str,
         shape: tuple[int, ...],
         *,
-        initializer: str,
+        initializer: Any,
         axes: tuple[int, ...] | None = None,
         held: tuple[int, ...] | None = None,
         option: str | None = None,

@@ -18,6 +18,7 @@ from rayrml.networks.layers import (
     preprocessing,
     regularization,
     reshaping,
+    residual,
 )
 from rayrml.networks.layers.layer import Layer
 
@@ -27,6 +28,7 @@ CHAPTERS = (
     pooling,
     normalization,
     regularization,
+    residual,
     reshaping,
     merging,
     activations,

@@ -20,6 +20,7 @@ from rayrml.saving.keras_weights import export_weights, load_weights
 ARGUMENTS = {
     "filters": 4, "kernel_size": 2, "units": 3, "rate": 0.5, "stddev": 0.1, "target_shape": [-1, 3], "n": 3,
     "activation": "relu", "scale": 0.5, "height": 5, "width": 7, "factor": 0.1, "height_factor": 0.1, "axes": -1,
+    "init_values": 0.5, "projection_dim": 6, "drop_path_rate": 0.5,
 }  # fmt: skip
 MORE = {
     "GroupNormalization": {"groups": 2},

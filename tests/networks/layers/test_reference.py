@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from rayrml.networks.network import build_network
 from tests.keras_reference import assert_same, inputs, keras, randomize, rebuilt, to_held, to_keras
 
 L = keras.layers
+convnext = importlib.import_module("keras.src.applications.convnext")  # its layers have no public name
 
 VECTOR, SEQUENCE, IMAGE, ODD, VOLUME = (6,), (10, 4), (9, 10, 4), (7, 11, 3), (5, 6, 7, 2)
 
@@ -169,6 +172,9 @@ OTHERS = [
     (L.GaussianNoise, {"stddev": 0.4}, IMAGE),
     (L.GaussianDropout, {"rate": 0.4}, IMAGE),
     (L.AlphaDropout, {"rate": 0.4}, IMAGE),
+    (convnext.LayerScale, {"init_values": 0.1, "projection_dim": 4}, IMAGE),
+    (convnext.LayerScale, {"init_values": 0.1, "projection_dim": 6}, VECTOR),
+    (convnext.StochasticDepth, {"drop_path_rate": 0.4}, IMAGE),
     (L.RandomFlip, {}, IMAGE),
     (L.RandomRotation, {"factor": 0.2}, IMAGE),
     (L.RandomZoom, {"height_factor": 0.2}, IMAGE),

@@ -34,6 +34,20 @@ def test_dropout_shares_a_draw_along_the_axes_of_size_1_in_keras_order():
         _row("Dropout", (50, 4, 5), rate=0.5, noise_shape=[None, 7, 1, None])
 
 
+def test_stochastic_depth_drops_whole_samples():
+    y = _row("StochasticDepth", (3, 4, 4), drop_path_rate=0.25)(torch.ones(2000, 3, 4, 4)).flatten(1)
+    assert torch.equal(y, y[:, :1].expand_as(y))
+    assert (y == 0).float().mean().item() == pytest.approx(0.25, abs=0.04)
+    assert y.max().item() == pytest.approx(1 / 0.75)
+
+
+def test_a_layer_scale_begins_with_its_value_and_has_one_weight_for_each_channel():
+    layer = _row("LayerScale", (3, 4, 4), init_values=0.1, projection_dim=3)
+    assert torch.equal(layer(torch.ones(1, 3, 4, 4)), torch.full((1, 3, 4, 4), 0.1))
+    with pytest.raises(ConfigError, match=r"projection_dim: .*expected 3, the number of channels, got 4"):
+        _row("LayerScale", (3, 4, 4), init_values=0.1, projection_dim=4)
+
+
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_spatial_dropout_drops_whole_channels_of_a_sample(rank):
     x = torch.ones(40, 30, *(3,) * rank)
