@@ -37,7 +37,7 @@ PLACES_OF_LIBRARY = {
     },
     "h5py": {"storage", "data/readers/arrays", "inference", "saving/keras_weights"},
     "pyarrow": {"storage", "data/label_tables"},
-    "matplotlib": {"reporting/plots", "reporting/column_plots"},
+    "matplotlib": {"reporting/batch_plots", "reporting/column_plots", "reporting/plots"},
     "torchvision": set(),
 }
 WITHOUT_TORCH = {
@@ -50,6 +50,7 @@ WITHOUT_TORCH = {
     "formatting",
     "planning/starter_config",
     "reporting/history",
+    "reporting/batch_plots",
     "reporting/plots",
     "runs/launch",
     "runs/predict",

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from rayrml import storage
-from rayrml.data.decoding import Decoder, pack
+from rayrml.data.decode_tasks import decode_now
+from rayrml.data.sampling import Picks
 from rayrml.data.shards import to_numbers
 from rayrml.data.sources import Source
 from rayrml.inference.evaluation import EvaluationStep, as_target
@@ -206,12 +207,11 @@ def _decoded(source: Source, indices: np.ndarray) -> Iterator[tuple[int, dict[st
     """The arrays (1, C, *spatial) of inputs and targets of the readable samples, one sample at a time."""
     groups = source.groups()
     for index in indices.tolist():
-        decoder = Decoder(next(g.source for g in groups if index in g.indices).decodings, 1)
-        places = {name: pack(side.samples, np.array([index])) for name, side in source.sides.items()}
-        task = {"first": 0, **places}
-        for block in decoder({key: np.array([value], object) for key, value in task.items()}):
-            if not block["error"][0]:
-                yield index, {name: block[name] for name in source.sides}
+        of_shape = next(group.source for group in groups if index in group.indices)
+        decoded = decode_now(of_shape, Picks.once(np.array([index])))
+        if not decoded.errors[0]:
+            targets = {} if decoded.targets is None else {"target": decoded.targets}
+            yield index, {"input": decoded.inputs, **targets}
 
 
 def _batch(plan: Plan, source: Source, arrays: dict[str, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -33,9 +33,10 @@ from rayrml.tensors import tiny_as_zero
 from rayrml.training.checkpoint_manager import CheckpointManager, Progress, Trainee
 from rayrml.training.early_stopping import EarlyStopping
 from rayrml.training.feed import Feed
-from rayrml.training.feeding import FINAL_TEST, TEST, TRAINING, Feeder, transforms_seed
+from rayrml.training.feeding import Feeder
 from rayrml.training.final_test import best_weights
 from rayrml.training.job import Job
+from rayrml.training.sample_order import FINAL_TEST, TEST, TRAINING, transforms_seed
 from rayrml.training.step import TrainingStep
 from rayrml.training.step_reports import Reporter
 from rayrml.workers import Workers
