@@ -37,7 +37,7 @@ PLACES_OF_LIBRARY = {
     },
     "h5py": {"storage", "data/readers/arrays", "inference", "saving/keras_weights"},
     "pyarrow": {"storage", "data/label_tables"},
-    "matplotlib": {"reporting/batch_plots", "reporting/column_plots", "reporting/plots"},
+    "matplotlib": {"reporting/batch_plots", "reporting/column_plots", "reporting/plots", "reporting/rate_plots"},
     "torchvision": set(),
 }
 WITHOUT_TORCH = {
@@ -52,10 +52,13 @@ WITHOUT_TORCH = {
     "reporting/history",
     "reporting/batch_plots",
     "reporting/plots",
+    "reporting/rate_plots",
     "runs/launch",
     "runs/predict",
+    "runs/rate_finder",
     "storage",
     "training/interrupts",
+    "training/rate_range",
 }
 MOST_MODULES_AT_THE_ROOT = 12
 # Tests in the folder of a chapter, or at the root, that belong to no single module there.

@@ -12,6 +12,7 @@ from rayrml.inference.pictures import Drawing
 from rayrml.lr_schedulers import ScheduleChoice
 from rayrml.networks.network import Network
 from rayrml.training.gradients import Compression
+from rayrml.training.rate_range import RateRange
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Job:
             there is no GPU, or if no samples stay in memory.
         drawing: how outputs become pictures, None if they do not.
         picture_choice: what predictions with the network set `test_output_images` to, None for nothing.
+        rates: the learning rates that are tried instead of a training, None for a training or an evaluation.
     """
 
     config: NeuralNetwork
@@ -57,6 +59,7 @@ class Job:
     step_bytes: int = 0
     drawing: Drawing | None = None
     picture_choice: str | None = None
+    rates: RateRange | None = None
 
     @property
     def predicts(self) -> bool:
