@@ -37,7 +37,13 @@ PLACES_OF_LIBRARY = {
     },
     "h5py": {"storage", "data/readers/arrays", "inference", "saving/keras_weights"},
     "pyarrow": {"storage", "data/label_tables"},
-    "matplotlib": {"reporting/batch_plots", "reporting/column_plots", "reporting/plots", "reporting/rate_plots"},
+    "matplotlib": {
+        "reporting/batch_plots",
+        "reporting/column_plots",
+        "reporting/heat_plots",
+        "reporting/plots",
+        "reporting/rate_plots",
+    },
     "torchvision": set(),
 }
 WITHOUT_TORCH = {
