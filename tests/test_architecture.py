@@ -87,6 +87,7 @@ OF_NO_MODULE = {
     "runs/balance": "whole runs on classes of unequal sizes",
     "runs/bad_pairs": "whole runs without bad pairs",
     "runs/bad_samples": "whole runs without bad samples",
+    "runs/flips": "whole runs with outputs averaged over flips",
     "runs/run": "whole runs",
     "runs/tables": "whole runs on targets from tables",
     "runs/sizes": "whole runs on images of different sizes",

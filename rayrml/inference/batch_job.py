@@ -26,6 +26,7 @@ from rayrml.data.sources import Group, Source
 from rayrml.data.transforms import BatchTransforms
 from rayrml.errors import DataError, Problem
 from rayrml.inference.evaluation import EvaluationStep, autocast_dtype
+from rayrml.inference.flips import FlipAverage
 from rayrml.inference.prediction_files import Destination
 from rayrml.memory import keep_freed_memory
 from rayrml.networks.network import Network
@@ -44,6 +45,7 @@ class InferenceJob:
         destination: the files to write, possibly none.
         precision: `float32`, `bf16` or `auto`.
         skip: whether unreadable samples are skipped instead of causing an error.
+        flips: averages outputs over flips, None for the outputs of the samples as they are.
     """
 
     network: Network
@@ -54,6 +56,7 @@ class InferenceJob:
     destination: Destination
     precision: str
     skip: bool = False
+    flips: FlipAverage | None = None
 
 
 def predict(
@@ -183,7 +186,8 @@ class Forward:
         self.transforms = job.transforms
         network = job.network.to(self.device).eval()
         loss = None if job.loss is None else job.loss.build()
-        self.step = EvaluationStep(network, loss, None, autocast=autocast_dtype(job.precision, self.device))
+        autocast = autocast_dtype(job.precision, self.device)
+        self.step = EvaluationStep(network, loss, None, autocast=autocast, flips=job.flips)
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
         """Outputs (n, ...) float32 for inputs (n, C, *spatial)."""

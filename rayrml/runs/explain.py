@@ -26,6 +26,7 @@ from rayrml.errors import ConfigError, DataError, Problem, explaining
 from rayrml.inference.class_activation import ClassActivation
 from rayrml.inference.class_table import Classifier, tabulator
 from rayrml.inference.evaluation import EvaluationStep
+from rayrml.inference.flips import flips_of
 from rayrml.inference.picture_files import name_pictures
 from rayrml.inference.value_table import Labeller
 from rayrml.planning.plan import Plan, prepare
@@ -98,7 +99,8 @@ class Explainer:
         samples = to_numbers(torch.from_numpy(decoded.inputs), pixels=source.input.pixels)
         images, _ = transforms.batched.evaluation()(samples, None)
         loss = None if self.plan.loss is None else self.plan.loss.build()
-        output = EvaluationStep(self.plan.network.eval(), loss, None)(images, None)
+        flips = flips_of(self.plan.config.neural_network.data.test_transforms, loss, self.plan.network.graph)
+        output = EvaluationStep(self.plan.network.eval(), loss, None, flips=flips)(images, None)
         shares = self._probabilities(output)
         number = int(shares.argmax()) if self.number is None else self.number
         # A single output is that of class 1 of two, or of the only one of several classes that a sample may have.

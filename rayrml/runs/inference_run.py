@@ -6,6 +6,7 @@ import time
 
 from rayrml.inference import batch_job
 from rayrml.inference.batch_job import InferenceJob
+from rayrml.inference.flips import flips_of
 from rayrml.inference.outputs import destination_of
 from rayrml.planning.plan import InferencePlan
 from rayrml.reporting.messages import Saved, Skipped
@@ -32,6 +33,7 @@ def infer(context: Context, plan: InferencePlan) -> int:
         destination=wanted,
         precision=nn.precision,
         skip=nn.data.skips,
+        flips=flips_of(nn.data.test_transforms, None if plan.loss is None else plan.loss.build(), plan.network.graph),
     )
     started = time.monotonic()
     shown = started

@@ -15,6 +15,7 @@ from rayrml.data.sampling import Picks
 from rayrml.data.shards import to_numbers
 from rayrml.data.sources import Source
 from rayrml.inference.evaluation import EvaluationStep, as_target
+from rayrml.inference.flips import flips_of
 from rayrml.losses import Loss
 from rayrml.metrics import predicted_classes
 from rayrml.networks.network import build_network
@@ -78,7 +79,7 @@ def samples(plan: Plan, network: torch.nn.Module) -> list[ClassSample] | list[Im
     # Some of each class, even if there is no time for all samples, which are sorted by name.
     indices = source.samples.spread(count)
     np.random.default_rng(0).shuffle(indices)
-    step = EvaluationStep(network.eval(), loss, None)
+    step = _step(plan, network, loss)
     found: dict[int, Any] = {}
     end = time.monotonic() + _SECONDS
     for index, arrays in _decoded(source, indices):
@@ -168,7 +169,7 @@ def column_samples(plan: Plan, network: torch.nn.Module) -> ColumnSamples | None
         return None
     samples, values = source.samples, source.samples.values
     indices = np.random.default_rng(0).permutation(len(samples))[:_MOST_POINTS]
-    step = EvaluationStep(network.eval(), loss, None)
+    step = _step(plan, network, loss)
     found: dict[int, np.ndarray] = {}
     end = time.monotonic() + _SECONDS
     for index, arrays in _decoded(source, indices):
@@ -183,6 +184,12 @@ def column_samples(plan: Plan, network: torch.nn.Module) -> ColumnSamples | None
         return None
     names = samples.value_names or samples.classes
     return ColumnSamples(names, np.stack(list(found.values())), values[list(found)], len(samples))
+
+
+def _step(plan: Plan, network: torch.nn.Module, loss: Loss) -> EvaluationStep:
+    """Computes outputs as the evaluation does."""
+    flips = flips_of(plan.config.neural_network.data.test_transforms, loss, plan.network.graph)
+    return EvaluationStep(network.eval(), loss, None, flips=flips)
 
 
 def _trained(plan: Plan, record: Record) -> torch.nn.Module | None:

@@ -14,6 +14,7 @@ from rayrml.data.draws import Draws, mix_seed
 from rayrml.data.shards import Batch
 from rayrml.data.transforms import BatchTransforms
 from rayrml.inference.evaluation import EvaluationStep, as_target, autocast_dtype, metric_of
+from rayrml.inference.flips import flips_of
 from rayrml.inference.outputs import Outputs, destination_of
 from rayrml.inference.prediction_files import Destination, PredictionSink
 from rayrml.metrics.metric import LIKELY
@@ -298,6 +299,7 @@ class Worker:
             pixels=pixels,
             columns=feed.source.samples.columns,
             threshold=self.job.config.data.threshold or LIKELY,
+            flips=flips_of(self.job.config.data.test_transforms, self.loss, self.job.network.graph),
         )
         sink = None if destination is None else self._begin_output(destination)
         num_samples = 0
