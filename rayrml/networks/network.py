@@ -21,6 +21,7 @@ from rayrml.networks.graph import INPUT, Graph, LayerSpec, read_graph
 from rayrml.networks.layers import LayerChoice, choose_layer
 from rayrml.networks.layers.layer import BYTES_OF_FLOAT, Layer, format_shape
 from rayrml.networks.layers.layout import Shape, held_shape, keras_shape, to_held, to_keras
+from rayrml.networks.penalties import Penalties
 from rayrml.networks.shapes import fits, follow_shapes, locate, open_differing
 from rayrml.networks.sizes import SizeCheck, describe_misfit
 from rayrml.tensors import to_float32
@@ -62,11 +63,7 @@ class Network(torch.nn.Module):
         self._declared = tuple(shapes)
         self.shapes = self._from_held(shapes)
         self._steps = list_steps(graph, self._names, find_calls_at_end(graph, modules))
-        self._penalized = [
-            (self._names[name], attribute, penalty)
-            for name, module in modules.items()
-            for attribute, penalty in module.penalties.items()
-        ]
+        self._penalties = Penalties(modules, self._names)
         # A layer may have the name of an attribute or of one of torch's own methods. Only this assignment accepts every
         # name, and only once all attributes exist.
         self._modules.update({self._names[name]: module for name, module in modules.items()})
@@ -122,6 +119,7 @@ class Network(torch.nn.Module):
         tensors = (*x, *more) if isinstance(x, list | tuple) else (x, *more)
         as_declared = self._check(tensors)
         modules: dict[str, Any] = self._modules
+        self._penalties.forget(modules)
         values: list[Any] = [None] * len(self.graph.nodes)
         for slot, tensor in zip(self.graph.inputs, tensors, strict=True):
             values[slot] = to_held(tensor) if as_declared else tensor
@@ -178,11 +176,16 @@ class Network(torch.nn.Module):
         return self._from_held(follow_shapes(self.graph, self.layers(), given))
 
     def penalty(self) -> torch.Tensor | None:
-        """The sum of the regularizers of all trainable weights, a scalar; None if there are none."""
-        modules: dict[str, Any] = self._modules
-        weights = [(getattr(modules[name], attribute), penalty) for name, attribute, penalty in self._penalized]
-        terms = [penalty(weight) for weight, penalty in weights if weight.requires_grad]
-        return torch.stack(terms).sum() if terms else None
+        """The sum of the regularizers of all trainable weights and of the last outputs, a scalar; None without any.
+
+        Those of outputs are means over the samples of the last batch, and are taken once.
+        """
+        return self._penalties.take(self._modules)
+
+    @property
+    def penalizes_outputs(self) -> bool:
+        """Whether the outputs of layers are regularized."""
+        return bool(self._penalties.of_outputs)
 
     def summary(self) -> Iterator[Row]:
         """One row per layer call, including inputs, in execution order."""

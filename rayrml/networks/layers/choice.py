@@ -26,7 +26,7 @@ _COMMON = {
 _WEIGHTS = {
     "kernel", "bias", "depthwise", "pointwise", "gamma", "beta", "moving_mean", "moving_variance", "alpha",
 }  # fmt: skip
-_UNSUPPORTED = ("constraint", "activity_regularizer")
+_ACTIVITY = "activity_regularizer"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,6 +58,9 @@ class LayerChoice:
         layer = self.row.build(*(map(keras_shape, shapes) if self.channels_first else shapes))
         if self.channels_first:
             layer.take_channels_first()
+        penalty = regularizers.penalty(self.weight_options.get(_ACTIVITY), _ACTIVITY)
+        if penalty is not None:
+            layer.penalize_activity(penalty)
         return layer
 
     def initialize(self, layer: Layer) -> None:
@@ -81,7 +84,7 @@ def choose_layer(class_name: str, config: Mapping[str, Any], keras_version: str 
     problems = [
         Problem(key, "not supported. Expected null")
         for key, value in weights.items()
-        if value is not None and key.endswith(_UNSUPPORTED)
+        if value is not None and key.endswith("constraint")
     ]
     layout = config.get("data_format")
     if layout not in (None, "channels_last", "channels_first"):
@@ -114,7 +117,7 @@ def _split(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     weights: dict[str, Any] = {}
     for key, value in config.items():
         stem, _, kind = key.rpartition("_")
-        if key == "activity_regularizer" or (stem in _WEIGHTS and kind in ("initializer", "regularizer", "constraint")):
+        if key == _ACTIVITY or (stem in _WEIGHTS and kind in ("initializer", "regularizer", "constraint")):
             weights[key] = value
         elif key not in _COMMON:
             own[key] = value

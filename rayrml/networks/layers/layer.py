@@ -70,6 +70,8 @@ class Layer(torch.nn.Module):
         self.weights: tuple[Weight, ...] = ()
         self.mode: bool | None = None  # the training mode that the JSON fixes
         self.penalties: dict[str, Penalty] = {}  # of the regularized weights, by attribute
+        self.activity: Penalty | None = None  # of the outputs
+        self.activities: list[torch.Tensor] = []  # its values, scalars, of the calls since they were last taken
         self.channels_first = False
 
     def output_shape(self, *shapes: Shape) -> Shape:
@@ -130,6 +132,12 @@ class Layer(torch.nn.Module):
         else:
             self.register_buffer(attribute, tensor)
 
+    def penalize_activity(self, penalty: Penalty) -> None:
+        """Keep the penalty of each output from now on: the mean over the samples of its batch."""
+        if self.activity is None:
+            self.register_forward_hook(_keep_activity)
+        self.activity = penalty
+
     def fix_mode(self, mode: bool) -> None:
         """Keep the layer in training (True) or inference (False) mode regardless of the network's mode."""
         self.mode = mode
@@ -150,6 +158,11 @@ def _inputs_to_keras(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tu
 
 def _output_to_held(_: torch.nn.Module, __: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
     return to_held(output)
+
+
+def _keep_activity(layer: Layer, _: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    if layer.activity is not None and torch.is_grad_enabled():
+        layer.activities.append(layer.activity(output.float()) / max(len(output), 1))
 
 
 def expect_countable(shape: Shape, what: str) -> None:
