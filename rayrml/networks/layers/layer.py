@@ -40,6 +40,10 @@ class Weight:
     initializer: str
     trainable: bool
 
+    def moved(self, before: str) -> Weight:
+        """The same weight for a layer that has it in another one, `before` which its attribute's name then is."""
+        return dataclasses.replace(self, attribute=before + self.attribute)
+
     def to_torch(self, value: torch.Tensor) -> torch.Tensor:
         """The tensor as the layer holds it, from Keras's."""
         return value.permute(self.axes).reshape(self.held)

@@ -18,6 +18,7 @@ from rayrml.networks.layers import (
     preprocessing,
     regularization,
     reshaping,
+    wrappers,
 )
 from rayrml.networks.layers.layer import Layer
 
@@ -32,6 +33,7 @@ CHAPTERS = (
     activations,
     preprocessing,
     operations,
+    wrappers,
 )
 TABLE: dict[str, Callable[..., Layer]] = {name: row for chapter in CHAPTERS for name, row in chapter.LAYERS.items()}
 

@@ -25,6 +25,7 @@ MORE = {
     "GroupNormalization": {"groups": 2},
     "tf.clip_by_value": {"operands": [None, 0.6, 1.4]},
     "tf.concat": {"operands": [None, None, -1]},
+    "TimeDistributed": {"layer": {"class_name": "Dense", "config": {"units": 3}}},
 }
 BINARY = re.compile(r".*\.(Add|Sub|Mul|Div|TrueDiv|Pow|Max|Min|Concat|add|sub|mul|div|truediv|pow|max|min)\w*")
 SPATIAL = {0: (), 1: (6,), 2: (6, 5), 3: (6, 5, 4)}
