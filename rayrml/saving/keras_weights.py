@@ -302,8 +302,8 @@ def _write_members(
             variables = group.create_group("vars")
             variables.attrs["name"] = _group_name(member, graph)
             for i, target in enumerate(groups.get(member, ())):
-                place = "/".join([*target.weight.attribute.split(".")[:-1], "vars"])
-                group.require_group(place).create_dataset(str(i), data=target.value())
+                variables_path = "/".join([*target.weight.attribute.split(".")[:-1], "vars"])
+                group.require_group(variables_path).create_dataset(str(i), data=target.value())
             if member in graph.models:
                 _write_members(group, member, graph, groups)
 
