@@ -23,7 +23,10 @@ from rayrml.reporting.standard_streams import describe_loss, make_lasting
 from rayrml.version import __version__
 
 _INTERRUPTED, _OUT_OF_MEMORY, _BUG = 130, 5, 1
-_WITH_SETTINGS = ("run", "check", "predict", "evaluate", "submit", "tune", "network")
+_WITH_SETTINGS = (
+    *("run", "check", "look", "find-lr", "predict", "evaluate", "explain", "submit", "tune"),
+    "network",
+)
 _OTHER_NAMES = {"train": "run", "val": "evaluate"}  # that other tools have
 _FLAGS = (
     *("--quiet", "--verbose", "--resume", "--overwrite", "--use-gpu", "--no-use-gpu"),

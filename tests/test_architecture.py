@@ -37,7 +37,13 @@ PLACES_OF_LIBRARY = {
     },
     "h5py": {"storage", "data/readers/arrays", "inference", "saving/keras_weights"},
     "pyarrow": {"storage", "data/label_tables"},
-    "matplotlib": {"reporting/plots", "reporting/column_plots"},
+    "matplotlib": {
+        "reporting/batch_plots",
+        "reporting/column_plots",
+        "reporting/heat_plots",
+        "reporting/plots",
+        "reporting/rate_plots",
+    },
     "torchvision": set(),
 }
 WITHOUT_TORCH = {
@@ -50,11 +56,15 @@ WITHOUT_TORCH = {
     "formatting",
     "planning/starter_config",
     "reporting/history",
+    "reporting/batch_plots",
     "reporting/plots",
+    "reporting/rate_plots",
     "runs/launch",
     "runs/predict",
+    "runs/rate_finder",
     "storage",
     "training/interrupts",
+    "training/rate_range",
 }
 MOST_MODULES_AT_THE_ROOT = 12
 # Tests in the folder of a chapter, or at the root, that belong to no single module there.
@@ -80,6 +90,7 @@ OF_NO_MODULE = {
     "runs/optimization": "whole runs with each way of updating weights",
     "runs/keeping": "whole runs that evaluate and write their state at times of their own",
     "runs/named_networks": "whole runs of networks by name",
+    "runs/flips": "whole runs with outputs averaged over flips",
     "runs/run": "whole runs",
     "runs/tables": "whole runs on targets from tables",
     "runs/sizes": "whole runs on images of different sizes",

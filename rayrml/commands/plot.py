@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rayrml.commands.first_words import announce_reading
 from rayrml.commands.json_output import add_json
-from rayrml.errors import explaining, printable
+from rayrml.commands.picture_option import add_picture, write_picture
+from rayrml.errors import printable
 
 if TYPE_CHECKING:
     from rayrml.reporting.history import Run
@@ -20,31 +20,25 @@ EXAMPLES = (
     "rayrml plot model other_model --output runs.svg",
     "rayrml plot model --json",
 )
-_KINDS = (".png", ".svg", ".pdf")
 
 
 def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     verb.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder checkpoints.save, or its outfile")
-    verb.add_argument(
-        "--output", type=_picture, default="runs.png", metavar="FILE.png", help="output file (default: runs.png)"
-    )
+    add_picture(verb, "runs.png")
     add_json(verb)
 
 
 def do(options: argparse.Namespace) -> None:
     """Plot the runs, and print a line for each. Raises DataError for what is not a run, and for files."""
     announce_reading(*options.runs)
-    from rayrml import storage
     from rayrml.formatting import format_path, format_table
     from rayrml.reporting import history
 
     runs = history.read_runs(options.runs)
     from rayrml.reporting import plots  # only for runs that can be drawn: matplotlib takes most of the time
 
-    content, _ = plots.render(plots.draw_comparison(runs), Path(options.output).suffix[1:].lower())
-    with explaining(options.output, "cannot be written"):
-        storage.write(options.output, content)
+    write_picture(plots.draw_comparison(runs), options.output)
     for line in format_table(map(_row, runs), ("Run", "Epochs", "Best epoch", "Best metric", "Last loss")):
         sys.stdout.write(f"{line}\n")
     sys.stdout.write(f"Saved plot: {format_path(options.output)}\n")
@@ -73,9 +67,3 @@ def _to_object(run: Run) -> dict[str, Any]:
 
     best, metric = history.find_best(run.history), history.find_metric(run.history)
     return {"name": run.name, "metric": metric, "best": best, "last": run.history[-1], "epochs": run.history}
-
-
-def _picture(path: str) -> str:
-    if Path(path).suffix.lower() not in _KINDS:
-        raise argparse.ArgumentTypeError(f"expected a file that ends with one of {', '.join(_KINDS)}, got '{path}'")
-    return path

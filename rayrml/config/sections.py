@@ -130,6 +130,11 @@ class Data(Section):
     )
     batch_size: PositiveInt = Field(default=64, description="samples of a training batch, over all workers")
     test_batch_size: PositiveInt = Field(default=64, description="samples of an evaluation batch, over all workers")
+    test_transforms: Annotated[Literal["none", "horizontal_flip", "flips"], AnyCase] = Field(
+        default="none",
+        description="evaluation and prediction average the outputs for each sample and its flips: of the last axis "
+        "(`horizontal_flip`), or of all axes in every combination (`flips`: 4 for images, 8 for volumes)",
+    )
     preload: bool = Field(default=False, description="decode once and keep the samples in memory")
     sampling: Annotated[Literal["all", "balanced"], AnyCase] = Field(
         default="all",

@@ -6,14 +6,15 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import ray.data
 
 from rayrml.cluster import ray_internals
 from rayrml.cluster.shortage import waiting_for_cpus
-from rayrml.data.decoding import Decoder, pack
+from rayrml.data.decode_tasks import Decoded, as_decoded, do_task, make_task
+from rayrml.data.decoding import Decoder
 from rayrml.data.sampling import Picks
 from rayrml.data.sources import Source
 
@@ -26,22 +27,6 @@ _CHUNK_BYTES = 16 * 2**20  # a block: small enough for the object store, large e
 _MOST_BLOCKS = 16  # per task
 _BLOCKS_OF_STORE = 8  # some are written while others are read
 _SECONDS_BETWEEN_LIMITS = 0.05  # Ray's default is one second; a batch of images is decoded in less
-
-
-class Decoded(NamedTuple):
-    """Some samples in the requested order.
-
-    Attributes:
-        first: position of the first one in the list of requested indices.
-        inputs: (n, C, *spatial); zeros where a sample could not be decoded.
-        targets: the same for target arrays, None if there are none.
-        errors: (n,) what is wrong with each sample, "" if nothing is.
-    """
-
-    first: int
-    inputs: np.ndarray
-    targets: np.ndarray | None
-    errors: np.ndarray
 
 
 def dataset(
@@ -122,7 +107,7 @@ def decode(
     size = max(_FIRST_SAMPLES, smallest_chunk)
     while alone and done < len(indices) and spent * len(indices) <= patience * done:
         started = time.perf_counter()
-        (decoded,) = _decode_task(decoder, _task(source, picks.at(slice(done, done + size)), done, seed))
+        (decoded,) = do_task(decoder, make_task(source, picks.at(slice(done, done + size)), done, seed))
         spent += time.perf_counter() - started
         done += len(decoded.inputs)
         size = min(_chunk_size(len(indices), smallest_chunk), decoder.most)
@@ -135,20 +120,14 @@ def decode(
         with waiting_for_cpus(decode_cpus, say):
             begun = list(itertools.islice(arriving, 1))
         for block in itertools.chain(begun, arriving):
-            yield _decoded(block, done)
+            yield as_decoded(block, done)
 
 
 def _decode_here(source: Source, picks: Picks, smallest: int, seed: int | None) -> Iterator[Decoded]:
     size = max(_CHUNK_BYTES // source.bytes_per_sample, smallest)
     decoder = Decoder(source.decodings, size)
     for first in range(0, len(picks.samples), size):
-        yield from _decode_task(decoder, _task(source, picks.at(slice(first, first + size)), first, seed))
-
-
-def _decode_task(decoder: Decoder, task: dict[str, Any]) -> Iterator[Decoded]:
-    """Do the work of a task in this process."""
-    for block in decoder({key: np.array([value], object) for key, value in task.items()}):
-        yield _decoded(block, 0)
+        yield from do_task(decoder, make_task(source, picks.at(slice(first, first + size)), first, seed))
 
 
 def blocks(data: ray.data.Dataset, ahead: int = 2) -> Iterator[dict[str, np.ndarray]]:
@@ -187,7 +166,7 @@ def chunks(
     first = 0
     while first < len(indices):
         count = next(sizes)
-        tasks.append(_task(source, picks.at(slice(first, first + count)), first, seed))
+        tasks.append(make_task(source, picks.at(slice(first, first + count)), first, seed))
         first += count
     return tasks
 
@@ -207,19 +186,9 @@ def _store_bytes() -> int:
     return int(min((size for size in found if size), default=_CHUNK_BYTES * _BLOCKS_OF_STORE))
 
 
-def _task(source: Source, picks: Picks, first: int, seed: int | None) -> dict[str, Any]:
-    numbers = {"seed": seed, "positions": picks.uses.astype(np.int64).tobytes()} if source.random else {}
-    places = {name: pack(side.samples, picks.samples) for name, side in source.sides.items()}
-    return {"first": first} | places | (numbers if seed is not None else {})
-
-
 def _chunk_size(count: int, smallest: int, num_actors: int = 1) -> int:
     """Samples per task for `count` samples in total: several tasks for each CPU, and each actor that may come."""
     return max(-(-count // (4 * max(_num_cpus(), num_actors))), smallest)
-
-
-def _decoded(block: dict[str, np.ndarray], offset: int) -> Decoded:
-    return Decoded(offset + int(block["place"][0]), block["input"], block.get("target"), block["error"])
 
 
 def _num_cpus() -> int:

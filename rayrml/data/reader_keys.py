@@ -24,6 +24,7 @@ TABLE_KEYS = ("file_column", "target_column", "target_kind", "separator", "split
 _OF_TABLES = ("target_column", "target_kind", "separator", "threshold")
 _OF_TARGETS = ("target_is_mask", "target_suffix", "transforms", "target_transforms", *_OF_TABLES)
 PICTURES = "test_output_images"
+FLIPS = "test_transforms"
 
 
 @functools.cache
@@ -77,7 +78,7 @@ def _takes(name: str | None, option: str) -> bool:
 
 
 def describe_reading(data: Data) -> dict[str, Any]:
-    """The keys that say how inputs become samples, wherever they are stored; {} if nothing is read."""
+    """The keys that say how inputs become samples and these outputs, wherever they are; {} if nothing is read."""
     if data.inputs is None:
         return {}
     reader = choose_reader(data, "input")
@@ -88,6 +89,7 @@ def describe_reading(data: Data) -> dict[str, Any]:
         **reader.settings,
         "input_transforms": data.transforms or data.input_transforms,
         "slicers": data.slicers,
+        **({} if data.test_transforms == "none" else {FLIPS: data.test_transforms}),
     }
 
 
@@ -128,5 +130,5 @@ def forget_columns(data: dict[str, Any], overrides: Mapping[str, Any]) -> None:
 
 def select_reading(described: Mapping[str, Any]) -> dict[str, Any]:
     """Only the keys that `describe_reading` can set, and the kind of pictures; none names a file to read or write."""
-    keys = ("input_type", *list_reader_options(), "input_transforms", "slicers", PICTURES)
+    keys = ("input_type", *list_reader_options(), "input_transforms", "slicers", PICTURES, FLIPS)
     return {key: described[key] for key in keys if key in described}

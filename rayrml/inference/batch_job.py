@@ -28,6 +28,7 @@ from rayrml.data.transforms import BatchTransforms
 from rayrml.errors import DataError, Problem
 from rayrml.inference.arithmetic import arithmetic, autocast_dtype
 from rayrml.inference.evaluation import EvaluationStep
+from rayrml.inference.flips import FlipAverage
 from rayrml.inference.prediction_files import Destination
 from rayrml.memory import keep_freed_memory
 from rayrml.networks.network import Network
@@ -47,6 +48,7 @@ class InferenceJob:
         precision: the key `precision` of the configuration.
         benchmark: whether cuDNN measures its algorithms.
         skip: whether unreadable samples are skipped instead of causing an error.
+        flips: averages outputs over flips, None for the outputs of the samples as they are.
     """
 
     network: Network
@@ -58,6 +60,7 @@ class InferenceJob:
     precision: str
     benchmark: bool = False
     skip: bool = False
+    flips: FlipAverage | None = None
 
 
 def predict(
@@ -188,7 +191,8 @@ class Forward:
         self.arithmetic = functools.partial(arithmetic, job.precision, self.device, benchmark=job.benchmark)
         network = job.network.to(self.device).eval()
         loss = None if job.loss is None else job.loss.build()
-        self.step = EvaluationStep(network, loss, None, autocast=autocast_dtype(job.precision, self.device))
+        autocast = autocast_dtype(job.precision, self.device)
+        self.step = EvaluationStep(network, loss, None, autocast=autocast, flips=job.flips)
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
         """Outputs (n, ...) float32 for inputs (n, C, *spatial)."""

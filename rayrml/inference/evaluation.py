@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from rayrml.inference import arithmetic
+from rayrml.inference.flips import FlipAverage
 from rayrml.losses import Loss
 from rayrml.metrics import METRICS, ColumnSums, Metric, Pairs
 from rayrml.metrics.columns import Kind
@@ -57,12 +58,14 @@ class EvaluationStep:
         pixels: bool = False,
         columns: Kind | None = None,
         threshold: float = LIKELY,
+        flips: FlipAverage | None = None,
     ):
         self.network = network
         self.loss = loss
         self.metric = metric
         self.workers = workers
         self.dtype = autocast
+        self.flips = flips
         self._kind: Kind | None = columns
         self._shift = LIKELY - threshold  # what metrics compare with 0.5 is compared with the threshold
         self._counts_pixels = pixels and metric is not None and metric.compares != "values"
@@ -86,13 +89,16 @@ class EvaluationStep:
 
         It has the values that the loss's problem prescribes, even without a target.
         """
-        with arithmetic.autocast(batch, self.dtype):
-            output = self.network(to_input(batch)).float()
+        output = self._forward(batch) if self.flips is None else self.flips(self._forward, batch)
         if self.loss is not None:
             output = self.loss.imposed(output)
         if target is not None and self.loss is not None:
             self._add(self.loss, output, target)
         return output
+
+    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+        with arithmetic.autocast(batch, self.dtype):
+            return self.network(to_input(batch)).float()
 
     def _add(self, loss: Loss, output: torch.Tensor, target: torch.Tensor) -> None:
         weight = loss.weight(target) if loss.weight else len(output)

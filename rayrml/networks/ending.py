@@ -21,6 +21,7 @@ from rayrml.networks.layers.activations import (
 from rayrml.networks.layers.layer import Layer
 from rayrml.networks.layers.operations import Operation
 from rayrml.networks.layers.weighted_sum import WeightedSum
+from rayrml.networks.layers.wrappers import INNER, unwrapped
 
 KnownEnding = Ending | Literal["linear"]
 
@@ -35,7 +36,7 @@ def find_ending(graph: Graph) -> KnownEnding | None:
     """
     node = graph.nodes[graph.outputs[0]]
     while (layer := graph.layers[node.layer]).class_name != INPUT:
-        row = choose_layer(layer.class_name, layer.config, graph.keras_version).row
+        row = _innermost(choose_layer(layer.class_name, layer.config, graph.keras_version).row)
         kind: Any = tables.unwrap(row.builder)  # a layer class
         last = _last_function(row)
         ending = kind.ending or (last.ending if isinstance(last, Layer) else ENDINGS.get(last))
@@ -74,7 +75,8 @@ def _last_calls(graph: Graph, modules: Mapping[str, Layer]) -> set[int]:
 
 def _module(graph: Graph, n: int, modules: Mapping[str, Layer]) -> Layer | None:
     """The layer of a node, None for an input."""
-    return modules.get(graph.layers[graph.nodes[n].layer].name)
+    layer = modules.get(graph.layers[graph.nodes[n].layer].name)
+    return None if layer is None else unwrapped(layer)
 
 
 def find_other_activation(graph: Graph) -> str | None:
@@ -89,7 +91,7 @@ def find_other_activation(graph: Graph) -> str | None:
     while (layer := graph.layers[node.layer]).class_name != INPUT:
         if layer.class_name in LAYERS:
             return layer.class_name
-        row = choose_layer(layer.class_name, layer.config, graph.keras_version).row
+        row = _innermost(choose_layer(layer.class_name, layer.config, graph.keras_version).row)
         kind: Any = tables.unwrap(row.builder)  # a layer class
         last = _last_function(row)
         if last is not linear:
@@ -98,6 +100,12 @@ def find_other_activation(graph: Graph) -> str | None:
             return None
         node = graph.nodes[node.inputs[0]]
     return None
+
+
+def _innermost(row: tables.Choice) -> tables.Choice:
+    """The row of the layer that others are around."""
+    inner = row.arguments.get(INNER)
+    return row if inner is None else _innermost(inner.row)
 
 
 def _last_function(row: tables.Choice) -> Function:

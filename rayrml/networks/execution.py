@@ -65,5 +65,7 @@ def defer_relu(graph: Graph, modules: dict[str, Layer]) -> None:
             continue
         source = graph.nodes[node.inputs[0]].layer
         layer = modules.get(graph.layers[source].name)
+        if isinstance(layer, Convolution) and layer.activity is not None:
+            continue  # what is penalized is the output after the ReLU
         if isinstance(layer, Convolution) and calls[source] == 1 and layer.activation is relu:
             layer.activation, pool.activation = linear, relu

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,16 +13,15 @@ import torch
 from rayrml.config.line_numbers import with_lines_in_network
 from rayrml.config.network_files import read_network_file
 from rayrml.errors import ConfigError, Problem
-from rayrml.formatting import format_bytes
-from rayrml.memory import available_memory
+from rayrml.networks.building import choose_rows, fix_modes, initialize, lay_out, list_weights
 from rayrml.networks.ending import find_calls_at_end, mark_last_sums
 from rayrml.networks.execution import Step, defer_relu, list_steps, name_modules
-from rayrml.networks.graph import INPUT, Graph, LayerSpec, read_graph
-from rayrml.networks.layers import LayerChoice, choose_layer
-from rayrml.networks.layers.layer import BYTES_OF_FLOAT, Layer, format_shape
+from rayrml.networks.graph import Graph, read_graph
+from rayrml.networks.layers.layer import Layer
 from rayrml.networks.layers.layout import Shape, held_shape, keras_shape, to_held, to_keras
+from rayrml.networks.penalties import Penalties
 from rayrml.networks.segments import Segment, choose_segments, compute_segments, find_segments
-from rayrml.networks.shapes import fits, follow_shapes, locate, open_differing
+from rayrml.networks.shapes import fits, follow_shapes, open_differing
 from rayrml.networks.sizes import SizeCheck, describe_misfit
 from rayrml.tensors import to_float32
 
@@ -64,11 +62,7 @@ class Network(torch.nn.Module):
         self._declared = tuple(shapes)
         self.shapes = self._from_held(shapes)
         self._steps = list_steps(graph, self._names, find_calls_at_end(graph, modules))
-        self._penalized = [
-            (self._names[name], attribute, penalty)
-            for name, module in modules.items()
-            for attribute, penalty in module.penalties.items()
-        ]
+        self._penalties = Penalties(modules, self._names)
         self._segments: tuple[Segment, ...] = ()
         # A layer may have the name of an attribute or of one of torch's own methods. Only this assignment accepts every
         # name, and only once all attributes exist.
@@ -92,12 +86,12 @@ class Network(torch.nn.Module):
     @property
     def num_parameters(self) -> int:
         """The number of weights as Keras counts them, including the running statistics."""
-        return sum(weight.numel() for layer in self.layers().values() for weight in _weights(layer))
+        return sum(weight.numel() for layer in self.layers().values() for weight in list_weights(layer))
 
     @property
     def num_running_statistics(self) -> int:
         """How many of `num_parameters` are running means and variances, which no optimizer changes."""
-        weights = (weight for layer in self.layers().values() for weight in _weights(layer))
+        weights = (weight for layer in self.layers().values() for weight in list_weights(layer))
         return sum(weight.numel() for weight in weights if not isinstance(weight, torch.nn.Parameter))
 
     @property
@@ -124,6 +118,7 @@ class Network(torch.nn.Module):
         """The output (N, C, *spatial), or a tuple of outputs, given one tensor per input or one list of them."""
         tensors = (*x, *more) if isinstance(x, list | tuple) else (x, *more)
         as_declared = self._check(tensors)
+        self._penalties.forget(self._modules)
         values: list[Any] = [None] * len(self.graph.nodes)
         for slot, tensor in zip(self.graph.inputs, tensors, strict=True):
             values[slot] = to_held(tensor) if as_declared else tensor
@@ -204,11 +199,16 @@ class Network(torch.nn.Module):
         return self._from_held(follow_shapes(self.graph, self.layers(), given))
 
     def penalty(self) -> torch.Tensor | None:
-        """The sum of the regularizers of all trainable weights, a scalar; None if there are none."""
-        modules: dict[str, Any] = self._modules
-        weights = [(getattr(modules[name], attribute), penalty) for name, attribute, penalty in self._penalized]
-        terms = [penalty(weight) for weight, penalty in weights if weight.requires_grad]
-        return torch.stack(terms).sum() if terms else None
+        """The sum of the regularizers of all trainable weights and of the last outputs, a scalar; None without any.
+
+        Those of outputs are means over the samples of the last batch, and are taken once.
+        """
+        return self._penalties.take(self._modules)
+
+    @property
+    def penalizes_outputs(self) -> bool:
+        """Whether the outputs of layers are regularized."""
+        return bool(self._penalties.of_outputs)
 
     def summary(self) -> Iterator[Row]:
         """One row per layer call, including inputs, in execution order."""
@@ -217,7 +217,7 @@ class Network(torch.nn.Module):
         for i, node in enumerate(self.graph.nodes):
             layer = self.graph.layers[node.layer]
             fresh = layer.name in modules and node.layer not in counted
-            number = sum(weight.numel() for weight in _weights(modules[layer.name])) if fresh else 0
+            number = sum(weight.numel() for weight in list_weights(modules[layer.name])) if fresh else 0
             counted.add(node.layer)
             yield Row(layer.name, layer.class_name, self.shapes[i], number)
 
@@ -280,10 +280,10 @@ def build(graph: Graph, input_shape: Sequence[int | None] | None = None) -> Netw
         ConfigError: unknown layers, keys that they do not accept, inputs that do not fit, and weights too large for
             the memory.
     """
-    choices = _choose(graph)
-    modules, shapes = _lay_out(graph, choices, input_shape)
-    _initialize(graph, modules, choices)
-    _fix_modes(graph, modules)
+    choices = choose_rows(graph)
+    modules, shapes = lay_out(graph, choices, input_shape)
+    initialize(graph, modules, choices)
+    fix_modes(graph, modules)
     defer_relu(graph, modules)
     mark_last_sums(graph, modules)
     network = Network(graph, modules, shapes)
@@ -300,111 +300,5 @@ def outline(graph: Graph) -> tuple[int, list[Shape]]:
     Raises:
         ConfigError: unknown layers, keys that they do not accept, and inputs that do not fit.
     """
-    modules, shapes = _lay_out(graph, _choose(graph), None)
-    return sum(weight.numel() for module in modules.values() for weight in _weights(module)), shapes
-
-
-def _lay_out(
-    graph: Graph, choices: Mapping[str, LayerChoice], input_shape: Sequence[int | None] | None
-) -> tuple[dict[str, Layer], list[Shape]]:
-    """The modules of all layers, whose weights have no memory yet, and the shapes of all nodes' tensors as held."""
-    channels_first = any(choice.channels_first for choice in choices.values())
-    modules: dict[str, Layer] = {}
-    given = [_input_shape(graph.layers[graph.nodes[i].layer], input_shape, channels_first) for i in graph.inputs]
-    return modules, follow_shapes(graph, modules, given, _Building(graph, choices, modules))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Building:
-    """Builds each layer for the inputs of its first call."""
-
-    graph: Graph
-    choices: Mapping[str, LayerChoice]
-    modules: dict[str, Layer]
-
-    def before(self, node: int, inputs: Sequence[Shape]) -> None:
-        name = self.graph.layers[self.graph.nodes[node].layer].name
-        self.choices[name].expect_inputs(len(inputs))
-        if name not in self.modules:
-            self.modules[name] = self.choices[name].build(*inputs)
-
-    def after(self, node: int, inputs: Sequence[Shape], output: Shape) -> None:
-        pass
-
-
-def _initialize(graph: Graph, modules: dict[str, Layer], choices: Mapping[str, LayerChoice]) -> None:
-    """Allocate and initialize all weights, if there is enough memory.
-
-    Raises:
-        ConfigError: there is not, or the JSON asks for impossible initial values.
-    """
-    places = {layer.name: layer for layer in graph.layers}
-    sizes = {name: BYTES_OF_FLOAT * sum(w.numel() for w in _weights(module)) for name, module in modules.items()}
-    largest = max(sizes, key=sizes.__getitem__, default="")
-    # While a layer is initialized, its weights exist twice: in Keras's layout and in torch's.
-    needed, free = sum(sizes.values()) + sizes.get(largest, 0), available_memory()
-    if needed > free:
-        has = f"{format_bytes(sizes[largest])} of the {format_bytes(needed)} that the network's initial weights need"
-        message = f"its weights take {has}, but only {format_bytes(free)} are available. Use smaller layers"
-        raise ConfigError(locate(places[largest], Problem("", message)))
-    for name, module in modules.items():
-        try:
-            choices[name].initialize(module)
-        except ConfigError as error:
-            raise ConfigError(*(locate(places[name], p) for p in error.problems)) from None
-
-
-def _choose(graph: Graph) -> dict[str, LayerChoice]:
-    """The table row of each layer except inputs.
-
-    Raises:
-        ConfigError: all mistakes of the graph at once.
-    """
-    problems: list[Problem] = []
-    choices: dict[str, LayerChoice] = {}
-    for layer in graph.layers:
-        if layer.class_name == INPUT:
-            continue
-        try:
-            choices[layer.name] = choose_layer(layer.class_name, layer.config, graph.keras_version)
-        except ConfigError as error:
-            problems += [locate(layer, problem) for problem in error.problems]
-    if problems:
-        raise ConfigError(*problems)
-    return choices
-
-
-def _input_shape(layer: LayerSpec, given: Sequence[int | None] | None, channels_first: bool) -> Shape:
-    """The shape of an input as held: the one that the layer declares, or else the one `given` as (C, *spatial).
-
-    Raises:
-        ConfigError: there is neither, or the given one has no axes or a size below 1.
-    """
-    if layer.declared_shape is not None:
-        return held_shape(tuple(layer.declared_shape[1:]))
-    if given is not None and (not given or any(size is not None and size < 1 for size in given)):
-        message = f"expected an input shape (C, *spatial) with sizes of at least 1, got {format_shape(tuple(given))}"
-        raise ConfigError(locate(layer, Problem("", message)))
-    if given is not None:
-        return held_shape(tuple(given)) if channels_first else tuple(given)
-    message = "its shape is not declared. Expected 'batch_input_shape' [null, height, width, channels]"
-    raise ConfigError(locate(layer, Problem("", message)))
-
-
-def _fix_modes(graph: Graph, modules: dict[str, Layer]) -> None:
-    """Freeze what the JSON freezes, and keep layers in the mode that their calls request."""
-    for number, layer in enumerate(graph.layers):
-        if layer.name not in modules:
-            continue
-        if not layer.trainable:
-            modules[layer.name].freeze()
-        modes = {node.training for node in graph.nodes if node.layer == number}
-        if len(modes) > 1:
-            message = "is called both in training and in inference mode. Expected the same mode for all of its calls"
-            raise ConfigError(locate(layer, Problem("", message)))
-        if None not in modes:
-            modules[layer.name].fix_mode(modes == {True})
-
-
-def _weights(layer: Layer) -> list[torch.Tensor]:
-    return [getattr(layer, weight.attribute) for weight in layer.weights]
+    modules, shapes = lay_out(graph, choose_rows(graph), None)
+    return sum(weight.numel() for module in modules.values() for weight in list_weights(module)), shapes

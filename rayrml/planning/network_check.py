@@ -36,6 +36,10 @@ def check_outputs(network: Network, datasets: Datasets, loss: Choice | None, fin
         message = f"the network has {len(network.output_shapes)} outputs: {names}. Expected a network with one output"
         findings.add("neural_network.layers", message)
         return
+    if loss is not None and network.penalizes_outputs and loss.build().weight is not None:
+        # A worker's part of the mean would have another weight than its part of the penalty.
+        message = "weights samples by their classes, or ignores some, and so does not go with regularized outputs"
+        findings.add("neural_network.loss", f"{message} (activity_regularizer, ActivityRegularization)")
     if loss is None or (len(datasets.classes) == 1 and findings):
         return  # of a single class somebody has been told already
     for shape, target in zip(datasets.shapes, datasets.target_shapes, strict=True):

@@ -36,6 +36,7 @@ from rayrml.planning.consistency import Settings, check_consistency
 from rayrml.planning.data_types import DataTypes, find_types
 from rayrml.planning.datasets import DatasetsPreparation, Expectations
 from rayrml.planning.figures import check_stopping, check_threshold, choose_metric
+from rayrml.planning.flips_check import check_flips
 from rayrml.planning.input_fit import adapt_input
 from rayrml.planning.inspection import Observation, observe
 from rayrml.planning.loss_statistics import complete_loss
@@ -204,6 +205,7 @@ class _Preparation:
         updates = follow_network(updates, self.nn, network, self.findings) if self.data.trains else Updates()
         check_outputs(network, datasets, loss, self.findings)
         check_threshold(self.data, self.findings)
+        check_flips(settings, network, datasets, self.findings)
         metric = choose_metric(settings, network, self.findings)
         pictures = choose_pictures(settings, network, datasets, self.findings)
         check_stopping(self.nn, metric, tested=datasets.test_targets, findings=self.findings)

@@ -16,6 +16,7 @@ from rayrml.losses.outputs import BALANCED
 from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network
 from rayrml.planning import checks, class_balance, folder_table
+from rayrml.planning.flips_check import describe_flips
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
 from rayrml.workers import Workers
@@ -201,6 +202,9 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
             "Preloaded": _preloaded(plan, source, num_workers),
             "Transforms": _list_transforms(data.transforms or data.input_transforms) or "none",
             "Target transforms": _list_transforms(data.target_transforms) or None,
+            "Test transforms": None
+            if source is plan.training
+            else describe_flips(data.test_transforms, len(source.shape) - 1),
             "Output": format_path(data.test_output_path) if testing and data.test_output_path else None,
             "Assembled output": format_path(data.hdf5_outfile) if testing and data.hdf5_outfile else None,
         },

@@ -6,6 +6,7 @@ import time
 
 from rayrml.inference import batch_job
 from rayrml.inference.batch_job import InferenceJob
+from rayrml.inference.flips import flips_of
 from rayrml.inference.outputs import destination_of
 from rayrml.planning.plan import InferencePlan
 from rayrml.reporting.messages import Saved, Skipped
@@ -33,6 +34,7 @@ def infer(context: Context, plan: InferencePlan) -> int:
         precision=nn.precision,
         benchmark=nn.cudnn_benchmark,
         skip=nn.data.skips,
+        flips=flips_of(nn.data.test_transforms, None if plan.loss is None else plan.loss.build(), plan.network.graph),
     )
     started = time.monotonic()
     shown = started

@@ -21,6 +21,7 @@ from rayrml.errors import ConfigError
 from rayrml.training.interrupts import Interrupts
 
 if TYPE_CHECKING:
+    from rayrml.cluster.allocation import Allocation
     from rayrml.planning.plan import Plan
     from rayrml.reporting.console import Console
     from rayrml.runs.runner import RunResult
@@ -101,9 +102,30 @@ def run_found(
     return _run(ray, find, options)
 
 
+def run_otherwise(
+    document: Document,
+    carry_out: Callable[[Plan, Allocation, Interrupts, Console], Any],
+    *,
+    quiet: bool = False,
+    verbose: bool = False,
+    on_mistake: Callable[[BaseException], None] | None = None,
+) -> Any:
+    """Like `run`, with something else than the plan's run; returns what it returns.
+
+    Raises:
+        ConfigError, DataError, ClusterError: as `run`, and what `carry_out` raises.
+    """
+    if document.parsed[1]:
+        from rayrml.planning.plan import prepare
+
+        prepare(document)  # finds all other mistakes, too
+    options = _Options(quiet=quiet, verbose=verbose, on_mistake=on_mistake, carry_out=carry_out)
+    return _run(document.checked().ray, lambda: document, options)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Options:
-    """How to run a configuration; see `run`."""
+    """How to run a configuration; see `run`. With `carry_out`, that is done with the plan instead of its run."""
 
     resume: bool = False
     quiet: bool = False
@@ -113,6 +135,7 @@ class _Options:
     on_mistake: Callable[[BaseException], None] | None = None
     command: tuple[str, ...] | None = None
     console: Console | None = None
+    carry_out: Callable[[Plan, Allocation, Interrupts, Console], Any] | None = None
 
 
 def _run(ray: Ray, find: Callable[[], Document], options: _Options) -> RunResult:
@@ -159,6 +182,8 @@ def _carry_out(ray: Ray, find: Callable[[], Document], options: _Options, consol
         from rayrml.runs.runner import execute
 
         interrupts.clean_up()
+        if options.carry_out is not None:
+            return options.carry_out(plan, allocation, interrupts, console)
         how: dict[str, Any] = {"resume": options.resume, "report": options.report, "command": options.command}
         return execute(plan, allocation, interrupts, console=console, **how)
 

@@ -87,7 +87,7 @@ def predict(
     find_model(checkpoint)  # a mistyped path is told of at once, before anything slow is imported
     paths = [str(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     folder = storage.absolute(str(OUTPUT if output is None else output))
-    find = functools.cache(lambda: _find(str(checkpoint), paths, folder, overrides or {}))
+    find = functools.cache(lambda: find_configuration(str(checkpoint), paths, folder, overrides or {}))
     from rayrml.reporting.console import Console
 
     console = Console(quiet=quiet, brief=not verbose, verbose=verbose)
@@ -104,7 +104,7 @@ def predict(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Found:
+class Found:
     """What a checkpoint says.
 
     Attributes:
@@ -116,7 +116,7 @@ class _Found:
     targets: Mapping[str, Any]
 
 
-def _answer(result: RunResult, found: _Found, console: Console) -> tuple[str, tuple[Row, ...]]:
+def _answer(result: RunResult, found: Found, console: Console) -> tuple[str, tuple[Row, ...]]:
     """Write and show the table if it is known what outputs stand for; return its path, and its rows."""
     from rayrml.inference.class_table import tabulator
 
@@ -131,7 +131,7 @@ def _answer(result: RunResult, found: _Found, console: Console) -> tuple[str, tu
     return path, rows
 
 
-def _find(path: str, inputs: Sequence[str], folder: str, overrides: Mapping[str, Any]) -> _Found:
+def find_configuration(path: str, inputs: Sequence[str], folder: str, overrides: Mapping[str, Any]) -> Found:
     """The configuration for a checkpoint, inputs and an output folder, including the overrides.
 
     Raises:
@@ -151,7 +151,7 @@ def _find(path: str, inputs: Sequence[str], folder: str, overrides: Mapping[str,
     forget_pictures(data, overrides)
     if data.get("slicers"):
         data.setdefault("hdf5_outfile", storage.join(folder, ASSEMBLED))
-    return _Found(Document(config, replaced=list(overrides)), kept.targets)
+    return Found(Document(config, replaced=list(overrides)), kept.targets)
 
 
 def _learned(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:

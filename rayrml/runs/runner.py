@@ -89,7 +89,7 @@ def execute(
         DivergenceError: the loss is no longer finite.
         KeyboardInterrupt: the run was interrupted.
     """
-    _refuse_too_many_workers(plan, allocation)
+    refuse_too_many_workers(plan, allocation)
     console = console or Console()
     with contextlib.ExitStack() as stack:
         for folder in _list_written_folders(plan):
@@ -111,7 +111,7 @@ def execute(
         return _result(context, metrics)
 
 
-def _refuse_too_many_workers(plan: Plan, allocation: Allocation) -> None:
+def refuse_too_many_workers(plan: Plan, allocation: Allocation) -> None:
     """Raise ConfigError if some workers would have no training samples."""
     if plan.training is not None and allocation.most_workers > len(plan.training.samples):
         message = f"{allocation.most_workers} workers are more than the {len(plan.training.samples)} training samples"

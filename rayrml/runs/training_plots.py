@@ -10,10 +10,12 @@ import numpy as np
 import torch
 
 from rayrml import storage
-from rayrml.data.decoding import Decoder, pack
+from rayrml.data.decode_tasks import decode_now
+from rayrml.data.sampling import Picks
 from rayrml.data.shards import to_numbers
 from rayrml.data.sources import Source
 from rayrml.inference.evaluation import EvaluationStep, as_target
+from rayrml.inference.flips import flips_of
 from rayrml.losses import Loss
 from rayrml.metrics import predicted_classes
 from rayrml.networks.network import build_network
@@ -77,7 +79,7 @@ def samples(plan: Plan, network: torch.nn.Module) -> list[ClassSample] | list[Im
     # Some of each class, even if there is no time for all samples, which are sorted by name.
     indices = source.samples.spread(count)
     np.random.default_rng(0).shuffle(indices)
-    step = EvaluationStep(network.eval(), loss, None)
+    step = _step(plan, network, loss)
     found: dict[int, Any] = {}
     end = time.monotonic() + _SECONDS
     for index, arrays in _decoded(source, indices):
@@ -167,7 +169,7 @@ def column_samples(plan: Plan, network: torch.nn.Module) -> ColumnSamples | None
         return None
     samples, values = source.samples, source.samples.values
     indices = np.random.default_rng(0).permutation(len(samples))[:_MOST_POINTS]
-    step = EvaluationStep(network.eval(), loss, None)
+    step = _step(plan, network, loss)
     found: dict[int, np.ndarray] = {}
     end = time.monotonic() + _SECONDS
     for index, arrays in _decoded(source, indices):
@@ -182,6 +184,12 @@ def column_samples(plan: Plan, network: torch.nn.Module) -> ColumnSamples | None
         return None
     names = samples.value_names or samples.classes
     return ColumnSamples(names, np.stack(list(found.values())), values[list(found)], len(samples))
+
+
+def _step(plan: Plan, network: torch.nn.Module, loss: Loss) -> EvaluationStep:
+    """Computes outputs as the evaluation does."""
+    flips = flips_of(plan.config.neural_network.data.test_transforms, loss, plan.network.graph)
+    return EvaluationStep(network.eval(), loss, None, flips=flips)
 
 
 def _trained(plan: Plan, record: Record) -> torch.nn.Module | None:
@@ -206,12 +214,11 @@ def _decoded(source: Source, indices: np.ndarray) -> Iterator[tuple[int, dict[st
     """The arrays (1, C, *spatial) of inputs and targets of the readable samples, one sample at a time."""
     groups = source.groups()
     for index in indices.tolist():
-        decoder = Decoder(next(g.source for g in groups if index in g.indices).decodings, 1)
-        places = {name: pack(side.samples, np.array([index])) for name, side in source.sides.items()}
-        task = {"first": 0, **places}
-        for block in decoder({key: np.array([value], object) for key, value in task.items()}):
-            if not block["error"][0]:
-                yield index, {name: block[name] for name in source.sides}
+        of_shape = next(group.source for group in groups if index in group.indices)
+        decoded = decode_now(of_shape, Picks.once(np.array([index])))
+        if not decoded.errors[0]:
+            targets = {} if decoded.targets is None else {"target": decoded.targets}
+            yield index, {"input": decoded.inputs, **targets}
 
 
 def _batch(plan: Plan, source: Source, arrays: dict[str, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:

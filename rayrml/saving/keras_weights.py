@@ -20,6 +20,7 @@ from rayrml.errors import ConfigError, DataError, Problem, describe
 from rayrml.networks.graph import Graph, KerasPath, read_graph
 from rayrml.networks.layers.layer import Layer, Weight
 from rayrml.networks.layers.weighted_sum import WeightedSum
+from rayrml.networks.layers.wrappers import INNER
 from rayrml.networks.network import Network
 from rayrml.saving.checkpoints import LoadReport
 from rayrml.saving.name_matching import pair_by_last_name, pair_numbered, snake_case
@@ -178,7 +179,10 @@ def _keras_3_groups(file: h5py.Group, graph: Graph, path: KerasPath) -> Iterator
         names = _names_by_class(groups, graph, path)
     for key, group in groups.items():
         here = (*path, names.get(key) or key)
-        values = variables.get(key)
+        inside = group
+        while INNER in inside:
+            inside = _member(inside, INNER)
+        values = _member(inside, "vars") if "vars" in inside else None
         if values is not None and len(values):
             yield _Stored(here, (), tuple(_values(values, n) for n in sorted(values, key=int)))
         yield from _keras_3_groups(group, graph, here)
@@ -328,7 +332,8 @@ def _write_members(
             variables = group.create_group("vars")
             variables.attrs["name"] = _group_name(member, graph)
             for i, target in enumerate(groups.get(member, ())):
-                variables.create_dataset(str(i), data=target.value())
+                variables_path = "/".join([*target.weight.attribute.split(".")[:-1], "vars"])
+                group.require_group(variables_path).create_dataset(str(i), data=target.value())
             if member in graph.models:
                 _write_members(group, member, graph, groups)
 

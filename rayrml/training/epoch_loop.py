@@ -16,6 +16,7 @@ from rayrml.data.transforms import BatchTransforms
 from rayrml.formatting import shorten
 from rayrml.inference.arithmetic import arithmetic, autocast_dtype, has_tf32
 from rayrml.inference.evaluation import EvaluationStep, as_target, metric_of
+from rayrml.inference.flips import flips_of
 from rayrml.inference.outputs import Outputs, destination_of
 from rayrml.inference.prediction_files import Destination, PredictionSink
 from rayrml.metrics.metric import LIKELY
@@ -34,11 +35,12 @@ from rayrml.reporting.messages import (
 from rayrml.tensors import tiny_as_zero
 from rayrml.training.checkpoint_manager import CheckpointManager, Progress
 from rayrml.training.feed import Feed
-from rayrml.training.feeding import FINAL_TEST, TEST, TRAINING, Feeder, transforms_seed
+from rayrml.training.feeding import Feeder
 from rayrml.training.final_test import best_weights
 from rayrml.training.job import Job
 from rayrml.training.random_states import begin_epoch, read_states
 from rayrml.training.running_statistics import average_statistics
+from rayrml.training.sample_order import FINAL_TEST, TEST, TRAINING, transforms_seed
 from rayrml.training.step import TrainingStep, Wishes
 from rayrml.training.step_reports import Reporter
 from rayrml.training.trainee import Trainee
@@ -322,6 +324,7 @@ class Worker:
             pixels=pixels,
             columns=feed.source.samples.columns,
             threshold=self.job.config.data.threshold or LIKELY,
+            flips=flips_of(self.job.config.data.test_transforms, self.loss, self.job.network.graph),
         )
         sink = None if destination is None else self._begin_output(destination)
         num_samples = 0

@@ -11,19 +11,26 @@ import torch
 
 from rayrml.data import kept_arrays, pipeline
 from rayrml.data.bad_samples import BadSamples, gather_bad_samples, list_reasons, merge_bad_samples
-from rayrml.data.draws import mix_seed
+from rayrml.data.decode_tasks import Decoded
 from rayrml.data.sampling import Balanced, Picks
 from rayrml.data.shards import ResidentShard, StreamedShard
 from rayrml.data.sources import Group, Source
-from rayrml.errors import ConfigError, DataError, Problem
+from rayrml.errors import DataError, Problem
 from rayrml.formatting import format_bytes
 from rayrml.reporting.messages import Emit, Phase, Skipped
 from rayrml.training.feed import Feed, Part, Passed
 from rayrml.training.job import Job
 from rayrml.training.residence import describe_lack, fits, share_of_gpu, share_of_machine
+from rayrml.training.sample_order import (
+    TRAINING,
+    deal_out,
+    keeps_samples,
+    labels_of,
+    seed_groups,
+    transforms_seed,
+)
 from rayrml.workers import Workers
 
-TRAINING, TEST, TRANSFORMS, FINAL_TEST = 0, 1, 2, 3  # seeds of random draws that must not coincide
 _SECONDS_OF_LOOKING = 10.0  # for more bad samples, once one of them ends the run
 
 
@@ -41,16 +48,15 @@ class Feeder:
 
         Those of the final test are read once, when they are needed.
         """
-        preload = self.job.config.data.preload and not source.random and kind != FINAL_TEST
+        preload = keeps_samples(self.job.config, source, kind)
         arrays = self.workers.ask_first(lambda: kept_arrays.count_bytes(source)) if preload else 0
         source = self._with_arrays(source, arrays) if arrays else source
-        groups, seed = source.groups(), (self.job.config.seed, kind)
-        # Each shape has an order of its own. With one shape, it is that of the samples.
-        seeds = [(*seed, number) for number in range(len(groups))] if len(groups) > 1 else [seed]
+        seed = (self.job.config.seed, kind)
+        pairs = seed_groups(source, seed)
         if preload and not arrays:
-            return Feed(source, self._preloaded(source, list(zip(groups, seeds, strict=True)), kind), seed)
+            return Feed(source, self._preloaded(source, pairs, kind), seed)
         passed = Passed(source, self.workers, self.emit) if self.job.config.data.skips else None
-        parts = [self._streamed(*pair, kind, passed) for pair in zip(groups, seeds, strict=True)]
+        parts = [self._streamed(*pair, kind, passed) for pair in pairs]
         return Feed(source, tuple(parts), seed)
 
     def _with_arrays(self, source: Source, size: int) -> Source:
@@ -89,7 +95,7 @@ class Feeder:
         self, group: Group, samples: np.ndarray, seed: Sequence[int], owners: np.ndarray | None = None
     ) -> Balanced:
         """What an epoch consists of; see `Balanced`."""
-        labels = _labels_of(group)[samples]
+        labels = labels_of(group)[samples]
         return Balanced(samples, labels, seed=seed, workers=self.workers, owners=owners)
 
     def _batch_size(self, kind: int) -> int:
@@ -114,14 +120,8 @@ class Feeder:
 
     def _resident_part(self, group: Group, seed: tuple[int, ...], kind: int) -> tuple[Part, BadSamples]:
         """This worker's samples of a group, and the bad ones of all workers."""
-        order = group.indices.copy()
-        if kind == TRAINING:
-            # Files are listed by class: without shuffling, a worker would hold only some of the classes.
-            np.random.default_rng(mix_seed(*seed)).shuffle(order)
         balances = self._balances(kind)
-        if balances:
-            # Samples of a class are drawn alike, so each worker should have as many of them.
-            order = order[np.argsort(_labels_of(group)[order], kind="stable")]
+        order = deal_out(group, seed, shuffles=kind == TRAINING, balances=balances)
         mine = order[self.workers.rank :: self.workers.size]
         (inputs, *targets), bad = self._resident(group.source, mine)
         used = ~np.isin(order, list(bad.numbers))
@@ -138,7 +138,7 @@ class Feeder:
         return Part(group.source, shard, self.device, self.workers, used, balanced=balanced), bad
 
     def _read(
-        self, group: Group, indices: np.ndarray, blocks: Iterator[pipeline.Decoded], passed: Passed | None
+        self, group: Group, indices: np.ndarray, blocks: Iterator[Decoded], passed: Passed | None
     ) -> Iterator[tuple[np.ndarray, ...]]:
         """Blocks of inputs, targets and a mask of the usable rows, in the order of `indices`."""
         source = group.source
@@ -158,9 +158,7 @@ class Feeder:
             else:
                 yield decoded.inputs, good
 
-    def _all_bad(
-        self, group: Group, reasons: dict[int, str], begun: np.ndarray, rest: Iterator[pipeline.Decoded]
-    ) -> BadSamples:
+    def _all_bad(self, group: Group, reasons: dict[int, str], begun: np.ndarray, rest: Iterator[Decoded]) -> BadSamples:
         """The bad samples of this and the other workers, as far as they are found within the time limit.
 
         Those of other shapes are not looked at.
@@ -233,7 +231,7 @@ class Feeder:
         at_once: bool = False,
         seed: int | None = None,
         uses: np.ndarray | None = None,
-    ) -> Iterator[pipeline.Decoded]:
+    ) -> Iterator[Decoded]:
         return pipeline.decode(
             source,
             indices,
@@ -245,20 +243,6 @@ class Feeder:
             uses=uses,
             say=lambda text: self.emit(Phase(text)),
         )
-
-
-def _labels_of(group: Group) -> np.ndarray:
-    """(n,) the class of each sample of the group's source."""
-    labels = group.source.samples.labels
-    if labels is None:
-        message = "draws each class equally often, but the samples have no classes"
-        raise ConfigError(Problem("neural_network.data.sampling", message))
-    return labels
-
-
-def transforms_seed(seed: int, epoch: int) -> int:
-    """The seed of the samples' random numbers in an epoch of training."""
-    return mix_seed(seed, TRANSFORMS, epoch)
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype) -> torch.Tensor:

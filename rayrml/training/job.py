@@ -14,6 +14,7 @@ from rayrml.inference.pictures import Drawing
 from rayrml.lr_schedulers import ScheduleChoice
 from rayrml.networks.network import Network
 from rayrml.training.gradients import Compression
+from rayrml.training.rate_range import RateRange
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Job:
             there is no GPU, or if no samples stay in memory.
         drawing: how outputs become pictures, None if they do not.
         picture_choice: what predictions with the network set `test_output_images` to, None for nothing.
+        rate_range: the learning rates that are tried instead of a training, None for a training or an evaluation.
     """
 
     config: NeuralNetwork
@@ -67,6 +69,7 @@ class Job:
     step_bytes: int = 0
     drawing: Drawing | None = None
     picture_choice: str | None = None
+    rate_range: RateRange | None = None
 
     @property
     def predicts(self) -> bool:

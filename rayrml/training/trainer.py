@@ -29,6 +29,7 @@ from rayrml.training.epoch_loop import Worker
 from rayrml.training.interrupts import Interrupts
 from rayrml.training.job import Job
 from rayrml.training.mailbox import Connection, Mailbox
+from rayrml.training.rate_test import run_rate_test
 from rayrml.training.rendezvous import OneMachine
 from rayrml.workers import Workers
 
@@ -47,7 +48,7 @@ def run_in_driver(job: Job, emit: Emit, allocation: Allocation, interrupts: Inte
 
     def loop(config: dict[str, Any]) -> None:
         keep_freed_memory()
-        Worker(job, Workers(), device, driver=_Here(emit, interrupts), outputs=Outputs()).run()
+        _work(Worker(job, Workers(), device, driver=_Here(emit, interrupts), outputs=Outputs()))
 
     TorchTrainer(loop, train_loop_config={}, scaling_config=ray.train.ScalingConfig(num_workers=0)).fit()
 
@@ -137,12 +138,20 @@ def _worker_loop(config: dict[str, Any]) -> None:
         if workers.rank == 0:
             driver.emit(Phase(f"Training on {workers.size} worker{'s' if workers.size > 1 else ''}"))
         job: Job = ray.get(config["job"])
-        Worker(job, workers, get_device(), driver=driver, outputs=Outputs(config["writer"])).run()
+        _work(Worker(job, workers, get_device(), driver=driver, outputs=Outputs(config["writer"])))
     except (RayrmlError, torch.OutOfMemoryError) as error:
         driver.emit(Failed(error))
         driver.settle()
         raise
     driver.settle()
+
+
+def _work(worker: Worker) -> None:
+    """Do one worker's part of its job."""
+    if worker.job.rate_range is None:
+        worker.run()
+    else:
+        run_rate_test(worker, worker.job.rate_range)
 
 
 class _Here:

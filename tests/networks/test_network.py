@@ -121,6 +121,38 @@ def test_the_penalty_is_the_sum_of_the_kernels_regularizers_and_none_without_any
     assert build_network(MNIST).penalty() is None
 
 
+def penalized(*layers):
+    network = build_network(list(layers), input_shape=(4, 6, 6))
+    return network, torch.randn(5, 4, 6, 6)
+
+
+def test_regularized_outputs_add_the_mean_over_samples_of_what_comes_after_the_activation():
+    conv = {"name": "c", "filters": 3, "kernel_size": 3, "activation": "relu", "activity_regularizer": "l1"}
+    pool = {"class_name": "MaxPooling2D", "config": {"name": "p"}}
+    network, batch = penalized({"class_name": "Conv2D", "config": conv}, pool)
+    plain, _ = penalized({"class_name": "Conv2D", "config": {**conv, "activity_regularizer": None}})
+    plain.load_state_dict(network.state_dict())
+    network(batch)
+    expected = 0.01 * plain(batch).abs().sum() / 5
+    torch.testing.assert_close(network.penalty(), expected)
+    assert network.penalty() is None  # it is taken once
+    for part in batch.split(1):
+        network(part)
+    torch.testing.assert_close(network.penalty(), 0.01 * plain(batch[-1:]).abs().sum())
+    with torch.inference_mode():
+        network(batch)
+    assert network.penalty() is None
+
+
+def test_each_call_of_a_layer_is_penalized_and_the_gradient_is_that_of_the_penalty():
+    layer = {"class_name": "ActivityRegularization", "config": {"name": "a", "l1": 0.1, "l2": 0.2}}
+    network, batch = penalized(layer, {"class_name": "Activation", "config": {"name": "t", "activation": "tanh"}})
+    batch.requires_grad_()
+    torch.testing.assert_close(network(batch), batch.tanh())
+    network.penalty().backward()
+    torch.testing.assert_close(batch.grad, (0.1 * batch.detach().sign() + 0.4 * batch.detach()) / 5)
+
+
 def test_a_json_file_is_read_by_its_path(tmp_path):
     path = tmp_path / "net.json"
     path.write_text(json.dumps(MNIST))
@@ -262,9 +294,9 @@ def test_a_layer_may_have_any_name(name):
             "layers[0]: Dense 'row' on (?): its weights depend on an unknown size",
         ),
         (
-            {"class_name": "Dense", "config": {"units": 3, "activity_regularizer": "l2"}},
+            {"class_name": "Dense", "config": {"units": 3, "bias_constraint": "non_neg"}},
             (4,),
-            "layers[0].config.activity_regularizer: Dense 'row': not supported. Expected null",
+            "layers[0].config.bias_constraint: Dense 'row': not supported. Expected null",
         ),
         (
             {"class_name": "Conv2D", "config": {"filters": 3, "kernel_size": 3, "data_format": "channels"}},

@@ -25,6 +25,7 @@ def unet():
         x = layers.add("Conv2D", x, filters=filters, kernel_size=3, padding="same", activation="relu")
         x = layers.add("BatchNormalization", x, axis=3)
         x = layers.add("Dropout", x, rate=0.3)
+        x = layers.add("ActivityRegularization", x, l2=0.01)
         skips.append(x)
         x = layers.add("MaxPooling2D", x)
     for skip in skips[::-1]:

@@ -57,6 +57,26 @@ def test_a_file_of_keras_3_gives_the_network_its_weights(model, form, tmp_path):
     assert_same_outputs(model, network)
 
 
+@pytest.mark.parametrize("form", [".h5", ".keras", ".weights.h5"])
+def test_weights_inside_wrappers_are_read_and_written(form, tmp_path):
+    x = keras.Input((4, 7, 6, 2))
+    y = L.TimeDistributed(L.Conv2D(3, 3, name="inner"), name="steps")(x)
+    y = L.TimeDistributed(L.BatchNormalization(), name="normal")(L.TimeDistributed(L.Flatten(), name="flat")(y))
+    model = keras.Model(x, L.TimeDistributed(L.Dense(5), name="dense")(y), name="whole")
+    randomize(model)
+    network = build_network(json.loads(model.to_json()))
+    report = load_weights(network, _save(model, tmp_path, form))
+    assert report.loaded == ("steps", "normal", "dense")
+    assert not report.lines()
+    assert_same_outputs(model, network)
+    if form != ".keras":
+        path = tmp_path / f"written{form}"
+        export_weights(network, path)
+        other = keras.models.model_from_json(model.to_json())
+        other.load_weights(path)
+        assert_same_outputs(other, network)
+
+
 @pytest.mark.parametrize("form", [".keras", ".weights.h5"])
 def test_files_without_the_names_of_layers_are_matched_by_class_and_order(model, form, tmp_path):
     network = build_network(json.loads(model.to_json()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rayrml.errors import ConfigError, Problem
 from rayrml.networks.graph.calls import Reference
@@ -149,11 +150,18 @@ def _entries(model: Model, path: KerasPath, trainable: bool) -> Iterator[tuple[E
     """Every layer of `model` and its nested models, with its Keras path and whether it is trainable."""
     for entry in model.entries.values():
         here = (*path, entry.path_name)
-        free = trainable and entry.config.get("trainable", True) is not False
+        free = trainable and _is_trainable(entry.config)
         if entry.model is not None:
             yield from _entries(entry.model, here, free)
         elif entry.class_name != INPUT or (not path and entry.name in model.inputs):
             yield entry, here, free
+
+
+def _is_trainable(config: Mapping[str, Any]) -> bool:
+    """Whether a layer's configuration, and that of the layer inside it, leave it trainable."""
+    inner = config.get("layer")
+    own = inner.get("config") if isinstance(inner, Mapping) else None
+    return config.get("trainable", True) is not False and (not isinstance(own, Mapping) or _is_trainable(own))
 
 
 def _models(model: Model, path: KerasPath) -> Iterator[tuple[KerasPath, str]]:

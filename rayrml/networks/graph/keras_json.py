@@ -9,6 +9,7 @@ from typing import Any
 
 from rayrml.config.names import suggest
 from rayrml.errors import Problem
+from rayrml.networks.graph import tensorflow_ops
 from rayrml.networks.graph.calls import Call, Reference, listed, read_calls
 from rayrml.networks.graph.nodes import SHAPE_KEYS, declared_shape
 
@@ -111,7 +112,13 @@ def _read_entry(item: Any, number: int, where: str, problems: list[Problem]) -> 
         declared_shape(config)
     except ValueError as error:
         problems.append(Problem(where, f"{entry}: {error}"))
-    if _is_operation(item):
+    if class_name == tensorflow_ops.LAYER:
+        try:
+            num_tensors = len(entry.calls[0].references()) if entry.calls else 1
+            entry.class_name, entry.config = tensorflow_ops.translate(config, num_tensors)
+        except ValueError as error:
+            problems.append(Problem(f"{where}.config", f"{entry}: {error}"))
+    elif _is_operation(item):
         _become_operation(entry)
     elif class_name == INPUT and entry.calls:
         problems.append(Problem(f"{where}.inbound_nodes", f"{entry}: an input layer cannot have inputs"))

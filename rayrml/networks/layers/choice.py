@@ -16,6 +16,7 @@ from rayrml.networks.layers.layer import Layer, Weight
 from rayrml.networks.layers.layout import Shape, keras_shape
 from rayrml.networks.layers.table import TABLE
 from rayrml.networks.layers.versions import settled
+from rayrml.networks.layers.wrappers import INNER
 from rayrml.tensors import channels_last
 
 # Keys that every Keras layer may have and no torch layer needs: its shapes are known, its numbers are floats.
@@ -26,7 +27,8 @@ _COMMON = {
 _WEIGHTS = {
     "kernel", "bias", "depthwise", "pointwise", "gamma", "beta", "moving_mean", "moving_variance", "alpha",
 }  # fmt: skip
-_UNSUPPORTED = ("constraint", "activity_regularizer")
+_ACTIVITY = "activity_regularizer"
+_MODELS = ("Functional", "Model", "Sequential")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,6 +60,9 @@ class LayerChoice:
         layer = self.row.build(*(map(keras_shape, shapes) if self.channels_first else shapes))
         if self.channels_first:
             layer.take_channels_first()
+        penalty = regularizers.penalty(self.weight_options.get(_ACTIVITY), _ACTIVITY)
+        if penalty is not None:
+            layer.penalize_activity(penalty)
         return layer
 
     def initialize(self, layer: Layer) -> None:
@@ -81,7 +86,7 @@ def choose_layer(class_name: str, config: Mapping[str, Any], keras_version: str 
     problems = [
         Problem(key, "not supported. Expected null")
         for key, value in weights.items()
-        if value is not None and key.endswith(_UNSUPPORTED)
+        if value is not None and key.endswith("constraint")
     ]
     layout = config.get("data_format")
     if layout not in (None, "channels_last", "channels_first"):
@@ -92,7 +97,28 @@ def choose_layer(class_name: str, config: Mapping[str, Any], keras_version: str 
         raise ConfigError(*problems, *error.problems) from None
     if problems:
         raise ConfigError(*problems)
+    if INNER in arguments:
+        inner = _choose_inner(arguments[INNER], keras_version)
+        choice = tables.Choice(name, TABLE[name], {INNER: inner})
+        return LayerChoice(choice, {**inner.weight_options, _ACTIVITY: weights.get(_ACTIVITY)}, False)
     return LayerChoice(tables.Choice(name, TABLE[name], arguments), weights, layout == "channels_first")
+
+
+def _choose_inner(section: Any, keras_version: str) -> LayerChoice:
+    """The choice of a layer inside another one. Raises ConfigError if it is none, or a model."""
+    if not isinstance(section, Mapping) or not isinstance(section.get("config", {}), Mapping):
+        raise ConfigError(Problem(INNER, "expected an object with the keys 'class_name' and 'config'"))
+    class_name, config = section.get("class_name"), section.get("config", {})
+    if class_name in _MODELS:
+        raise ConfigError(Problem(INNER, f"a {class_name} inside another layer is not supported. Expected a layer"))
+    try:
+        inner = choose_layer(str(class_name), config, keras_version)
+    except ConfigError as error:
+        where = [f"{INNER}.config.{p.where}" if p.where else f"{INNER}.class_name" for p in error.problems]
+        raise ConfigError(*map(Problem, where, (p.message for p in error.problems))) from None
+    if inner.channels_first:
+        raise ConfigError(Problem(f"{INNER}.config.data_format", "expected 'channels_last' inside another layer"))
+    return inner
 
 
 def _initialize(layer: Layer, weight: Weight, options: Mapping[str, Any]) -> None:
@@ -114,7 +140,7 @@ def _split(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     weights: dict[str, Any] = {}
     for key, value in config.items():
         stem, _, kind = key.rpartition("_")
-        if key == "activity_regularizer" or (stem in _WEIGHTS and kind in ("initializer", "regularizer", "constraint")):
+        if key == _ACTIVITY or (stem in _WEIGHTS and kind in ("initializer", "regularizer", "constraint")):
             weights[key] = value
         elif key not in _COMMON:
             own[key] = value

@@ -40,6 +40,10 @@ class Weight:
     initializer: Any
     trainable: bool
 
+    def moved(self, before: str) -> Weight:
+        """The same weight for a layer that has it in another one, `before` which its attribute's name then is."""
+        return dataclasses.replace(self, attribute=before + self.attribute)
+
     def to_torch(self, value: torch.Tensor) -> torch.Tensor:
         """The tensor as the layer holds it, from Keras's."""
         return value.permute(self.axes).reshape(self.held)
@@ -70,6 +74,8 @@ class Layer(torch.nn.Module):
         self.weights: tuple[Weight, ...] = ()
         self.mode: bool | None = None  # the training mode that the JSON fixes
         self.penalties: dict[str, Penalty] = {}  # of the regularized weights, by attribute
+        self.activity: Penalty | None = None  # of the outputs
+        self.activities: list[torch.Tensor] = []  # its values, scalars, of the calls since they were last taken
         self.channels_first = False
 
     def output_shape(self, *shapes: Shape) -> Shape:
@@ -130,6 +136,12 @@ class Layer(torch.nn.Module):
         else:
             self.register_buffer(attribute, tensor)
 
+    def penalize_activity(self, penalty: Penalty) -> None:
+        """Keep the penalty of each output from now on: the mean over the samples of its batch."""
+        if self.activity is None:
+            self.register_forward_hook(_keep_activity)
+        self.activity = penalty
+
     def fix_mode(self, mode: bool) -> None:
         """Keep the layer in training (True) or inference (False) mode regardless of the network's mode."""
         self.mode = mode
@@ -150,6 +162,11 @@ def _inputs_to_keras(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tu
 
 def _output_to_held(_: torch.nn.Module, __: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
     return to_held(output)
+
+
+def _keep_activity(layer: Layer, _: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    if layer.activity is not None and torch.is_grad_enabled():
+        layer.activities.append(layer.activity(output.float()) / max(len(output), 1))
 
 
 def expect_countable(shape: Shape, what: str) -> None:

@@ -13,9 +13,11 @@ from torch.nn import functional as F
 from rayrml.errors import ConfigError, Problem
 from rayrml.networks.layers.activations import sigmoid
 from rayrml.networks.layers.layer import Layer, Shape, format_shape
+from rayrml.networks.layers.layout import held_shape, keras_shape, to_held, to_keras
 from rayrml.networks.layers.merging import Concatenate, Elementwise
+from rayrml.tensors import constants
 
-Operand = float | None
+Operand = float | tuple[float, ...] | None  # a number for each channel, or one for all; None for a tensor
 
 
 class Operation(Elementwise):
@@ -29,6 +31,10 @@ class Operation(Elementwise):
         self.function = function
         self.operands = operands or (None,) * len(shapes)
         self._check(len(shapes))
+        lengths = {len(operand) for operand in self.operands if isinstance(operand, tuple)}
+        if any(shape[0] != length for shape in shapes for length in lengths):
+            found = f"{' and '.join(map(str, sorted(lengths)))} on {' and '.join(map(format_shape, shapes))}"
+            raise ConfigError(Problem("operands", f"expected a number for each channel, got {found}"))
 
     def _check(self, num_tensors: int) -> None:
         """Raise ConfigError if the function does not take such operands."""
@@ -38,7 +44,7 @@ class Operation(Elementwise):
             message = f"{wanted}, got {num_tensors} inputs and {list(self.operands)}"
             raise ConfigError(Problem("operands", message))
         try:
-            self.merge((torch.ones(1),) * num_tensors)
+            self.function(*(torch.ones(1) if isinstance(own, tuple | None) else own for own in self.operands))
         except (TypeError, ValueError, RuntimeError):
             message = f"cannot be computed with {num_tensors} inputs and operands {list(self.operands)}"
             raise ConfigError(Problem("operands", message)) from None
@@ -46,7 +52,58 @@ class Operation(Elementwise):
     def merge(self, xs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """The function applied to the tensors and constants, in order."""
         tensors = iter(xs)
-        return self.function(*(next(tensors) if operand is None else operand for operand in self.operands))
+        given = (next(tensors) if operand is None else operand for operand in self.operands)
+        return self.function(*(_by_channel(item, xs[0]) if isinstance(item, tuple) else item for item in given))
+
+
+def _by_channel(numbers: tuple[float, ...], like: torch.Tensor) -> torch.Tensor:
+    """A number for each channel in a form that broadcasts with (N, C, *spatial)."""
+    return constants(numbers, like).view(-1, *(1,) * (like.ndim - 2))
+
+
+class ExpandDims(Layer):
+    """The input with an axis of length 1 at the place, in Keras's order, that is the last of `operands`."""
+
+    def __init__(self, shape: Shape, *, operands: tuple[int | None, ...]):
+        super().__init__()
+        rank, axis = len(shape) + 2, operands[-1] if operands else None
+        place = axis if axis is None or axis >= 0 else axis + rank
+        if place is None or not 1 <= place < rank:
+            raise ConfigError(Problem("operands", f"expected an axis of 1 to {rank - 1}, got {list(operands)}"))
+        self.place = place
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        """With one axis more."""
+        sizes = keras_shape(shapes[0])
+        return held_shape((*sizes[: self.place - 1], 1, *sizes[self.place - 1 :]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, *spatial) -> (N, C', *spatial')."""
+        return to_held(to_keras(x).unsqueeze(self.place))
+
+
+class Squeeze(Layer):
+    """The input without the axes of length 1 that `operands`, in Keras's order, has after its first one."""
+
+    def __init__(self, shape: Shape, *, operands: tuple[int | None, ...]):
+        super().__init__()
+        rank, axes = len(shape) + 1, [axis for axis in operands if axis is not None]
+        self.places = sorted({axis % rank if -rank <= axis < rank else 0 for axis in axes})
+        if not axes or 0 in self.places or len(self.places) == rank - 1:
+            message = f"expected some, but not all, of the axes 1 to {rank - 1}, got {axes}"
+            raise ConfigError(Problem("operands", message))
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        """Without these axes. Raises ConfigError if one of them is longer."""
+        sizes = keras_shape(shapes[0])
+        if any(sizes[place - 1] not in (1, None) for place in self.places):
+            message = f"expected axes of length 1, got {self.places} of {format_shape(sizes)}"
+            raise ConfigError(Problem("operands", message))
+        return held_shape(tuple(size for place, size in enumerate(sizes, 1) if place not in self.places))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, *spatial) -> (N, C', *spatial')."""
+        return to_held(to_keras(x).squeeze(tuple(self.places)))
 
 
 class Concatenation(Concatenate):
@@ -112,4 +169,6 @@ LAYERS: dict[str, Callable[..., Layer]] = {
     **{name: functools.partial(Operation, function) for function, names in _FUNCTIONS.items() for name in names},
     "ops.Concatenate": Concatenate,
     "tf.concat": Concatenation,
+    "tf.expand_dims": ExpandDims,
+    "tf.squeeze": Squeeze,
 }

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from rayrml.errors import ConfigError, Problem
 from rayrml.networks.layers.layer import Layer, Rate, Shape, expect_rank
+from rayrml.networks.layers.regularizers import Penalty
 
 NoiseShape = tuple[int | None, ...] | None
 
@@ -102,6 +103,21 @@ class AlphaDropout(Layer):
         return a * torch.where(kept, x, _SELU_LIMIT) + b
 
 
+class ActivityRegularization(Layer):
+    """The input; training adds the mean over samples of l1 * sum(|x|) + l2 * sum(x^2) to the loss."""
+
+    keeps_numbers = True
+
+    def __init__(self, shape: Shape, *, l1: float = 0.0, l2: float = 0.0):
+        super().__init__()
+        if l1 or l2:
+            self.penalize_activity(Penalty(l1, l2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, *spatial), unchanged."""
+        return x
+
+
 def _shared(noise_shape: NoiseShape, shape: Shape) -> tuple[int, ...]:
     """The dimensions, including the batch, along which Keras's `noise_shape` shares one draw."""
     if noise_shape is None:
@@ -130,4 +146,5 @@ LAYERS = {
     "GaussianNoise": GaussianNoise,
     "GaussianDropout": GaussianDropout,
     "AlphaDropout": AlphaDropout,
+    "ActivityRegularization": ActivityRegularization,
 }

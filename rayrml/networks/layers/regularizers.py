@@ -1,4 +1,4 @@
-"""Keras's weight regularizers: what they add to the loss."""
+"""Keras's regularizers of weights and outputs: what they add to the loss."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Penalty:
     l2: float
 
     def __call__(self, weight: torch.Tensor) -> torch.Tensor:
-        """The penalty of one weight, a scalar."""
+        """The penalty of one weight or output, a scalar."""
         total = weight.new_zeros(())
         if self.l1:
             total = total + self.l1 * weight.abs().sum()

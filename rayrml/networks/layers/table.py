@@ -19,6 +19,7 @@ from rayrml.networks.layers import (
     regularization,
     reshaping,
     residual,
+    wrappers,
 )
 from rayrml.networks.layers.layer import Layer
 
@@ -34,6 +35,7 @@ CHAPTERS = (
     activations,
     preprocessing,
     operations,
+    wrappers,
 )
 TABLE: dict[str, Callable[..., Layer]] = {name: row for chapter in CHAPTERS for name, row in chapter.LAYERS.items()}
 

@@ -26,6 +26,9 @@ MORE = {
     "GroupNormalization": {"groups": 2},
     "tf.clip_by_value": {"operands": [None, 0.6, 1.4]},
     "tf.concat": {"operands": [None, None, -1]},
+    "tf.expand_dims": {"operands": [None, 1]},
+    "tf.squeeze": {"operands": [None, 1]},
+    "TimeDistributed": {"layer": {"class_name": "Dense", "config": {"units": 3}}},
 }
 BINARY = re.compile(r".*\.(Add|Sub|Mul|Div|TrueDiv|Pow|Max|Min|Concat|add|sub|mul|div|truediv|pow|max|min)\w*")
 SPATIAL = {0: (), 1: (6,), 2: (6, 5), 3: (6, 5, 4)}
@@ -42,6 +45,8 @@ def sample(name: str) -> tuple[dict, list[tuple[int, ...]]]:
     rank = int(match[1]) if match else 0 if name == "RepeatVector" else 2
     if name == "Permute":
         config["dims"] = [2, 3, 1]
+    if name == "tf.squeeze":
+        return config, [(6, 1, 5)]
     num_inputs = 2 if name in merging.LAYERS or BINARY.fullmatch(name) else 1
     return config, [(6, *SPATIAL[rank])] * num_inputs
 
