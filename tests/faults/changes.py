@@ -19,6 +19,7 @@ _SCHEDULES: list[Any] = [
     {"type": "MultiStep", "milestones": [1, 3], "gamma": 0.5},
     {"type": "Exponential", "gamma": 0.9},
     {"type": "Cosine"},
+    {"type": "Cosine", "per": "step"},
     {"type": "OneCycle"},
     {"type": "Warmup", "num_epochs": 3, "start_factor": 0.1},
     {"type": "Plateau", "patience": 1},
