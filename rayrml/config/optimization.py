@@ -25,8 +25,8 @@ class OptimizerOptions(Section):
     )
     learning_rates: dict[str, PositiveFloat] = Field(
         default={},
-        description="factors of `learning_rate` by layer names, in which `*` stands for any characters, also names of "
-        'models: `{"encoder*": 0.1}`; the first name that fits a layer counts',
+        description="factors of `learning_rate` by the names of layers, or of models inside the network; `*` stands "
+        'for any characters: `{"encoder*": 0.1}`; the first name that fits a layer counts',
     )
 
 
@@ -45,7 +45,7 @@ class Unfreezing(Section):
 
     epoch: Annotated[int, Field(ge=2)] = Field(description="the first epoch in which the layers are trained")
     layers: str | Annotated[list[str], Field(min_length=1)] = Field(
-        description="names of layers, in which `*` stands for any characters, also names of models: `encoder*`"
+        description="names of layers, or of models inside the network; `*` stands for any characters: `encoder*`"
     )
 
     @property

@@ -7,7 +7,7 @@ import io
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -201,9 +201,34 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
         raise DataError(Problem(place, f"'{path}' is not a rayrml checkpoint: it has no {', '.join(missing)}"))
     fields = {f.name: content[f.name] for f in dataclasses.fields(Checkpoint) if f.name in content}
     wrong = [name for name, kinds in _KINDS.items() if name in fields and not isinstance(fields[name], kinds)]
+    wrong += [
+        name for name, is_right in _STATES.items() if name not in wrong and fields.get(name) and not is_right(fields)
+    ]
     if wrong:
         raise DataError(Problem(place, f"'{path}' is a damaged checkpoint: invalid {', '.join(wrong)}"))
     return Checkpoint(**{**fields, "network": _tensors(fields["network"], path, place)})
+
+
+def _is_average(fields: Mapping[str, Any]) -> bool:
+    """Whether `ema` has the steps of an average, and weights of the shapes that the network has."""
+    raw, network = fields["ema"].get("raw"), fields["network"]
+    if (
+        not isinstance(fields["ema"].get("steps"), int)
+        or not isinstance(raw, Mapping)
+        or not isinstance(network, Mapping)
+    ):
+        return False
+    shapes = {name: getattr(tensor, "shape", None) for name, tensor in network.items()}
+    return all(isinstance(tensor, torch.Tensor) and tensor.shape == shapes.get(name) for name, tensor in raw.items())
+
+
+def _is_scaling(fields: Mapping[str, Any]) -> bool:
+    """Whether `loss_scaling` consists of scalars."""
+    return all(isinstance(value, torch.Tensor) and value.ndim == 0 for value in fields["loss_scaling"].values())
+
+
+# What else holds for the values of fields that are not empty.
+_STATES: dict[str, Callable[[Mapping[str, Any]], bool]] = {"ema": _is_average, "loss_scaling": _is_scaling}
 
 
 def _read(path: str | Path, place: str) -> Mapping[str, Any]:

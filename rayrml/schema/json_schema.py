@@ -78,6 +78,8 @@ def _open(part: Schema) -> Schema:
     found = dict(part)
     if "properties" in found:
         found["properties"] = {key: _or_space(value) for key, value in found["properties"].items()}
+    if isinstance(found.get("additionalProperties"), Mapping):
+        found["additionalProperties"] = _or_space(found["additionalProperties"])
     # An object whose row is a search space matches several of them.
     several = found.pop("oneOf", found.get("anyOf"))
     return found if several is None else found | {"anyOf": [_open(one) for one in several]}

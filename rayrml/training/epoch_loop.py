@@ -194,9 +194,9 @@ class Worker:
                 self.checkpoints.save_unfinished(trainee, stopped)
                 self.emit(Interrupted(stopped.epoch, stopped.batch))
                 return False
+            figures = {"epoch": epoch, **reporter.finish_epoch(), "learning_rate": rate}
             if skipped := trainee.describe_skipped(epoch):
                 self.emit(Phase(skipped))
-            figures = {"epoch": epoch, **reporter.finish_epoch(), "learning_rate": rate}
             trained = Progress(epoch, training.num_batches(self.job.config.data.batch_size), reporter.losses)
             last = self._finish_epoch(trained, figures, test, trainee)
             if last is not False:

@@ -19,6 +19,7 @@ _SCHEDULES: list[Any] = [
     {"type": "MultiStep", "milestones": [1, 3], "gamma": 0.5},
     {"type": "Exponential", "gamma": 0.9},
     {"type": "Cosine"},
+    {"type": "Cosine", "per": "step"},
     {"type": "OneCycle"},
     {"type": "Warmup", "num_epochs": 3, "start_factor": 0.1},
     {"type": "Plateau", "patience": 1},
@@ -58,7 +59,16 @@ def _optimizer(r: random.Random, section: dict[str, Any]) -> None:
 
 
 def _momentum(r: random.Random, section: dict[str, Any]) -> None:
-    key, value = r.choice([("momentum", 0.9), ("momentum", 0.0), ("weight_decay", 0.1), ("amsgrad", True)])
+    key, value = r.choice(
+        [
+            ("momentum", 0.9),
+            ("momentum", 0.0),
+            ("weight_decay", 0.1),
+            ("amsgrad", True),
+            ("decay_all", False),
+            ("learning_rates", {"dense*": 0.1}),
+        ]
+    )
     section["optimizer"][key] = value
 
 
@@ -98,7 +108,8 @@ def _loss_settings(r: random.Random, section: dict[str, Any]) -> None:
 def _numbers(r: random.Random, section: dict[str, Any]) -> None:
     key, value = r.choice([
         ("seed", 1), ("seed", 7), ("precision", "bf16"), ("precision", "auto"), ("gradient_clip", 0.1),
-        ("gradient_clip", 10.0), ("debug", True), ("outfile", "out/other.txt"),
+        ("gradient_clip", 10.0), ("debug", True), ("outfile", "out/other.txt"), ("ema", {"decay": 0.5}), ("ema", None),
+        ("precision", "fp16"), ("unfreeze", {"epoch": 2, "layers": "dense*"}), ("unfreeze", None),
     ])  # fmt: skip
     section[key] = value
 

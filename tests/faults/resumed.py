@@ -231,8 +231,11 @@ def _check_last(plan: TrainingPlan, last: checkpoints.Checkpoint) -> None:
     _expect(last.optimizer_type == plan.optimizer.name, f"the optimizer is {last.optimizer_type}")
     loss = {"function": plan.loss.name, **plan.loss.arguments}
     _expect(last.loss == loss, f"the loss is {last.loss}, not {loss}")
-    names = [name for name, parameter in plan.network.named_parameters() if parameter.requires_grad]
-    _expect(last.parameters == names, "the optimizer's parameters are others")
+    modules, named = plan.network.module_names, plan.network.named_parameters()
+    frozen = {modules[name] for name, first in plan.unfreezing.items() if first > last.epoch}
+    names = [name for name, parameter in named if parameter.requires_grad and name.split(".")[0] not in frozen]
+    _expect(sorted(last.parameters) == sorted(names), "the optimizer's parameters are others")
+    _expect(bool(last.ema) == (plan.config.neural_network.ema is not None), "the average is not as configured")
 
 
 def _check_best(

@@ -23,6 +23,8 @@ def network():
     ("pattern", "names"),
     [
         ("encoder*", ["first"]),
+        ("encoder", ["first"]),
+        ("encoder/*", ["first"]),
         ("encoder/fir?t", ["first"]),
         ("first", ["first"]),
         ("*", ["first", "head"]),
@@ -42,6 +44,8 @@ def test_frozen_layers_are_chosen_where_they_are_asked_for(network):
     [
         ("haed", "no layer is called so. Did you mean 'head'?"),
         ("Head", "no layer is called so. Did you mean 'head'?"),
+        ("encodr*", "no layer is called so. Did you mean 'encoder'?"),
+        ("xyz*", "no layer is called so. The layers are first, relu, second, head"),
         ("relu", "chooses 'relu', which has no weights to train"),
         ("second", "chooses 'second', where all weights are frozen"),
     ],

@@ -50,6 +50,19 @@ def test_the_section_for_all_samples_in_one_array_becomes_a_plan(tmp_path, monke
     assert len(prepare({"neural_network": {**network, **shown}}).training.samples) == 12
 
 
+def test_the_ways_to_update_weights_become_a_plan(tmp_path, digits):
+    fine_tuning, average = (json.loads("{" + block + "}") for block in blocks(GUIDE / "training.md", "json"))
+    images, _ = digits["training"]
+    for number in range(2):
+        write_jpeg(tmp_path / "in" / str(number) / "0.jpg", images[number])
+    layers = dense_network(2)
+    layers[1]["config"]["name"], layers[3]["config"]["name"] = "encoder_1", "encoder_4a"
+    data = {"type": "images", "target_type": "labels", "input_path": str(tmp_path / "in"), "grayscale": True}
+    network = {"layers": layers, "data": data, "loss": {"function": "NLL"}, "num_epochs": 9, **fine_tuning, **average}
+    plan = prepare({"neural_network": network})
+    assert (plan.unfreezing, plan.rates) == ({"encoder_4a": 3, "encoder_1": 6}, {"encoder_1": 0.1, "encoder_4a": 0.1})
+
+
 def test_the_search_is_that_of_the_example():
     page = (GUIDE / "tuning.md").read_text()
     (shown,) = re.findall(r'^    "optimizer": \{\n(?:    .*\n)+', page, flags=re.MULTILINE)

@@ -81,6 +81,7 @@ def configuration(folder, out, way, **settings):
     config = training_config(folder, out)
     nn = config["neural_network"] | {"num_epochs": EPOCHS} | copy.deepcopy(WAYS[way]) | settings
     nn["data"].pop("test_output_path")
+    nn["data"]["final_test_input_path"] = nn["data"]["test_input_path"]
     return {"neural_network": nn}
 
 
@@ -97,7 +98,7 @@ def last(result):
 @pytest.mark.parametrize("way", WAYS)
 def test_several_workers_train_what_one_trains(straight, folder, tmp_path, way):
     rounding = 5e-2 if way == "fp16" else 1e-5
-    for num_workers in (2, 3):
+    for num_workers in (2, 3) if way != "groups" else (2,):
         out = tmp_path / str(num_workers)
         result = rayrml.run(configuration(folder, out, way), num_workers=num_workers, quiet=True)
         for epoch, other in zip(result.history, straight[way].history, strict=True):
@@ -139,6 +140,17 @@ def test_a_run_that_is_resumed_in_an_epoch_is_the_uninterrupted_one_bit_for_bit(
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_the_recorded_configuration_is_accepted_and_means_the_same(straight, folder, way):
+    again = prepare(str(folder / way / "model" / "config.resolved.json"))
+    given = prepare(configuration(folder, folder / way, way))
+    for name in ("rates", "unfreezing"):
+        assert getattr(again, name) == getattr(given, name)
+    assert again.options.decay_all == given.options.decay_all
+    assert again.config.neural_network.ema == given.config.neural_network.ema
+    assert again.optimizer.settings == given.optimizer.settings
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_a_run_that_is_resumed_after_an_epoch_is_the_uninterrupted_one_bit_for_bit(straight, folder, tmp_path, way):
     # The cosine ends with the run, so it must not be a shorter one.
     config, driver = configuration(folder, tmp_path, way), Impatient(9)
@@ -165,12 +177,24 @@ def test_frozen_layers_keep_their_weights_until_their_epoch_begins(straight):
     assert moved == {"conv.weight": [False, True, True], "conv_2.bias": [True] * 3, "dense.weight": [True] * 3}
 
 
+@pytest.mark.parametrize("way", ["steps", "frozen"])
+def test_the_final_test_takes_the_average_of_the_best_epoch(straight, way):
+    result = straight[way]
+    (best,) = (figures for figures in result.history if figures["epoch"] == result.final_test["epoch"])
+    assert result.final_test["loss"] == pytest.approx(best["test_loss"], rel=1e-6)
+
+
 def test_the_average_is_what_is_evaluated_and_kept(straight, folder, tmp_path, capsys):
     result, config = straight["steps"], configuration(folder, tmp_path, "steps")
     kept = last(result)
     assert any(not torch.equal(kept.network[name], tensor) for name, tensor in kept.in_training.items())
     nn = config["neural_network"]
-    del nn["data"]["input_path"], nn["checkpoints"]["save"], nn["checkpoints"]["interval"]
+    del (
+        nn["data"]["input_path"],
+        nn["data"]["final_test_input_path"],
+        nn["checkpoints"]["save"],
+        nn["checkpoints"]["interval"],
+    )
     nn["checkpoints"]["load"] = result.checkpoints[-1]
     assert rayrml.run(config).metrics["test_loss"] == pytest.approx(result.history[-1]["test_loss"], rel=1e-6)
     assert "The weights are the checkpoint's moving average (ema)" in capsys.readouterr().out

@@ -158,3 +158,33 @@ def test_a_checkpoint_names_the_version_and_refuses_a_newer_format(tmp_path):
     torch.save(content | {"format": content["format"] + 1, "version": "9.0"}, path)
     with pytest.raises(DataError, match=rf"was written by a newer rayrml, 9\.0; this is {__version__}\. Expected that"):
         checkpoints.load(path)
+
+
+def test_training_goes_on_with_the_weights_behind_an_average(tmp_path):
+    net = network()
+    raw = {name: parameter.detach() + 1 for name, parameter in net.named_parameters()}
+    saved = Checkpoint(1, net.state_dict(), [], (4,), ema={"steps": 5, "decay": 0.9, "raw": raw})
+    checkpoints.save(tmp_path / "a.pt", saved)
+    loaded = checkpoints.load(tmp_path / "a.pt")
+    assert torch.equal(loaded.network["0.weight"], net[0].weight)
+    assert torch.equal(loaded.in_training["0.weight"], net[0].weight + 1)
+    assert torch.equal(loaded.in_training["1.running_var"], net[1].running_var)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("ema", {"steps": "5", "raw": {}}),
+        ("ema", {"steps": 5}),
+        ("ema", {"steps": 5, "raw": {"0.weight": 3}}),
+        ("ema", {"steps": 5, "raw": {"0.weight": torch.zeros(2)}}),
+        ("ema", {"steps": 5, "raw": {"other": torch.zeros(3, 4)}}),
+        ("loss_scaling", {"scale": "large"}),
+        ("loss_scaling", {"scale": torch.zeros(3)}),
+    ],
+    ids=str,
+)
+def test_a_damaged_average_or_scale_is_refused(tmp_path, field, value):
+    checkpoints.save(tmp_path / "a.pt", Checkpoint(1, network().state_dict(), [], (4,), **{field: value}))
+    with pytest.raises(DataError, match=f"is a damaged checkpoint: invalid {field}"):
+        checkpoints.load(tmp_path / "a.pt")

@@ -332,7 +332,11 @@ def test_only_paths_can_be_extended():
 
 
 OPEN = {
-    "optimizer": {"type": {"choice": ["Adam", "SGD"]}, "learning_rate": {"loguniform": [1e-4, 1e-1]}},
+    "optimizer": {
+        "type": {"choice": ["Adam", "SGD"]},
+        "learning_rate": {"loguniform": [1e-4, 1e-1]},
+        "learning_rates": {"conv*": {"uniform": [0.1, 1.0]}},
+    },
     "loss": {"choice": [{"function": "NLL"}, {"function": "CrossEntropy"}]},
     "data.batch_size": {"choice": [2, 4]},
     "data.transforms": [{"random_rotate": {"uniform": [0, 30]}}],

@@ -9,7 +9,7 @@ from torch import nn
 from rayrml.config.tables import choose
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.saving.checkpoints import Checkpoint
-from rayrml.training.optimizer_state import find_usable, list_trained, restore_state
+from rayrml.training.optimizer_state import carry_state, find_usable, list_in_order, list_trained, restore_state
 
 
 def network(**sizes):
@@ -108,6 +108,30 @@ def test_states_follow_the_names_of_parameters_when_layers_are_frozen_or_freed()
     for parameter in (p for p in net.parameters() if p.requires_grad):
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
+
+
+@pytest.mark.parametrize("arguments", [{}, {"momentum": 0.9, "dampening": 0.5}])
+@pytest.mark.parametrize("name", STEPPING)
+def test_a_state_is_carried_over_to_more_parameters_as_a_checkpoint_would(name, arguments):
+    """Also by SGD, which gives all parameters of a group their first momentum at once."""
+    choice = row(name, **arguments) if name in ("SGD", "LARS") else row(name)
+    net = network(a=2, b=3, c=2)
+    net["b"].requires_grad_(False)
+    before, checkpoint = trained(net, choice)
+    other = copy.deepcopy(net)
+    for one in (net, other):
+        one["b"].requires_grad_(True)
+    carried = choice.build(list(net.parameters()))
+    carry_state(before, carried)
+    read, _ = restored(other, choice, checkpoint)
+    for step in range(2):
+        for model, optimizer in ((net, carried), (other, read)):
+            for parameter in model.parameters():
+                parameter.grad = torch.ones_like(parameter) + step
+            optimizer.step()
+    for mine, theirs in zip(net.parameters(), other.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert sorted(list_in_order(carried, net)) == sorted(list_trained(net))
 
 
 def test_a_state_that_nobody_kept_is_not_missed():
