@@ -21,16 +21,9 @@ def find_layers(network: Network, pattern: str, *, frozen: bool = False) -> tupl
     that of a model around it, or by both, joined by `/`: `encoder` and `encoder/*` choose all layers of a model
     `encoder`.
     """
-<<<<<<< HEAD
     chosen, mistake = choose_layers(network, pattern)
     if mistake is not None:
         return [], mistake
-=======
-    specs = [layer for layer in network.graph.layers if layer.class_name != INPUT]
-    chosen = [layer.name for layer in specs if any(_fits(name, pattern) for name in _list_names(layer))]
-    if not chosen:
-        return [], f"no layer is called so. {_suggest(pattern, specs)}"
->>>>>>> optimization
     layers = network.layers()
     weighted = [name for name in chosen if next(layers[name].parameters(), None) is not None]
     trained = [name for name in weighted if frozen or any(p.requires_grad for p in layers[name].parameters())]
