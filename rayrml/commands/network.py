@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rayrml.commands.configuration import read_settings
+from rayrml.schema.stored import read_catalog
 
 if TYPE_CHECKING:
     from rayrml.networks.families import Family
@@ -22,7 +23,8 @@ EXAMPLES = (
 
 def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    verb.add_argument("name", nargs="?", metavar="NAME", help="the network (default: list all of them)")
+    names = ", ".join(read_catalog()["lists"]["networks"])
+    verb.add_argument("name", nargs="?", metavar="NAME", help=f"the network (default: list all of them): {names}")
     shape = "its shape: height, width and channels; 'any' for any size"
     verb.add_argument("--input", nargs="+", type=_size, metavar="N", help=shape)
     verb.add_argument("--classes", type=int, metavar="N", help="how many numbers it gives for each sample or pixel")

@@ -29,7 +29,8 @@ def _input_hint(network: Network, shape: tuple[int, ...], side: Side | None) -> 
     expected = network.input_shapes[0]
     if (expected[0], shape[0]) == (1, 3) and side is not None and side.decoding.reader.name == "images":
         return '. "grayscale": true reads images with one channel'
-    if side is not None and side.pixels and expected[0] == shape[0] and len(shape) == len(expected) == 3:
+    declared = None not in expected[1:] and expected[0] == shape[0]
+    if side is not None and side.pixels and declared and len(shape) == len(expected) == 3:
         return f'. The transform {{"resize": [{expected[1]}, {expected[2]}]}} makes images that it takes'
     rows = (shape[1:], (1, *shape[1:]))
     takes_rows = any(fits(expected, row) for row in rows) or network.check_input(shape[1:]) is None

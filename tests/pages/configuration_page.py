@@ -109,6 +109,11 @@ What `layers` can name, instead of listing layers: `"layers": {{"network": "resn
 [Networks by name](networks.md#networks-by-name) says more. All of them take these keys:
 
 {shared}
+
+`input` is [height, width, channels], or [depth, height, width, channels] of volumes, with `null` for any size (default:
+that of the samples). `classes` is the number of outputs for each sample or pixel (default: that of the classes, or of
+the columns of numbers). `activation` is the last one (default: what the loss takes). `weights` is the path of a file of
+Keras whose weights are loaded by the names of the layers.
 """
 
 DATA_TYPES_TEXT = """\

@@ -244,7 +244,7 @@ BROKEN = [
 
 ODD = [
     {"layers": {"network": "MobileNetV2"}},
-    {"layers": {"network": "mobilenetv3small", "input": [None, 64, 1], "dropout": 0, "weights": None}},
+    {"layers": {"network": "resnet18", "input": [None, 28, 1], "weights": None}},
     {"optimizer.type": "sgd"},
     {"optimizer.type": "ADAM"},
     {"loss.function": "nll"},
