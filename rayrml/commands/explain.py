@@ -62,5 +62,6 @@ def do(options: argparse.Namespace) -> None:
     for one in found:
         if one.is_empty:
             console.line(f"No region of {one.path} speaks for '{one.name}'")
-    console.line(f"Saved {len(found)} pictures of layer '{explainer.activation.layer}': {format_path(options.output)}")
+    count = "1 picture" if len(found) == 1 else f"{len(found)} pictures"
+    console.line(f"Saved {count} of layer '{explainer.activation.layer}': {format_path(options.output)}")
     options.document = {"layer": explainer.activation.layer, "images": found}
