@@ -37,10 +37,7 @@ def choose_layers(network: Network, pattern: str) -> tuple[list[str], str | None
     """The names of all layers that a pattern chooses, trained or not, and what is wrong with it: None unless none."""
     specs = [layer for layer in network.graph.layers if layer.class_name != INPUT]
     chosen = [layer.name for layer in specs if any(_fits(name, pattern) for name in _list_names(layer))]
-    if chosen:
-        return chosen, None
-    names = dict.fromkeys(name for layer in specs for name in _list_names(layer))
-    return [], f"no layer is called so. {suggest(pattern, names, 'The layers are')}"
+    return chosen, None if chosen else f"no layer is called so. {_suggest(pattern, specs)}"
 
 
 def _list_names(layer: LayerSpec) -> Iterator[str]:
