@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional as F
 
-from rayrml.workers import Workers
+from rayrml.workers import Lane, Workers
 
 
 class SharedStatistics:
@@ -28,12 +28,16 @@ class SharedStatistics:
 
     def __init__(self, workers: Workers):
         self._workers = workers
+        self._lane: Lane | None = None
+        self._begun = False
         self.active = False
         self.counts = True
 
     @contextlib.contextmanager
     def step(self, *, counts: bool) -> Iterator[None]:
         """Add up in forward and backward within the block."""
+        if not self._begun:
+            self._lane, self._begun = self._workers.open_lane(), True
         self.active, self.counts = True, counts
         try:
             yield
@@ -42,7 +46,7 @@ class SharedStatistics:
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """`tensor`, overwritten with the sum over the workers whose samples count."""
-        return self._workers.sum(tensor if self.counts else tensor.zero_())
+        return self._workers.sum(tensor if self.counts else tensor.zero_(), self._lane)
 
     def average(self, statistics: Sequence[torch.Tensor], count: int) -> None:
         """Overwrite (C,) means over this worker's `count` samples with the means over the samples of all workers."""
