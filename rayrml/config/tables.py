@@ -12,7 +12,7 @@ import functools
 import inspect
 import json
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pydantic
@@ -26,6 +26,10 @@ Table = Mapping[str, Callable[..., Any]]
 Options = TypeVar("Options", bound=pydantic.BaseModel)
 
 _MOST_PROBLEMS = 50
+# What pydantic calls errors about values of the right type, the latter two with what there is too little of.
+_TOO_SHORT = {"too_short": "item", "string_too_short": "character"}
+_RIGHT_TYPE = frozenset({"value_error", *_TOO_SHORT})
+_GOT = ", got "
 _STRICT = pydantic.ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
 
 
@@ -124,11 +128,11 @@ def list_problems(
     messages_by_place: dict[str, list[str]] = {}
     judged: set[str] = set()
     # If a value has the right type for one alternative but is wrong, errors about the other types would only mislead.
-    for item in sorted(error.errors(include_url=False), key=lambda item: item["type"] != "value_error"):
+    for item in sorted(error.errors(include_url=False), key=lambda item: item["type"] not in _RIGHT_TYPE):
         loc = _json_location(item["loc"], values, item["type"])
         keys = [str(key) or "''" for key in loc]
         where = ".".join([path, *keys] if path else keys)
-        if item["type"] == "value_error":
+        if item["type"] in _RIGHT_TYPE:
             judged.add(where)
         elif where in judged:
             continue
@@ -136,7 +140,7 @@ def list_problems(
     # Likewise if a value has the right type for one alternative, but something in it is wrong.
     judged = {where[:end] for where in messages_by_place for end, sign in enumerate(where) if sign == "."}
     listed = [
-        Problem(where, " or ".join(dict.fromkeys(messages)))
+        Problem(where, _join(list(dict.fromkeys(messages))))
         for where, messages in messages_by_place.items()
         if where not in judged
     ]
@@ -145,6 +149,13 @@ def list_problems(
     # Long lists in which everything is wrong.
     more = f"and {len(listed) - _MOST_PROBLEMS} more mistakes of this kind"
     return [*listed[:_MOST_PROBLEMS], Problem(listed[_MOST_PROBLEMS].where, more)]
+
+
+def _join(messages: Sequence[str]) -> str:
+    """What is wrong for each alternative, in one sentence that names the value once."""
+    *others, last = messages
+    _, sign, value = last.partition(_GOT)
+    return " or ".join([*(message.removesuffix(sign + value) for message in others), last])
 
 
 def _json_location(loc: tuple[int | str, ...], values: Any, kind: str) -> list[int | str]:
@@ -174,6 +185,9 @@ def _message(item: Any, model: type[pydantic.BaseModel], loc: list[int | str], t
         return describe_unknown(str(loc[-1]), names, takes)
     if item["type"] == "missing":
         return "this key is missing and has no default"
+    if item["type"] in _TOO_SHORT:
+        least, unit = item["ctx"]["min_length"], _TOO_SHORT[item["type"]]
+        return f"must have at least {least} {unit if least == 1 else unit + 's'}{_GOT}{format_value(item['input'])}"
     message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     message = (
         message.replace("a valid dictionary", "an object")
@@ -182,7 +196,7 @@ def _message(item: Any, model: type[pydantic.BaseModel], loc: list[int | str], t
     )
     if item["type"] == "value_error":
         return message
-    return f"must be {message}, got {format_value(item['input'])}"
+    return f"must be {message}{_GOT}{format_value(item['input'])}"
 
 
 def _owner(model: type[pydantic.BaseModel], loc: list[int | str]) -> type[pydantic.BaseModel] | None:

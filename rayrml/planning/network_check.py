@@ -81,13 +81,12 @@ def warn_of_small_parts(network: Network, batch_size: int, accumulate: int, ray:
         return
     asked = ray.num_workers
     workers = 1 if asked is None or ray.batch_norm == "global" else asked if isinstance(asked, int) else asked[1]
-    seen = batch_size // (accumulate * workers)
+    seen = max(batch_size // (accumulate * workers), 1)
     if seen < min(_FEW, batch_size):
         cause = " and ".join(
             [*(["accumulate"] if accumulate > 1 else []), *(['"batch_norm": "local"'] if workers > 1 else [])]
         )
         cure = 'Use "batch_norm": "global"' if workers > 1 else "Use fewer micro-batches, or group normalization"
-        seen = max(seen, 1)
         yield f"with {cause}, batch normalization sees {seen} of the {batch_size} samples of a batch at once. {cure}"
 
 

@@ -104,4 +104,5 @@ def warn_of_unfreezing(unfreezing: Mapping[str, int], num_epochs: int) -> Iterat
     """A sentence on layers that stay frozen because the run has too few epochs."""
     if late := [name for name, epoch in unfreezing.items() if epoch > num_epochs]:
         shown = shorten([f"'{name}'" for name in late])
-        yield f"unfreeze: {shown} would be trained from epoch {unfreezing[late[0]]}, but there are {num_epochs} epochs"
+        there = "there is 1 epoch" if num_epochs == 1 else f"there are {num_epochs} epochs"
+        yield f"unfreeze: {shown} would be trained from epoch {unfreezing[late[0]]}, but {there}"

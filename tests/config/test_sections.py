@@ -50,6 +50,22 @@ def test_a_misspelt_key_is_answered_with_the_right_one():
     assert mistakes(full(bacth_size=3)) == ["neural_network.data.bacth_size: unknown key. Did you mean 'batch_size'?"]
 
 
+def test_what_is_empty_is_told_in_one_sentence():
+    raw = full(separator="")
+    raw["neural_network"]["activation_checkpointing"] = []
+    assert mistakes(raw) == [
+        'neural_network.data.separator: must have at least 1 character, got ""',
+        "neural_network.activation_checkpointing: must have at least 1 item, got []",
+    ]
+
+
+def test_a_value_that_fits_no_alternative_is_shown_once():
+    raw = full()
+    raw["neural_network"]["checkpoints"] = {"keep": 0}
+    expected = "must be 'best+last', 'best', 'last' or 'all' or must be greater than 0, got 0"
+    assert mistakes(raw) == [f"neural_network.checkpoints.keep: {expected}"]
+
+
 @pytest.mark.parametrize("raw", [{}, [], 3, None, {"neural_network": 3}, {"neural_network": {"data": []}}])
 def test_what_is_no_configuration_is_refused_with_a_place_or_a_hint(raw):
     parsed, found = reading.parse(raw)

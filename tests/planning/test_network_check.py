@@ -2,10 +2,11 @@
 
 import pytest
 
+from rayrml.config.sections import Ray
 from rayrml.config.tables import choose
 from rayrml.losses import LOSSES
 from rayrml.networks.network import build_network
-from rayrml.planning.network_check import warn_of_ending
+from rayrml.planning.network_check import warn_of_ending, warn_of_small_parts
 
 
 def network(activation, units=3):
@@ -95,3 +96,17 @@ def test_an_activation_may_be_a_layer_of_its_own(more, shown):
     layers += [{"class_name": kind, "config": {"name": n, **c}} for n, (kind, c) in zip(names, more, strict=True)]
     text = "; ".join(warn_of_ending(build_network(layers), choose(LOSSES, {"function": "NLL"}, "loss", "function")))
     assert (shown in text) and bool(text) == bool(shown)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate", "seen"), [(8, 4, "2 of the 8"), (8, 100, "1 of the 8"), (1, 100, None), (64, 4, None)]
+)
+def test_batch_normalization_that_sees_fewer_samples_because_of_accumulate_is_told(batch_size, accumulate, seen):
+    normalized = build_network(
+        [
+            {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 4], "name": "input"}},
+            {"class_name": "BatchNormalization", "config": {"name": "norm"}},
+        ]
+    )
+    told = "; ".join(warn_of_small_parts(normalized, batch_size, accumulate, Ray()))
+    assert (f"sees {seen} samples" in told) if seen else not told
