@@ -182,6 +182,8 @@ def _message(item: Any, model: type[pydantic.BaseModel], loc: list[int | str], t
     )
     if item["type"] == "value_error":
         return message
+    if item["type"] == "too_short":
+        message = f"a list of at least {item['ctx']['min_length']}"
     return f"must be {message}, got {format_value(item['input'])}"
 
 
