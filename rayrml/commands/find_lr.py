@@ -10,7 +10,7 @@ from rayrml.commands.json_output import add_json
 from rayrml.commands.picture_option import add_picture, write_picture
 from rayrml.errors import ConfigError, Problem
 
-HELP = "find a learning rate: train some steps with growing ones, and see where the loss falls"
+HELP = "find a learning rate: train some steps with growing ones"
 EXAMPLES = (
     "rayrml find-lr config.json",
     "rayrml find-lr config.json --from 1e-5 --to 1 --steps 200",

@@ -17,7 +17,7 @@ HELP = "write the Keras JSON of a well-known network, such as resnet50 or unet"
 EXAMPLES = (
     "rayrml network",
     "rayrml network resnet50 --classes 10 -o network.json",
-    "rayrml network unet --input 128 128 1 --classes 2 filters=32 depth=4 -o unet.json",
+    "rayrml network unet --input 128 128 1 --classes 2 filters=32 -o unet.json",
 )
 
 
@@ -43,12 +43,13 @@ def do(options: argparse.Namespace) -> None:
     """Write the network, and say on standard error what it is.
 
     Raises:
-        ConfigError: there is no such network, or it does not take the keys, or such an input.
+        ConfigError: options without a network, or no such network, or it does not take the keys, or such an input.
         DataError: the file cannot be written.
     """
     if options.name is None:
         from rayrml.schema import stored
 
+        _expect_no_keys(options)
         sys.stdout.write("\n".join([*stored.names("networks"), ""]))
         return
     from rayrml.config.names import find
@@ -71,6 +72,14 @@ def do(options: argparse.Namespace) -> None:
             storage.write(options.output, text.encode())
     sys.stdout.flush()
     sys.stderr.write(f"{described}\n")
+
+
+def _expect_no_keys(options: argparse.Namespace) -> None:
+    """Raises ConfigError if there is an option that only a network takes."""
+    if options.keys or options.input or options.classes is not None or options.output is not None:
+        from rayrml.errors import ConfigError, Problem
+
+        raise ConfigError(Problem("NAME", "must be given with other options. `rayrml network` alone lists the names"))
 
 
 def _without_weights(given: Mapping[str, Any]) -> Mapping[str, Any]:

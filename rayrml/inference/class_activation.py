@@ -24,6 +24,7 @@ from rayrml.networks.layers.convolution import Convolution
 from rayrml.networks.layers.layer import Layer
 from rayrml.networks.layers.layout import to_keras
 from rayrml.networks.layers.pooling import AveragePooling, MaxPooling
+from rayrml.networks.layers.reshaping import Cropping, ZeroPadding
 from rayrml.networks.layers.weighted_sum import WeightedSum
 from rayrml.networks.network import Network
 from rayrml.tensors import to_input
@@ -130,9 +131,9 @@ def _has_positions(shape: tuple[int | None, ...]) -> bool:
 
 
 def _only_moves(layer: Layer) -> bool:
-    """Whether a layer, outside training, only picks or averages what is in its input."""
+    """Whether a layer, outside training, only picks, pads or averages what is in its input."""
     moves = layer.keeps_numbers and not isinstance(layer, Activation)
-    return moves or isinstance(layer, MaxPooling | AveragePooling)
+    return moves or isinstance(layer, MaxPooling | AveragePooling | Cropping | ZeroPadding)
 
 
 def _give_scores(network: Network) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 
@@ -34,6 +35,10 @@ class EarlyStopping:
         else:
             self.waited += 1
         return self.over
+
+    def ends_after(self, figures: Mapping[str, float]) -> bool:
+        """What `update` would return, without counting the epoch."""
+        return copy.copy(self).update(figures)
 
     @property
     def over(self) -> bool:

@@ -208,7 +208,8 @@ class Worker:
     ) -> bool | None:
         """Evaluate and save after an epoch's training; return whether it was the last, None if interrupted."""
         epoch = trained.epoch
-        last = epoch == self.job.config.num_epochs
+        stopping = trainee.stopping
+        last = epoch == self.job.config.num_epochs or (stopping is not None and stopping.ends_after(figures))
         self.checkpoints.announcer.hold()
         due = test is not None and (last or epoch % self.job.config.evaluate_every == 0)
         self.checkpoints.begin(trainee, trained, self._evaluation_seconds if due else 0.0)
@@ -225,7 +226,7 @@ class Worker:
             figures |= evaluated
         trainee.history.append(figures)
         self.emit(EpochDone(figures))
-        if trainee.stopping is not None and trainee.stopping.update(figures):
+        if stopping is not None and stopping.update(figures):
             last = True
         if trainee.schedule is not None:
             trainee.schedule.step(loss_of(figures, tested=self.job.datasets.test_targets))

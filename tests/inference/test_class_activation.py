@@ -37,15 +37,17 @@ def image(row, column):
     return pixels
 
 
+PAD = {"class_name": "ZeroPadding2D", "config": {"name": "pad", "padding": [[0, 9], [0, 9]]}}
+CROP = {"class_name": "Cropping2D", "config": {"name": "crop", "cropping": [[2, 0], [3, 0]]}}
 POOL = {"class_name": "MaxPooling2D", "config": {"name": "pool", "pool_size": 2}}
 
 
 @pytest.mark.parametrize("activation", ["softmax", "log_softmax", "linear"])
-@pytest.mark.parametrize("after", [(), (POOL,)])
+@pytest.mark.parametrize("after", [(), (POOL,), (PAD,), (CROP,)])
 @pytest.mark.parametrize("place", [(2, 3), (20, 5), (25, 25)])
 def test_the_map_is_highest_in_the_region_that_decides(place, after, activation):
     explained = ClassActivation(network(*after, activation=activation), SHAPE)
-    assert explained.layer == "relu"  # before the pooling
+    assert explained.layer == "relu"  # before the pooling, and where positions are those of the image
     (heat,) = explained(image(*place), torch.tensor([0]))
     row, column = divmod(int(heat.argmax()), SIZE)
     assert place[0] <= row < place[0] + 6

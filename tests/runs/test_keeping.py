@@ -51,6 +51,12 @@ def test_only_some_epochs_are_evaluated_and_the_last_one_is(ray_cluster, folder,
     assert [line.split()[0] for line in log if line.split()[0].isdecimal()] == ["3", "6", "7"]
 
 
+def test_an_epoch_after_which_a_run_ends_early_is_evaluated(ray_cluster, folder, tmp_path):
+    stopping = {"patience": 1, "metric": "train_loss", "min_delta": 5.0}
+    config = configuration(folder, tmp_path, num_epochs=9, evaluate_every=5, early_stopping=stopping)
+    assert ["test_loss" in h for h in rayrml.run(config, quiet=True).history] == [False, True]
+
+
 class Driver:
     """Keeps messages, and looks into a folder whenever there is one."""
 
