@@ -44,7 +44,7 @@ def test_the_suggested_rate_trains_better_than_a_tenth_and_ten_times_of_it(digit
     for batch in batches(digits, 1):
         trained = growing(*batch, 32)
         losses.append(trained.loss.item())
-        if trained.stop:
+        if trained.wishes.stop:
             break
     assert len(losses) <= 120
     found = suggest_rate([rates.rate(step) for step in range(len(losses))], losses)
@@ -61,7 +61,7 @@ def test_groups_of_parameters_keep_the_proportions_of_their_rates(digits):
     growing = GrowingRate(step, RateRange(1e-4, 1e-2, 3))
     seen = []
     for batch in itertools.islice(batches(digits, 1), 3):
-        stop = growing(*batch, 32).stop
+        stop = growing(*batch, 32).wishes.stop
         seen.append([group["lr"] for group in step.optimizer.param_groups])
     assert seen == [pytest.approx([rate, rate / 10]) for rate in (1e-4, 1e-3, 1e-2)]
     assert stop
