@@ -137,9 +137,9 @@ where slices overlap and NaN in gaps between slices.
 {text}
 """
 
-# Where the rows are that a key of a section chooses from.
+# Where the rows are that a key of a section, or of all sections that have it, chooses from.
 HEADING_OF_KEY = {
-    "layers": "Networks by name",
+    "neural_network.layers": "Networks by name",
     "optimizer": "Optimizers",
     "lr_scheduler": "Learning rate schedulers",
     "loss": "Losses",
@@ -183,7 +183,8 @@ def model_table(model: type[BaseModel], path: str) -> str:
 
 def linked(path: str, field: FieldInfo) -> str:
     """What a key means, with a link to where more is said of its value."""
-    heading = f"`{path}`" if section_of(field.annotation) else HEADING_OF_KEY.get(path.rpartition(".")[2])
+    rows = HEADING_OF_KEY.get(path) or HEADING_OF_KEY.get(path.rpartition(".")[2])
+    heading = f"`{path}`" if section_of(field.annotation) else rows
     text = field.description or ""
     return link(text, heading) if heading else text
 
