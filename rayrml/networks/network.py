@@ -20,7 +20,7 @@ from rayrml.networks.graph import Graph, read_graph
 from rayrml.networks.layers.layer import Layer
 from rayrml.networks.layers.layout import Shape, held_shape, keras_shape, to_held, to_keras
 from rayrml.networks.penalties import Penalties
-from rayrml.networks.segments import Segment, choose_segments, compute_segments, find_segments
+from rayrml.networks.segments import Segment, compute_segments, find_segments
 from rayrml.networks.shapes import fits, follow_shapes, open_differing
 from rayrml.networks.sizes import SizeCheck, describe_misfit
 from rayrml.tensors import to_float32
@@ -136,10 +136,8 @@ class Network(torch.nn.Module):
 
         Those inside the layers `names` are computed again, or those of all layers, in segments that take least memory.
         """
-        if names is None:
-            self._segments = find_segments(self._steps, self.graph.outputs, self.shapes)
-        else:
-            self._segments = choose_segments(self._steps, self.graph.outputs, {self._names[name] for name in names})
+        modules = None if names is None else {self._names[name] for name in names}
+        self._segments = find_segments(self._steps, self.graph.outputs, self.shapes, modules)
 
     def keeping_activations(self) -> Network:
         """The same network, with the same weights, which keeps all tensors for backward."""

@@ -39,31 +39,29 @@ class Segment(NamedTuple):
     recomputed: bool
 
 
-def find_segments(steps: Sequence[Step], results: Sequence[int], shapes: Sequence[Shape]) -> tuple[Segment, ...]:
+def find_segments(
+    steps: Sequence[Step], results: Sequence[int], shapes: Sequence[Shape], modules: Set[str] | None = None
+) -> tuple[Segment, ...]:
     """The segments that make the network's activations take least memory, all of them recomputed.
 
     Args:
         steps: the network's calls.
         results: slots of the network's outputs.
         shapes: of the tensor in each slot; unknown sizes count as 1.
+        modules: names of the modules that may be recomputed, None for all; calls of others are segments that are not.
     """
     sizes = [math.prod(size or 1 for size in shape) for shape in shapes]
     kept = _kept_after(steps, results, sizes)
-    tried = (_cut(steps, sizes, kept, limit) for limit in _limits(steps, sizes))
-    best = min(tried, key=lambda ends: _cost(steps, sizes, kept, ends))
-    return tuple(
-        _segment(steps, results, start, stop, recomputed=True) for start, stop in itertools.pairwise([0, *best])
-    )
-
-
-def choose_segments(steps: Sequence[Step], results: Sequence[int], modules: Set[str]) -> tuple[Segment, ...]:
-    """The segments of these modules: consecutive calls of them are recomputed together, all others are not."""
     segments: list[Segment] = []
     start = 0
-    for chosen, calls in itertools.groupby(steps, key=lambda step: step.module in modules):
-        stop = start + len(list(calls))
-        segments.append(_segment(steps, results, start, stop, recomputed=chosen))
-        start = stop
+    for chosen, calls in itertools.groupby(steps, key=lambda step: modules is None or step.module in modules):
+        own = list(calls)
+        ends = (
+            _find_ends([sizes[step.output] for step in own], kept[start : start + len(own)]) if chosen else [len(own)]
+        )
+        for a, b in itertools.pairwise([0, *ends]):
+            segments.append(_segment(steps, results, start + a, start + b, recomputed=chosen))
+        start += len(own)
     return tuple(segments)
 
 
@@ -130,24 +128,29 @@ def _kept_after(steps: Sequence[Step], results: Sequence[int], sizes: Sequence[i
     return kept
 
 
-def _limits(steps: Sequence[Step], sizes: Sequence[int]) -> Iterator[float]:
+def _find_ends(sizes: Sequence[int], kept: Sequence[int]) -> list[int]:
+    """Where to cut calls with results of these `sizes`, after which `kept` numbers are needed, for least memory."""
+    tried = (_cut(sizes, kept, limit) for limit in _limits(sizes))
+    return min(tried, key=lambda ends: (_cost(sizes, kept, ends), len(ends)))
+
+
+def _limits(sizes: Sequence[int]) -> Iterator[float]:
     """Sizes of segments to try, from that of a single call to that of all."""
-    total = sum(sizes[step.output] for step in steps)
-    least = max(sizes[step.output] for step in steps)
+    total, least = sum(sizes), max(sizes)
     for number in range(_SIZES_TO_TRY + 1):
         yield least * (total / least) ** (number / _SIZES_TO_TRY)
 
 
-def _cut(steps: Sequence[Step], sizes: Sequence[int], kept: Sequence[int], limit: float) -> list[int]:
+def _cut(sizes: Sequence[int], kept: Sequence[int], limit: float) -> list[int]:
     """Ends of segments of at most `limit` numbers each, where the fewest are kept."""
     ends: list[int] = []
     start = 0
-    while start < len(steps):
+    while start < len(sizes):
         stop, inside = start, 0
-        while stop < len(steps) and (stop == start or inside + sizes[steps[stop].output] <= limit):
-            inside += sizes[steps[stop].output]
+        while stop < len(sizes) and (stop == start or inside + sizes[stop] <= limit):
+            inside += sizes[stop]
             stop += 1
-        if stop < len(steps):
+        if stop < len(sizes):
             # In the second half, so that segments do not become many.
             stop = min(range(start + (stop - start + 1) // 2, stop + 1), key=lambda end: (kept[end - 1], -end))
         ends.append(stop)
@@ -155,7 +158,7 @@ def _cut(steps: Sequence[Step], sizes: Sequence[int], kept: Sequence[int], limit
     return ends
 
 
-def _cost(steps: Sequence[Step], sizes: Sequence[int], kept: Sequence[int], ends: Sequence[int]) -> int:
+def _cost(sizes: Sequence[int], kept: Sequence[int], ends: Sequence[int]) -> int:
     """The most numbers at once: what is kept between segments, and what one of them computes once more."""
-    inner = [sum(sizes[step.output] for step in steps[a:b]) for a, b in itertools.pairwise([0, *ends])]
+    inner = [sum(sizes[a:b]) for a, b in itertools.pairwise([0, *ends])]
     return sum(kept[end - 1] for end in ends[:-1]) + max(inner)

@@ -55,7 +55,7 @@ from rayrml.planning.splits import Folders, complete_paths
 from rayrml.planning.starting_weights import KERAS_FILES, LOAD, load_start
 from rayrml.planning.table_targets import LabelTables
 from rayrml.planning.target_values import read_class_numbers, with_value_rules
-from rayrml.planning.updates import Updates, choose_updates, follow_network, warn_of_unfreezing
+from rayrml.planning.updates import Updates, choose_updates, follow_network, warn_of_decay, warn_of_unfreezing
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import LoadReport
 
@@ -375,6 +375,7 @@ class _Preparation:
             yield from warn_of_batch_norm(network)
             accumulate = updates.options.accumulate
             yield from warn_of_small_parts(network, settings.data.batch_size, accumulate, self.config.ray)
+        yield from warn_of_decay(updates)
         yield from warn_of_unfreezing(updates.unfreezing, settings.nn.num_epochs)
         yield from warn_of_imbalance(datasets, settings.loss, settings.data.sampling)
 

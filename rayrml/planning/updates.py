@@ -100,6 +100,13 @@ def _find_unfreezing(nn: NeuralNetwork, network: Network, findings: Findings) ->
     return found
 
 
+def warn_of_decay(updates: Updates) -> Iterator[str]:
+    """A sentence on a key for the decay of weights where no weight decays."""
+    optimizer = updates.optimizer
+    if optimizer is not None and not updates.options.decay_all and not optimizer.settings.get("weight_decay", 1):
+        yield '"decay_all": false has no effect: "weight_decay" of the optimizer is 0'
+
+
 def warn_of_unfreezing(unfreezing: Mapping[str, int], num_epochs: int) -> Iterator[str]:
     """A sentence on layers that stay frozen because the run has too few epochs."""
     if late := [name for name, epoch in unfreezing.items() if epoch > num_epochs]:

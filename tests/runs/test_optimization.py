@@ -168,6 +168,13 @@ def expect_the_same(resumed, straight):
         assert [h[key] for h in resumed.history] == [h[key] for h in straight.history]
 
 
+def test_a_decay_that_is_0_is_told(folder, tmp_path):
+    optimizer = {"type": "AdamW", "decay_all": False}
+    (warning,) = prepare(configuration(folder, tmp_path, "groups", optimizer=optimizer)).warnings
+    assert warning == '"decay_all": false has no effect: "weight_decay" of the optimizer is 0'
+    assert not prepare(configuration(folder, tmp_path, "groups")).warnings
+
+
 def test_frozen_layers_keep_their_weights_until_their_epoch_begins(straight):
     weights = [checkpoints.load(path).in_training for path in straight["frozen"].checkpoints]
     moved = {
