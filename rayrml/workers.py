@@ -81,6 +81,19 @@ class Workers:
         torch.distributed.all_to_all_single(arrived, rows.contiguous(), list(received), list(sent))
         return arrived
 
+    def gather_in_first(self, value: T) -> list[T] | None:
+        """Every worker's `value` by rank, in the first worker; None in the others."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.size if self.rank == 0 else None
+        torch.distributed.gather_object(value, values)
+        return values
+
+    def broadcast(self, tensor: torch.Tensor, source: int) -> None:
+        """Overwrite `tensor` in all workers with that of the worker `source`."""
+        if self.size > 1:
+            torch.distributed.broadcast(tensor, source)
+
     def ask_first(self, question: Callable[[], T]) -> T:
         """The answer of the first worker to all of them; raises in all what it raises there."""
         if self.size == 1:

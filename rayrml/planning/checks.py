@@ -137,7 +137,7 @@ def memory_parts(plan: Plan, num_workers: int) -> dict[str, int]:
     return {
         "Weights": BYTES_OF_FLOAT * weights,
         "Gradients": trained,
-        "Optimizer state": trained * state,
+        "Optimizer state": trained * state // (num_workers if plan.config.ray.sharding == "zero1" else 1),
         "Weight average": BYTES_OF_FLOAT * averaged,
         "Preloaded samples": sum(_preloaded_bytes(source, worker) for source in kept),
         "One batch in the network": _batch(plan, worker),

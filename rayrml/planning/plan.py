@@ -188,7 +188,7 @@ class _Preparation:
         """The plan of a run with this name. Raises ConfigError or DataError with everything that is wrong."""
         loss = self._row(LOSSES, self.nn.loss, "loss", "function")
         tables = self._tables(loss)
-        updates = choose_updates(self.nn.optimizer, self.findings)
+        updates = choose_updates(self.nn.optimizer, self.config.ray, self.findings)
         types = read_class_numbers(find_types(self.data, self.findings), loss, self._target_transforms())
         settings, self.types = Settings(self.nn, types, loss, updates.optimizer), types
         check_consistency(settings, self.findings)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from rayrml.config.mistakes import Findings
 from rayrml.config.optimization import OptimizerOptions, Unfreezing
-from rayrml.config.sections import NeuralNetwork
+from rayrml.config.sections import NeuralNetwork, Ray
 from rayrml.config.tables import Choice, choose_with
 from rayrml.errors import Problem
 from rayrml.formatting import shorten
@@ -39,8 +39,8 @@ class Updates(NamedTuple):
     unfreezing: Mapping[str, int] = {}
 
 
-def choose_updates(section: Mapping[str, Any] | None, findings: Findings) -> Updates:
-    """What the section says; its mistakes are added to the findings."""
+def choose_updates(section: Mapping[str, Any] | None, ray: Ray, findings: Findings) -> Updates:
+    """What the section says; its mistakes, and what `ray` asks of the optimizer in vain, are added to the findings."""
     if section is None:
         return Updates()
     scheduler, schedule = section.get("lr_scheduler"), None
@@ -50,6 +50,8 @@ def choose_updates(section: Mapping[str, Any] | None, findings: Findings) -> Upd
     with findings.gathering():
         optimizer, options = choose_with(OPTIMIZERS, section, OPTIMIZER, options=OptimizerOptions)
         findings.mistakes.extend(_refuse_without_effect(optimizer, options))
+        if ray.sharding != "none" and needs_closure(optimizer.builder):
+            findings.add("ray.sharding", f"{optimizer.name} keeps one state for all weights together")
         return Updates(optimizer, options, schedule)
     return Updates(schedule=schedule)
 

@@ -84,6 +84,7 @@ def make_job(
         unfreezing=dict(plan.unfreezing),
         datasets=plan.datasets,
         compression=plan.config.ray.gradient_compression,
+        sharding=plan.config.ray.sharding,
         global_batch_norm=plan.config.ray.batch_norm == "global",
         debug_path=_debug_path(plan) if nn.debug else None,
         state_path=checkpoint_folder.state_path(state_folder) if state_folder and plan.training is not None else None,

@@ -126,8 +126,10 @@ class CheckpointManager:
         job = self._job
         if evaluation_seconds is None or evaluation_seconds > _LONG_EVALUATION:
             self.save_unfinished(trainee, trained, wait=False)
-        if self._workers.rank == 0 and (job.config.checkpoints.save or job.state_path):
-            self._taken = self._take(self._checkpoint(trainee, trained.epoch), trainee)
+        if job.config.checkpoints.save or job.state_path:
+            optimizer = trainee.gather_optimizer()
+            if self._workers.rank == 0:
+                self._taken = self._take(self._checkpoint(trainee, trained.epoch, optimizer), trainee)
 
     def save(self, trainee: Trainee, epoch: int, *, last: bool) -> None:
         """Start writing the state after an epoch, which has begun to be kept; the epoch is announced once it is there.
@@ -143,8 +145,7 @@ class CheckpointManager:
             return
         _refuse_infinite(trainee.network, epoch)
         then = functools.partial(self._written, self._retention.outdated(epoch))
-        now = self._checkpoint(trainee, epoch)
-        figures = {"history": list(now.history), "rows": now.rows, "seconds": now.seconds}
+        figures = {"history": list(trainee.history), "rows": self._rows(), "seconds": trainee.seconds}
         self._writer.write(self._taken, paths, job.state_path, then=then, **figures)
         self._taken = None
         self._written_at = time.monotonic()
@@ -154,9 +155,10 @@ class CheckpointManager:
         random = self._workers.gather(list(progress.random or ()))
         self._written_at = time.monotonic()
         job = self._job
+        optimizer = trainee.gather_optimizer() if job.state_path else {}
         if self._workers.rank or not job.state_path:
             return
-        checkpoint = self._checkpoint(trainee, progress.epoch - 1)
+        checkpoint = self._checkpoint(trainee, progress.epoch - 1, optimizer)
         checkpoint.unfinished = {
             "batch": progress.batch,
             "losses": list(progress.losses),
@@ -258,7 +260,10 @@ class CheckpointManager:
         balanced = [1] if config.data.sampling == "balanced" else []
         return [*counts, config.data.batch_size, config.seed, int(config.data.preload), self._workers.size, *balanced]
 
-    def _checkpoint(self, trainee: Trainee, epoch: int) -> Checkpoint:
+    def _rows(self) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in self._driver.unwritten()]
+
+    def _checkpoint(self, trainee: Trainee, epoch: int, optimizer: dict[str, Any]) -> Checkpoint:
         pictures = self._job.picture_choice
         return Checkpoint(
             epoch=epoch,
@@ -266,11 +271,11 @@ class CheckpointManager:
             layers=self._job.layers,
             input_shape=self._job.network.input_shapes[0],
             classes=self._job.datasets.classes,
-            optimizer=trainee.optimizer.state_dict(),
+            optimizer=optimizer,
             optimizer_type=self._job.optimizer.name if self._job.optimizer else "",
             parameters=list_in_order(trainee.optimizer, trainee.network),
             history=trainee.history,
-            rows=[tuple(row) for row in self._driver.unwritten()],
+            rows=self._rows(),
             seconds=trainee.seconds,
             run_id=self._job.run_id,
             data=describe_reading(self._job.config.data) | ({} if pictures is None else {PICTURES: pictures}),

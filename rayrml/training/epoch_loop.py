@@ -105,7 +105,7 @@ class Worker:
         self.loss = job.loss.build()
         self.transforms = job.datasets.transforms.batched
         self.evaluation_transforms = self.transforms.evaluation()
-        self.trainee = None if job.optimizer is None else Trainee(job, job.optimizer, self.network)
+        self.trainee = None if job.optimizer is None else Trainee(job, job.optimizer, self.network, workers)
         self._evaluation_seconds: float | None = None  # of the last one in training
         self.progress = Progress() if self.trainee is None else self.checkpoints.resume(self.trainee)
 
@@ -145,6 +145,7 @@ class Worker:
             sample_shape=self.job.datasets.shape,
             before_update=self.checkpoints.settle,
             scaler=trainee.scaler,
+            sharding=trainee.sharding,
         )
 
     def _run_epochs(self, training: Feed, test: Feed | None, trainee: Trainee) -> bool:

@@ -22,6 +22,7 @@ from rayrml.training.cuda_graphs import Graphed
 from rayrml.training.gradients import BUCKET_BYTES, Compression, SharedGradient
 from rayrml.training.loss_scaling import LossScaler
 from rayrml.training.micro_batches import micro_batches
+from rayrml.training.sharding import Sharding
 from rayrml.workers import Workers
 
 _STEPS_BEFORE_LOOKING = 3
@@ -102,6 +103,7 @@ class TrainingStep:
         accumulate: int = 1,
         global_batch_norm: bool = True,
         sample_shape: Sequence[int] = (),
+        sharding: Sharding | None = None,
         before_update: Callable[[], None] = lambda: None,
         scaler: LossScaler | None = None,
     ):
@@ -113,6 +115,7 @@ class TrainingStep:
         self.gradient_clip = gradient_clip
         self.accumulate = accumulate
         self.sample_shape = tuple(sample_shape)
+        self.sharding = sharding
         self.before_update = before_update
         self.statistics = share_statistics(network, workers, everywhere=global_batch_norm)
         self.scaler = scaler
@@ -164,10 +167,11 @@ class TrainingStep:
                 norm = torch.linalg.vector_norm(lengths)
                 torch.nn.utils.clip_grads_with_norm_(self.parameters, self.gradient_clip, norm)
             self.before_update()
-            if self.scaler is None:
-                self.optimizer.step()
-            else:
-                self.scaler.step(self.optimizer)
+            with contextlib.nullcontext() if self.sharding is None else self.sharding.updating(self.parameters):
+                if self.scaler is None:
+                    self.optimizer.step()
+                else:
+                    self.scaler.step(self.optimizer)
         seconds = time.perf_counter() - started - exchanged
         return Trained(loss, lengths, seconds, exchanged, self._weight(target), self._common_wishes())
 

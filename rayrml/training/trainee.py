@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import torch
 
@@ -19,7 +20,9 @@ from rayrml.training.job import Job
 from rayrml.training.loss_scaling import LossScaler
 from rayrml.training.optimizer_state import carry_state, restore_state
 from rayrml.training.parameter_groups import build_optimizer
+from rayrml.training.sharding import Sharding
 from rayrml.training.weight_average import WeightAverage
+from rayrml.workers import Workers
 
 
 class Trainee:
@@ -28,6 +31,7 @@ class Trainee:
     Attributes:
         network: on its device.
         optimizer: updates the parameters that are trained in the current epoch.
+        sharding: divides that among workers; None if each updates all parameters.
         schedule: sets the optimizer's learning rate; None for a constant one.
         scaler: scales the loss, None without loss scaling.
         average: of the weights, which is evaluated in their place; None if there is none.
@@ -36,13 +40,15 @@ class Trainee:
         seconds: training time so far.
     """
 
-    def __init__(self, job: Job, choice: Choice, network: Network):
+    def __init__(self, job: Job, choice: Choice, network: Network, workers: Workers):
         """Begin with the network before the first epoch; the optimizer is of the row `choice`."""
         self._job = job
         self._choice = choice
         self._frozen = dict(job.unfreezing)
         self.network = network
         freeze(network, self._frozen)
+        divided = job.sharding == "zero1" and workers.size > 1
+        self.sharding = Sharding(network, workers) if divided else None
         self.optimizer = self._build()
         self.schedule: Schedule | None = None
         if job.schedule is not None:
@@ -81,6 +87,8 @@ class Trainee:
         """Go on where a checkpoint's run ended."""
         self.begin_epoch(state.epoch + 1)
         restore_state(self.optimizer, self._choice, self.network, state)
+        if self.sharding is not None:
+            self.sharding.drop_others(self.optimizer)
         if self.scaler is not None:
             self.scaler.restore(state.loss_scaling)
         if self.average is not None:
@@ -105,6 +113,12 @@ class Trainee:
         """A block in which the network is the one that is evaluated and kept: the average, if there is one."""
         return contextlib.nullcontext() if self.average is None else self.average.applied()
 
+    def gather_optimizer(self) -> dict[str, Any]:
+        """The state of the optimizer for a checkpoint of the first worker; all workers must call it."""
+        if self.sharding is None:
+            return self.optimizer.state_dict()
+        return self.sharding.gather_state(self.optimizer) or {}
+
     def kept_network(self) -> dict[str, torch.Tensor]:
         """The parameters and buffers of the network that is evaluated and kept, by name."""
         averages = {} if self.average is None else self.average.weights()
@@ -112,4 +126,7 @@ class Trainee:
 
     def _build(self) -> torch.optim.Optimizer:
         job = self._job
-        return build_optimizer(self._choice, self.network, rates=job.rates, decay_all=job.options.decay_all)
+        optimizer = build_optimizer(self._choice, self.network, rates=job.rates, decay_all=job.options.decay_all)
+        if self.sharding is not None:
+            self.sharding.drop_others(optimizer)
+        return optimizer

@@ -59,6 +59,11 @@ WAYS = {
         "ema": {},
     },
     "fp16": {"precision": "fp16"},
+    "divided": {
+        "optimizer": {"type": "SGD", "momentum": 0.9, "learning_rates": {"conv*": 0.5}},
+        "unfreeze": {"epoch": 3, "layers": "conv_2"},
+        "ema": {},
+    },
     "normalized": {
         "layers": _normalized(),
         "optimizer": {"type": "SGD", "momentum": 0.5, "accumulate": 2},
@@ -82,7 +87,7 @@ def configuration(folder, out, way, **settings):
     nn = config["neural_network"] | {"num_epochs": EPOCHS} | copy.deepcopy(WAYS[way]) | settings
     nn["data"].pop("test_output_path")
     nn["data"]["final_test_input_path"] = nn["data"]["test_input_path"]
-    return {"neural_network": nn}
+    return {"neural_network": nn} | ({"ray": {"sharding": "zero1"}} if way == "divided" else {})
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +163,18 @@ def test_a_run_that_is_resumed_after_an_epoch_is_the_uninterrupted_one_bit_for_b
     Worker(job, Workers(), torch.device("cpu"), driver=driver, outputs=Outputs()).run()
     (tmp_path / "model" / "interrupted.pt").unlink()
     expect_the_same(rayrml.run(config, resume=True, quiet=True), straight[way])
+
+
+def test_a_divided_run_goes_on_with_another_number_of_workers(straight, folder, tmp_path):
+    """The checkpoints are those of a whole optimizer: two workers begin, one goes on, and three end."""
+    config = configuration(folder, tmp_path, "divided")
+    for num_epochs, num_workers in ((2, 2), (3, 1), (EPOCHS, 3)):
+        config["neural_network"]["num_epochs"] = num_epochs
+        result = rayrml.run(config, num_workers=num_workers, resume=num_epochs > 2, quiet=True)
+    one, other = last(straight["divided"]), last(result)
+    for mine, theirs in ((one.network, other.network), (one.in_training, other.in_training)):
+        assert all(torch.allclose(mine[name], theirs[name], atol=1e-5) for name in mine)
+    assert one.optimizer["state"].keys() == other.optimizer["state"].keys()
 
 
 def expect_the_same(resumed, straight):
