@@ -65,6 +65,7 @@ BEFORE = {
     "rayrml predict": "cd examples/mnist && mkdir -p more_digits && cp mnist_digits/digit_0.jpg more_digits/ && "
     "cp mnist_digits/digit_1.jpg digit.png",
     "rayrml evaluate": "cd examples/mnist",
+    "rayrml explain": "cd examples/mnist",
     "rayrml plot mnist_model": "cd examples/mnist && cp -r mnist_model faster_model",
 }
 # What a block leaves behind.
