@@ -52,8 +52,8 @@ def test_the_batch_is_the_first_one_of_training(config, data, ray_cluster):
     batches = list(feed.global_batches(plan.config.neural_network.data.batch_size, 1))
     feed.close()
     listed = list(list_batches(plan.config.neural_network, plan.training, 1))
-    assert [picks.uses.tolist() for _, picks in listed] == [batch.uses.tolist() for _, batch, _ in batches]
-    _, batch, size = batches[0]
+    assert [picks.uses.tolist() for _, picks in listed] == [batch.own.uses.tolist() for batch in batches]
+    batch, size, *_ = batches[0]
     draws = Draws(transforms_seed(0, 1), batch.uses)
     inputs, targets = plan.datasets.transforms.batched(batch.input, batch.target, draws)
     seen = preview(plan)
