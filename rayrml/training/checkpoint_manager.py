@@ -124,12 +124,17 @@ class CheckpointManager:
             evaluation_seconds: how long the evaluation took the last time; 0 without one, None if that is not known.
         """
         job = self._job
-        if evaluation_seconds is None or evaluation_seconds > _LONG_EVALUATION:
-            self.save_unfinished(trainee, trained, wait=False)
-        if job.config.checkpoints.save or job.state_path:
-            optimizer = trainee.gather_optimizer()
-            if self._workers.rank == 0:
-                self._taken = self._take(self._checkpoint(trainee, trained.epoch, optimizer), trainee)
+        if not (job.config.checkpoints.save or job.state_path):
+            return
+        optimizer = trainee.gather_optimizer()
+        if self._workers.rank:
+            return
+        self._taken = self._take(self._checkpoint(trainee, trained.epoch, optimizer), trainee)
+        if job.state_path and (evaluation_seconds is None or evaluation_seconds > _LONG_EVALUATION):
+            # The same copy serves both, and the evaluation begins at once.
+            part = self._unfinished(trained, [[] for _ in range(self._workers.size)])
+            place = checkpoint_folder.interrupted_path(storage.parent(job.state_path))
+            self._writer.write(self._taken, (), place, epoch=trained.epoch - 1, unfinished=part)
 
     def save(self, trainee: Trainee, epoch: int, *, last: bool) -> None:
         """Start writing the state after an epoch, which has begun to be kept; the epoch is announced once it is there.
@@ -159,17 +164,21 @@ class CheckpointManager:
         if self._workers.rank or not job.state_path:
             return
         checkpoint = self._checkpoint(trainee, progress.epoch - 1, optimizer)
-        checkpoint.unfinished = {
+        checkpoint.unfinished = self._unfinished(progress, random)
+        place = checkpoint_folder.interrupted_path(storage.parent(job.state_path))
+        self._writer.write(self._take(checkpoint, trainee), (), place)
+        if wait:
+            self._writer.wait()
+
+    def _unfinished(self, progress: Progress, random: Sequence[Any]) -> dict[str, Any]:
+        """How far an epoch has got, and the states of all workers' random number generators."""
+        return {
             "batch": progress.batch,
             "losses": list(progress.losses),
             "random": random,
             "layout": self._layout(),
             "trained": progress.random is None,
         }
-        place = checkpoint_folder.interrupted_path(storage.parent(job.state_path))
-        self._writer.write(self._take(checkpoint, trainee), (), place)
-        if wait:
-            self._writer.wait()
 
     def _take(self, checkpoint: Checkpoint, trainee: Trainee) -> Future[Checkpoint]:
         """Start copying; running statistics, which change before the weights do, are copied at once."""
@@ -232,7 +241,10 @@ class CheckpointManager:
 
     def _load_own(self, path: str) -> Checkpoint | None:
         """The state in a file, if there is one of this run, with batches divided as they are now."""
-        state = checkpoints.load_if_exists(path)
+        try:
+            state = checkpoints.load_if_exists(path)
+        except checkpoints.LostReference:
+            return None
         return state if state is not None and state.run_id == self._job.run_id and self._suits(state) else None
 
     def _suits(self, state: Checkpoint) -> bool:

@@ -27,7 +27,7 @@ class CheckpointWriter:
         # Python waits for its thread before the process ends, so a started write is completed.
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
         self._copying: Future[Checkpoint] | None = None
-        self._writing: Future[None] | None = None
+        self._writing: list[Future[None]] = []
 
     def take(self, checkpoint: Checkpoint, changing: Collection[str] = ()) -> Future[Checkpoint]:
         """Start copying the tensors of a checkpoint; `settle` must be called before the caller changes them.
@@ -68,15 +68,14 @@ class CheckpointWriter:
             then: called in the thread when all are on disk.
             fields: of the checkpoint, which have changed since it was taken.
         """
-        self._writing = self._executor.submit(self._write, taken, fields, (paths, state), then)
+        self._writing.append(self._executor.submit(self._write, taken, fields, (paths, state), then))
 
     def wait(self) -> None:
         """Wait until everything is on disk. Raises DataError if a write failed."""
-        if self._writing is None:
-            return
-        concurrent.futures.wait([self._writing])  # if this is interrupted, the next call waits again
-        written, self._writing = self._writing, None
-        written.result()
+        concurrent.futures.wait(self._writing)  # if this is interrupted, the next call waits again
+        written, self._writing = self._writing, []
+        for each in written:
+            each.result()
 
     def _write(
         self,
