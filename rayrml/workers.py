@@ -12,7 +12,6 @@ import torch
 import torch.distributed
 
 T = TypeVar("T")
-Lane = torch.distributed.ProcessGroup
 
 
 class Pending(Protocol):
@@ -35,21 +34,11 @@ class Workers:
     rank: int = 0
     size: int = 1
 
-    def sum(self, tensor: torch.Tensor, lane: Lane | None = None) -> torch.Tensor:
-        """`tensor`, overwritten with the sum over all workers; by way of a `lane` it need not wait for other sums."""
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """`tensor`, overwritten with the sum over all workers."""
         if self.size > 1:
-            torch.distributed.all_reduce(tensor, group=lane)
+            torch.distributed.all_reduce(tensor)
         return tensor
-
-    def open_lane(self) -> Lane | None:
-        """A way for small sums beside large ones, None if there is none of its own; all workers must call it.
-
-        GPUs do one exchange after the other in any case.
-        """
-        if self.size == 1 or torch.distributed.get_backend() != "gloo":
-            return None
-        lane = torch.distributed.new_group(backend="gloo")
-        return lane if isinstance(lane, Lane) else None
 
     def start_sum(self, tensor: torch.Tensor) -> Pending:
         """Start overwriting `tensor` with the sum over all workers; it must not be used until that is done.

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional as F
 
-from rayrml.workers import Lane, Workers
+from rayrml.networks.layers.lanes import Lane, open_lane
+from rayrml.workers import Workers
 
 
 class SharedStatistics:
@@ -29,15 +30,14 @@ class SharedStatistics:
     def __init__(self, workers: Workers):
         self._workers = workers
         self._lane: Lane | None = None
-        self._begun = False
         self.active = False
         self.counts = True
 
     @contextlib.contextmanager
     def step(self, *, counts: bool) -> Iterator[None]:
         """Add up in forward and backward within the block."""
-        if not self._begun:
-            self._lane, self._begun = self._workers.open_lane(), True
+        if self._lane is None:
+            self._lane = open_lane(self._workers)
         self.active, self.counts = True, counts
         try:
             yield
@@ -46,7 +46,10 @@ class SharedStatistics:
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """`tensor`, overwritten with the sum over the workers whose samples count."""
-        return self._workers.sum(tensor if self.counts else tensor.zero_(), self._lane)
+        if self._lane is None:
+            raise RuntimeError("sums are for the time of a step")
+        self._lane.sum(tensor if self.counts else tensor.zero_())
+        return tensor
 
     def average(self, statistics: Sequence[torch.Tensor], count: int) -> None:
         """Overwrite (C,) means over this worker's `count` samples with the means over the samples of all workers."""
