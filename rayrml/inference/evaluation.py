@@ -12,7 +12,7 @@ from torch import nn
 from rayrml.inference import arithmetic
 from rayrml.inference.flips import FlipAverage
 from rayrml.losses import Loss
-from rayrml.metrics import METRICS, ColumnSums, Metric, Pairs
+from rayrml.metrics import METRICS, ClassCounts, ColumnDetails, ColumnSums, Details, Evaluation, Metric, Pairs
 from rayrml.metrics.columns import Kind
 from rayrml.metrics.metric import LIKELY
 from rayrml.tensors import to_input
@@ -40,11 +40,16 @@ def metric_of(loss: Loss, wanted: str | None = None) -> Metric | None:
 class EvaluationStep:
     """Loss and metric of batches, added up over an epoch and over workers.
 
-    Attributes:
-        confusion: (classes, classes) number of samples by true class (row) and predicted class, over all workers; set
-            by `result`, and None if samples do not have one label each. With `pixels`, those of masks count, too.
-        columns: what the figures of each column of a table need, over all workers, see `ColumnSums`; set by `result`,
-            and None if targets are no such columns.
+    Args:
+        network: computes the outputs.
+        loss: compares them with targets, and may prescribe some of their values; None without one.
+        metric: the metric, None for none.
+        workers: the workers that share the samples.
+        autocast: see `arithmetic.autocast`.
+        pixels: whether masks have figures of each class, too.
+        columns: what the columns of a table's targets are, None if targets are no such columns.
+        threshold: probability above which a sample has a class, where it may have several.
+        flips: averages outputs over flips, None for the outputs of the samples as they are.
     """
 
     def __init__(
@@ -79,9 +84,7 @@ class EvaluationStep:
         self._rows: list[torch.Tensor] = []
         ignored = None if self.loss is None else self.loss.ignore_index
         self._pairs = Pairs(ignored, pixels=self._counts_pixels)
-        self.confusion: torch.Tensor | None = None
         self._columns = None if self._kind is None else ColumnSums(self._kind)
-        self.columns: torch.Tensor | None = None
 
     @torch.inference_mode()
     def __call__(self, batch: torch.Tensor, target: torch.Tensor | None) -> torch.Tensor:
@@ -118,23 +121,34 @@ class EvaluationStep:
             if self._columns is not None:
                 self._columns.add(scores + self._shift if self.metric.ranks else scores, target)
 
-    def result(self, device: torch.device) -> tuple[float, float | None]:
-        """Mean loss and metric (None without one) over all samples of all workers; every worker must call it."""
+    def result(self, device: torch.device) -> Evaluation:
+        """What was found in all samples of all workers; every worker must call it.
+
+        Samples with one label each have figures of each class, and those with a table's columns figures of each column.
+        """
         own_loss = torch.as_tensor([self._loss, self._weight], dtype=torch.float64, device=device)
         merge = None if self.metric is None else self.metric.merge
         own_sums = None if merge is not None else self._sums
         all_loss, totals, pairs = self._add_up([own_loss, own_sums, self._pairs.counts], device)
         loss, weight = all_loss.tolist()
-        if pairs.numel():
-            self.confusion = pairs.view(math.isqrt(pairs.numel()), -1)
-        if self._columns is not None:
-            columns = self._merge_all(self._columns.sums, self._columns.merge)
-            self.columns = columns if columns.numel() else None
+        details = self._details(pairs)
+        loss = loss / (weight or 1.0)
         if self.metric is None:
-            return loss / (weight or 1.0), None
+            return Evaluation(loss, details=details)
         if merge is not None:
             totals = self._merge_all(self._sums, merge)
-        return loss / (weight or 1.0), self.metric.value(self._gather_rows() if self.metric.ranks else totals)
+        value = self.metric.value(self._gather_rows() if self.metric.ranks else totals)
+        return Evaluation(loss, self.metric.name, value, details)
+
+    def _details(self, pairs: torch.Tensor) -> Details | None:
+        """What the figures of each class or column follow from; `pairs` are the counts of classes of all workers."""
+        if self._columns is not None:
+            columns = self._merge_all(self._columns.sums, self._columns.merge)
+            if columns.numel():
+                return ColumnDetails(columns.cpu().numpy(), self._columns.kind)
+        if not pairs.numel():
+            return None
+        return ClassCounts(pairs.view(math.isqrt(pairs.numel()), -1).long().cpu().numpy())
 
     def _merge_all(
         self, own: torch.Tensor | None, merge: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -48,11 +48,11 @@ class Gauges:
                 self._set("workers", message.num_workers)
             case BatchesTrained():
                 self._batches(message)
-            case Evaluated(loss=loss, metric=metric, value=value):
-                if loss is not None:
-                    self._set("test_loss", loss)
-                if value is not None:
-                    self._set("test_metric", value, metric=metric)
+            case Evaluated(found=found):
+                if found.loss is not None:
+                    self._set("test_loss", found.loss)
+                if found.value is not None:
+                    self._set("test_metric", found.value, metric=found.metric)
             case EpochDone(figures):
                 for name, key in (
                     ("epoch_train_loss", "train_loss"),

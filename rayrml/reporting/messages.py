@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from rayrml.data.bad_samples import BadSamples
+
+if TYPE_CHECKING:
+    from rayrml.metrics import Evaluation
 
 
 class BatchRow(NamedTuple):
@@ -107,23 +108,14 @@ class Evaluated:
     Attributes:
         epoch: epochs trained, 1 if only evaluating.
         num_batches: batches of the pass.
-        loss: mean over all samples, None if there are no targets.
-        metric: name of the metric, "" if there is none.
-        value: the metric over all samples, None if there is none.
         seconds: duration of the pass.
-        confusion: (classes, classes) int64, how often each true class (row) was predicted as which class (column);
-            None unless each sample has one label. An array, so that passing it on does not require torch.
-        columns: float64 sums for the figures of each column of a table's targets; None if there are none.
+        found: what it has found.
     """
 
     epoch: int
     num_batches: int
-    loss: float | None
-    metric: str
-    value: float | None
     seconds: float
-    confusion: np.ndarray | None = None
-    columns: np.ndarray | None = None
+    found: Evaluation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,26 +125,18 @@ class FinalTested:
     Attributes:
         epoch: the epoch whose model it was.
         num_samples: samples of the pass.
-        loss: mean over all samples.
-        metric: name of the metric, "" if there is none.
-        value: the metric over all samples, None if there is none.
-        confusion: as in `Evaluated`; of pixels, too.
-        columns: as in `Evaluated`.
+        found: what it has found; with figures of each class of pixels, too.
     """
 
     epoch: int
     num_samples: int
-    loss: float
-    metric: str
-    value: float | None
-    confusion: np.ndarray | None = None
-    columns: np.ndarray | None = None
+    found: Evaluation
 
     @property
     def figures(self) -> dict[str, float]:
         """The epoch, the number of samples, the loss and the metric by their names."""
-        figures = {"epoch": self.epoch, "samples": self.num_samples, "loss": self.loss}
-        return figures if self.value is None else {**figures, self.metric: self.value}
+        loss = {} if self.found.loss is None else {"loss": self.found.loss}
+        return {"epoch": self.epoch, "samples": self.num_samples, **loss, **self.found.figures}
 
 
 @dataclasses.dataclass(frozen=True)

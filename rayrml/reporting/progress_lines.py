@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from rayrml.formatting import format_path
 from rayrml.reporting.console import Console
@@ -22,6 +23,9 @@ from rayrml.reporting.messages import (
     Started,
 )
 from rayrml.reporting.run_state import RunState
+
+if TYPE_CHECKING:
+    from rayrml.metrics import Evaluation
 
 _SECONDS_BETWEEN_LINES = 0.5
 _FEW_BATCHES = 1000  # of a run, each of which gets a line where no person is watching
@@ -153,13 +157,14 @@ class ProgressLines:
 
     def _evaluation(self, done: Evaluated) -> None:
         if self._live:
-            self._live.evaluated(_describe(done))
+            self._live.evaluated(_describe(done.found))
             return
         text = f"Eval  {self._place(done.epoch, done.num_batches, done.num_batches)}"
-        if done.loss is not None:
-            text += f" (Loss: {done.loss:.4f})"
-        if done.value is not None:
-            text += f" | {self._name(done.metric)}: {done.value:.3f}"
+        found = done.found
+        if found.loss is not None:
+            text += f" (Loss: {found.loss:.4f})"
+        if found.value is not None:
+            text += f" | {self._name(found.metric)}: {found.value:.3f}"
         self._console.line(text)
 
     def _name(self, metric: str) -> str:
@@ -175,20 +180,21 @@ class ProgressLines:
         self._console.publish()
 
     def _final_test(self, done: FinalTested) -> None:
-        value = "" if done.value is None else f" | {done.metric.capitalize()}: {done.value:.3f}"
+        found = done.found
+        value = "" if found.value is None else f" | {found.metric.capitalize()}: {found.value:.3f}"
         samples = f"{done.num_samples} samples, model of epoch {done.epoch}"
-        self._console.line(f"Final test : {samples} (Loss: {done.loss:.4f}){value}")
+        self._console.line(f"Final test : {samples} (Loss: {found.loss:.4f}){value}")
 
     def _end_live(self) -> None:
         if self._live:
             self._live.end()
 
 
-def _describe(done: Evaluated) -> str:
+def _describe(found: Evaluation) -> str:
     """The metric of an evaluation, or its loss if it has none."""
-    if done.value is not None:
-        return f"{done.metric} {done.value:.4g}"
-    return "" if done.loss is None else f"test loss {done.loss:.4g}"
+    if found.value is not None:
+        return f"{found.metric} {found.value:.4g}"
+    return "" if found.loss is None else f"test loss {found.loss:.4g}"
 
 
 def _of(number: int, total: int, width: int) -> str:

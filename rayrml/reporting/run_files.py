@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from rayrml import storage
 from rayrml.config.variables import escape
 from rayrml.errors import explaining
-from rayrml.metrics import confusion, figures_of_columns
+from rayrml.metrics import ClassCounts, PartNames
 from rayrml.reporting import history
 from rayrml.reporting.file_names import CLASSES, CONFIG, ENVIRONMENT, METRICS, PLOTS
 from rayrml.reporting.messages import EpochDone, Evaluated, FinalTested, Message, Started
@@ -32,9 +31,7 @@ class Record:
     Args:
         folder: folder of the files, None for no files.
         state: state of the run.
-        classes: class names in the order of the network's outputs, () if there are none.
-        value_names: names of the numbers that the network outputs, () if it outputs none of a table.
-        pixels: whether pixels have classes, not samples.
+        names: what the parts are called that have figures of their own.
         trains: whether epochs are trained, whose history is kept; an evaluation has none.
 
     Attributes:
@@ -45,17 +42,13 @@ class Record:
         self,
         folder: str | None,
         state: RunState,
-        classes: Sequence[str] = (),
+        names: PartNames = PartNames(),  # noqa: B008 (frozen)
         *,
-        value_names: Sequence[str] = (),
-        pixels: bool = False,
         trains: bool = True,
     ):
         self.folder = folder
         self._state = state
-        self._classes = classes
-        self._value_names = value_names
-        self._pixels = pixels
+        self._names = names
         self._trains = trains
         self._evaluated: Evaluated | None = None
         self._tested: FinalTested | None = None
@@ -70,8 +63,8 @@ class Record:
     @property
     def confusion(self) -> np.ndarray | None:
         """How often each class was predicted as which class after the last epoch."""
-        done = self._last
-        return None if done is None else done.confusion
+        details = None if self._last is None else self._last.found.details
+        return details.counts if isinstance(details, ClassCounts) else None
 
     @property
     def _last(self) -> Evaluated | None:
@@ -89,9 +82,9 @@ class Record:
             return
         self._write(CONFIG, to_json(escape(config)))
         self._write(ENVIRONMENT, to_json(environment))
-        if self._classes:
-            self._write(CLASSES, to_json(self._classes))
-        for name in () if resumed else (METRICS, *PLOTS.values(), *(() if self._classes else (CLASSES,))):
+        if self._names.classes:
+            self._write(CLASSES, to_json(self._names.classes))
+        for name in () if resumed else (METRICS, *PLOTS.values(), *(() if self._names.classes else (CLASSES,))):
             checkpoint_folder.remove(storage.join(self.folder, *name.split("/")))
 
     def receive(self, message: Message) -> None:
@@ -153,22 +146,14 @@ class Record:
     def _parts(self, done: Evaluated | FinalTested | None) -> dict[str, dict[str, dict[str, float]]]:
         """The same for a file, under a key that says what they are; {} if there are none."""
         found = self._by_part(done)
-        return {"columns" if self._value_names else "classes": found} if found else {}
+        return {"columns" if self._names.values else "classes": found} if found else {}
 
     def _by_part(self, done: Evaluated | FinalTested | None) -> dict[str, dict[str, float]]:
-        if done is None:
-            return {}
-        if done.columns is not None:
-            return _per_column(done.columns, self._classes, self._value_names)
-        return {} if done.confusion is None else _per_class(done.confusion, self._classes, pixels=self._pixels)
+        details = None if done is None else done.found.details
+        return {} if details is None else details.by_part(self._names)
 
     def _write(self, name: str, content: bytes) -> None:
         write_file(storage.join(self.folder or "", name), content)
-
-
-def name_classes(classes: Sequence[str], count: int) -> list[str]:
-    """A name for each of `count` outputs: its number if the class name is unknown."""
-    return [*classes[:count], *(str(number) for number in range(len(classes), count))]
 
 
 def write_file(path: str, content: bytes) -> None:
@@ -181,25 +166,6 @@ def _read_json(path: str) -> dict[str, Any]:
     """The object in a file that a run wrote. Raises DataError if it cannot be read."""
     with explaining(path, "cannot be read"):
         return json.loads(storage.read(path))
-
-
-def _per_class(counts: np.ndarray, classes: Sequence[str], *, pixels: bool) -> dict[str, dict[str, float]]:
-    found = confusion(torch.from_numpy(counts.astype(np.float64)))  # arrays from Ray are read-only
-    columns = {"pixels" if pixels else "samples": counts.sum(1).tolist()}
-    columns |= {"recall": found.recall, "precision": found.precision}
-    columns |= {"iou": found.iou, "dice": found.f1} if pixels else {"f1": found.f1}
-    return _transpose(name_classes(classes, len(counts)), columns)
-
-
-def _per_column(sums: np.ndarray, classes: Sequence[str], value_names: Sequence[str]) -> dict[str, dict[str, float]]:
-    figures = figures_of_columns(torch.from_numpy(sums.copy()), "number" if value_names else "classes")
-    return _transpose(value_names or classes, figures)
-
-
-def _transpose(names: Sequence[str], columns: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
-    """The figures of each name, from those of all names by figure."""
-    rows = zip(*columns.values(), strict=True)
-    return {name: dict(zip(columns, row, strict=True)) for name, row in zip(names, rows, strict=True)}
 
 
 def to_json(value: Any) -> bytes:

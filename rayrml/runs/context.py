@@ -10,6 +10,7 @@ from typing import Any
 from rayrml import storage
 from rayrml.cluster.allocation import Allocation
 from rayrml.formatting import format_path
+from rayrml.metrics import PartNames
 from rayrml.planning.plan import Plan
 from rayrml.reporting import trackers
 from rayrml.reporting.console import Console
@@ -140,9 +141,9 @@ def _find_log(plan: Plan) -> str | None:
 def _open_record(plan: Plan, state: RunState, *, report: bool) -> Record:
     nn, trains = plan.config.neural_network, plan.training is not None
     folder = nn.checkpoints.save if trains else nn.data.test_output_path if report else None
-    names = plan.datasets.value_names
     pixels = len(plan.network.output_shapes[0]) > 1
-    return Record(folder, state, plan.classes, value_names=names, pixels=pixels, trains=trains)
+    names = PartNames(plan.classes, plan.datasets.value_names, pixels)
+    return Record(folder, state, names, trains=trains)
 
 
 def _describe_logs(paths: Sequence[str]) -> Iterator[str]:

@@ -80,9 +80,10 @@ def _summary(context: Context, kept: Kept) -> None:
 
 def _show_final_test(console: Console, done: FinalTested, parts: Mapping[str, Mapping[str, float]]) -> None:
     """Show the figures of the final test and, if they are few, of its classes or numbers."""
-    value = "" if done.value is None else f", {done.metric} {done.value:.4f}"
+    found = done.found
+    value = "" if found.value is None else f", {found.metric} {found.value:.4f}"
     samples = f"{done.num_samples:,} samples, model of epoch {done.epoch}"
-    console.line(f"Final test ({samples}): loss {done.loss:.4f}{value}")
+    console.line(f"Final test ({samples}): loss {found.loss:.4f}{value}")
     if 0 < len(parts) <= _MOST_CLASSES:
         console.table(*_by_part(parts))
 

@@ -17,7 +17,7 @@ from rayrml.data.sources import Source
 from rayrml.inference.evaluation import EvaluationStep, as_target
 from rayrml.inference.flips import flips_of
 from rayrml.losses import Loss
-from rayrml.metrics import predicted_classes
+from rayrml.metrics import name_classes, predicted_classes
 from rayrml.networks.network import build_network
 from rayrml.planning.plan import Plan
 from rayrml.reporting.file_names import (
@@ -30,7 +30,7 @@ from rayrml.reporting.file_names import (
     PREDICTIONS,
     SCATTER,
 )
-from rayrml.reporting.run_files import Record, name_classes, write_file
+from rayrml.reporting.run_files import Record, write_file
 from rayrml.saving import checkpoint_folder, checkpoints
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from rayrml import storage
-from rayrml.config.figures import loss_of
+from rayrml.config.figures import TEST_LOSS, loss_of
 from rayrml.data.draws import Draws, mix_seed
 from rayrml.data.shards import Batch
 from rayrml.data.transforms import BatchTransforms
@@ -19,6 +19,7 @@ from rayrml.inference.evaluation import EvaluationStep, as_target, metric_of
 from rayrml.inference.flips import flips_of
 from rayrml.inference.outputs import Outputs, destination_of
 from rayrml.inference.prediction_files import Destination, PredictionSink
+from rayrml.metrics import Evaluation
 from rayrml.metrics.metric import LIKELY
 from rayrml.networks.drawing import write_dot
 from rayrml.reporting.messages import (
@@ -49,32 +50,18 @@ from rayrml.workers import Workers
 _BATCHES_BETWEEN_LOOKS = 8  # of an evaluation, at whether the run is to stop
 
 
-@dataclasses.dataclass(frozen=True)
-class _Pass:
+class _Pass(NamedTuple):
     """One pass over samples that are evaluated, by all workers.
 
     Attributes:
-        loss: mean over all samples.
-        metric: name of the metric, "" if there is none.
-        value: the metric over all samples, None if there is none.
+        found: what was found in all samples.
         seconds: duration of the pass.
         num_samples: samples of all workers.
-        confusion: (classes, classes) numbers of samples or pixels by true and predicted class, None if unknown.
-        columns: sums for the figures of each column of a table's targets, None if there are none.
     """
 
-    loss: float
-    metric: str
-    value: float | None
+    found: Evaluation
     seconds: float
     num_samples: int
-    confusion: np.ndarray | None
-    columns: np.ndarray | None
-
-    @property
-    def details(self) -> dict[str, np.ndarray | None]:
-        """What the figures of each class or column follow from, as fields of messages."""
-        return {"confusion": self.confusion, "columns": self.columns}
 
 
 class Worker:
@@ -287,13 +274,12 @@ class Worker:
         done = self._pass(feed, compares=compares, pixels=self.trainee is None, destination=destination)
         if done is None:
             return None
-        loss = done.loss if compares else None
+        found = done.found
         num_batches = feed.num_batches(self.job.config.data.test_batch_size)
-        self.emit(Evaluated(epoch, num_batches, loss, done.metric, done.value, done.seconds, **done.details))
+        self.emit(Evaluated(epoch, num_batches, done.seconds, found))
         for kind, path in () if destination is None else destination.saved:
             self.emit(Saved(kind, path))
-        figures = {} if loss is None else {"test_loss": loss}
-        return figures | ({} if done.value is None else {done.metric: done.value})
+        return ({} if found.loss is None else {TEST_LOSS: found.loss}) | found.figures
 
     def _test_finally(self, feed: Feed, trainee: Trainee) -> None:
         """Evaluate the best model on the samples of the final test; the network keeps its last weights."""
@@ -307,7 +293,7 @@ class Worker:
         if done is None:
             self.emit(Interrupted(int(trainee.history[-1]["epoch"]), self.progress.batch))
         else:
-            self.emit(FinalTested(epoch, done.num_samples, done.loss, done.metric, done.value, **done.details))
+            self.emit(FinalTested(epoch, done.num_samples, done.found))
 
     def _pass(
         self, feed: Feed, *, compares: bool, pixels: bool, destination: Destination | None = None
@@ -343,22 +329,16 @@ class Worker:
                 sink.write(batch.positions, output.cpu().numpy())
         if sink is not None:
             sink.close()
-        loss, value = step.result(self.device)  # waits for all workers, so all predictions are written
+        found = step.result(self.device)  # waits for all workers, so all predictions are written
         if sink is not None and self.workers.rank == 0:
             self.outputs.finish()
-        if metric is not None and value is None:
+        if metric is not None and found.value is None:
             values = metric.compares == "values"
             reason = "the targets do not vary" if values else "targets and predictions hold one class alone"
             self.emit(Phase(f"{metric.name.capitalize()} is undefined: {reason}"))
-        return _Pass(
-            loss,
-            "" if metric is None else metric.name,
-            value,
-            time.perf_counter() - started,
-            sum(self.workers.gather(num_samples)),
-            None if step.confusion is None else step.confusion.long().cpu().numpy(),
-            None if step.columns is None else step.columns.cpu().numpy(),
-        )
+        if not compares:
+            found = dataclasses.replace(found, loss=None)
+        return _Pass(found, time.perf_counter() - started, sum(self.workers.gather(num_samples)))
 
     def _all_stop(self) -> bool:
         """Whether a worker was asked to stop a training; every worker must call it."""

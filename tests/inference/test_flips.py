@@ -84,9 +84,9 @@ def test_loss_metric_and_output_follow_from_the_same_mean():
     output = step(BATCH, target)
     flips = [BATCH, BATCH.flip(-1), BATCH.flip(-2), BATCH.flip(-1, -2)]
     mean = torch.stack([scores(batch).softmax(1) for batch in flips]).mean(0)
-    value, accuracy = step.result(torch.device("cpu"))
-    assert value == pytest.approx(-mean.gather(1, target[:, None]).log().mean().item(), rel=1e-5)
-    assert accuracy == pytest.approx((mean.argmax(1) == target).float().mean().item())
+    found = step.result(torch.device("cpu"))
+    assert found.loss == pytest.approx(-mean.gather(1, target[:, None]).log().mean().item(), rel=1e-5)
+    assert found.value == pytest.approx((mean.argmax(1) == target).float().mean().item())
     torch.testing.assert_close(output.softmax(1), mean)
 
 

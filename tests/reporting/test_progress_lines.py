@@ -6,6 +6,7 @@ import re
 import pytest
 from rich.console import Console as Terminal
 
+from rayrml.metrics import Evaluation
 from rayrml.reporting.console import Console
 from rayrml.reporting.messages import BatchesTrained, BatchRow, Broadcast, EpochDone, Evaluated, Saved, Started
 from rayrml.reporting.progress_lines import ProgressLines
@@ -22,7 +23,7 @@ def shown(console, num_batches, *, num_epochs=10, metric=None):
     receive(Started(1, num_workers=1))
     for batch in range(1, num_batches + 1):
         receive(BatchesTrained([BatchRow(1, batch, 0.0, 0.7028, 0.5123, 0.027, 0.072, 0.001, 4)]))
-    receive(Evaluated(1, 2, 0.6603, metric or "dice", 0.5, 1.0, None))
+    receive(Evaluated(1, 2, 1.0, Evaluation(0.6603, metric or "dice", 0.5)))
     lines.close()
     return re.findall(r"(?:Train|Eval) .*", text.getvalue())
 
@@ -58,7 +59,7 @@ def test_people_get_a_line_for_each_epoch_and_the_best_so_far_is_marked():
     receive(Started(1, num_workers=1))
     for epoch, value in enumerate((0.5, 0.9, 0.7, 0.9), 1):
         receive(BatchesTrained([BatchRow(epoch, 1, 0.0, 0.7, 0.5, 0.03, 0.07, 0.0, 4)]))
-        receive(Evaluated(epoch, 2, 0.6, "accuracy", value, 1.0, None))
+        receive(Evaluated(epoch, 2, 1.0, Evaluation(0.6, "accuracy", value)))
         figures = {"epoch": epoch, "train_loss": 0.7, "seconds": 1.25, "learning_rate": 0.001, "test_loss": 0.6}
         receive(EpochDone({**figures, "accuracy": value}))
         receive(Saved("checkpoint", f"model_checkpoint_{epoch}.pt"))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rayrml.errors import DataError
+from rayrml.metrics import ClassCounts, Evaluation, PartNames
 from rayrml.reporting import history
 from rayrml.reporting.file_names import CLASSES, CONFIG, ENVIRONMENT, METRICS, PLOTS
 from rayrml.reporting.messages import EpochDone, Evaluated, Started
@@ -23,7 +24,7 @@ def figures(epoch, loss=0.5):
 def evaluated(epoch, counts=COUNTS):
     counts = counts.copy()
     counts.setflags(write=False)  # as Ray delivers them
-    return Evaluated(epoch, 1, 0.5, "accuracy", 0.5, 0.1, counts)
+    return Evaluated(epoch, 1, 0.1, Evaluation(0.5, "accuracy", 0.5, ClassCounts(counts)))
 
 
 def tell(record, message):
@@ -65,7 +66,7 @@ def test_epochs_that_are_done_anew_are_there_once(tmp_path):
 
 
 def test_metrics_are_of_the_last_and_the_best_epoch_and_of_each_class(tmp_path):
-    record = Record(str(tmp_path), RunState(), ("cat", "dog"))
+    record = Record(str(tmp_path), RunState(), PartNames(("cat", "dog")))
     for epoch in (1, 2):
         tell(record, evaluated(epoch, COUNTS * epoch))
         tell(record, EpochDone(figures(epoch, loss=0.5 if epoch == 1 else math.nan)))
@@ -80,7 +81,7 @@ def test_metrics_are_of_the_last_and_the_best_epoch_and_of_each_class(tmp_path):
 
 
 def test_outputs_without_a_name_go_by_their_numbers(tmp_path):
-    record = Record(str(tmp_path), RunState(), ("cat",))
+    record = Record(str(tmp_path), RunState(), PartNames(("cat",)))
     tell(record, evaluated(1))
     tell(record, EpochDone(figures(1)))
     assert list(record.metrics()["classes"]) == ["cat", "1"]
@@ -88,7 +89,7 @@ def test_outputs_without_a_name_go_by_their_numbers(tmp_path):
 
 def test_classes_have_no_figures_if_the_last_epoch_was_evaluated_unseen(tmp_path):
     """A worker was lost between saving the last epoch and reporting it."""
-    record = Record(str(tmp_path), RunState(), ("cat", "dog"))
+    record = Record(str(tmp_path), RunState(), PartNames(("cat", "dog")))
     for message in (evaluated(1), EpochDone(figures(1)), Started(3, history=(figures(1), figures(2)))):
         tell(record, message)
     record.finish()
@@ -115,7 +116,7 @@ def test_a_new_run_begins_without_the_files_of_an_earlier_one(tmp_path):
 
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    record = Record(None, RunState(), ("cat",))
+    record = Record(None, RunState(), PartNames(("cat",)))
     record.begin({}, {}, resumed=False)
     tell(record, EpochDone(figures(1)))
     record.finish()

@@ -10,6 +10,7 @@ import torch
 
 from rayrml import cli
 from rayrml.cluster.allocation import Allocation
+from rayrml.metrics import PartNames
 from rayrml.planning.plan import prepare
 from rayrml.reporting.console import Console
 from rayrml.reporting.messages import BatchesTrained, BatchRow, EpochDone, Interrupted, Saved, Started
@@ -52,7 +53,7 @@ def ended(plan, messages, capsys, command=COMMAND, resume_from=()):
     for message in messages:
         state.receive(message)
     capsys.readouterr()
-    record = Record(plan.config.neural_network.checkpoints.save, state, plan.classes)
+    record = Record(plan.config.neural_network.checkpoints.save, state, PartNames(plan.classes))
     context = Context(
         plan=plan,
         allocation=Allocation(1, True, False, {"CPU": 1.0}, 0.5, 1),

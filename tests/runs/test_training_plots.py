@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from rayrml.metrics import ClassCounts, Evaluation, PartNames
 from rayrml.planning.plan import prepare
 from rayrml.reporting.messages import EpochDone, Evaluated
 from rayrml.reporting.plots import ClassSample
@@ -86,8 +87,8 @@ def test_images_are_shown_with_their_targets(tmp_path):
 def record(plan):
     state = RunState()
     state.receive(EpochDone(FIGURES))
-    made = Record(plan.config.neural_network.checkpoints.save, state, plan.classes)
-    made.receive(Evaluated(1, 1, 0.5, "accuracy", 0.25, 0.1, np.eye(3, dtype=np.int64)))
+    made = Record(plan.config.neural_network.checkpoints.save, state, PartNames(plan.classes))
+    made.receive(Evaluated(1, 1, 0.1, Evaluation(0.5, "accuracy", 0.25, ClassCounts(np.eye(3, dtype=np.int64)))))
     made.receive(EpochDone(FIGURES))
     return made
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from rayrml.errors import ConfigError
 from rayrml.inference.evaluation import EvaluationStep, as_target, metric_of
 from rayrml.losses import LOSSES
-from rayrml.metrics import METRICS, confusion
+from rayrml.metrics import METRICS
 from rayrml.networks.network import build_network
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.tensors import tiny_as_zero, to_input
@@ -97,12 +97,23 @@ def logits_of(*ends):
     return net
 
 
+def found(step):
+    """The loss and the metric of an evaluation."""
+    evaluation = step.result(torch.device("cpu"))
+    return evaluation.loss, evaluation.value
+
+
+def counts(step):
+    """The confusion matrix of an evaluation."""
+    return step.result(torch.device("cpu")).details.counts.tolist()
+
+
 def both(net, batch, target, **options):
     """The loss, the length of the gradient, and loss and metric in evaluation."""
     test = EvaluationStep(copy.deepcopy(net), options["loss"], metric_of(options["loss"]), autocast=options["autocast"])
     test(batch, target)
     trained = step_of(net, **options)(batch, target, len(batch))
-    loss, metric = test.result(torch.device("cpu"))
+    loss, metric = found(test)
     return trained.loss.item(), trained.gradient_norm.item(), loss, metric or 0.0
 
 
@@ -156,7 +167,7 @@ def test_evaluation_does_not_depend_on_the_batches():
         step = EvaluationStep(net, LOSSES["NLL"](), METRICS["accuracy"]())
         for batch, target in zip(images.split(size), labels.split(size), strict=True):
             step(batch, target)
-        results.append(step.result(torch.device("cpu")))
+        results.append(found(step))
     output = net(images / 255)
     assert results[0][0] == pytest.approx(functional.nll_loss(output, labels).item())
     assert results[0][1] == (output.argmax(1) == labels).double().mean().item()
@@ -182,7 +193,7 @@ def test_a_loss_without_a_metric_is_evaluated_alone():
     step = EvaluationStep(nn.Identity(), loss, metric_of(loss))
     for batch in torch.arange(6.0).view(3, 2).split(2):
         step(batch, torch.zeros_like(batch))
-    assert step.result(torch.device("cpu")) == (pytest.approx(55 / 6), None)
+    assert found(step) == (pytest.approx(55 / 6), None)
 
 
 def test_a_metric_judges_probabilities_whatever_the_network_ends_with():
@@ -191,14 +202,13 @@ def test_a_metric_judges_probabilities_whatever_the_network_ends_with():
         loss = LOSSES["Dice"](source=source)
         step = EvaluationStep(nn.Identity(), loss, metric_of(loss))
         step(torch.tensor([[output]]), labels)
-        assert step.result(torch.device("cpu"))[1] == pytest.approx(2 / 3)
+        assert found(step)[1] == pytest.approx(2 / 3)
 
 
 def test_evaluation_leaves_its_confusion_matrix_for_the_report():
     step = EvaluationStep(nn.Identity(), LOSSES["NLL"](), METRICS["f1"]())
     step(torch.eye(2), torch.tensor([0, 0]))
-    step.result(torch.device("cpu"))
-    assert confusion(step.confusion).counts == [[1, 1], [0, 0]]
+    assert counts(step) == [[1, 1], [0, 0]]
 
 
 def evaluated(workers):
@@ -209,8 +219,7 @@ def evaluated(workers):
     for image, label in zip(images[mine].split(3), labels[mine].split(3), strict=True):
         if len(label):
             step(image, label)
-    step.result(torch.device("cpu"))
-    return step.confusion.long().tolist()
+    return counts(step)
 
 
 def test_the_confusion_matrix_is_that_of_all_samples_for_any_number_of_workers(on_workers):
@@ -231,7 +240,7 @@ def average_precision(workers):
     for image, label in zip(images[mine].split(3), labels[mine].split(3), strict=True):
         if len(label):
             step(image, label)
-    return step.result(torch.device("cpu"))[1]
+    return found(step)[1]
 
 
 def test_a_metric_of_ranks_is_that_of_all_samples_for_any_number_of_workers(on_workers):
@@ -258,7 +267,7 @@ def r2(workers):
     for given, wanted in zip(output[mine].split(3), target[mine].split(3), strict=True):
         if len(given):
             step(given, wanted)
-    return step.result(torch.device("cpu"))[1]
+    return found(step)[1]
 
 
 def test_r2_is_that_of_all_samples_for_any_number_of_workers(on_workers):
@@ -274,22 +283,20 @@ def test_a_metric_of_ranks_begins_anew_in_each_epoch():
     for order, expected in (([0, 1], 1.0), ([1, 0], 0.0)):
         step.reset()
         step(torch.eye(2), torch.tensor(order))
-        assert step.result(torch.device("cpu"))[1] == expected
+        assert found(step)[1] == expected
 
 
 def test_masks_and_shares_of_classes_have_no_confusion_matrix():
     step = EvaluationStep(nn.Identity(), LOSSES["CrossEntropy"](), METRICS["accuracy"]())
     step(torch.eye(2)[:, :, None], torch.tensor([[0], [0]]))
-    step.result(torch.device("cpu"))
-    assert step.confusion is None
+    assert step.result(torch.device("cpu")).details is None
 
 
 def test_labels_that_do_not_count_are_in_no_confusion_matrix():
     loss = LOSSES["NLL"](ignore_index=7)
     step = EvaluationStep(nn.Identity(), loss, metric_of(loss))
     step(torch.eye(3).log().clamp(min=-9), torch.tensor([0, 7, 1]))
-    step.result(torch.device("cpu"))
-    assert step.confusion.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
+    assert counts(step) == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
 
 
 @pytest.mark.parametrize("target", [torch.ones(3, 1, 5, 4), None], ids=["evaluation", "prediction"])
@@ -313,7 +320,7 @@ def test_a_problem_trains_without_solutions():
     evaluation = EvaluationStep(net, loss, metric_of(loss))
     falls = torch.linspace(1, 0, 5)[:, None].expand(6, 1, 5, 4)
     assert torch.allclose(evaluation(nu, nu), falls, atol=1e-3)
-    assert evaluation.result(torch.device("cpu")) == (pytest.approx(1), None)
+    assert found(evaluation) == (pytest.approx(1), None)
 
 
 def test_a_batch_of_ignored_labels_changes_nothing():
@@ -325,7 +332,7 @@ def test_a_batch_of_ignored_labels_changes_nothing():
     evaluation = EvaluationStep(net, loss, metric_of(loss))
     evaluation(images, torch.full_like(labels, 9))
     assert (trained.loss.item(), trained.gradient_norm.item()) == (0, 0)
-    assert evaluation.result(torch.device("cpu"))[0] == 0
+    assert found(evaluation)[0] == 0
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
@@ -428,7 +435,7 @@ def _result(workers, loss, optimizer, count, batch_size):
     if len(images[rank::size]):
         evaluation(images[rank::size], labels[rank::size])
     weights = torch.cat([p.detach().flatten() for p in net.parameters()])
-    return losses, weights.tolist(), evaluation.result(torch.device("cpu"))
+    return losses, weights.tolist(), found(evaluation)
 
 
 def test_workers_take_the_steps_that_one_process_takes(on_workers):
@@ -472,7 +479,8 @@ def test_several_classes_are_compared_with_the_threshold(name):
     for threshold in (0.3, 0.5):
         step = EvaluationStep(nn.Identity(), LOSSES["BCE"](), METRICS[name](), columns="classes", threshold=threshold)
         step(scores, target)
-        figures[threshold] = step.result(torch.device("cpu"))[1], step.columns.view(3, 3)[0].tolist()
+        evaluation = step.result(torch.device("cpu"))
+        figures[threshold] = evaluation.value, evaluation.details.sums.reshape(3, 3)[0].tolist()
     assert figures[0.3][1] == [1, 1, 1]  # found of each class
     assert figures[0.5][1] == [0, 0, 1]
     assert figures[0.3][0] == 1.0
