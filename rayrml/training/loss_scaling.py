@@ -103,7 +103,7 @@ class LossScaler:
         kept = torch.where(self.overflow > 0, self._before, self._all_statistics())
         parts = kept.split([each.numel() for each in self._statistics])
         parts = [part.view_as(own) for part, own in zip(parts, self._statistics, strict=True)]
-        torch._foreach_copy_(self._statistics, parts)
+        torch._foreach_copy_(self._statistics, parts)  # pyright: ignore[reportPrivateImportUsage]
 
     def _adapt(self) -> None:
         good = (self._good + 1) * (1 - self.overflow)
