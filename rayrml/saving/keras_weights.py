@@ -332,17 +332,11 @@ def _write_members(
             variables = group.create_group("vars")
             variables.attrs["name"] = _group_name(member, graph)
             for i, target in enumerate(groups.get(member, ())):
-                wrappers = target.weight.attribute.split(".")[:-1]
-                variables_path = "/".join([*wrappers[_steps_around(member[:-1], graph) :], "vars"])
-                group.require_group(variables_path).create_dataset(str(i), data=target.value())
+                wrappers = target.weight.attribute.split(".")[graph.steps_around(member[:-1]) : -1]
+                group.require_group("/".join([*wrappers, "vars"])).create_dataset(str(i), data=target.value())
             if member in graph.models:
-                inside = "/".join([INNER] * graph.per_step.get(member, 0))
-                _write_members(group.require_group(inside) if inside else group, member, graph, groups)
-
-
-def _steps_around(path: KerasPath, graph: Graph) -> int:
-    """How many TimeDistributed are around a model and the models that it is in."""
-    return sum(graph.per_step.get(path[:length], 0) for length in range(1, len(path) + 1))
+                inside = group.require_group(f".{f'/{INNER}' * graph.per_step.get(member, 0)}")
+                _write_members(inside, member, graph, groups)
 
 
 def _write_keras_2(file: h5py.File, network: Network) -> None:

@@ -68,6 +68,10 @@ class Graph:
         """Whether every input declares a shape, in which sizes may be open."""
         return all(self.layers[self.nodes[i].layer].declared_shape is not None for i in self.inputs)
 
+    def steps_around(self, path: KerasPath) -> int:
+        """How many TimeDistributed are around a nested model and the models that it is in."""
+        return sum(self.per_step.get(path[:length], 0) for length in range(1, len(path) + 1))
+
 
 def declared_shape(config: Mapping[str, Any]) -> list[int | None] | None:
     """The shape [batch, *spatial, channels] that a configuration declares for its layer's input, None if there is none.
