@@ -115,6 +115,10 @@ class Network(torch.nn.Module):
         """The name of each layer's module, which torch restricts, by the layer's own name."""
         return dict(self._names)
 
+    def full_names(self) -> dict[str, str]:
+        """The names of the layers with those of the models around them, joined by slashes, by the layers' own names."""
+        return {layer.name: "/".join(map(str, layer.keras_path)) for layer in self.graph.layers}
+
     def forward(self, x: Any, *more: torch.Tensor) -> Any:
         """The output (N, C, *spatial), or a tuple of outputs, given one tensor per input or one list of them."""
         tensors = (*x, *more) if isinstance(x, list | tuple) else (x, *more)

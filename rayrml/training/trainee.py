@@ -69,7 +69,7 @@ class Trainee:
         return base_rate(self.optimizer) if self.schedule is None else self.schedule.rate
 
     def begin_epoch(self, epoch: int) -> list[str]:
-        """Train the layers that are no longer frozen in this epoch; returns their names.
+        """Train the layers that are no longer frozen in this epoch; returns their names, with those of their models.
 
         If there are any, the optimizer is another one.
         """
@@ -82,7 +82,8 @@ class Trainee:
             carry_state(before, self.optimizer)
             if self.schedule is not None:
                 self.schedule.take(self.optimizer)
-        return due
+        full = self.network.full_names() if due else {}
+        return [full[name] for name in due]
 
     def restore(self, state: Checkpoint) -> None:
         """Go on where a checkpoint's run ended."""
