@@ -17,7 +17,7 @@ EXAMPLES = (
 
 def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    add_options(verb)
+    add_options(verb, unlisted=("--verbose",))
     add_json(verb)
 
 

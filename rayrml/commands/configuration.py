@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rayrml.cluster.reachability import find_address
@@ -19,32 +20,54 @@ from rayrml.formatting import stamped
 if TYPE_CHECKING:
     from rayrml.config.reading import Document
 
-_SHORT_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
+_ShortOptions = Mapping[str, tuple[str, Callable[[str], Any]]]
+
+OF_TRAINING: _ShortOptions = {
     "--epochs": ("num_epochs", int),
     "--batch-size": ("data.batch_size", int),
     "--lr": ("optimizer.learning_rate", float),
 }
+OF_EVALUATION: _ShortOptions = {"--batch-size": ("data.test_batch_size", int)}
+OF_RAY = ("--num-workers", "--use-gpu", "--device", "--address", "--verbose")
 
 
-def add_options(verb: argparse.ArgumentParser) -> None:
-    """Add the options for the configuration, what overrides it, and how much is printed."""
+def add_options(verb: argparse.ArgumentParser, *, unlisted: Collection[str] = ()) -> None:
+    """Add the options for the configuration, what overrides it, and how much is printed.
+
+    Those that are `unlisted` change nothing that the command does. It takes them, as they set keys of a configuration
+    that it reads whole, and a training's command line can be tried with it.
+    """
     file = verb.add_mutually_exclusive_group()
     file.add_argument("file", nargs="?", metavar="FILE", help="the configuration, a JSON, YAML or TOML file")
     file.add_argument("--config", metavar="FILE", help="same as FILE")
     verb.add_argument("--app", help="the application, if the configuration does not name one")
-    add_settings(verb)
+    before = len(verb._actions)
+    add_settings(verb, OF_TRAINING)
+    for action in verb._actions[before:]:
+        if not set(unlisted).isdisjoint(action.option_strings):
+            action.help = argparse.SUPPRESS
+    # argparse cannot print the usage of a group without any option that is listed.
+    groups = verb._mutually_exclusive_groups
+    groups[:] = [group for group in groups if any(a.help != argparse.SUPPRESS for a in group._group_actions)]
 
 
-def add_settings(verb: argparse.ArgumentParser) -> None:
-    """Add the options for what overrides a configuration, and how much is printed."""
-    for option, (key, kind) in _SHORT_OPTIONS.items():
+def add_settings(
+    verb: argparse.ArgumentParser,
+    short: _ShortOptions = MappingProxyType({}),
+    *,
+    uses_ray: bool = True,
+) -> None:
+    """Add the options for what overrides a configuration, and how much is printed.
+
+    Args:
+        verb: the command.
+        short: options that set a key each.
+        uses_ray: whether it does its work on Ray, with workers and their devices.
+    """
+    for option, (key, kind) in short.items():
         verb.add_argument(option, dest=key, type=kind, metavar="N", help=f"same as {key}=N")
-    workers = verb.add_argument("--num-workers", "--workers", type=_num_workers, metavar="N")
-    workers.help = "workers, or MIN,MAX for elastic training"
-    device = verb.add_mutually_exclusive_group()
-    device.add_argument("--use-gpu", action=argparse.BooleanOptionalAction, help="one GPU per worker")
-    device.add_argument("--device", metavar="NAME", help="cpu, cuda (one GPU per worker), or cuda:N for that GPU alone")
-    verb.add_argument("--address", help="a running Ray cluster (default: RAY_ADDRESS, or a private local Ray)")
+    if uses_ray:
+        _add_ray(verb)
     verb.add_argument(
         "--set",
         action="append",
@@ -54,7 +77,18 @@ def add_settings(verb: argparse.ArgumentParser) -> None:
     )
     output = verb.add_mutually_exclusive_group()
     output.add_argument("--quiet", action="store_true", help="print errors only")
-    output.add_argument("--verbose", action="store_true", help="print Ray's own messages too")
+    if uses_ray:
+        output.add_argument("--verbose", action="store_true", help="print Ray's own messages too")
+
+
+def _add_ray(verb: argparse.ArgumentParser) -> None:
+    """Add the options for workers and for where they are."""
+    workers = verb.add_argument("--num-workers", "--workers", type=_num_workers, metavar="N")
+    workers.help = "workers, or MIN,MAX for elastic training"
+    device = verb.add_mutually_exclusive_group()
+    device.add_argument("--use-gpu", action=argparse.BooleanOptionalAction, help="one GPU per worker")
+    device.add_argument("--device", metavar="NAME", help="cpu, cuda (one GPU per worker), or cuda:N for that GPU alone")
+    verb.add_argument("--address", help="a running Ray cluster (default: RAY_ADDRESS, or a private local Ray)")
 
 
 def add_pictures(verb: argparse.ArgumentParser) -> None:
@@ -163,11 +197,12 @@ def _assigned(options: argparse.Namespace, values: Any) -> dict[str, Any]:
     """
     overrides = {short_keys.complete(key, values): value for key, value in map(_assignment, options.set)}
     short_keys.refuse_unknown(overrides)
-    given = {key: getattr(options, key) for key, _ in _SHORT_OPTIONS.values()}
-    use_gpu = options.use_gpu
-    if options.device is not None:
-        use_gpu = choose_device(options.device, _find_address(options, overrides, values))
-    given |= {"ray.num_workers": options.num_workers, "ray.use_gpu": use_gpu, "ray.address": options.address}
+    given = {key: getattr(options, key, None) for key, _ in (*OF_TRAINING.values(), *OF_EVALUATION.values())}
+    use_gpu, device = getattr(options, "use_gpu", None), getattr(options, "device", None)
+    if device is not None:
+        use_gpu = choose_device(device, _find_address(options, overrides, values))
+    given |= {"ray.num_workers": getattr(options, "num_workers", None), "ray.use_gpu": use_gpu}
+    given["ray.address"] = getattr(options, "address", None)
     given["checkpoints.exist"] = "overwrite" if getattr(options, "overwrite", False) else None
     given["data.test_output_images"] = "none" if getattr(options, "no_images", False) else None
     return overrides | {key: value for key, value in given.items() if value is not None}

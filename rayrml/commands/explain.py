@@ -32,7 +32,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--class", dest="class_name", metavar="NAME", help=meaning)
     meaning = "layer to look at (default: the last one that has a height and a width)"
     verb.add_argument("--layer", metavar="NAME", help=meaning)
-    add_settings(verb)
+    add_settings(verb, uses_ray=False)
     add_json(verb)
 
 

@@ -21,7 +21,7 @@ _LEAST_STEPS = 20
 
 def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    add_options(verb)
+    add_options(verb, unlisted=("--epochs", "--lr"))
     verb.add_argument(
         "--from", dest="lowest", type=float, default=1e-6, metavar="RATE", help="first rate (default: 1e-6)"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from rayrml.commands.configuration import add_options, read
+from rayrml.commands.configuration import OF_RAY, add_options, read
 from rayrml.commands.json_output import add_json
 from rayrml.commands.picture_option import add_picture, write_picture
 
@@ -26,7 +26,7 @@ _MOST_CHANNELS = 16  # in the table
 
 def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    add_options(verb)
+    add_options(verb, unlisted=(*OF_RAY, "--epochs", "--lr"))
     add_picture(verb, "batch.png")
     add_json(verb)
 
@@ -74,9 +74,12 @@ def _show(console: Console, plan: Plan, seen: Preview) -> None:
         console.line()
         console.line("Inputs as the network gets them")
         console.table(_rows(seen.after), ("Channel", "Mean", "Deviation", "Minimum", "Maximum"))
-    proposed = preview_findings.propose_normalization(seen.before)
+    proposed = preview_findings.propose_normalization(plan, seen.before)
     console.line()
-    if proposed is not None and nn.app != "pde":  # an equation holds for the inputs as they are
+    reason = preview_findings.describe_own_scaling(plan)
+    if reason is not None:
+        console.line(f"No 'normalize' is proposed for the inputs: {reason}")
+    elif proposed is not None:
         key = "input_transforms" if seen.source.target is not None else "transforms"
         instead = ", instead of 'normalize'" if seen.normalized else ""
         console.commands(f"For mean 0 and deviation 1, the last of the {key}{instead}:", [proposed])
@@ -113,7 +116,7 @@ def _to_object(plan: Plan, seen: Preview) -> dict[str, Any]:
     """What the command found, for programs."""
     from rayrml.runs import preview_findings
 
-    proposed = preview_findings.propose_normalization(seen.before)
+    proposed = preview_findings.propose_normalization(plan, seen.before)
     return {
         "samples": list(seen.names),
         "shape": list(seen.inputs.shape[1:]),

@@ -96,11 +96,13 @@ def _without_weights(given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _describe(family: Family) -> str:
     """What the network is: its parameters, layers, input and output. Raises ConfigError if its layers do not fit."""
+    from rayrml.networks.families.sizes import naming_sizes
     from rayrml.networks.graph import read_graph
     from rayrml.networks.network import outline
 
     graph = read_graph(family.layers(), family.name)
-    count, shapes = outline(graph)
+    with naming_sizes(family, "input"):
+        count, shapes = outline(graph)
     (_, *sizes), (channels, *positions) = shapes[graph.inputs[0]], shapes[graph.outputs[0]]
     taken = " x ".join("any" if size is None else str(size) for size in (*sizes, family.shape[-1]))
     given = " x ".join("any" if size is None else str(size) for size in (*positions, channels))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rayrml.commands.configuration import add_pictures, add_settings, settings
+from rayrml.commands.configuration import OF_EVALUATION, add_pictures, add_settings, settings
 from rayrml.commands.first_words import announce_reading
 from rayrml.commands.json_output import add_json
 
@@ -24,7 +24,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--output", metavar="DIR", help="folder for the predictions (default: ./predictions)")
     add_pictures(verb)
-    add_settings(verb)
+    add_settings(verb, OF_EVALUATION)
     add_json(verb)
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 from rayrml.networks.graph import Graph
 from rayrml.networks.layers.normalization import LAYERS, BatchNormalization
+from rayrml.networks.layers.wrappers import INNER
 
 _NAMES = frozenset(name for name, row in LAYERS.items() if row is BatchNormalization)
 
-_NESTED = ("config", "layers", "layer")  # where layers are
+_NESTED = ("config", "layers", INNER)  # where layers are
 
 
 def with_affine_batch_norm(layers: Any) -> Any:
@@ -32,9 +33,18 @@ def with_affine_batch_norm(layers: Any) -> Any:
 def list_without_affine(graph: Graph) -> Iterator[str]:
     """The layers of batch normalization that are not frozen, but have nothing to train."""
     for layer in graph.layers:
-        options = [layer.config.get(option, True) for option in ("center", "scale")]
-        if layer.class_name in _NAMES and layer.trainable and not any(options):
+        class_name, config = _innermost(layer.class_name, layer.config)
+        options = [config.get(option, True) for option in ("center", "scale")]
+        if class_name in _NAMES and layer.trainable and not any(options):
             yield layer.name
+
+
+def _innermost(class_name: str, config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The class and the configuration of a layer, or of the one that it is around."""
+    inner = config.get(INNER)
+    if not isinstance(inner, Mapping) or not isinstance(own := inner.get("config", {}), Mapping):
+        return class_name, config
+    return _innermost(str(inner.get("class_name")), own)
 
 
 def _is_frozen(entry: Mapping[str, Any]) -> bool:

@@ -21,7 +21,7 @@ def lay_out(
     graph: Graph, choices: Mapping[str, LayerChoice], input_shape: Sequence[int | None] | None
 ) -> tuple[dict[str, Layer], list[Shape]]:
     """The modules of all layers, whose weights have no memory yet, and the shapes of all nodes' tensors as held."""
-    channels_first = any(choice.channels_first for choice in choices.values())
+    channels_first = any(choice.innermost.channels_first for choice in choices.values())
     modules: dict[str, Layer] = {}
     given = [_input_shape(graph.layers[graph.nodes[i].layer], input_shape, channels_first) for i in graph.inputs]
     return modules, follow_shapes(graph, modules, given, _Building(graph, choices, modules))
@@ -79,7 +79,10 @@ def choose_rows(graph: Graph) -> dict[str, LayerChoice]:
         if layer.class_name == INPUT:
             continue
         try:
-            choices[layer.name] = choose_layer(layer.class_name, layer.config, graph.keras_version)
+            choice = choose_layer(layer.class_name, layer.config, graph.keras_version)
+            for _ in range(layer.per_step):
+                choice = choice.by_step()
+            choices[layer.name] = choice
         except ConfigError as error:
             problems += [locate(layer, problem) for problem in error.problems]
     if problems:

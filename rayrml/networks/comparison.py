@@ -75,7 +75,8 @@ class _Described:
                 choice = self.choices[name]
                 settings = repr(sorted(_settings(choice).items()))
                 own = name if name in weighted else ""
-                key = (own, choice.row.name, settings, choice.channels_first, node.training, inputs)
+                kind = (choice.row.name, choice.channels_first, self.layers[name].per_step)
+                key = (own, kind, settings, node.training, inputs)
             values.append(numbers.setdefault(key, len(numbers)))
         return [values[i] for i in self.graph.outputs]
 
@@ -104,6 +105,8 @@ def _changed(old: _Described, new: _Described) -> Iterator[str]:
             yield f"'{name}' was {_article(one.row.name)} and is now {_article(other.row.name)}"
         elif one.channels_first != other.channels_first:
             yield f"'{name}' has another data_format"
+        elif old.layers[name].per_step != new.layers[name].per_step:
+            yield f"'{name}' is inside another number of TimeDistributed"
         else:
             yield from _changed_settings(name, _settings(one), _settings(other))
     for name, choice in old.choices.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rayrml.networks.layers.wrappers import unwrapped
 from rayrml.networks.network import Network
 
 
@@ -22,5 +23,5 @@ def unfreeze(network: Network, names: Iterable[str]) -> None:
         layer.requires_grad_(True)
         modes = {node.training for node in graph.nodes if graph.layers[node.layer].name == name}
         # They agree: a network whose calls do not is refused when it is built.
-        layer.mode = next(iter(modes), None)
+        layer.mode = unwrapped(layer).mode = next(iter(modes), None)
         layer.train(network.training)

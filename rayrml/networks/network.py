@@ -19,6 +19,7 @@ from rayrml.networks.execution import Step, defer_relu, list_steps, name_modules
 from rayrml.networks.graph import Graph, read_graph
 from rayrml.networks.layers.layer import Layer
 from rayrml.networks.layers.layout import Shape, held_shape, keras_shape, to_held, to_keras
+from rayrml.networks.layers.wrappers import unwrapped
 from rayrml.networks.penalties import Penalties
 from rayrml.networks.segments import Segment, compute_segments, find_segments
 from rayrml.networks.shapes import fits, follow_shapes, open_differing
@@ -58,7 +59,7 @@ class Network(torch.nn.Module):
         self.name = graph.name
         self.graph = graph
         self._names = name_modules(modules)
-        self.channels_first = any(module.channels_first for module in modules.values())
+        self.channels_first = any(unwrapped(module).channels_first for module in modules.values())
         self._declared = tuple(shapes)
         self.shapes = self._from_held(shapes)
         self._steps = list_steps(graph, self._names, find_calls_at_end(graph, modules))
@@ -113,6 +114,10 @@ class Network(torch.nn.Module):
     def module_names(self) -> dict[str, str]:
         """The name of each layer's module, which torch restricts, by the layer's own name."""
         return dict(self._names)
+
+    def full_names(self) -> dict[str, str]:
+        """The names of the layers with those of the models around them, joined by slashes, by the layers' own names."""
+        return {layer.name: "/".join(map(str, layer.keras_path)) for layer in self.graph.layers}
 
     def forward(self, x: Any, *more: torch.Tensor) -> Any:
         """The output (N, C, *spatial), or a tuple of outputs, given one tensor per input or one list of them."""

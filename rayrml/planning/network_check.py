@@ -19,6 +19,7 @@ from rayrml.networks.ending import find_ending, find_other_activation
 from rayrml.networks.graph import LayerSpec
 from rayrml.networks.layer_patterns import choose_layers
 from rayrml.networks.layers.normalization import BatchNormalization
+from rayrml.networks.layers.wrappers import unwrapped
 from rayrml.networks.network import Network
 from rayrml.networks.shapes import fits
 
@@ -77,7 +78,8 @@ def warn_of_batch_norm(network: Network) -> Iterator[str]:
 
 def warn_of_small_parts(network: Network, batch_size: int, accumulate: int, ray: Ray) -> Iterator[str]:
     """A sentence on batch normalization that sees few samples at once, because a batch is divided."""
-    if not any(isinstance(layer, BatchNormalization) and layer.mode is None for layer in network.layers().values()):
+    layers = map(unwrapped, network.layers().values())
+    if not any(isinstance(layer, BatchNormalization) and layer.mode is None for layer in layers):
         return
     asked = ray.num_workers
     workers = 1 if asked is None or ray.batch_norm == "global" else asked if isinstance(asked, int) else asked[1]

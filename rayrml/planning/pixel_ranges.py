@@ -40,14 +40,21 @@ def warn_of_pixels(family: Family | None, settings: Settings) -> Iterator[str]:
     reader, data = settings.types.input_reader, settings.types.data
     if family is None or family.weights is None or reader is None or not reader.pixels or family.expects not in _RANGES:
         return
-    words, wanted = _RANGES[family.expects]
+    wanted = _RANGES[family.expects][1]
     given = data.transforms or data.input_transforms
     if family.shape[-1] != len(_MEANS) or _differ(_changed(given), _changed(wanted)):
         transforms = ", ".join(map(json.dumps, wanted))
         yield (
-            f"the weights that Keras offers for {_describe(family)} are for pixels {words}, and these are others. "
+            f"{describe_range(family)}, and these are others. "
             f"{transforms} as the last of the input transforms makes them so"
         )
+
+
+def describe_range(family: Family | None) -> str | None:
+    """Which pixels the weights of a network by name are for, in a sentence; None if that is not known."""
+    if family is None or family.weights is None or family.expects not in _RANGES:
+        return None
+    return f"the weights that Keras offers for {_describe(family)} are for pixels {_RANGES[family.expects][0]}"
 
 
 def _describe(family: Family) -> str:

@@ -27,6 +27,7 @@ from rayrml.losses import LOSSES, Loss
 from rayrml.lr_schedulers import ScheduleChoice
 from rayrml.networks.affine import with_affine_batch_norm
 from rayrml.networks.families import Family
+from rayrml.networks.families.sizes import naming_sizes
 from rayrml.networks.graph import Graph, read_graph
 from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network, build
@@ -360,7 +361,8 @@ class _Preparation:
         """The network with initial weights; `shape` is the samples' shape if it does not declare its input."""
         with self.findings.gathering():
             torch.manual_seed(self.nn.seed)
-            network = build(read, shape)
+            with naming_sizes(self.named, "neural_network.layers.input"):
+                network = build(read, shape)
             if self.data.trains and network.num_trainable_parameters == 0:
                 self.findings.add("neural_network.layers", "nothing to train: no layer has trainable weights")
             return network
@@ -376,7 +378,7 @@ class _Preparation:
             accumulate = updates.options.accumulate
             yield from warn_of_small_parts(network, settings.data.batch_size, accumulate, self.config.ray)
         yield from warn_of_decay(updates)
-        yield from warn_of_unfreezing(updates.unfreezing, settings.nn.num_epochs)
+        yield from warn_of_unfreezing(network, updates.unfreezing, settings.nn.num_epochs)
         yield from warn_of_imbalance(datasets, settings.loss, settings.data.sampling)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from rayrml.data.datasets import Datasets
 from rayrml.networks.layers.preprocessing import Normalization, Rescaling
+from rayrml.networks.layers.wrappers import unwrapped
 from rayrml.networks.network import Network
 from rayrml.planning.data_types import DataTypes
 from rayrml.planning.target_values import find_scaling
@@ -35,6 +36,29 @@ def warn_of_scaling(network: Network, datasets: Datasets, types: DataTypes) -> I
     yield f'{inputs}, and the network\'s layer {found}. {{"normalize": {{"std": 0.00392}}}} {how} gives it 0 to 255'
 
 
+def find_own_scaling(network: Network) -> str | None:
+    """The network's first layer that scales its inputs, with no layer with weights before it; None without one."""
+    graph, modules = network.graph, network.layers()
+    reaching = set(graph.inputs)
+    for number, node in enumerate(graph.nodes):
+        name = graph.layers[node.layer].name
+        if not node.inputs or not reaching.issuperset(node.inputs):
+            continue
+        module = unwrapped(modules[name])
+        if isinstance(module, Rescaling | Normalization) and _scales(module):
+            return name
+        if not module.weights or isinstance(module, Normalization):
+            reaching.add(number)
+    return None
+
+
+def _scales(layer: Rescaling | Normalization) -> bool:
+    """Whether a layer changes numbers; one whose statistics are not learnt does not."""
+    if isinstance(layer, Rescaling):
+        return bool((layer.scale != 1).any() or (layer.offset != 0).any())
+    return bool((layer.running_mean != 0).any() or (layer.running_var != 1).any())
+
+
 def _find_misfit(network: Network, pixels: np.ndarray) -> str | None:
     """The first layer that is made for pixels of 0 to 255 and comes before any with weights; None if all is well.
 
@@ -46,7 +70,7 @@ def _find_misfit(network: Network, pixels: np.ndarray) -> str | None:
         name = graph.layers[node.layer].name
         if number in reaching or not node.inputs or not all(i in reaching for i in node.inputs):
             continue
-        module, values = modules[name], reaching[node.inputs[0]]
+        module, values = unwrapped(modules[name]), reaching[node.inputs[0]]
         if isinstance(module, Rescaling):
             scale, offset = module.scale.numpy().ravel(), module.offset.numpy().ravel()
             if np.abs(values).max() <= _MOST_NORMALIZED and all(map(_scales_pixels, scale)):

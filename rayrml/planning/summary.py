@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from rayrml.cluster.allocation import Allocation
@@ -61,19 +62,18 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
         },
     )
     if plan.optimizer:
-        schedule = plan.schedule
-        rows = [f"{part.pop('type')} {part}" for part in schedule.settings] if schedule else []
+        rows = [_describe_row(**part) for part in plan.schedule.settings] if plan.schedule else []
         options = plan.options.model_dump(exclude_defaults=True, exclude={"lr_scheduler"})
         options |= {"lr_scheduler": ", then ".join(rows)} if rows else {}
         averaging = plan.config.neural_network.ema
         average = averaging and f"decay {averaging.decay:g}; evaluated and kept in place of the weights"
         options |= {"Frozen at first": _frozen(plan), "Moving average": average}
-        console.section("Optimizer", {"Type": plan.optimizer.name, **plan.optimizer.settings, **options})
+        console.section("Optimizer", {"Type": plan.optimizer.name, **_as_json(plan.optimizer.settings | options)})
     if plan.loss:
         reported = {"Metric": plan.metric} if plan.datasets.test_targets else {}
         weights = _class_weights(plan)
         settings = plan.loss.settings if weights is None else plan.loss.settings | {"weight": weights}
-        console.section("Loss", {"Function": plan.loss.name, **settings, **reported})
+        console.section("Loss", {"Function": plan.loss.name, **_as_json(settings), **reported})
     _folders(console, plan)
     for source in plan.sources:
         _data(console, plan, source, num_workers)
@@ -82,8 +82,22 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
 def _frozen(plan: Plan) -> str | None:
     """The layers that are frozen until an epoch, None if there are none."""
     epochs = sorted(set(plan.unfreezing.values()))
-    names = {epoch: [name for name, first in plan.unfreezing.items() if first == epoch] for epoch in epochs}
+    full = plan.network.full_names()
+    names = {epoch: [full[name] for name, first in plan.unfreezing.items() if first == epoch] for epoch in epochs}
     return "; ".join(f"until epoch {epoch}: {shorten(names[epoch])}" for epoch in epochs) or None
+
+
+def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with lists and objects as a configuration has them."""
+    return {
+        name: json.dumps(value) if isinstance(value, list | tuple | dict) else value for name, value in settings.items()
+    }
+
+
+def _describe_row(type: str, **settings: Any) -> str:
+    """A row of a table with its settings, without those that are null or false: `Step (step_size 2, gamma 0.1)`."""
+    given = {name: value for name, value in _as_json(settings).items() if value is not None and value is not False}
+    return f"{type} ({', '.join(f'{name} {value}' for name, value in given.items())})" if given else type
 
 
 def brief(console: Console, plan: Plan, allocation: Allocation) -> None:
@@ -165,7 +179,7 @@ def check(console: Console, checked: Plan) -> None:
     notices(console, checked)
     console.line()
     rows = [(r.name, r.class_name, r.output_shape, f"{r.num_parameters:,}") for r in checked.network.summary()]
-    console.table(rows, ("Layer", "Class", "Output shape", "Parameters"))
+    console.table(rows, ("Layer", "Class", "Output shape", "Parameters"), folds=True)
     for part in (checks.classes(checked, console.width), checks.image_sizes(checked)):
         if lines := list(part):
             console.lines(["", *lines])

@@ -109,9 +109,10 @@ def warn_of_decay(updates: Updates) -> Iterator[str]:
         yield '"decay_all": false has no effect: "weight_decay" of the optimizer is 0'
 
 
-def warn_of_unfreezing(unfreezing: Mapping[str, int], num_epochs: int) -> Iterator[str]:
+def warn_of_unfreezing(network: Network, unfreezing: Mapping[str, int], num_epochs: int) -> Iterator[str]:
     """A sentence on layers that stay frozen because the run has too few epochs."""
     if late := [name for name, epoch in unfreezing.items() if epoch > num_epochs]:
-        shown = shorten([f"'{name}'" for name in late])
+        full = network.full_names()
+        shown = shorten([f"'{full[name]}'" for name in late])
         there = "there is 1 epoch" if num_epochs == 1 else f"there are {num_epochs} epochs"
         yield f"unfreeze: {shown} would be trained from epoch {unfreezing[late[0]]}, but {there}"

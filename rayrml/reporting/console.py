@@ -15,9 +15,10 @@ from rayrml.errors import RayrmlError, printable
 from rayrml.formatting import format_table, stamped
 from rayrml.reporting.run_log import RunLog
 from rayrml.reporting.spinner import Spinner
-from rayrml.reporting.wrapping import fit, wrap, wrap_command
+from rayrml.reporting.wrapping import fit, fold, wrap, wrap_command
 
 _WIDTH = 78
+_COLUMNS = 80  # of tables that are folded
 _NAME = 28  # columns, of the names in a section
 _MOST_UNWRITTEN = 1000  # lines that are kept for a log which may be opened later
 
@@ -99,9 +100,13 @@ class Console:
             if value is not None:
                 self._show(f"{name:<{size}}{mark}{value}", indent=size + len(mark))
 
-    def table(self, rows: Iterable[Iterable[Any]], headings: Sequence[str]) -> None:
-        """Print a table."""
+    def table(self, rows: Iterable[Iterable[Any]], headings: Sequence[str], *, folds: bool = False) -> None:
+        """Print a table; with `folds`, long names in its first column have lines of their own where it is no screen."""
         kept = [[printable(str(cell)) for cell in row] for row in rows]
+        if folds and not self.is_live:
+            for text in fold(kept, headings, _COLUMNS):
+                self._show(text)
+            return
         shown = fit(kept, headings, self.terminal.width) if self.is_live else kept
         for text, full in zip(format_table(shown, headings), format_table(kept, headings), strict=True):
             self._show(text, full=full)

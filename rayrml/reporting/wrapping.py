@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.cells import cell_len, chop_cells
+
+from rayrml.formatting import format_table
 
 _INDENT = 4  # columns, of continuation lines
 _ROOM = 24  # columns that a continuation line has at least
@@ -57,6 +60,19 @@ def fit(rows: Iterable[Iterable[Any]], headings: Sequence[str], width: int) -> l
         widths[widest] -= 1
         spare -= 1
     return [[shorten_middle(cell, size) for cell, size in zip(row, widths, strict=True)] for row in cells]
+
+
+def fold(rows: Iterable[Iterable[Any]], headings: Sequence[str], width: int) -> list[str]:
+    """The lines of a table of at most `width` columns: a long first cell has its own line, before that of its row."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    others = sum(max(map(cell_len, column)) + 2 for column in list(zip(headings, *cells, strict=True))[1:])
+    room = max(width - others, cell_len(headings[0]))
+    narrow = [[first if cell_len(first) <= room else "", *rest] for first, *rest in cells]
+    heading, *lines = format_table(narrow, headings)
+    folded = [
+        [line] if row[0] == own[0] else [row[0], line] for row, own, line in zip(cells, narrow, lines, strict=True)
+    ]
+    return [heading, *itertools.chain.from_iterable(folded)]
 
 
 def shorten_middle(text: str, width: int) -> str:

@@ -11,7 +11,10 @@ import numpy as np
 import torch
 
 from rayrml.formatting import shorten
+from rayrml.planning.named_network import find_family
+from rayrml.planning.pixel_ranges import describe_range
 from rayrml.planning.plan import Plan
+from rayrml.planning.scaling_check import find_own_scaling
 from rayrml.runs.channel_statistics import ChannelStatistics
 from rayrml.runs.preview import Preview
 from rayrml.runs.preview_panels import name_class
@@ -22,9 +25,22 @@ _FAR = 1.5  # of a mean after `normalize` from 0; other data's mean and deviatio
 _TIMES = 4.0  # of a deviation after `normalize` from 1
 
 
-def propose_normalization(statistics: ChannelStatistics) -> str | None:
-    """The entry of `transforms` that gives each channel mean 0 and deviation 1; None if a channel is constant."""
-    if not (statistics.deviation > 0).all():
+def describe_own_scaling(plan: Plan) -> str | None:
+    """Why inputs are not to have mean 0 and deviation 1, in a sentence; None if nothing speaks against that."""
+    layer = find_own_scaling(plan.network)
+    if layer is not None:
+        return f"the network's layer '{layer}' scales them itself"
+    if plan.config.neural_network.app == "pde":
+        return "an equation holds for them as they are"
+    return describe_range(find_family(plan.config.neural_network))
+
+
+def propose_normalization(plan: Plan, statistics: ChannelStatistics) -> str | None:
+    """The entry of `transforms` that gives each channel mean 0 and deviation 1.
+
+    None if a channel is constant, or the network is made for other inputs.
+    """
+    if not (statistics.deviation > 0).all() or describe_own_scaling(plan) is not None:
         return None
     values = {"mean": _round(statistics.mean), "std": _round(statistics.deviation)}
     return json.dumps({"normalize": values})

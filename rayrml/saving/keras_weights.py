@@ -185,7 +185,7 @@ def _keras_3_groups(file: h5py.Group, graph: Graph, path: KerasPath) -> Iterator
         values = _member(inside, "vars") if "vars" in inside else None
         if values is not None and len(values):
             yield _Stored(here, (), tuple(_values(values, n) for n in sorted(values, key=int)))
-        yield from _keras_3_groups(group, graph, here)
+        yield from _keras_3_groups(inside, graph, here)
 
 
 def _names_by_class(groups: Mapping[str, h5py.Group], graph: Graph, path: KerasPath) -> dict[str, Any]:
@@ -332,10 +332,11 @@ def _write_members(
             variables = group.create_group("vars")
             variables.attrs["name"] = _group_name(member, graph)
             for i, target in enumerate(groups.get(member, ())):
-                variables_path = "/".join([*target.weight.attribute.split(".")[:-1], "vars"])
-                group.require_group(variables_path).create_dataset(str(i), data=target.value())
+                wrappers = target.weight.attribute.split(".")[graph.steps_around(member[:-1]) : -1]
+                group.require_group("/".join([*wrappers, "vars"])).create_dataset(str(i), data=target.value())
             if member in graph.models:
-                _write_members(group, member, graph, groups)
+                inside = group.require_group(f".{f'/{INNER}' * graph.per_step.get(member, 0)}")
+                _write_members(inside, member, graph, groups)
 
 
 def _write_keras_2(file: h5py.File, network: Network) -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import functools
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from rayrml.config.names import find
 from rayrml.formatting import format_table
 
+_COLUMNS = 80
 _FOLDER = Path(__file__).parent
 CATALOG = _FOLDER / "catalog.json"
 CONFIGURATION = _FOLDER / "configuration.schema.json"
@@ -32,14 +34,17 @@ def read_catalog() -> dict[str, Any]:
 
 
 def names(name: str) -> list[str]:
-    """Lines with the rows of the table called `name`, and their meanings.
+    """Lines of at most 80 columns with the rows of the table called `name`, and their meanings.
 
     Raises:
         ConfigError: there is no such table.
     """
     rows = meanings(name)
     width = max(map(len, rows))
-    return [f"{row:{width}}  {meaning}".rstrip() for row, meaning in rows.items()]
+    lines: list[str] = []
+    for row, meaning in rows.items():
+        lines += textwrap.wrap(f"{row:{width}}  {meaning}", _COLUMNS, subsequent_indent=" " * (width + 2)) or [row]
+    return lines
 
 
 def meanings(name: str) -> dict[str, str]:

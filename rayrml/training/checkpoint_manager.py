@@ -122,6 +122,10 @@ class CheckpointManager:
             trainee: what is kept.
             trained: how far it has got.
             evaluation_seconds: how long the evaluation took the last time; 0 without one, None if that is not known.
+
+        Raises:
+            DivergenceError: the network contains numbers that are not finite.
+            DataError: an earlier write failed.
         """
         job = self._job
         if not (job.config.checkpoints.save or job.state_path):
@@ -129,6 +133,7 @@ class CheckpointManager:
         optimizer = trainee.gather_optimizer()
         if self._workers.rank:
             return
+        _refuse_infinite(trainee, f"after epoch {trained.epoch}")
         self._taken = self._take(self._checkpoint(trainee, trained.epoch, optimizer), trainee)
         if job.state_path and (evaluation_seconds is None or evaluation_seconds > _LONG_EVALUATION):
             # The same copy serves both, and the evaluation begins at once.
@@ -140,7 +145,6 @@ class CheckpointManager:
         """Start writing the state after an epoch, which has begun to be kept; the epoch is announced once it is there.
 
         Raises:
-            DivergenceError: the network contains numbers that are not finite.
             DataError: an earlier write failed.
         """
         job = self._job
@@ -148,7 +152,6 @@ class CheckpointManager:
         if self._taken is None or not (paths or job.state_path):
             self.announcer.release()
             return
-        _refuse_infinite(trainee.network, epoch)
         then = functools.partial(self._written, self._retention.outdated(epoch))
         figures = {"history": list(trainee.history), "rows": self._rows(), "seconds": trainee.seconds}
         self._writer.write(self._taken, paths, job.state_path, then=then, **figures)
@@ -156,13 +159,19 @@ class CheckpointManager:
         self._written_at = time.monotonic()
 
     def save_unfinished(self, trainee: Trainee, progress: Progress, *, wait: bool = True) -> None:
-        """Write the state in the middle of an epoch; all workers must call it."""
+        """Write the state in the middle of an epoch; all workers must call it.
+
+        Raises:
+            DivergenceError: the network contains numbers that are not finite; the last state stays.
+            DataError: an earlier write failed.
+        """
         random = self._workers.gather(list(progress.random or ()))
         self._written_at = time.monotonic()
         job = self._job
         optimizer = trainee.gather_optimizer() if job.state_path else {}
         if self._workers.rank or not job.state_path:
             return
+        _refuse_infinite(trainee, f"in epoch {progress.epoch}, after batch {progress.batch}")
         checkpoint = self._checkpoint(trainee, progress.epoch - 1, optimizer)
         checkpoint.unfinished = self._unfinished(progress, random)
         place = checkpoint_folder.interrupted_path(storage.parent(job.state_path))
@@ -345,9 +354,9 @@ def _rows(state: Checkpoint) -> list[BatchRow]:
         raise DataError("the state to resume from is damaged: its log rows cannot be read") from None
 
 
-def _refuse_infinite(network: torch.nn.Module, epoch: int) -> None:
+def _refuse_infinite(trainee: Trainee, when: str) -> None:
     """Raise DivergenceError if a weight is not finite: such a checkpoint is useless, and would replace a good one."""
-    states: dict[str, Any] = network.state_dict()
+    states: dict[str, Any] = trainee.network.state_dict()
     for name, tensor in states.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise DivergenceError(f"'{name}' is not finite after epoch {epoch}")
+            raise DivergenceError(f"'{name}' is not finite {when}")

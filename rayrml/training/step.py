@@ -51,6 +51,7 @@ class Trained:
         reduce_seconds: time spent waiting for other workers' gradients.
         weight: what the global batch's mean loss divides by, a scalar on the device; None if that is its samples.
         wishes: what all workers do after this step because one of them was asked to, or asks for it.
+        skipped: 1 if loss scaling has skipped the update, else 0, a scalar on the device; None without loss scaling.
     """
 
     loss: torch.Tensor
@@ -59,6 +60,7 @@ class Trained:
     reduce_seconds: float
     weight: torch.Tensor | None = None
     wishes: Wishes = dataclasses.field(default_factory=Wishes)
+    skipped: torch.Tensor | None = None
 
     @property
     def gradient_norm(self) -> torch.Tensor:
@@ -79,7 +81,7 @@ class TrainingStep:
 
     With `accumulate`, a batch is computed in so many micro-batches one after the other; their gradients add up to the
     batch's, but batch normalization sees one (global) micro-batch at a time. With a `scaler`, the loss is scaled in
-    backward, and steps whose gradients are not finite are skipped.
+    backward, and steps whose losses or gradients are not finite are skipped.
 
     An optimizer that needs a closure computes the batch's loss and gradient as often as it likes. Workers exchange
     both each time, so they all make the same decisions.
@@ -160,9 +162,11 @@ class TrainingStep:
             self.before_update()
             loss, lengths, exchanged = self._search(batch, target, num_samples)
         else:
+            if self.scaler is not None:
+                self.scaler.begin()
             loss, lengths, exchanged = self._differentiate(batch, target, num_samples)
             if self.scaler is not None:
-                lengths = self.scaler.unscale(self._gradients(), lengths)
+                lengths = self.scaler.unscale(self._gradients(), lengths, loss)
             if self.gradient_clip is not None:
                 norm = torch.linalg.vector_norm(lengths)
                 torch.nn.utils.clip_grads_with_norm_(self.parameters, self.gradient_clip, norm)
@@ -173,7 +177,8 @@ class TrainingStep:
                 else:
                     self.scaler.step(self.optimizer)
         seconds = time.perf_counter() - started - exchanged
-        return Trained(loss, lengths, seconds, exchanged, self._weight(target), self._common_wishes())
+        skipped = None if self.scaler is None else self.scaler.overflow
+        return Trained(loss, lengths, seconds, exchanged, self._weight(target), self._common_wishes(), skipped)
 
     def _weight(self, target: torch.Tensor) -> torch.Tensor | None:
         """What the mean loss of the global batch divides by, if the loss does not count samples."""

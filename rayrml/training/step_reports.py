@@ -14,6 +14,7 @@ from rayrml.reporting.messages import BatchesTrained, BatchRow, Emit
 from rayrml.training.step import Trained
 
 _SECONDS_BETWEEN_REPORTS = 0.25
+_MOST_SKIPPED = 30  # steps in a row; halving the loss scale so often makes any finite gradient fit
 
 
 class Reporter:
@@ -36,6 +37,7 @@ class Reporter:
         self.rate = 0.0
         self._steps: list[tuple[int, int, float, Trained, float]] = []
         self._sizes: list[int] = []
+        self._skipped = 0  # steps in a row that loss scaling has skipped
 
     @property
     def seconds(self) -> float:
@@ -58,7 +60,11 @@ class Reporter:
             self._sent = seconds
 
     def flush(self) -> None:
-        """Send the collected steps. Raises DivergenceError if one of the losses is not finite."""
+        """Send the collected steps.
+
+        Raises:
+            DivergenceError: a loss is not finite, or with loss scaling those of many steps in a row.
+        """
         if not self._steps:
             return
         trained = [step[3] for step in self._steps]
@@ -75,25 +81,42 @@ class Reporter:
             )
         ]
         counts = [row[2] for row in values] if weights else self._sizes
-        self.losses += zip((row.loss for row in rows), counts, strict=True)
+        flags = [t.skipped for t in trained if t.skipped is not None]
+        skipped = torch.stack(flags).tolist() if flags else [0.0] * len(rows)
+        # A skipped step without a loss has no part in the epoch's mean.
+        self.losses += [
+            (row.loss, count)
+            for row, count, skip in zip(rows, counts, skipped, strict=True)
+            if not skip or math.isfinite(row.loss)
+        ]
         self._steps.clear()
         self._sizes.clear()
         gpu_bytes = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
         self._emit(BatchesTrained(rows, gpu_bytes, own_memory(), self.rate))
-        for row in rows:
-            if not math.isfinite(row.loss):
-                raise DivergenceError(
-                    f"the loss is {row.loss} in epoch {row.epoch}, batch {row.batch}, at a learning rate of "
-                    f"{self.rate:g}. A smaller learning_rate or gradient_clip may help"
-                )
+        self._refuse_divergence(rows, skipped)
+
+    def _refuse_divergence(self, rows: Sequence[BatchRow], skipped: Sequence[float]) -> None:
+        for row, skip in zip(rows, skipped, strict=True):
+            self._skipped = self._skipped + 1 if skip else 0
+            if self._skipped >= _MOST_SKIPPED:
+                what = f"the loss or its gradient is not finite in {self._skipped} steps in a row, at last"
+            elif not skip and not math.isfinite(row.loss):
+                what = f"the loss is {row.loss}"
+            else:
+                continue
+            raise DivergenceError(
+                f"{what} in epoch {row.epoch}, batch {row.batch}, at a learning rate of {self.rate:g}. "
+                "A smaller learning_rate or gradient_clip may help"
+            )
 
     def finish_epoch(self) -> dict[str, float]:
         """The epoch's seconds and the mean of its loss, taken of each batch before the update from it.
 
-        The mean weights batches as the loss weights samples: by their number, or by what else its mean divides by.
+        The mean weights batches as the loss weights samples: by their number, or by what else its mean divides by. It
+        is NaN if loss scaling has skipped all of them.
         """
         self.flush()
         seconds = self.seconds - self._epoch_began
         total = sum(count for _, count in self.losses)
-        mean = sum(loss * count for loss, count in self.losses) / (total or 1.0)
+        mean = sum(loss * count for loss, count in self.losses) / (total or 1.0) if self.losses else math.nan
         return {"train_loss": mean, "seconds": seconds}

@@ -54,7 +54,8 @@ class Trainee:
         if job.schedule is not None:
             self.schedule = job.schedule.build(self.optimizer, job.config.num_epochs)
         device = next(network.parameters()).device
-        self.scaler = LossScaler(device) if autocast_dtype(job.config.precision, device) == torch.float16 else None
+        scales = autocast_dtype(job.config.precision, device) == torch.float16
+        self.scaler = LossScaler(device, network) if scales else None
         averaging = job.config.ema
         self.average = None if averaging is None else WeightAverage(network, averaging.decay)
         wanted = job.config.early_stopping
@@ -68,7 +69,7 @@ class Trainee:
         return base_rate(self.optimizer) if self.schedule is None else self.schedule.rate
 
     def begin_epoch(self, epoch: int) -> list[str]:
-        """Train the layers that are no longer frozen in this epoch; returns their names.
+        """Train the layers that are no longer frozen in this epoch; returns their names, with those of their models.
 
         If there are any, the optimizer is another one.
         """
@@ -81,7 +82,8 @@ class Trainee:
             carry_state(before, self.optimizer)
             if self.schedule is not None:
                 self.schedule.take(self.optimizer)
-        return due
+        full = self.network.full_names() if due else {}
+        return [full[name] for name in due]
 
     def restore(self, state: Checkpoint) -> None:
         """Go on where a checkpoint's run ended."""
@@ -98,16 +100,17 @@ class Trainee:
         """A sentence on the steps of an epoch that loss scaling has skipped, None if it has skipped none.
 
         Raises:
-            DivergenceError: their gradients are not finite however the loss is scaled.
+            DivergenceError: their losses or gradients are not finite however the loss is scaled.
         """
         skipped = 0 if self.scaler is None else self.scaler.take_skipped()
         if self.scaler is None or not skipped:
             return None
         if self.scaler.exhausted:
-            raise DivergenceError(f"the gradient is not finite in epoch {epoch}. A smaller learning_rate may help")
+            what = f"the loss or its gradient overflows fp16 again and again, at last in epoch {epoch}"
+            raise DivergenceError(f"{what}. A smaller learning_rate may help")
         steps = "1 step" if skipped == 1 else f"{skipped} steps"
         scale = f"the loss scale is now {self.scaler.scale.item():g}"
-        return f"Skipped {steps} of epoch {epoch}, whose gradients were too large for fp16; {scale}"
+        return f"Skipped {steps} of epoch {epoch}, whose loss or gradient was too large for fp16; {scale}"
 
     def evaluated(self) -> contextlib.AbstractContextManager[None]:
         """A block in which the network is the one that is evaluated and kept: the average, if there is one."""

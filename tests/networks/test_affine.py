@@ -43,6 +43,20 @@ def test_it_computes_what_it_computed_before_training():
     torch.testing.assert_close(*outputs)
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("trainable", [True, False])
+def test_layers_inside_others_get_both(trainable, depth):
+    layer = {"class_name": "BatchNormalization", "config": {**BARE, "trainable": trainable}}
+    for _ in range(depth):
+        layer = {"class_name": "TimeDistributed", "config": {"name": "t", "layer": layer}}
+    first = {"class_name": "InputLayer", "config": {"name": "in", "batch_input_shape": [None, *(2,) * depth, 3]}}
+    changed = with_affine_batch_norm([first, layer])
+    prefix = ".".join(["t", *["layer"] * depth])
+    assert parameters(changed) == ([f"{prefix}.bias", f"{prefix}.weight"] if trainable else [])
+    assert list(list_without_affine(read_graph([first, layer]))) == (["t"] if trainable else [])
+    assert not list(list_without_affine(read_graph(changed)))
+
+
 @pytest.mark.parametrize(("model", "expected"), [({}, 2), ({"trainable": False}, 0)])
 def test_nested_models_and_wrapped_layers_are_found(model, expected):
     inner = network(BARE, **model)

@@ -7,6 +7,7 @@ import torch
 from rayrml.networks.families import choose_network
 from rayrml.networks.network import build_network
 from rayrml.planning.plan import prepare
+from rayrml.runs.preview_findings import describe_own_scaling
 from rayrml.saving.keras_weights import export_weights
 from tests.conftest import write_jpeg
 
@@ -52,3 +53,15 @@ def test_pixels_in_another_range_are_told_with_the_transforms_that_mend_them(fol
     for transforms in others:
         (warning,) = warnings_of(folder, transforms, network=name, weights=weights, **NETWORKS[name])
         assert '"normalize"' in warning and name in warning
+
+
+def test_no_other_normalization_is_proposed_for_weights_of_a_range(folder):
+    data = {"input_type": "images", "target_type": "labels", "input_path": str(folder / "images")}
+    for weights in (None, str(folder / "vgg16.h5")):
+        layers = {"network": "vgg16", "top": "mean", "weights": weights}
+        section = {"layers": layers, "data": data, "optimizer": {"type": "SGD"}, "loss": {"function": "NLL"}}
+        reason = describe_own_scaling(prepare({"neural_network": section}))
+        assert (reason is None) == (weights is None)
+        assert reason is None or reason.startswith(
+            "the weights that Keras offers for vgg16 are for pixels in the order BGR"
+        )

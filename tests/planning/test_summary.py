@@ -31,3 +31,49 @@ def test_the_declared_size_and_the_one_that_is_used_are_shown_if_they_differ(tmp
 def test_a_size_that_is_as_declared_is_not_shown(tmp_path, capsys, declared):
     summary.plan(Console(), planned(tmp_path, declared), 1)
     assert "Input size" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def nested(tmp_path):
+    """A plan that trains a network around a model whose layer has a long name."""
+    np.savez(tmp_path / "x.npz", a=np.ones((3, 8, 8), "f4"), b=np.ones((3, 8, 8), "f4"))
+    inner = [("InputLayer", {"batch_input_shape": [None, 8, 8, 3], "name": "given"})]
+    inner += [("Conv2D", {"name": LONG, "filters": 4, "kernel_size": 1})]
+    encoder = {"name": "encoder", "layers": [{"class_name": kind, "config": keys} for kind, keys in inner]}
+    layers = [inner[0], ("Sequential", encoder), ("Conv2D", {"name": "last", "filters": 3, "kernel_size": 1})]
+    schedule = [{"type": "Warmup", "num_epochs": 1, "start_factor": 0.5}, {"type": "Cosine"}]
+    path = str(tmp_path / "x.npz")
+    section = {
+        "layers": [{"class_name": kind, "config": keys} for kind, keys in layers],
+        "num_epochs": 2,
+        "unfreeze": {"epoch": 3, "layers": "encoder"},
+        "data": {"type": "numpy", "input_path": path, "target_path": path},
+        "optimizer": {"type": "SGD", "learning_rates": {"encoder": 0.1}, "lr_scheduler": schedule},
+        "loss": {"function": "MSE"},
+    }
+    return prepare({"neural_network": section})
+
+
+LONG = "a_layer_with_a_name_of_more_columns_than_there_are_beside_the_others"
+
+
+def test_updates_are_shown_as_a_configuration_has_them(nested, capsys):
+    """Also with the names of the models around layers, which `unfreeze` takes."""
+    summary.plan(Console(), nested, 1)
+    shown = capsys.readouterr().out
+    assert '* learning_rates              : {"encoder": 0.1}\n' in shown
+    chain = "Warmup (num_epochs 1, start_factor 0.5, per epoch), then Cosine (final_factor 0.0, per epoch)"
+    assert f"* lr_scheduler                : {chain}\n" in shown
+    assert f"* Frozen at first             : until epoch 3: encoder/{LONG}\n" in shown
+    assert any(f"'encoder/{LONG}' would be trained from epoch 3" in warning for warning in nested.warnings)
+
+
+def test_the_table_of_layers_is_narrow_and_loses_no_name(nested, capsys):
+    summary.check(Console(stamped=False), nested)
+    lines = capsys.readouterr().out.splitlines()
+    heading = next(i for i, line in enumerate(lines) if line.startswith("Layer "))
+    table = lines[heading : lines.index("", heading)]
+    assert LONG in table
+    assert max(map(len, table)) <= 80
+    assert len({len(line) for line in table if line != LONG}) == 1
+    assert table[table.index(LONG) + 1].split()[0] == "Conv2D"

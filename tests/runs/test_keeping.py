@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import rayrml
-from rayrml.errors import ConfigError
+from rayrml.errors import ConfigError, DivergenceError
 from rayrml.inference.outputs import Outputs
 from rayrml.planning.plan import prepare
+from rayrml.reporting.messages import BatchesTrained
 from rayrml.runs.training_run import make_job
 from rayrml.saving import checkpoints
 from rayrml.training.epoch_loop import Worker
@@ -57,11 +58,16 @@ def test_an_epoch_after_which_a_run_ends_early_is_evaluated(ray_cluster, folder,
     assert ["test_loss" in h for h in rayrml.run(config, quiet=True).history] == [False, True]
 
 
+class Killed(BaseException):
+    """The end of a process that tidies nothing up."""
+
+
 class Driver:
     """Keeps messages, and looks into a folder whenever there is one."""
 
     def __init__(self, look):
         self.messages = []
+        self.stops = False
         self._look = look
 
     def emit(self, message):
@@ -69,7 +75,7 @@ class Driver:
         self._look(message)
 
     def asked_to_stop(self):
-        return False
+        return self.stops
 
     def unwritten(self):
         return ()
@@ -105,9 +111,6 @@ def test_a_killed_run_goes_on_in_the_middle_of_its_epoch(ray_cluster, folder, tm
     straight = rayrml.run(configuration(folder, tmp_path / "straight"), quiet=True)
     config, kept = configuration(folder, tmp_path / "killed"), tmp_path / "killed" / "model"
 
-    class Killed(BaseException):
-        pass
-
     def look(message):
         path = kept / "interrupted.pt"
         if path.exists() and not checkpoints.load(path).unfinished["trained"] and (kept / "last_epoch.pt").exists():
@@ -123,6 +126,54 @@ def test_a_killed_run_goes_on_in_the_middle_of_its_epoch(ray_cluster, folder, tm
         assert [h[key] for h in resumed.history] == [h[key] for h in straight.history]
     one, other = (checkpoints.load(run.checkpoints[-1]).network for run in (straight, resumed))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("when", ["before the evaluation", "every few minutes", "on request"])
+def test_weights_that_are_not_finite_are_never_written(ray_cluster, folder, tmp_path, when):
+    """Whatever asks for the state, the last good one stays."""
+    place = tmp_path / "model" / "interrupted.pt"
+
+    def look(message):
+        if not isinstance(message, BatchesTrained) or message.rows[-1].epoch != 2:
+            return
+        training.checkpoints._writer.wait()
+        kept.append(place.read_bytes() if place.exists() else None)
+        training.driver.stops = when == "on request"
+        next(training.network.parameters()).data[0] = torch.inf
+
+    kept = []
+    minutes = 1e-9 if when == "every few minutes" else None
+    training = worker(configuration(folder, tmp_path, num_epochs=3), tmp_path / "model", look, minutes=minutes)
+    training._evaluation_seconds = None if when == "before the evaluation" else 0.0
+    with pytest.raises(DivergenceError, match=r"' is not finite (in|after) epoch 2"):
+        training.run()
+    assert (place.read_bytes() if place.exists() else None) == kept[0]
+    assert checkpoints.load(tmp_path / "model" / "last_epoch.pt").epoch == 1
+
+
+@pytest.mark.parametrize("within", [True, False])
+def test_a_worker_that_restarts_goes_without_a_state_whose_checkpoint_was_removed(
+    ray_cluster, folder, tmp_path, within
+):
+    """The state of the last epoch only names its checkpoint; one of the next epoch is complete by itself."""
+    kept = tmp_path / "model"
+
+    def look(message):
+        last, middle = kept / "last_epoch.pt", kept / "interrupted.pt"
+        ended = last.exists() and (not within or (middle.exists() and "batch" in checkpoints.load(middle).unfinished))
+        if ended and not (within and checkpoints.load(middle).epoch == 0):
+            raise Killed
+
+    training = worker(configuration(folder, tmp_path), kept, look, minutes=1e-9 if within else None)
+    with pytest.raises(Killed):
+        training.run()
+    for path in kept.glob("*.pt"):
+        if path.name not in ("last_epoch.pt", "interrupted.pt"):
+            path.unlink()
+    with pytest.raises(checkpoints.LostReference, match=r"stands for .*, which does not exist"):
+        checkpoints.load(kept / "last_epoch.pt")
+    again = Worker(training.job, Workers(), torch.device("cpu"), driver=Driver(lambda _: None), outputs=Outputs())
+    assert (again.progress.epoch, again.progress.batch > 0) == ((2, True) if within else (1, False))
 
 
 @pytest.mark.parametrize("num_workers", [2, 3])

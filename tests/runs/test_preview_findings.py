@@ -22,13 +22,13 @@ LAYERS = [
 def arrays(tmp_path):
     """A function that writes inputs (N, 2, 6, 6) and class numbers (N, 1, 6, 6), and returns warnings about them."""
 
-    def look(inputs, targets, **data):
+    def look(inputs, targets, layers=LAYERS, **data):
         for name, samples in (("x", inputs), ("y", targets)):
             (tmp_path / name).mkdir(exist_ok=True)
             for number, sample in enumerate(samples):
                 np.save(tmp_path / name / f"{number}.npy", sample)
         paths = {"input_path": str(tmp_path / "x"), "target_path": str(tmp_path / "y")}
-        network = {"layers": LAYERS, "data": {"type": "numpy", **paths, "target_is_mask": True, **data}}
+        network = {"layers": layers, "data": {"type": "numpy", **paths, "target_is_mask": True, **data}}
         network |= {"loss": {"function": "NLL", "source": "softmax"}, "optimizer": {"type": "SGD"}}
         plan = prepare({"neural_network": network})
         return plan, preview(plan)
@@ -67,7 +67,7 @@ def test_a_channel_of_one_number_is_named_and_is_not_normalized(arrays):
     plan, seen = arrays(inputs, targets)
     (said,) = warnings(plan, seen)
     assert said.startswith("the inputs' channel 1 (7) is the same number everywhere")
-    assert preview_findings.propose_normalization(seen.before) is None
+    assert preview_findings.propose_normalization(plan, seen.before) is None
 
 
 def test_an_input_of_one_number_is_named(arrays):
@@ -88,8 +88,31 @@ def test_a_wrong_normalization_is_named_and_the_proposed_one_is_right(arrays):
     plan, seen = arrays(inputs, targets, input_transforms=wrong)
     (said,) = warnings(plan, seen)
     assert said.startswith("after 'normalize' the inputs have mean [-1.9")
-    right = json.loads(preview_findings.propose_normalization(seen.before))
+    right = json.loads(preview_findings.propose_normalization(plan, seen.before))
     plan, seen = arrays(inputs, targets, input_transforms=[right])
     assert np.abs(seen.after.mean).max() < 1e-3
     assert np.abs(seen.after.deviation - 1).max() < 1e-3
     assert warnings(plan, seen) == []
+
+
+def scaled_by(class_name, **config):
+    layer = {"class_name": class_name, "config": {"name": "scaling", **config}}
+    first, last = LAYERS
+    return [first, {"class_name": "Activation", "config": {"name": "idle", "activation": "linear"}}, layer, last]
+
+
+@pytest.mark.parametrize(
+    ("layers", "scales"),
+    [
+        (scaled_by("Rescaling", scale=1 / 255), True),
+        (scaled_by("Normalization", mean=[3.0, 3.0], variance=[4.0, 4.0]), True),
+        (scaled_by("Normalization"), False),
+        (scaled_by("Rescaling", scale=1.0), False),
+        (scaled_by("BatchNormalization"), False),
+    ],
+)
+def test_nothing_is_proposed_for_a_network_that_scales_its_inputs_itself(arrays, layers, scales):
+    plan, seen = arrays(*samples(), layers=layers)
+    assert (preview_findings.propose_normalization(plan, seen.before) is None) == scales
+    reason = "the network's layer 'scaling' scales them itself" if scales else None
+    assert preview_findings.describe_own_scaling(plan) == reason

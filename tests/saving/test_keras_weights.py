@@ -77,6 +77,29 @@ def test_weights_inside_wrappers_are_read_and_written(form, tmp_path):
         assert_same_outputs(other, network)
 
 
+@pytest.mark.parametrize("form", [".h5", ".keras", ".weights.h5"])
+def test_weights_of_models_inside_wrappers_are_read_and_written(form, tmp_path):
+    frame = keras.Input((7, 6, 2))
+    y = L.BatchNormalization(name="normal")(L.Conv2D(3, 3, name="inner")(frame))
+    y = keras.Sequential([L.Input((5, 4, 3)), L.Conv2D(4, 2, name="last")], name="nested")(y)
+    each = keras.Model(frame, L.Dense(2, name="dense")(L.Flatten()(y)), name="each")
+    x = keras.Input((3, 4, 7, 6, 2))
+    y = L.TimeDistributed(L.TimeDistributed(each), name="steps")(x)
+    model = keras.Model(x, L.TimeDistributed(L.Dense(5), name="after")(y), name="whole")
+    randomize(model)
+    network = build_network(json.loads(model.to_json()))
+    report = load_weights(network, _save(model, tmp_path, form))
+    assert set(report.loaded) == {"normal", "inner", "last", "dense", "after"}
+    assert not report.lines()
+    assert_same_outputs(model, network)
+    if form != ".keras":
+        path = tmp_path / f"written{form}"
+        export_weights(network, path)
+        other = keras.models.model_from_json(model.to_json())
+        other.load_weights(path)
+        assert_same_outputs(other, network)
+
+
 @pytest.mark.parametrize("form", [".keras", ".weights.h5"])
 def test_files_without_the_names_of_layers_are_matched_by_class_and_order(model, form, tmp_path):
     network = build_network(json.loads(model.to_json()))

@@ -9,6 +9,7 @@ from torch import nn
 
 from rayrml.config.tables import choose
 from rayrml.losses import LOSSES
+from rayrml.networks.network import build_network
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.training import loss_scaling
 from rayrml.training.loss_scaling import LossScaler
@@ -100,6 +101,65 @@ def test_all_workers_skip_what_overflows_in_one_of_them(on_workers):
             assert found[1:] == (scale, skipped)
             for mine, theirs in zip(found[0], weights, strict=True):
                 assert mine == pytest.approx(theirs, rel=1e-5)
+
+
+LAYERS = [
+    {"class_name": "Dense", "config": {"name": "a", "units": 4}},
+    {"class_name": "BatchNormalization", "config": {"name": "b", "momentum": 0.5}},
+    {"class_name": "Dense", "config": {"name": "c", "units": 2}},
+]
+
+
+def _trained_in_16_bits(workers, bad, skips, everywhere=True):
+    """A network's state, the losses, the scale and the skipped steps; one worker's input is infinite in 16 bits."""
+    torch.manual_seed(0)
+    net = build_network(LAYERS, (3,)).train()
+    scaler = LossScaler(CPU, net)
+    scaler.scale.fill_(1024.0)  # the gradients fit from the beginning
+    step = TrainingStep(
+        net,
+        LOSSES["MSE"](),
+        build("SGD", net),
+        workers=workers,
+        autocast=torch.float16,
+        global_batch_norm=everywhere,
+        scaler=scaler,
+    )
+    losses = []
+    for number, (x, y) in enumerate(batches(4)):
+        if number == bad:
+            if skips:
+                continue
+            x = torch.cat([x[:-1], torch.full_like(x[-1:], 1e5)])
+        trained = step(x[workers.rank :: workers.size], y[workers.rank :: workers.size], 6)
+        losses.append((trained.loss.item(), trained.skipped.item()))
+    state = {name: tensor.tolist() for name, tensor in net.state_dict().items()}
+    return state, losses, scaler.scale.item(), scaler.take_skipped()
+
+
+@pytest.mark.parametrize("bad", [0, 2])
+def test_a_forward_pass_that_overflows_changes_nothing_but_the_scale(bad):
+    """Also not the running statistics, which would stay infinite."""
+    state, losses, scale, skipped = _trained_in_16_bits(Workers(), bad, skips=False)
+    expected, others, *_ = _trained_in_16_bits(Workers(), bad, skips=True)
+    assert state == expected
+    assert not torch.tensor(losses[bad][0]).isfinite()
+    assert [skip for _, skip in losses] == [float(number == bad) for number in range(4)]
+    assert [pair for number, pair in enumerate(losses) if number != bad] == others
+    assert (scale, skipped) == (512.0, 1)
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_all_workers_skip_a_forward_pass_that_overflows_in_one_of_them(on_workers, everywhere):
+    found = {
+        skips: on_workers(functools.partial(_trained_in_16_bits, bad=1, skips=skips, everywhere=everywhere), 2, 3)
+        for skips in (False, True)
+    }
+    for size, results in found[False].items():
+        for (state, losses, *rest), (expected, *_) in zip(results, found[True][size], strict=True):
+            assert state == expected
+            assert [skip for _, skip in losses] == [0, 1, 0, 0]
+            assert rest == [512.0, 1]
 
 
 def test_the_scale_grows_after_many_steps_and_is_that_of_pytorch(monkeypatch):

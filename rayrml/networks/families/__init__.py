@@ -13,6 +13,7 @@ from rayrml.config.tables import Table, choose
 from rayrml.errors import ConfigError, Problem
 from rayrml.networks.families import convnext, densenet, efficientnet, inception, mobilenet, resnet, segmentation, vgg
 from rayrml.networks.families.family import Classifier, Family
+from rayrml.networks.families.sizes import describe_multiples
 
 __all__ = ["NETWORKS", "Classifier", "Family", "choose_network", "is_named"]
 
@@ -31,5 +32,5 @@ def choose_network(section: Mapping[str, Any], path: str) -> Family:
         key, message = conflict
         raise ConfigError(Problem(f"{path}.{key}" if path else key, message))
     if family.input is not None and (misfit := family.find_misfit(family.input)) is not None:
-        raise ConfigError(Problem(f"{path}.input" if path else "input", misfit))
+        raise ConfigError(Problem(f"{path}.input" if path else "input", f"{misfit}{describe_multiples(family)}"))
     return family

@@ -31,8 +31,9 @@ def flatten(model: Model) -> Graph:
             tuple(flattener.nodes),
             tuple(inputs),
             tuple(outputs),
-            dict(_models(model, ())),
+            {path: entry.class_name for path, entry in _models(model, ())},
             model.keras_version,
+            {path: entry.per_step for path, entry in _models(model, ()) if entry.per_step},
         )
     )
 
@@ -80,15 +81,15 @@ class _Flattener:
         self.nodes: list[Node] = []
         self.numbers: dict[int, int] = {}  # id of an entry -> the number of its layer
         found = list(_entries(model, (), True))
-        names = [entry.name for entry, _, _ in found]
+        names = [entry.name for entry, *_ in found]
         taken: set[str] = set()
-        for entry, path, trainable in found:
+        for entry, path, trainable, per_step in found:
             name = entry.name if names.count(entry.name) == 1 else "/".join(map(str, path))
             while name in taken:
                 name += "_"
             taken.add(name)
             self.numbers[id(entry)] = len(self.layers)
-            self.layers.append(LayerSpec(name, entry.class_name, entry.config, entry.where, path, trainable))
+            self.layers.append(LayerSpec(name, entry.class_name, entry.config, entry.where, path, trainable, per_step))
 
     def call(self, model: Model, given: Sequence[int] | None, training: bool | None) -> list[int]:
         """Append the nodes of one call of `model` on the nodes `given` (None at the top); return its output nodes."""
@@ -146,15 +147,17 @@ def _needed(graph: Graph) -> Graph:
     return dataclasses.replace(graph, layers=layers, nodes=nodes, inputs=inputs, outputs=outputs)
 
 
-def _entries(model: Model, path: KerasPath, trainable: bool) -> Iterator[tuple[Entry, KerasPath, bool]]:
-    """Every layer of `model` and its nested models, with its Keras path and whether it is trainable."""
+def _entries(
+    model: Model, path: KerasPath, trainable: bool, per_step: int = 0
+) -> Iterator[tuple[Entry, KerasPath, bool, int]]:
+    """Every layer of `model` and its nested models: its Keras path, whether it is trainable, and its `per_step`."""
     for entry in model.entries.values():
         here = (*path, entry.path_name)
         free = trainable and _is_trainable(entry.config)
         if entry.model is not None:
-            yield from _entries(entry.model, here, free)
+            yield from _entries(entry.model, here, free, per_step + entry.per_step)
         elif entry.class_name != INPUT or (not path and entry.name in model.inputs):
-            yield entry, here, free
+            yield entry, here, free, per_step
 
 
 def _is_trainable(config: Mapping[str, Any]) -> bool:
@@ -164,11 +167,11 @@ def _is_trainable(config: Mapping[str, Any]) -> bool:
     return config.get("trainable", True) is not False and (not isinstance(own, Mapping) or _is_trainable(own))
 
 
-def _models(model: Model, path: KerasPath) -> Iterator[tuple[KerasPath, str]]:
+def _models(model: Model, path: KerasPath) -> Iterator[tuple[KerasPath, Entry]]:
     for entry in model.entries.values():
         if entry.model is not None:
             here = (*path, entry.path_name)
-            yield here, entry.class_name
+            yield here, entry
             yield from _models(entry.model, here)
 
 

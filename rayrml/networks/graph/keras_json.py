@@ -15,11 +15,15 @@ from rayrml.networks.graph.nodes import SHAPE_KEYS, declared_shape
 
 INPUT = "InputLayer"
 _MODELS = ("Sequential", "Functional", "Model")
+_BY_STEP = "TimeDistributed"  # each layer of a model inside it is applied to each step
 
 
 @dataclasses.dataclass(slots=True)
 class Entry:
-    """A layer or a nested model, with its calls in the JSON's order."""
+    """A layer or a nested model, with its calls in the JSON's order.
+
+    `per_step` is how many TimeDistributed are around the nested model.
+    """
 
     name: str
     class_name: str
@@ -29,6 +33,7 @@ class Entry:
     named: bool
     calls: list[Call] = dataclasses.field(default_factory=list)
     model: Model | None = None
+    per_step: int = 0
 
     @property
     def path_name(self) -> str | int:
@@ -125,10 +130,21 @@ def _read_entry(item: Any, number: int, where: str, problems: list[Problem]) -> 
     elif any(call.constants() for call in entry.calls):
         message = f"{entry}: a call has unsupported arguments. Expected only tensors and 'training'"
         problems.append(Problem(f"{where}.inbound_nodes", message))
-    if class_name in _MODELS:
-        entry.model = read_model(item, where, problems)
+    inner, place, entry.per_step = _without_steps(item, where)
+    if inner.get("class_name") in _MODELS:
+        entry.model = read_model(inner, place, problems)
         entry.model.name = entry.name
     return entry
+
+
+def _without_steps(item: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], str, int]:
+    """What is inside all TimeDistributed around it, its place, and their number."""
+    config = item.get("config")
+    inner = config.get("layer") if item.get("class_name") == _BY_STEP and isinstance(config, Mapping) else None
+    if not isinstance(inner, Mapping):
+        return item, where, 0
+    innermost, place, number = _without_steps(inner, f"{where}.config.layer")
+    return innermost, place, number + 1
 
 
 def _is_operation(item: Mapping[str, Any]) -> bool:

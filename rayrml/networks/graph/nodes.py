@@ -15,7 +15,8 @@ class LayerSpec:
     """One layer of the network; it may be called several times.
 
     `name` is unique in the network, and `where` is its place in the JSON; `keras_path` lists the names that the JSON
-    gives the enclosing models and the layer itself, or the number in the model for one without a name.
+    gives the enclosing models and the layer itself, or the number in the model for one without a name. `per_step` is
+    how many TimeDistributed are around the models that it is in.
     """
 
     name: str
@@ -24,6 +25,7 @@ class LayerSpec:
     where: str
     keras_path: KerasPath
     trainable: bool = True
+    per_step: int = 0
 
     @property
     def declared_shape(self) -> list[int | None] | None:
@@ -47,7 +49,8 @@ class Node:
 class Graph:
     """A network as its JSON describes it: layers, their calls in an order that can run, inputs and outputs.
 
-    `models` maps the Keras paths of the nested models to their classes; `keras_version` is the version that wrote the
+    `models` maps the Keras paths of the nested models to their classes, or to that of what is around them; `per_step`
+    has the number of TimeDistributed around each that is inside one. `keras_version` is the version that wrote the
     JSON, as far as that is known.
     """
 
@@ -58,11 +61,16 @@ class Graph:
     outputs: tuple[int, ...]
     models: Mapping[KerasPath, str] = dataclasses.field(default_factory=dict)
     keras_version: str = "2"
+    per_step: Mapping[KerasPath, int] = dataclasses.field(default_factory=dict)
 
     @property
     def declares_inputs(self) -> bool:
         """Whether every input declares a shape, in which sizes may be open."""
         return all(self.layers[self.nodes[i].layer].declared_shape is not None for i in self.inputs)
+
+    def steps_around(self, path: KerasPath) -> int:
+        """How many TimeDistributed are around a nested model and the models that it is in."""
+        return sum(self.per_step.get(path[:length], 0) for length in range(1, len(path) + 1))
 
 
 def declared_shape(config: Mapping[str, Any]) -> list[int | None] | None:

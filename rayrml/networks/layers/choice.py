@@ -16,7 +16,7 @@ from rayrml.networks.layers.layer import Layer, Weight
 from rayrml.networks.layers.layout import Shape, keras_shape
 from rayrml.networks.layers.table import TABLE
 from rayrml.networks.layers.versions import settled
-from rayrml.networks.layers.wrappers import INNER
+from rayrml.networks.layers.wrappers import BY_STEP, INNER
 from rayrml.tensors import channels_last
 
 # Keys that every Keras layer may have and no torch layer needs: its shapes are known, its numbers are floats.
@@ -28,7 +28,6 @@ _WEIGHTS = {
     "kernel", "bias", "depthwise", "pointwise", "gamma", "beta", "moving_mean", "moving_variance", "alpha",
 }  # fmt: skip
 _ACTIVITY = "activity_regularizer"
-_MODELS = ("Functional", "Model", "Sequential")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,13 +38,23 @@ class LayerChoice:
     weight_options: Mapping[str, Any]
     channels_first: bool
 
+    @property
+    def innermost(self) -> LayerChoice:
+        """The choice of the layer that others are around."""
+        inner = self.row.arguments.get(INNER)
+        return inner.innermost if isinstance(inner, LayerChoice) else self
+
+    def by_step(self) -> LayerChoice:
+        """The same layer inside TimeDistributed."""
+        return _by_step(self, None)
+
     def expect_inputs(self, number: int) -> None:
         """Check that the layer takes `number` inputs.
 
         Raises:
             ConfigError: it does not.
         """
-        kinds = {p.kind for p in inspect.signature(self.row.builder).parameters.values()}
+        kinds = {p.kind for p in inspect.signature(self.innermost.row.builder).parameters.values()}
         if number != 1 and inspect.Parameter.VAR_POSITIONAL not in kinds:
             raise ConfigError(Problem("", f"expected one input, got {number}"))
         if number < 1:
@@ -99,26 +108,26 @@ def choose_layer(class_name: str, config: Mapping[str, Any], keras_version: str 
         raise ConfigError(*problems)
     if INNER in arguments:
         inner = _choose_inner(arguments[INNER], keras_version)
-        choice = tables.Choice(name, TABLE[name], {INNER: inner})
-        return LayerChoice(choice, {**inner.weight_options, _ACTIVITY: weights.get(_ACTIVITY)}, False)
+        return _by_step(inner, weights.get(_ACTIVITY))
     return LayerChoice(tables.Choice(name, TABLE[name], arguments), weights, layout == "channels_first")
 
 
+def _by_step(inner: LayerChoice, activity: Any) -> LayerChoice:
+    """TimeDistributed around a layer, with the `activity_regularizer` of its own."""
+    choice = tables.Choice(BY_STEP, TABLE[BY_STEP], {INNER: inner})
+    return LayerChoice(choice, {**inner.weight_options, _ACTIVITY: activity}, False)
+
+
 def _choose_inner(section: Any, keras_version: str) -> LayerChoice:
-    """The choice of a layer inside another one. Raises ConfigError if it is none, or a model."""
+    """The choice of a layer inside another one. Raises ConfigError if it is none."""
     if not isinstance(section, Mapping) or not isinstance(section.get("config", {}), Mapping):
         raise ConfigError(Problem(INNER, "expected an object with the keys 'class_name' and 'config'"))
     class_name, config = section.get("class_name"), section.get("config", {})
-    if class_name in _MODELS:
-        raise ConfigError(Problem(INNER, f"a {class_name} inside another layer is not supported. Expected a layer"))
     try:
-        inner = choose_layer(str(class_name), config, keras_version)
+        return choose_layer(str(class_name), config, keras_version)
     except ConfigError as error:
         where = [f"{INNER}.config.{p.where}" if p.where else f"{INNER}.class_name" for p in error.problems]
         raise ConfigError(*map(Problem, where, (p.message for p in error.problems))) from None
-    if inner.channels_first:
-        raise ConfigError(Problem(f"{INNER}.config.data_format", "expected 'channels_last' inside another layer"))
-    return inner
 
 
 def _initialize(layer: Layer, weight: Weight, options: Mapping[str, Any]) -> None:

@@ -11,13 +11,15 @@ import torch
 from rayrml.errors import ConfigError, Problem
 from rayrml.networks.layers.layer import Layer, Shape, format_shape
 
+BY_STEP = "TimeDistributed"
 INNER = "layer"  # key of the JSON, and attribute
 
 
 class TimeDistributed(Layer):
     """The layer `layer`, applied to each step of the first axis after the batch, always with the same weights.
 
-    Its weights are those of the inner layer, which Keras's files name like weights of the wrapper itself.
+    Its weights are those of the inner layer, which Keras's files name like weights of the wrapper itself. A model
+    inside it is taken apart when its JSON is read: each of its layers is then inside one of these.
 
     Attributes:
         layer: the inner layer.
@@ -25,27 +27,37 @@ class TimeDistributed(Layer):
 
     layer: Layer
 
-    def __init__(self, shape: Shape, *, layer: Any):
-        """Build the inner layer from its choice, `layer`, for one step of an input of this shape."""
+    def __init__(self, *shapes: Shape, layer: Any):
+        """Build the inner layer from its choice, `layer`, for one step of inputs of these shapes."""
         super().__init__()
-        self.layer = layer.build(_step(shape))
+        self.layer = layer.build(*map(_step, shapes))
         if self.layer.activity is not None:
             raise ConfigError(Problem(INNER, "regularizes its outputs. Expected 'activity_regularizer' around it"))
         self.weights = tuple(weight.moved(f"{INNER}.") for weight in self.layer.weights)
 
     def output_shape(self, *shapes: Shape) -> Shape:
         """(C', T, *spatial') for the inner layer's (C', *spatial')."""
-        channels, *rest = self.layer.result_shape(_step(shapes[0]))
+        channels, *rest = self.layer.result_shape(*map(_step, shapes))
         return (channels, shapes[0][1], *rest)
 
     def expects_size(self, shape: Shape) -> bool:
         """Whether the inner layer does."""
         return self.layer.expects_size(_step(shape))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def freeze(self) -> None:
+        """Train nothing, as the inner layer does without training."""
+        super().freeze()
+        self.layer.freeze()
+
+    def fix_mode(self, mode: bool) -> None:
+        """Keep the inner layer in this mode regardless of the network's."""
+        self.layer.fix_mode(mode)
+        super().fix_mode(mode)
+
+    def forward(self, *xs: torch.Tensor) -> torch.Tensor:
         """(N, C, T, *spatial) -> (N, C', T, *spatial')."""
-        num_samples, num_steps = x.shape[0], x.shape[2]
-        y = self.layer(x.movedim(2, 1).flatten(0, 1))
+        num_samples, num_steps = xs[0].shape[0], xs[0].shape[2]
+        y = self.layer(*(x.movedim(2, 1).flatten(0, 1) for x in xs))
         return y.unflatten(0, (num_samples, num_steps)).movedim(1, 2)
 
     def __getattr__(self, name: str) -> Any:
@@ -74,4 +86,4 @@ def _step(shape: Shape) -> Shape:
     return (shape[0], *shape[2:])
 
 
-LAYERS: dict[str, Callable[..., Layer]] = {"TimeDistributed": TimeDistributed}
+LAYERS: dict[str, Callable[..., Layer]] = {BY_STEP: TimeDistributed}
