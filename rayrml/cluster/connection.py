@@ -51,7 +51,8 @@ def connect(
             nodes.keep_services_on_head()
         limit = nodes.maximum_capacity() if attached else None
         allocation = allocate(config, nodes.node_resources(), attached=attached, limit=limit)
-        with contextlib.nullcontext() if attached else ray_internals.train_without_watcher():
+        watched = contextlib.nullcontext() if attached else ray_internals.train_without_watcher()
+        with watched, ray_internals.notice_ends_soon():
             yield dataclasses.replace(allocation, private=ours and address is None, verbose=verbose)
     finally:
         if ours:
@@ -84,6 +85,9 @@ def _initialize(address: Address | None, verbose: bool, say: Callable[[str], Non
             stack.enter_context(waiting(address, say))
         if address is not None and not verbose:
             stack.enter_context(hide_stderr())
+        # Processes of a private Ray inherit the variables. In an environment of their own they would start twice as
+        # slowly, and those that Ray has ready from the beginning would be of no use.
+        inherited = verbose or address is None
         try:
             ray.init(
                 # "local" starts a new Ray instead of connecting to one that already runs on this machine.
@@ -91,7 +95,7 @@ def _initialize(address: Address | None, verbose: bool, say: Callable[[str], Non
                 logging_level=logging.INFO if verbose else logging.ERROR,
                 log_to_driver=verbose,
                 job_config=ray_internals.JobConfig(),
-                runtime_env=None if verbose else {"env_vars": dict(ray_internals.QUIET_VARIABLES)},
+                runtime_env=None if inherited else {"env_vars": dict(ray_internals.QUIET_VARIABLES)},
             )
         except Exception as error:  # Ray raises bare exceptions, too, for instance on a machine that is too busy
             raise unreachable_error(address, error) from None

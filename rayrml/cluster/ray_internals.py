@@ -38,6 +38,7 @@ _FOLDER_VARIABLE = "TMPDIR"
 # Of the 107 bytes of a socket's path, Ray's own names take up to 69.
 _LONGEST_FOLDER, _SHORT_FOLDER = 38, "/tmp"
 _WATCHER_VARIABLE = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
+_LOOK_VARIABLE, _SECONDS_BETWEEN_LOOKS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5"
 _LOOPBACK_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _MAKE_CALLBACKS = "_create_default_callbacks"
 _DATA_SERVICES = (
@@ -179,8 +180,23 @@ def train_without_watcher() -> Iterator[None]:
 
     It is for clusters; starting it takes some seconds of a CPU. If the user has set the variable, its value is kept.
     """
-    with _variable(_WATCHER_VARIABLE, "0") if _WATCHER_VARIABLE not in os.environ else contextlib.nullcontext():
+    with _default(_WATCHER_VARIABLE, "0"):
         yield
+
+
+@contextlib.contextmanager
+def notice_ends_soon() -> Iterator[None]:
+    """Make Ray Train notice sooner that the workers of a run in this block have ended or failed: it looks every 2 s.
+
+    If the user has set the variable, its value is kept.
+    """
+    with _default(_LOOK_VARIABLE, _SECONDS_BETWEEN_LOOKS):
+        yield
+
+
+def _default(name: str, value: str) -> contextlib.AbstractContextManager[None]:
+    """A block in which a variable of the environment has this value unless the user has set it."""
+    return contextlib.nullcontext() if name in os.environ else _variable(name, value)
 
 
 def drop_unused_services(trainer: Any, *, private: bool) -> None:

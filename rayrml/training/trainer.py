@@ -30,7 +30,7 @@ from rayrml.training.interrupts import Interrupts
 from rayrml.training.job import Job
 from rayrml.training.mailbox import Connection, Mailbox
 from rayrml.training.rate_test import run_rate_test
-from rayrml.training.rendezvous import OneMachine
+from rayrml.training.rendezvous import Rendezvous
 from rayrml.workers import Workers
 
 _SECONDS_BETWEEN_LOOKS = 0.1  # at the workers' messages
@@ -78,12 +78,13 @@ def run_on_workers(
         failure_config=ray.train.FailureConfig(max_failures=max_failures),
         logging_config=ray.train.LoggingConfig(log_level="ERROR"),
     )
+    meeting: Any = Rendezvous(folder=storage if allocation.private else None)
     trainer = TorchTrainer(
         _worker_loop,
         train_loop_config=_parcel(job, mailbox, allocation),
         scaling_config=_scaling(allocation),
         run_config=run,
-        torch_config=OneMachine(folder=storage) if allocation.private else None,
+        torch_config=meeting,
     )
     ray_internals.drop_unused_services(trainer, private=allocation.private)
     fit = call_in_background(trainer.fit)

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from typing import Any, cast
 
 import pytest
 from ray.train import ScalingConfig
@@ -15,6 +16,7 @@ from ray.train.torch import TorchTrainer
 
 from rayrml import cli
 from rayrml.cluster import ray_internals
+from rayrml.training.rendezvous import Rendezvous
 from tests.conftest import ROOT
 
 
@@ -153,15 +155,22 @@ def test_services_that_a_run_does_not_need_are_not_started():
     assert given.default is None
 
 
-def test_nobody_watches_nodes_of_a_private_ray(monkeypatch):
-    variable = private("train.v2._internal.constants").ENABLE_PREEMPTION_WATCHER_ENV_VAR
-    assert variable == ray_internals._WATCHER_VARIABLE
+@pytest.mark.parametrize(
+    ("name", "set_it", "value"),
+    [
+        ("ENABLE_PREEMPTION_WATCHER_ENV_VAR", ray_internals.train_without_watcher, "0"),
+        ("HEALTH_CHECK_INTERVAL_S_ENV_VAR", ray_internals.notice_ends_soon, "0.5"),
+    ],
+)
+def test_runs_have_other_settings_of_ray_train_unless_the_user_has_set_them(monkeypatch, name, set_it, value):
+    constants = private("train.v2._internal.constants")
+    variable = getattr(constants, name)
     monkeypatch.delenv(variable, raising=False)
-    with ray_internals.train_without_watcher():
-        assert os.environ[variable] == "0"
+    with set_it():
+        assert os.environ[variable] == constants.get_env_vars_to_propagate()[variable] == value
     assert variable not in os.environ
     monkeypatch.setenv(variable, "1")
-    with ray_internals.train_without_watcher():
+    with set_it():
         assert os.environ[variable] == "1"
 
 
@@ -242,18 +251,34 @@ def test_ray_knows_the_variables_and_resources_by_the_same_names():
 
 
 def test_workers_are_prepared_by_what_ray_train_promises_its_backends():
-    """The functions that `training/rendezvous.py` calls."""
-    group = private("train._internal.base_worker_group").BaseWorkerGroup
+    """The functions that `training/rendezvous.py` calls, and those of it that Ray Train calls."""
+    group = private("train.v2._internal.execution.worker_group.worker_group").WorkerGroup
     for method, parameters in (
-        ("execute_single_async", ["self", "worker_index", "func", "args", "kwargs"]),
-        ("get_resources_per_worker", ["self"]),
+        ("execute_single", ["self", "rank", "fn", "fn_args", "fn_kwargs"]),
+        ("execute_single_async", ["self", "rank", "fn", "fn_args", "fn_kwargs"]),
         ("__len__", ["self"]),
     ):
         assert list(inspect.signature(getattr(group, method)).parameters) == parameters
     from ray.train.torch import TorchConfig
 
-    assert list(inspect.signature(TorchConfig().backend_cls.on_start).parameters)[:3] == [
-        "self",
-        "worker_group",
-        "backend_config",
-    ]
+    ours, rays = Rendezvous(), TorchConfig()
+    for method in ("on_start", "on_shutdown"):
+        assert (
+            list(inspect.signature(getattr(rays.backend_cls, method)).parameters)[1:]
+            == list(inspect.signature(getattr(ours.backend_cls, method)).parameters)[1:]
+        )
+    assert ours.backend_cls.share_cuda_visible_devices is rays.backend_cls.share_cuda_visible_devices is True
+    assert ours.train_func_context is rays.train_func_context
+    for use_gpu, backend in ((False, "gloo"), (True, "nccl")):
+        meeting = Rendezvous()
+        TorchTrainer(
+            lambda: None, scaling_config=ScalingConfig(num_workers=2, use_gpu=use_gpu), torch_config=cast(Any, meeting)
+        )
+        assert meeting.backend == backend
+
+
+def test_what_starts_the_workers_does_without_torch():
+    """Ray Train's controller reads these settings before there is any worker."""
+    program = "import sys; from rayrml.training.rendezvous import Rendezvous; Rendezvous().backend_cls()"
+    command = [sys.executable, "-c", f"{program}; print('torch' in sys.modules)"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"

@@ -75,6 +75,7 @@ import sys
 from torch import nn
 from rayrml.losses import LOSSES
 from rayrml.planning import memory_estimate
+from rayrml.networks import network  # with all layers
 net = nn.Sequential(
     *(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.GroupNorm(2, 8), nn.GELU()),
     nn.Dropout(0.5),

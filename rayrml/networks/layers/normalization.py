@@ -12,7 +12,7 @@ from rayrml.errors import ConfigError, Problem
 from rayrml.networks.layers.layer import Axes, Layer, Positive, Shape, expect_channels, known
 from rayrml.networks.layers.layout import held_axis, held_order
 from rayrml.networks.layers.recomputation import is_recomputing
-from rayrml.networks.layers.shared_statistics import SharedStatistics, normalize
+from rayrml.networks.layers.shared_statistics import SharedStatistics
 from rayrml.workers import Workers
 
 
@@ -93,7 +93,7 @@ class BatchNormalization(Layer):
         return y
 
     def _normalize_together(self, x: torch.Tensor, shared: SharedStatistics) -> torch.Tensor:
-        y, moments = normalize(x, self.weight, self.bias, epsilon=self.epsilon, shared=shared)  # pyright: ignore[reportCallIssue]
+        y, moments = shared.normalize(x, self.weight, self.bias, epsilon=self.epsilon)  # pyright: ignore[reportCallIssue]
         if is_recomputing():
             return y
         with torch.no_grad():

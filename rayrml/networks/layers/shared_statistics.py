@@ -23,6 +23,7 @@ class SharedStatistics:
         workers: the workers that share each batch.
 
     Attributes:
+        normalize: `normalize` with these statistics.
         active: whether layers add up now; it is not set in evaluations, which workers do at their own pace.
         counts: whether this worker's samples count.
     """
@@ -32,6 +33,9 @@ class SharedStatistics:
         self._lane: Lane | None = None
         self.active = False
         self.counts = True
+        # A compiled network has to be cut at the exchange in any case. This imports torch's compiler, which takes
+        # longer than the rest of torch: not before a network is trained, when its optimizer needs it, too.
+        self.normalize = torch.compiler.disable(self._normalize)
 
     @contextlib.contextmanager
     def step(self, *, counts: bool) -> Iterator[None]:
@@ -43,6 +47,11 @@ class SharedStatistics:
             yield
         finally:
             self.active, self.counts = False, True
+
+    def _normalize(
+        self, x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None, *, epsilon: float
+    ) -> tuple[torch.Tensor, Moments]:
+        return normalize(x, weight, bias, epsilon=epsilon, shared=self)
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """`tensor`, overwritten with the sum over the workers whose samples count."""
@@ -73,7 +82,6 @@ class Moments(NamedTuple):
     num_values: torch.Tensor
 
 
-@torch.compiler.disable  # a compiled network has to be cut at the exchange in any case
 def normalize(
     x: torch.Tensor,
     weight: torch.Tensor | None,
