@@ -57,7 +57,7 @@ def restore_state(
     own = optimizer.state_dict()
     updated = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     own["state"] = {
-        number: {key: part(parameter, value) for key, value in states[name].items()}
+        number: {key: _laid_out(part(parameter, value), parameter) for key, value in states[name].items()}
         for number, (parameter, name) in enumerate(zip(updated, list_in_order(optimizer, names), strict=True))
         if name in states and (needs_closure(optimizer) or _fits(states[name], shapes[name]))
     }
@@ -131,6 +131,13 @@ def _count_names(checkpoint: Checkpoint, names: Sequence[str]) -> Sequence[str] 
     """The names for a file that holds none: those of today, if they are as many."""
     groups = checkpoint.optimizer.get("param_groups", [])
     return names if sum(len(group["params"]) for group in groups) == len(names) else None
+
+
+def _laid_out(value: Any, parameter: torch.Tensor) -> Any:
+    """A value in the memory order of its parameter: fused optimizers traverse both together and ignore the strides."""
+    if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def _fits(state: Mapping[str, Any], shape: torch.Size) -> bool:
