@@ -172,7 +172,7 @@ def expect_close(found, expected):
         np.testing.assert_allclose(found[name], value, rtol=2e-4, atol=2e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("least", [1, 40, 10**9])
+@pytest.mark.parametrize("least", [1, 40])  # weights of layers that are gathered alone
 def test_any_number_of_workers_trains_the_same(on_workers, alone, least):
     for results in on_workers(functools.partial(trained, cases=list(CASES), least=least), 2, 3).values():
         for case, (figures, kept) in alone.items():
@@ -295,11 +295,9 @@ def undefined_at_zero(workers, least):
     return one.steps(range(STEPS))
 
 
-@pytest.mark.parametrize("least", [1, 10**9])
-def test_a_worker_without_samples_adds_zeros_whatever_it_computes(on_workers, least):
-    (whole, *_), (divided, *_) = (
-        on_workers(functools.partial(undefined_at_zero, least=x), 3)[3] for x in (None, least)
-    )
+def test_a_worker_without_samples_adds_zeros_whatever_it_computes(on_workers):
+    works = [functools.partial(undefined_at_zero, least=least) for least in (None, 40)]
+    whole, divided = (on_workers(work, 3)[3][0] for work in works)
     assert np.isfinite(whole).all()
     assert divided == pytest.approx(whole, rel=1e-4)
 
