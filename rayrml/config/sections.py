@@ -345,10 +345,10 @@ class Ray(Section):
     gradient_compression: Annotated[Literal["none", "bf16"], AnyCase] = Field(
         default="none", description="gradients are exchanged as they are, or in 16 bits"
     )
-    sharding: Annotated[Literal["none", "zero1"], AnyCase] = Field(
+    sharding: Annotated[Literal["none", "zero1", "fsdp"], AnyCase] = Field(
         default="none",
-        description="what each worker keeps of the optimizer's state: all of it, or that of its share of the weights "
-        "(`zero1`: less memory, half as much exchange again)",
+        description="what workers divide among themselves: nothing, the optimizer's state (`zero1`), or the weights "
+        "and gradients, too (`fsdp`: least memory); both take half as much exchange again",
     )
     batch_norm: Annotated[Literal["global", "local"], AnyCase] = Field(
         default="global",

@@ -19,6 +19,7 @@ from rayrml.networks.execution import Step, defer_relu, list_steps, name_modules
 from rayrml.networks.graph import Graph, read_graph
 from rayrml.networks.layers.layer import Layer
 from rayrml.networks.layers.layout import Shape, held_shape, keras_shape, to_held, to_keras
+from rayrml.networks.layers.regularizers import Penalty
 from rayrml.networks.layers.wrappers import unwrapped
 from rayrml.networks.penalties import Penalties
 from rayrml.networks.segments import Segment, compute_segments, find_segments
@@ -201,12 +202,17 @@ class Network(torch.nn.Module):
         given = [held_shape(shape) if self.channels_first else tuple(shape) for shape in shapes]
         return self._from_held(follow_shapes(self.graph, self.layers(), given))
 
-    def penalty(self) -> torch.Tensor | None:
+    def penalty(self, *, of_weights: bool = True) -> torch.Tensor | None:
         """The sum of the regularizers of all trainable weights and of the last outputs, a scalar; None without any.
 
-        Those of outputs are means over the samples of the last batch, and are taken once.
+        Those of outputs are means over the samples of the last batch, and are taken once. Those `of_weights` can be
+        left out.
         """
-        return self._penalties.take(self._modules)
+        return self._penalties.take(self._modules, of_weights=of_weights)
+
+    def penalized_weights(self) -> list[tuple[torch.nn.Parameter, Penalty]]:
+        """The trainable weights that are regularized, and the penalty of each."""
+        return self._penalties.list_weights(self._modules)
 
     @property
     def penalizes_outputs(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from rayrml.networks.layers.layer import Layer
+from rayrml.networks.layers.regularizers import Penalty
 
 
 class Penalties:
@@ -29,13 +30,20 @@ class Penalties:
             for attribute, penalty in layer.penalties.items()
         ]
 
-    def take(self, modules: Mapping[str, Any]) -> torch.Tensor | None:
-        """The sum for all trainable weights and the outputs since the last call, a scalar; None if there is nothing."""
-        weights = [(getattr(modules[name], attribute), penalty) for name, attribute, penalty in self._of_weights]
-        terms = [penalty(weight) for weight, penalty in weights if weight.requires_grad]
+    def take(self, modules: Mapping[str, Any], *, of_weights: bool = True) -> torch.Tensor | None:
+        """The sum for all trainable weights and the outputs since the last call, a scalar; None if there is nothing.
+
+        Without those `of_weights`, it is the sum for the outputs.
+        """
+        terms = [penalty(weight) for weight, penalty in self.list_weights(modules)] if of_weights else []
         terms += [activity for name in self.of_outputs for activity in modules[name].activities]
         self.forget(modules)
         return torch.stack(terms).sum() if terms else None
+
+    def list_weights(self, modules: Mapping[str, Any]) -> list[tuple[torch.nn.Parameter, Penalty]]:
+        """The trainable weights that are regularized, and the penalty of each."""
+        weights = [(getattr(modules[name], attribute), penalty) for name, attribute, penalty in self._of_weights]
+        return [(weight, penalty) for weight, penalty in weights if weight.requires_grad]
 
     def forget(self, modules: Mapping[str, Any]) -> None:
         """Forget the outputs since the last call, such as those of a batch that was not trained on."""

@@ -18,8 +18,14 @@ from rayrml.optimizers.gradient import Fraction, Nesterov
 Group = dict[str, Any]
 
 
-class _Layerwise(optim.Optimizer):
-    """An optimizer that updates one tensor after another, independently."""
+class Layerwise(optim.Optimizer):
+    """An optimizer that updates one tensor after another, independently.
+
+    Attributes:
+        length: the norm of a tensor; another function where a parameter is a piece of it.
+    """
+
+    length: Callable[[torch.Tensor], torch.Tensor] = staticmethod(torch.linalg.vector_norm)
 
     def update(self, weights: torch.Tensor, gradient: torch.Tensor, group: Group) -> None:
         """Move `weights` by one step, in place."""
@@ -39,7 +45,7 @@ class _Layerwise(optim.Optimizer):
         return loss
 
 
-class LARS(_Layerwise):
+class LARS(Layerwise):
     """SGD whose step is scaled per tensor by eta * |w| / (|g| + weight_decay * |w|).
 
     Source: arXiv 1708.03888, Algorithm 1; as there, the momentum accumulates steps that include the learning rate.
@@ -72,8 +78,8 @@ class LARS(_Layerwise):
         """Move `weights` by one step, in place."""
         step = gradient * group["lr"]
         if weights.ndim > 1:
-            decay, length = group["weight_decay"], weights.norm()
-            ratio = _ratio(group["eta"] * length, gradient.norm() + decay * length)
+            decay, length = group["weight_decay"], self.length(weights)
+            ratio = _ratio(group["eta"] * length, self.length(gradient) + decay * length)
             step = step.add_(weights, alpha=group["lr"] * decay).mul_(ratio)
         weights.sub_(self._with_momentum(weights, step, group))
 
@@ -89,7 +95,7 @@ class LARS(_Layerwise):
         return step.add_(velocity, alpha=momentum) if group["nesterov"] else velocity
 
 
-class LAMB(_Layerwise):
+class LAMB(Layerwise):
     """Adam whose step r + weight_decay * w is scaled per tensor to the norm of w.
 
     Source: arXiv 1904.00962, Algorithm 2, whose function phi is the identity here.
@@ -123,7 +129,7 @@ class LAMB(_Layerwise):
         ratio: float | torch.Tensor = 1.0
         if weights.ndim > 1:
             step.add_(weights, alpha=group["weight_decay"])
-            ratio = _ratio(weights.norm(), step.norm())
+            ratio = _ratio(self.length(weights), self.length(step))
         weights.sub_(step.mul_(group["lr"] * ratio))
 
     def _adam(self, weights: torch.Tensor, gradient: torch.Tensor, group: Group) -> torch.Tensor:

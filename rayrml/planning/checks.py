@@ -17,6 +17,7 @@ from rayrml.data.sources import Side, Source
 from rayrml.errors import MOST_NAMED, DataError
 from rayrml.formatting import format_bytes, format_table
 from rayrml.memory import available_memory
+from rayrml.networks.gathering import count_gathered
 from rayrml.networks.layers.layer import BYTES_OF_FLOAT
 from rayrml.optimizers import count_state
 from rayrml.planning import memory_estimate
@@ -119,6 +120,12 @@ def _savings(plan: Plan, worker: Workers) -> Iterator[str]:
         "accumulate": (plan.options.accumulate > 1, whole),
         "activation_checkpointing": (plan.config.neural_network.activation_checkpointing is not False, keeping),
     }
+    if plan.config.ray.sharding != "none" and plan.training is not None:
+        ray = plan.config.ray.model_copy(update={"sharding": "none"})
+        apart = dataclasses.replace(plan, config=plan.config.model_copy(update={"ray": ray}))
+        saved = sum(memory_parts(apart, worker.size).values()) - sum(memory_parts(plan, worker.size).values())
+        size = f"saves {format_bytes(max(saved, 0))} of each worker" if worker.size > 1 else "saves nothing: one worker"
+        yield f"sharding {size}"
     for key, (is_used, without) in used.items():
         if is_used and plan.training is not None:
             saved = max(_batch(without, worker) - _batch(plan, worker), 0)
@@ -130,18 +137,28 @@ def memory_parts(plan: Plan, num_workers: int) -> dict[str, int]:
     network, worker = plan.network, Workers(0, num_workers)
     weights = network.num_parameters
     trained = BYTES_OF_FLOAT * network.num_trainable_parameters if plan.training else 0
+    sharding = plan.config.ray.sharding if plan.training else "none"
+    num_states, num_shares = (num_workers if sharding in ways else 1 for ways in (("zero1", "fsdp"), ("fsdp",)))
     state = count_state(plan.optimizer.name, plan.optimizer.settings) if plan.optimizer and plan.training else 0
     averaged = weights - network.num_running_statistics if plan.training and plan.config.neural_network.ema else 0
     sources = [source for source in (plan.training, plan.test) if source is not None and not source.random]
     kept = sources if plan.config.neural_network.data.preload and not plan.is_inference else []
     return {
-        "Weights": BYTES_OF_FLOAT * weights,
-        "Gradients": trained,
-        "Optimizer state": trained * state // (num_workers if plan.config.ray.sharding == "zero1" else 1),
-        "Weight average": BYTES_OF_FLOAT * averaged,
+        "Weights": BYTES_OF_FLOAT * weights // num_shares,
+        "Gathered weights": BYTES_OF_FLOAT * _gathered(plan) if num_shares > 1 else 0,
+        "Gradients": trained // num_shares,
+        "Optimizer state": trained * state // num_states,
+        "Weight average": BYTES_OF_FLOAT * averaged // num_shares,
         "Preloaded samples": sum(_preloaded_bytes(source, worker) for source in kept),
         "One batch in the network": _batch(plan, worker),
     }
+
+
+def _gathered(plan: Plan) -> int:
+    """The most numbers that a worker gets from others at a time: weights, and gradients before they are divided."""
+    in_steps = 2 * count_gathered(plan.network)
+    tested = plan.test is not None or plan.datasets.final_test is not None
+    return max(in_steps, plan.network.num_parameters) if tested else in_steps
 
 
 def _preloaded_bytes(source: Source, worker: Workers) -> int:
@@ -153,7 +170,8 @@ def _preloaded_bytes(source: Source, worker: Workers) -> int:
 def step_memory(plan: Plan, num_workers: int) -> int:
     """Bytes that a step of a worker is expected to take, besides the weights and the samples."""
     parts = memory_parts(plan, num_workers)
-    return sum(parts[name] for name in ("Gradients", "Optimizer state", "Weight average", "One batch in the network"))
+    others = ("Weights", "Preloaded samples")
+    return sum(size for name, size in parts.items() if name not in others)
 
 
 def _batch(plan: Plan, worker: Workers) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from rayrml import extras, storage
 from rayrml.config.mistakes import Findings
 from rayrml.config.names import find
-from rayrml.config.sections import Data, NeuralNetwork
+from rayrml.config.sections import Data, NeuralNetwork, Ray
 from rayrml.config.tables import Choice
 from rayrml.data.discovery import quote_some
 from rayrml.data.reader_keys import DATA, NO_FILES, TABLE_KEYS, TARGET_PATHS
@@ -35,12 +35,14 @@ class Settings:
         types: the types of inputs and targets.
         loss: row of the losses, None if there is none or it has a mistake.
         optimizer: row of the optimizers, None likewise.
+        ray: the section `ray`.
     """
 
     nn: NeuralNetwork
     types: DataTypes
     loss: Choice | None
     optimizer: Choice | None
+    ray: Ray = dataclasses.field(default_factory=Ray)
 
     @property
     def data(self) -> Data:
@@ -330,9 +332,20 @@ def _recomputation(settings: Settings) -> Iterator[Problem]:
         yield Problem("neural_network.activation_checkpointing", message)
 
 
+def _division(settings: Settings) -> Iterator[Problem]:
+    """Keys that need whole weights in one place at all times."""
+    if settings.ray.sharding != "fsdp":
+        return
+    if settings.nn.compile:
+        yield Problem("ray.sharding", "fsdp does not go with compile: weights come and go between the layers")
+    if settings.nn.debug_interval is not None:
+        yield Problem("ray.sharding", "fsdp does not go with debug_interval: no worker has all weights and gradients")
+
+
 RULES: tuple[Rule, ...] = (
     _evaluations,
     _recomputation,
+    _division,
     _needed_sections,
     _event_files,
     _tracking_servers,

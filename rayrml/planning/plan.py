@@ -191,7 +191,7 @@ class _Preparation:
         tables = self._tables(loss)
         updates = choose_updates(self.nn.optimizer, self.config.ray, self.findings)
         types = read_class_numbers(find_types(self.data, self.findings), loss, self._target_transforms())
-        settings, self.types = Settings(self.nn, types, loss, updates.optimizer), types
+        settings, self.types = Settings(self.nn, types, loss, updates.optimizer, self.config.ray), types
         check_consistency(settings, self.findings)
         checkpoint = self._checkpoint()
         graph = self._layers()

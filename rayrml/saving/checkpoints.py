@@ -276,8 +276,15 @@ def load_if_exists(path: str) -> Checkpoint | None:
     return load(path) if there else None
 
 
-def load_into(network: nn.Module, state: Mapping[str, torch.Tensor], path: str | Path, where: str = "") -> LoadReport:
-    """Load a file's tensors into the parameters and buffers of the same names.
+def load_into(
+    network: nn.Module,
+    state: Mapping[str, torch.Tensor],
+    path: str | Path,
+    where: str = "",
+    *,
+    part: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = lambda own, whole: whole,
+) -> LoadReport:
+    """Load a file's tensors into the parameters and buffers of the same names, or that `part` of them.
 
     The names of models around a layer do not matter if its own name occurs once on both sides.
 
@@ -297,7 +304,7 @@ def load_into(network: nn.Module, state: Mapping[str, torch.Tensor], path: str |
     ]
     if misfits:
         raise ConfigError(*misfits)
-    common = {name: state[name] for name in own if name in state}
+    common = {name: part(own[name], state[name]) for name in own if name in state}
     network.load_state_dict(common, strict=False)
     shown = {module: layer for layer, module in getattr(network, "module_names", {}).items()}
     skipped, skipped_weights = _part(common, [name for name in state if name not in own])

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -22,9 +22,8 @@ from rayrml.saving import checkpoint_folder, checkpoints
 from rayrml.saving.checkpoints import Checkpoint
 from rayrml.training.checkpoint_writer import CheckpointWriter
 from rayrml.training.job import Job
-from rayrml.training.optimizer_state import list_in_order
 from rayrml.training.retention import find_retention
-from rayrml.training.trainee import Trainee
+from rayrml.training.trainee import Kept, Trainee
 from rayrml.workers import Workers
 
 _ALL_BATCHES = 2**31
@@ -83,7 +82,7 @@ class CheckpointManager:
         state, path = self._find_state()
         if state is None:
             return Progress()
-        checkpoints.load_into(trainee.network, state.in_training, path)
+        trainee.load(state.in_training, path)
         trainee.restore(state)
         # Replayed, not loaded: that is the same, and also right if the configuration has changed.
         if trainee.schedule is not None:
@@ -130,11 +129,11 @@ class CheckpointManager:
         job = self._job
         if not (job.config.checkpoints.save or job.state_path):
             return
-        optimizer = trainee.gather_optimizer()
+        kept = trainee.gather()
         if self._workers.rank:
             return
-        _refuse_infinite(trainee, f"after epoch {trained.epoch}")
-        self._taken = self._take(self._checkpoint(trainee, trained.epoch, optimizer), trainee)
+        _refuse_infinite(kept.network, f"after epoch {trained.epoch}")
+        self._taken = self._take(self._checkpoint(trainee, trained.epoch, kept), trainee)
         if job.state_path and (evaluation_seconds is None or evaluation_seconds > _LONG_EVALUATION):
             # The same copy serves both, and the evaluation begins at once.
             part = self._unfinished(trained, [[] for _ in range(self._workers.size)])
@@ -168,11 +167,13 @@ class CheckpointManager:
         random = self._workers.gather(list(progress.random or ()))
         self._written_at = time.monotonic()
         job = self._job
-        optimizer = trainee.gather_optimizer() if job.state_path else {}
-        if self._workers.rank or not job.state_path:
+        if not job.state_path:
             return
-        _refuse_infinite(trainee, f"in epoch {progress.epoch}, after batch {progress.batch}")
-        checkpoint = self._checkpoint(trainee, progress.epoch - 1, optimizer)
+        kept = trainee.gather()
+        if self._workers.rank:
+            return
+        _refuse_infinite(kept.network, f"in epoch {progress.epoch}, after batch {progress.batch}")
+        checkpoint = self._checkpoint(trainee, progress.epoch - 1, kept)
         checkpoint.unfinished = self._unfinished(progress, random)
         place = checkpoint_folder.interrupted_path(storage.parent(job.state_path))
         self._writer.write(self._take(checkpoint, trainee), (), place)
@@ -284,17 +285,17 @@ class CheckpointManager:
     def _rows(self) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self._driver.unwritten()]
 
-    def _checkpoint(self, trainee: Trainee, epoch: int, optimizer: dict[str, Any]) -> Checkpoint:
+    def _checkpoint(self, trainee: Trainee, epoch: int, kept: Kept) -> Checkpoint:
         pictures = self._job.picture_choice
         return Checkpoint(
             epoch=epoch,
-            network=trainee.kept_network(),
+            network=kept.network,
             layers=self._job.layers,
             input_shape=self._job.network.input_shapes[0],
             classes=self._job.datasets.classes,
-            optimizer=optimizer,
+            optimizer=kept.optimizer,
             optimizer_type=self._job.optimizer.name if self._job.optimizer else "",
-            parameters=list_in_order(trainee.optimizer, trainee.network),
+            parameters=kept.parameters,
             history=trainee.history,
             rows=self._rows(),
             seconds=trainee.seconds,
@@ -304,7 +305,7 @@ class CheckpointManager:
             targets=describe_targets(self._job.config.data),
             metric=self._job.config.metric or "",
             loss_scaling={} if trainee.scaler is None else trainee.scaler.state(),
-            ema={} if trainee.average is None else trainee.average.state(),
+            ema=kept.average,
         )
 
 
@@ -354,9 +355,8 @@ def _rows(state: Checkpoint) -> list[BatchRow]:
         raise DataError("the state to resume from is damaged: its log rows cannot be read") from None
 
 
-def _refuse_infinite(trainee: Trainee, when: str) -> None:
+def _refuse_infinite(network: Mapping[str, torch.Tensor], when: str) -> None:
     """Raise DivergenceError if a weight is not finite: such a checkpoint is useless, and would replace a good one."""
-    states: dict[str, Any] = trainee.network.state_dict()
-    for name, tensor in states.items():
+    for name, tensor in network.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise DivergenceError(f"'{name}' is not finite {when}")

@@ -125,7 +125,6 @@ class Worker:
             workers=self.workers,
             autocast=self.autocast,
             gradient_clip=self.job.config.gradient_clip,
-            compression=self.job.compression,
             graphs=not (self.job.config.compile or self.job.config.activation_checkpointing),
             accumulate=self.job.options.accumulate,
             global_batch_norm=self.job.global_batch_norm,
@@ -284,12 +283,8 @@ class Worker:
     def _test_finally(self, feed: Feed, trainee: Trainee) -> None:
         """Evaluate the best model on the samples of the final test; the network keeps its last weights."""
         weights, epoch = best_weights(self.job, self.workers, trainee.history)
-        with trainee.evaluated():
-            last = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-            if weights is not None:
-                self.network.load_state_dict(weights)
+        with trainee.evaluated(weights):
             done = self._pass(feed, compares=True, pixels=True)
-            self.network.load_state_dict(last)
         if done is None:
             self.emit(Interrupted(int(trainee.history[-1]["epoch"]), self.progress.batch))
         else:

@@ -82,6 +82,11 @@ class SharedGradient:
         if workers.size > 1 and len(groups) > 1:
             self._listen([[parameters[i] for i in group] for group in groups])
 
+    @property
+    def gradients(self) -> list[torch.Tensor]:
+        """All gradients."""
+        return [self.gradient]
+
     def begin(self) -> None:
         """Set everything to zero."""
         self.everything.zero_()
@@ -113,6 +118,17 @@ class SharedGradient:
         for bucket in self._buckets:
             bucket.finish()
         return time.perf_counter() - began
+
+    def normalize(self) -> None:
+        """Divide everything by the sum of the shares, unless that is 0."""
+        self.everything.div_(torch.where(self.weight > 0, self.weight, 1.0))
+
+    def penalize(self, scale: torch.Tensor | float) -> None:
+        """Nothing is left to be added: the workers' losses contain the penalties of weights."""
+
+    def length(self) -> torch.Tensor:
+        """The norm of the gradient, a scalar."""
+        return self.gradient.norm()
 
     def _listen(self, groups: list[list[nn.Parameter]]) -> None:
         """Call `arrived` for each complete gradient, as long as this object lives."""

@@ -34,7 +34,7 @@ class Job:
         unfreezing: the first epoch in which layers are trained that are frozen at first, by their names.
         datasets: the samples.
         compression: how workers compress the gradients that they exchange.
-        sharding: `zero1` if workers divide the optimizer's state among themselves, otherwise `none`.
+        sharding: what workers divide among themselves: `none`, `zero1` for the optimizer's state, `fsdp` for all.
         global_batch_norm: whether batch normalization is by the batch of all workers.
         debug_path: file for the network's graph, None for no file.
         state_path: file that holds the state after the last complete epoch, for lost workers and for resuming later;

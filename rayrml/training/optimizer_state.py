@@ -5,7 +5,7 @@ Settings are never taken from a checkpoint: what the configuration says is what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from rayrml.saving.checkpoints import Checkpoint
 
 _FRESH = "It starts without a state"
 _MOST_NAMED = 4
+Names = Mapping[torch.Tensor, str]
 States = Mapping[str, Mapping[str, Any]]  # what an optimizer keeps, by the names of the parameters
 
 
@@ -26,20 +27,38 @@ def list_trained(network: nn.Module) -> list[str]:
     return [name for name, parameter in network.named_parameters() if parameter.requires_grad]
 
 
-def list_in_order(optimizer: torch.optim.Optimizer, network: nn.Module) -> list[str]:
+def list_in_order(optimizer: torch.optim.Optimizer, names: Names) -> list[str]:
     """The names of an optimizer's parameters in its own order, in which its state numbers them."""
-    names = {parameter: name for name, parameter in network.named_parameters()}
     return [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def restore_state(optimizer: torch.optim.Optimizer, choice: Choice, network: nn.Module, checkpoint: Checkpoint) -> None:
-    """Give an optimizer the state in a checkpoint, as far as it applies."""
+def restore_state(
+    optimizer: torch.optim.Optimizer,
+    choice: Choice,
+    network: nn.Module,
+    checkpoint: Checkpoint,
+    *,
+    names: Names | None = None,
+    part: Callable[[torch.Tensor, Any], Any] = lambda own, whole: whole,
+) -> None:
+    """Give an optimizer the state in a checkpoint, as far as it applies.
+
+    Args:
+        optimizer: updates the trained parameters of the network.
+        choice: its row.
+        network: the network.
+        checkpoint: its state is that of whole parameters.
+        names: of the parameters that the optimizer updates; None for the network's own.
+        part: what belongs to one of these, given what belongs to the whole parameter.
+    """
+    names = {parameter: name for name, parameter in network.named_parameters()} if names is None else names
     states, _ = find_usable(choice, list_trained(network), checkpoint)
     shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
     own = optimizer.state_dict()
+    updated = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     own["state"] = {
-        number: states[name]
-        for number, name in enumerate(list_in_order(optimizer, network))
+        number: {key: _laid_out(part(parameter, value), parameter) for key, value in states[name].items()}
+        for number, (parameter, name) in enumerate(zip(updated, list_in_order(optimizer, names), strict=True))
         if name in states and (needs_closure(optimizer) or _fits(states[name], shapes[name]))
     }
     optimizer.load_state_dict(own)
@@ -112,6 +131,13 @@ def _count_names(checkpoint: Checkpoint, names: Sequence[str]) -> Sequence[str] 
     """The names for a file that holds none: those of today, if they are as many."""
     groups = checkpoint.optimizer.get("param_groups", [])
     return names if sum(len(group["params"]) for group in groups) == len(names) else None
+
+
+def _laid_out(value: Any, parameter: torch.Tensor) -> Any:
+    """A value in the memory order of its parameter: fused optimizers traverse both together and ignore the strides."""
+    if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def _fits(state: Mapping[str, Any], shape: torch.Size) -> bool:

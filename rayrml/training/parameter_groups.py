@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -24,7 +24,12 @@ class _Kind(NamedTuple):
 
 
 def build_optimizer(
-    choice: Choice, network: Network, *, rates: Mapping[str, float], decay_all: bool
+    choice: Choice,
+    network: Network,
+    *,
+    rates: Mapping[str, float],
+    decay_all: bool,
+    own: Callable[[nn.Parameter], nn.Parameter] = lambda parameter: parameter,
 ) -> torch.optim.Optimizer:
     """The optimizer of a network's trained parameters; one group of them unless they differ.
 
@@ -33,13 +38,14 @@ def build_optimizer(
         network: on its device.
         rates: factors of the learning rate by the names of layers, 1 for all others.
         decay_all: whether `weight_decay` is also for biases and the weights of normalization layers.
+        own: what the optimizer updates of a parameter.
     """
     groups: dict[_Kind, list[nn.Parameter]] = {}
     for name, layer in network.layers().items():
         for parameter, weight in _list_weights(layer):
             if parameter.requires_grad:
                 decays = decay_all or weight is None or weight.name not in _UNDECAYED
-                groups.setdefault(_Kind(rates.get(name, 1.0), decays), []).append(parameter)
+                groups.setdefault(_Kind(rates.get(name, 1.0), decays), []).append(own(parameter))
     if groups.keys() <= {_Kind(1.0, True)}:
         return choice.build([parameter for group in groups.values() for parameter in group])
     rate = choice.settings["learning_rate"]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 
+from rayrml.networks.layers.shared_statistics import SharedStatistics
 from rayrml.workers import Workers
 
 
@@ -17,3 +21,17 @@ def average_statistics(network: torch.nn.Module, workers: Workers) -> None:
     means = workers.sum(values).div_(workers.size)
     for buffer, mean in zip(buffers, means.split([b.numel() for b in buffers]), strict=True):
         buffer.copy_(mean.view_as(buffer))
+
+
+@contextlib.contextmanager
+def unchanged_statistics(network: torch.nn.Module) -> Iterator[None]:
+    """A block after which the running statistics are as before it, except those of whole batches."""
+    kept = [
+        (buffer, buffer.clone())
+        for layer in network.modules()
+        if not isinstance(getattr(layer, "shared", None), SharedStatistics)
+        for buffer in layer.buffers(recurse=False)
+    ]
+    yield
+    for buffer, before in kept:
+        buffer.copy_(before)

@@ -15,14 +15,14 @@ from torch import nn
 from rayrml.inference import arithmetic
 from rayrml.losses import Loss
 from rayrml.networks.layers.normalization import share_statistics
-from rayrml.networks.layers.shared_statistics import SharedStatistics
 from rayrml.optimizers import needs_closure, refuse_clipping
 from rayrml.tensors import to_input
 from rayrml.training.cuda_graphs import Graphed
-from rayrml.training.gradients import BUCKET_BYTES, Compression, SharedGradient
+from rayrml.training.gradients import BUCKET_BYTES
 from rayrml.training.loss_scaling import LossScaler
 from rayrml.training.micro_batches import micro_batches
-from rayrml.training.sharding import Sharding
+from rayrml.training.running_statistics import unchanged_statistics
+from rayrml.training.sharding import Exchange, Sharding
 from rayrml.workers import Workers
 
 _STEPS_BEFORE_LOOKING = 3
@@ -99,7 +99,6 @@ class TrainingStep:
         workers: Workers = Workers(),  # noqa: B008 (frozen)
         autocast: torch.dtype | None = None,
         gradient_clip: float | None = None,
-        compression: Compression = "none",
         bucket_bytes: int = BUCKET_BYTES,
         graphs: bool = True,
         accumulate: int = 1,
@@ -117,7 +116,7 @@ class TrainingStep:
         self.gradient_clip = gradient_clip
         self.accumulate = accumulate
         self.sample_shape = tuple(sample_shape)
-        self.sharding = sharding
+        self.sharding = Sharding(network, workers) if sharding is None else sharding
         self.before_update = before_update
         self.statistics = share_statistics(network, workers, everywhere=global_batch_norm)
         self.scaler = scaler
@@ -128,14 +127,11 @@ class TrainingStep:
             network.to(memory_format=torch.contiguous_format)
         if gradient_clip is not None:
             refuse_clipping(optimizer)
-        self.penalty: Callable[[], torch.Tensor | None] = getattr(network, "penalty", lambda: None)
         self.parameters = [p for p in network.parameters() if p.requires_grad]
-        shared = workers.size > 1 or self.by_closure or accumulate > 1
-        self.shared = (
-            SharedGradient(self.parameters, workers, bucket_bytes=bucket_bytes, compression=compression)
-            if shared
-            else None
-        )
+        self.dtype = self.parameters[0].dtype
+        self.own = [self.sharding.own(parameter) for parameter in self.parameters]
+        needed = self.by_closure or accumulate > 1
+        self.shared = self.sharding.exchange(self.parameters, needed=needed, bucket_bytes=bucket_bytes)
         self.graphed = Graphed(self.parameters) if graphs else None
         self._counted: torch.Tensor | None = None  # what the last global batch's loss divided by
         self._asked = Wishes()
@@ -169,9 +165,9 @@ class TrainingStep:
                 lengths = self.scaler.unscale(self._gradients(), lengths, loss)
             if self.gradient_clip is not None:
                 norm = torch.linalg.vector_norm(lengths)
-                torch.nn.utils.clip_grads_with_norm_(self.parameters, self.gradient_clip, norm)
+                torch.nn.utils.clip_grads_with_norm_(self.own, self.gradient_clip, norm)
             self.before_update()
-            with contextlib.nullcontext() if self.sharding is None else self.sharding.updating(self.parameters):
+            with self.sharding.updating(self.parameters):
                 if self.scaler is None:
                     self.optimizer.step()
                 else:
@@ -227,7 +223,7 @@ class TrainingStep:
                 loss, lengths = self.graphed(self._alone, batch, target)
             return loss, lengths, 0.0
         loss, exchanged = self._together(self.shared, batch, target, num_samples)
-        return loss, self.shared.gradient.norm()[None], exchanged
+        return loss, self.shared.length()[None], exchanged
 
     def _alone(self, batch: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Set a batch's gradient; return its loss and the gradient's lengths."""
@@ -237,7 +233,7 @@ class TrainingStep:
         return loss.detach(), _lengths([p.grad for p in self.parameters if p.grad is not None])
 
     def _together(
-        self, shared: SharedGradient, batch: torch.Tensor, target: torch.Tensor, num_samples: int
+        self, shared: Exchange, batch: torch.Tensor, target: torch.Tensor, num_samples: int
     ) -> tuple[torch.Tensor, float]:
         shared.begin()
         if any(self._asked):
@@ -247,16 +243,17 @@ class TrainingStep:
                 shared.send()
             if part.start < part.stop:
                 self._add(shared, batch[part], target[part], num_samples)
-            elif self.statistics is not None:
-                self._go_along(shared, self.statistics, batch)
+            elif self.sharding.in_lockstep or self.statistics is not None:
+                self._go_along(shared, batch)
         waited = shared.finish()
         if self.loss.weight:
-            self._counted = shared.weight * num_samples
+            self._counted = shared.weight.to(self.dtype) * num_samples
             # The shares add up to one only if every sample has the same weight, and to zero if all are ignored.
-            shared.everything.div_(torch.where(shared.weight > 0, shared.weight, 1.0))
-        return shared.loss.clone(), waited
+            shared.normalize()
+        shared.penalize(1.0 if self.scaler is None else self.scaler.scale)
+        return shared.loss.to(self.dtype, copy=True), waited
 
-    def _add(self, shared: SharedGradient, batch: torch.Tensor, target: torch.Tensor, num_samples: int) -> None:
+    def _add(self, shared: Exchange, batch: torch.Tensor, target: torch.Tensor, num_samples: int) -> None:
         """Add what a micro-batch contributes to the global batch's loss, weight and gradient."""
         with contextlib.nullcontext() if self.statistics is None else self.statistics.step(counts=True):
             loss = self._loss(batch, target)
@@ -268,11 +265,16 @@ class TrainingStep:
             shared.weight.add_(share)
             self._backward(loss * share)
 
-    def _go_along(self, shared: SharedGradient, statistics: SharedStatistics, batch: torch.Tensor) -> None:
+    def _go_along(self, shared: Exchange, batch: torch.Tensor) -> None:
         """Do the exchanges of the other workers, who have samples in this micro-batch, and contribute nothing."""
         shape = self.sample_shape or batch.shape[1:]
-        sample = torch.zeros(1, *shape, dtype=self.parameters[0].dtype, device=batch.device)
-        with statistics.step(counts=False), shared.aside():
+        sample = torch.zeros(1, *shape, dtype=self.dtype, device=batch.device)
+        statistics = self.statistics
+        with contextlib.ExitStack() as stack:
+            if statistics is not None:
+                stack.enter_context(statistics.step(counts=False))
+            stack.enter_context(unchanged_statistics(self.network))
+            stack.enter_context(shared.aside())
             with arithmetic.autocast(sample, self.autocast):
                 output = self.network(to_input(sample))
             output.backward(torch.zeros_like(output))
@@ -282,14 +284,14 @@ class TrainingStep:
 
     def _gradients(self) -> list[torch.Tensor]:
         if self.shared is not None:
-            return [self.shared.gradient]
+            return self.shared.gradients
         return [p.grad for p in self.parameters if p.grad is not None]
 
     def _loss(self, batch: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         with arithmetic.autocast(batch, self.autocast):
             output = self.network(to_input(batch))
         loss = self.loss(output.float(), target)
-        penalty = self.penalty()
+        penalty = self.sharding.penalty()
         return loss if penalty is None else loss + penalty
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,15 +15,31 @@ from rayrml.lr_schedulers import Schedule
 from rayrml.networks.freezing import freeze, unfreeze
 from rayrml.networks.network import Network
 from rayrml.optimizers import base_rate
-from rayrml.saving.checkpoints import Checkpoint
+from rayrml.saving.checkpoints import Checkpoint, load_into
 from rayrml.training.early_stopping import EarlyStopping
 from rayrml.training.job import Job
 from rayrml.training.loss_scaling import LossScaler
-from rayrml.training.optimizer_state import carry_state, restore_state
+from rayrml.training.optimizer_state import carry_state, list_in_order, restore_state
 from rayrml.training.parameter_groups import build_optimizer
-from rayrml.training.sharding import Sharding
+from rayrml.training.sharding import divide
 from rayrml.training.weight_average import WeightAverage
 from rayrml.workers import Workers
+
+
+class Kept(NamedTuple):
+    """What a checkpoint keeps of a network in training; tensors of all workers where these have parts of them.
+
+    Attributes:
+        network: the parameters and buffers of the network that is evaluated, by name.
+        optimizer: the optimizer's state.
+        parameters: names of its parameters, in its order.
+        average: what the moving average needs to go on, {} without one.
+    """
+
+    network: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    parameters: list[str]
+    average: dict[str, Any]
 
 
 class Trainee:
@@ -31,7 +48,7 @@ class Trainee:
     Attributes:
         network: on its device.
         optimizer: updates the parameters that are trained in the current epoch.
-        sharding: divides that among workers; None if each updates all parameters.
+        sharding: what each worker keeps of weights, gradients and the optimizer's state.
         schedule: sets the optimizer's learning rate; None for a constant one.
         scaler: scales the loss, None without loss scaling.
         average: of the weights, which is evaluated in their place; None if there is none.
@@ -47,8 +64,7 @@ class Trainee:
         self._frozen = dict(job.unfreezing)
         self.network = network
         freeze(network, self._frozen)
-        divided = job.sharding == "zero1" and workers.size > 1
-        self.sharding = Sharding(network, workers) if divided else None
+        self.sharding = divide(job.sharding, network, workers, job.compression)
         self.optimizer = self._build()
         self.schedule: Schedule | None = None
         if job.schedule is not None:
@@ -57,7 +73,7 @@ class Trainee:
         scales = autocast_dtype(job.config.precision, device) == torch.float16
         self.scaler = LossScaler(device, network) if scales else None
         averaging = job.config.ema
-        self.average = None if averaging is None else WeightAverage(network, averaging.decay)
+        self.average = None if averaging is None else WeightAverage(network, averaging.decay, self.sharding)
         wanted = job.config.early_stopping
         self.stopping = None if wanted is None else EarlyStopping(wanted.patience, wanted.metric, wanted.min_delta)
         self.history: list[dict[str, float]] = []
@@ -88,9 +104,9 @@ class Trainee:
     def restore(self, state: Checkpoint) -> None:
         """Go on where a checkpoint's run ended."""
         self.begin_epoch(state.epoch + 1)
-        restore_state(self.optimizer, self._choice, self.network, state)
-        if self.sharding is not None:
-            self.sharding.drop_others(self.optimizer)
+        sharding = self.sharding
+        restore_state(self.optimizer, self._choice, self.network, state, names=sharding.names(), part=sharding.part)
+        sharding.adapt(self.optimizer)
         if self.scaler is not None:
             self.scaler.restore(state.loss_scaling)
         if self.average is not None:
@@ -112,24 +128,48 @@ class Trainee:
         scale = f"the loss scale is now {self.scaler.scale.item():g}"
         return f"Skipped {steps} of epoch {epoch}, whose loss or gradient was too large for fp16; {scale}"
 
-    def evaluated(self) -> contextlib.AbstractContextManager[None]:
-        """A block in which the network is the one that is evaluated and kept: the average, if there is one."""
-        return contextlib.nullcontext() if self.average is None else self.average.applied()
+    @contextlib.contextmanager
+    def evaluated(self, weights: Mapping[str, torch.Tensor] | None = None) -> Iterator[None]:
+        """A block in which each worker can compute with the network that is evaluated and kept, at its own pace.
 
-    def gather_optimizer(self) -> dict[str, Any]:
-        """The state of the optimizer for a checkpoint of the first worker; all workers must call it."""
-        if self.sharding is None:
-            return self.optimizer.state_dict()
-        return self.sharding.gather_state(self.optimizer) or {}
+        That is the average, if there is one, or else `weights`, the state of a network, where they are given.
+        """
+        with contextlib.ExitStack() as stack:
+            if self.average is not None:
+                stack.enter_context(self.average.applied())
+            if weights is not None:
+                stack.enter_context(self._replaced(weights))
+            stack.enter_context(self.sharding.whole())
+            yield
 
-    def kept_network(self) -> dict[str, torch.Tensor]:
-        """The parameters and buffers of the network that is evaluated and kept, by name."""
+    def gather(self) -> Kept:
+        """What a checkpoint of the first worker keeps, which others need not have; all workers must call it."""
+        own = self.sharding.names()
         averages = {} if self.average is None else self.average.weights()
-        return {**self.network.state_dict(), **averages}
+        weights = self.sharding.gather({name: part.detach() for part, name in own.items()} | averages)
+        average = {} if self.average is None else self.average.state()
+        if average:
+            average["raw"] = self.sharding.gather(average["raw"])
+        optimizer = self.sharding.gather_state(self.optimizer)
+        return Kept({**self.network.state_dict(), **weights}, optimizer, list_in_order(self.optimizer, own), average)
+
+    def load(self, weights: Mapping[str, torch.Tensor], path: str) -> None:
+        """Load a network's state. Raises ConfigError if its shapes are others."""
+        load_into(self.network, weights, path, part=self.sharding.part)
+
+    @contextlib.contextmanager
+    def _replaced(self, weights: Mapping[str, torch.Tensor]) -> Iterator[None]:
+        own = self.network.state_dict()
+        last = {name: tensor.clone() for name, tensor in own.items()}
+        self.network.load_state_dict({name: self.sharding.part(own[name], tensor) for name, tensor in weights.items()})
+        try:
+            yield
+        finally:
+            self.network.load_state_dict(last)
 
     def _build(self) -> torch.optim.Optimizer:
-        job = self._job
-        optimizer = build_optimizer(self._choice, self.network, rates=job.rates, decay_all=job.options.decay_all)
-        if self.sharding is not None:
-            self.sharding.drop_others(optimizer)
+        job, own = self._job, self.sharding.own
+        rates, decay_all = job.rates, job.options.decay_all
+        optimizer = build_optimizer(self._choice, self.network, rates=rates, decay_all=decay_all, own=own)
+        self.sharding.adapt(optimizer)
         return optimizer

@@ -8,6 +8,7 @@ from PIL import Image
 
 from rayrml.data.readers.images import read_header
 from rayrml.errors import DataError
+from rayrml.formatting import format_bytes
 from rayrml.planning import checks
 from rayrml.planning.plan import prepare
 from tests.conftest import dense_network, training_config, write_jpeg
@@ -87,6 +88,7 @@ def test_memory_is_counted_part_by_part(plan_of):
     batch = parts.pop("One batch in the network")
     assert parts == {
         "Weights": 4 * weights,
+        "Gathered weights": 0,
         "Gradients": 4 * weights,
         "Optimizer state": 4 * weights,  # its momentum
         "Weight average": 0,
@@ -103,6 +105,23 @@ def test_memory_is_counted_part_by_part(plan_of):
         "Available on this",
     ]
     assert checks.step_memory(plan, 2) == parts["Gradients"] + parts["Optimizer state"] + batch
+
+
+@pytest.mark.parametrize("way", ["zero1", "fsdp"])
+def test_what_workers_divide_is_not_counted_for_each(plan_of, way):
+    plan = plan_of({3: 5, 5: 6}, {3: 2, 5: 1})
+    whole = checks.memory_parts(plan, 4)
+    divided = prepare(plan.config.model_dump(by_alias=True) | {"ray": {"sharding": way}}, {})
+    parts = checks.memory_parts(divided, 4)
+    assert 4 * parts["Optimizer state"] == whole["Optimizer state"]
+    assert parts["Gradients"] == whole["Gradients"] // (4 if way == "fsdp" else 1)
+    assert parts["Weights"] == whole["Weights"] // (4 if way == "fsdp" else 1)
+    # In evaluations, each worker has all of them; in a step of so small a network, they and their gradients are whole.
+    assert parts["Gathered weights"] == (2 * whole["Weights"] if way == "fsdp" else 0)
+    saved = sum(whole.values()) - sum(parts.values())
+    assert f"sharding saves {format_bytes(saved)} of each worker" in checks.memory(divided, 4)
+    assert "sharding saves nothing: one worker" in checks.memory(divided, 1)
+    assert checks.memory_parts(divided, 1) == checks.memory_parts(plan, 1)
 
 
 def test_inference_needs_neither_gradients_nor_what_lies_behind(plan_of):

@@ -165,16 +165,22 @@ def test_a_run_that_is_resumed_after_an_epoch_is_the_uninterrupted_one_bit_for_b
     expect_the_same(rayrml.run(config, resume=True, quiet=True), straight[way])
 
 
-def test_a_divided_run_goes_on_with_another_number_of_workers(straight, folder, tmp_path):
-    """The checkpoints are those of a whole optimizer: two workers begin, one goes on, and three end."""
+@pytest.mark.parametrize("sharding", ["zero1", "fsdp"])
+def test_a_divided_run_goes_on_with_another_number_of_workers(straight, folder, tmp_path, sharding):
+    """The checkpoints are those of one worker: two workers begin, one goes on, and three end."""
     config = configuration(folder, tmp_path, "divided")
+    config["ray"]["sharding"] = sharding
+    config["neural_network"]["checkpoints"]["every_minutes"] = 1e-4
     for num_epochs, num_workers in ((2, 2), (3, 1), (EPOCHS, 3)):
         config["neural_network"]["num_epochs"] = num_epochs
         result = rayrml.run(config, num_workers=num_workers, resume=num_epochs > 2, quiet=True)
     one, other = last(straight["divided"]), last(result)
     for mine, theirs in ((one.network, other.network), (one.in_training, other.in_training)):
         assert all(torch.allclose(mine[name], theirs[name], atol=1e-5) for name in mine)
+        assert {name: tensor.shape for name, tensor in mine.items()} == {n: t.shape for n, t in theirs.items()}
     assert one.optimizer["state"].keys() == other.optimizer["state"].keys()
+    assert sorted(one.parameters) == sorted(other.parameters)
+    assert result.final_test == pytest.approx(straight["divided"].final_test, rel=1e-4)
 
 
 def expect_the_same(resumed, straight):

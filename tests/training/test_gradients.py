@@ -8,6 +8,7 @@ from rayrml.inference.evaluation import EvaluationStep, metric_of
 from rayrml.losses import LOSSES
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.training.gradients import SharedGradient
+from rayrml.training.sharding import Sharding
 from rayrml.training.step import TrainingStep
 from rayrml.workers import Workers
 from tests.training.test_step import network, samples
@@ -50,11 +51,12 @@ CASES = [
 ]
 
 
-def trained(workers, case, **options):
+def trained(workers, case, compression="none", **options):
     """Losses and gradient norms of an epoch's batches, and all weights after it."""
     build, loss, optimizer, count, batch_size = case
     net = build()
-    step = TrainingStep(net, loss, optimizer(net.parameters()), workers=workers, **options)
+    sharding = Sharding(net, workers, compression=compression)
+    step = TrainingStep(net, loss, optimizer(net.parameters()), workers=workers, sharding=sharding, **options)
     images, labels = samples(count)
     figures = []
     for start in range(0, count, batch_size):

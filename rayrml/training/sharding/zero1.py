@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from rayrml.training.gradients import Compression
 from rayrml.training.optimizer_state import list_in_order
+from rayrml.training.sharding.sharding import Sharding
 from rayrml.workers import Workers
 
 
-class Sharding:
+class StateSharding(Sharding):
     """Which worker updates which parameter. The others get the result, so all have all weights at all times.
 
     Large parameters are given first, each to the worker that has least; that depends on the network alone, so a layer
@@ -25,11 +27,11 @@ class Sharding:
     Args:
         network: all of its parameters are divided, frozen ones too.
         workers: the workers that update them.
+        compression: how workers compress the gradients that they exchange.
     """
 
-    def __init__(self, network: nn.Module, workers: Workers):
-        self._network = network
-        self._workers = workers
+    def __init__(self, network: nn.Module, workers: Workers, *, compression: Compression = "none"):
+        super().__init__(network, workers, compression=compression)
         self._owners: dict[torch.Tensor, int] = {}
         loads = [0] * workers.size
         for parameter in sorted(network.parameters(), key=lambda p: -p.numel()):  # stable
@@ -47,22 +49,22 @@ class Sharding:
             parameter.grad = gradient
         self._share(parameters)
 
-    def drop_others(self, optimizer: torch.optim.Optimizer) -> None:
+    def adapt(self, optimizer: torch.optim.Optimizer) -> None:
         """Forget the state of parameters that other workers update; some optimizers begin with one for each."""
         for parameter in [p for p in optimizer.state if self._owners[p] != self._workers.rank]:
             del optimizer.state[parameter]
 
-    def gather_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
-        """The optimizer's state as one worker would have it, in the first one; None in others. All must call it."""
-        names: dict[torch.Tensor, str] = {p: name for name, p in self._network.named_parameters()}
+    def gather_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """The optimizer's state as one worker would have it, in the first one; {} in others. All must call it."""
+        names = self.names()
         own = {
             names[p]: _on_cpu(state) for p, state in optimizer.state.items() if self._owners[p] == self._workers.rank
         }
         gathered = self._workers.gather_in_first(own)
         if gathered is None:
-            return None
+            return {}
         states = {name: state for part in gathered for name, state in part.items()}
-        order = list_in_order(optimizer, self._network)
+        order = list_in_order(optimizer, names)
         whole = optimizer.state_dict()
         whole["state"] = {number: states[name] for number, name in enumerate(order) if name in states}
         return whole

@@ -11,7 +11,7 @@ from rayrml.losses import LOSSES
 from rayrml.networks.network import build_network
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.planning.plan import prepare
-from rayrml.training.sharding import Sharding
+from rayrml.training.sharding import StateSharding
 from rayrml.training.step import TrainingStep
 from tests.networks.layers.test_shared_statistics import residual
 
@@ -25,9 +25,9 @@ def trained(workers, name, settings, *, sharded):
     net = build_network(residual()).train()
     parameters = list(net.parameters())
     optimizer = OPTIMIZERS[name](parameters, learning_rate=0.05, **settings)
-    sharding = Sharding(net, workers) if sharded else None
+    sharding = StateSharding(net, workers) if sharded else None
     if sharding is not None:
-        sharding.drop_others(optimizer)
+        sharding.adapt(optimizer)
     step = TrainingStep(net, LOSSES["NLL"](), optimizer, workers=workers, gradient_clip=1.0, sharding=sharding)
     random = torch.Generator().manual_seed(2)
     x, labels = torch.randn(6, 2, 8, 8, generator=random), torch.randint(0, 3, (6,), generator=random)
@@ -59,7 +59,7 @@ def test_steps_and_gathered_states_are_those_of_whole_optimizers(on_workers):
             weights, kept, state = whole[size][0][row]
             parts = [divided[size][rank][row] for rank in range(size)]
             assert all(np.array_equal(part[0], weights) for part in parts)
-            assert [part[2] for part in parts[1:]] == [None] * (size - 1)
+            assert [part[2] for part in parts[1:]] == [{}] * (size - 1)
             assert parts[0][2].keys() == state.keys()
             assert all(np.array_equal(parts[0][2][key], state[key]) for key in state)
             assert sum(part[1] for part in parts) == kept
