@@ -41,8 +41,8 @@ def check_outputs(network: Network, datasets: Datasets, loss: Choice | None, fin
         # A worker's part of the mean would have another weight than its part of the penalty.
         message = "weights samples by their classes, or ignores some, and so does not go with regularized outputs"
         findings.add("neural_network.loss", f"{message} (activity_regularizer, ActivityRegularization)")
-    if loss is None or (len(datasets.classes) == 1 and findings):
-        return  # of a single class somebody has been told already
+    if loss is None or (len(datasets.classes) == 1 and findings) or findings.concern(f"{DATA}.target_type"):
+        return  # of a single class, or an unknown type, somebody has been told already
     for shape, target in zip(datasets.shapes, datasets.target_shapes, strict=True):
         output = _output_shape(network, shape, findings)
         problem = None if output is None else _find_misfit(network, output, target, datasets=datasets, loss=loss)
