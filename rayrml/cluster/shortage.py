@@ -12,23 +12,30 @@ import ray.util
 
 from rayrml.cluster import ray_internals
 from rayrml.cluster.allocation import Allocation, list_resources, multiply
+from rayrml.formatting import format_duration
 
 _SECONDS_BETWEEN_LOOKS = 5.0
+_SECONDS_OF_START = 30.0
 _SECONDS_OF_PATIENCE = 15.0  # tasks and actors take some of them to start
 
 
 class Shortage:
-    """Reports, once each time, that the minimum number of workers has to wait: for nodes, or for other jobs."""
+    """Reports, once each time, that the minimum number of workers has to wait: for nodes, or for other jobs.
+
+    It reports, too, that workers take long to start.
+    """
 
     def __init__(self, allocation: Allocation, say: Callable[[str], None]):
         self._per_worker = allocation.resources_per_worker
         self._num_workers = allocation.least_workers
         self._say = say
+        self._start = StartOfWorkers(say)
         self._told = ""
         self._looked = time.monotonic()
 
-    def look(self) -> None:
-        """Check the cluster, unless the last check was recent."""
+    def look(self, *, heard: bool) -> None:
+        """Check the cluster, unless the last check was recent; `heard`: whether a worker has just sent a message."""
+        self._start.look(heard=heard, lacking=bool(self._told))
         now = time.monotonic()
         if now - self._looked < _SECONDS_BETWEEN_LOOKS:
             return
@@ -50,6 +57,38 @@ class Shortage:
         wanted = {name: count for name, count in self._per_worker.items() if count}.items()
         pending = (group for group in ray.util.placement_group_table().values() if group["state"] == "PENDING")
         return any(all(wanted <= bundle.items() for bundle in group["bundles"].values()) for group in pending)
+
+
+class StartOfWorkers:
+    """Reports every half minute that the workers have not been heard of yet, and what they are doing until then.
+
+    Usually they start within that time; on a busy machine it takes minutes.
+
+    Args:
+        say: receives the sentences.
+        interval: seconds between them.
+    """
+
+    def __init__(self, say: Callable[[str], None], interval: float = _SECONDS_OF_START):
+        self._say = say
+        self._interval = interval
+        self._began = self._told = time.monotonic()
+        self._heard = False
+
+    def look(self, *, heard: bool, lacking: bool) -> None:
+        """Report, if it is time.
+
+        Args:
+            heard: whether a message of a worker has just come, which ends the reports.
+            lacking: whether it was reported that workers wait for resources, which is the reason then.
+        """
+        self._heard = self._heard or heard
+        now = time.monotonic()
+        if self._heard or lacking or now - self._told < self._interval:
+            return
+        self._told = now
+        waited = format_duration(now - self._began)
+        self._say(f"Still starting the workers ({waited}): their processes load PyTorch, the network and the samples")
 
 
 def lacking_nodes(num_workers: int, per_worker: Mapping[str, float], total: Mapping[str, float]) -> str | None:

@@ -8,6 +8,17 @@ from collections.abc import Iterable, Iterator
 from rayrml.errors import ConfigError, DataError, Problem
 
 
+@contextlib.contextmanager
+def no_problems(told: bool) -> Iterator[None]:
+    """A block whose errors may follow from mistakes that are `told` already: then they have no problem of their own."""
+    try:
+        yield
+    except (ConfigError, DataError):
+        if told:
+            raise ConfigError from None
+        raise
+
+
 class Findings:
     """What has been found wrong so far: mistakes in the configuration, and problems with files."""
 
@@ -28,6 +39,10 @@ class Findings:
     def add(self, where: str, message: str) -> None:
         """Add a mistake in the configuration."""
         self.mistakes.append(Problem(where, message))
+
+    def concern(self, section: str) -> bool:
+        """Whether there is a mistake in a section or one of its keys, by their dotted path."""
+        return any(each.where == section or each.where.startswith(f"{section}.") for each in self.mistakes)
 
     def __bool__(self) -> bool:
         return bool(self.mistakes or self.files)

@@ -55,6 +55,8 @@ def choose_reader(data: Data, side: SideName) -> Choice:
     if name is None:
         raise ConfigError(Problem(DATA, f"'{side}_type' is missing. Expected one of {', '.join(READERS)}"))
     key = f"{side}_type" if getattr(data, f"{side}_type") else "type"
+    if side == "target":
+        find({**READERS, **dict.fromkeys(NO_FILES)}, name, f"{DATA}.{key}")
     options = {
         option: data.option(option, side) for option in list_reader_options() if not _is_for_other(data, option, side)
     }

@@ -255,7 +255,7 @@ class DatasetsPreparation:
     ) -> list[tuple[contents.Location, Reader]]:
         """The files that belong to the part, if a share of them is kept for the test."""
         share = self.data.test_share
-        if share is None or part == "final test":
+        if share is None or part == "final test" or self.findings.concern(f"{DATA}.test_share"):
             return sides
         indices = select_part(sides[0][0].files, share, test=part == "test")
         if not indices:

@@ -39,10 +39,14 @@ def check_outputs(network: Network, datasets: Datasets, loss: Choice | None, fin
         return
     if loss is not None and network.penalizes_outputs and loss.build().weight is not None:
         # A worker's part of the mean would have another weight than its part of the penalty.
-        message = "weights samples by their classes, or ignores some, and so does not go with regularized outputs"
-        findings.add("neural_network.loss", f"{message} (activity_regularizer, ActivityRegularization)")
-    if loss is None or (len(datasets.classes) == 1 and findings):
-        return  # of a single class somebody has been told already
+        message = (
+            f"{loss.name} with these keys divides by the weights of the samples, but regularized outputs "
+            "(activity_regularizer, ActivityRegularization) by their number, and workers add up one mean. "
+            "Expected a loss without weight and ignore_index, or regularized weights (kernel_regularizer)"
+        )
+        findings.add("neural_network.loss", message)
+    if loss is None or (len(datasets.classes) == 1 and findings) or findings.concern(f"{DATA}.target_type"):
+        return  # of a single class, or an unknown type, somebody has been told already
     for shape, target in zip(datasets.shapes, datasets.target_shapes, strict=True):
         output = _output_shape(network, shape, findings)
         problem = None if output is None else _find_misfit(network, output, target, datasets=datasets, loss=loss)

@@ -238,7 +238,7 @@ class _Preparation:
 
     def _tables(self, loss: Choice | None) -> LabelTables:
         """The tables of targets; the paths that follow from them are completed."""
-        tables = LabelTables(self.data, loss)
+        tables = LabelTables(self.data, loss, partial=self.findings.concern(DATA))
         with self.findings.gathering():
             self._replace_data(tables.complete_paths())
         return tables
@@ -253,7 +253,7 @@ class _Preparation:
     ) -> Choice | None:
         """The loss with what it takes from the training samples."""
         recorded = checkpoint.loss if checkpoint else {}
-        if all(mistake.where != f"{DATA}.sampling" for mistake in self.findings.mistakes):
+        if not self.findings.concern(f"{DATA}.sampling"):
             with self.findings.gathering():
                 check_sampling(datasets, self.data.sampling)
         with self.findings.gathering():

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from rayrml.config.mistakes import no_problems
 from rayrml.config.sections import Data, TargetKind
 from rayrml.config.tables import Choice
 from rayrml.data.discovery import Samples, quote_some
@@ -95,14 +96,16 @@ class LabelTables:
     Args:
         data: the section `data`.
         loss: row of the losses, None without one.
+        partial: whether the section lacks keys because mistakes in them are told already.
 
     Attributes:
         description: a sentence on what the columns of the targets hold, None without a table.
         notes: sentences on what is left out, or may be a mistake.
     """
 
-    def __init__(self, data: Data, loss: Choice | None):
+    def __init__(self, data: Data, loss: Choice | None, *, partial: bool = False):
         self._data = data
+        self._partial = partial
         self._loss = loss
         self._tables: dict[str, LabelTable] = {}
         self._parts: dict[str, dict[str, np.ndarray]] = {}
@@ -272,11 +275,11 @@ class LabelTables:
         if self._columns is not None:
             return self._columns
         data, given = self._data, self._data.target_column
-        if given is None:
+        columns = [given] if isinstance(given, str) else given
+        if columns is None:
             others = {matching.file_column, *self._numbering, *([data.split_column] if data.split_column else ())}
-            columns = choose_target_columns(table, others)
-        else:
-            columns = [given] if isinstance(given, str) else given
+            with no_problems(self._partial):
+                columns = choose_target_columns(table, others)
         for column in columns:
             if column in (matching.file_column, data.split_column):
                 raise table.error(f"column '{column}' names {'files' if column == matching.file_column else 'parts'}")

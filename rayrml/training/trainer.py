@@ -91,9 +91,9 @@ def run_on_workers(
     shortage = Shortage(allocation, lambda text: emit(Phase(text)))
     try:
         while not fit.done():
-            for message in ray.get(mailbox.take.remote(wish=interrupts.requested)):
+            for message in (messages := ray.get(mailbox.take.remote(wish=interrupts.requested))):
                 emit(message)
-            shortage.look()
+            shortage.look(heard=bool(messages))
             concurrent.futures.wait([fit], _SECONDS_BETWEEN_LOOKS)
         for message in ray.get(mailbox.take.remote()):
             emit(message)

@@ -47,3 +47,23 @@ def test_a_wait_is_explained_once_and_only_if_it_is_long(ray_cluster, monkeypatc
         told.clear()
         assert told.wait(30)
     assert [line.split(":")[0] for line in said] == ["Waiting for CPUs", "Waiting for nodes"]
+
+
+def test_workers_that_take_long_to_start_are_told_of_until_they_are_heard():
+    said = []
+    start = shortage.StartOfWorkers(said.append, interval=0.0)
+    start.look(heard=False, lacking=True)
+    assert said == []
+    start.look(heard=False, lacking=False)
+    start.look(heard=False, lacking=False)
+    assert len(said) == 2 and all(line.startswith("Still starting the workers (0:0") for line in said)
+    start.look(heard=True, lacking=False)
+    start.look(heard=False, lacking=False)
+    assert len(said) == 2
+
+
+def test_nothing_is_told_of_an_ordinary_start():
+    said = []
+    start = shortage.StartOfWorkers(said.append)
+    start.look(heard=False, lacking=False)
+    assert said == []

@@ -1,14 +1,18 @@
 import copy
 
+import numpy as np
 import pytest
 
 from rayrml.config.mistakes import Findings
 from rayrml.config.reading import parse
 from rayrml.config.tables import choose
+from rayrml.errors import ConfigError
 from rayrml.losses import LOSSES
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.planning.consistency import RULES, Settings, check_consistency
 from rayrml.planning.data_types import find_types
+from rayrml.planning.plan import prepare
+from tests.conftest import write_jpeg
 
 RIGHT = {
     "layers": [],
@@ -237,3 +241,27 @@ def test_what_fits_together_is_accepted(changes):
 
 def test_every_rule_of_the_table_has_a_case():
     assert {rule.__name__ for rule in RULES} == BROKEN.keys()
+
+
+def test_a_mistake_is_told_once(tmp_path):
+    """What follows from it, such as a column that is not chosen because its key is misspelled, is left out."""
+    np.save(tmp_path / "x.npy", np.ones((4, 5), "f4"))
+    (tmp_path / "labels.csv").write_text("file,age,size\na.jpg,1,5\nb.jpg,2,6\n")
+    for name in ("a", "b"):
+        write_jpeg(tmp_path / "images" / f"{name}.jpg", np.zeros((8, 8, 3), np.uint8))
+    rows = {"input_type": "images", "target_type": "table", "input_path": str(tmp_path / "images")}
+    rows["target_path"] = str(tmp_path / "labels.csv")
+    array = {"type": "numpy", "input_path": str(tmp_path / "x.npy"), "target_path": str(tmp_path / "x.npy")}
+    folders = {"input_type": "images", "input_path": str(tmp_path / "images")}
+    for data, where in (
+        ({**rows, "target_columns": "age"}, "target_columns"),
+        ({**rows, "target_column": 3}, "target_column"),
+        ({**rows, "file_colum": "file"}, "file_colum"),
+        ({**array, "stacked": True, "test_share": 0.3}, "test_share"),
+        ({**folders, "target_type": "lables"}, "target_type"),
+    ):
+        section = {"layers": [{"class_name": "Flatten", "config": {}}, {"class_name": "Dense", "config": {"units": 1}}]}
+        section |= {"data": data, "loss": {"function": "MSE"}, "optimizer": {"type": "SGD"}}
+        with pytest.raises(ConfigError) as caught:
+            prepare({"neural_network": section})
+        assert [problem.where for problem in caught.value.problems] == [f"neural_network.data.{where}"]
