@@ -100,7 +100,7 @@ def last(result):
     return checkpoints.load(result.checkpoints[-1])
 
 
-@pytest.mark.parametrize(("way", "num_workers"), zip(WAYS, (2, 3, 3, 3, 2, 3), strict=True))
+@pytest.mark.parametrize(("way", "num_workers"), list(zip(WAYS, (2, 3, 3, 3, 2, 3), strict=True)))
 def test_several_workers_train_what_one_trains(straight, folder, tmp_path, way, num_workers):
     rounding = 5e-2 if way == "fp16" else 1e-5
     result = rayrml.run(configuration(folder, tmp_path / "out", way), num_workers=num_workers, quiet=True)
