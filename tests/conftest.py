@@ -5,6 +5,9 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import h5py
@@ -61,9 +64,20 @@ def ray_cluster():
     """The session's Ray. It has a single CPU, so that anything that could wait forever for another one does."""
     import ray
 
-    ray.init(address="local", num_cpus=1, log_to_driver=False)
-    yield ray
-    ray.shutdown()
+    # Paths of sockets are limited to 107 characters, which pytest's folders may exceed.
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+        address = f"{folder}/socket"
+        command = [sys.executable, "-m", "tests.worker_server", address]
+        # As in processes that Ray starts by itself.
+        variables = os.environ | {"OMP_NUM_THREADS": "1"}
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(command, cwd=ROOT, env=variables, **streams) as server:
+            assert server.stdout.readline() == b"listening\n"
+            forked = f"{sys.executable} -S {ROOT / 'tests' / 'worker_server.py'} {address}"
+            ray.init(address="local", num_cpus=1, log_to_driver=False, runtime_env={"py_executable": forked})
+            yield ray
+            ray.shutdown()
+            server.stdin.close()
 
 
 @pytest.fixture(scope="session")

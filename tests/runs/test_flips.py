@@ -44,7 +44,7 @@ def test_evaluation_predictions_and_any_number_of_workers_give_the_mean(trained)
     labels = torch.tensor([("3", "5", "7").index(name.split("/")[0]) for name in written])
     loss = -mean.gather(1, labels[:, None]).log().mean().item()
     assert result.metrics["test_loss"] == pytest.approx(loss, rel=1e-5)
-    for workers in (1, 2, 3):
+    for workers in (1, 3):
         config = training_config(folder, folder / f"out{workers}", test_transforms="flips")
         nn = config["neural_network"]
         nn["checkpoints"] = {"load": result.checkpoints[-1]}

@@ -176,13 +176,12 @@ def test_a_worker_that_restarts_goes_without_a_state_whose_checkpoint_was_remove
     assert (again.progress.epoch, again.progress.batch > 0) == ((2, True) if within else (1, False))
 
 
-@pytest.mark.parametrize("num_workers", [2, 3])
-def test_workers_agree_on_when_the_state_is_written(ray_cluster, folder, tmp_path, num_workers):
+def test_workers_agree_on_when_the_state_is_written(ray_cluster, folder, tmp_path):
     """Each step is followed by a state, in which all take part; nothing of it stays, and results are the same."""
-    straight = rayrml.run(configuration(folder, tmp_path / "straight"), num_workers=num_workers, quiet=True)
+    straight = rayrml.run(configuration(folder, tmp_path / "straight"), num_workers=3, quiet=True)
     config = configuration(folder, tmp_path / "often")
     config["neural_network"]["checkpoints"]["every_minutes"] = 1e-9
-    often = rayrml.run(config, num_workers=num_workers, quiet=True)
+    often = rayrml.run(config, num_workers=3, quiet=True)
     assert [h["test_loss"] for h in often.history] == [h["test_loss"] for h in straight.history]
     names = [{path.name for path in (tmp_path / run / "model").iterdir()} for run in ("often", "straight")]
     assert names[0] == names[1]
