@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "rayrml"
 LEVELS = [
     ["errors", "version"],
-    ["cpus", "memory", "formatting", "tensors", "workers", "extras", "endings", "optimizers", "metrics"],
+    ["cpus", "memory", "formatting", "tensors", "workers", "extras", "endings", "optimizers", "metrics", "boxes"],
     ["storage", "losses"],
     ["config"],
     ["cluster"],
