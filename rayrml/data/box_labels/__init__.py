@@ -16,15 +16,19 @@ from rayrml.data.box_labels.cleaning import turn_boxes
 from rayrml.data.box_labels.image_lists import select_samples
 from rayrml.data.box_labels.labels import LabelOptions, Labels
 from rayrml.data.box_labels.reading import read_labels
+from rayrml.data.box_labels.recognition import BoxPart, Recognized, recognize
 from rayrml.data.box_labels.table import BoxTable
 
 __all__ = [
+    "BoxPart",
     "BoxTable",
     "LabelOptions",
     "LabelledBoxes",
     "Labels",
+    "Recognized",
     "make_boxes",
     "read_labels",
+    "recognize",
     "select_samples",
     "turn_boxes",
 ]

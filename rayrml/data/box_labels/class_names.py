@@ -65,7 +65,7 @@ def read_names(path: str, where: str) -> tuple[str, ...]:
             raise DataError(Problem(where, f"no such file: '{path}'"))
         ending = storage.suffix(path)
         if ending in _YAML:
-            described = _read_yaml(path)
+            described = read_description(path)
             if described is None:
                 raise DataError(Problem(show(path), "has no names. Expected a list 'names'"))
             return described.names
@@ -150,12 +150,12 @@ def _in_yaml(folder: str, names: Sequence[str]) -> Description | None:
     candidates = [name for name in names if name.lower().endswith(_YAML) and not name.startswith(".")]
     main = [name for name in candidates if name.lower() in ("data.yaml", "data.yml")]
     for name in main:
-        if described := _read_yaml(storage.join(folder, name)):
+        if described := read_description(storage.join(folder, name)):
             return described
     found: list[Description] = []
     for name in candidates:
         try:
-            own = _read_yaml(storage.join(folder, name))
+            own = read_description(storage.join(folder, name))
         except DataError:
             continue  # it may describe anything
         if own is not None:
@@ -167,7 +167,7 @@ def _in_yaml(folder: str, names: Sequence[str]) -> Description | None:
     return found[0] if found else None
 
 
-def _read_yaml(path: str) -> Description | None:
+def read_description(path: str) -> Description | None:
     """The names in a YAML file, None if it has none. Raises DataError."""
     value = read_yaml(path)
     names = value.get("names")
