@@ -133,7 +133,8 @@ def _number_classes(labels: Labels, known: Sequence[str]) -> tuple[np.ndarray, d
 def _explain_class(labels: Labels, code: int, known: Sequence[str]) -> str:
     if not labels.are_named or code >= len(labels.names):
         count = len(known) if not labels.are_named else len(labels.names)
-        return f"class {code} is unknown. Expected 0 to {count - 1}, as there are {count} classes"
+        numbers = f"0 to {count - 1}, as there are {count} classes" if count > 1 else "0, as there is 1 class"
+        return f"class {code} is unknown. Expected {numbers}"
     return f"class '{labels.names[code]}' is unknown. Expected one of {quote_some(known)}"
 
 

@@ -267,6 +267,8 @@ def _key(value: Any) -> Key | None:
 
 def _number(value: Any) -> float:
     """A number, also as text; NaN for anything else."""
+    if type(value) is float:
+        return value
     try:
         if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
             return math.nan

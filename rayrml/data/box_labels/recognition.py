@@ -282,16 +282,17 @@ def _from_folders(listing: Listing, home: str) -> Recognized | None:
     if pair is not None:
         inputs, targets, kind = pair
         roles = find_roles(listing.folders(inputs))
-        found = {role: own[0].rpartition("/")[2] for role, own in roles.items() if own}
-        parts: dict[Role, BoxPart] = {
+        found: dict[Role, str] = {role: own[0].rpartition("/")[2] for role, own in roles.items() if own}
+        own_parts: dict[Role, BoxPart] = {
             role: _part(listing, _join(inputs, name), _join(targets, name))
             for role, name in found.items()
             if _join(targets, name) in listing.folders(targets)
         }
-        if "training" not in parts:
-            parts = {"training": _part(listing, inputs, targets)}
-        return Recognized(kind, parts, listing.path(home))
-    parts, kinds = {}, list[Format]()
+        if "training" not in own_parts:
+            own_parts = {"training": _part(listing, inputs, targets)}
+        return Recognized(kind, own_parts, listing.path(home))
+    parts: dict[Role, BoxPart] = {}
+    kinds: list[Format] = []
     for role, own in find_roles(listing.folders(home)).items():
         inner = _find_pair(listing, own[0]) if own else None
         if inner is not None:
