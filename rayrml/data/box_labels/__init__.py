@@ -4,7 +4,8 @@
 the format, the classes, which images are used, and what the log says. `labels.take(numbers)` are those of a part, for
 `test_share`. `make_boxes(labels, classes)` reads the images' headers and gives `LabelledBoxes`: the `BoxTable` in
 pixels of the upright images, counts, notes, COCO's ids, and `bad`, the images that cannot be used, with reasons: raise
-them by `refuse_bad()`, or leave them out with `on_bad_sample`. For the test, `classes` are training's.
+them by `refuse_bad()`, or leave them out with `on_bad_sample`. Images that COCO's file names but that are not there are
+in `labels.samples.unreadable`, if `options.skips`. For the test, `classes` are training's, which go by name.
 `recognize(folder)` finds the parts of a data set that others have laid out.
 
 No step needs torch, and what is done to many boxes is done by numpy. What becomes of boxes in transforms, in the loss

@@ -88,7 +88,8 @@ def _measure(labels: Labels) -> tuple[np.ndarray, dict[int, str]]:
     """(N, 3) int64, upright height and width, and orientation; zeros for images that cannot be read, with reasons."""
     sizes = read_sizes([labels.samples.path(image) for image in range(len(labels))])
     unreadable = {image: size for image, size in enumerate(sizes) if isinstance(size, str)}
-    return np.array([(0, 0, 1) if isinstance(size, str) else size for size in sizes], np.int64), unreadable
+    measured = [(0, 0, 1) if isinstance(size, str) else tuple(size) for size in sizes]
+    return np.array(measured, np.int64).reshape(-1, 3), unreadable
 
 
 def _compare_sizes(labels: Labels, measured: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:

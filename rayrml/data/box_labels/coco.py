@@ -148,8 +148,8 @@ def _parse(annotation: dict[str, Any], codes: Mapping[Key, int]) -> tuple[bool, 
             raise ValueError("has no bbox, only a segmentation. Expected bbox: [x, y, width, height]")
         raise ValueError(f"bbox is {_shown(box)}. Expected [x, y, width, height]")
     numbers = [_number(value) for value in box]
-    if not all(map(math.isfinite, numbers)):
-        raise ValueError(f"bbox is {_shown(box)}. Expected four finite numbers")
+    if not all(-_MOST_PIXELS < value < _MOST_PIXELS for value in numbers):
+        raise ValueError(f"bbox is {_shown(box)}. Expected four numbers of pixels")
     if numbers[2] < 0 or numbers[3] < 0:
         raise ValueError(f"bbox is {_shown(box)}, with a negative width or height. Expected [x, y, width, height]")
     return _FLAGS[crowd], code, numbers

@@ -96,11 +96,12 @@ class Labels:
         return NAMES[self.files.format]
 
     def take(self, images: np.ndarray | Sequence[int]) -> Labels:
-        """Only these images (K,), in ascending order, such as the part that is kept for the test."""
+        """Only these images (K,), in this order, each once, such as the part that is kept for the test."""
         chosen = np.asarray(images, np.int64)
         position = np.full(len(self), -1, np.int64)
         position[chosen] = np.arange(len(chosen))
         rows = self.rows.keep(position[self.rows.images] >= 0)
+        rows = dataclasses.replace(rows, images=position[rows.images])
         files = self.files
         if self.document is None:
             files = dataclasses.replace(files, of_image=files.of_image[chosen])
@@ -109,7 +110,7 @@ class Labels:
             samples=self.samples.only(chosen.tolist()),
             numbers=self.numbers[chosen],
             files=files,
-            rows=dataclasses.replace(rows, images=position[rows.images]),
+            rows=rows.keep(np.argsort(rows.images, kind="stable")),
             told_sizes=self.told_sizes[chosen],
             bad={int(position[image]): reason for image, reason in self.bad.items() if position[image] >= 0},
             image_ids=tuple(self.image_ids[image] for image in chosen) if self.document else (),

@@ -19,7 +19,7 @@ from rayrml.data.box_labels.mistakes import explain_bad
 from rayrml.data.box_labels.table import Rows, no_rows
 from rayrml.data.box_labels.text_files import read_files, show
 from rayrml.data.discovery import Samples, quote_some
-from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem
+from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem, printable
 from rayrml.formatting import shorten
 
 
@@ -44,9 +44,11 @@ def read_labels(images: Samples, options: LabelOptions) -> Labels:
     if options.samples is not None:
         selected = select_samples(images.names, options.samples, f"{options.prefix}samples")
     if files.format == "coco":
-        return _read_coco(images, selected, (files, given), options)
-    labels = _start(images, selected, files, options)
-    return _read_yolo(labels, given) if files.format == "yolo" else _read_voc(labels, given, options)
+        labels = _read_coco(images, selected, (files, given), options)
+    else:
+        start = _start(images, selected, files, options)
+        labels = _read_yolo(start, given) if files.format == "yolo" else _read_voc(start, given, options)
+    return dataclasses.replace(labels, notes=tuple(map(printable, labels.notes)))
 
 
 def _given_classes(options: LabelOptions) -> tuple[str, ...] | None:

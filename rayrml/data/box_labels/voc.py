@@ -155,8 +155,8 @@ def _parse_number(box: ElementTree.Element, key: str, where: str) -> float:
     if text is None:
         raise LabelMistake(f"{where}: its bndbox has no {key}. Expected xmin, ymin, xmax and ymax")
     value = _number(text)
-    if value is None or not math.isfinite(value):
-        raise LabelMistake(f"{where}: {key} is '{text.strip()[:40]}'. Expected a number")
+    if value is None or not -_MOST_PIXELS < value < _MOST_PIXELS:
+        raise LabelMistake(f"{where}: {key} is '{text.strip()[:40]}'. Expected a number of pixels")
     return value
 
 

@@ -1,6 +1,7 @@
 """Label files of all formats, against boxes that were computed by hand."""
 
 import json
+import random
 
 import numpy as np
 import pytest
@@ -44,6 +45,47 @@ def test_labels_become_boxes_or_mistakes(case, told, data_set):
         corners = np.array([one["box"] for one in expected]).reshape(-1, 4)
         np.testing.assert_allclose(table.corners[rows], corners, rtol=1e-5, atol=1e-6)
     check_notes(case.get("notes", {}), labels, boxes)
+
+
+SPOILED = [
+    b"\0",
+    b"\xff",
+    b"<",
+    b">",
+    b'"',
+    b"{",
+    b"[",
+    b"]",
+    b"null",
+    b"NaN",
+    b"1e999",
+    b"-1",
+    b"\r",
+    b"\xc3",
+    b":",
+    b"_",
+]
+FORMATS = [case for case in CASES if "expected" in case][:: len(CASES) // 8]
+
+
+@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("case", FORMATS, ids=[case["name"] for case in FORMATS])
+def test_spoiled_files_end_in_boxes_inside_their_images_or_in_mistakes(case, seed, data_set):
+    draws = random.Random(seed)
+    data_set.write(case["files"], case["images"])
+    name = draws.choice(list(case["files"]))
+    content = case["files"][name].encode()
+    for _ in range(2):
+        at = draws.randrange(len(content) + 1)
+        content = content[:at] + draws.choice(SPOILED) + content[at + draws.randrange(3) :]
+    data_set.write({name: content})
+    try:
+        table = data_set.boxes(**options_of(case)).table
+    except DataError as error:
+        assert str(error)
+    else:
+        assert (table.corners >= 0).all()
+        assert (table.corners[:, 2:] <= table.sizes[table.images][:, ::-1]).all()
 
 
 def check_notes(notes, labels, boxes):

@@ -1,3 +1,4 @@
+import os
 import unicodedata
 
 import pytest
@@ -40,6 +41,17 @@ def test_names_may_differ_in_case(data_set, name):
 def test_composed_and_decomposed_letters_are_the_same(data_set):
     data_set.write({f"labels/{unicodedata.normalize('NFD', 'Käfer ü')}.txt": LINE}, {"images/Käfer ü.jpg": SIZE})
     assert list(data_set.of_image().values()) == [BOX]
+
+
+def test_names_may_be_in_no_encoding(data_set):
+    data_set.write({"labels/b.txt": LINE}, {"images/a.jpg": SIZE})
+    folders = [os.fsencode(data_set.root / name) for name in ("images", "labels")]
+    os.rename(folders[0] + b"/a.jpg", folders[0] + b"/k\xe4fer.jpg")  # noqa: PTH104 (bytes)
+    for name in (b"k\xe4fer", b"\xfc"):
+        with open(folders[1] + b"/" + name + b".txt", "w") as file:  # noqa: PTH123 (bytes)
+            file.write(LINE)
+    assert list(data_set.of_image().values()) == [BOX]
+    assert all(note.isprintable() for note in data_set.labels().notes)
 
 
 def test_images_without_labels_and_labels_without_images_are_counted(data_set):
