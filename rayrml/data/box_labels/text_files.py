@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -22,10 +23,11 @@ def read_files(paths: Sequence[str], parse: Callable[[bytes], T]) -> Iterator[T 
     """What `parse` makes of each file's content, or what is wrong with the file."""
     if not paths:
         return
-    chunks = [paths[begin : begin + _CHUNK] for begin in range(0, len(paths), _CHUNK)]
     with ThreadPoolExecutor(_THREADS) as threads:
-        for contents, own in zip(threads.map(_read_some, chunks), chunks, strict=True):
-            for path, content in zip(own, contents, strict=True):
+        for first in range(0, len(paths), _CHUNK * _AHEAD):  # not all at once: their contents wait in memory
+            near = paths[first : first + _CHUNK * _AHEAD]
+            chunks = [near[begin : begin + _CHUNK] for begin in range(0, len(near), _CHUNK)]
+            for path, content in zip(near, itertools.chain(*threads.map(_read_some, chunks)), strict=True):
                 yield content if isinstance(content, str) else _parse(path, content, parse)
 
 
@@ -76,7 +78,7 @@ def _parse(path: str, content: bytes, parse: Callable[[bytes], T]) -> T | str:
         return place(path, str(mistake))
 
 
-_CHUNK, _THREADS = 64, 16
+_CHUNK, _THREADS, _AHEAD = 64, 16, 128
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32-le",  # begins like UTF-16's

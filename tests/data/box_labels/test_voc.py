@@ -65,7 +65,7 @@ ROTATED = "<object><name>cat</name><robndbox><cx>1</cx></robndbox></object>"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", ", line 1: is not valid XML. No element found"),
+        ("<!-- -->", ", line 1: is not valid XML. No element found"),
         ("<annotation><object></annotation>", ", line 1: is not valid XML. Mismatched tag"),
         ("no XML", ", line 1: is not valid XML. Syntax error"),
         ('<!DOCTYPE x [<!ENTITY a "b">]><annotation/>', ": holds <!DOCTYPE, which is refused"),
@@ -119,6 +119,13 @@ def test_shares_of_the_size_are_no_pixels(data_set):
     content = annotation(*(one(corners=(0.1, 0.1, 0.5, 0.2 * i)) for i in range(1, 4)))
     with pytest.raises(DataError, match="all boxes lie within the first pixel, as shares of the size do"):
         read(data_set, content)
+
+
+def test_in_an_image_with_an_empty_file_is_nothing_to_be_found(data_set):
+    data_set.write({"Annotations/b.xml": annotation(one())}, {"JPEGImages/b.jpg": (100, 210)})
+    boxes = read(data_set, " \n")
+    assert boxes.bad == {}
+    assert boxes.table.counts.tolist() == [0, 1]
 
 
 def test_labels_without_any_object_need_classes(data_set):
