@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "rayrml"
 LEVELS = [
     ["errors", "version"],
-    ["cpus", "memory", "formatting", "tensors", "workers", "extras", "endings", "optimizers", "metrics"],
+    ["cpus", "memory", "formatting", "tensors", "workers", "extras", "endings", "optimizers", "metrics", "boxes"],
     ["storage", "losses"],
     ["config"],
     ["cluster"],
@@ -224,7 +224,7 @@ def test_only_what_workers_run_looks_at_cuda():
 
 def test_decoding_tasks_start_without_torch():
     for name, _, tree in modules():
-        if name.startswith(("data/label_tables/", "data/readers/", "storage/")) or name in (
+        if name.startswith(("data/box_labels/", "data/label_tables/", "data/readers/", "storage/")) or name in (
             "data/ahead",
             "data/contents",
             "data/decoding",

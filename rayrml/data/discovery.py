@@ -162,18 +162,16 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
     Raises:
         DataError: the folder does not exist, cannot be read, or contains no such file.
     """
-    names: list[str] = []
-    ignored: Counter[str] = Counter()
     try:
         if storage.is_file(path):
             folder, name = storage.split(path)
             return Samples(folder, [name])
         if not storage.is_folder(path):
             raise DataError(Problem(where, f"no such folder or file: '{path}'"))
-        scan = _scan_store if storage.is_uri(path) else _scan
-        folders = scan(path, frozenset(extensions), names, ignored)
     except OSError as error:
         raise DataError(Problem(where, f"cannot list '{error.filename}'. {describe(error)}")) from None
+    samples = list_files(path, extensions, where)
+    names, ignored = samples.names, samples.ignored
     if not names:
         kinds = ", ".join(sorted(extensions))
         others = f". {found[0].upper()}{found[1:]}" if (found := describe_ignored(ignored)) else ""
@@ -183,8 +181,20 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
     if unreadable:
         message = f"cannot read {quote_some(unreadable)} in '{path}'. Expected names without empty parts"
         raise DataError(Problem(where, message))
+    return samples
+
+
+def list_files(folder: str, extensions: Collection[str], where: str) -> Samples:
+    """Do the same as `find_samples` for a folder that exists and may have no such files. Raises DataError."""
+    names: list[str] = []
+    ignored: Counter[str] = Counter()
+    scan = _scan_store if storage.is_uri(folder) else _scan
+    try:
+        folders = scan(folder, frozenset(extensions), names, ignored)
+    except OSError as error:
+        raise DataError(Problem(where, f"cannot list '{error.filename}'. {describe(error)}")) from None
     names.sort()
-    return Samples(path, names, ignored=dict(ignored), folders=folders)
+    return Samples(folder, names, ignored=dict(ignored), folders=folders)
 
 
 def describe_ignored(ignored: Mapping[str, int]) -> str | None:

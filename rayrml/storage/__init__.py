@@ -15,6 +15,7 @@ from rayrml.storage.files import (
     local_copy,
     move,
     read,
+    read_start,
     remove,
     walk,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "move",
     "parent",
     "read",
+    "read_start",
     "remove",
     "remove_abandoned",
     "split",

@@ -51,6 +51,14 @@ def read(path: Anywhere) -> bytes:
     return remote().read(os.fspath(path)) if is_uri(path) else Path(path).read_bytes()
 
 
+def read_start(path: Anywhere, count: int) -> bytes:
+    """The first `count` bytes of a file, or all of a shorter one."""
+    if is_uri(path):
+        return remote().read_start(os.fspath(path), count)
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (strings, by the hundred thousand)
+        return file.read(count)
+
+
 def files(folder: Anywhere) -> dict[str, float]:
     """The sorted names of the files in a folder, with their modification times; empty if there is no such folder."""
     if is_uri(folder):

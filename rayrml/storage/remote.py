@@ -101,6 +101,16 @@ def read(uri: str) -> bytes:
     return ask(uri, question)
 
 
+def read_start(uri: str, count: int) -> bytes:
+    """The first `count` bytes of a file."""
+
+    def question(system: fs.FileSystem, path: str) -> bytes:
+        with system.open_input_file(path) as file:
+            return file.read(count)
+
+    return ask(uri, question)
+
+
 def download(uri: str, descriptor: int) -> None:
     """Write the content of a file to an open local file."""
 

@@ -17,6 +17,7 @@ from PIL import Image
 import rayrml
 from rayrml import storage
 from rayrml.data import contents
+from rayrml.data.box_labels import LabelOptions, make_boxes, read_labels, recognize
 from rayrml.data.discovery import find_samples, label_by_folder
 from rayrml.data.layout import Kinds, Listing, find_layout
 from rayrml.data.readers import READERS
@@ -345,3 +346,38 @@ def test_the_parts_of_a_data_set_are_told_apart_as_in_a_folder_of_this_machine(s
     parts = (layout.training, layout.validation, layout.test)
     assert [part.input for part in parts] == [store.uri(f"parts/photos/{name}") for name in ("train", "val", "test")]
     assert find_samples(layout.test.input, frozenset({".jpg"}), "data").names == ["a b/1.jpg"]
+
+
+def test_boxes_are_read_from_a_store(store):
+    image = io.BytesIO()
+    Image.new("RGB", (20, 10)).save(image, "JPEG")
+    folder = "boxes/set ü"
+    for name in ("a b.jpg", "c.jpg"):
+        store.write(f"{folder}/images/train/{name}", image.getvalue())
+    store.write(f"{folder}/labels/train/a b.txt", b"1 0.5 0.5 0.5 0.5\n")
+    store.write(f"{folder}/data.yaml", b"train: images/train\nnames: [cat, dog]\n")
+    document = {"images": [{"id": 4, "file_name": "c.jpg"}], "categories": [{"id": 7, "name": "cat"}]}
+    document["annotations"] = [{"image_id": 4, "category_id": 7, "bbox": [1, 2, 3, 4]}]
+    store.write(f"{folder}/labels.json", json.dumps(document).encode())
+    store.write(f"{folder}/list.txt", b"a b\n")
+    home = storage.join(store.uri("boxes"), "set ü")
+    images = find_samples(storage.join(home, "images", "train"), {".jpg"}, "input_path")
+    labels = read_labels(images, LabelOptions(samples=storage.join(home, "list.txt")))
+    assert labels.classes == ("cat", "dog")
+    boxes = make_boxes(labels)
+    assert boxes.table.corners.tolist() == [[5, 2.5, 15, 7.5]]
+    assert boxes.table.sizes.tolist() == [[10, 20]]
+    boxes = make_boxes(read_labels(images, LabelOptions(target_path=storage.join(home, "labels.json"))))
+    assert boxes.table.corners.tolist() == [[1, 2, 4, 6]]
+    found = recognize(home)
+    assert found is not None
+    part = found.parts["training"]
+    assert storage.is_folder(str(part.input_path))
+    assert part.target_path is not None
+    assert storage.is_folder(part.target_path)
+
+
+def test_only_the_beginning_of_a_file_can_be_read(store):
+    uri = store.write("start/a.bin", bytes(range(100)))
+    assert storage.read_start(uri, 3) == b"\0\1\2"
+    assert storage.read_start(uri, 1000) == bytes(range(100))
