@@ -16,7 +16,13 @@ from rayrml.data.image_ops import ImageOperations, Resampling, Shape, change_sha
 from rayrml.data.transforms.mixing import Mixing, Pair, PairTransform, Targets
 from rayrml.data.transforms.on_images import split_off_single
 from rayrml.data.transforms.partners import fetch_partners
-from rayrml.data.transforms.steps import Step, make_steps, merge_steps, split_off_image_operations
+from rayrml.data.transforms.steps import (
+    Step,
+    make_steps,
+    merge_steps,
+    refuse_pixels_after_normalize,
+    split_off_image_operations,
+)
 from rayrml.data.transforms.table import Placed
 from rayrml.errors import ConfigError, Problem
 from rayrml.tensors import to_floats
@@ -200,7 +206,9 @@ def _split(
 ) -> tuple[ImageOperations, Sequence[Step]]:
     """What is done to each sample of a side when it is decoded, and the steps that remain for batches."""
     operations, rest = split_off_image_operations(chosen, resampling, pixels)
-    steps = make_steps(rest, side)
+    if pixels and resampling != "nearest":
+        refuse_pixels_after_normalize(chosen)
+    steps = make_steps(rest, side, pixels)
     if side not in varying or operations.fix_size:
         return operations, steps
     single, steps = split_off_single(steps, resampling, pixels)

@@ -10,7 +10,16 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from rayrml.data import image_ops
-from rayrml.data.image_ops import ANY_DIMENSION, IMAGES, Resampling, Shape, crop_window, fit_size, resize_shape
+from rayrml.data.image_ops import (
+    ANY_DIMENSION,
+    IMAGES,
+    Resampling,
+    Shape,
+    crop_window,
+    fill_of,
+    fit_size,
+    resize_shape,
+)
 from rayrml.data.transforms.sampling import draw_boxes, resample_boxes
 from rayrml.data.transforms.transform import AreaShares, Interval, Size, Sizes, Transform
 from rayrml.tensors import to_floats
@@ -66,13 +75,7 @@ class CenterCrop(Transform):
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, *spatial) -> (N, C, *size)."""
-        windows = [crop_window(old, new) for old, new in zip(images.shape[2:], self.size, strict=True)]
-        cut = images[:, :, *(window.source for window in windows)]
-        if cut.shape[2:] == self.size:
-            return cut
-        whole = images.new_zeros((*images.shape[:2], *self.size))
-        whole[:, :, *(window.destination for window in windows)] = cut
-        return whole
+        return _crop_or_pad(images, self.size)
 
     def shape(self, shape: Shape) -> Shape:
         """(C, *size)."""
@@ -87,17 +90,24 @@ class CenterCrop(Transform):
 class Letterbox(Transform):
     """Resizes samples until they fit into one length per axis, as [height, width], and keeps their proportions.
 
-    Zeros fill the rest on both sides. Interpolation is that of `resize`.
+    Gray (bytes of 114) fills the rest on both sides, and zeros that of masks and of arrays of other numbers.
+    Interpolation is that of `resize`.
     """
 
     size: Sizes
     dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
     fixes_size: ClassVar[bool] = True
+    adds_pixels: ClassVar[bool] = True
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, *spatial) -> (N, C, *size)."""
         fitted = Resize(size=fit_size(images.shape[2:], self.size))(images, draws, resampling)
-        return CenterCrop(size=self.size)(fitted, draws, resampling)
+        gray = self.adds_pixels and resampling != "nearest"
+        return _crop_or_pad(fitted, self.size, fill_of(fitted.dtype == torch.uint8) if gray else 0)
+
+    def without_pixels(self) -> Transform:
+        """The same with zeros around samples."""
+        return _ArrayLetterbox(size=self.size)
 
     def shape(self, shape: Shape) -> Shape:
         """(C, *size)."""
@@ -106,6 +116,13 @@ class Letterbox(Transform):
     def on_image(self, resampling: Resampling, pixels: bool = True) -> image_ops.Letterbox:
         """The same operation, by torch or numpy."""
         return image_ops.Letterbox(self.size, resampling, pixels)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _ArrayLetterbox(Letterbox):
+    """A letterbox of samples that are not pixels."""
+
+    adds_pixels: ClassVar[bool] = False
 
 
 class _Boxes(Transform):
@@ -233,6 +250,17 @@ class RandomResizedCrop(Crop):
     def evaluation(self) -> Transform:
         """The whole image, resized to the same size."""
         return Resize(size=self.size)
+
+
+def _crop_or_pad(images: torch.Tensor, size: Shape, fill: float = 0) -> torch.Tensor:
+    """(N, C, *size): the center of samples, or samples in the center of what is filled."""
+    windows = [crop_window(old, new) for old, new in zip(images.shape[2:], size, strict=True)]
+    cut = images[:, :, *(window.source for window in windows)]
+    if cut.shape[2:] == size:
+        return cut
+    whole = images.new_full((*images.shape[:2], *size), fill)
+    whole[:, :, *(window.destination for window in windows)] = cut
+    return whole
 
 
 TRANSFORMS = {

@@ -57,6 +57,7 @@ class Transform:
         reads_pixels: whether values must be fractions of white, in [0, 1], so that it cannot follow `normalize`.
         changes_masks: whether it changes the values of masks, and does not only move them.
         fixes_size: whether samples of all sizes come out with one size.
+        adds_pixels: whether it adds pixels of a gray that means something else after `normalize`.
         draws_on_host: whether `draws` must stay where they were drawn, on the CPU.
     """
 
@@ -65,6 +66,7 @@ class Transform:
     reads_pixels: ClassVar[bool] = False
     changes_masks: ClassVar[bool] = False
     fixes_size: ClassVar[bool] = False
+    adds_pixels: ClassVar[bool] = False
     draws_on_host: ClassVar[bool] = False
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
@@ -107,6 +109,10 @@ class Transform:
     def on_image(self, resampling: Resampling, pixels: bool = True) -> ImageOperation | None:
         """The same for one sample during decoding, of pixels or not; None if only batches can be changed."""
         return None
+
+    def without_pixels(self) -> Transform:
+        """The same for samples that are not pixels."""
+        return self
 
     def evaluation(self) -> Transform | None:
         """The transform that replaces it in evaluation; None for none."""

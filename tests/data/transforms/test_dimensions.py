@@ -364,7 +364,7 @@ def test_samples_and_batches_are_changed_alike(name, dimension, mask):
     given = floats(SPATIAL[dimension])
     chosen = parse_transforms(section, "t")
     once = split_transforms(chosen, chosen, target_is_mask=mask, input_pixels=False, target_pixels=False)
-    anew = batched(section, target_is_mask=mask)(given, given, seeded())[1]
+    anew = batched(section, target_is_mask=mask, input_pixels=False, target_pixels=False)(given, given, seeded())[1]
     assert once.target.shape(tuple(given.shape[1:])) == tuple(anew.shape[1:])
     np.testing.assert_allclose(once.target.apply(given[0].numpy()), anew[0], atol=1e-5)
 
