@@ -95,9 +95,7 @@ def merge_steps(inputs: Sequence[Step], targets: Sequence[Step], kind: Targets) 
         if not isinstance(step.transform, PairTransform):
             order.append(step)
             continue
-        if kind not in ("none", *step.transform.targets):
-            expected = " or ".join(step.transform.targets).replace("none or", "no targets, or")
-            raise ConfigError(Problem(step.where, f"does not support targets that are {kind}. Expected {expected}"))
+        _refuse_targets(step.where, step.transform, kind)
         same = [i for i, other in enumerate(waiting) if other.draw == step.draw]
         ready = same[0] if same else 0 if step.makes_target else len(waiting)
         order += [*waiting[:ready], dataclasses.replace(step, part="both")]
@@ -116,6 +114,15 @@ def refuse_pixels_after_normalize(chosen: Sequence[Placed]) -> None:
     problems = [Problem(choice.where, message) for choice in after if choice.build().adds_pixels]
     if problems:
         raise ConfigError(*problems)
+
+
+def _refuse_targets(where: str, transform: PairTransform, kind: Targets) -> None:
+    """Raise ConfigError unless a transform of both inputs and targets supports this kind of targets."""
+    expected = " or ".join(transform.targets).replace("none or", "no targets, or")
+    if kind == "none" and transform.needs_target:
+        raise ConfigError(Problem(where, f"needs targets. Expected {expected}"))
+    if kind not in ("none", *transform.targets):
+        raise ConfigError(Problem(where, f"does not support targets that are {kind}. Expected {expected}"))
 
 
 def _reads_pixels(transform: Transform, resampling: Resampling) -> bool:
