@@ -17,12 +17,14 @@ class Boxes:
         classes: (M,) int64, the class index of each box.
         ignored: (M,) bool, whether a box is neither to be found nor a mistake if found.
         starts: (N + 1,) int64, the boxes of image i are the rows from `starts[i]` to `starts[i + 1]`; on the CPU.
+        shares: (M,) float64, which share of each box's area crops have left so far; None if nothing was cropped.
     """
 
     corners: torch.Tensor
     classes: torch.Tensor
     ignored: torch.Tensor
     starts: torch.Tensor
+    shares: torch.Tensor | None = None
 
     def __len__(self) -> int:
         """The number of images."""
@@ -34,8 +36,7 @@ class Boxes:
         if step != 1:
             raise ValueError(f"expected consecutive images, got steps of {step}")
         starts = self.starts[start : max(stop, start) + 1]
-        rows = slice(int(starts[0]), int(starts[-1]))
-        return Boxes(self.corners[rows], self.classes[rows], self.ignored[rows], starts - starts[0])
+        return self._rows(slice(int(starts[0]), int(starts[-1])), starts - starts[0])
 
     @property
     def counts(self) -> torch.Tensor:
@@ -53,13 +54,12 @@ class Boxes:
         counts = self.counts[images]
         starts = cumulate(counts)
         rows = torch.arange(int(starts[-1])) + (self.starts[images] - starts[:-1]).repeat_interleave(counts)
-        rows = rows.to(self.corners.device)
-        return Boxes(self.corners[rows], self.classes[rows], self.ignored[rows], starts)
+        return self._rows(rows.to(self.corners.device), starts)
 
     def keep(self, wanted: torch.Tensor) -> Boxes:
         """Without the boxes that are not `wanted` (M,) bool."""
         counts = torch.zeros(len(self), dtype=torch.int64).index_add_(0, self.images.cpu(), wanted.cpu().long())
-        return Boxes(self.corners[wanted], self.classes[wanted], self.ignored[wanted], cumulate(counts))
+        return self._rows(wanted, cumulate(counts))
 
     def with_corners(self, corners: torch.Tensor) -> Boxes:
         """The same objects at other places (M, 4)."""
@@ -67,16 +67,23 @@ class Boxes:
 
     def to(self, device: torch.device | str) -> Boxes:
         """The same boxes on a device."""
-        return Boxes(self.corners.to(device), self.classes.to(device), self.ignored.to(device), self.starts)
+        shares = None if self.shares is None else self.shares.to(device)
+        return Boxes(self.corners.to(device), self.classes.to(device), self.ignored.to(device), self.starts, shares)
+
+    def _rows(self, rows: slice | torch.Tensor, starts: torch.Tensor) -> Boxes:
+        shares = None if self.shares is None else self.shares[rows]
+        return Boxes(self.corners[rows], self.classes[rows], self.ignored[rows], starts, shares)
 
 
 def join_images(parts: Sequence[Boxes]) -> Boxes:
     """The images of all parts, one part after the other."""
+    cropped = any(part.shares is not None for part in parts)
     return Boxes(
         torch.cat([part.corners for part in parts]),
         torch.cat([part.classes for part in parts]),
         torch.cat([part.ignored for part in parts]),
         cumulate(torch.cat([part.counts for part in parts])),
+        torch.cat([_shares(part) for part in parts]) if cropped else None,
     )
 
 
@@ -84,6 +91,10 @@ def no_boxes(num_images: int, device: torch.device | str = "cpu") -> Boxes:
     """Images in which nothing is to be found."""
     rows = torch.empty(0, 4, dtype=torch.float64, device=device)
     return Boxes(rows, rows[:, 0].long(), rows[:, 0].bool(), torch.zeros(num_images + 1, dtype=torch.int64))
+
+
+def _shares(boxes: Boxes) -> torch.Tensor:
+    return boxes.corners.new_ones(len(boxes.corners)) if boxes.shares is None else boxes.shares
 
 
 def cumulate(counts: torch.Tensor) -> torch.Tensor:

@@ -25,6 +25,7 @@ Resampling = Literal["bilinear", "nearest"]
 
 IMAGES = (2,)
 ANY_DIMENSION = (1, 2, 3)
+GRAY = 114  # of 255: what a letterbox puts around pixels
 LARGEST_TABLE = 2**20  # entries of a weight matrix; for longer axes, each value's neighbours are listed instead
 
 _PILLOW = {"bilinear": Image.Resampling.BILINEAR, "nearest": Image.Resampling.NEAREST}
@@ -91,9 +92,10 @@ class Resize:
 
 @dataclasses.dataclass(frozen=True)
 class CenterCrop:
-    """Crops samples to (*spatial) around their center; smaller samples are padded with zeros."""
+    """Crops samples to (*spatial) around their center; smaller samples are padded, with zeros unless `fill` differs."""
 
     size: Shape
+    fill: float = 0
     dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
 
     def __call__(self, image: np.ndarray, /) -> np.ndarray:
@@ -102,7 +104,7 @@ class CenterCrop:
         cut = image[:, *(window.source for window in windows)]
         if cut.shape[1:] == self.size:
             return np.ascontiguousarray(cut)
-        whole = np.zeros((len(image), *self.size), image.dtype)
+        whole = np.full((len(image), *self.size), self.fill, image.dtype)
         whole[:, *(window.destination for window in windows)] = cut
         return whole
 
@@ -117,7 +119,10 @@ class CenterCrop:
 
 @dataclasses.dataclass(frozen=True)
 class Letterbox:
-    """Resizes samples as far as they fit into (*spatial), with their proportions; zeros fill the rest on both sides."""
+    """Resizes samples as far as they fit into (*spatial), with their proportions, and fills the rest on both sides.
+
+    What fills it is the gray of 114 for pixels, and 0 for masks and other numbers.
+    """
 
     size: Shape
     resampling: Resampling = "bilinear"
@@ -127,7 +132,9 @@ class Letterbox:
     def __call__(self, image: np.ndarray, /) -> np.ndarray:
         """(C, *spatial) -> (C, *size)."""
         resize = Resize(fit_size(image.shape[1:], self.size), self.resampling, self.pixels)
-        return CenterCrop(self.size)(resize(image))
+        fitted = resize(image)
+        gray = self.pixels and self.resampling != "nearest"
+        return CenterCrop(self.size, fill_of(fitted.dtype == np.uint8) if gray else 0)(fitted)
 
     def shape(self, shape: Shape, /) -> Shape:
         """(C, *size)."""
@@ -263,9 +270,14 @@ def crop_window(old: int, new: int) -> Window:
 
 
 def fit_size(old: Sequence[int], new: Sequence[int]) -> Shape:
-    """The largest size with the proportions of `old` that fits into `new`."""
+    """The largest size with the proportions of `old` that fits into `new`; halves of a pixel are rounded up."""
     scale = min(there / here for here, there in zip(old, new, strict=True))
-    return tuple(max(round(length * scale), 1) for length in old)
+    return tuple(max(math.floor(length * scale + 0.5), 1) for length in old)
+
+
+def fill_of(is_bytes: bool) -> float:
+    """The gray around pixels that are bytes, or else fractions of white."""
+    return GRAY if is_bytes else GRAY / 255
 
 
 class Shaped(Protocol):

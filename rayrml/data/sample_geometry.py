@@ -98,6 +98,8 @@ def _size_changes(transforms: Transforms, side: SideName) -> Iterator[SizeChange
             yield SizeChange(crops=False, size=tuple(operation.size))
         elif isinstance(operation, image_ops.CenterCrop | sizing.CenterCrop):
             yield SizeChange(crops=True, size=tuple(operation.size))
+        elif isinstance(operation, image_ops.Letterbox | sizing.Letterbox):
+            raise ConfigError(Problem(where, "adds borders to samples, and predictions are not cut out of them"))
         elif isinstance(operation, image_ops.Rotate | turning.Rotate):
             raise ConfigError(Problem(where, "rotates samples, and predictions are not rotated back"))
 

@@ -89,7 +89,7 @@ def choose_training(num_images: int) -> dict[str, Any]:
 def describe(sizes: Sequence[Size], gray: bool, learns: str = "class") -> Iterator[str]:
     """What is assumed of the images, and what to change if it is wrong."""
     if learns != "masks" and not have_one_proportion(sizes):
-        yield "Their proportions differ and are kept: black borders fill the rest"
+        yield "Their proportions differ and are kept: gray borders fill the rest"
     if learns == "number":
         yield "In training they are neither flipped nor cropped: numbers may depend on it"
     elif may_be_flipped(sizes, gray):

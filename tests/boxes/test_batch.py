@@ -1,3 +1,5 @@
+import dataclasses
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +51,17 @@ def test_boxes_are_left_out_image_by_image(counts, data):
 def test_joined_images_come_one_part_after_the_other(parts):
     joined = join_images([boxes(counts) for counts in parts])
     assert listed(joined) == [image for counts in parts for image in listed(boxes(counts))]
+
+
+def test_the_shares_that_crops_have_left_stay_with_their_boxes():
+    cropped = dataclasses.replace(boxes([1, 3, 2]), shares=torch.arange(6, dtype=torch.float64) / 8)
+    whole = torch.ones(2, dtype=torch.float64)
+    joined = join_images([boxes([2]), cropped.to("cpu")])
+    assert joined.shares.tolist() == [*whole, *cropped.shares]
+    for found in (cropped[1:3], cropped.select(torch.tensor([2, 0])), cropped.keep(torch.arange(6) % 2 == 0)):
+        assert torch.equal(found.shares * 8, found.classes.double())
+    assert cropped.with_corners(cropped.corners + 1).shares is cropped.shares
+    assert join_images([boxes([2]), boxes([1])]).shares is None
 
 
 def test_images_without_boxes():

@@ -95,10 +95,37 @@ def test_a_center_crop_cuts_as_much_from_either_side():
     assert CenterCrop((3, 2))(image).tolist() == [[[8, 9], [14, 15], [20, 21]]]
 
 
-def test_a_letterbox_keeps_proportions_and_has_black_borders():
+def test_a_letterbox_keeps_proportions_and_has_gray_borders():
     image = np.full((1, 2, 4), 9, np.uint8)
-    assert Letterbox((4, 4))(image).tolist() == [[[0] * 4, [9] * 4, [9] * 4, [0] * 4]]
-    assert Letterbox((4, 4))(image.swapaxes(1, 2)).tolist() == [[[0, 9, 9, 0]] * 4]
+    assert Letterbox((4, 4))(image).tolist() == [[[114] * 4, [9] * 4, [9] * 4, [114] * 4]]
+    assert Letterbox((4, 4))(image.swapaxes(1, 2)).tolist() == [[[114, 9, 9, 114]] * 4]
+    shades = Letterbox((4, 4))((image / 255).astype(np.float32))
+    np.testing.assert_allclose(shades * 255, Letterbox((4, 4))(image), rtol=1e-6)
+
+
+def test_zeros_are_around_masks_and_other_numbers_in_a_letterbox():
+    image = np.full((1, 2, 4), 9, np.uint8)
+    for letterbox in (Letterbox((4, 4), "nearest"), Letterbox((4, 4), pixels=False)):
+        assert letterbox(image).tolist() == [[[0] * 4, [9] * 4, [9] * 4, [0] * 4]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fitted"),
+    [
+        ((480, 640), (416, 416), (312, 416)),
+        ((31, 57), (128, 128), (70, 128)),
+        ((1, 500), (64, 64), (1, 64)),
+        ((339, 480), (64, 192), (64, 91)),
+        ((709, 437), (256, 256), (256, 158)),
+        ((3, 6), (3, 3), (2, 3)),  # 1.5 is rounded up, and 2.5, too
+        ((5, 6), (3, 3), (3, 3)),
+    ],
+)
+def test_sizes_in_a_letterbox_are_rounded_halves_up(old, new, fitted):
+    found = Letterbox(new)(np.full((1, *old), 200, np.uint8))[0] == 200
+    assert (found.any(1).sum(), found.any(0).sum()) == fitted
+    assert np.argmax(found.any(1)) == (new[0] - fitted[0]) // 2
+    assert np.argmax(found.any(0)) == (new[1] - fitted[1]) // 2
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 900), (700, 3), (64, 64), (200, 300)])
@@ -106,7 +133,8 @@ def test_every_image_fits_into_a_letterbox(size):
     for resampling in ("bilinear", "nearest"):
         found = Letterbox((64, 48), resampling)(np.full((3, *size), 200, np.uint8))
         assert found.shape == (3, 64, 48) and found.max() == 200
-        assert found.any(0).any(0).all() or found.any(0).any(1).all()  # one of the sides is filled
+        inside = (found == 200).any(0)
+        assert inside.any(0).all() or inside.any(1).all()  # one of the sides is filled
 
 
 def test_a_center_crop_of_a_smaller_image_has_black_borders():

@@ -58,6 +58,12 @@ def test_a_rotation_is_not_undone():
         list_size_changes(transforms_of({"resize": [20, 20]}, {"rotate": 30}))
 
 
+@pytest.mark.parametrize("first", [[], [{"random_horizontal_flip": 0.5}]])
+def test_a_letterbox_is_not_undone(first):
+    with pytest.raises(ConfigError, match=r"letterbox: adds borders to samples, and predictions are not cut out"):
+        list_size_changes(transforms_of(*first, {"letterbox": [20, 20]}))
+
+
 def test_two_sides_show_the_same_if_only_their_sizes_differ():
     whole, half = [SizeChange(False, (64, 64))], [SizeChange(False, (32, 32))]
     assert show_same(whole, half) and show_same([], whole)

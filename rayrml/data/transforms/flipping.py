@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from rayrml.data.image_ops import ANY_DIMENSION, Resampling
+from rayrml.data.transforms.moving import Motion, stretch
 from rayrml.data.transforms.transform import Probability, Transform, spread_per_sample
 
 
@@ -20,6 +21,12 @@ class _Flip(Transform):
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, *spatial), of the same shape."""
         return torch.where(spread_per_sample(draws < self.probability, images.ndim), images.flip(self.axis), images)
+
+    def motion(self, draws: torch.Tensor, sizes: torch.Tensor) -> Motion:
+        """Rows or columns, mirrored in the images that are flipped."""
+        flipped = torch.zeros(len(sizes), 2, dtype=torch.bool)
+        flipped[:, self.axis] = draws[:, 0] < self.probability
+        return stretch(1 - 2 * flipped.double(), flipped * sizes, sizes)
 
     def room(self) -> float | None:
         """Flipping and resizing can be swapped."""
@@ -48,6 +55,10 @@ class RandomDepthFlip(_Flip):
 
     dimensions: ClassVar[tuple[int, ...]] = (3,)
     axis: ClassVar[int] = -3
+
+    def motion(self, draws: torch.Tensor, sizes: torch.Tensor) -> Motion:
+        """Volumes have no boxes. Raises ValueError."""
+        raise ValueError("volumes have no boxes")
 
 
 TRANSFORMS = {

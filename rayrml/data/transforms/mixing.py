@@ -18,7 +18,7 @@ from rayrml.errors import ConfigError, Problem
 from rayrml.tensors import constants, to_floats
 
 Pair = tuple[torch.Tensor, torch.Tensor | None]  # inputs and targets
-Targets = Literal["none", "labels", "values", "images", "masks"]
+Targets = Literal["none", "labels", "values", "images", "masks", "boxes"]
 _PLACES = 8193  # at which the mass of a distribution is computed
 
 
@@ -28,10 +28,12 @@ class PairTransform(Transform):
     Attributes:
         targets: the supported kinds of targets.
         makes_target: whether the resulting target is made from the input.
+        needs_target: whether inputs without targets are not supported.
     """
 
     targets: ClassVar[tuple[Targets, ...]]
     makes_target: ClassVar[bool] = False
+    needs_target: ClassVar[bool] = False
 
     def pair(
         self, input: torch.Tensor, target: torch.Tensor | None, draws: torch.Tensor

@@ -71,7 +71,7 @@ def mark_rectangles(bounds: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 
 
 def draw_boxes(
-    draws: torch.Tensor, scale: tuple[float, float], ratio: tuple[float, float], aspect: float
+    draws: torch.Tensor, scale: tuple[float, float], ratio: tuple[float, float], aspect: float | torch.Tensor
 ) -> torch.Tensor:
     """Boxes (N, 4) of random area, shape and place: top, left, bottom and right, as shares of height and width.
 
@@ -79,7 +79,7 @@ def draw_boxes(
         draws: (N, 4) random numbers in [0, 1), for area, ratio, row and column.
         scale: smallest and largest share of the image's area.
         ratio: smallest and largest width by height; a box that is too long is shortened to the image's length.
-        aspect: height by width of the image.
+        aspect: height by width of all images, or of each (N,).
     """
     area, shape, row, column = draws.unbind(1)
     side = (scale[0] + area * (scale[1] - scale[0])).sqrt()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 import torch
@@ -10,12 +11,23 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from rayrml.data import image_ops
-from rayrml.data.image_ops import ANY_DIMENSION, IMAGES, Resampling, Shape, crop_window, fit_size, resize_shape
+from rayrml.data.image_ops import (
+    ANY_DIMENSION,
+    IMAGES,
+    Resampling,
+    Shape,
+    crop_window,
+    fill_of,
+    fit_size,
+    resize_shape,
+)
+from rayrml.data.transforms.moving import Motion, enlarge_windows, stretch
 from rayrml.data.transforms.sampling import draw_boxes, resample_boxes
 from rayrml.data.transforms.transform import AreaShares, Interval, Size, Sizes, Transform
 from rayrml.tensors import to_floats
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+Lengths = Sequence[float | torch.Tensor]  # (C, *spatial) of all samples, or with lengths (N,) of each
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +59,11 @@ class Resize(Transform):
             return F.interpolate(image, self.size, mode="bilinear", antialias=True)
         return self(image, draws, resampling)
 
+    def motion(self, draws: torch.Tensor, sizes: torch.Tensor) -> Motion:
+        """All of each image fills the new size."""
+        new = _repeat(self.size, sizes)
+        return stretch(new / sizes.double(), torch.zeros_like(sizes), new)
+
     def shape(self, shape: Shape) -> Shape:
         """(C, *size)."""
         return resize_shape(shape, self.size)
@@ -66,13 +83,12 @@ class CenterCrop(Transform):
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, *spatial) -> (N, C, *size)."""
-        windows = [crop_window(old, new) for old, new in zip(images.shape[2:], self.size, strict=True)]
-        cut = images[:, :, *(window.source for window in windows)]
-        if cut.shape[2:] == self.size:
-            return cut
-        whole = images.new_zeros((*images.shape[:2], *self.size))
-        whole[:, :, *(window.destination for window in windows)] = cut
-        return whole
+        return _crop_or_pad(images, self.size)
+
+    def motion(self, draws: torch.Tensor, sizes: torch.Tensor) -> Motion:
+        """The middle of each image becomes the middle of the new size."""
+        new = _repeat(self.size, sizes)
+        return stretch(torch.ones_like(new), _starts_in(new, sizes), new, crops=(new < sizes).any(1))
 
     def shape(self, shape: Shape) -> Shape:
         """(C, *size)."""
@@ -87,17 +103,30 @@ class CenterCrop(Transform):
 class Letterbox(Transform):
     """Resizes samples until they fit into one length per axis, as [height, width], and keeps their proportions.
 
-    Zeros fill the rest on both sides. Interpolation is that of `resize`.
+    Gray (bytes of 114) fills the rest on both sides, and zeros that of masks and of arrays of other numbers.
+    Interpolation is that of `resize`.
     """
 
     size: Sizes
     dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
     fixes_size: ClassVar[bool] = True
+    adds_pixels: ClassVar[bool] = True
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, *spatial) -> (N, C, *size)."""
         fitted = Resize(size=fit_size(images.shape[2:], self.size))(images, draws, resampling)
-        return CenterCrop(size=self.size)(fitted, draws, resampling)
+        gray = self.adds_pixels and resampling != "nearest"
+        return _crop_or_pad(fitted, self.size, fill_of(fitted.dtype == torch.uint8) if gray else 0)
+
+    def motion(self, draws: torch.Tensor, sizes: torch.Tensor) -> Motion:
+        """All of each image fills whole pixels in the middle of the new size."""
+        new, old = _repeat(self.size, sizes), sizes.double()
+        fitted = (old * (new / old).amin(1, keepdim=True) + 0.5).floor().clamp(min=1)
+        return stretch(fitted / old, _starts_in(new, fitted), new)
+
+    def without_pixels(self) -> Transform:
+        """The same with zeros around samples."""
+        return _ArrayLetterbox(size=self.size)
 
     def shape(self, shape: Shape) -> Shape:
         """(C, *size)."""
@@ -108,14 +137,40 @@ class Letterbox(Transform):
         return image_ops.Letterbox(self.size, resampling, pixels)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _ArrayLetterbox(Letterbox):
+    """A letterbox of samples that are not pixels."""
+
+    adds_pixels: ClassVar[bool] = False
+
+
 class _Boxes(Transform):
     """The base of what resizes a random box of each sample."""
 
     dimensions: ClassVar[tuple[int, ...]] = ANY_DIMENSION
 
-    def bounds(self, draws: torch.Tensor, shape: Shape) -> torch.Tensor:
+    def bounds(self, draws: torch.Tensor, shape: Lengths) -> torch.Tensor:
         """Boxes (N, 2 * axes) of samples (C, *spatial): all starts, then all ends, as shares of each axis."""
         raise NotImplementedError
+
+    def motion(self, draws: torch.Tensor, sizes: torch.Tensor) -> Motion:
+        """A box of each image fills the new size."""
+        starts, ends = self._ends(draws, sizes)
+        return enlarge_windows(starts, ends, self._new_sizes(sizes))
+
+    def motion_one(self, draws: torch.Tensor, sizes: torch.Tensor) -> Motion:
+        """The same for boxes in whole pixels."""
+        starts, ends = self._ends(draws, sizes)
+        first = starts.round().minimum(sizes - 1)
+        return enlarge_windows(first, ends.round().maximum(first + 1), self._new_sizes(sizes))
+
+    def _ends(self, draws: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The first and last places (N, 2) of boxes in images of these sizes."""
+        starts, ends = self.bounds(draws, (0, *sizes.unbind(1))).double().chunk(2, 1)
+        return starts * sizes, ends * sizes
+
+    def _new_sizes(self, sizes: torch.Tensor) -> torch.Tensor:
+        return sizes
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, *spatial), of the shape that is declared."""
@@ -153,9 +208,12 @@ class ResizedCrop(_Boxes):
         """The number of draws for the box."""
         return self.crop.draws_for(num_axes)
 
-    def bounds(self, draws: torch.Tensor, shape: Shape) -> torch.Tensor:
+    def bounds(self, draws: torch.Tensor, shape: Lengths) -> torch.Tensor:
         """Those of the crop."""
         return self.crop.bounds(draws, shape)
+
+    def _new_sizes(self, sizes: torch.Tensor) -> torch.Tensor:
+        return _repeat(self.resize.size, sizes)
 
     def shape(self, shape: Shape) -> Shape:
         """(C, *size)."""
@@ -177,7 +235,7 @@ class JitterCrop(Crop):
         """One for each side of each axis."""
         return 2 * num_axes
 
-    def bounds(self, draws: torch.Tensor, shape: Shape) -> torch.Tensor:
+    def bounds(self, draws: torch.Tensor, shape: Lengths) -> torch.Tensor:
         """(N, 2 * axes), each side by its own draw; the last axes' draws if the other part of the pair has more."""
         starts, ends = (draws * (self.share / 2)).chunk(2, 1)
         num_axes = len(shape) - 1
@@ -195,7 +253,7 @@ class RandomZoom(Crop):
     share: Share
     num_draws: ClassVar[int] = 1
 
-    def bounds(self, draws: torch.Tensor, shape: Shape) -> torch.Tensor:
+    def bounds(self, draws: torch.Tensor, shape: Lengths) -> torch.Tensor:
         """(N, 2 * axes), all sides by the same draw."""
         cut = (draws * (self.share / 2)).expand(-1, len(shape) - 1)
         return torch.cat([cut, 1 - cut], 1)
@@ -219,9 +277,12 @@ class RandomResizedCrop(Crop):
     num_draws: ClassVar[int] = 4
     fixes_size: ClassVar[bool] = True
 
-    def bounds(self, draws: torch.Tensor, shape: Shape) -> torch.Tensor:
+    def bounds(self, draws: torch.Tensor, shape: Lengths) -> torch.Tensor:
         """(N, 4), with random area, shape and position."""
-        return draw_boxes(draws, self.scale, self.ratio, shape[1] / shape[2])
+        return draw_boxes(draws, self.scale, self.ratio, _divide(shape[1], shape[2]))
+
+    def _new_sizes(self, sizes: torch.Tensor) -> torch.Tensor:
+        return _repeat(self.size, sizes)
 
     def shape(self, shape: Shape) -> Shape:
         """(C, height, width)."""
@@ -233,6 +294,35 @@ class RandomResizedCrop(Crop):
     def evaluation(self) -> Transform:
         """The whole image, resized to the same size."""
         return Resize(size=self.size)
+
+
+def _repeat(size: Sequence[int], sizes: torch.Tensor) -> torch.Tensor:
+    """(N, 2) one size for each of these images."""
+    return sizes.new_tensor(size).expand(len(sizes), -1)
+
+
+def _starts_in(new: torch.Tensor, old: torch.Tensor) -> torch.Tensor:
+    """(N, 2) where samples of the sizes `old` begin in samples of the sizes `new`; see `crop_window`."""
+    free = (new - old).double()
+    return torch.where(free < 0, -(-free / 2).round(), (free / 2).floor())
+
+
+def _divide(height: float | torch.Tensor, width: float | torch.Tensor) -> float | torch.Tensor:
+    """Height by width, of one image or of several (N,)."""
+    if isinstance(height, torch.Tensor) and isinstance(width, torch.Tensor):
+        return (height.double() / width.double()).float()
+    return height / width
+
+
+def _crop_or_pad(images: torch.Tensor, size: Shape, fill: float = 0) -> torch.Tensor:
+    """(N, C, *size): the center of samples, or samples in the center of what is filled."""
+    windows = [crop_window(old, new) for old, new in zip(images.shape[2:], size, strict=True)]
+    cut = images[:, :, *(window.source for window in windows)]
+    if cut.shape[2:] == size:
+        return cut
+    whole = images.new_full((*images.shape[:2], *size), fill)
+    whole[:, :, *(window.destination for window in windows)] = cut
+    return whole
 
 
 TRANSFORMS = {

@@ -68,12 +68,12 @@ def split_off_image_operations(
     return ImageOperations((*done, *_early_resize(rest, resampling, pixels))), rest
 
 
-def make_steps(chosen: Sequence[Placed], part: Part) -> list[Step]:
+def make_steps(chosen: Sequence[Placed], part: Part, pixels: bool = True) -> list[Step]:
     """The steps of transforms in their order; neighbours that belong together become one step."""
     made: list[Step] = []
     uses: Counter[str] = Counter()
     for choice in chosen:
-        transform = choice.build()
+        transform = choice.build() if pixels else choice.build().without_pixels()
         joined = made[-1].transform.joined(transform) if made else None
         if joined:
             made[-1] = dataclasses.replace(made[-1], where=choice.where, transform=joined)
@@ -95,9 +95,7 @@ def merge_steps(inputs: Sequence[Step], targets: Sequence[Step], kind: Targets) 
         if not isinstance(step.transform, PairTransform):
             order.append(step)
             continue
-        if kind not in ("none", *step.transform.targets):
-            expected = " or ".join(step.transform.targets).replace("none or", "no targets, or")
-            raise ConfigError(Problem(step.where, f"does not support targets that are {kind}. Expected {expected}"))
+        _refuse_targets(step.where, step.transform, kind)
         same = [i for i, other in enumerate(waiting) if other.draw == step.draw]
         ready = same[0] if same else 0 if step.makes_target else len(waiting)
         order += [*waiting[:ready], dataclasses.replace(step, part="both")]
@@ -106,6 +104,25 @@ def merge_steps(inputs: Sequence[Step], targets: Sequence[Step], kind: Targets) 
         if isinstance(step.transform, PairTransform):
             raise ConfigError(Problem(step.where, "changes inputs too. Move it to 'transforms' or 'input_transforms'"))
     return (*order, *waiting)
+
+
+def refuse_pixels_after_normalize(chosen: Sequence[Placed]) -> None:
+    """Raise ConfigError if a transform adds pixels to images that `normalize` has changed to other numbers."""
+    names = [choice.name for choice in chosen]
+    after = chosen[names.index("normalize") :] if "normalize" in names else ()
+    message = "adds pixels of gray. Expected before 'normalize', not after it"
+    problems = [Problem(choice.where, message) for choice in after if choice.build().adds_pixels]
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _refuse_targets(where: str, transform: PairTransform, kind: Targets) -> None:
+    """Raise ConfigError unless a transform of both inputs and targets supports this kind of targets."""
+    expected = " or ".join(transform.targets).replace("none or", "no targets, or")
+    if kind == "none" and transform.needs_target:
+        raise ConfigError(Problem(where, f"needs targets. Expected {expected}"))
+    if kind not in ("none", *transform.targets):
+        raise ConfigError(Problem(where, f"does not support targets that are {kind}. Expected {expected}"))
 
 
 def _reads_pixels(transform: Transform, resampling: Resampling) -> bool:

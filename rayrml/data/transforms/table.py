@@ -13,7 +13,7 @@ from typing import Any
 from rayrml.config.json_files import format_value
 from rayrml.config.names import find
 from rayrml.config.tables import Choice, make_model, validate
-from rayrml.data.transforms import adjustments, flipping, mixing, sizing, trivial_augment, turning, values
+from rayrml.data.transforms import adjustments, flipping, mixing, mosaic, sizing, trivial_augment, turning, values
 from rayrml.errors import ConfigError, Problem
 
 TRANSFORMS = {
@@ -24,6 +24,7 @@ TRANSFORMS = {
     **adjustments.TRANSFORMS,
     **trivial_augment.TRANSFORMS,
     **mixing.TRANSFORMS,
+    **mosaic.TRANSFORMS,
 }
 
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, Posi
 from rayrml.config.json_files import format_value
 from rayrml.data.draws import Draws
 from rayrml.data.image_ops import IMAGES, ImageOperation, Resampling, Shape
+from rayrml.data.transforms.moving import Motion
 
 
 def _size(value: Any) -> Any:
@@ -47,9 +48,9 @@ AreaShares = Annotated[tuple[Probability, Probability], BeforeValidator(_interva
 class Transform:
     """A change of batches of samples (N, C, *spatial), images or others, on any device.
 
-    A subclass is a row: its fields are its JSON, and `__call__` applies it. A random transform sets `num_draws` to the
-    number of random numbers in [0, 1) that it needs for each sample, and gets them as `draws`; the input and target of
-    a sample get the same ones, whatever their sizes.
+    A subclass is a row: its fields are its JSON, `__call__` applies it, and `motion` says where pixels go. A random
+    transform sets `num_draws` to the number of random numbers in [0, 1) that it needs for each sample, and gets them as
+    `draws`; the input and target of a sample get the same ones, whatever their sizes.
 
     Attributes:
         dimensions: the supported numbers of spatial axes; `shape` is called only for such samples.
@@ -57,6 +58,7 @@ class Transform:
         reads_pixels: whether values must be fractions of white, in [0, 1], so that it cannot follow `normalize`.
         changes_masks: whether it changes the values of masks, and does not only move them.
         fixes_size: whether samples of all sizes come out with one size.
+        adds_pixels: whether it adds pixels of a gray that means something else after `normalize`.
         draws_on_host: whether `draws` must stay where they were drawn, on the CPU.
     """
 
@@ -65,6 +67,7 @@ class Transform:
     reads_pixels: ClassVar[bool] = False
     changes_masks: ClassVar[bool] = False
     fixes_size: ClassVar[bool] = False
+    adds_pixels: ClassVar[bool] = False
     draws_on_host: ClassVar[bool] = False
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
@@ -80,6 +83,17 @@ class Transform:
     def change_one(self, image: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """Nearly the same for a batch of one sample, in less time where that is possible."""
         return self(image, draws, resampling)
+
+    def motion(self, draws: torch.Tensor, sizes: torch.Tensor) -> Motion | None:
+        """Where the pixels of images of these heights and widths (N, 2) go, for boxes to follow; None if they stay.
+
+        `draws` and the result are on the CPU; images may have different sizes.
+        """
+        return None
+
+    def motion_one(self, draws: torch.Tensor, sizes: torch.Tensor) -> Motion | None:
+        """The same for images that `change_one` changes, each by itself."""
+        return self.motion(draws, sizes)
 
     def draws_for(self, num_axes: int) -> int:
         """The number of random numbers that a sample with `num_axes` spatial axes needs."""
@@ -107,6 +121,10 @@ class Transform:
     def on_image(self, resampling: Resampling, pixels: bool = True) -> ImageOperation | None:
         """The same for one sample during decoding, of pixels or not; None if only batches can be changed."""
         return None
+
+    def without_pixels(self) -> Transform:
+        """The same for samples that are not pixels."""
+        return self
 
     def evaluation(self) -> Transform | None:
         """The transform that replaces it in evaluation; None for none."""

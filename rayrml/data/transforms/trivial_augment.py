@@ -11,12 +11,13 @@ from pydantic import Field
 
 from rayrml.data.image_ops import Resampling
 from rayrml.data.transforms import adjustments
+from rayrml.data.transforms.moving import Motion, map_around_center
 from rayrml.data.transforms.sampling import warp
 from rayrml.data.transforms.transform import Transform
 from rayrml.data.transforms.turning import make_turns
 from rayrml.tensors import to_floats
 
-Maps = Callable[[torch.Tensor, Sequence[int]], torch.Tensor]
+Maps = Callable[[torch.Tensor, Sequence[float | torch.Tensor]], torch.Tensor]
 Change = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -36,9 +37,7 @@ class TrivialAugment(Transform):
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, H, W), of the same shape."""
-        kinds = (draws[:, 0] * _NUM_KINDS).long()
-        strengths = (draws[:, 1] * self.num_magnitudes).floor() / (self.num_magnitudes - 1)
-        signed = torch.where(draws[:, 2] < 0.5, strengths, -strengths)
+        kinds, strengths, signed = self._choose(draws)
         changed = to_floats(images).clone()
         for kind in kinds.unique().tolist():
             chosen = (kinds == kind).nonzero()[:, 0]
@@ -46,6 +45,19 @@ class TrivialAugment(Transform):
             samples = chosen.to(images.device, non_blocking=True)
             changed[samples] = _change(kind, changed[samples], amounts, resampling)
         return changed
+
+    def motion(self, draws: torch.Tensor, sizes: torch.Tensor) -> Motion:
+        """That of the changes of geometry; the others leave all pixels where they are."""
+        kinds, _, signed = self._choose(draws)
+        maps = make_turns(torch.zeros_like(signed))
+        for kind, geometry in enumerate(GEOMETRY):
+            maps = torch.where((kinds == kind)[:, None, None], geometry(signed, sizes.unbind(1)), maps)
+        return dataclasses.replace(map_around_center(maps, sizes), crops=kinds < len(GEOMETRY))
+
+    def _choose(self, draws: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Kind, strength, and strength with a random sign (N,) of each sample's change."""
+        strengths = (draws[:, 1] * self.num_magnitudes).floor() / (self.num_magnitudes - 1)
+        return (draws[:, 0] * _NUM_KINDS).long(), strengths, torch.where(draws[:, 2] < 0.5, strengths, -strengths)
 
 
 def _change(kind: int, images: torch.Tensor, amounts: torch.Tensor, resampling: Resampling) -> torch.Tensor:
@@ -59,7 +71,7 @@ def _change(kind: int, images: torch.Tensor, amounts: torch.Tensor, resampling: 
     return images
 
 
-def _shear_x(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+def _shear_x(signed: torch.Tensor, size: Sequence[float | torch.Tensor]) -> torch.Tensor:
     """Shifts rows sideways, lower rows further."""
     maps = make_turns(torch.zeros_like(signed))
     maps[:, 0, 1] = maps[:, 0, 2] = 0.99 * signed
@@ -67,7 +79,7 @@ def _shear_x(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     return maps
 
 
-def _shear_y(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+def _shear_y(signed: torch.Tensor, size: Sequence[float | torch.Tensor]) -> torch.Tensor:
     """Shifts columns up or down, those further right more."""
     maps = make_turns(torch.zeros_like(signed))
     maps[:, 1, 0] = maps[:, 1, 2] = 0.99 * signed
@@ -75,21 +87,21 @@ def _shear_y(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     return maps
 
 
-def _shift_x(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+def _shift_x(signed: torch.Tensor, size: Sequence[float | torch.Tensor]) -> torch.Tensor:
     """Shifts images sideways by up to 32 pixels."""
     maps = make_turns(torch.zeros_like(signed))
     maps[:, 0, 2] = -(32 * signed).trunc()
     return maps
 
 
-def _shift_y(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+def _shift_y(signed: torch.Tensor, size: Sequence[float | torch.Tensor]) -> torch.Tensor:
     """Shifts images up or down by up to 32 pixels."""
     maps = make_turns(torch.zeros_like(signed))
     maps[:, 1, 2] = -(32 * signed).trunc()
     return maps
 
 
-def _turn(signed: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+def _turn(signed: torch.Tensor, size: Sequence[float | torch.Tensor]) -> torch.Tensor:
     return make_turns(135 * signed)
 
 

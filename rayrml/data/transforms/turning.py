@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 from rayrml.config.json_files import format_value
 from rayrml.data import image_ops
 from rayrml.data.image_ops import Resampling, Shape
+from rayrml.data.transforms.moving import Motion, map_around_center
 from rayrml.data.transforms.sampling import center_draws, make_maps, warp
 from rayrml.data.transforms.transform import Transform, spread_per_sample
 from rayrml.errors import ConfigError, Problem
@@ -38,6 +39,11 @@ class Rotate(Transform):
         degrees = torch.full((len(images),), self.degrees, device=images.device)
         return warp(images, make_turns(degrees), resampling)
 
+    def motion(self, draws: torch.Tensor, sizes: torch.Tensor) -> Motion:
+        """A turn about the middle of each image."""
+        degrees = torch.full((len(sizes),), self.degrees, dtype=torch.float64)
+        return map_around_center(make_turns(degrees), sizes)
+
     def on_image(self, resampling: Resampling, pixels: bool = True) -> image_ops.Rotate | None:
         """The same operation, by Pillow, which needs pixels."""
         return image_ops.Rotate(self.degrees, resampling) if pixels else None
@@ -53,6 +59,10 @@ class RandomRotate(Transform):
     def __call__(self, images: torch.Tensor, draws: torch.Tensor, resampling: Resampling) -> torch.Tensor:
         """(N, C, H, W), of the same shape."""
         return warp(images, make_turns(center_draws(draws[:, 0], self.degrees)), resampling)
+
+    def motion(self, draws: torch.Tensor, sizes: torch.Tensor) -> Motion:
+        """A turn about the middle of each image."""
+        return map_around_center(make_turns(center_draws(draws[:, 0], self.degrees).double()), sizes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,6 +84,15 @@ class RandomRotate90(Transform):
         for number in (1, 2, 3):
             turned = torch.where(quarters == number, images.rot90(number, plane), turned)
         return turned
+
+    def motion(self, draws: torch.Tensor, sizes: torch.Tensor) -> Motion:
+        """Quarters of a turn about the middle of each image, which is square."""
+        quarters = (draws[:, 0] * 4).long()
+        if self.axes[0] in (-1, 1):  # from columns to rows, which is clockwise
+            quarters = -quarters % 4
+        turns = torch.tensor([[1, 0, 0, 1], [0, -1, 1, 0], [-1, 0, 0, -1], [0, 1, -1, 0]], dtype=torch.float64)
+        maps = torch.cat([turns[quarters].view(-1, 2, 2), torch.zeros(len(sizes), 2, 1)], 2)
+        return dataclasses.replace(map_around_center(maps, sizes), crops=False)
 
     def shape(self, shape: Shape) -> Shape:
         """(C, *spatial), unchanged."""

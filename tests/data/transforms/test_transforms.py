@@ -33,6 +33,7 @@ VALUES = {
     "random_patches": {"number": 3, "size": 5},
     "mixup": 0.4,
     "cutmix": 1.0,
+    "mosaic": 0.5,
 }
 # The samples for rows that do not support images of 17 x 24 pixels.
 SPATIAL = {"random_depth_flip": (4, 17, 24), "random_rotate_90": (20, 20)}
@@ -52,7 +53,7 @@ IDLE = {
     "center_crop": [17, 24],
     "letterbox": [17, 24],
 }
-NAMES = sorted(TRANSFORMS)
+NAMES = sorted(set(TRANSFORMS) - {"mosaic"})  # that needs boxes; see test_mosaic
 RANDOM = [name for name in NAMES if TRANSFORMS[name].num_draws or name == "random_patches"]
 ALONE = [name for name in NAMES if not issubclass(TRANSFORMS[name], PairTransform)]
 # A flip first, which defers everything else to the batch.
@@ -86,7 +87,7 @@ def errors_of(section, path="neural_network.data.transforms"):
 
 
 def test_every_row_is_tried():
-    assert sorted(VALUES) == NAMES
+    assert sorted(VALUES) == sorted(TRANSFORMS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -248,6 +249,38 @@ def test_images_and_batches_are_changed_alike(value):
     once = split_transforms(chosen).input.apply(images(1)[0].numpy())
     anew, _ = batched(value)(images(1), None, seeded())
     assert np.abs(once - anew[0].numpy() * 255).max() <= 1
+
+
+LETTERBOXED = [
+    ({}, [114] * 10),
+    ({"target_is_mask": True}, [0] * 10),
+    ({"target_pixels": False}, [0] * 10),
+]
+
+
+@pytest.mark.parametrize(("kinds", "border"), LETTERBOXED)
+@pytest.mark.parametrize("varying", [(), ("input", "target")])
+def test_what_is_around_samples_in_a_letterbox_depends_on_what_they_are(kinds, border, varying):
+    chosen = parse_transforms([{"random_rotate": 0}, {"letterbox": [10, 10]}], "t")
+    transforms = split_transforms(chosen, chosen, varying=varying, **kinds)
+    image = np.full((1, 10, 20), 200, np.uint8)
+    if varying:
+        pair = transforms.input.varying(image, seeded()), transforms.target.varying(image, seeded())
+    else:
+        given = torch.from_numpy(image)[None]
+        target = given.float() if "target_pixels" in kinds else given
+        pair = (part[0].numpy() * 255 for part in transforms.batched(given, target, seeded()))
+    for found, expected in zip(pair, ([114] * 10, border), strict=True):
+        assert np.round(found[0, 0]).tolist() == np.round(found[0, 9]).tolist() == expected
+
+
+def test_gray_around_normalized_images_is_refused_but_not_around_other_numbers():
+    chosen = parse_transforms([{"normalize": {"mean": 0.5}}, {"letterbox": [9, 9]}], "t")
+    with pytest.raises(ConfigError) as raised:
+        split_transforms(chosen)
+    assert str(raised.value) == "t[1].letterbox: adds pixels of gray. Expected before 'normalize', not after it"
+    assert split_transforms(chosen, input_pixels=False).batched.shape((1, 5, 6)) == (1, 9, 9)
+    assert split_transforms((), chosen, target_is_mask=True).batched.shape((1, 5, 6), "target") == (1, 9, 9)
 
 
 def test_a_later_resize_is_done_early_if_nothing_before_it_minds():
