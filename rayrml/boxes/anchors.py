@@ -16,7 +16,7 @@ _CHUNK = 2**17  # overlaps at a time, so that they stay in the cache of a CPU
 
 
 def cluster_sizes(sizes: torch.Tensor, num_anchors: int) -> tuple[Size, ...]:
-    """The means of `num_anchors` groups of boxes of similar sizes, by area: k-means by the IoU of boxes with one middle.
+    """The mean sizes of groups of similar boxes, by area: k-means with the IoU of boxes with one middle.
 
     Source: arXiv 1612.08242, section 2 (dimension clusters). The first means are spread evenly over the boxes in the
     order of their areas, so the same boxes always give the same anchors.

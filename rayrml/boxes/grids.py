@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -46,8 +47,8 @@ class Layout:
         """How many anchors all outputs together have, from the number of channels. Raises ConfigError."""
         each = _PER_BOX + self.num_classes
         if self.num_channels % each or not self.num_channels:
-            message = f"the output has {self.num_channels} channels, but {_count(self.num_classes, 'class')} need a"
-            cure = f"multiple of 5 + {self.num_classes} = {each}: {each} for each anchor"
+            message = f"the output has {self.num_channels} channels, but for {_count(self.num_classes, 'class')}"
+            cure = f"it needs a multiple of 5 + {self.num_classes} = {each}: {each} for each anchor"
             raise ConfigError(Problem(_OUTPUT, f"{message} {cure}"))
         return self.num_channels // each * len(self.cells)
 
@@ -57,7 +58,8 @@ class Layout:
         Raises:
             ConfigError: the anchors or the channels do not fit.
         """
-        dealt = _given(anchors) if _is_nested(anchors) else deal_out(_given([anchors])[0], self.strides)
+        lists = _list_by_output(anchors)
+        dealt = deal_out(_to_sizes(anchors), self.strides) if lists is None else tuple(map(_to_sizes, lists))
         if len(dealt) != len(self.cells):
             message = f"{_count(len(dealt), 'list')} of anchors for {_count(len(self.cells), 'grid')}"
             raise ConfigError(Problem(_ANCHORS, f"has {message}. Expected one for each"))
@@ -210,13 +212,13 @@ def _count_cells(size: tuple[int, int], strides: Sequence[float]) -> int:
     return sum(math.prod(_cells(size, stride)) for stride in strides)
 
 
-def _is_nested(anchors: Sequence[Size] | Sequence[Sequence[Size]]) -> bool:
-    """Whether anchors are the sizes of each output."""
-    return bool(anchors) and bool(anchors[0]) and not isinstance(anchors[0][0], int | float)
+def _list_by_output(anchors: Sequence[Any]) -> Sequence[Any] | None:
+    """The anchors if they are the sizes of each output; None if they are sizes."""
+    return anchors if anchors and anchors[0] and isinstance(anchors[0][0], Sequence) else None
 
 
-def _given(anchors: Sequence[Sequence[Sequence[float]]]) -> tuple[tuple[Size, ...], ...]:
-    return tuple(tuple((float(width), float(height)) for width, height in sizes) for sizes in anchors)
+def _to_sizes(anchors: Sequence[Any]) -> tuple[Size, ...]:
+    return tuple((float(width), float(height)) for width, height in anchors)
 
 
 def _shorten(stride: float) -> float:

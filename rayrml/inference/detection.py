@@ -12,12 +12,11 @@ import torch
 
 from rayrml.boxes.batch import cumulate
 from rayrml.boxes.coding import decode, list_priors
-from rayrml.boxes.grids import Grids, Outputs, join_outputs
-from rayrml.boxes.overlap import ious
+from rayrml.boxes.grids import Grids, Outputs
+from rayrml.boxes.overlap import areas, intersections
 
 MOST_CANDIDATES = 10_000  # of an image
-_MOST_SCORES = 2**24  # at a time: 70 MB for each array
-_MOST_OVERLAPS = 2**20  # at a time: some 50 MB
+_MOST_SCORES = 2**23  # at a time: 70 MB for each array of them
 _BLOCK = 64  # candidates of a group that are compared with one another at a time
 
 
@@ -62,14 +61,11 @@ def detect(
     Raises:
         ConfigError: the outputs do not have the grids' shapes.
     """
-    numbers = grids.split(join_outputs(outputs))  # (N, A, 5 + C, P)
+    numbers = grids.split(outputs)  # (N, A, 5 + C, P)
     num_images = len(numbers)
     length = max(1, _MOST_SCORES // max(1, grids.num_places * grids.num_classes))
-    parts = [
-        _list_candidates(part, grids, score_threshold).moved(start)
-        for start, part in zip(range(0, num_images, length), numbers.split(length), strict=True)
-    ]
-    found = _join(parts) if parts else _list_candidates(numbers, grids, score_threshold)
+    parts = [_list_candidates(part, grids, score_threshold) for part in numbers.split(length)]
+    found = _join([part.moved(i * length) for i, part in enumerate(parts)])
     # By image and class; of each the best first, of equals the first in the order position, anchor.
     found = found.take(found.scores.argsort(descending=True, stable=True))
     groups = found.images * grids.num_classes + found.classes
@@ -106,12 +102,12 @@ def suppress(corners: torch.Tensor, groups: torch.Tensor, most_iou: float) -> to
         grid = torch.where(_keep_of_blocks(corners, grid, most_iou), grid, -1)
         kept[grid[grid >= 0]] = True
         left, blocks = left[~first], blocks[~first]
-        left = left[~_covered(corners, left, grid, blocks, most_iou)]
+        left = left[~_is_covered(corners[left], blocks, _list_kept(corners, grid), most_iou)]
     return kept.nonzero().squeeze(1)
 
 
 def _rank(groups: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Of rows with ascending groups: each one's number in its group, which group it is of those that occur, how many."""
+    """Of rows in the order of groups: the number of each in its group, the number of its group, how many occur."""
     _, numbers, counts = groups.unique_consecutive(return_inverse=True, return_counts=True)
     starts = counts.cumsum(0) - counts
     return torch.arange(len(groups), device=groups.device) - starts[numbers], numbers, len(counts)
@@ -119,19 +115,14 @@ def _rank(groups: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
 
 def _keep_of_blocks(corners: torch.Tensor, grid: torch.Tensor, most_iou: float) -> torch.Tensor:
     """(G, B) bool, which rows of the `grid` are kept of each block by itself; -1 is no row."""
-    return torch.cat(
-        [
-            _keep_of_block(corners[rows], rows >= 0, most_iou)
-            for rows in grid.split(max(1, _MOST_OVERLAPS // grid.shape[1] ** 2))
-        ]
-    )
+    parts = grid.split(max(1, _count_overlaps(corners) // grid.shape[1] ** 2))
+    return torch.cat([_keep_of_block(corners[rows], rows >= 0, most_iou) for rows in parts])
 
 
 def _keep_of_block(corners: torch.Tensor, present: torch.Tensor, most_iou: float) -> torch.Tensor:
     """(G, B) bool, which of the boxes (G, B, 4) are kept of each block by itself, of those that are present (G, B)."""
-    overlapping = ious(corners[:, :, None], corners[:, None]) > most_iou  # (G, B, B)
     # Whether an earlier box suppresses a later one, if it is kept itself.
-    before = overlapping.triu(1) & present[:, :, None]
+    before = _overlapping(corners[:, :, None], corners[:, None], most_iou).triu_(1)  # (G, B, B)
     kept = present
     # After n rounds the first n boxes of each block are decided, and all of them as soon as nothing changes.
     while True:
@@ -141,21 +132,29 @@ def _keep_of_block(corners: torch.Tensor, present: torch.Tensor, most_iou: float
         kept = again
 
 
-def _covered(
-    corners: torch.Tensor, rows: torch.Tensor, grid: torch.Tensor, blocks: torch.Tensor, most_iou: float
-) -> torch.Tensor:
-    """(R,) bool, which rows overlap one of those in their block of the `grid` too much; -1 is no row."""
-    # Rows that are kept move to the front, so that only as many columns remain as the fullest block has.
+def _list_kept(corners: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+    """(G, B', 4) the boxes of the rows of the `grid` (G, B), where -1 is no row; NaN after the last one of a block."""
     grid = grid.sort(1, descending=True).values
     grid = grid[:, : int((grid >= 0).sum(1).max())]
-    of_block = torch.where(grid[..., None] >= 0, corners[grid], torch.nan)
-    parts = [
-        (ious(corners[some][:, None], of_block[block]) > most_iou).any(1)
-        for some, block in zip(
-            *(part.split(max(1, _MOST_OVERLAPS // max(1, grid.shape[1]))) for part in (rows, blocks)), strict=True
-        )
-    ]
-    return torch.cat(parts) if parts else rows.bool()
+    return torch.where(grid[..., None] >= 0, corners[grid], torch.nan)
+
+
+def _is_covered(corners: torch.Tensor, blocks: torch.Tensor, kept: torch.Tensor, most_iou: float) -> torch.Tensor:
+    """(R,) bool, which boxes (R, 4) overlap a kept one (G, B, 4) of their block (R,) too much."""
+    length = max(1, _count_overlaps(corners) // max(1, kept.shape[1]))
+    parts = zip(corners.split(length), blocks.split(length), strict=True)
+    return torch.cat([_overlapping(some[:, None], kept[block], most_iou).any(1) for some, block in parts])
+
+
+def _overlapping(a: torch.Tensor, b: torch.Tensor, most_iou: float) -> torch.Tensor:
+    """(...) bool, whether the IoU of boxes (..., 4) is above `most_iou`; not so for NaN."""
+    common = intersections(a, b)
+    return common.div_(areas(a) + areas(b) - common) > most_iou
+
+
+def _count_overlaps(corners: torch.Tensor) -> int:
+    """How many overlaps are computed at a time: as many as fit in the cache of a CPU, or keep a GPU busy."""
+    return 2**17 if corners.device.type == "cpu" else 2**24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,14 +182,15 @@ def _join(parts: list[_Candidates]) -> _Candidates:
 
 def _list_candidates(numbers: torch.Tensor, grids: Grids, threshold: float) -> _Candidates:
     """The candidates of some images, given their outputs (N, A, 5 + C, P)."""
-    shares = numbers[:, :, 4:].sigmoid()
-    scores = (shares[:, :, :1] * shares[:, :, 1:]).permute(0, 3, 1, 2)  # (N, P, A, C)
+    # The last bits of a sigmoid or an exponential depend on the layout of its input in memory, and so on the number of
+    # images. Computed in float64 and rounded, scores and boxes do not.
+    shares = numbers[:, :, 4:].double().sigmoid()
+    scores = (shares[:, :, :1] * shares[:, :, 1:]).float().permute(0, 3, 1, 2)  # (N, P, A, C)
     wanted = _best((scores >= threshold).flatten(1), scores.flatten(1)).view(scores.shape)
     images, positions, anchors, classes = wanted.nonzero(as_tuple=True)
-    priors = list_priors(grids, numbers)[anchors, positions]
-    corners = decode(numbers[images, anchors, :4, positions], priors)
-    found = scores[images, positions, anchors, classes]
-    return _Candidates(corners.float(), found.float(), classes, images)
+    numbers = numbers[images, anchors, :4, positions].double()
+    corners = decode(numbers, list_priors(grids, numbers)[anchors, positions]).float()
+    return _Candidates(corners, scores[images, positions, anchors, classes], classes, images)
 
 
 def _best(wanted: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
