@@ -81,7 +81,8 @@ def deltas_of_darknet(output, boxes, grids, threshold):
     """What `forward_yolo_layer` of darknet's yolo_layer.c stores in `delta`, image by image and place by place."""
     net = grids.size[0]
     numbers = grids.split(output).clone()
-    numbers[:, :, [0, 1, *range(4, 5 + grids.num_classes)]] = numbers[:, :, [0, 1, *range(4, 8)]].sigmoid()
+    logits = [0, 1, *range(4, 5 + grids.num_classes)]
+    numbers[:, :, logits] = numbers[:, :, logits].sigmoid()
     delta = torch.zeros_like(numbers)
     flat = sorted((w * h, w, h, o, a) for o, sizes in enumerate(grids.anchors) for a, (w, h) in enumerate(sizes))
     for b in range(len(numbers)):
@@ -126,11 +127,9 @@ def test_the_gradient_is_minus_the_delta_of_darknet(seed):
     assert torch.allclose(output.grad * 3, -delta, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("box_loss", BOX_LOSSES)
+@pytest.mark.parametrize("box_loss", ["yolo", "giou"])  # a part of CIoU has no gradient
 def test_gradients_are_those_of_finite_differences(box_loss):
-    loss, boxes = build(box_loss=box_loss).on(GRIDS), images(2, 0, 3, ignored=0.2)
-    if box_loss == "ciou":  # alpha has no gradient, so only the rest can be compared
-        loss = build(box_loss="giou", weights={"class": 0.5}).on(GRIDS)
+    loss, boxes = build(box_loss=box_loss, weights={"class": 0.5}).on(GRIDS), images(2, 0, 3, ignored=0.2)
     assert torch.autograd.gradcheck(lambda o: loss(o, boxes), (outputs(3, 0.3).requires_grad_(),))
 
 
