@@ -32,7 +32,9 @@ class Checkpoints(Section):
     interval: PositiveInt | None = Field(
         default=None, description="keep each epoch whose number is a multiple of this, and the last one"
     )
-    load: PathString | None = Field(default=None, description="checkpoint or Keras weights to start from")
+    load: PathString | None = Field(
+        default=None, description="checkpoint, or weights of Keras or darknet, to start from"
+    )
     plots: bool = Field(default=True, description="plot the run's curves and predictions into `save` when it ends")
     tensorboard: bool = Field(default=False, description="write event files for TensorBoard into `save`")
     mlflow: bool = Field(

@@ -160,16 +160,30 @@ class PredictionFile:
     """An HDF5 file that appears under its name once it is complete.
 
     Source: h5py's low-level interface; property lists and data spaces are created once for all datasets of a shape.
+
+    Args:
+        path: of the file.
+        classes: their names, which become an attribute of the file, () for none.
+        precision: float type of the datasets.
+        columns: what the columns of all datasets are, another attribute, () for none.
     """
 
-    def __init__(self, path: str | Path, classes: Sequence[str] = (), precision: Precision = "single"):
+    def __init__(
+        self,
+        path: str | Path,
+        classes: Sequence[str] = (),
+        precision: Precision = "single",
+        *,
+        columns: Sequence[str] = (),
+    ):
         self._output = Hdf5Output(path)
         self._dtype = np.dtype(DTYPES[precision])
         self._spaces: dict[tuple[int, ...], h5py.h5s.SpaceID] = {}
         with self._output.writing():
             _enlarge_cache(self._output.hdf5)
-            if classes:
-                self._output.hdf5.attrs["classes"] = np.array(classes, dtype=h5py.string_dtype())
+            for name, texts in (("classes", classes), ("columns", columns)):
+                if texts:
+                    self._output.hdf5.attrs[name] = np.array(texts, dtype=h5py.string_dtype())
         # HDF5 indexes a group by hashes if one of its names is not ASCII, which gets slower as the group grows.
         self._ascii, self._utf8 = _links(h5py.h5t.CSET_ASCII), _links(h5py.h5t.CSET_UTF8)
         self._compact = self._creation(h5py.h5d.COMPACT)
@@ -179,6 +193,12 @@ class PredictionFile:
         """Add a dataset for each of `names` with its row of `outputs` (n, ...)."""
         with self._output.writing():
             self._write(names, as_stored(outputs, self._dtype))
+
+    def write_rows(self, names: Sequence[str], tables: Sequence[np.ndarray]) -> None:
+        """Add a dataset for each of `names` with its table (rows, columns), which may have any number of rows."""
+        with self._output.writing():
+            for name, table in zip(names, tables, strict=True):
+                self._write([name], as_stored(table[None], self._dtype))
 
     def _write(self, names: Sequence[str], outputs: np.ndarray) -> None:
         kind = h5py.h5t.py_create(outputs.dtype)

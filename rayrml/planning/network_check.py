@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeGuard
 
 from rayrml.config.mistakes import Findings
 from rayrml.config.sections import Ray
@@ -18,6 +19,7 @@ from rayrml.networks.affine import list_without_affine
 from rayrml.networks.ending import find_ending, find_other_activation
 from rayrml.networks.graph import LayerSpec
 from rayrml.networks.layer_patterns import choose_layers
+from rayrml.networks.layers.layer import Layer
 from rayrml.networks.layers.normalization import BatchNormalization
 from rayrml.networks.layers.wrappers import unwrapped
 from rayrml.networks.network import Network
@@ -26,6 +28,7 @@ from rayrml.networks.shapes import fits
 _LOSS = "neural_network.loss"
 _CHECKPOINTING = "neural_network.activation_checkpointing"
 _FEW = 8  # samples whose mean and variance are too uncertain to normalize by
+_LEAST_MOMENTUM = 0.5
 _UNIT_INTERVAL = ("softmax", "sigmoid")
 _LIKE_PROBABILITIES = ("hard_sigmoid", "hard_sigmoid_keras_3")
 
@@ -73,11 +76,28 @@ def warn_of_ending(network: Network, loss: Choice | None) -> Iterator[str]:
 
 
 def warn_of_batch_norm(network: Network) -> Iterator[str]:
-    """A sentence on batch normalization that is left free in a network with frozen layers, but has nothing to train."""
+    """Sentences on batch normalization whose statistics are those of few batches, or that has nothing to train.
+
+    The latter concerns what is left free in a network with frozen layers.
+    """
     untrained = list(list_without_affine(network.graph))
     if untrained and not all(layer.trainable for layer in network.graph.layers):
         which = f"batch normalization ({shorten(untrained)}) is not frozen, but has neither gamma nor beta to train"
         yield f'{which}: "center" and "scale" are false. "train_batch_norm": "affine" gives it both'
+    short = {name: layer.momentum for name, layer in network.layers().items() if _forgets(layer)}
+    if short:
+        which = (
+            f"batch normalization ({shorten(list(short))}) has a momentum of {min(short.values()):g}, the share that"
+        )
+        yield (
+            f"{which} its running statistics keep at each step: they are hardly more than those of the last batch, and "
+            "evaluation may be far worse than training. Use 0.9 or more"
+        )
+
+
+def _forgets(layer: Layer) -> TypeGuard[BatchNormalization]:
+    """Whether a layer's running statistics are updated, and mostly those of the last batch."""
+    return isinstance(layer, BatchNormalization) and layer.mode is None and layer.momentum < _LEAST_MOMENTUM
 
 
 def warn_of_small_parts(network: Network, batch_size: int, accumulate: int, ray: Ray) -> Iterator[str]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from rayrml import storage
 from rayrml.config.line_numbers import with_lines_in_network
 from rayrml.config.mistakes import Findings
 from rayrml.config.network_files import read_network_file
@@ -53,7 +52,7 @@ from rayrml.planning.pictures import Pictures, choose_pictures, warn_of_pictures
 from rayrml.planning.pixel_ranges import warn_of_pixels
 from rayrml.planning.scaling_check import warn_of_scaling
 from rayrml.planning.splits import Folders, complete_paths
-from rayrml.planning.starting_weights import KERAS_FILES, LOAD, load_start
+from rayrml.planning.starting_weights import LOAD, is_foreign, load_start
 from rayrml.planning.table_targets import LabelTables
 from rayrml.planning.target_values import read_class_numbers, with_value_rules
 from rayrml.planning.updates import Updates, choose_updates, follow_network, warn_of_decay, warn_of_unfreezing
@@ -216,7 +215,7 @@ class _Preparation:
         observations = self._observe(datasets)
         if self.findings:
             raise self._error()
-        warned = self._warn(network, datasets, settings, updates)
+        warned = [*(loaded.warnings if loaded else ()), *self._warn(network, datasets, settings, updates)]
         # The checks above have ensured that each kind has what it needs.
         parts: dict[str, Any] = {"loss": loss, **updates._asdict()}
         return _kind_of(datasets)(
@@ -326,7 +325,7 @@ class _Preparation:
 
     def _checkpoint(self) -> checkpoints.Checkpoint | None:
         path = self.nn.checkpoints.load
-        if path is None or storage.suffix(path) in KERAS_FILES:
+        if path is None or is_foreign(path):
             return None
         with self.findings.gathering():
             return checkpoints.load(path, LOAD)

@@ -1,4 +1,4 @@
-"""The weights that a network starts from: those of a checkpoint or of a file of Keras, all of them or some."""
+"""The weights that a network starts from: those of a checkpoint, or of a file of Keras or darknet, all or some."""
 
 from __future__ import annotations
 
@@ -13,15 +13,26 @@ from rayrml.networks.network import Network
 from rayrml.planning.named_network import WEIGHTS
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import Checkpoint, LoadReport
+from rayrml.saving.darknet_weights import is_darknet_name, load_darknet_weights
 from rayrml.saving.keras_weights import load_weights
 from rayrml.saving.name_matching import describe_initial, describe_misfit, describe_unused
 
 LOAD = "neural_network.checkpoints.load"
-KERAS_FILES = {".h5", ".hdf5", ".keras"}
+_KERAS_FILES = {".h5", ".hdf5", ".keras"}
+
+
+def is_foreign(path: str) -> bool:
+    """Whether the name of a file says that it is no checkpoint, but one of Keras or darknet."""
+    return storage.suffix(path) in _KERAS_FILES or is_darknet_name(path)
 
 
 def load_start(
-    network: Network, checkpoint: Checkpoint | None, given: tuple[NeuralNetwork, Family | None], findings: Findings
+    network: Network,
+    checkpoint: Checkpoint | None,
+    given: tuple[NeuralNetwork, Family | None],
+    findings: Findings,
+    *,
+    num_anchors: int | None = None,
 ) -> LoadReport | None:
     """What was loaded into the network; None if nothing is requested.
 
@@ -32,6 +43,7 @@ def load_start(
         checkpoint: the one that `checkpoints.load` names, None if it names none.
         given: the section, and the network by name that it chooses.
         findings: gets what is wrong.
+        num_anchors: of each output of a network that finds objects, if known.
     """
     nn, named = given
     path, place, report = nn.checkpoints.load, LOAD, None
@@ -39,7 +51,9 @@ def load_start(
         if checkpoint is not None and path is not None:
             loaded = checkpoints.load_into(network, checkpoint.network, path, LOAD)
             report = dataclasses.replace(loaded, averaged=bool(checkpoint.ema))
-        elif path is not None and storage.suffix(path) in KERAS_FILES:
+        elif path is not None and is_darknet_name(path):
+            report = load_darknet_weights(network, path, LOAD, num_anchors=num_anchors)
+        elif path is not None and is_foreign(path):
             report = load_weights(network, path, LOAD)
         elif named is not None and named.weights is not None:
             path, place = named.weights, WEIGHTS

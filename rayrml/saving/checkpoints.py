@@ -114,6 +114,7 @@ class LoadReport:
         initial_weights: weights of such layers that the file lacks.
         averaged: whether they are a moving average.
         differing: layers that keep their initial values because those of the file have another shape.
+        warnings: sentences on what is probably wrong with the weights in this network.
     """
 
     loaded: tuple[str, ...] = ()
@@ -123,6 +124,7 @@ class LoadReport:
     initial_weights: tuple[str, ...] = ()
     averaged: bool = False
     differing: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """A line for an average, for each layer and for each weight of another layer that was not loaded."""

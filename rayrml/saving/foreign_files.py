@@ -17,7 +17,12 @@ _BEGINNINGS = {
     b"\x89PNG": "It is an image",
     b"\xff\xd8\xff": "It is an image",
     b"\x80": "It is a pickle of Python",
+    b"version https://git-lfs": "It is a pointer of Git LFS, not the file itself. Fetch that with `git lfs pull`",
 }
+_WEB_PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head")
+_DARKNET = (b"\0\0\0\0\1\0\0\0", b"\0\0\0\0\2\0\0\0")  # its versions 0.1 and 0.2
+_DAMAGED = "It is damaged"
+_UNKNOWN = "It begins like no known file"
 _ZIP = b"PK\x03\x04"
 
 
@@ -27,6 +32,15 @@ def describe_foreign(file: Path | io.BytesIO, error: BaseException) -> str:
         found = _describe_object(str(error)) or _describe_content(_read_head(file), file)
         return found if "Expected" in found else f"{found}. {_EXPECTED}"
     return f"It cannot be recognized. {_EXPECTED}"
+
+
+def describe_other(file: Path) -> str:
+    """What a file is that has the name of darknet's weights; "" if it may be one. Raises OSError."""
+    head = _read_head(file)
+    if head.startswith(_ZIP) and _describe_archive(file) == _DAMAGED:
+        return "It is a file of PyTorch, whose name must end with .pt"
+    found = "" if head.startswith(_DARKNET) else _describe_content(head, file)
+    return "" if found == _UNKNOWN else found
 
 
 def describe_value(value: object) -> str:
@@ -56,13 +70,13 @@ def _describe_content(head: bytes, file: Path | io.BytesIO) -> str:
     for beginning, meaning in _BEGINNINGS.items():
         if head.startswith(beginning):
             return meaning
+    if head.lstrip().lower().startswith(_WEB_PAGES):
+        return "It is a web page: the download has failed"
+    if head.startswith(_DARKNET):
+        return "It may be a file of darknet's weights, which checkpoints.load takes if its name ends with .weights"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32:
         return "It is a safetensors file. Expected torch.save(safetensors.torch.load_file(FILE), NEW_FILE)"
-    return (
-        "It is text"
-        if head.isascii() and head.decode().replace("\n", " ").isprintable()
-        else "It begins like no known file"
-    )
+    return "It is text" if head.isascii() and head.decode().replace("\n", " ").isprintable() else _UNKNOWN
 
 
 def _describe_archive(file: Path | io.BytesIO) -> str:
@@ -75,4 +89,4 @@ def _describe_archive(file: Path | io.BytesIO) -> str:
         return "It is a model of Keras, whose name must end with .keras"
     if names and all(name.endswith(".npy") for name in names):
         return "It is an archive of numpy arrays"
-    return "It is damaged" if any(name.endswith("data.pkl") for name in names) else "It is a zip archive"
+    return _DAMAGED if any(name.endswith("data.pkl") for name in names) else "It is a zip archive"

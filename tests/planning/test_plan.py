@@ -304,6 +304,51 @@ def test_a_missing_checkpoint_is_named(right):
     assert message.startswith("neural_network.checkpoints.load: no such file")
 
 
+def convolutions(**config):
+    """A network of two classes from two convolutions, of which darknet has 10 and 4 numbers."""
+    first = {"name": "a_1", "filters": 1, "kernel_size": 3, "padding": "same", "use_bias": True, **config}
+    kinds = {
+        "Conv2D": {**first, "batch_input_shape": [None, 28, 28, 1]},
+        "GlobalAveragePooling2D": {"keepdims": True},
+        "Flatten": {},
+        "Activation": {"activation": "log_softmax"},
+    }
+    layers = [{"class_name": name, "config": config} for name, config in kinds.items()]
+    last = {"class_name": "Conv2D", "config": {"name": "b_2", "filters": 2, "kernel_size": 1}}
+    return [layers[0], last, *layers[1:]]
+
+
+def write_darknet(path, numbers):
+    path.write_bytes(np.array([0, 2, 5, 0, 0], "<i4").tobytes() + np.array(numbers, "<f4").tobytes())
+    return {"checkpoints": {"load": str(path)}}
+
+
+def test_weights_come_from_a_file_of_darknet(right, tmp_path):
+    load = write_darknet(tmp_path / "x.weights", range(14))
+    plan = prepare(changed(right, layers=convolutions(), **load), {})
+    assert plan.network.state_dict()["b_2.weight"].flatten().tolist() == [12, 13]
+    assert not plan.loaded.lines() and not plan.warnings
+    (warning,) = prepare(changed(right, layers=convolutions(strides=2), **load), {}).warnings
+    assert "'a_1' pad right and below" in warning
+
+
+def test_a_file_of_darknet_that_ends_early_is_for_training_only(right, tmp_path):
+    settings = {"layers": convolutions(), **write_darknet(tmp_path / "x.conv.1", range(10))}
+    assert prepare(changed(right, **settings), {}).loaded.initial == ("b_2",)
+    (message,) = mistakes(changed(right, data__input_path=None, **settings))
+    assert message == (
+        f"neural_network.checkpoints.load: '{tmp_path}/x.conv.1' lacks 'b_2', which keeps its initial weights. "
+        "Expected the weights of the whole network"
+    )
+
+
+def test_a_file_of_darknet_that_does_not_fit_is_a_mistake_beside_others(right, tmp_path):
+    load = write_darknet(tmp_path / "x.weights", range(12))
+    found = mistakes(changed(right, layers=convolutions(), optimizer__type="SDG", **load))
+    assert "has 12 numbers, but the network has 14 in 2 convolutions: it ends within 'b_2'" in "".join(found)
+    assert len(found) == 2
+
+
 def test_weights_and_classes_come_from_the_checkpoint(right, tmp_path):
     network = build_network(dense_network(2))
     checkpoints.save(tmp_path / "x.pt", Checkpoint(3, network.state_dict(), [], (1, 28, 28), ("3", "5")))
@@ -337,6 +382,16 @@ def test_weights_that_an_untrained_network_lacks_are_refused_with_the_cure(right
     plan = prepare(changed(config, train_batch_norm="affine"), {})
     assert plan.network.state_dict().keys() == network.state_dict().keys()
     assert build_network(plan.layers).state_dict().keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("momentum", "trainable", "told"), [(0.1, True, True), (0.49, True, True), (0.5, True, False), (0.1, False, False)]
+)
+def test_running_statistics_that_forget_all_but_the_last_batch_are_told_of(right, momentum, trainable, told):
+    layers = normalized_network(momentum=momentum, trainable=trainable)
+    warnings = prepare(changed(right, layers=layers), {}).warnings
+    assert len(warnings) == told
+    assert all(w.startswith(f"batch normalization (bn) has a momentum of {momentum}, the share") for w in warnings)
 
 
 @pytest.mark.parametrize(("frozen", "config", "told"), [(True, BARE, True), (False, BARE, False), (True, {}, False)])
