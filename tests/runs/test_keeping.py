@@ -9,7 +9,7 @@ import rayrml
 from rayrml.errors import ConfigError, DivergenceError
 from rayrml.inference.outputs import Outputs
 from rayrml.planning.plan import prepare
-from rayrml.reporting.messages import BatchesTrained
+from rayrml.reporting.messages import EpochDone
 from rayrml.runs.training_run import make_job
 from rayrml.saving import checkpoints
 from rayrml.training.epoch_loop import Worker
@@ -134,17 +134,26 @@ def test_weights_that_are_not_finite_are_never_written(ray_cluster, folder, tmp_
     place = tmp_path / "model" / "interrupted.pt"
 
     def look(message):
-        if not isinstance(message, BatchesTrained) or message.rows[-1].epoch != 2:
-            return
-        training.checkpoints._writer.wait()
-        kept.append(place.read_bytes() if place.exists() else None)
-        training.driver.stops = when == "on request"
-        next(training.network.parameters()).data[0] = torch.inf
+        training.driver.stops |= when == "on request" and isinstance(message, EpochDone)
+
+    def spoiling(method):
+        """The method, before whose first use in the second epoch a weight becomes infinite."""
+
+        def call(trainee, reached, *arguments, **options):
+            if reached.epoch == 2 and not kept:
+                training.checkpoints._writer.wait()
+                kept.append(place.read_bytes() if place.exists() else None)
+                next(training.network.parameters()).data[0] = torch.inf
+            return method(trainee, reached, *arguments, **options)
+
+        return call
 
     kept = []
     minutes = 1e-9 if when == "every few minutes" else None
     training = worker(configuration(folder, tmp_path, num_epochs=3), tmp_path / "model", look, minutes=minutes)
     training._evaluation_seconds = None if when == "before the evaluation" else 0.0
+    for name in ("begin", "save_unfinished"):
+        setattr(training.checkpoints, name, spoiling(getattr(training.checkpoints, name)))
     with pytest.raises(DivergenceError, match=r"' is not finite (in|after) epoch 2"):
         training.run()
     assert (place.read_bytes() if place.exists() else None) == kept[0]
