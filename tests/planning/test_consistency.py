@@ -5,6 +5,7 @@ import pytest
 
 from rayrml.config.mistakes import Findings
 from rayrml.config.reading import parse
+from rayrml.config.sections import Ray
 from rayrml.config.tables import choose
 from rayrml.errors import ConfigError
 from rayrml.losses import LOSSES
@@ -26,6 +27,13 @@ COMPUTED = {"type": "pde", "domain_size": 8, "num_examples": 4}
 WITHOUT_INPUT = {"data.input_path": None, "optimizer": None}
 # What violates each rule, and the beginning of the message, below `neural_network`.
 BROKEN = {
+    "_division": [
+        ({"ray": {"sharding": "fsdp"}, "compile": True}, "ray.sharding: fsdp does not go with compile"),
+        (
+            {"ray": {"sharding": "fsdp"}, "debug": True, "debug_interval": 1},
+            "ray.sharding: fsdp does not go with debug_interval",
+        ),
+    ],
     "_needed_sections": [
         ({"loss": None}, ": the section 'loss' is missing"),
         ({"optimizer": None}, ": the section 'optimizer' is missing"),
@@ -201,6 +209,8 @@ BROKEN = {
 def complaints(changes):
     """What the rules say about the valid configuration with dotted keys set; a value of None removes the key."""
     section = copy.deepcopy(RIGHT)
+    changes = dict(changes)
+    ray = Ray(**changes.pop("ray", {}))
     for key, value in changes.items():
         place, _, last = ("", "", key) if "." not in key else key.partition(".")
         inside = section[place] if place else section
@@ -211,13 +221,13 @@ def complaints(changes):
     findings, nn = Findings(), config.neural_network
     loss = choose(LOSSES, nn.loss, "neural_network.loss", "function") if nn.loss else None
     optimizer = choose(OPTIMIZERS, nn.optimizer, "neural_network.optimizer") if nn.optimizer else None
-    check_consistency(Settings(nn, find_types(nn.data, findings), loss, optimizer), findings)
+    check_consistency(Settings(nn, find_types(nn.data, findings), loss, optimizer, ray), findings)
     return [str(problem) for problem in findings.mistakes]
 
 
 @pytest.mark.parametrize(("changes", "complaint"), [case for cases in BROKEN.values() for case in cases])
 def test_what_contradicts_a_rule_is_refused(changes, complaint):
-    assert any(found.startswith(f"neural_network{complaint}") for found in complaints(changes))
+    assert any(found.startswith((f"neural_network{complaint}", complaint)) for found in complaints(changes))
 
 
 @pytest.mark.parametrize(
@@ -260,7 +270,7 @@ def test_a_mistake_is_told_once(tmp_path):
         ({**array, "stacked": True, "test_share": 0.3}, "test_share"),
         ({**folders, "target_type": "lables"}, "target_type"),
     ):
-        section = {"layers": [{"class_name": "Flatten", "config": {}}, {"class_name": "Dense", "config": {"units": 1}}]}
+        section = {"layers": [{"class_name": "Flatten", "config": {}}, {"class_name": "Dense", "config": {"units": 5}}]}
         section |= {"data": data, "loss": {"function": "MSE"}, "optimizer": {"type": "SGD"}}
         with pytest.raises(ConfigError) as caught:
             prepare({"neural_network": section})
