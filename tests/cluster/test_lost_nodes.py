@@ -60,10 +60,10 @@ def test_an_elastic_run_goes_on_without_a_node_and_takes_it_back(ray_cluster, fo
     _, other = cluster.nodes
     out = tmp_path / "out"
     run = started(cluster, convex_in(folder, out, 10**6), tmp_path / "elastic.json", [1, 2])
-    run.wait_for("Training on 2 workers", 300)
-    run.wait_for("Train Epoch [  2", 300)
+    both = run.wait_for("Training on 2 workers", 300)  # it may have begun on one
+    run.wait_for("Train Epoch", 300, after=both)
     cluster.kill(other)
-    alone = run.wait_for("Training on 1 worker", 300)
+    alone = run.wait_for("Training on 1 worker", 300, after=both)
     run.wait_for("Train Epoch", 300, after=alone)
     cluster.add(**NODE)
     together = run.wait_for("Training on 2 workers", 300, after=alone)
