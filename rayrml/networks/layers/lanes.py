@@ -24,7 +24,7 @@ _MEMORY = Path("/dev/shm")
 _ORDERED = ("x86_64", "AMD64")
 _SLOT = 8192  # numbers of float64 that a worker can show at once
 _LINE = 8  # numbers of int64 in a cache line: counters in lines of their own do not slow each other down
-_KEEN_FOR = 0.002  # seconds
+_KEEN_FOR = 0.02  # seconds
 _REST = 0.0002  # seconds
 _PATIENCE = 1800.0  # seconds, that of torch.distributed
 
