@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -132,7 +132,7 @@ class CheckpointManager:
         kept = trainee.gather()
         if self._workers.rank:
             return
-        _refuse_infinite(kept.network, f"after epoch {trained.epoch}")
+        _refuse_infinite(kept, f"after epoch {trained.epoch}")
         self._taken = self._take(self._checkpoint(trainee, trained.epoch, kept), trainee)
         if job.state_path and (evaluation_seconds is None or evaluation_seconds > _LONG_EVALUATION):
             # The same copy serves both, and the evaluation begins at once.
@@ -172,7 +172,7 @@ class CheckpointManager:
         kept = trainee.gather()
         if self._workers.rank:
             return
-        _refuse_infinite(kept.network, f"in epoch {progress.epoch}, after batch {progress.batch}")
+        _refuse_infinite(kept, f"in epoch {progress.epoch}, after batch {progress.batch}")
         checkpoint = self._checkpoint(trainee, progress.epoch - 1, kept)
         checkpoint.unfinished = self._unfinished(progress, random)
         place = checkpoint_folder.interrupted_path(storage.parent(job.state_path))
@@ -355,8 +355,11 @@ def _rows(state: Checkpoint) -> list[BatchRow]:
         raise DataError("the state to resume from is damaged: its log rows cannot be read") from None
 
 
-def _refuse_infinite(network: Mapping[str, torch.Tensor], when: str) -> None:
-    """Raise DivergenceError if a weight is not finite: such a checkpoint is useless, and would replace a good one."""
-    for name, tensor in network.items():
+def _refuse_infinite(kept: Kept, when: str) -> None:
+    """Raise DivergenceError if a weight is not finite: such a checkpoint is useless, and would replace a good one.
+
+    Besides an average, the weights with which training continues count.
+    """
+    for name, tensor in (*kept.network.items(), *kept.average.get("raw", {}).items()):
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise DivergenceError(f"'{name}' is not finite {when}")

@@ -128,9 +128,18 @@ def test_a_killed_run_goes_on_in_the_middle_of_its_epoch(ray_cluster, folder, tm
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("when", ["before the evaluation", "every few minutes", "on request"])
-def test_weights_that_are_not_finite_are_never_written(ray_cluster, folder, tmp_path, when):
-    """Whatever asks for the state, the last good one stays."""
+@pytest.mark.parametrize(
+    ("when", "options"),
+    [
+        ("before the evaluation", {}),
+        ("every few minutes", {}),
+        ("on request", {}),
+        ("before the evaluation", {"ema": {"decay": 0.9}}),
+        ("on request", {"ema": {"decay": 0.9}}),
+    ],
+)
+def test_weights_that_are_not_finite_are_never_written(ray_cluster, folder, tmp_path, when, options):
+    """Whatever asks for the state, the last good one stays; beside an average, weights in training count, too."""
     place = tmp_path / "model" / "interrupted.pt"
 
     def look(message):
@@ -150,7 +159,8 @@ def test_weights_that_are_not_finite_are_never_written(ray_cluster, folder, tmp_
 
     kept = []
     minutes = 1e-9 if when == "every few minutes" else None
-    training = worker(configuration(folder, tmp_path, num_epochs=3), tmp_path / "model", look, minutes=minutes)
+    config = configuration(folder, tmp_path, num_epochs=3, **options)
+    training = worker(config, tmp_path / "model", look, minutes=minutes)
     training._evaluation_seconds = None if when == "before the evaluation" else 0.0
     for name in ("begin", "save_unfinished"):
         setattr(training.checkpoints, name, spoiling(getattr(training.checkpoints, name)))
