@@ -16,7 +16,8 @@ import numpy as np
 from rayrml import storage
 from rayrml.data.box_labels.mistakes import explain_bad
 from rayrml.data.box_labels.table import Rows, no_rows
-from rayrml.data.box_labels.text_files import BYTE_ORDER_MARKS, place, show
+from rayrml.data.box_labels.text_files import place, show
+from rayrml.data.byte_order_marks import split_mark
 from rayrml.data.discovery import quote_some
 from rayrml.errors import DataError, Problem, describe
 
@@ -231,8 +232,8 @@ def _load(path: str) -> Any:
         content = storage.read(path)
         if content.startswith(b"version https://git-lfs"):
             raise _error(path, "is a pointer of Git LFS, not the labels. Fetch them with `git lfs pull`")
-        mark = next((mark for mark in BYTE_ORDER_MARKS if content.startswith(mark)), b"")
-        text = content[len(mark) :].decode(BYTE_ORDER_MARKS.get(mark, "utf-8"))
+        encoding, content = split_mark(content)
+        text = content.decode(encoding or "utf-8")
         del content  # hundreds of megabytes
         return json.loads(text, object_hook=_drop_outlines)
     except json.JSONDecodeError as error:

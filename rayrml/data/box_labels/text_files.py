@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from rayrml import storage
+from rayrml.data.byte_order_marks import split_mark
 from rayrml.errors import describe
 from rayrml.formatting import format_path
 
@@ -33,10 +33,10 @@ def read_files(paths: Sequence[str], parse: Callable[[bytes], T]) -> Iterator[T 
 
 def decode(content: bytes) -> str:
     """The text of a file in UTF-8, or in what its byte order mark says. Raises LabelMistake."""
-    mark = next((mark for mark in BYTE_ORDER_MARKS if content.startswith(mark)), b"")
-    encoding = BYTE_ORDER_MARKS.get(mark, "utf-8")
+    encoding, content = split_mark(content)
+    encoding = encoding or "utf-8"
     try:
-        text = content[len(mark) :].decode(encoding)
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise LabelMistake(f"line {line}: is not {encoding.upper()} text. Save the file as UTF-8") from None
@@ -79,10 +79,3 @@ def _parse(path: str, content: bytes, parse: Callable[[bytes], T]) -> T | str:
 
 
 _CHUNK, _THREADS, _AHEAD = 64, 16, 128
-BYTE_ORDER_MARKS = {
-    codecs.BOM_UTF8: "utf-8",
-    codecs.BOM_UTF32_LE: "utf-32-le",  # begins like UTF-16's
-    codecs.BOM_UTF32_BE: "utf-32-be",
-    codecs.BOM_UTF16_LE: "utf-16-le",
-    codecs.BOM_UTF16_BE: "utf-16-be",
-}

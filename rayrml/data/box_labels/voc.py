@@ -16,7 +16,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from rayrml.data.box_labels.table import Rows, no_rows
-from rayrml.data.box_labels.text_files import BYTE_ORDER_MARKS, LabelMistake, decode
+from rayrml.data.box_labels.text_files import LabelMistake, decode
+from rayrml.data.byte_order_marks import BYTE_ORDER_MARKS
 
 
 class Object(NamedTuple):

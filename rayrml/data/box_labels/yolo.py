@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from rayrml.data.box_labels.table import Rows, no_rows
-from rayrml.data.box_labels.text_files import BYTE_ORDER_MARKS, LabelMistake, decode, place
+from rayrml.data.box_labels.text_files import LabelMistake, decode, place
+from rayrml.data.byte_order_marks import BYTE_ORDER_MARKS
 
 Line = tuple[int, bool, list[float]]  # its number; whether it was a polygon; class, and four numbers
 

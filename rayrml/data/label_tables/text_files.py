@@ -10,16 +10,10 @@ import zlib
 import numpy as np
 
 from rayrml import storage
+from rayrml.data.byte_order_marks import split_mark
 from rayrml.errors import DataError, Problem, explaining
 
 _PIECE = 2**20  # bytes that are searched at a time
-_BYTE_ORDER_MARKS = {
-    codecs.BOM_UTF8: "utf-8",
-    codecs.BOM_UTF32_LE: "utf-32-le",  # begins like UTF-16's
-    codecs.BOM_UTF32_BE: "utf-32-be",
-    codecs.BOM_UTF16_LE: "utf-16-le",
-    codecs.BOM_UTF16_BE: "utf-16-be",
-}
 _NO_TEXT = {
     b"\x1f\x8b": "is compressed with gzip. Expected a name that ends with .gz",
     b"PK\x03\x04": "is a ZIP archive or an Excel file. Save the table as CSV",
@@ -75,14 +69,11 @@ def find_byte(content: bytes, byte: bytes) -> np.ndarray:
 
 def _decoded(content: bytes, place: str) -> bytes:
     """The content in UTF-8, if its byte order mark tells what it is in."""
-    for mark, encoding in _BYTE_ORDER_MARKS.items():
-        if content.startswith(mark):
-            content = content[len(mark) :]
-            if encoding == "utf-8":
-                return content
-            with explaining(place, f"is damaged: not {encoding.upper()} text", UnicodeDecodeError):
-                return content.decode(encoding).encode()
-    return content
+    encoding, content = split_mark(content)
+    if encoding in (None, "utf-8"):
+        return content
+    with explaining(place, f"is damaged: not {encoding.upper()} text", UnicodeDecodeError):
+        return content.decode(encoding).encode()
 
 
 def _cure_of_nul(content: bytes) -> str:
