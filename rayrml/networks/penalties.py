@@ -35,6 +35,8 @@ class Penalties:
 
         Without those `of_weights`, it is the sum for the outputs.
         """
+        if not (self._of_weights or self.of_outputs):
+            return None
         terms = [penalty(weight) for weight, penalty in self.list_weights(modules)] if of_weights else []
         terms += [activity for name in self.of_outputs for activity in modules[name].activities]
         self.forget(modules)

@@ -20,6 +20,8 @@ def micro_batches(num_samples: int, most: int, own: int, *, workers: Workers, be
         workers: the workers that share the batch.
         begin: samples that were dealt out before this batch.
     """
+    if most == 1:
+        return [slice(0, own)]  # as below, but nothing is to be computed in each step
     count = min(most, num_samples)
     first = (workers.rank - begin) % workers.size  # of this worker's samples, as a number within the global batch
     ends = [-((first - num_samples * i // count) // workers.size) for i in range(count)]

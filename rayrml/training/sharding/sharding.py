@@ -63,10 +63,9 @@ class Sharding:
         penalty = getattr(self._network, "penalty", None)
         return None if penalty is None else penalty()
 
-    @contextlib.contextmanager
-    def updating(self, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    def updating(self, parameters: Sequence[nn.Parameter]) -> contextlib.AbstractContextManager[None]:
         """A block in which the optimizer updates the network's `parameters`."""
-        yield
+        return contextlib.nullcontext()
 
     def adapt(self, optimizer: torch.optim.Optimizer) -> None:
         """Prepare an optimizer that was just built or has got its state from a checkpoint."""
