@@ -21,6 +21,7 @@ import psutil
 import ray
 import ray.job_config
 import yaml
+from ray.exceptions import RayActorError, RayTaskError
 
 HEAD_RESOURCE = "node:__internal_head__"  # only the head has it
 ACCELERATOR_PREFIX = "accelerator_type:"  # of the resource that names the type of a node's GPUs
@@ -41,6 +42,7 @@ _WATCHER_VARIABLE = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 _LOOK_VARIABLE, _SECONDS_BETWEEN_LOOKS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5"
 _LOOPBACK_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _MAKE_CALLBACKS = "_create_default_callbacks"
+_TRAIN = "ray.train.v2._internal"
 _DATA_SERVICES = (
     ("ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator", "get_or_create_autoscaling_coordinator"),
     ("ray.data._internal.stats", "get_or_create_stats_actor"),
@@ -208,6 +210,51 @@ def drop_unused_services(trainer: Any, *, private: bool) -> None:
     unused = ("DatasetsCallback", *(("PlacementGroupCleanerCallback",) if private else ()))
     if (make := getattr(trainer, _MAKE_CALLBACKS, None)) is not None:
         setattr(trainer, _MAKE_CALLBACKS, lambda: [each for each in make() if type(each).__name__ not in unused])
+
+
+def restart_after_losses_at_start(trainer: Any) -> None:
+    """Make a Ray Train trainer count a worker that is lost at the start as a failure, after which it starts them again.
+
+    Ray Train restarts workers that are lost before they meet. If one is lost while they meet, the others keep their
+    places, for which the next ones wait forever; if one is lost while their loops are launched, the run ends. No
+    setting prevents either.
+    """
+    with contextlib.suppress(ImportError, AttributeError):
+        controller_callback: Any = importlib.import_module(f"{_TRAIN}.execution.callback").ControllerCallback
+
+        class Preparation(controller_callback):
+            """Executed in the process that starts the workers."""
+
+            def after_controller_start(self, train_run_context: Any) -> None:
+                _count_losses_at_start()
+
+        make = getattr(trainer, _MAKE_CALLBACKS)
+        setattr(trainer, _MAKE_CALLBACKS, lambda: [*make(), Preparation()])
+
+
+def _count_losses_at_start() -> None:
+    """Replace the class by which Ray Train starts workers in this process."""
+    with contextlib.suppress(ImportError, AttributeError):
+        from ray.train import WorkerGroupError
+
+        controller: Any = importlib.import_module(f"{_TRAIN}.execution.controller.controller").TrainController
+        unmet: Any = importlib.import_module(f"{_TRAIN}.exceptions").WorkerGroupStartupFailedError
+
+        class Workers(controller.worker_group_cls):
+            def _start(self) -> None:
+                try:
+                    super()._start()
+                # An error in a task is that of a worker that waited for the lost one.
+                except (unmet, RayActorError, RayTaskError) as error:
+                    if not self.has_started():  # the workers have not met; Ray has removed them
+                        raise
+                    loss = error.__cause__ if isinstance(error.__cause__, RayActorError) else error
+                    ids = [worker.actor._actor_id.hex() for worker in self.get_workers()]
+                    lost = getattr(loss, "actor_id", None)
+                    self.abort()
+                    raise WorkerGroupError(str(loss), {ids.index(lost) if lost in ids else 0: loss}) from error
+
+        controller.worker_group_cls = Workers
 
 
 def start_data_services() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TypeGuard
 
@@ -29,6 +30,7 @@ _LOSS = "neural_network.loss"
 _CHECKPOINTING = "neural_network.activation_checkpointing"
 _FEW = 8  # samples whose mean and variance are too uncertain to normalize by
 _LEAST_MOMENTUM = 0.5
+_LARGE_SHARE = 0.05  # of initial statistics: that after 3 / (1 - momentum) steps
 _UNIT_INTERVAL = ("softmax", "sigmoid")
 _LIKE_PROBABILITIES = ("hard_sigmoid", "hard_sigmoid_keras_3")
 
@@ -93,6 +95,36 @@ def warn_of_batch_norm(network: Network) -> Iterator[str]:
             f"{which} its running statistics keep at each step: they are hardly more than those of the last batch, and "
             "evaluation may be far worse than training. Use 0.9 or more"
         )
+
+
+def warn_of_initial_statistics(network: Network, num_steps: int) -> Iterator[str]:
+    """A sentence on running statistics that will still be largely the initial ones after this many steps.
+
+    Loaded ones need no steps.
+    """
+    layers = {name: unwrapped(layer) for name, layer in network.layers().items()}
+    slow = {
+        name: layer.momentum
+        for name, layer in layers.items()
+        if isinstance(layer, BatchNormalization)
+        and layer.mode is None
+        and layer.momentum**num_steps > _LARGE_SHARE
+        and _has_initial_statistics(layer)
+    }
+    if slow:
+        momentum = max(slow.values())
+        most = _LARGE_SHARE ** (1 / num_steps)
+        smaller = f"a momentum of at most {math.floor(100 * most) / 100:g}, " if most >= _LEAST_MOMENTUM else ""
+        yield (
+            f"batch normalization ({shorten(list(slow))}) has a momentum of {momentum:g}, the share that its running "
+            f"statistics keep at each step: after the {num_steps} steps of this training, {momentum**num_steps:.0%} of "
+            "them are still the initial ones, and evaluation and predictions may be far worse than training. "
+            f"Use {smaller}more epochs, or group normalization"
+        )
+
+
+def _has_initial_statistics(layer: BatchNormalization) -> bool:
+    return not layer.running_mean.any() and bool((layer.running_var == 1).all())
 
 
 def _forgets(layer: Layer) -> TypeGuard[BatchNormalization]:

@@ -46,6 +46,7 @@ from rayrml.planning.network_check import (
     divide_activations,
     warn_of_batch_norm,
     warn_of_ending,
+    warn_of_initial_statistics,
     warn_of_small_parts,
 )
 from rayrml.planning.pictures import Pictures, choose_pictures, warn_of_pictures
@@ -374,8 +375,10 @@ class _Preparation:
         yield from warn_of_pixels(self.named, settings)
         if datasets.training is not None:
             yield from warn_of_batch_norm(network)
-            accumulate = updates.options.accumulate
-            yield from warn_of_small_parts(network, settings.data.batch_size, accumulate, self.config.ray)
+            accumulate, batch_size = updates.options.accumulate, settings.data.batch_size
+            yield from warn_of_small_parts(network, batch_size, accumulate, self.config.ray)
+            num_steps = datasets.training.count_batches(batch_size) * accumulate * settings.nn.num_epochs
+            yield from warn_of_initial_statistics(network, num_steps)
         yield from warn_of_decay(updates)
         yield from warn_of_unfreezing(network, updates.unfreezing, settings.nn.num_epochs)
         yield from warn_of_imbalance(datasets, settings.loss, settings.data.sampling)

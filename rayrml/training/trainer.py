@@ -78,15 +78,7 @@ def run_on_workers(
         failure_config=ray.train.FailureConfig(max_failures=max_failures),
         logging_config=ray.train.LoggingConfig(log_level="ERROR"),
     )
-    meeting: Any = Rendezvous(folder=storage if allocation.private else None)
-    trainer = TorchTrainer(
-        _worker_loop,
-        train_loop_config=_parcel(job, mailbox, allocation),
-        scaling_config=_scaling(allocation),
-        run_config=run,
-        torch_config=meeting,
-    )
-    ray_internals.drop_unused_services(trainer, private=allocation.private)
+    trainer = _trainer(_parcel(job, mailbox, allocation), allocation, run)
     fit = call_in_background(trainer.fit)
     shortage = Shortage(allocation, lambda text: emit(Phase(text)))
     try:
@@ -109,6 +101,21 @@ def _parcel(job: Job, mailbox: Any, allocation: Allocation) -> dict[str, Any]:
     """The arguments of the workers' loop."""
     writer = start_writer() if job.predicts else None
     return {"job": ray.put(job), "mailbox": mailbox, "writer": writer, "verbose": allocation.verbose}
+
+
+def _trainer(parcel: dict[str, Any], allocation: Allocation, run: ray.train.RunConfig) -> TorchTrainer:
+    """The trainer of the workers' loop."""
+    meeting: Any = Rendezvous(folder=run.storage_path if allocation.private else None)
+    trainer = TorchTrainer(
+        _worker_loop,
+        train_loop_config=parcel,
+        scaling_config=_scaling(allocation),
+        run_config=run,
+        torch_config=meeting,
+    )
+    ray_internals.drop_unused_services(trainer, private=allocation.private)
+    ray_internals.restart_after_losses_at_start(trainer)
+    return trainer
 
 
 def _scaling(allocation: Allocation) -> ray.train.ScalingConfig:

@@ -11,7 +11,7 @@ import tempfile
 from typing import Any, cast
 
 import pytest
-from ray.train import ScalingConfig
+from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchTrainer
 
 from rayrml import cli
@@ -153,6 +153,48 @@ def test_services_that_a_run_does_not_need_are_not_started():
     worker = private("train.v2._internal.execution.worker_group.worker").RayTrainWorker
     given = inspect.signature(worker.init_train_context).parameters["dataset_shard_provider"]
     assert given.default is None
+
+
+@pytest.mark.ray
+def test_workers_that_are_lost_at_the_start_are_failures_that_a_run_survives(ray_cluster, tmp_path):
+    """One while the workers meet, one while their loops are launched; the last ones need the places of the first."""
+
+    def end_once(name):
+        path = tmp_path / name
+        if not path.exists():
+            path.touch()
+            os._exit(1)
+
+    class Meeting(Rendezvous):
+        @property
+        def backend_cls(self):
+            class EndsOne(super().backend_cls):
+                def on_start(self, worker_group, backend_config):
+                    worker_group.execute_single_async(1, end_once, "while they meet")
+                    super().on_start(worker_group, backend_config)
+
+            return EndsOne
+
+    class EndsOne:
+        def __init__(self):
+            self.state = "not empty"
+
+        def __setstate__(self, state):
+            if os.environ.get("RANK") == "1":  # workers have that once they have met
+                end_once("while loops are launched")
+
+    trainer = TorchTrainer(
+        lambda config: (tmp_path / f"trained {get_context().get_world_rank()}").touch(),
+        train_loop_config={"read in the worker": EndsOne()},
+        scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 0.5}),
+        run_config=RunConfig(name="run", storage_path=str(tmp_path), failure_config=FailureConfig(max_failures=2)),
+        torch_config=cast(Any, Meeting(folder=str(tmp_path))),
+    )
+    ray_internals.drop_unused_services(trainer, private=True)
+    ray_internals.restart_after_losses_at_start(trainer)
+    trainer.fit()
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"while they meet", "while loops are launched", "trained 0", "trained 1"}
 
 
 @pytest.mark.parametrize(

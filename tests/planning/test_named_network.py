@@ -25,6 +25,7 @@ def config(tmp_path):
             write_jpeg(tmp_path / "images" / name / f"{number}.jpg", random.integers(0, 255, (40, 48, 3), np.uint8))
     return {
         "neural_network": {
+            "num_epochs": 10**4,  # enough for batch normalization
             "layers": {"network": SMALL},
             "data": {
                 "input_type": "images",

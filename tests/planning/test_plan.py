@@ -389,9 +389,28 @@ def test_weights_that_an_untrained_network_lacks_are_refused_with_the_cure(right
 )
 def test_running_statistics_that_forget_all_but_the_last_batch_are_told_of(right, momentum, trainable, told):
     layers = normalized_network(momentum=momentum, trainable=trainable)
-    warnings = prepare(changed(right, layers=layers), {}).warnings
+    warnings = prepare(changed(right, layers=layers, num_epochs=100), {}).warnings
     assert len(warnings) == told
     assert all(w.startswith(f"batch normalization (bn) has a momentum of {momentum}, the share") for w in warnings)
+
+
+def test_running_statistics_that_stay_largely_the_initial_ones_are_told_of(right, tmp_path):
+    """Not if they were loaded."""
+    config = changed(right, layers=normalized_network(momentum=0.9), data__batch_size=100, num_epochs=10)
+    plan = prepare(config, {})
+    (warning,) = plan.warnings
+    assert warning == (
+        "batch normalization (bn) has a momentum of 0.9, the share that its running statistics keep at each step: "
+        "after the 10 steps of this training, 35% of them are still the initial ones, and evaluation and predictions "
+        "may be far worse than training. Use a momentum of at most 0.74, more epochs, or group normalization"
+    )
+    assert not prepare(changed(config, num_epochs=30), {}).warnings
+    assert not prepare(changed(config, optimizer__accumulate=3), {}).warnings
+    network = plan.network
+    network.get_submodule("bn").running_mean.fill_(0.1)
+    path = tmp_path / "x.pt"
+    checkpoints.save(path, Checkpoint(3, network.state_dict(), [], (1, 28, 28), plan.classes))
+    assert not prepare(changed(config, checkpoints={"load": str(path)}), {}).warnings
 
 
 @pytest.mark.parametrize(("frozen", "config", "told"), [(True, BARE, True), (False, BARE, False), (True, {}, False)])
@@ -400,6 +419,7 @@ def test_batch_normalization_without_anything_to_train_is_told_of(right, frozen,
     dense = next(layer for layer in layers if layer["class_name"] == "Dense")
     dense["config"] = {**dense["config"], "trainable": not frozen}
     layers.insert(-1, {"class_name": "Dense", "config": {"name": "free", "units": 2}})
+    right = changed(right, num_epochs=1000)
     plan = prepare(changed(right, layers=layers), {})
     assert any('"train_batch_norm": "affine"' in warning for warning in plan.warnings) == told
     assert not prepare(changed(right, layers=layers, train_batch_norm="affine"), {}).warnings

@@ -57,6 +57,21 @@ def test_a_file_of_keras_3_gives_the_network_its_weights(model, form, tmp_path):
     assert_same_outputs(model, network)
 
 
+def _read_and_written(model, folder, form):
+    """The layers that a network loads from the model's file; it computes what the model does, which reads its file."""
+    network = build_network(json.loads(model.to_json()))
+    report = load_weights(network, _save(model, folder, form))
+    assert not report.lines()
+    assert_same_outputs(model, network)
+    if form != ".keras":
+        path = folder / f"written{form}"
+        export_weights(network, path)
+        other = keras.models.model_from_json(model.to_json())
+        other.load_weights(path)
+        assert_same_outputs(other, network)
+    return report.loaded
+
+
 @pytest.mark.parametrize("form", [".h5", ".keras", ".weights.h5"])
 def test_weights_inside_wrappers_are_read_and_written(form, tmp_path):
     x = keras.Input((4, 7, 6, 2))
@@ -64,17 +79,7 @@ def test_weights_inside_wrappers_are_read_and_written(form, tmp_path):
     y = L.TimeDistributed(L.BatchNormalization(), name="normal")(L.TimeDistributed(L.Flatten(), name="flat")(y))
     model = keras.Model(x, L.TimeDistributed(L.Dense(5), name="dense")(y), name="whole")
     randomize(model)
-    network = build_network(json.loads(model.to_json()))
-    report = load_weights(network, _save(model, tmp_path, form))
-    assert report.loaded == ("steps", "normal", "dense")
-    assert not report.lines()
-    assert_same_outputs(model, network)
-    if form != ".keras":
-        path = tmp_path / f"written{form}"
-        export_weights(network, path)
-        other = keras.models.model_from_json(model.to_json())
-        other.load_weights(path)
-        assert_same_outputs(other, network)
+    assert _read_and_written(model, tmp_path, form) == ("steps", "normal", "dense")
 
 
 @pytest.mark.parametrize("form", [".h5", ".keras", ".weights.h5"])
@@ -87,17 +92,7 @@ def test_weights_of_models_inside_wrappers_are_read_and_written(form, tmp_path):
     y = L.TimeDistributed(L.TimeDistributed(each), name="steps")(x)
     model = keras.Model(x, L.TimeDistributed(L.Dense(5), name="after")(y), name="whole")
     randomize(model)
-    network = build_network(json.loads(model.to_json()))
-    report = load_weights(network, _save(model, tmp_path, form))
-    assert set(report.loaded) == {"normal", "inner", "last", "dense", "after"}
-    assert not report.lines()
-    assert_same_outputs(model, network)
-    if form != ".keras":
-        path = tmp_path / f"written{form}"
-        export_weights(network, path)
-        other = keras.models.model_from_json(model.to_json())
-        other.load_weights(path)
-        assert_same_outputs(other, network)
+    assert set(_read_and_written(model, tmp_path, form)) == {"normal", "inner", "last", "dense", "after"}
 
 
 @pytest.mark.parametrize("form", [".keras", ".weights.h5"])

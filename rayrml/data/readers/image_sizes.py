@@ -90,9 +90,8 @@ def _size_of_jpeg(start: bytes) -> ImageSize | None:
             continue
         length = int.from_bytes(start[at + 2 : at + 4], "big")
         if marker in _FRAMES:
-            height, width, colors = struct.unpack_from(">HHB", start, at + 5)
-            # Of four colors, Pillow decodes the pixels, and looks for an orientation elsewhere, too.
-            return None if orientation is None or colors == 4 else _upright(height, width, orientation)
+            height, width = struct.unpack_from(">HH", start, at + 5)
+            return None if orientation is None else _upright(height, width, orientation)
         if marker == _APP1 and start[at + 4 : at + 9] == b"Exif\0":
             if orientation is not None:  # in several parts
                 return None

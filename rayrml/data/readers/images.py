@@ -140,7 +140,7 @@ class ImageHeader:
 
     Attributes:
         size: height and width of the upright image.
-        orientation: the EXIF tag that says how the image is turned, 1 for not at all.
+        orientation: the EXIF tag by which decoding turns the image, 1 for not at all.
         gray: whether it has only shades of gray.
         bits: 8 or 16 of each value, 32 for numbers of which none stands for white.
         several: whether it has more than one frame.
@@ -249,14 +249,19 @@ def check_pixels(width: int, height: int, count: int = 1) -> None:
 
 
 def _decode_jpeg(content: bytes, colors: str) -> np.ndarray | None:
-    """The image (H, W, C), or None if Pillow must decode it: other formats, CMYK, rotation by EXIF, damage."""
-    if content[:2] != b"\xff\xd8" or content.find(b"Exif\x00", 0, _EXIF_BYTES) >= 0:
+    """The image (H, W, C), or None if Pillow must decode it: other formats, rotation by EXIF, damage."""
+    if not _is_jpeg_without_exif(content):
         return None
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(content)
         return simplejpeg.decode_jpeg(content, colorspace=colors) if int(height) * int(width) <= _MOST_PIXELS else None
     except ValueError:
         return None
+
+
+def _is_jpeg_without_exif(content: bytes) -> bool:
+    """Whether a file is a JPEG that no EXIF turns."""
+    return content[:2] == b"\xff\xd8" and content.find(b"Exif\x00", 0, _EXIF_BYTES) < 0
 
 
 def _check_webp(content: bytes) -> None:
@@ -282,6 +287,8 @@ def _opened(path: str, content: bytes) -> Iterator[Image.Image]:
         warnings.simplefilter("ignore")  # about metadata and unusual files, which do not affect pixels
         _check_webp(content)
         with Image.open(io.BytesIO(content), formats=_list_formats(content)) as image:
+            if _is_jpeg_without_exif(content):
+                image.info.pop("xmp", None)  # Pillow finds an orientation there, but does not decode such files here
             yield image
 
 

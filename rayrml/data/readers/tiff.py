@@ -22,7 +22,7 @@ Pages = Literal["first", "channels", "samples"]
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _KIND, _WIDTH, _HEIGHT, _BITS, _COLORS, _DESCRIPTION = 254, 256, 257, 258, 262, 270
-_ORIENTATION, _SAMPLES, _EXTRA, _FORMAT = 274, 277, 338, 339
+_ORIENTATION, _SAMPLES, _EXTRA, _FORMAT, _XMP = 274, 277, 338, 339, 700
 _REDUCED, _IS_MASK = 1, 4  # bits of the kind of a page that repeats another one
 _UNSIGNED, _SIGNED = 1, 2
 _MIN_IS_WHITE, _RGB = 0, 2
@@ -122,7 +122,10 @@ class _OfPillow(_Tagged):
         tags: list[dict[int, Any]] = []
         for number in range(image.n_frames):
             image.seek(number)
-            tags.append(dict(image.tag_v2))
+            own = dict(image.tag_v2)
+            if _XMP in own:
+                own[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)  # Pillow turns pages by XMP, too
+            tags.append(own)
         image.seek(0)
         super().__init__(tags)
 

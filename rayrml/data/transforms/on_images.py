@@ -28,7 +28,7 @@ class OnImages:
     Attributes:
         steps: the transforms, none of which needs other samples.
         resampling: how values are interpolated.
-        pixels: whether bytes are pixels, which stay bytes.
+        pixels: whether values are pixels: bytes, which stay bytes, or fractions of white.
     """
 
     steps: tuple[Step, ...]
@@ -48,13 +48,14 @@ class OnImages:
             ConfigError: a transform does not support a sample of this shape.
         """
         given = torch.from_numpy(image if image.flags.writeable else image.copy())
-        sample = (given if self.pixels and image.dtype == np.uint8 else given.float())[None]
+        bytes_of_pixels = self.pixels and image.dtype == np.uint8
+        sample = (given if bytes_of_pixels else given.float())[None]
         for step in self.steps:
             transform = step.transform if draws is not None else step.transform.evaluation()
             if transform is not None:
                 change_shape(step.where, transform, tuple(sample.shape[1:]))
                 sample = transform.change_one(sample, _draw(transform, step, draws, sample.ndim - 2), self.resampling)
-        if self.pixels and sample.is_floating_point():
+        if bytes_of_pixels and sample.is_floating_point():
             sample = (sample * 255).round_()
         return sample[0].numpy().astype(self.dtype(image.dtype), copy=False)
 

@@ -2,14 +2,16 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from rayrml.data.readers import READERS
 from rayrml.data.readers.image_sizes import read_size, read_sizes
+from rayrml.data.readers.images import read_header
+from rayrml.data.readers.masks import masks
 from rayrml.errors import DataError
 
 ENDINGS = ["jpg", "png", "bmp", "webp", "tif", "gif"]
-XMP = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta><rdf:Description tiff:Orientation='6'/></x:xmpmeta>"
+XMP = b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 
 
 def exif_of(orientation, byte_order="<"):
@@ -27,7 +29,10 @@ def save(path, size, **options):
 
 
 def decoded_size(path):
-    return READERS["images"]().decode(path).shape[1:]
+    """The size of the decoded image, which is that in its header and of the same file as a mask."""
+    size = READERS["images"]().decode(path).shape[1:]
+    assert size == masks().decode(path).shape[1:] == read_header(path).size
+    return size
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -56,11 +61,15 @@ def test_other_metadata_count_as_when_pixels_are_decoded(mode, options, tmp_path
     assert read_size(path)[:2] == decoded_size(path)
 
 
-def test_text_in_png_may_turn_it(tmp_path):
-    texts = PngImagePlugin.PngInfo()
-    texts.add_itxt("XML:com.adobe.xmp", XMP[29:].decode())
-    path = save(tmp_path / "a.png", (30, 47), pnginfo=texts)
-    assert read_size(path)[:2] == decoded_size(path)
+def test_orientations_in_xmp_count_where_pixels_are_turned_by_them(tmp_path):
+    xmp = XMP.partition(b"\0")[2]
+    texts, tags = PngImagePlugin.PngInfo(), TiffImagePlugin.ImageFileDirectory_v2()
+    texts.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    tags[700] = xmp
+    for ending, options in (("png", {"pnginfo": texts}), ("tif", {"tiffinfo": tags}), ("webp", {"xmp": xmp})):
+        path = save(tmp_path / f"a.{ending}", (30, 47), **options)
+        assert read_size(path) == (47, 30, 6)
+        assert decoded_size(path) == (47, 30)
 
 
 def test_large_files_are_not_read_whole(tmp_path, monkeypatch):

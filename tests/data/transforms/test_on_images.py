@@ -43,6 +43,18 @@ def test_a_sample_alone_is_changed_as_in_a_batch(name):
         assert difference.max() < 1.6 or (name in BOXES and difference.mean() < 6)
 
 
+@pytest.mark.parametrize(
+    "step", [{"random_rotate": 40}, {"random_horizontal_flip": 0.5}, {"color_jitter": {"hue": 0.3}}]
+)
+def test_pixels_of_16_bits_stay_fractions_of_white(step):
+    chosen = parse_transforms([TURN, step, {"resize": SIZE}], "t")
+    alone, batched = split_transforms(chosen, varying=("input",)).input.varying, split_transforms(chosen).batched
+    given = smooth().float() / 255 + torch.linspace(0, 1 / 512, 24)  # not only the shades of bytes
+    expected, _ = batched(given, None, Draws(3, np.arange(8)))
+    found = np.stack([alone(image, Draws(3, np.array([i]))) for i, image in enumerate(given.numpy())])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", RANDOM)
 def test_a_mask_alone_stays_over_its_object(name):
     rest = {"resize": SIZE} if name != "random_resized_crop" else {"center_crop": [11, 13]}
