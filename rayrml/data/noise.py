@@ -16,6 +16,7 @@ from rayrml.data.draws import Draws, mix_seed
 from rayrml.workers import Workers
 
 STEPS, SAMPLES = 4, 5  # the first numbers of seeds after the run's own; `training.sample_order` has the others
+_EVEN = 8  # numbers that a CPU adds up at once
 Use = Literal["critic", "generator"]
 
 
@@ -50,6 +51,23 @@ def draw_inputs(draws: Draws, shape: Sequence[int], use: Use) -> np.ndarray:
 def draw_mix(draws: Draws) -> np.ndarray:
     """(n,) float32 uniform in [0, 1), how much of each mixture of a real and a generated sample is real."""
     return draws.of("mix").uniform(_count(draws), 1)[:, 0]
+
+
+def batches_of_samples(num_samples: int, batch_size: int, workers: Workers) -> list[np.ndarray]:
+    """The numbers of the samples in each of this worker's batches, which are dealt out to the workers as a whole.
+
+    The outputs of a network have other last bits in a batch of another size. So a batch has the same samples for any
+    number of workers, and all batches have one size. It is a multiple of 8 if possible, so that most numbers of threads
+    make no difference either. The last batch has numbers from `num_samples` on, whose outputs are to be left out.
+
+    Args:
+        num_samples: how many samples all workers make together.
+        batch_size: the most samples in a batch.
+        workers: the workers that share the batches.
+    """
+    size = batch_size // _EVEN * _EVEN or batch_size
+    starts = range(workers.rank * size, num_samples, workers.size * size)
+    return [np.arange(start, start + size) for start in starts]
 
 
 def inputs_of_samples(seed: int, numbers: np.ndarray, shape: Sequence[int]) -> np.ndarray:

@@ -20,7 +20,7 @@ def make_directions(size: int) -> np.ndarray:
 
 
 class Projection:
-    """Projects samples on directions, always with the same bits: in any batches, with any threads, on any device.
+    """Projects samples on directions, always with the same bits: in any batches, and with any threads.
 
     A product of matrices adds up numbers in an order that depends on all of that. So samples and directions are divided
     into parts of few bits, whose products and sums are exact in float64 and thus the same in any order. Samples count

@@ -76,6 +76,23 @@ def test_a_generated_sample_follows_from_its_number_alone():
     assert not np.isin(noise.inputs_of_samples(1, np.arange(40), SHAPE), whole).any()
 
 
+@pytest.mark.parametrize(("batch_size", "size"), [(64, 64), (100, 96), (8, 8), (7, 7), (1, 1), (2000, 2000)])
+@pytest.mark.parametrize("num_workers", [1, 2, 5])
+def test_a_batch_has_the_same_samples_for_any_number_of_workers(num_workers, batch_size, size):
+    expected = noise.batches_of_samples(1000, batch_size, Workers())
+    parts = [noise.batches_of_samples(1000, batch_size, Workers(rank, num_workers)) for rank in range(num_workers)]
+    found = sorted((batch for part in parts for batch in part), key=lambda batch: batch[0])
+    assert [batch.tolist() for batch in found] == [batch.tolist() for batch in expected]
+    assert {len(batch) for batch in expected} == {size}
+    numbers = np.concatenate(expected)
+    assert numbers.tolist() == list(range(len(numbers))) and 1000 <= len(numbers) < 1000 + size
+
+
+def test_without_samples_there_are_no_batches():
+    assert noise.batches_of_samples(0, 64, Workers()) == []
+    assert noise.batches_of_samples(3, 64, Workers(1, 2)) == []
+
+
 def test_seeds_are_none_of_those_of_the_order_of_samples():
     others = (sample_order.TRAINING, sample_order.TEST, sample_order.TRANSFORMS, sample_order.FINAL_TEST)
     assert len({noise.STEPS, noise.SAMPLES, *others}) == 6
