@@ -57,7 +57,7 @@ def critic_loss(
     Raises:
         ValueError: the shapes differ, or there is nothing to mix samples by.
     """
-    real, generated = to_input(real), generated.detach()
+    real, generated = to_input(real), to_input(generated.detach())
     if real.shape != generated.shape:
         raise ValueError(f"real samples have shape {tuple(real.shape)}, generated ones {tuple(generated.shape)}")
     wasserstein = to_float32(critic(real)).mean() - to_float32(critic(generated)).mean()
@@ -90,7 +90,7 @@ def generator_loss(critic: Critic, generated: torch.Tensor) -> torch.Tensor:
         critic: samples (N, C, *spatial) -> a score for each of them.
         generated: (N, C, *spatial), with the generator's graph.
     """
-    return -to_float32(critic(generated)).mean()
+    return -to_float32(critic(to_input(generated))).mean()
 
 
 @contextlib.contextmanager
