@@ -9,6 +9,10 @@ import torch
 Source = Literal["softmax", "log_softmax", "sigmoid", "logits"]  # as losses name it
 Ending = Source | Literal["sigmoid_logits"]
 
+Range = tuple[float, float]  # the lowest and the highest number
+UNIT: Range = (0.0, 1.0)
+SYMMETRIC: Range = (-1.0, 1.0)
+
 
 def probabilities(output: torch.Tensor, ending: Ending) -> torch.Tensor:
     """The probabilities for an output (N, C, *spatial) with this ending, in the output's shape.

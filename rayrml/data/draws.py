@@ -50,6 +50,19 @@ class Draws:
         numbers *= _SMALLEST
         return numbers
 
+    def normal(self, num_samples: int, number: int) -> np.ndarray:
+        """The first `number` normal numbers of each sample, (num_samples, number) float32, of mean 0 and variance 1.
+
+        Source: Box and Muller, Annals of Mathematical Statistics 29 (1958).
+        """
+        num_pairs = (number + 1) // 2
+        pairs = self.uniform(num_samples, 2 * num_pairs).reshape(num_samples, num_pairs, 2)
+        # Contiguous, so that a number has the same bits in an array of any size.
+        lengths, angles = np.ascontiguousarray(np.moveaxis(pairs, 2, 0), dtype=np.float64)
+        lengths, angles = np.sqrt(-2 * np.log1p(-lengths)), 2 * np.pi * angles
+        normal = np.stack([lengths * np.cos(angles), lengths * np.sin(angles)], 2)
+        return normal.reshape(num_samples, 2 * num_pairs)[:, :number].astype(np.float32)
+
 
 def mix_seed(*numbers: int) -> int:
     """One seed from several numbers; similar ones (seed 0 of epoch 1, seed 1 of epoch 0) give unrelated seeds."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from rayrml.config import tables
-from rayrml.endings import Ending
+from rayrml.endings import SYMMETRIC, UNIT, Ending, Range
 from rayrml.networks.graph import INPUT, Graph
 from rayrml.networks.layers import choose_layer
 from rayrml.networks.layers.activations import (
@@ -94,12 +94,26 @@ def find_other_activation(graph: Graph) -> str | None:
         row = _innermost(choose_layer(layer.class_name, layer.config, graph.keras_version).row)
         kind: Any = tables.unwrap(row.builder)  # a layer class
         last = _last_function(row)
+        if isinstance(last, Layer):
+            return type(last).__name__
         if last is not linear:
             return next((name for name, own in FUNCTIONS.items() if own is last and last is not exponential), None)
         if not kind.keeps_numbers:
             return None
         node = graph.nodes[node.inputs[0]]
     return None
+
+
+def find_range(graph: Graph) -> Range | None:
+    """The range of the first output according to the last layers, if they are a sigmoid or tanh; None if unknown.
+
+    Raises:
+        ConfigError: an unknown layer, or keys that it does not accept.
+    """
+    ending = find_ending(graph)
+    if ending is not None:
+        return UNIT if ending == "sigmoid" else None
+    return SYMMETRIC if find_other_activation(graph) in ("tanh", "Tanh") else None
 
 
 def _innermost(row: tables.Choice) -> tables.Choice:

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rayrml.networks.execution import Step
 from rayrml.networks.layers.layout import Shape
-from rayrml.networks.layers.recomputation import recomputing
+from rayrml.networks.layers.recomputation import Recomputing
 
 _SIZES_TO_TRY = 24
 
@@ -102,7 +102,7 @@ def _compute_apart(
 
 def _contexts() -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
     """What surrounds the computation of a segment, and its repetition."""
-    return contextlib.nullcontext(), recomputing()
+    return contextlib.nullcontext(), Recomputing()
 
 
 def _segment(steps: Sequence[Step], results: Sequence[int], start: int, stop: int, *, recomputed: bool) -> Segment:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
 
 _here = threading.local()
 
 
 def is_recomputing() -> bool:
     """Whether this thread computes outputs that a forward pass has computed before."""
-    return getattr(_here, "recomputing", False)
+    return getattr(_here, "depth", 0) > 0
 
 
-@contextlib.contextmanager
-def recomputing() -> Iterator[None]:
-    """Compute outputs once more in the block."""
-    _here.recomputing = True
-    try:
-        yield
-    finally:
-        _here.recomputing = False
+class Recomputing(contextlib.AbstractContextManager[None]):
+    """A block that computes outputs once more; entered several times if the gradient is differentiated itself."""
+
+    def __enter__(self) -> None:
+        _here.depth = getattr(_here, "depth", 0) + 1
+
+    def __exit__(self, *_: object) -> None:
+        _here.depth -= 1

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from rayrml.networks.layers.lanes import Lane, open_lane
@@ -93,7 +94,11 @@ def normalize(
     """`x` (N, C, *spatial) normalized by the global batch, and the moments of that batch.
 
     The gradient is that of the global batch too: workers exchange one tensor forward and one backward. Those of weight
-    and bias are this worker's part, as all gradients of parameters are. Source: arXiv 1502.03167, section 3.
+    and bias are this worker's part, as all gradients of parameters are. They cannot be differentiated once more, as the
+    penalty of a critic's gradients is. Source: arXiv 1502.03167, section 3.
+
+    Raises:
+        RuntimeError: in a second backward, through the gradient.
     """
     y, mean, variance, count = _Normalization.apply(_Settings(epsilon, shared), x, weight, bias)
     return y, Moments(mean, variance, count)
@@ -119,6 +124,7 @@ class _Normalization(torch.autograd.Function):
         return y, mean, variance, count
 
     @staticmethod
+    @once_differentiable  # the mean and variance that are kept are constants to autograd: it would be wrong silently
     def backward(ctx: Any, gradient: torch.Tensor | None, *_: None) -> tuple[torch.Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, weight, mean, scale, count = ctx.saved_tensors
         epsilon, shared = ctx.settings

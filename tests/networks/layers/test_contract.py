@@ -15,6 +15,7 @@ from rayrml.networks import layers
 from rayrml.networks.layers import merging
 from rayrml.networks.network import build_network
 from rayrml.saving.keras_weights import export_weights, load_weights
+from rayrml.tensors import to_input
 
 # Values of arguments without a default; a row with a new one needs an entry here.
 ARGUMENTS = {
@@ -93,6 +94,35 @@ def test_gradients_reach_the_inputs_and_every_weight(name):
     network(*xs).square().sum().backward()
     for tensor in (*xs, *network.parameters()):
         assert tensor.grad is not None and tensor.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_gradient_with_respect_to_inputs_can_be_differentiated_once_more(name):
+    """As the penalty of a critic's gradients needs; against differences along one direction."""
+    torch.manual_seed(0)
+    network = _network(name).double().train()
+    places = [to_input(x.double()) for x in _inputs(name)]
+    weights = list(network.parameters())
+    directions = [torch.randn_like(tensor) for tensor in (*places, *weights)]
+
+    def penalty(step):
+        """The squared length of the gradient at a place so far along the directions, and the gradient of that."""
+        torch.manual_seed(1)  # the same dropout
+        moved = [tensor.detach() + step * by for tensor, by in zip((*places, *weights), directions, strict=True)]
+        xs = [x.requires_grad_() for x in moved[: len(places)]]
+        values = {
+            name: p.requires_grad_() for (name, _), p in zip(network.named_parameters(), moved[len(xs) :], strict=True)
+        }
+        y = torch.func.functional_call(network, values, tuple(xs))
+        slopes = torch.autograd.grad(
+            (y.square() * torch.linspace(0.3, 1.7, y.numel()).view_as(y)).sum(), xs, create_graph=True
+        )
+        length = sum(slope.square().sum() for slope in slopes)
+        return length.item(), torch.autograd.grad(length, [*xs, *values.values()], allow_unused=True)
+
+    expected = (penalty(1e-5)[0] - penalty(-1e-5)[0]) / 2e-5
+    found = sum((own * by).sum().item() for own, by in zip(penalty(0)[1], directions, strict=True) if own is not None)
+    assert found == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,6 +8,7 @@ import torch
 
 from rayrml.losses import LOSSES
 from rayrml.networks.layers.normalization import share_statistics
+from rayrml.networks.layers.shared_statistics import SharedStatistics
 from rayrml.networks.network import build_network
 from rayrml.training.step import TrainingStep
 from rayrml.workers import Workers
@@ -177,6 +178,17 @@ def test_an_evaluation_exchanges_nothing():
     shared = share_statistics(network, Workers(0, 2), everywhere=True)
     assert shared is not None and not shared.active
     network.train()(torch.zeros(2, 2, SIZE, SIZE))
+
+
+def test_a_gradient_of_its_gradient_is_refused():
+    """It would lack what the statistics of the batch contribute."""
+    shared = SharedStatistics(Workers())
+    x, weight = torch.rand(4, 3, 2, requires_grad=True), torch.ones(3, requires_grad=True)
+    with shared.step(counts=True):
+        y = shared.normalize(x, weight, torch.zeros(3), epsilon=1e-3)[0]
+        (gradient,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
+        with pytest.raises(RuntimeError, match="differentiate twice"):
+            gradient.square().sum().backward()
 
 
 def test_one_worker_has_nothing_to_add_up():
