@@ -40,6 +40,7 @@ PLACES_OF_LIBRARY = {
     "matplotlib": {
         "reporting/batch_plots",
         "reporting/column_plots",
+        "reporting/detection_plots",
         "reporting/heat_plots",
         "reporting/plots",
         "reporting/rate_plots",
@@ -87,6 +88,8 @@ OF_NO_MODULE = {
     "runs/balance": "whole runs on classes of unequal sizes",
     "runs/bad_pairs": "whole runs without bad pairs",
     "runs/bad_samples": "whole runs without bad samples",
+    "runs/detection": "whole runs of networks that find objects",
+    "runs/detection_traps": "data sets with boxes as other programs write them",
     "runs/optimization": "whole runs with each way of updating weights",
     "runs/keeping": "whole runs that evaluate and write their state at times of their own",
     "runs/named_networks": "whole runs of networks by name",

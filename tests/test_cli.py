@@ -503,7 +503,7 @@ def test_the_version_is_that_of_the_package(capsys):
 
 
 def test_times_are_not_needed_to_tell_runs_apart(config):
-    from rayrml.planning.plan import prepare
+    from rayrml.planning.preparation import prepare
 
     assert prepare(config, {"ray.run_name": "mine"}).name == "mine"
     assert prepare(json.loads(config.read_text()), {}).name.startswith(f"run-{time.strftime('%Y')}")

@@ -67,7 +67,8 @@ def deal_out(anchors: Sequence[Size], strides: Sequence[float]) -> tuple[tuple[S
     """
     each, rest = divmod(len(anchors), len(strides))
     if rest or not each:
-        message = f"{len(anchors)} anchors cannot be dealt out evenly to {len(strides)} outputs"
+        counted = f"{len(anchors)} anchor{'' if len(anchors) == 1 else 's'}"
+        message = f"{counted} cannot be dealt out evenly to {len(strides)} outputs"
         raise ConfigError(Problem(_WHERE, f"{message}. Expected the same number for each"))
     anchors = sort_sizes(anchors)
     rank = {output: i for i, output in enumerate(sorted(range(len(strides)), key=lambda o: strides[o]))}

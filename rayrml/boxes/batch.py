@@ -75,6 +75,23 @@ class Boxes:
         return Boxes(self.corners[rows], self.classes[rows], self.ignored[rows], starts, shares)
 
 
+@dataclasses.dataclass(frozen=True)
+class OriginalBoxes:
+    """The true boxes of a batch of images as they were before any transform.
+
+    Attributes:
+        boxes: in pixels of the upright images.
+        sizes: (N, 2) int64, height and width of each; on the CPU.
+    """
+
+    boxes: Boxes
+    sizes: torch.Tensor
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.boxes)
+
+
 def join_images(parts: Sequence[Boxes]) -> Boxes:
     """The images of all parts, one part after the other."""
     cropped = any(part.shares is not None for part in parts)

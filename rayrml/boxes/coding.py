@@ -16,6 +16,7 @@ from rayrml.boxes.overlap import ious_of_sizes, sizes
 
 # A box is at most this number of times as large as its anchor, so that no output overflows.
 _LARGEST = 1000 / 16
+_SMALLEST = 1e-6  # pixels of a side: smaller ones have the logarithm of this, so that no error is infinite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ def assign(corners: torch.Tensor, grids: Grids) -> Assignment:
     """
     table = _kept_anchors if _is_real(corners) else _list_anchors
     anchors = table(grids, corners.dtype, corners.device)
-    size = sizes(corners)
+    size = sizes(corners).clamp(min=_SMALLEST)
     best = ious_of_sizes(size[:, None], anchors.sizes).argmax(1)  # the first of equals
     outputs = anchors.outputs[best]
     strides, cells = anchors.strides[outputs], anchors.cells[outputs]

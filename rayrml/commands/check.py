@@ -25,7 +25,7 @@ def do(options: argparse.Namespace) -> None:
     """Show the network, the data and the memory that is needed. Raises ConfigError and DataError with all mistakes."""
     document = read(options)
     from rayrml.planning import description, summary
-    from rayrml.planning.plan import prepare
+    from rayrml.planning.preparation import prepare
     from rayrml.reporting.console import Console
     from rayrml.tuning import search
 

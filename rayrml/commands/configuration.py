@@ -92,8 +92,12 @@ def _add_ray(verb: argparse.ArgumentParser) -> None:
 
 
 def add_pictures(verb: argparse.ArgumentParser) -> None:
-    """Add the option against pictures of outputs."""
-    verb.add_argument("--no-images", action="store_true", help="write no masks, overlays and other pictures of outputs")
+    """Add the options for and against pictures of outputs."""
+    pictures = verb.add_mutually_exclusive_group()
+    meaning = "write pictures of the outputs: images with their boxes; masks and images are written anyway"
+    pictures.add_argument("--pictures", action="store_true", help=meaning)
+    meaning = "write no masks, overlays and other pictures of outputs"
+    pictures.add_argument("--no-images", action="store_true", help=meaning)
 
 
 def add_resume(verb: argparse._ActionsContainer) -> None:
@@ -204,7 +208,8 @@ def _assigned(options: argparse.Namespace, values: Any) -> dict[str, Any]:
     given |= {"ray.num_workers": getattr(options, "num_workers", None), "ray.use_gpu": use_gpu}
     given["ray.address"] = getattr(options, "address", None)
     given["checkpoints.exist"] = "overwrite" if getattr(options, "overwrite", False) else None
-    given["data.test_output_images"] = "none" if getattr(options, "no_images", False) else None
+    wanted = {"none": getattr(options, "no_images", False), "always": getattr(options, "pictures", False)}
+    given["data.test_output_images"] = next((value for value, is_set in wanted.items() if is_set), None)
     return overrides | {key: value for key, value in given.items() if value is not None}
 
 

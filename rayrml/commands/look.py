@@ -36,7 +36,7 @@ def do(options: argparse.Namespace) -> None:
     document = read(options)
     from rayrml.formatting import format_path
     from rayrml.planning import summary
-    from rayrml.planning.plan import prepare
+    from rayrml.planning.preparation import prepare
     from rayrml.reporting.console import Console
     from rayrml.runs import preview_findings
     from rayrml.runs.preview import preview

@@ -1,4 +1,4 @@
-"""`rayrml new`: write a configuration for a folder of images."""
+"""`rayrml new`: write a configuration for a folder of images or arrays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import shlex
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rayrml.commands.first_words import announce_reading
 from rayrml.errors import ConfigError, Problem, explaining
@@ -14,6 +14,7 @@ from rayrml.errors import ConfigError, Problem, explaining
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rayrml.planning.starter_boxes import BoxesFound
     from rayrml.planning.starter_config import Found
     from rayrml.planning.starter_masks import MaskClasses
     from rayrml.reporting.console import Console
@@ -33,14 +34,19 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "folder",
         metavar="FOLDER",
-        help="folders of images: one for each class, or train, val and test, or images and masks, or with a table; "
-        "or of arrays, such as x_train.npy and y_train.npy",
+        help="folders of images: one for each class, or train, val and test, or images and masks, or with a table, or "
+        "with boxes (YOLO, COCO, VOC); or of arrays, such as x_train.npy and y_train.npy",
     )
     verb.add_argument("--labels", metavar="FILE", help="table with a row for each image: CSV, TSV, JSON Lines, Parquet")
     verb.add_argument("--columns", nargs="+", metavar="NAME", help="its columns of classes or numbers, if it has more")
     verb.add_argument("--file-column", metavar="NAME", help="its column of file names, if several may be that")
     verb.add_argument("--kind", choices=KINDS, help="what the columns hold, if it is not what they look like")
-    verb.add_argument("--output", metavar="FILE.json", help="output file (default: FOLDER.json in the current folder)")
+    verb.add_argument("--batch-size", type=_positive, metavar="N", help="samples of a batch (default: by their number)")
+    verb.add_argument(
+        "--output",
+        metavar="FILE.json",
+        help="output file (default: FOLDER.json in the current folder; boxes.json for images with boxes)",
+    )
 
 
 def do(options: argparse.Namespace) -> None:
@@ -52,33 +58,81 @@ def do(options: argparse.Namespace) -> None:
     if storage.is_uri(options.folder):
         raise ConfigError(Problem(options.folder, "expected a folder on this machine"))
     folder = Path(options.folder)
-    output = Path(options.output or f"{folder.absolute().name or 'images'}.json")
-    if output.suffix.lower() in (".yaml", ".yml", ".toml"):
-        raise ConfigError(Problem(str(output), "the configuration is written as JSON. Expected a name like FILE.json"))
-    if output.exists():
-        raise ConfigError(Problem(str(output), "already exists. `--output FILE.json` names another file"))
-    if starter_config.holds_arrays(folder):
-        _write_for_arrays(folder, output)
-        return
+    output = None if options.output is None else _check_output(Path(options.output))
     labels = None if options.labels is None else Path(options.labels)
     keys = {"target_column": options.columns, "file_column": options.file_column, "target_kind": options.kind}
-    found = starter_config.look(folder, labels, {key: value for key, value in keys.items() if value is not None})
-    if Path.cwd().is_relative_to(Path(found.training.root).resolve()):
-        message = "is or contains the current folder: a run would write its plots among the images. Run this "
-        raise ConfigError(Problem(str(folder), f"{message}from another folder, for example after `cd ..`"))
-    console = _write(starter_config.text(starter_config.configuration(found, output.stem)), output)
+    keys = {key: value for key, value in keys.items() if value is not None}
+    boxes = None
+    if labels is None and not keys:
+        from rayrml.planning import starter_boxes
+
+        boxes = starter_boxes.find_boxes(folder)
+    if output is None:
+        name = "boxes" if boxes is not None else folder.absolute().name or "images"
+        output = _check_output(Path(f"{name}.json"))
+    if boxes is not None:
+        _refuse_inside(folder, boxes.training.images.root)
+        _write_for_boxes(boxes, output, options.batch_size)
+        return
+    if starter_config.holds_arrays(folder):
+        _write_for_arrays(folder, output, options.batch_size)
+        return
+    found = starter_config.look(folder, labels, keys)
+    _refuse_inside(folder, found.training.root)
+    document = _with_batch_size(starter_config.configuration(found, output.stem), options.batch_size)
+    console = _write(starter_config.text(document), output)
     console.lines(_describe_samples(found))
     _show_folders(console, found)
     console.lines(_describe_images(found))
     _show_next(console, output)
 
 
-def _write_for_arrays(folder: Path, output: Path) -> None:
+def _positive(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a number >= 1, got '{text}'")
+    return int(text)
+
+
+def _check_output(output: Path) -> Path:
+    """The file to write. Raises ConfigError if it is there, or would be of another format."""
+    if output.suffix.lower() in (".yaml", ".yml", ".toml"):
+        raise ConfigError(Problem(str(output), "the configuration is written as JSON. Expected a name like FILE.json"))
+    if output.exists():
+        raise ConfigError(Problem(str(output), "already exists. `--output FILE.json` names another file"))
+    return output
+
+
+def _refuse_inside(folder: Path, images: str) -> None:
+    """Raise ConfigError if a run in the current folder would write among the images."""
+    if Path.cwd().is_relative_to(Path(images).resolve()):
+        message = "is or contains the current folder: a run would write its plots among the images. Run this "
+        raise ConfigError(Problem(str(folder), f"{message}from another folder, for example after `cd ..`"))
+
+
+def _with_batch_size(document: dict[str, Any], batch_size: int | None) -> dict[str, Any]:
+    if batch_size is not None:
+        document["neural_network"]["data"]["batch_size"] = batch_size
+    return document
+
+
+def _write_for_boxes(found: BoxesFound, output: Path, batch_size: int | None) -> None:
+    """Write the file for images with boxes, and print what is in it."""
+    from rayrml.planning import starter_boxes, starter_config
+
+    document = starter_boxes.configuration(found, output.stem, batch_size)
+    console = _write(starter_config.text(document, starter_boxes.COMMENTS), output)
+    console.lines(starter_boxes.describe(found, document["neural_network"]["data"]["batch_size"]))
+    _show_next(console, output)
+
+
+def _write_for_arrays(folder: Path, output: Path, batch_size: int | None) -> None:
     """Inspect arrays, write the file and print what is in it."""
     from rayrml.planning import starter_arrays, starter_config
 
     found = starter_arrays.find_arrays(folder)
-    console = _write(starter_config.text(starter_arrays.configuration(found, output.stem)), output)
+    document = _with_batch_size(starter_arrays.configuration(found, output.stem), batch_size)
+    console = _write(starter_config.text(document), output)
     console.lines(found.describe())
     _show_next(console, output)
 

@@ -47,6 +47,7 @@ def do(options: argparse.Namespace) -> None:
 
 def _row(run: Run) -> tuple[str, str, str, str, str]:
     """A run's name, its number of epochs, the best one with its metric, and its last test (or training) loss."""
+    from rayrml.config.figures import spell
     from rayrml.reporting import history
 
     best, metric, last = history.find_best(run.history), history.find_metric(run.history), run.history[-1]
@@ -56,7 +57,7 @@ def _row(run: Run) -> tuple[str, str, str, str, str]:
         printable(run.name),
         str(len(run.history)),
         f"{best['epoch']:g}" if best else "-",
-        f"{metric} {value:.4f}" if value is not None else "-",
+        f"{spell(metric)} {value:.4f}" if metric and value is not None else "-",
         f"{loss:.4f}" if loss is not None else "-",
     )
 

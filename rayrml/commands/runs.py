@@ -60,6 +60,8 @@ def _to_object(run: ListedRun) -> dict[str, Any]:
 
 
 def _row(run: ListedRun, folder: str) -> tuple[str, ...]:
+    from rayrml.config.figures import spell
+
     best, metric = run.best or {}, run.metric
     wanted = "" if run.num_epochs is None else f"/{run.num_epochs}"
     return (
@@ -68,7 +70,7 @@ def _row(run: ListedRun, folder: str) -> tuple[str, ...]:
         run.state,
         f"{len(run.history)}{wanted}",
         _number(best.get("epoch"), ".0f"),
-        "-" if metric is None or metric not in best else f"{metric} {best[metric]:.4f}",
+        "-" if metric is None or metric not in best else f"{spell(metric)} {best[metric]:.4f}",
         _number(best.get("test_loss", best.get("train_loss")), ".4g"),
     )
 

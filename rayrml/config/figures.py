@@ -6,6 +6,22 @@ from collections.abc import Mapping
 TRAIN_LOSS, TEST_LOSS = LOSSES = ("train_loss", "test_loss")
 OF_TRAINING = ("epoch", TRAIN_LOSS, "learning_rate", "seconds")
 COLUMNS = (*OF_TRAINING, TEST_LOSS)
+_SPELLINGS = {"map": "mAP", "map50": "mAP50", "average_precision": "AP", "average_precision_50": "AP50"}
+
+
+def is_term(name: str) -> bool:
+    """Whether a figure is one of the terms of which the training loss consists."""
+    return name.endswith("_loss") and name not in LOSSES
+
+
+def spell(name: str) -> str:
+    """A figure's name as people write it in a text."""
+    return _SPELLINGS.get(name, name)
+
+
+def title(name: str) -> str:
+    """The same as a heading."""
+    return _SPELLINGS.get(name, name.replace("_", " ").capitalize())
 
 
 def loss_of(figures: Mapping[str, float], *, tested: bool) -> float:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import pydantic
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from rayrml import storage
 
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
 PathString = Annotated[str, AfterValidator(storage.absolute)]
+AnyCase = BeforeValidator(_lower)
 
 
 class Section(pydantic.BaseModel):

@@ -20,23 +20,19 @@ from pydantic import (
     PositiveInt,
 )
 
+from rayrml.config.detection import BoxKeys, Detection
 from rayrml.config.keeping import Checkpoints, Stopping
 from rayrml.config.named_networks import with_absolute_weights
 from rayrml.config.optimization import Averaging, Unfreezing
-from rayrml.config.section import PathString, Section
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
+from rayrml.config.section import AnyCase, PathString, Section
 
 
 def _known_application(value: Any) -> Any:
-    if _lower(value) in ("gan", "obj"):
-        raise ValueError(f"the application '{value}' is not supported yet. Expected dnn or pde")
+    if isinstance(value, str) and value.lower() == "gan":
+        raise ValueError(f"the application '{value}' is not supported yet. Expected dnn, pde or obj")
     return value
 
 
-AnyCase = BeforeValidator(_lower)
 SideName = Literal["input", "target"]
 TargetKind = Literal["class", "classes", "number"]
 Scale = Literal["range", "max", "values"] | Annotated[float, Field(gt=0)]
@@ -53,7 +49,7 @@ class RowOf:
     table: str
 
 
-class Data(Section):
+class Data(BoxKeys):
     """Where samples are, how they are read, and how they are batched."""
 
     type: Annotated[str, AnyCase] | None = Field(default=None, description="data type of both inputs and targets")
@@ -123,10 +119,10 @@ class Data(Section):
     test_output_path: PathString | None = Field(
         default=None, description="folder for the predictions `output_<epoch>.h5`"
     )
-    test_output_images: Annotated[Literal["auto", "masks", "pixels", "none"], AnyCase] = Field(
+    test_output_images: Annotated[Literal["auto", "always", "masks", "pixels", "boxes", "none"], AnyCase] = Field(
         default="auto",
-        description="pictures, in `test_output_path`, of outputs that are images: masks of classes with overlays, "
-        "or the pixels themselves; auto: whichever they are, but none during training",
+        description="pictures, in `test_output_path`, of outputs: masks of classes with overlays, pixels as they are, "
+        "or images with their boxes; auto: masks or pixels, but none during training; always: whichever they are",
     )
     batch_size: PositiveInt = Field(default=64, description="samples of a training batch, over all workers")
     test_batch_size: PositiveInt = Field(default=64, description="samples of an evaluation batch, over all workers")
@@ -235,7 +231,7 @@ class Data(Section):
 
     @property
     def draws(self) -> bool:
-        """Whether outputs that are images are kept as pictures."""
+        """Whether outputs are kept as pictures, if they make any."""
         wanted = not self.trains if self.test_output_images == "auto" else self.test_output_images != "none"
         return wanted and self.test_output_path is not None
 
@@ -266,8 +262,13 @@ class NeuralNetwork(Section):
         description="what evaluation reports next to the loss (default: accuracy; dice if pixels have classes)",
     )
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="where networks are saved and loaded")
-    app: Annotated[Literal["dnn", "pde"], AnyCase, BeforeValidator(_known_application)] = Field(
-        default="dnn", description="the application: networks that learn from targets, or from an equation"
+    detection: Detection = Field(
+        default=Detection(), description="what becomes of the outputs of a network that finds objects"
+    )
+    app: Annotated[Literal["dnn", "pde", "obj"], AnyCase, BeforeValidator(_known_application)] | None = Field(
+        default=None,
+        description="the application: networks that learn from targets (`dnn`), from an equation (`pde`), or to find "
+        "objects (`obj`) (default: the loss tells)",
     )
     seed: NonNegativeInt = Field(default=0, description="seed for initial weights, sample order and dropout")
     precision: Annotated[Literal["float32", "tf32", "bf16", "fp16", "auto"], AnyCase] = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from rayrml.data.sources import Source
 from rayrml.data.transforms import Transforms
@@ -22,6 +23,7 @@ class Datasets:
             without targets.
         test_targets: whether test samples have targets.
         final_test: samples that are evaluated once after training, None without any.
+        category_ids: COCO's id of each class, () without them.
     """
 
     training: Source | None
@@ -32,12 +34,20 @@ class Datasets:
     target_shapes: tuple[tuple[int, ...] | None, ...]
     test_targets: bool
     final_test: Source | None = None
+    category_ids: tuple[Any, ...] = ()
 
     @property
     def sources(self) -> dict[str, Source]:
         """All samples there are, by the field that holds them."""
         found = {"training": self.training, "test": self.test, "final_test": self.final_test}
         return {name: source for name, source in found.items() if source is not None}
+
+    @property
+    def counts_boxes(self) -> bool:
+        """Whether targets are boxes."""
+        return any(
+            source.samples.boxes is not None and len(source.samples.boxes.classes) for source in self.sources.values()
+        )
 
     @property
     def value_names(self) -> tuple[str, ...]:

@@ -8,13 +8,16 @@ import os
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from rayrml import extras, storage
 from rayrml.data.slicers import Grid
 from rayrml.errors import DataError, Problem, describe
+
+if TYPE_CHECKING:
+    from rayrml.data.box_labels import BoxTable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Samples:
         classes: class names in the order of their indices, () without classes.
         values: (N, K) of each sample: uint8, 1 for each class that it has, or float32 numbers; None without any.
         value_names: names of the numbers, () if values are not numbers.
+        boxes: the true boxes of each sample, None if targets are not boxes.
+        image_ids: what COCO's file calls each sample, () without one.
         ignored: number of files of other kinds among them, by extension.
         places: where each sample is stored, None if in the file of its name.
         slices: which samples are slices of the same array.
@@ -42,6 +47,8 @@ class Samples:
     classes: tuple[str, ...] = ()
     values: np.ndarray | None = None
     value_names: tuple[str, ...] = ()
+    boxes: BoxTable | None = None
+    image_ids: tuple[Any, ...] = ()
     ignored: dict[str, int] = dataclasses.field(default_factory=dict)
     places: Sequence[Place] | None = None
     slices: tuple[Slices, ...] = ()
@@ -61,11 +68,13 @@ class Samples:
         """What the columns of the values are, None without values."""
         return None if self.values is None else "number" if self.value_names else "classes"
 
-    def take_targets(self, indices: np.ndarray | Sequence[int]) -> dict[str, np.ndarray | None]:
+    def take_targets(self, indices: np.ndarray | Sequence[int]) -> dict[str, Any]:
         """The fields of the targets for the samples at `indices`, which may come several times."""
         rows = np.asarray(indices, np.int64)
         fields = {"labels": self.labels, "values": self.values}
-        return {name: None if own is None else own[rows] for name, own in fields.items()}
+        taken = {name: None if own is None else own[rows] for name, own in fields.items()}
+        boxes = None if self.boxes is None else self.boxes.select(rows)
+        return {**taken, "boxes": boxes, "image_ids": tuple(self.image_ids[row] for row in rows if self.image_ids)}
 
     def name(self, index: int) -> str:
         """The name of the sample at `index`."""

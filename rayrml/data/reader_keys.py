@@ -16,14 +16,24 @@ from rayrml.errors import ConfigError, Problem
 DATA = "neural_network.data"
 LABELS = "labels"  # targets that are the classes of folders
 TABLE = "table"  # targets that are columns of a table
-NO_FILES = (LABELS, TABLE)
+BOXES = "boxes"  # targets that are the boxes of images
+NO_FILES = (LABELS, TABLE, BOXES)
+BOX_KEYS = ("box_format", "box_origin", "classes", "samples", "test_samples")
 TARGET_PATHS = ("target_path", "test_target_path", "final_test_target_path")
 _TEXT_TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
 TABLE_ENDINGS = (*_TEXT_TABLES, *(f"{ending}.gz" for ending in _TEXT_TABLES), ".parquet")
 TABLE_KEYS = ("file_column", "target_column", "target_kind", "separator", "split_column")
 _OF_TABLES = ("target_column", "target_kind", "separator", "threshold")
-_OF_TARGETS = ("target_is_mask", "target_suffix", "transforms", "target_transforms", *_OF_TABLES)
-PICTURES = "test_output_images"
+_OF_TARGETS = (
+    "target_is_mask",
+    "target_suffix",
+    "transforms",
+    "target_transforms",
+    *_OF_TABLES,
+    "box_format",
+    "box_origin",
+)
+PICTURES, ALWAYS = "test_output_images", "always"
 FLIPS = "test_transforms"
 
 
@@ -120,6 +130,12 @@ def forget_pictures(data: dict[str, Any], overrides: Mapping[str, Any]) -> None:
     """Remove the kind of pictures that a checkpoint names, if inputs are no images, unless it is an override."""
     if not any(key.endswith(f"data.{PICTURES}") for key in overrides) and data.get("input_type") != "images":
         data.pop(PICTURES, None)
+
+
+def name_pictures(data: dict[str, Any], kept: Mapping[str, Any]) -> None:
+    """Replace the request for any pictures by the kind that a checkpoint's section `data` names, if it names one."""
+    if data.get(PICTURES) == ALWAYS and kept.get(PICTURES) not in (None, "none"):
+        data[PICTURES] = kept[PICTURES]
 
 
 def forget_columns(data: dict[str, Any], overrides: Mapping[str, Any]) -> None:

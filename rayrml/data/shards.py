@@ -8,7 +8,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
+from rayrml.boxes.batch import Boxes, OriginalBoxes
 from rayrml.data.ahead import Ahead
+from rayrml.data.box_labels import BoxTable
 from rayrml.data.draws import mix_seed
 from rayrml.data.sampling import Balanced, Picks
 from rayrml.workers import Workers
@@ -21,13 +23,13 @@ class Batch(NamedTuple):
 
     Attributes:
         input: (n, C, *spatial), of the type in which samples are stored.
-        target: (n,) int64 class indices, (n, K) values or (n, C, *spatial) arrays; None without targets.
+        target: (n,) int64 class indices, (n, K) values, (n, C, *spatial) arrays, or boxes; None without targets.
         positions: (n,) indices of the samples in their `Samples`; a numpy array.
         uses: (n,) the same, but other numbers for samples that came before in their epoch: see `Picks`.
     """
 
     input: torch.Tensor
-    target: torch.Tensor | None
+    target: torch.Tensor | OriginalBoxes | None
     positions: np.ndarray
     uses: np.ndarray
 
@@ -218,6 +220,13 @@ def cut(blocks: Iterator[tuple[np.ndarray, ...]], sizes: Sequence[int]) -> Itera
         if missing or not pieces:
             raise ValueError(f"the blocks end {missing} rows short of a batch of {size}")
         yield tuple(np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+
+
+def boxes_of(table: BoxTable, images: np.ndarray) -> OriginalBoxes:
+    """The boxes of these images (n,), in their order."""
+    found = table.select(images)
+    arrays = (found.corners, found.classes.astype(np.int64), found.ignored, found.starts)
+    return OriginalBoxes(Boxes(*map(torch.from_numpy, arrays)), torch.from_numpy(found.sizes.astype(np.int64)))
 
 
 def move(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

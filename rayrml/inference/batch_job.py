@@ -17,19 +17,19 @@ import torch
 from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.connection import hide_stderr
 from rayrml.cluster.shortage import waiting_for_actors, waiting_for_cpus
+from rayrml.config.sections import NeuralNetwork
 from rayrml.config.tables import Choice
 from rayrml.cpus import count_cpus
 from rayrml.data.bad_samples import BadSamples, gather_bad_samples, list_reasons
 from rayrml.data.decoding import Decoder
 from rayrml.data.pipeline import block_size, blocks, bounded, chunks, decode, tasks_of
-from rayrml.data.shards import to_numbers
+from rayrml.data.shards import Batch, boxes_of, to_numbers
 from rayrml.data.sources import Group, Source
-from rayrml.data.transforms import BatchTransforms
+from rayrml.data.transforms import Transforms
 from rayrml.errors import DataError, Problem
+from rayrml.inference.applications import Pass, application_of
 from rayrml.inference.arithmetic import arithmetic, autocast_dtype
-from rayrml.inference.evaluation import EvaluationStep
-from rayrml.inference.flips import FlipAverage
-from rayrml.inference.prediction_files import Destination
+from rayrml.inference.prediction_files import Destination, Outputs
 from rayrml.memory import keep_freed_memory
 from rayrml.networks.network import Network
 
@@ -39,28 +39,29 @@ class InferenceJob:
     """The network, the samples to predict, and the output files.
 
     Attributes:
+        config: the section `neural_network`; its batches are those of all actors together.
         network: with its trained weights, on the CPU.
         source: the samples.
-        transforms: applied to each batch of them.
+        transforms: what is done to them.
         loss: row of the losses, for the values that it prescribes in outputs; None without one.
-        batch_size: samples per batch, over all actors.
         destination: the files to write, possibly none.
-        precision: the key `precision` of the configuration.
-        benchmark: whether cuDNN measures its algorithms.
-        skip: whether unreadable samples are skipped instead of causing an error.
-        flips: averages outputs over flips, None for the outputs of the samples as they are.
     """
 
+    config: NeuralNetwork
     network: Network
     source: Source
-    transforms: BatchTransforms
+    transforms: Transforms
     loss: Choice | None
-    batch_size: int
     destination: Destination
-    precision: str
-    benchmark: bool = False
-    skip: bool = False
-    flips: FlipAverage | None = None
+
+    @property
+    def skips(self) -> bool:
+        """Whether unreadable samples are skipped instead of causing an error."""
+        return self.config.data.skips
+
+    def divide_batch(self, allocation: Allocation) -> int:
+        """The samples of a batch that each actor computes."""
+        return -(-self.config.data.test_batch_size // allocation.most_workers)
 
 
 def predict(
@@ -93,13 +94,13 @@ def predict(
             good = [i for i, error in enumerate(block["error"]) if not error]
             reasons |= list_reasons(block["place"], block["error"])
             if good:
-                files.write(block["place"][good], block["output"][good])
+                files.write(block["place"][good], _outputs_of(block["output"][good]))
             done += len(good)
             progress(done)
         if done:
-            files.close(complete=job.skip or not reasons)
+            files.close(complete=job.skips or not reasons)
     bad = gather_bad_samples("inference", job.source.samples, reasons)
-    if reasons and not job.skip:
+    if reasons and not job.skips:
         count = f"{len(reasons)} of {len(job.source.samples)} samples have no prediction; the other {done} have one"
         raise DataError(*bad.error().problems[:-1], Problem("", count))
     bad.refuse_too_many()
@@ -110,7 +111,7 @@ def predict(
 
 def _results(job: InferenceJob, allocation: Allocation, say: Callable[[str], None]) -> Iterator[dict[str, np.ndarray]]:
     """Blocks of samples of one shape, with each one's `place`, and its `output` or the `error` instead of it."""
-    batch = -(-job.batch_size // allocation.most_workers)
+    batch = job.divide_batch(allocation)
     forward = Forward(job, batch, allocation.driver_device) if allocation.in_driver else None
     for group in job.source.groups():
         found = _in_actors(job, group, allocation, say) if forward is None else _here(forward, group, allocation)
@@ -124,14 +125,14 @@ def _here(forward: Forward, group: Group, allocation: Allocation) -> Iterator[di
     indices = group.indices
     for decoded in decode(group.source, indices, decode_cpus=cpus, smallest_chunk=batch, alone=True, at_once=True):
         places = np.arange(decoded.first, decoded.first + len(decoded.inputs))
-        yield {"place": places, "output": forward(decoded.inputs), "error": decoded.errors}
+        yield {"place": places, "output": forward(decoded.inputs, places), "error": decoded.errors}
 
 
 def _in_actors(
     job: InferenceJob, group: Group, allocation: Allocation, say: Callable[[str], None]
 ) -> Iterator[dict[str, np.ndarray]]:
     """The results for samples of one shape, numbered in the group, computed by actors."""
-    batch = -(-job.batch_size // allocation.most_workers)
+    batch = job.divide_batch(allocation)
     tasks = chunks(group.source, group.indices, batch, num_actors=allocation.most_workers)
     results = blocks(_dataset(job, group, allocation, tasks, apart=allocation.use_gpu))
     num_actors = min(allocation.least_workers, len(tasks))
@@ -157,7 +158,7 @@ def _dataset(
     Actors decode their own samples. A GPU would wait for that, so separate tasks decode for it (`apart`).
     """
     resources: dict[str, Any] = {f"num_{name.lower()}s": n for name, n in _actor_resources(allocation).items()}
-    batch = -(-job.batch_size // allocation.most_workers)
+    batch = job.divide_batch(allocation)
     least, most = (min(count, len(tasks)) for count in (allocation.least_workers, allocation.most_workers))
     data = tasks_of(tasks)
     most_rows = block_size(group.source, batch)
@@ -179,6 +180,11 @@ def _actor_resources(allocation: Allocation) -> dict[str, float]:
     return {"CPU": min(allocation.resources_per_worker.get("CPU", 1), 1), **({"GPU": 1} if allocation.use_gpu else {})}
 
 
+def _outputs_of(column: np.ndarray) -> Outputs:
+    """The outputs in a block's column; Ray gives arrays of different shapes as an array of objects."""
+    return list(column) if column.dtype == object else column
+
+
 class Forward:
     """The network on its device, which turns decoded samples into outputs."""
 
@@ -187,23 +193,41 @@ class Forward:
         self.batch_size = batch_size
         self.device = torch.device(device)
         self.pixels = job.source.input.pixels
-        self.transforms = job.transforms
-        self.arithmetic = functools.partial(arithmetic, job.precision, self.device, benchmark=job.benchmark)
-        network = job.network.to(self.device).eval()
-        loss = None if job.loss is None else job.loss.build()
-        autocast = autocast_dtype(job.precision, self.device)
-        self.step = EvaluationStep(network, loss, None, autocast=autocast, flips=job.flips)
+        self.transforms = job.transforms.batched.evaluation()
+        config = job.config
+        self.arithmetic = functools.partial(arithmetic, config.precision, self.device, benchmark=config.cudnn_benchmark)
+        self.samples = job.source.samples
+        self.step = application_of(config).evaluator(
+            Pass(
+                config,
+                job.network.to(self.device).eval(),
+                None if job.loss is None else job.loss.build(),
+                job.source,
+                job.transforms,
+                autocast_dtype(config.precision, self.device),
+            )
+        )
 
-    def __call__(self, inputs: np.ndarray) -> np.ndarray:
-        """Outputs (n, ...) float32 for inputs (n, C, *spatial)."""
+    def __call__(self, inputs: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Outputs (n, ...) float32 for inputs (n, C, *spatial) at `places` (n,); (n,) arrays if shapes differ."""
         # Blocks in Ray's object store are read-only, which torch would warn about.
         samples = torch.from_numpy(inputs if inputs.flags.writeable else inputs.copy())
-        return torch.cat([self._outputs(part) for part in samples.split(self.batch_size)]).numpy()
+        starts = range(0, len(samples), self.batch_size)
+        parts = [self._outputs(samples[start : start + self.batch_size], places[start:]) for start in starts]
+        if all(isinstance(part, np.ndarray) for part in parts):
+            return np.concatenate(parts)
+        found = np.empty(len(samples), object)
+        found[:] = [rows for part in parts for rows in part]
+        return found
 
-    def _outputs(self, batch: torch.Tensor) -> torch.Tensor:
+    def _outputs(self, batch: torch.Tensor, places: np.ndarray) -> Outputs:
+        """The outputs for a batch, whose samples are at the first of `places`."""
         inputs, _ = self.transforms(to_numbers(batch.to(self.device), pixels=self.pixels), None)
+        places = places[: len(batch)]
+        table = self.samples.boxes
+        target = None if table is None else boxes_of(table, places)
         with self.arithmetic():
-            return self.step(inputs, None).cpu()
+            return self.step.written(self.step(inputs, None, Batch(batch, target, places, places)))
 
 
 class Predictor:
@@ -219,7 +243,8 @@ class Predictor:
     def __call__(self, block: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
         """Rows `place`, `output` and `error` for the samples in `block`, part by part."""
         for part in self.decoder(block) if self.decoder else (block,):
-            yield {"place": part["place"], "output": self.forward(part["input"]), "error": part["error"]}
+            outputs = self.forward(part["input"], part["place"])
+            yield {"place": part["place"], "output": outputs, "error": part["error"]}
 
 
 def format_rate(started: float, done: int) -> str:

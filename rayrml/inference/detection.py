@@ -6,7 +6,8 @@ Source: arXiv 1804.02767, section 2.1, for scores; greedy non-maximum suppressio
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -184,25 +185,36 @@ def _list_candidates(numbers: torch.Tensor, grids: Grids, threshold: float) -> _
     """The candidates of some images, given their outputs (N, A, 5 + C, P)."""
     # The last bits of a sigmoid or an exponential depend on the layout of its input in memory, and so on the number of
     # images. Computed in float64 and rounded, scores and boxes do not.
-    shares = numbers[:, :, 4:].double().sigmoid()
-    scores = (shares[:, :, :1] * shares[:, :, 1:]).float().permute(0, 3, 1, 2)  # (N, P, A, C)
-    wanted = _best((scores >= threshold).flatten(1), scores.flatten(1)).view(scores.shape)
-    images, positions, anchors, classes = wanted.nonzero(as_tuple=True)
+    objectness = numbers[:, :, 4].double().sigmoid().transpose(1, 2)  # (N, P, A)
+    # No class has a higher score than its place: a trained network leaves few places whose classes count.
+    images, positions, anchors = (objectness.float() >= threshold).nonzero(as_tuple=True)
+    shares = (
+        objectness[images, positions, anchors][:, None] * numbers[images, anchors, 5:, positions].double().sigmoid()
+    )
+    scores = shares.float()  # (places, C)
+    wanted = scores >= threshold
+    _keep_best(wanted, scores, cumulate(images.bincount(minlength=len(numbers))).tolist())
+    rows, classes = wanted.nonzero(as_tuple=True)
+    images, positions, anchors = images[rows], positions[rows], anchors[rows]
     numbers = numbers[images, anchors, :4, positions].double()
     corners = decode(numbers, list_priors(grids, numbers)[anchors, positions]).float()
-    return _Candidates(corners, scores[images, positions, anchors, classes], classes, images)
+    return _Candidates(corners, scores[rows, classes], classes, images)
 
 
-def _best(wanted: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    """(N, L) bool, the 10,000 best of each image of those that are wanted (N, L), of equals the first."""
-    many = (wanted.sum(1) > MOST_CANDIDATES).nonzero().squeeze(1)
-    if len(many):
-        of_many = torch.where(wanted[many], scores[many], -1.0)
-        last = of_many.topk(MOST_CANDIDATES, sorted=False).values.amin(1, keepdim=True)
-        better, equal = of_many > last, of_many == last
-        rest = MOST_CANDIDATES - better.sum(1, keepdim=True)
-        wanted[many] = better | (equal & (equal.cumsum(1) <= rest))
-    return wanted
+def _keep_best(wanted: torch.Tensor, scores: torch.Tensor, starts: Sequence[int]) -> None:
+    """Let only the 10,000 best of each image be wanted (places, C), of equals the first; its places are consecutive.
+
+    Only the outputs of an untrained network have that many.
+    """
+    for first, end in itertools.pairwise(starts):
+        if (end - first) * scores.shape[1] <= MOST_CANDIDATES:
+            continue
+        own, some = wanted[first:end].view(-1), scores[first:end].view(-1)
+        if int(own.sum()) > MOST_CANDIDATES:
+            some = torch.where(own, some, -1.0)
+            last = some.topk(MOST_CANDIDATES, sorted=False).values.amin()
+            better, equal = some > last, some == last
+            own.copy_(better | (equal & (equal.cumsum(0) <= MOST_CANDIDATES - better.sum())))
 
 
 def _first_of_each(images: torch.Tensor, num_images: int, most: int) -> torch.Tensor:

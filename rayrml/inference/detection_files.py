@@ -47,6 +47,11 @@ class Detected(NamedTuple):
         return found or [(self.path, *[""] * (len(_HEADINGS) - 1))]
 
     @property
+    def cells(self) -> dict[str, str]:
+        """What was found, in two cells by heading."""
+        return {"path": self.path, "objects": self.brief["Objects"]}
+
+    @property
     def brief(self) -> dict[str, str]:
         """The cells of its line on the screen, by heading: `2 cats, 1 dog`."""
         counts = sorted(collections.Counter(self.detections[:, 5].astype(int).tolist()).items())
@@ -104,7 +109,7 @@ def write_detection_table(path: str | Path, images: Iterable[Detected]) -> Itera
 
 
 def write_coco_results(
-    path: str | Path, images: Iterable[tuple[int | str, np.ndarray]], category_ids: Sequence[int]
+    path: str | Path, images: Iterable[tuple[int | str, np.ndarray]], category_ids: Sequence[int | str]
 ) -> None:
     """Write detections as COCO's results, which `pycocotools.coco.COCO.loadRes` takes.
 
@@ -116,7 +121,7 @@ def write_coco_results(
     Raises:
         DataError: the file cannot be written.
     """
-    ids = np.asarray(category_ids)
+    ids = [json.dumps(own) for own in category_ids]
     with explaining(path, "cannot be written"), storage.Unfinished(path) as file:
         file.write(b"[")
         start = "\n"
@@ -146,15 +151,16 @@ def number_categories(classes: Sequence[str]) -> list[int]:
     return list(range(1, len(classes) + 1))
 
 
-def _results(image_id: int | str, detections: np.ndarray, category_ids: np.ndarray) -> list[str]:
+def _results(image_id: int | str, detections: np.ndarray, categories: Sequence[str]) -> list[str]:
     """A JSON object for each detection; numbers have all of their digits, so that nothing is rounded."""
     exact = detections.astype(np.float64)
     sizes = exact[:, 2:4] - exact[:, :2]
     rows = np.concatenate([exact[:, :2], sizes, exact[:, 4:5]], 1).tolist()
     image = json.dumps(image_id)
+    categories = [f'{{"image_id": {image}, "category_id": {own}' for own in categories]
     return [
-        f'{{"image_id": {image}, "category_id": {category}, "bbox": [{x!r}, {y!r}, {w!r}, {h!r}], "score": {score!r}}}'
-        for category, (x, y, w, h, score) in zip(category_ids[exact[:, 5].astype(int)].tolist(), rows, strict=True)
+        f'{categories[number]}, "bbox": [{x!r}, {y!r}, {w!r}, {h!r}], "score": {score!r}}}'
+        for number, (x, y, w, h, score) in zip(exact[:, 5].astype(int).tolist(), rows, strict=True)
     ]
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,11 +21,13 @@ from rayrml.tensors import to_input
 from rayrml.workers import Workers
 
 
-def as_target(target: torch.Tensor, loss: Loss) -> torch.Tensor:
+def as_target(target: Any, loss: Loss) -> Any:
     """Targets as the loss takes them: arrays (N, 1, *spatial) of class numbers become indices (N, *spatial) int64.
 
-    Class shares (N, C) stay unchanged.
+    Class shares (N, C) and boxes stay unchanged.
     """
+    if loss.targets == "boxes":
+        return target
     shares = loss.accepts_shares and target.ndim == 2 and target.shape[1] > 1
     if loss.targets == "labels" and target.is_floating_point() and not shares:
         target = target.squeeze(1) if target.ndim > 1 and target.shape[1] == 1 else target
@@ -87,7 +91,7 @@ class EvaluationStep:
         self._columns = None if self._kind is None else ColumnSums(self._kind)
 
     @torch.inference_mode()
-    def __call__(self, batch: torch.Tensor, target: torch.Tensor | None) -> torch.Tensor:
+    def __call__(self, batch: torch.Tensor, target: torch.Tensor | None, original: object = None) -> torch.Tensor:
         """The network's output (N, ...) for a batch, whose loss and metric are added to the totals.
 
         It has the values that the loss's problem prescribes, even without a target.
@@ -98,6 +102,10 @@ class EvaluationStep:
         if target is not None and self.loss is not None:
             self._add(self.loss, output, target)
         return output
+
+    def written(self, outputs: torch.Tensor) -> np.ndarray:
+        """The outputs (n, ...) as prediction files take them."""
+        return outputs.cpu().numpy()
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         with arithmetic.autocast(batch, self.dtype):

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from rayrml import storage
-from rayrml.config.sections import Data
+from rayrml.config.sections import NeuralNetwork
 from rayrml.data.sources import Source
+from rayrml.inference.applications import application_of
 from rayrml.inference.picture_destination import PictureDestination
 from rayrml.inference.prediction_files import Destination, PredictionSink, RemotePredictions
 
 if TYPE_CHECKING:
+    from rayrml.inference.box_pictures import BoxDrawing
     from rayrml.inference.pictures import Drawing
 
 
@@ -44,12 +46,18 @@ class Outputs:
 
 
 def destination_of(
-    source: Source, data: Data, epoch: int, classes: tuple[str, ...], *, drawing: Drawing | None = None
+    source: Source,
+    config: NeuralNetwork,
+    epoch: int,
+    classes: tuple[str, ...],
+    *,
+    drawing: Drawing | BoxDrawing | None = None,
 ) -> Destination:
-    """The files that the data section names for an epoch's predictions of the samples of `source`.
+    """The files that the configuration names for an epoch's predictions of the samples of `source`.
 
-    `drawing` tells how the outputs become pictures, if they are images.
+    `drawing` tells how the outputs become pictures, None if they do not.
     """
+    data = config.data
     folder = data.test_output_path
     return Destination(
         names=source.samples.names,
@@ -58,6 +66,7 @@ def destination_of(
         precision=data.hdf5_precision,
         slices=source.samples.slices,
         classes=classes,
+        columns=application_of(config).columns,
         partial=data.skips,
         pictures=PictureDestination(folder, epoch, drawing, source.samples)
         if folder is not None and drawing is not None and data.draws

@@ -9,10 +9,11 @@ from rayrml import storage
 from rayrml.data.discovery import Samples
 
 if TYPE_CHECKING:
+    from rayrml.inference.box_pictures import BoxDrawing
     from rayrml.inference.pictures import Drawing
 
-MASKS, OVERLAYS, IMAGES, CLASSES = "masks", "overlays", "images", "classes"
-FOLDERS = (MASKS, OVERLAYS, IMAGES)  # with a picture for each sample
+MASKS, OVERLAYS, IMAGES, BOXES, CLASSES = "masks", "overlays", "images", "boxes", "classes"
+FOLDERS = (MASKS, OVERLAYS, IMAGES, BOXES)  # with a picture for each sample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,14 +29,15 @@ class PictureDestination:
 
     folder: str
     epoch: int
-    drawing: Drawing
+    drawing: Drawing | BoxDrawing
     samples: Samples
 
     @property
     def paths(self) -> dict[str, str]:
         """The path of each folder, and of the table of classes, by what they contain."""
-        if self.drawing.kind == "pixels":
-            return {IMAGES: self._path(IMAGES)}
+        if self.drawing.kind != "masks":
+            only = IMAGES if self.drawing.kind == "pixels" else BOXES
+            return {only: self._path(only)}
         return {MASKS: self._path(MASKS), OVERLAYS: self._path(OVERLAYS), CLASSES: self._path(CLASSES, ".csv")}
 
     @property

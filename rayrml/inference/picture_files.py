@@ -1,4 +1,4 @@
-"""Files of pictures: for each sample a mask and an overlay, or an image, drawn by threads of one process."""
+"""Files of pictures: for each sample a mask and an overlay, or one image, drawn by threads of one process."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from rayrml import storage
 from rayrml.cpus import count_cpus
 from rayrml.data.readers.images import read_shown
 from rayrml.errors import explaining
+from rayrml.inference.box_pictures import BoxDrawing
 from rayrml.inference.palette import UNKNOWN, colors_of
-from rayrml.inference.picture_destination import CLASSES, IMAGES, MASKS, OVERLAYS, PictureDestination
-from rayrml.inference.pictures import draw_overlay, encode_mask
+from rayrml.inference.picture_destination import BOXES, CLASSES, IMAGES, MASKS, OVERLAYS, PictureDestination
+from rayrml.inference.pictures import Drawing, draw_overlay, encode_mask
 
-_QUALITY = 90  # of overlays, which are JPEG
+_JPEG = (OVERLAYS, BOXES)  # kinds of pictures that are photos, mostly; the others are PNG
+_QUALITY = 90  # of JPEG
 _COMPRESSION = 2  # of PNG; masks take half the time of level 4, and a fifth more space
 _AHEAD = 2  # samples per thread that wait for it: outputs are large
 _SUBSAMPLING_NONE = 0  # colors as sharp as brightness
@@ -41,8 +43,8 @@ class PictureFiles:
         self._cleaned: set[str] = set()
         self._lock = threading.Lock()
 
-    def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
-        """Draw the rows of `outputs` (n, C, H, W), which belong to the samples at `indices` (n,).
+    def write(self, indices: np.ndarray, outputs: np.ndarray | Sequence[np.ndarray]) -> None:
+        """Draw `outputs`, (n, C, H, W) or n tables of detections, which belong to the samples at `indices` (n,).
 
         Raises:
             DataError: these or earlier ones cannot be written.
@@ -57,10 +59,10 @@ class PictureFiles:
         while self._pending:
             self._pending.popleft().result()
         self._threads.shutdown()
-        if self._drawing.kind == "masks":
+        if not isinstance(self._drawing, BoxDrawing) and self._drawing.kind == "masks":
             path = self._destination.paths[CLASSES]
             with explaining(path, "cannot be written"):
-                storage.write(path, self._table())
+                storage.write(path, self._table(self._drawing))
 
     def discard(self) -> None:
         """Draw no more; pictures that are complete stay."""
@@ -68,15 +70,20 @@ class PictureFiles:
         self._pending.clear()
 
     def _draw(self, index: int, output: np.ndarray) -> None:
-        image = self._image(self._destination.samples.path(index))
+        samples, drawing = self._destination.samples, self._drawing
+        image = self._image(samples.path(index))
         size = image.shape[1:]
-        if self._drawing.kind == "pixels":
-            self._save(IMAGES, self._png[index], self._drawing.image(output, size))
+        if isinstance(drawing, BoxDrawing):
+            truths = None if samples.boxes is None else samples.boxes.select([index])
+            self._save(BOXES, self._jpg[index], drawing.picture(image.transpose(1, 2, 0), output, truths))
             return
-        mask = self._drawing.mask(output, size)
+        if drawing.kind == "pixels":
+            self._save(IMAGES, self._png[index], drawing.image(output, size))
+            return
+        mask = drawing.mask(output, size)
         picture = encode_mask(mask)
         self._save(MASKS, self._png[index], picture)
-        overlay = draw_overlay(image.transpose(1, 2, 0), mask, self._drawing.unknown)
+        overlay = draw_overlay(image.transpose(1, 2, 0), mask, drawing.unknown)
         self._save(OVERLAYS, self._jpg[index], overlay)
         with self._lock:
             self._counts.update(_count_classes(mask, picture))
@@ -87,7 +94,7 @@ class PictureFiles:
 
     def _save(self, kind: str, name: str, picture: Image.Image) -> None:
         content = io.BytesIO()
-        if kind == OVERLAYS:
+        if kind in _JPEG:
             picture.save(content, "JPEG", quality=_QUALITY, subsampling=_SUBSAMPLING_NONE)
         else:
             picture.save(content, "PNG", compress_level=_COMPRESSION)
@@ -106,9 +113,9 @@ class PictureFiles:
         if not known:
             storage.remove_abandoned(folder)
 
-    def _table(self) -> bytes:
+    def _table(self, drawing: Drawing) -> bytes:
         """The classes with their colors, and how many pixels of all masks each has."""
-        text, drawing = io.StringIO(), self._drawing
+        text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(("class", "name", "color", "pixels", "share"))
         total = sum(self._counts.values()) or 1

@@ -32,10 +32,13 @@ _COMPACT_BYTES = 64_000  # HDF5 can keep data up to 64 KiB in a dataset's header
 _CACHE_BYTES, _MOST_CACHE_BYTES = 64 * 2**20, 128 * 2**20
 
 
+Outputs = np.ndarray | Sequence[np.ndarray]  # (n, ...), or n arrays of different shapes
+
+
 class PredictionSink(Protocol):
     """Receives predictions, batch by batch."""
 
-    def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
+    def write(self, indices: np.ndarray, outputs: Outputs) -> None:
         """Add the rows of `outputs` (n, ...), which belong to the samples at `indices` (n,)."""
         ...
 
@@ -61,6 +64,7 @@ class Destination:
         classes: class names in the order of the network's outputs.
         partial: whether samples may be missing.
         pictures: the folders for pictures of the outputs, None for none.
+        columns: what the columns of all datasets are, () if these are no tables.
     """
 
     names: Sequence[str]
@@ -71,6 +75,7 @@ class Destination:
     classes: tuple[str, ...] = ()
     partial: bool = False
     pictures: PictureDestination | None = None
+    columns: tuple[str, ...] = ()
 
     @property
     def paths(self) -> list[str]:
@@ -95,7 +100,8 @@ class PredictionFiles:
         self._names = destination.names
         self._file: PredictionFile | None = None
         if destination.path is not None:
-            self._file = PredictionFile(destination.path, destination.classes, destination.precision)
+            precision = destination.precision
+            self._file = PredictionFile(destination.path, destination.classes, precision, columns=destination.columns)
         self._assembly: SliceAssembly | None = None
         self._pictures: PictureFiles | None = None
         if destination.assembly_path is not None:
@@ -114,17 +120,22 @@ class PredictionFiles:
 
             self._pictures = PictureFiles(destination.pictures)
 
-    def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
+    def write(self, indices: np.ndarray, outputs: Outputs) -> None:
         """Add the rows of `outputs` (n, ...), which belong to the samples at `indices` (n,).
 
         Raises:
             DataError: they cannot be written; all files are removed.
         """
         with self._whole():
-            if self._file is not None:
-                self._file.write([self._names[int(i)] for i in indices], outputs)
-            if self._assembly is not None:
-                self._assembly.write(indices, outputs)
+            names = [self._names[int(i)] for i in indices] if self._file is not None else []
+            if not isinstance(outputs, np.ndarray):  # tables, which are no slices
+                if self._file is not None:
+                    self._file.write_rows(names, outputs)
+            else:
+                if self._file is not None:
+                    self._file.write(names, outputs)
+                if self._assembly is not None:
+                    self._assembly.write(indices, outputs)
             if self._pictures is not None:
                 self._pictures.write(indices, outputs)
 
@@ -275,7 +286,7 @@ class RemotePredictions:
         self._actor = actor
         self._pending: list[ray.ObjectRef] = []
 
-    def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
+    def write(self, indices: np.ndarray, outputs: Outputs) -> None:
         """Send a batch to the writer."""
         self._pending.append(self._actor.write.remote(indices, outputs))
         if len(self._pending) > 2:
@@ -302,7 +313,7 @@ class _Writer:
             self._files.discard()
         self._files = destination.open()
 
-    def write(self, indices: np.ndarray, outputs: np.ndarray) -> None:
+    def write(self, indices: np.ndarray, outputs: Outputs) -> None:
         if self._files is None:
             raise RuntimeError("no prediction file is open")
         self._files.write(indices, outputs)

@@ -14,9 +14,10 @@ from torch.nn import functional
 
 from rayrml.boxes.batch import Boxes
 from rayrml.boxes.coding import Assignment, assign, decode, list_priors
-from rayrml.boxes.grids import Grids, Outputs
+from rayrml.boxes.grids import Grids, Outputs, join_outputs
 from rayrml.boxes.overlap import areas, complete_ious, generalized_ious
 from rayrml.errors import ConfigError, Problem
+from rayrml.losses.loss import Loss
 
 AUTO = "auto"
 _LARGEST = 1_000_000  # pixels of an anchor: areas of much larger boxes overflow
@@ -68,13 +69,15 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def yolo_v3(
+    grids: Grids | None = None,
+    /,
     *,
     anchors: Anchors = AUTO,
     strides: Strides = None,
     ignore_threshold: Share = 0.5,
     box_loss: BoxLoss = "yolo",
     weights: Weights | None = None,
-) -> DetectionLoss:
+) -> Loss:
     """Errors of boxes, of objectness and of classes, summed over the places of an image's grids.
 
     A box is learnt at one place: the anchor of the most similar size, in the cell of the box's middle. Everywhere else
@@ -91,7 +94,18 @@ def yolo_v3(
     every = dict.fromkeys(TERMS, 1.0) | {**(weights or {})}
     if not any(every.values()):
         raise ConfigError(Problem("neural_network.loss.weights", "are all 0: there is nothing to learn"))
-    return DetectionLoss(anchors, strides, ignore_threshold, box_loss, every)
+    settings = DetectionLoss(anchors, strides, ignore_threshold, box_loss, every)
+    if grids is None:
+        return Loss(settings, targets="boxes", metric="map", join=join_outputs)
+    function = settings.on(grids)
+    return Loss(
+        function,
+        targets="boxes",
+        metric="map",
+        join=join_outputs,
+        parts=function.parts,
+        term_names=tuple(f"{term}_loss" for term in TERMS),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +126,10 @@ class DetectionLoss:
     box_loss: BoxLoss
     weights: Mapping[str, float]
 
+    def __call__(self, outputs: Outputs, boxes: Boxes) -> torch.Tensor:
+        """There is no loss yet: what the outputs stand for is not known."""
+        raise RuntimeError("the network's grids are not known yet")
+
     def on(self, grids: Grids) -> GridLoss:
         """The loss of a network with these grids, whose anchors and strides count."""
         return GridLoss(self, grids)
@@ -127,6 +145,11 @@ class GridLoss:
     def __call__(self, outputs: Outputs, boxes: Boxes) -> torch.Tensor:
         """The weighted sum of the terms, for outputs as the network gives them. Raises ConfigError as `terms`."""
         return self.total(self.terms(outputs, boxes))
+
+    def parts(self, outputs: Outputs, boxes: Boxes) -> tuple[torch.Tensor, torch.Tensor]:
+        """The weighted sum of the terms, and the `TERMS` themselves (4,). Raises ConfigError as `terms`."""
+        found = self.terms(outputs, boxes)
+        return self.total(found), torch.stack([found[name] for name in TERMS])
 
     def total(self, terms: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The weighted sum of the terms. One of weight 0 does not count, even if it is infinite."""
@@ -183,6 +206,11 @@ class GridLoss:
         near = find_near(numbers, boxes, self.grids, self.settings.ignore_threshold)
         errors = functional.binary_cross_entropy_with_logits(logits, taken.to(logits.dtype), reduction="none")
         return {"object": _sum(errors, taken), "no_object": _sum(errors, ~(taken | near))}
+
+
+def grids_of(loss: Loss) -> Grids | None:
+    """What the outputs of a network that learns by this loss stand for; None if these are no grids, or unknown ones."""
+    return loss.function.grids if isinstance(loss.function, GridLoss) else None
 
 
 @torch.no_grad()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from rayrml.endings import Ending, probabilities
 from rayrml.errors import ConfigError, Problem
 
-Function = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Function = Callable[[torch.Tensor, Any], torch.Tensor]
 Shape = Sequence[int | None]
 
 
@@ -21,7 +21,8 @@ class Loss:
 
     Attributes:
         function: (output (N, C, *spatial), target) -> the mean loss, a scalar.
-        targets: `labels`: class indices (N,) or (N, *spatial) int64; `arrays`: floats of the output's shape.
+        targets: `labels`: class indices (N,) or (N, *spatial) int64; `arrays`: floats of the output's shape; `boxes`:
+            the true boxes of each image.
         metric: the row of the metric table that evaluation reports along with the loss, None for none; see
             `default_metric`.
         takes: what the output must be, which determines how it is converted to class probabilities; None if it does
@@ -38,10 +39,15 @@ class Loss:
             is computed from these values, and predictions must have them. Standardized numbers get their unit back.
         shapes: (a sample's output shape, its target shape or None) -> what is wrong with them, None if nothing is; for
             a loss that requires other shapes than `targets` implies. See `misfit`.
+        join: the outputs of a network -> one tensor (N, ...) that the function takes; None if the network must have
+            one output.
+        parts: (output, target) -> the loss, and the terms of which it consists, (T,) means over the batch without their
+            weights; None if it is of one piece.
+        term_names: what the terms are called in the history.
     """
 
     function: Function
-    targets: Literal["labels", "arrays"]
+    targets: Literal["labels", "arrays", "boxes"]
     metric: str | None
     takes: Ending | None = None
     weight: Callable[[torch.Tensor], torch.Tensor] | None = None
@@ -53,6 +59,13 @@ class Loss:
     accepts_shares: bool = False
     impose: Callable[[torch.Tensor], torch.Tensor] | None = None
     shapes: Callable[[Shape, Sequence[int] | None], str | None] | None = None
+    join: Callable[[Any], torch.Tensor] | None = None
+    parts: Callable[[torch.Tensor, Any], tuple[torch.Tensor, torch.Tensor]] | None = None
+    term_names: tuple[str, ...] = ()
+
+    def of_network(self, outputs: Any) -> torch.Tensor:
+        """What the loss takes of a network's output or outputs (N, ...): one tensor of float32."""
+        return outputs.float() if self.join is None else self.join(outputs)
 
     def __call__(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The mean loss of the batch, for outputs as the network gives them.
@@ -108,6 +121,8 @@ class Loss:
             output: with None for a size that is not known in advance.
             target: for class indices without a channel axis, () for one class per sample; None if not known.
         """
+        if self.targets == "boxes":
+            return None  # classes, anchors and strides say which shapes outputs must have
         if self.shapes is not None:
             return self.shapes(output, target)
         channels = output[0] if output else None

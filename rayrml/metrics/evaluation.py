@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from rayrml.metrics.average_precision import AveragePrecisions
 from rayrml.metrics.columns import Kind, figures_of_columns
 from rayrml.metrics.confusion import confusion
 
@@ -76,6 +77,23 @@ class ColumnDetails:
 
 
 @dataclasses.dataclass(frozen=True)
+class BoxDetails:
+    """How well the boxes of each class are found.
+
+    Attributes:
+        found: the figures of each class.
+    """
+
+    found: AveragePrecisions
+
+    def by_part(self, names: PartNames) -> FiguresByPart:
+        """The figures of each class."""
+        columns = {name: column.tolist() for name, column in self.found.columns.items()}
+        columns["boxes"] = self.found.columns["boxes"].astype(np.int64).tolist()
+        return _transpose(name_classes(names.classes, len(self.found.columns["boxes"])), columns)
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """What one pass over samples has found, over all workers.
 
@@ -84,17 +102,19 @@ class Evaluation:
         metric: name of the metric, "" if there is none.
         value: the metric over all samples, None if there is none, or if it is undefined.
         details: what the figures of each class or number follow from, None if they have none.
+        others: further figures by their names.
     """
 
     loss: float | None
     metric: str = ""
     value: float | None = None
     details: Details | None = None
+    others: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def figures(self) -> dict[str, float]:
-        """The metric by its name, if there is one and it is defined."""
-        return {} if self.value is None else {self.metric: self.value}
+        """The metric by its name, if there is one and it is defined, and the other figures."""
+        return ({} if self.value is None else {self.metric: self.value}) | {**self.others}
 
 
 def name_classes(classes: Sequence[str], count: int) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from rayrml.config import tables
 from rayrml.endings import SYMMETRIC, UNIT, Ending, Range
-from rayrml.networks.graph import INPUT, Graph
+from rayrml.networks.graph import INPUT, Graph, LayerSpec
 from rayrml.networks.layers import choose_layer
 from rayrml.networks.layers.activations import (
     ENDINGS,
@@ -46,6 +46,40 @@ def find_ending(graph: Graph) -> KnownEnding | None:
             return "linear" if last is linear and issubclass(kind, WeightedSum) else None
         node = graph.nodes[node.inputs[0]]
     return None
+
+
+def find_activations_at_end(graph: Graph) -> list[tuple[LayerSpec, str]]:
+    """The layers whose activation is the last on the way to an output, each with its name; none if that is linear.
+
+    Layers behind them only move numbers: they reshape them, or put those of several layers side by side.
+
+    Raises:
+        ConfigError: an unknown layer, or keys that it does not accept.
+    """
+    found: dict[str, tuple[LayerSpec, str]] = {}
+    numbers = list(dict.fromkeys(graph.outputs))
+    for number in numbers:  # which get more on the way
+        node = graph.nodes[number]
+        layer = graph.layers[node.layer]
+        if layer.class_name == INPUT:
+            continue
+        row = _innermost(choose_layer(layer.class_name, layer.config, graph.keras_version).row)
+        kind: Any = tables.unwrap(row.builder)  # a layer class
+        name = layer.class_name if layer.class_name in LAYERS else _name_of(_last_function(row))
+        if name is not None:
+            found[layer.name] = layer, name
+        elif kind.keeps_numbers or layer.class_name == "Concatenate":
+            numbers += [source for source in node.inputs if source not in numbers]
+    return list(found.values())
+
+
+def _name_of(function: Function) -> str | None:
+    """The name of an activation; None if it is linear, or no activation."""
+    if function is linear:
+        return None
+    if isinstance(function, Layer):
+        return type(function).__name__
+    return next((name for name, own in FUNCTIONS.items() if own is function), None)
 
 
 def find_calls_at_end(graph: Graph, modules: Mapping[str, Layer]) -> set[int]:

@@ -20,7 +20,7 @@ from rayrml.memory import available_memory
 from rayrml.networks.gathering import count_gathered
 from rayrml.networks.layers.layer import BYTES_OF_FLOAT
 from rayrml.optimizers import count_state
-from rayrml.planning import memory_estimate
+from rayrml.planning import box_check, memory_estimate
 from rayrml.planning.plan import Plan
 from rayrml.reporting.wrapping import fit
 from rayrml.workers import Workers
@@ -37,6 +37,10 @@ def classes(plan: Plan, width: int | None = None) -> Iterator[str]:
 
     Long names are shortened if the table would be wider than `width`.
     """
+    if plan.datasets.counts_boxes:
+        yield from format_table(box_check.count_boxes(plan.datasets), box_check.HEADINGS)
+        if (sizes := box_check.describe_sizes(plan.datasets)) is not None:
+            yield f"Training boxes: {sizes}"
     counts: dict[str, list[int]] = {}
     for source in plan.sources:
         if (labels := source.samples.labels) is not None:

@@ -1,54 +1,37 @@
 """Keys that need or exclude one another: each rule is a function of the settings, and all of them are in one table.
 
-What depends on files or on the network is checked where these are read. The end of `schema.json_schema` has the same
+What depends on files or on the network is checked where these are read. `schema.key_rules` has the same
 rules for editors.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from rayrml import extras, storage
 from rayrml.config.mistakes import Findings
 from rayrml.config.names import find
-from rayrml.config.sections import Data, NeuralNetwork, Ray
-from rayrml.config.tables import Choice
+from rayrml.config.sections import Data
 from rayrml.data.discovery import quote_some
-from rayrml.data.reader_keys import DATA, NO_FILES, TABLE_KEYS, TARGET_PATHS
+from rayrml.data.reader_keys import (
+    BOXES,
+    DATA,
+    LABELS,
+    NO_FILES,
+    TABLE_KEYS,
+    TARGET_PATHS,
+    list_reader_options,
+)
 from rayrml.errors import Problem
 from rayrml.losses import pde
 from rayrml.losses.outputs import BALANCED
 from rayrml.metrics import METRICS
 from rayrml.optimizers import needs_closure, refuse_clipping
+from rayrml.planning import box_rules
 from rayrml.planning.data_types import DataTypes
+from rayrml.planning.settings import Settings
 from rayrml.reporting import trackers
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What the rules check.
-
-    Attributes:
-        nn: the section `neural_network`.
-        types: the types of inputs and targets.
-        loss: row of the losses, None if there is none or it has a mistake.
-        optimizer: row of the optimizers, None likewise.
-        ray: the section `ray`.
-    """
-
-    nn: NeuralNetwork
-    types: DataTypes
-    loss: Choice | None
-    optimizer: Choice | None
-    ray: Ray = dataclasses.field(default_factory=Ray)
-
-    @property
-    def data(self) -> Data:
-        """The section `neural_network.data`."""
-        return self.nn.data
-
 
 Rule = Callable[[Settings], Iterable[Problem]]  # may also raise a ConfigError
 
@@ -120,7 +103,8 @@ def _something_to_do(settings: Settings) -> Iterator[Problem]:
         names = ("num_examples", "num_test_examples") if settings.types.generated else ("input_path", "test_input_path")
         yield Problem(DATA, f"nothing to do. Expected {names[0]}, {names[1]}, or both")
     if data.trains and data.targets is None:
-        yield Problem(DATA, 'training needs targets. Expected target_type, for example "labels"')
+        kind = BOXES if box_rules.finds_objects(settings) else LABELS
+        yield Problem(DATA, f'training needs targets. Expected target_type, for example "{kind}"')
 
 
 def _predictions(settings: Settings) -> Iterator[Problem]:
@@ -153,6 +137,8 @@ def _pictures(settings: Settings) -> Iterator[Problem]:
         yield Problem(where, "has no effect: each sample has one class, not each pixel")
     elif types.targets_are_values:
         yield Problem(where, "has no effect: targets are rows of a table, not images")
+    elif types.targets_are_boxes and data.test_output_images in ("masks", "pixels"):
+        yield Problem(where, "has no effect: outputs are boxes, not images. Expected 'boxes'")
 
 
 def _graphs(settings: Settings) -> Iterator[Problem]:
@@ -199,14 +185,16 @@ def _targets(settings: Settings) -> Iterator[Problem]:
     data, types = settings.data, settings.types
     if types.targets_are_arrays:
         return
-    by_path = types.labelled_by_files or types.labelled_by_arrays or types.labelled_by_table
-    for key in () if by_path else _given(data, *TARGET_PATHS):
+    by_path = types.labelled_by_files or types.labelled_by_arrays or types.labelled_by_table or types.targets_are_boxes
+    told = by_path or (data.trains and data.targets is None)
+    for key in () if told else _given(data, *TARGET_PATHS):
         reason = "the class is the name of the folder" if data.targets else "there is no target_type"
         yield Problem(f"{DATA}.{key}", f"has no effect: {reason}")
-    if data.target_transforms:
-        yield Problem(f"{DATA}.target_transforms", "has no effect: targets are not images or arrays")
-    if data.target_is_mask and data.targets is not None:
-        yield Problem(f"{DATA}.target_is_mask", "has no effect: targets are not images or arrays")
+    options = filter(Data.model_fields.__contains__, (f"target_{option}" for option in list_reader_options()))
+    # A prediction has no targets, but a network that may have learned from masks.
+    unused = _given(data, "target_transforms", *(("target_is_mask",) if data.targets else ()))
+    for key in (*unused, *(key for key in options if data.targets and getattr(data, key) is not None)):
+        yield Problem(f"{DATA}.{key}", "has no effect: targets are not images or arrays")
 
 
 def _tags(settings: Settings) -> Iterator[Problem]:
@@ -370,4 +358,5 @@ RULES: tuple[Rule, ...] = (
     _computed_samples,
     _slices,
     _stacks,
+    *box_rules.RULES,
 )

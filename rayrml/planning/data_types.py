@@ -7,7 +7,7 @@ import dataclasses
 from rayrml.config.mistakes import Findings
 from rayrml.config.sections import Data, SideName
 from rayrml.config.tables import Choice
-from rayrml.data.reader_keys import NO_FILES, choose_reader, has_table, list_reader_options
+from rayrml.data.reader_keys import BOXES, NO_FILES, choose_reader, has_table, list_reader_options
 from rayrml.data.readers import Reader
 
 
@@ -62,6 +62,11 @@ class DataTypes:
         return self.labelled_by_table and self.data.target_kind not in (None, "class")
 
     @property
+    def targets_are_boxes(self) -> bool:
+        """Whether a sample's target is the boxes of the objects in it."""
+        return self.data.targets == BOXES
+
+    @property
     def targets_are_labels(self) -> bool:
         """Whether a sample's target is its class."""
         if self.labelled_by_table:
@@ -71,7 +76,8 @@ class DataTypes:
     @property
     def targets_are_arrays(self) -> bool:
         """Whether a sample's target is an array, as its input is."""
-        return self.data.targets is not None and not self.targets_are_labels and not self.targets_are_values
+        others = self.targets_are_labels or self.targets_are_values or self.targets_are_boxes
+        return self.data.targets is not None and not others
 
     @property
     def inputs_are_targets(self) -> bool:
@@ -86,7 +92,7 @@ class DataTypes:
         """Whether test samples have targets; inputs are their own targets only if a loss compares them (`compared`)."""
         data = self.data
         if not self.targets_are_arrays:
-            return self.targets_are_labels or self.targets_are_values
+            return self.data.targets is not None
         return bool(data.test_target_path or data.test_share or (not data.target_path and compared))
 
 

@@ -28,46 +28,27 @@ from rayrml.data.transforms import Placed, Transforms, parse_transforms, split_t
 from rayrml.errors import ConfigError, Problem
 from rayrml.planning import sample_shapes
 from rayrml.planning.data_types import DataTypes
+from rayrml.planning.expectations import Expectations, Labelling
 from rayrml.planning.first_sample import find_first
 from rayrml.planning.image_depth import settle_scale
 from rayrml.planning.sample_shapes import find_differing, fits, list_shapes
 from rayrml.planning.sample_sizes import have_different_sizes
 from rayrml.planning.stacking import StackedSide, find_label_reader, label_by_array, list_counted, list_samples
-from rayrml.planning.table_targets import PREFIXES, LabelTables, Part
+from rayrml.planning.table_targets import PREFIXES, Part
 from rayrml.storage import is_uri
-
-
-@dataclasses.dataclass(frozen=True)
-class Expectations:
-    """What the rest of the configuration expects of samples.
-
-    Attributes:
-        loss: whether there is a loss to compare outputs with targets.
-        shares: whether the loss accepts class shares as labels.
-        input_rank: number of axes of the network's input (C, *spatial), None if it does not declare it.
-        output_rank: the same for its output.
-        input_shape: the declared shape of the network's input, None for sizes that are open.
-        num_classes: how many classes the loss tells apart in the network's output, None if that is not known.
-    """
-
-    loss: bool = True
-    shares: bool = False
-    input_rank: int | None = None
-    output_rank: int | None = None
-    input_shape: tuple[int | None, ...] | None = None
-    num_classes: int | None = None
 
 
 class DatasetsPreparation:
     """Checks each part of the data section, continuing after a mistake."""
 
-    def __init__(self, types: DataTypes, findings: Findings, expectations: Expectations, tables: LabelTables):
+    def __init__(self, types: DataTypes, findings: Findings, expectations: Expectations, labels: Labelling):
         self.types = types
         self.data = types.data
         self.findings = findings
         self.expectations = expectations
         self.slicers: tuple[Slicer, ...] = ()
-        self.tables = tables
+        self.tables = labels.tables
+        self.boxes = labels.boxes
 
     def datasets(self, known_classes: Sequence[str]) -> Datasets | None:
         """The samples, or None if something is wrong; `known_classes` are those of a checkpoint."""
@@ -78,9 +59,15 @@ class DatasetsPreparation:
                 return None
         # Those of a checkpoint are the network's, whatever is found; training anew needs all that are named.
         given = self.data.class_names if self.data.trains or not known_classes else None
+        named: tuple[str, ...] | None = None
+        with self.findings.gathering():
+            named = self.boxes.read_names(known_classes)
+        if named is None:
+            return None
         training = self._samples("training", given)
-        labels = self.types.targets_are_labels or self.types.labelled_by_table
-        classes = training[0].classes if training is not None and labels else tuple(given or known_classes)
+        types = self.types
+        labels = types.targets_are_labels or types.labelled_by_table or types.targets_are_boxes
+        classes = training[0].classes if training is not None and labels else tuple(given or known_classes or named)
         test = self._samples("test", classes or None)
         if test is not None and labels:
             classes = classes or test[0].classes
@@ -125,6 +112,7 @@ class DatasetsPreparation:
                 target_shapes=self._target_shapes(training or test, transforms, len(shapes[0])),
                 test_targets=test is not None and self.types.test_samples_have_targets(compared=self.expectations.loss),
                 final_test=final_test,
+                category_ids=self.boxes.category_ids,
             )
         return None
 
@@ -162,6 +150,7 @@ class DatasetsPreparation:
                 target_is_mask=self.data.target_is_mask or self.types.targets_are_class_numbers,
                 target_is_label=self.types.targets_are_labels,
                 target_is_values=self.types.targets_are_values,
+                target_is_boxes=self.expectations.boxes or self.types.targets_are_boxes,
                 num_classes=num_classes or None,
                 input_pixels=self.types.input_reader is None or self.types.input_reader.pixels,
                 target_pixels=self.types.target_reader is None or self.types.target_reader.pixels,
@@ -225,6 +214,10 @@ class DatasetsPreparation:
             if reader.contents is not None:
                 return location
             files = self.tables.label(location.files, part, classes)
+        elif types.targets_are_boxes:
+            files = self.boxes.label(location.files, part, classes)
+        elif self.expectations.boxes:
+            files = self.boxes.measure(location.files)
         elif types.targets_are_labels and not (types.labelled_by_files or types.labelled_by_arrays):
             where = f"{DATA}.{prefix}input_path"
             tag = self.data.test_tag if prefix else self.data.training_tag

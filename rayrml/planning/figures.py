@@ -7,10 +7,10 @@ from rayrml.config.mistakes import Findings
 from rayrml.config.names import find
 from rayrml.config.sections import Data, NeuralNetwork
 from rayrml.data.reader_keys import DATA
-from rayrml.losses import Loss
+from rayrml.losses import Loss, detection
 from rayrml.metrics import METRICS
 from rayrml.networks.network import Network
-from rayrml.planning.consistency import Settings
+from rayrml.planning.settings import Settings
 
 
 def choose_metric(settings: Settings, network: Network, findings: Findings) -> str | None:
@@ -63,10 +63,18 @@ def check_stopping(nn: NeuralNetwork, metric: str | None, *, tested: bool, findi
     """
     if nn.early_stopping is None:
         return
-    figures = [TRAIN_LOSS, *filter(None, (TEST_LOSS, metric) if tested else ())]
+    figures = [TRAIN_LOSS, *((TEST_LOSS, *_reported_with(metric)) if tested else ())]
     if nn.early_stopping.metric not in figures:
         message = f"this run has no figure '{nn.early_stopping.metric}'. Expected one of {', '.join(figures)}"
         findings.add("neural_network.early_stopping.metric", message)
+
+
+def _reported_with(metric: str | None) -> list[str]:
+    """The figures of an evaluation by this metric: that of boxes reports all that compare boxes, itself first."""
+    if metric is None:
+        return []
+    others = [name for name, row in METRICS.items() if row().compares == "boxes" and name != metric]
+    return [metric, *(others if METRICS[metric]().compares == "boxes" else ())]
 
 
 def _too_few(name: str, num_classes: int, default: str | None) -> str | None:
@@ -80,6 +88,10 @@ def _too_few(name: str, num_classes: int, default: str | None) -> str | None:
 def _misfit(name: str, loss: str, *, is_number: bool, spatial: bool, several: bool) -> str | None:
     """Why a metric cannot be computed for outputs with or without positions, or with several classes each, or None."""
     compares = METRICS[name]().compares
+    if (compares == "boxes") is not (loss in detection.LOSSES):
+        return f"'{name}' does not go with {loss}. Expected {'map or map50' if loss in detection.LOSSES else 'another'}"
+    if compares == "boxes":
+        return None
     if compares == "values":
         return None if is_number else f"'{name}' compares numbers, but the targets are classes"
     if is_number:

@@ -8,7 +8,7 @@ from rayrml.data.reader_keys import DATA, FLIPS
 from rayrml.inference.flips import list_flips
 from rayrml.networks.layers.layer import format_shape
 from rayrml.networks.network import Network
-from rayrml.planning.consistency import Settings
+from rayrml.planning.settings import Settings
 
 _WHERE = f"{DATA}.{FLIPS}"
 

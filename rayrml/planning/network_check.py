@@ -15,7 +15,7 @@ from rayrml.data.reader_keys import DATA
 from rayrml.data.sources import Side, Source
 from rayrml.errors import Problem
 from rayrml.formatting import shorten
-from rayrml.losses import Loss
+from rayrml.losses import Loss, detection
 from rayrml.networks.affine import list_without_affine
 from rayrml.networks.ending import find_ending, find_other_activation
 from rayrml.networks.graph import LayerSpec
@@ -37,10 +37,12 @@ _LIKE_PROBABILITIES = ("hard_sigmoid", "hard_sigmoid_keras_3")
 
 def check_outputs(network: Network, datasets: Datasets, loss: Choice | None, findings: Findings) -> None:
     """Add to the findings what keeps the loss from comparing the network's output with the targets."""
-    if len(network.output_shapes) > 1:
+    if len(network.output_shapes) > 1 and (loss is None or loss.build().join is None):
         names = ", ".join(f"'{network.graph.layers[network.graph.nodes[i].layer].name}'" for i in network.graph.outputs)
         message = f"the network has {len(network.output_shapes)} outputs: {names}. Expected a network with one output"
-        findings.add("neural_network.layers", message)
+        message += "" if loss is not None else f", or a loss that takes several: {', '.join(detection.LOSSES)}"
+        if not findings.concern(_LOSS):  # otherwise it may be one that takes several
+            findings.add("neural_network.layers", message)
         return
     if loss is not None and network.penalizes_outputs and loss.build().weight is not None:
         # A worker's part of the mean would have another weight than its part of the penalty.

@@ -11,16 +11,21 @@ from rayrml.data.datasets import Datasets
 from rayrml.data.reader_keys import DATA, PICTURES
 from rayrml.data.sample_geometry import list_size_changes, show_same
 from rayrml.errors import ConfigError
+from rayrml.inference.box_pictures import BoxDrawing
 from rayrml.inference.class_table import find_output_ending
 from rayrml.inference.pictures import Drawing, PictureKind
 from rayrml.losses import Loss
 from rayrml.networks.ending import find_ending
 from rayrml.networks.network import Network
-from rayrml.planning.consistency import Settings
 from rayrml.planning.data_types import DataTypes
+from rayrml.planning.settings import Settings
 from rayrml.planning.target_values import find_scaling
 
 _WHERE = f"{DATA}.{PICTURES}"
+_NO_PICTURES = {
+    "always": "has no effect: outputs are neither images nor boxes",
+    "boxes": "has no effect: outputs are not boxes",
+}  # by what is wanted
 _MOST_CLASSES = 65535  # one number of 16 bits is for pixels without a class
 _PIXEL_CHANNELS = (1, 3)
 
@@ -34,12 +39,17 @@ class Pictures:
         reason: why they do not although they are images, "" if they are none.
     """
 
-    drawing: Drawing | None = None
+    drawing: Drawing | BoxDrawing | None = None
     reason: str = ""
 
     @property
     def choice(self) -> str | None:
-        """What predictions with the trained network set `test_output_images` to, None for nothing."""
+        """What predictions with the trained network set `test_output_images` to, None for nothing.
+
+        Pictures of boxes are made on request alone: what counts are the detections, which are in files of their own.
+        """
+        if isinstance(self.drawing, BoxDrawing):
+            return None
         return self.drawing.kind if self.drawing is not None else "none" if self.reason else None
 
 
@@ -56,10 +66,15 @@ def choose_pictures(settings: Settings, network: Network, datasets: Datasets, fi
     if reader is None or reader.read is None or not reader.pixels or settings.types.targets_are_labels:
         return Pictures()
     loss: Loss | None = settings.loss.build() if settings.loss is not None else None
+    if loss is not None and loss.targets == "boxes":
+        return _choose_boxes(settings, datasets, findings)
     wanted = "auto" if data.test_output_images == "none" else data.test_output_images
     output = network.outputs_of(datasets.shape)[0]
-    kind = wanted if wanted != "auto" else _find_kind(output, network, loss, (settings.types, datasets))
-    misfit = None if kind is None else _find_misfit(kind, output)
+    if wanted in ("auto", "always"):
+        kind = _find_kind(output, network, loss, (settings.types, datasets))
+    else:
+        kind = None if wanted == "boxes" else wanted
+    misfit = _NO_PICTURES.get(wanted) if kind is None else _find_misfit(kind, output)
     if misfit is not None and wanted != "auto":
         findings.add(_WHERE, misfit)
     if kind is None or misfit is not None:
@@ -83,6 +98,16 @@ def choose_pictures(settings: Settings, network: Network, datasets: Datasets, fi
             changes=changes,
         )
     )
+
+
+def _choose_boxes(settings: Settings, datasets: Datasets, findings: Findings) -> Pictures:
+    """The pictures of boxes, if they are requested."""
+    wanted = settings.data.test_output_images
+    if wanted in ("masks", "pixels"):
+        findings.add(_WHERE, "has no effect: outputs are boxes, not images. Expected 'boxes'")
+    if wanted not in ("boxes", "always"):
+        return Pictures()
+    return Pictures(BoxDrawing(datasets.classes, settings.nn.detection.score_threshold))
 
 
 def warn_of_pictures(pictures: Pictures, settings: Settings) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from rayrml.data.transforms import parse_transforms
 from rayrml.data.transforms.values import ConvertColor, Normalize
 from rayrml.networks.families import Family
 from rayrml.networks.families.family import Range
-from rayrml.planning.consistency import Settings
+from rayrml.planning.settings import Settings
 
 _MEANS, _DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's channels in [0, 1]
 _MEANS_OF_BGR = (103.939 / 255, 116.779 / 255, 123.68 / 255)

@@ -294,13 +294,13 @@ def _is_object(masks: Masks) -> bool:
     return masks.classes.num_classes == 2 and masks.classes.ignored is None
 
 
-def text(configuration: dict[str, Any]) -> str:
-    """The configuration as a file for people to edit: one line per key and per layer, with a few comments."""
+def text(configuration: dict[str, Any], comments: Mapping[str, str] = _COMMENTS) -> str:
+    """The configuration as a file for people to edit: one line per key and per layer, with a few comments on keys."""
     lists: list[list[Any]] = []
     content = json.dumps(_take_out(configuration, lists), indent=4, ensure_ascii=False)
     for number, entries in enumerate(lists):
         content = re.sub(rf'^( *)(.*)"<{number}>"', functools.partial(_put_back, entries), content, flags=re.MULTILINE)
-    for key, comment in _COMMENTS.items():
+    for key, comment in comments.items():
         content = re.sub(rf'^( *)("{key}":)', rf"\1// {comment}\n\1\2", content, count=1, flags=re.MULTILINE)
     return f"{content}\n"
 

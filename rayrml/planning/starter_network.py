@@ -31,7 +31,7 @@ def build_classifier(
         ending: the activation of the outputs, None for none.
     """
     activation = {} if ending is None else {"activation": ending}
-    found = [_layer("InputLayer", "input", batch_input_shape=[None, *shape])]
+    found = [layer("InputLayer", "input", batch_input_shape=[None, *shape])]
     side, number = min(shape[:2]), 1
     filters = 32 if side <= _SMALL else 16
     while True:
@@ -40,13 +40,13 @@ def build_classifier(
             found += _residual(f"{number}", filters)
         if side < 2 * _LEAST:
             break
-        found.append(_layer("MaxPooling2D", f"pool_{number}", pool_size=2))
+        found.append(layer("MaxPooling2D", f"pool_{number}", pool_size=2))
         side, filters, number = side // 2, min(2 * filters, _MOST_FILTERS), number + 1
     return [
         *found,
-        _layer("GlobalAveragePooling2D", "mean"),
-        _layer("Dropout", "dropout", rate=0.4 if num_images < _FEW else 0.2),
-        _layer("Dense", "classes" if ending else "outputs", units=num_outputs, **activation),
+        layer("GlobalAveragePooling2D", "mean"),
+        layer("Dropout", "dropout", rate=0.4 if num_images < _FEW else 0.2),
+        layer("Dense", "classes" if ending else "outputs", units=num_outputs, **activation),
     ]
 
 
@@ -60,12 +60,12 @@ def build_dense(shape: tuple[int, ...], num_outputs: int, ending: str | None) ->
     """
     activation = {} if ending is None else {"activation": ending}
     return [
-        _layer("InputLayer", "input", batch_input_shape=[None, *shape]),
-        *([_layer("Flatten", "flatten")] if len(shape) > 1 else []),
-        _layer("Dense", "hidden_1", units=64, activation="relu"),
-        _layer("Dropout", "dropout", rate=0.2),
-        _layer("Dense", "hidden_2", units=64, activation="relu"),
-        _layer("Dense", "classes" if ending else "outputs", units=num_outputs, **activation),
+        layer("InputLayer", "input", batch_input_shape=[None, *shape]),
+        *([layer("Flatten", "flatten")] if len(shape) > 1 else []),
+        layer("Dense", "hidden_1", units=64, activation="relu"),
+        layer("Dropout", "dropout", rate=0.2),
+        layer("Dense", "hidden_2", units=64, activation="relu"),
+        layer("Dense", "classes" if ending else "outputs", units=num_outputs, **activation),
     ]
 
 
@@ -81,19 +81,19 @@ def build_unet(shape: tuple[int, int, int], num_outputs: int, num_images: int) -
     """
     poolings = count_poolings(shape[:2])
     filters = [min(16 * 2**level, _MOST_FILTERS) for level in range(poolings + 1)]
-    found = [_layer("InputLayer", "input", batch_input_shape=[None, *shape])]
+    found = [layer("InputLayer", "input", batch_input_shape=[None, *shape])]
     for level in range(poolings):
         found += _double(f"down_{level + 1}", filters[level])
-        found.append(_layer("MaxPooling2D", f"pool_{level + 1}", pool_size=2))
+        found.append(layer("MaxPooling2D", f"pool_{level + 1}", pool_size=2))
     found += _double("middle", filters[poolings])
-    found.append(_layer("Dropout", "dropout", rate=0.3 if num_images < _FEW else 0.1))
+    found.append(layer("Dropout", "dropout", rate=0.3 if num_images < _FEW else 0.1))
     for level in reversed(range(poolings)):
         name = f"{level + 1}"
-        found.append(_layer("UpSampling2D", f"up_{name}", size=2, interpolation="bilinear"))
-        found.append(_joining("Concatenate", f"join_{name}", f"up_{name}", f"relu_down_{name}_b"))
+        found.append(layer("UpSampling2D", f"up_{name}", size=2, interpolation="bilinear"))
+        found.append(joining("Concatenate", f"join_{name}", f"up_{name}", f"relu_down_{name}_b"))
         found += _double(f"up_{name}", filters[level])
     ending = "sigmoid" if num_outputs == 1 else "softmax"
-    return [*found, _layer("Conv2D", "mask", filters=num_outputs, kernel_size=1, activation=ending)]
+    return [*found, layer("Conv2D", "mask", filters=num_outputs, kernel_size=1, activation=ending)]
 
 
 def count_poolings(size: tuple[int, int]) -> int:
@@ -112,26 +112,27 @@ def _convolution(name: str, filters: int, *, halving: bool = False) -> list[Laye
     """A convolution, normalized; one that halves the resolution saves most of the time that large images take."""
     steps = {"kernel_size": 5, "strides": 2} if halving else {"kernel_size": 3}
     return [
-        _layer("Conv2D", f"conv_{name}", filters=filters, **steps, padding="same"),
-        _layer("GroupNormalization", f"norm_{name}", groups=_GROUPS),
-        _layer("Activation", f"relu_{name}", activation="relu"),
+        layer("Conv2D", f"conv_{name}", filters=filters, **steps, padding="same"),
+        layer("GroupNormalization", f"norm_{name}", groups=_GROUPS),
+        layer("Activation", f"relu_{name}", activation="relu"),
     ]
 
 
 def _residual(name: str, filters: int) -> list[Layer]:
     """A convolution whose result is added to its input, `relu_<name>`."""
     *convolution, activation = _convolution(f"{name}_b", filters)
-    return [*convolution, _joining("Add", f"add_{name}", f"relu_{name}", f"norm_{name}_b"), activation]
+    return [*convolution, joining("Add", f"add_{name}", f"relu_{name}", f"norm_{name}_b"), activation]
 
 
 def _double(name: str, filters: int) -> list[Layer]:
     return [*_convolution(f"{name}_a", filters), *_convolution(f"{name}_b", filters)]
 
 
-def _layer(class_name: str, name: str, **settings: Any) -> Layer:
+def layer(class_name: str, name: str, **settings: Any) -> Layer:
+    """A layer that follows the one before it in the list."""
     return {"class_name": class_name, "config": {"name": name, **settings}}
 
 
-def _joining(class_name: str, name: str, *inputs: str) -> Layer:
+def joining(class_name: str, name: str, *inputs: str) -> Layer:
     """A layer of several inputs; all others follow the one before them in the list."""
-    return {**_layer(class_name, name), "inbound_nodes": list(inputs)}
+    return {**layer(class_name, name), "inbound_nodes": list(inputs)}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 from rayrml import storage
 from rayrml.config.mistakes import Findings
 from rayrml.config.sections import NeuralNetwork
+from rayrml.data.datasets import Datasets
+from rayrml.formatting import shorten
 from rayrml.networks.affine import list_without_affine
 from rayrml.networks.families import Family
 from rayrml.networks.network import Network
@@ -32,7 +35,7 @@ def load_start(
     given: tuple[NeuralNetwork, Family | None],
     findings: Findings,
     *,
-    num_anchors: int | None = None,
+    num_classes: int | None = None,
 ) -> LoadReport | None:
     """What was loaded into the network; None if nothing is requested.
 
@@ -43,7 +46,7 @@ def load_start(
         checkpoint: the one that `checkpoints.load` names, None if it names none.
         given: the section, and the network by name that it chooses.
         findings: gets what is wrong.
-        num_anchors: of each output of a network that finds objects, if known.
+        num_classes: of the objects that the network finds, None if it finds none.
     """
     nn, named = given
     path, place, report = nn.checkpoints.load, LOAD, None
@@ -52,7 +55,7 @@ def load_start(
             loaded = checkpoints.load_into(network, checkpoint.network, path, LOAD)
             report = dataclasses.replace(loaded, averaged=bool(checkpoint.ema))
         elif path is not None and is_darknet_name(path):
-            report = load_darknet_weights(network, path, LOAD, num_anchors=num_anchors)
+            report = load_darknet_weights(network, path, LOAD, num_classes=num_classes)
         elif path is not None and is_foreign(path):
             report = load_weights(network, path, LOAD)
         elif named is not None and named.weights is not None:
@@ -63,6 +66,18 @@ def load_start(
     elif report is not None and not nn.data.trains:
         _refuse_partial(network, report, (place, path), findings)
     return report
+
+
+def warn_of_classes(network: Network, checkpoint: Checkpoint | None, datasets: Datasets) -> Iterator[str]:
+    """A sentence on outputs that stood for other classes, or for the same in another order, and are trained further."""
+    if checkpoint is None or datasets.training is None:
+        return
+    before, now = checkpoint.classes, datasets.classes
+    outputs = [network.graph.layers[network.graph.nodes[number].layer].name for number in network.graph.outputs]
+    kept = any(name.rpartition(".")[0] in outputs for name in checkpoint.network)
+    if kept and now and len(before) == len(now) and tuple(before) != tuple(now):
+        message = f"the checkpoint's network distinguishes {shorten(before)}, but the samples have {shorten(now)}"
+        yield f"{message}: its outputs stand for other classes from now on"
 
 
 def _refuse_partial(network: Network, report: LoadReport, source: tuple[str, object], findings: Findings) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from rayrml.cluster.allocation import Allocation
 from rayrml.config.named_networks import is_named
 from rayrml.data import kept_arrays, pairing
+from rayrml.data.bad_samples import gather_bad_samples
 from rayrml.data.discovery import Samples, Slices, describe_ignored
 from rayrml.data.sources import Side, Source
 from rayrml.data.value_rules import ClassNumbers
@@ -75,6 +76,7 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
         settings = plan.loss.settings if weights is None else plan.loss.settings | {"weight": weights}
         console.section("Loss", {"Function": plan.loss.name, **_as_json(settings), **reported})
     _folders(console, plan)
+    console.lines(plan.notes)
     for source in plan.sources:
         _data(console, plan, source, num_workers)
 
@@ -88,10 +90,20 @@ def _frozen(plan: Plan) -> str | None:
 
 
 def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with lists and objects as a configuration has them."""
+    """Settings with lists and objects as a configuration has them, in six digits."""
     return {
-        name: json.dumps(value) if isinstance(value, list | tuple | dict) else value for name, value in settings.items()
+        name: json.dumps(_round(value)) if isinstance(value, list | tuple | dict) else value
+        for name, value in settings.items()
     }
+
+
+def _round(value: Any) -> Any:
+    """The value with numbers of few digits: those that were found, such as anchors, have many."""
+    if isinstance(value, Mapping):
+        return {key: _round(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_round(part) for part in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _describe_row(type: str, **settings: Any) -> str:
@@ -116,6 +128,7 @@ def brief(console: Console, plan: Plan, allocation: Allocation) -> None:
     }
     console.line()
     console.rows(rows, _BRIEF, "")
+    console.lines(plan.notes)
     _folders(console, plan)
 
 
@@ -177,6 +190,7 @@ def check(console: Console, checked: Plan) -> None:
     most, least = (asked[1], asked[0]) if isinstance(asked, tuple) else (asked or 1, asked or 1)
     plan(console, checked, most)
     notices(console, checked)
+    _bad_samples(console, checked)
     console.line()
     rows = [(r.name, r.class_name, r.output_shape, f"{r.num_parameters:,}") for r in checked.network.summary()]
     console.table(rows, ("Layer", "Class", "Output shape", "Parameters"), folds=True)
@@ -187,6 +201,15 @@ def check(console: Console, checked: Plan) -> None:
     console.lines(["", *checks.memory(checked, least)])
     console.line()
     console.line("The configuration is valid.")
+
+
+def _bad_samples(console: Console, plan: Plan) -> None:
+    """Print which samples are known to be skipped. Raises DataError if they are too many."""
+    for name, source in _sources(plan).items():
+        bad = gather_bad_samples(name, source.samples, {})
+        if len(bad):
+            console.lines(["", *bad.lines()])
+        bad.refuse_too_many()
 
 
 def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> None:

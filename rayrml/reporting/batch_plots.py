@@ -17,6 +17,7 @@ _MOST_PANELS = 24
 _MOST_CURVES = 7  # channels of a signal
 _LONGEST = 22  # characters of a title
 _INCHES = 1.9  # width of a panel
+LARGE = 415  # pixels that the image of a large one has, in rows of several
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,30 +29,35 @@ class Panel:
         is_image: whether it is an image.
         limits: the values that are black and white, or the range of curves.
         title: one or two lines above it.
+        is_large: whether it is twice as wide, for texts in the image.
     """
 
     values: np.ndarray
     is_image: bool
     limits: tuple[float, float] = (0.0, 1.0)
     title: str = ""
+    is_large: bool = False
 
 
 def most_samples(panels: int) -> int:
-    """How many samples with so many panels each there is room for."""
+    """How many samples with so many panels each there is room for; a large panel counts as two."""
     return _MOST_PANELS // _PANELS_IN_A_ROW * max(_PANELS_IN_A_ROW // panels, 1)
 
 
 def draw_batch(samples: Sequence[Sequence[Panel]], title: str) -> Figure:
     """The panels of samples, those of a sample next to each other."""
-    panels = len(samples[0])
-    in_a_row = max(min(_PANELS_IN_A_ROW // panels, len(samples)), 1)
+    panels, factor = len(samples[0]), 2 if samples[0][0].is_large else 1
+    inches = _INCHES * factor
+    in_a_row = max(min(_PANELS_IN_A_ROW // (panels * factor), len(samples)), 1)
     rows, columns = -(-len(samples) // in_a_row), in_a_row * panels
     proportions = max(_proportion(panel) for panel in samples[0])
-    width, height = max(_INCHES * columns, 6.0), (_INCHES * proportions + 0.45) * rows + 0.5
+    width, height = max(inches * columns, 6.0), (inches * proportions + 0.45) * rows + 0.5
     # Laid out by hand: a layout engine takes as long for so many axes as everything else.
     figure = Figure(figsize=(width, height), dpi=DPI)
     margins = {"left": 0.02, "right": 0.98, "bottom": 0.1 / height, "top": 1 - 0.85 / height}
-    grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={**margins, "wspace": 0.08, "hspace": 0.3})
+    grid = figure.subplots(
+        rows, columns, squeeze=False, gridspec_kw={**margins, "wspace": 0.08, "hspace": 0.3 / factor}
+    )
     figure.suptitle(title, fontweight="bold", y=1 - 0.1 / height, va="top", fontsize=10, parse_math=False)
     for axes in grid.flat:
         axes.set_axis_off()

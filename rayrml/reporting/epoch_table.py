@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rayrml.config.figures import COLUMNS, TEST_LOSS, TRAIN_LOSS
+from rayrml.config.figures import COLUMNS, TEST_LOSS, TRAIN_LOSS, is_term, title
 from rayrml.reporting.history import Figures
 
 _BEST = "best"  # the mark of an epoch that is better than all before; the last one with it is the best of all
@@ -25,7 +25,7 @@ class EpochTable:
 
     def lines(self, figures: Figures, *, best: bool) -> Iterator[str]:
         """The line of an epoch, after the headings if these have not been there or there is a new figure."""
-        tested = [name for name in figures if name not in COLUMNS]
+        tested = [name for name in figures if name not in COLUMNS and not is_term(name)]
         names = [TRAIN_LOSS, *([TEST_LOSS] if TEST_LOSS in figures else []), *tested, "learning_rate", "seconds"]
         if not set(names) <= set(self._columns):
             self._columns = names
@@ -41,7 +41,7 @@ class EpochTable:
 
 
 def _name(name: str) -> str:
-    return _HEADINGS.get(name, name.replace("_", " ").capitalize())
+    return _HEADINGS.get(name) or title(name)
 
 
 def _value(name: str, value: float | None) -> str:

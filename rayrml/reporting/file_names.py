@@ -17,3 +17,4 @@ PLOTS = {
     name: f"{PLOTS_FOLDER}/{name}.png" for name in (*CURVES, CONFUSION_MATRIX, PREDICTIONS, SCATTER, PRECISION_RECALL)
 }
 PREDICTIONS_TABLE = "predictions.csv"  # of classes, next to the predictions
+DETECTIONS = "detections.json"  # COCO's results, likewise

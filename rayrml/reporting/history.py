@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from rayrml import storage
-from rayrml.config.figures import COLUMNS, TEST_LOSS, TRAIN_LOSS, is_cost
+from rayrml.config.figures import COLUMNS, TEST_LOSS, TRAIN_LOSS, is_cost, is_term
 from rayrml.errors import DataError, Problem, explaining
 
 FILE = "history.csv"
@@ -53,7 +53,21 @@ def from_csv(content: bytes, where: str) -> list[dict[str, float]]:
 
 def find_metric(history: Sequence[Figures]) -> str | None:
     """The name of the metric among the figures, None if there is none; the latest if a resumed run has another."""
-    return next((name for figures in reversed(history) for name in figures if name not in COLUMNS), None)
+    return next(
+        (name for figures in reversed(history) for name in figures if name not in COLUMNS and not is_term(name)), None
+    )
+
+
+def list_others(history: Sequence[Figures]) -> list[str]:
+    """The names of further figures of the evaluations that have given the metric."""
+    metric = find_metric(history)
+    names = dict.fromkeys(name for figures in history if metric in figures for name in figures)
+    return [name for name in names if name not in (*COLUMNS, metric) and not is_term(name)]
+
+
+def list_terms(history: Sequence[Figures]) -> list[str]:
+    """The names of the terms of which the training loss consists."""
+    return list(dict.fromkeys(name for figures in history for name in figures if is_term(name)))
 
 
 def to_cost(figures: Figures, name: str) -> float:

@@ -19,7 +19,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from rayrml.config.figures import is_cost
+from rayrml.config.figures import is_cost, spell, title
 from rayrml.errors import printable
 from rayrml.reporting import history as histories
 from rayrml.reporting.history import Figures, Run
@@ -73,11 +73,12 @@ class ImageSample:
 
 
 def draw_loss(history: Sequence[Figures]) -> Figure:
-    """Training and test loss over the epochs, with the lowest test (or training) loss marked."""
+    """Training and test loss over the epochs, with the lowest one marked, and the terms of the training loss."""
     figure, axes = _curves("Loss")
     _line(axes, history, "train_loss", label="training", color=BLUE)
     _line(axes, history, "test_loss", label="test", color=ORANGE)
     tested = any("test_loss" in figures for figures in history)
+    _terms(axes, history)
     _mark(axes, history, "test_loss" if tested else "train_loss")
     _logarithmic_if_wide(axes)
     axes.legend(frameon=False)
@@ -85,12 +86,14 @@ def draw_loss(history: Sequence[Figures]) -> Figure:
 
 
 def draw_metric(history: Sequence[Figures]) -> Figure | None:
-    """The metric over the epochs, with the best marked; None if there is no metric."""
+    """The metric and other figures over the epochs, with the best metric marked; None if there is no metric."""
     name = histories.find_metric(history)
     if name is None:
         return None
-    figure, axes = _curves(name.capitalize())
-    _line(axes, history, name, label=f"{name} (test)", color=GREEN)
+    figure, axes = _curves(title(name))
+    _line(axes, history, name, label=f"{spell(name)} (test)", color=GREEN)
+    for other, color in zip(histories.list_others(history), (BLUE, ORANGE), strict=False):
+        _line(axes, history, other, label=f"{spell(other)} (test)", color=color, style="--")
     _mark(axes, history, name)
     axes.legend(frameon=False)
     return figure
@@ -113,8 +116,8 @@ def draw_comparison(runs: Sequence[Run]) -> Figure:
     names = {histories.find_metric(run.history) for run in runs} - {None}
     figure = Figure(figsize=(10, 9 if names else 6), dpi=DPI, layout="constrained")
     places = figure.subplots(2 if names else 1, 1, squeeze=False)[:, 0]
-    for place, title in zip(places, ("Loss", "Metric"), strict=False):
-        _label(place, title if title == "Loss" or len(names) > 1 else str(*names).capitalize())
+    for place, heading in zip(places, ("Loss", "Metric"), strict=False):
+        _label(place, heading if heading == "Loss" or len(names) > 1 else title(str(*names)))
     for number, run in enumerate(runs):
         color, style = COLORS[number % len(COLORS)], STYLES[number // len(COLORS) % len(STYLES)]
         tested = any("test_loss" in figures for figures in run.history)
@@ -124,8 +127,13 @@ def draw_comparison(runs: Sequence[Run]) -> Figure:
             shown = {"color": "#555555" if tested else color, "style": "--" if tested else style}
             _line(places[0], run.history, "train_loss", label=f"{run.name} (training)", **shown)
         if (name := histories.find_metric(run.history)) is not None:
-            label = run.name if len(names) == 1 else f"{run.name} ({name})"
+            several = len(names) > 1 or (len(runs) == 1 and histories.list_others(run.history))
+            label = f"{run.name} ({spell(name)})" if several else run.name
             _line(places[1], run.history, name, label=label, color=color, style=style)
+    if len(runs) == 1:
+        _terms(places[0], runs[0].history)
+        for other, color in zip(histories.list_others(runs[0].history), COLORS[1:], strict=False):
+            _line(places[1], runs[0].history, other, label=f"{runs[0].name} ({spell(other)})", color=color, style="--")
     _logarithmic_if_wide(places[0])
     for place in places:
         place.legend(frameon=False, fontsize=9)
@@ -139,7 +147,7 @@ def draw_trials(trials: Sequence[tuple[Run, Mapping[str, Any]]], name: str) -> F
     figure = Figure(figsize=(10, 1.5 + 3.5 * rows), dpi=DPI, layout="constrained")
     grid = figure.add_gridspec(rows, _PANELS_IN_A_ROW)
     axes = figure.add_subplot(grid[0, :])
-    _label(axes, name.replace("_", " ").capitalize())
+    _label(axes, title(name))
     for run, _ in reversed(trials[1:]):
         _line(axes, run.history, name, label="", color="#BBBBBB")
     _line(axes, trials[0][0].history, name, label=f"best: {trials[0][0].name}", color=BLUE)
@@ -207,8 +215,8 @@ def draw_class_samples(samples: Sequence[ClassSample], total: int) -> Figure:
     margins = {"left": 0.01, "right": 0.99, "bottom": 0.1 / height, "top": 1 - 0.85 / height}
     grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={**margins, "wspace": 0.06, "hspace": 0.25})
     wrong = sum(sample.true != sample.predicted for sample in samples)
-    title = f"{_describe_choice(len(samples), total)}: {wrong or 'none'} wrong"
-    figure.suptitle(title, fontweight="bold", y=1 - 0.1 / height, va="top")
+    heading = f"{_describe_choice(len(samples), total)}: {wrong or 'none'} wrong"
+    figure.suptitle(heading, fontweight="bold", y=1 - 0.1 / height, va="top")
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, sample in zip(grid.flat, samples, strict=False):
@@ -242,8 +250,8 @@ def draw_image_samples(samples: Sequence[ImageSample], total: int) -> Figure:
         for axes in row:
             axes.set_xticks([])
             axes.set_yticks([])
-    for axes, title in zip(grid[0], ("Input", "Target", "Prediction"), strict=True):
-        axes.set_title(title)
+    for axes, heading in zip(grid[0], ("Input", "Target", "Prediction"), strict=True):
+        axes.set_title(heading)
     return figure
 
 
@@ -263,16 +271,16 @@ def render(figure: Figure, kind: str = "png") -> tuple[bytes, bool]:
     return content.getvalue(), not any("missing from" in str(warning.message) for warning in said)
 
 
-def _curves(title: str) -> tuple[Figure, Axes]:
+def _curves(heading: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(10, 6), dpi=DPI, layout="constrained")
     axes = figure.subplots()
-    _label(axes, title)
+    _label(axes, heading)
     return figure, axes
 
 
-def _label(axes: Axes, title: str) -> None:
+def _label(axes: Axes, heading: str) -> None:
     axes.set_xlabel("epoch")
-    axes.set_title(title, loc="left", fontweight="bold")
+    axes.set_title(heading, loc="left", fontweight="bold")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.grid(color="#DDDDDD", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -286,6 +294,13 @@ def _line(axes: Axes, history: Sequence[Figures], name: str, *, label: str, colo
         # matplotlib omits labels that begin with an underscore.
         shown = _plain(label).lstrip("_")
         axes.plot(*zip(*points, strict=True), style, marker=marker, markersize=4, label=shown, color=color)
+
+
+def _terms(axes: Axes, history: Sequence[Figures]) -> None:
+    """Thin curves of the terms of the training loss."""
+    for name, color in zip(histories.list_terms(history), COLORS[2:], strict=False):
+        label = f"{name.removesuffix('_loss').replace('_', ' ')} (term of the training loss)"
+        _line(axes, history, name, label=label, color=color, style=":")
 
 
 def _mark(axes: Axes, history: Sequence[Figures], name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from rayrml.config.figures import spell, title
 from rayrml.formatting import format_path
 from rayrml.reporting.console import Console
 from rayrml.reporting.epoch_table import EpochTable
@@ -164,13 +165,13 @@ class ProgressLines:
         if found.loss is not None:
             text += f" (Loss: {found.loss:.4f})"
         if found.value is not None:
-            text += f" | {self._name(found.metric)}: {found.value:.3f}"
+            text += f" | {self._name(found.metric)}: {found.value:.3f}{_others(found)}"
         self._console.line(text)
 
     def _name(self, metric: str) -> str:
         """What the metric is called in a line for programs."""
         # They look for the predecessor's word, whatever it measured by default.
-        return "Accuracy" if self._metric is None and metric in _OF_PREDECESSOR else metric.capitalize()
+        return "Accuracy" if self._metric is None and metric in _OF_PREDECESSOR else title(metric)
 
     def _epoch(self, figures: Figures) -> None:
         """Show an epoch's figures to people; programs have got its batches and its evaluation."""
@@ -181,7 +182,7 @@ class ProgressLines:
 
     def _final_test(self, done: FinalTested) -> None:
         found = done.found
-        value = "" if found.value is None else f" | {found.metric.capitalize()}: {found.value:.3f}"
+        value = "" if found.value is None else f" | {title(found.metric)}: {found.value:.3f}{_others(found)}"
         samples = f"{done.num_samples} samples, model of epoch {done.epoch}"
         self._console.line(f"Final test : {samples} (Loss: {found.loss:.4f}){value}")
 
@@ -190,10 +191,15 @@ class ProgressLines:
             self._live.end()
 
 
+def _others(found: Evaluation) -> str:
+    """The further figures of an evaluation in a line for programs."""
+    return "".join(f" | {title(name)}: {value:.3f}" for name, value in found.others.items())
+
+
 def _describe(found: Evaluation) -> str:
-    """The metric of an evaluation, or its loss if it has none."""
+    """The metric and other figures of an evaluation, or its loss if it has none."""
     if found.value is not None:
-        return f"{found.metric} {found.value:.4g}"
+        return ", ".join(f"{spell(name)} {value:.4g}" for name, value in found.figures.items())
     return "" if found.loss is None else f"test loss {found.loss:.4g}"
 
 

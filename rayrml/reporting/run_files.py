@@ -14,6 +14,8 @@ from rayrml import storage
 from rayrml.config.variables import escape
 from rayrml.errors import explaining
 from rayrml.metrics import ClassCounts, PartNames
+from rayrml.metrics.average_precision import AveragePrecisions
+from rayrml.metrics.evaluation import BoxDetails
 from rayrml.reporting import history
 from rayrml.reporting.file_names import CLASSES, CONFIG, ENVIRONMENT, METRICS, PLOTS
 from rayrml.reporting.messages import EpochDone, Evaluated, FinalTested, Message, Started
@@ -65,6 +67,12 @@ class Record:
         """How often each class was predicted as which class after the last epoch."""
         details = None if self._last is None else self._last.found.details
         return details.counts if isinstance(details, ClassCounts) else None
+
+    @property
+    def average_precisions(self) -> AveragePrecisions | None:
+        """How well the boxes of each class were found after the last epoch."""
+        details = None if self._last is None else self._last.found.details
+        return details.found if isinstance(details, BoxDetails) else None
 
     @property
     def _last(self) -> Evaluated | None:

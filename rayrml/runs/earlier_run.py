@@ -213,8 +213,8 @@ def _find_pictures(plan: Plan) -> list[str]:
     """The folders with pictures that an evaluation or inference run adds to."""
     if plan.test is None:
         return []
-    data = plan.config.neural_network.data
-    pictures = destination_of(plan.test, data, 1, plan.classes, drawing=plan.pictures.drawing).pictures
+    config = plan.config.neural_network
+    pictures = destination_of(plan.test, config, 1, plan.classes, drawing=plan.pictures.drawing).pictures
     return [] if pictures is None else [format_path(folder) for folder in pictures.folders if _exists(folder)]
 
 

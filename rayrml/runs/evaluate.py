@@ -72,7 +72,7 @@ def _configuration(path: str, paths: Mapping[str, Any], overrides: Mapping[str, 
         ConfigError: the checkpoint does not contain enough information, or an override's key is unknown.
         DataError: the file does not exist, or is not a checkpoint.
     """
-    from rayrml.data.reader_keys import forget_columns, forget_pictures
+    from rayrml.data.reader_keys import forget_columns, forget_pictures, name_pictures
     from rayrml.saving import checkpoints
 
     kept = checkpoints.load_complete(path)
@@ -80,9 +80,12 @@ def _configuration(path: str, paths: Mapping[str, Any], overrides: Mapping[str, 
     section: dict[str, Any] = {"layers": kept.layers, "checkpoints": {"load": path}, "data": data}
     if kept.loss:
         section["loss"] = dict(kept.loss)
+    if kept.detection:
+        section["detection"] = dict(kept.detection)
     if kept.metric:
         section["metric"] = kept.metric
     config = override({"neural_network": section}, overrides)
+    name_pictures(config["neural_network"]["data"], kept.data)
     for forget in (forget_pictures, forget_columns):
         forget(config["neural_network"]["data"], overrides)
     _refuse_unknown(config["neural_network"], path)
@@ -115,7 +118,7 @@ def _has_labels(kind: str, data: Mapping[str, Any]) -> bool:
 
 def _refuse_unknown(section: Mapping[str, Any], path: str) -> None:
     """Raise ConfigError unless the configuration says what outputs are compared with, and how."""
-    from rayrml.data.reader_keys import LABELS, TABLE
+    from rayrml.data.reader_keys import BOXES, LABELS, TABLE
 
     data = section["data"]
     kind = data.get("target_type") or data.get("type")
@@ -125,7 +128,7 @@ def _refuse_unknown(section: Mapping[str, Any], path: str) -> None:
     if kind == TABLE and data.get("test_target_path") is None:
         message = "the network's targets are columns of a table. Expected its file: `--target-path labels.csv`"
         raise ConfigError(Problem("--target-path", f"{message}, or `--set data.target_type=labels` for folders"))
-    if kind != LABELS and data.get("test_target_path") is None and not _has_labels(kind, data):
+    if kind not in (LABELS, BOXES) and data.get("test_target_path") is None and not _has_labels(kind, data):
         message = "the network's targets are files. Expected their folder: `--target-path FOLDER`"
         raise ConfigError(Problem("--target-path", message))
     if not section.get("loss"):

@@ -29,7 +29,8 @@ from rayrml.inference.evaluation import EvaluationStep
 from rayrml.inference.flips import flips_of
 from rayrml.inference.picture_files import name_pictures
 from rayrml.inference.value_table import Labeller
-from rayrml.planning.plan import Plan, prepare
+from rayrml.planning.plan import Plan
+from rayrml.planning.preparation import prepare
 from rayrml.runs.predict import find_configuration
 from rayrml.saving import checkpoints
 

@@ -6,7 +6,6 @@ import time
 
 from rayrml.inference import batch_job
 from rayrml.inference.batch_job import InferenceJob
-from rayrml.inference.flips import flips_of
 from rayrml.inference.outputs import destination_of
 from rayrml.planning.plan import InferencePlan
 from rayrml.reporting.messages import Saved, Skipped
@@ -21,20 +20,16 @@ def infer(context: Context, plan: InferencePlan) -> int:
         ClusterError: workers were lost permanently.
     """
     nn, console = plan.config.neural_network, context.console
-    wanted = destination_of(plan.test, nn.data, 1, plan.classes, drawing=plan.pictures.drawing)
+    wanted = destination_of(plan.test, nn, 1, plan.classes, drawing=plan.pictures.drawing)
     if not wanted.paths:
         console.line("No test_output_path is given: predictions are computed, but not saved")
     job = InferenceJob(
+        config=nn,
         network=plan.network,
         source=plan.test,
-        transforms=plan.datasets.transforms.batched.evaluation(),
+        transforms=plan.datasets.transforms,
         loss=plan.loss,
-        batch_size=nn.data.test_batch_size,
         destination=wanted,
-        precision=nn.precision,
-        benchmark=nn.cudnn_benchmark,
-        skip=nn.data.skips,
-        flips=flips_of(nn.data.test_transforms, None if plan.loss is None else plan.loss.build(), plan.network.graph),
     )
     started = time.monotonic()
     shown = started

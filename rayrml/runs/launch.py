@@ -66,7 +66,7 @@ def run(
     wanted = {**({} if num_workers is None else {"ray.num_workers": num_workers}), **(overrides or {})}
     document = read_configuration(config, wanted)
     if document.parsed[1]:
-        from rayrml.planning.plan import prepare
+        from rayrml.planning.preparation import prepare
 
         prepare(document)  # finds all other mistakes, too
     how: dict[str, Any] = {"resume": resume, "quiet": quiet, "verbose": verbose}
@@ -116,7 +116,7 @@ def run_otherwise(
         ConfigError, DataError, ClusterError: as `run`, and what `carry_out` raises.
     """
     if document.parsed[1]:
-        from rayrml.planning.plan import prepare
+        from rayrml.planning.preparation import prepare
 
         prepare(document)  # finds all other mistakes, too
     options = _Options(quiet=quiet, verbose=verbose, on_mistake=on_mistake, carry_out=carry_out)
@@ -244,7 +244,7 @@ class _Preparing:
 
     def _prepare(self) -> None:
         try:
-            from rayrml.planning.plan import prepare
+            from rayrml.planning.preparation import prepare
 
             plan = prepare(self._find())
         except BaseException as error:  # passed to the waiting thread

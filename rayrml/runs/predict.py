@@ -6,10 +6,8 @@ The checkpoint is read, and torch imported for it, while Ray starts.
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +16,15 @@ from rayrml import storage
 from rayrml.config.reading import Document, override
 from rayrml.errors import ConfigError, Problem, explaining
 from rayrml.formatting import format_path
-from rayrml.reporting.file_names import PREDICTIONS_TABLE, RUN_LOG
+from rayrml.reporting.file_names import RUN_LOG
 from rayrml.runs.launch import run_found
 from rayrml.saving.checkpoint_folder import find_model
 
 if TYPE_CHECKING:
-    from rayrml.inference.class_table import Row, Tabulator
+    from rayrml.config.tables import Choice
+    from rayrml.inference.class_table import Row
     from rayrml.reporting.console import Console
+    from rayrml.runs.prediction_tables import Tables
     from rayrml.runs.runner import RunResult
     from rayrml.saving.checkpoints import Checkpoint
 
@@ -97,7 +97,7 @@ def predict(
     return Predictions(
         count=int(result.metrics["num_predictions"]),
         files=tuple(result.predictions),
-        table=path if rows else None,
+        table=path,
         rows=rows,
         skipped=sum(result.skipped.values()),
     )
@@ -110,25 +110,56 @@ class Found:
     Attributes:
         document: the configuration of the predictions.
         targets: how its targets were read, as keys of the section `data`.
+        category_ids: COCO's id of each class, () without them.
     """
 
     document: Document
     targets: Mapping[str, Any]
+    category_ids: Sequence[Any] = ()
 
 
-def _answer(result: RunResult, found: Found, console: Console) -> tuple[str, tuple[Row, ...]]:
-    """Write and show the table if it is known what outputs stand for; return its path, and its rows."""
-    from rayrml.inference.class_table import tabulator
+def _answer(result: RunResult, found: Found, console: Console) -> tuple[str | None, tuple[Row, ...]]:
+    """Write and show the tables if it is known what outputs stand for; return the path of the first, and its rows."""
+    from rayrml.config.detection import Detection
+    from rayrml.planning.box_rules import application_of
+    from rayrml.runs.prediction_tables import Predicted, tabulate
 
     nn = found.document.values["neural_network"]
     folder = nn["data"]["test_output_path"]
-    path = storage.join(folder, PREDICTIONS_TABLE)
     with console.recording(storage.join(folder, RUN_LOG), append=True):
-        targets = {**found.targets, **{key: nn["data"][key] for key in ("threshold",) if key in nn["data"]}}
-        table = tabulator(nn["layers"], nn.get("loss"), result.classes, targets)
-        rows = _tabulate(result.predictions[0], table, path, console)
-        _show(rows, path, console)
-    return path, rows
+        known = Predicted(
+            file=result.predictions[0],
+            folder=folder,
+            layers=nn["layers"],
+            loss=nn.get("loss"),
+            classes=result.classes,
+            targets={**found.targets, **{key: nn["data"][key] for key in ("threshold",) if key in nn["data"]}},
+            detection=Detection.model_validate(nn.get("detection", {})),
+            category_ids=found.category_ids,
+        )
+        tables = tabulate(application_of(_choose_loss(nn)), known)
+        if tables is None:
+            return None, ()  # the HDF5 file's name has been printed already
+        rows = _write(tables, console)
+        _show(rows, tables.paths, console)
+    return tables.paths[0], rows
+
+
+def _choose_loss(nn: Mapping[str, Any]) -> Choice | None:
+    from rayrml.config.tables import choose
+    from rayrml.losses import LOSSES
+
+    return choose(LOSSES, nn["loss"], "neural_network.loss", "function") if nn.get("loss") else None
+
+
+def _write(tables: Tables, console: Console) -> tuple[Row, ...]:
+    """Write the tables, say which of their files replace others, and return the rows."""
+    for path in tables.paths:
+        with explaining(path, "cannot be accessed"):
+            replaces = storage.exists(path)
+        if replaces:
+            console.line(f"Replacing a file of an earlier run: {format_path(path)}")
+    return tuple(tables.rows)
 
 
 def find_configuration(path: str, inputs: Sequence[str], folder: str, overrides: Mapping[str, Any]) -> Found:
@@ -138,7 +169,7 @@ def find_configuration(path: str, inputs: Sequence[str], folder: str, overrides:
         ConfigError: the checkpoint does not contain enough information, or an override's key is unknown.
         DataError: the file does not exist, or is not a checkpoint.
     """
-    from rayrml.data.reader_keys import forget_pictures
+    from rayrml.data.reader_keys import forget_pictures, name_pictures
     from rayrml.saving import checkpoints
 
     kept = checkpoints.load_complete(path)
@@ -148,10 +179,11 @@ def find_configuration(path: str, inputs: Sequence[str], folder: str, overrides:
         message = "has no effect: predictions are compared with nothing. `rayrml evaluate` compares them with targets"
         raise ConfigError(Problem("neural_network.data.target_type", message))
     data.setdefault("test_output_path", folder)
+    name_pictures(data, kept.data)
     forget_pictures(data, overrides)
     if data.get("slicers"):
         data.setdefault("hdf5_outfile", storage.join(folder, ASSEMBLED))
-    return Found(Document(config, replaced=list(overrides)), kept.targets)
+    return Found(Document(config, replaced=list(overrides)), kept.targets, kept.category_ids)
 
 
 def _learned(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,29 +204,12 @@ def _learned(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapp
         raise ConfigError(Problem(path, message))
     data = {"input_type": "images", **data, "test_input_path": list(inputs)}
     loss = {"loss": dict(kept.loss)} if kept.loss else {}
-    return {"neural_network": {"layers": kept.layers, "checkpoints": {"load": path}, "data": data, **loss}}
+    detection = {"detection": dict(kept.detection)} if kept.detection else {}
+    return {"neural_network": {"layers": kept.layers, "checkpoints": {"load": path}, "data": data, **loss, **detection}}
 
 
-def _tabulate(file: str, table: Tabulator, path: str, console: Console) -> tuple[Row, ...]:
-    """Write the table of the outputs and return its rows; () if it has no place for outputs like these."""
-    from rayrml.inference.class_table import write_table
-    from rayrml.inference.prediction_files import read_outputs
-
-    with contextlib.closing(read_outputs(file)) as found:
-        first = next(found, None)
-        if first is None or not table.applies(first[1].shape):
-            return ()
-        with explaining(path, "cannot be accessed"):
-            replaces = storage.exists(path)
-        if replaces:
-            console.line(f"Replacing a file of an earlier run: {format_path(path)}")
-        return tuple(write_table(path, (table.row(*pair) for pair in itertools.chain([first], found))))
-
-
-def _show(rows: Sequence[Row], path: str, console: Console) -> None:
-    """Print the first rows, the number of the others, how many there are of each class, and the table's path."""
-    if not rows:
-        return  # the HDF5 file's name has been printed already
+def _show(rows: Sequence[Row], paths: Sequence[str], console: Console) -> None:
+    """Print the first rows, the number of the others, how many there are of each class, and the tables' paths."""
     shown = [row.brief for row in rows[:MOST_SHOWN]]
     console.line()
     console.table([tuple(cells.values()) for cells in shown], tuple(shown[0]))
@@ -206,4 +221,4 @@ def _show(rows: Sequence[Row], path: str, console: Console) -> None:
         if len(counts) > MOST_SHOWN:
             console.line(f"and {len(counts) - MOST_SHOWN} more classes")
     console.line()
-    console.line(f"Saved table: {format_path(path)}")
+    console.lines(f"Saved table: {format_path(path)}" for path in paths)

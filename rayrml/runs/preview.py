@@ -13,10 +13,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from rayrml.boxes.batch import Boxes
 from rayrml.data.decode_tasks import decode_now
 from rayrml.data.draws import Draws
 from rayrml.data.sampling import Picks
-from rayrml.data.shards import to_numbers
+from rayrml.data.shards import boxes_of, to_numbers
 from rayrml.data.sources import Source
 from rayrml.data.transforms import BatchTransforms
 from rayrml.data.transforms.steps import Step
@@ -42,7 +43,8 @@ class Preview:
         source: where the samples are from.
         names: of the samples of the batch.
         inputs: (n, C, *spatial) as the network gets them.
-        targets: as the loss gets them; None if there are none.
+        targets: as the loss gets them; None if there are none, or if they are boxes.
+        boxes: the true boxes in pixels of the inputs; None if targets are no boxes.
         size: how many samples the batch has in training; more than n if they are too large to be looked at together.
         normalized: the steps of inputs that normalize, in their order.
         before: the inputs of all samples that were looked at, before the first of these steps, or else after all.
@@ -54,6 +56,7 @@ class Preview:
     names: tuple[str, ...]
     inputs: torch.Tensor
     targets: torch.Tensor | None
+    boxes: Boxes | None
     size: int
     normalized: tuple[Step, ...]
     before: ChannelStatistics
@@ -67,7 +70,7 @@ class _Batch:
 
     names: tuple[str, ...]
     input: torch.Tensor
-    target: torch.Tensor | None
+    target: torch.Tensor | Boxes | None
     draws: Draws | None
     size: int
 
@@ -86,7 +89,7 @@ def preview(plan: Plan) -> Preview:
     normalized = tuple(step for step in transforms.steps if is_normalization(step, "input"))
     early = _before(transforms, normalized[0]) if normalized else transforms
     before, after, skipped = ChannelStatistics(), ChannelStatistics(), []
-    first: tuple[_Batch, torch.Tensor, torch.Tensor | None] | None = None
+    first: tuple[_Batch, torch.Tensor, torch.Tensor | Boxes | None] | None = None
     end = time.monotonic() + _SECONDS
     for batch in _batches(plan, source, skipped):
         if batch.input.shape[1] == (len(after.mean) or batch.input.shape[1]):
@@ -99,9 +102,11 @@ def preview(plan: Plan) -> Preview:
     if first is None:
         raise DataError(*(Problem("", reason) for reason in skipped[:1]), Problem("", "no sample can be used"))
     batch, inputs, targets = first
+    boxes = targets if isinstance(targets, Boxes) else None
     loss = None if plan.loss is None else plan.loss.build()
-    shown = targets if targets is None or loss is None else as_target(targets, loss)
-    return Preview(source, batch.names, inputs, shown, batch.size, normalized, before, after, tuple(skipped))
+    shown = None if isinstance(targets, Boxes) else targets
+    shown = shown if shown is None or loss is None else as_target(shown, loss)
+    return Preview(source, batch.names, inputs, shown, boxes, batch.size, normalized, before, after, tuple(skipped))
 
 
 def is_normalization(step: Step, part: str) -> bool:
@@ -135,11 +140,15 @@ def _batches(plan: Plan, source: Source, skipped: list[str]) -> Iterator[_Batch]
         target = torch.from_numpy(labels[kept.samples]) if read is None and labels is not None else read
         if target is not None and samples.labels is None:
             target = to_numbers(target, pixels=source.target is not None and source.target.pixels)
+        draws = None if seed is None else Draws(seed, kept.uses)
+        if samples.boxes is not None:
+            original = boxes_of(samples.boxes, kept.samples)
+            target = plan.datasets.transforms.decoded_boxes(original.boxes, original.sizes, draws)
         yield _Batch(
             tuple(samples.name(index) for index in kept.samples),
             to_numbers(torch.from_numpy(decoded.inputs[good]), pixels=source.input.pixels),
             target,
-            None if seed is None else Draws(seed, kept.uses),
+            draws,
             len(picks.samples),
         )
 

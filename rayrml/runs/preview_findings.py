@@ -47,8 +47,8 @@ def propose_normalization(plan: Plan, statistics: ChannelStatistics) -> str | No
 
 
 def count_classes(plan: Plan, preview: Preview) -> str | None:
-    """How often each class comes in the batch, None if its targets are not one class each."""
-    targets = preview.targets
+    """How often each class comes in the batch, None if its targets are neither one class each nor boxes."""
+    targets = preview.targets if preview.boxes is None else preview.boxes.classes
     if targets is None or targets.ndim != 1 or targets.is_floating_point():
         return None
     counts = Counter(targets.tolist())

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from rayrml.boxes.batch import Boxes
 from rayrml.data.transforms.steps import Step
+from rayrml.inference.box_pictures import draw_boxes
 from rayrml.inference.palette import UNKNOWN, colors_of
 from rayrml.planning.plan import Plan
 from rayrml.runs.preview import Preview, is_normalization
@@ -29,7 +31,7 @@ def make_panels(plan: Plan, preview: Preview) -> list[list[Panel]]:
 
     inputs = _without_normalization(preview.inputs, plan.datasets.transforms.batched.steps, "input")
     beside = _beside(plan, preview)
-    count = min(most_samples(1 if beside is None else 2), len(inputs))
+    count = min(most_samples(1 if beside is None and preview.boxes is None else 2), len(inputs))
     limits = _limits(inputs[:count], preview.source.input.pixels)
     found: list[list[Panel]] = []
     for number in range(count):
@@ -37,6 +39,8 @@ def make_panels(plan: Plan, preview: Preview) -> list[list[Panel]]:
         words = _words(plan, preview, number)
         title = f"{name}\n{words}" if words else name
         panels = [_panel(inputs[number].numpy(), limits, title)]
+        if preview.boxes is not None:
+            panels = [_boxed(panels[0], preview.boxes[number : number + 1], plan.classes)]
         if beside is not None:
             panels.append(_target_panel(plan, preview, (inputs, beside), number))
         found.append(panels)
@@ -77,6 +81,19 @@ def _target_panel(plan: Plan, preview: Preview, pair: tuple[torch.Tensor, torch.
     gray = gray.mean(-1) if gray.ndim == 3 else gray
     mixed = np.where((own == 0)[..., None], gray[..., None], 0.4 * gray[..., None] + 0.6 * colors)
     return Panel(mixed, True, title=title)
+
+
+def _boxed(panel: Panel, boxes: Boxes, classes: Sequence[str]) -> Panel:
+    """An image with its true boxes."""
+    from rayrml.reporting.batch_plots import LARGE, Panel
+
+    values = (
+        panel.values if panel.values.ndim == 3 else np.repeat(_in_range(panel.values, panel.limits)[..., None], 3, 2)
+    )
+    columns = [boxes.corners, torch.ones(len(boxes.corners), 1), boxes.classes[:, None]]
+    rows = torch.cat([column.double() for column in columns], 1).numpy()
+    drawn = draw_boxes((values * 255).round().astype(np.uint8), rows, classes, scores=False, length=LARGE)
+    return Panel(np.asarray(drawn) / 255, True, title=panel.title, is_large=True)
 
 
 def _words(plan: Plan, preview: Preview, number: int) -> str:

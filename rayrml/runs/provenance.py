@@ -11,6 +11,7 @@ from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.nodes import accelerator_types
 from rayrml.config.named_networks import is_named
 from rayrml.data import slicers, transforms
+from rayrml.data.reader_keys import BOXES
 from rayrml.planning.plan import Plan
 from rayrml.version import __version__
 
@@ -40,6 +41,8 @@ def resolved(plan: Plan, allocation: Allocation, moved: Mapping[str, str]) -> di
             nn["optimizer"]["lr_scheduler"] = plan.schedule.settings
     if plan.loss is not None:
         nn["loss"] = {"function": plan.loss.name, **plan.loss.settings}
+    if data.targets == BOXES:
+        nn["data"]["classes"] = list(plan.classes)  # those that were found, in the order of the outputs
     del nn["checkpoints"]["exist"]  # whoever repeats the training decides again
     nn["checkpoints"]["load"] = moved.get(nn["checkpoints"]["load"], nn["checkpoints"]["load"])
     named = plan.config.neural_network.layers

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rayrml import storage
-from rayrml.config.figures import LOSSES, is_cost
+from rayrml.config.figures import LOSSES, is_cost, spell, title
 from rayrml.data.reader_keys import describe_reading
 from rayrml.errors import DataError
 from rayrml.formatting import format_bytes, format_duration, format_path
@@ -18,7 +18,7 @@ from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
 from rayrml.reporting.figure_logs import log_paths
 from rayrml.reporting.file_names import CONFIG, METRICS
-from rayrml.reporting.history import find_best, find_metric
+from rayrml.reporting.history import find_best, find_metric, list_others
 from rayrml.reporting.messages import FinalTested, Interrupted
 from rayrml.reporting.run_files import Record
 from rayrml.reporting.run_state import RunState
@@ -27,7 +27,7 @@ from rayrml.saving.checkpoint_folder import BEST, best_path, epoch_of, list_chec
 from rayrml.saving.checkpoints import load
 
 _MOST_CLASSES = 20  # whose figures are shown on the screen
-_COUNTS = {"samples", "pixels"}
+_COUNTS = {"samples", "pixels", "boxes"}
 
 _BRIEF = 11  # columns, of the names of an evaluation's files
 
@@ -81,7 +81,7 @@ def _summary(context: Context, kept: Kept) -> None:
 def _show_final_test(console: Console, done: FinalTested, parts: Mapping[str, Mapping[str, float]]) -> None:
     """Show the figures of the final test and, if they are few, of its classes or numbers."""
     found = done.found
-    value = "" if found.value is None else f", {found.metric} {found.value:.4f}"
+    value = "".join(f", {spell(name)} {figure:.4f}" for name, figure in found.figures.items())
     samples = f"{done.num_samples:,} samples, model of epoch {done.epoch}"
     console.line(f"Final test ({samples}): loss {found.loss:.4f}{value}")
     if 0 < len(parts) <= _MOST_CLASSES:
@@ -91,7 +91,7 @@ def _show_final_test(console: Console, done: FinalTested, parts: Mapping[str, Ma
 def _by_part(parts: Mapping[str, Mapping[str, float]]) -> Table:
     """The table of the figures of each class, or of each number."""
     names = list(next(iter(parts.values())))
-    headings = [name.upper() if name in ("iou", "r2") else name.replace("_", " ").capitalize() for name in names]
+    headings = [name.upper() if name in ("iou", "r2") else title(name) for name in names]
     rows = [[name, *(_figure(key, value) for key, value in figures.items())] for name, figures in parts.items()]
     return rows, ["Class" if _COUNTS & set(names) else "Column", *headings]
 
@@ -150,9 +150,9 @@ def look_at(path: str) -> str:
 def _epochs(state: RunState, kept: Kept, *, training: bool) -> Table:
     """The table of the last and the best epoch, or of the evaluation if there was no training."""
     last, top = state.history[-1], find_best(state.history)
-    metric = find_metric(state.history)
-    names = [name for name in (*LOSSES, metric) if name and any(name in row for row in state.history)]
-    headings = [name.replace("_", " ").capitalize() for name in names]
+    metric, others = find_metric(state.history), list_others(state.history)
+    names = [name for name in (*LOSSES, metric, *others) if name and any(name in row for row in state.history)]
+    headings = [title(name) for name in names]
     if not training:
         return [_values(last, names)], headings
     marked = {"last, the best": last} if top == last else {"last": last, **({} if top is None else {"best": top})}
@@ -204,7 +204,7 @@ def _places(state: RunState, plan: Plan, record: Record) -> dict[str, str]:
     found = {
         "Best model": state.saved.get("best", []),
         "Checkpoints": state.saved.get("checkpoint", []),
-        "Predictions": [*state.saved.get("predictions", []), *state.saved.get("table", [])],
+        "Predictions": state.saved.get("predictions", []),
         "Pictures": [path for kind in FOLDERS for path in state.saved.get(kind, [])],
         "Plots": state.saved.get("plots", []),
         "Record": [storage.join(record.folder, CONFIG)] if record.folder and plan.training else [],
@@ -212,6 +212,8 @@ def _places(state: RunState, plan: Plan, record: Record) -> dict[str, str]:
         "Logs": log_paths(nn.outfile) if nn.outfile else [],
     }
     places = {name: _listed(paths) for name, paths in found.items() if paths}
+    if tables := state.saved.get("table", []):
+        places["Predictions"] = ", ".join([places["Predictions"], *map(format_path, tables)])
     if "Record" in places:
         places["Record"] = f"{CONFIG}, history.csv, metrics.json, ... in {format_path(record.folder or '')}"
     return places

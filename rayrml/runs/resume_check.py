@@ -8,13 +8,16 @@ from typing import Any
 
 import torch
 
+from rayrml.config.tables import Choice
 from rayrml.data.reader_keys import DATA, describe_targets
 from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.formatting import format_path, shorten
+from rayrml.losses import detection
 from rayrml.losses.outputs import BALANCED
 from rayrml.networks.comparison import Differences, compare_networks
 from rayrml.networks.graph import read_graph
 from rayrml.planning.class_balance import with_recorded_weights
+from rayrml.planning.grids import ANCHORS, format_anchors, with_recorded_anchors
 from rayrml.planning.loss_statistics import with_recorded_statistics
 from rayrml.planning.plan import Plan, TrainingPlan
 from rayrml.saving import checkpoints
@@ -22,14 +25,13 @@ from rayrml.saving.checkpoints import Checkpoint
 from rayrml.training.optimizer_state import find_usable, list_trained
 
 _MOST_NAMED = 3
-_CHANGED = "The training samples have changed."
 
 
 def resume_plan(plan: Plan, resume_from: Sequence[str]) -> tuple[Plan, list[str]]:
     """The plan as it continues, and sentences on what has changed since, in ways that a resumed run can honor.
 
-    Balanced class weights, and the mean and deviation of standardized numbers, stay those of the first run: the loss
-    remains the same, and outputs stand for the same numbers.
+    Balanced class weights, the mean and deviation of standardized numbers, and anchors that were found stay those of
+    the first run: the loss remains the same, and outputs stand for the same numbers.
 
     Args:
         plan: the plan of the run.
@@ -43,21 +45,41 @@ def resume_plan(plan: Plan, resume_from: Sequence[str]) -> tuple[Plan, list[str]
         return plan, []
     checkpoint = checkpoints.load(resume_from[0])
     changes = _check_resumable(plan, checkpoint, resume_from[0])
-    given = plan.config.neural_network.loss or {}
-    if given.get("weight") == BALANCED:
-        kept = with_recorded_weights(plan.loss, checkpoint.loss) or plan.loss
-        if kept != plan.loss:
-            weights = shorten([f"{weight:.4g}" for weight in kept.arguments["weight"]])
-            changes.append(f"{_CHANGED} The class weights stay those of the first epochs: {weights}")
-        plan = dataclasses.replace(plan, loss=kept)
-    if given.get("standardize") is True:
-        kept = with_recorded_statistics(plan.loss, checkpoint.loss)
-        if kept != plan.loss:
-            pairs = zip(*kept.arguments["standardize"].values(), strict=True)
-            shown = shorten([f"{mean:.4g} and {std:.4g}" for mean, std in pairs])
-            changes.append(f"{_CHANGED} Mean and deviation of the numbers stay those of the first epochs: {shown}")
-        plan = dataclasses.replace(plan, loss=kept)
+    given, loss = plan.config.neural_network.loss or {}, plan.loss
+    for keep in (_keep_weights, _keep_statistics, _keep_anchors):
+        kept, what = keep(loss, given, checkpoint.loss)
+        if kept.settings != loss.settings:
+            changes.append(f"The training samples have changed. {what}")
+        loss = kept
+    plan = dataclasses.replace(plan, loss=loss)
     return plan, [*changes, *_describe_changes(plan, checkpoint)]
+
+
+def _keep_weights(loss: Choice, given: Mapping[str, Any], recorded: Mapping[str, Any]) -> tuple[Choice, str]:
+    """The loss with the class weights of the first run if these are balanced, and a sentence on them."""
+    if given.get("weight") != BALANCED:
+        return loss, ""
+    kept = with_recorded_weights(loss, recorded) or loss
+    weights = shorten([f"{weight:.4g}" for weight in kept.arguments["weight"]])
+    return kept, f"The class weights stay those of the first epochs: {weights}"
+
+
+def _keep_statistics(loss: Choice, given: Mapping[str, Any], recorded: Mapping[str, Any]) -> tuple[Choice, str]:
+    """The same with the mean and deviation of standardized numbers."""
+    if given.get("standardize") is not True:
+        return loss, ""
+    kept = with_recorded_statistics(loss, recorded)
+    pairs = zip(*kept.arguments["standardize"].values(), strict=True)
+    shown = shorten([f"{mean:.4g} and {std:.4g}" for mean, std in pairs])
+    return kept, f"Mean and deviation of the numbers stay those of the first epochs: {shown}"
+
+
+def _keep_anchors(loss: Choice, given: Mapping[str, Any], recorded: Mapping[str, Any]) -> tuple[Choice, str]:
+    """The same with anchors that were found."""
+    if loss.name not in detection.LOSSES or given.get(ANCHORS, detection.AUTO) != detection.AUTO:
+        return loss, ""
+    kept = with_recorded_anchors(loss, recorded)
+    return kept, f"The anchors stay those of the first epochs: {format_anchors(kept.settings[ANCHORS])}"
 
 
 def _check_resumable(plan: TrainingPlan, checkpoint: Checkpoint, path: str) -> list[str]:

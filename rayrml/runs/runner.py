@@ -13,7 +13,8 @@ from rayrml.cluster.shared_files import refuse_unshared
 from rayrml.config.reading import AnyConfiguration
 from rayrml.errors import ConfigError, Problem
 from rayrml.planning import summary
-from rayrml.planning.plan import EvaluationPlan, InferencePlan, Plan, TrainingPlan, prepare
+from rayrml.planning.plan import EvaluationPlan, InferencePlan, Plan, TrainingPlan
+from rayrml.planning.preparation import prepare
 from rayrml.reporting.console import Console
 from rayrml.reporting.figure_logs import log_paths
 from rayrml.reporting.messages import Emit

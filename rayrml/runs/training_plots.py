@@ -11,9 +11,12 @@ import torch
 
 from rayrml import storage
 from rayrml.data.decode_tasks import decode_now
+from rayrml.data.readers.images import read_shown
 from rayrml.data.sampling import Picks
-from rayrml.data.shards import to_numbers
+from rayrml.data.shards import Batch, boxes_of, to_numbers
 from rayrml.data.sources import Source
+from rayrml.inference.box_pictures import BoxDrawing
+from rayrml.inference.detection_step import DetectionStep, make_finder
 from rayrml.inference.evaluation import EvaluationStep, as_target
 from rayrml.inference.flips import flips_of
 from rayrml.losses import Loss
@@ -37,12 +40,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from rayrml.reporting.column_plots import ColumnSamples
+    from rayrml.reporting.detection_plots import DetectionSample
     from rayrml.reporting.plots import ClassSample, ImageSample
 
 _MOST_SAMPLES, _MOST_ROWS = 25, 4  # class samples, and images with their targets
+_MOST_IMAGES, _MOST_WITHOUT_BOXES = 12, 0.25  # with their boxes, and share of those that have none
 _MOST_POINTS = 2000  # samples in a plot of columns
 _MOST_BYTES = 2**26  # of decoded samples
 _SECONDS = 2.0  # time limit for predicting samples: for a large network, fewer are shown
+_SECONDS_OF_BOXES = 20.0  # the same for detections, of which a few say less
 
 
 def make(plan: Plan, record: Record, say: Callable[[str], None]) -> bool:
@@ -112,6 +118,8 @@ def _pictures(plan: Plan, record: Record) -> Iterator[tuple[str, Callable[[], Fi
         yield from ((PLOTS[name], curve(name)) for name in CURVES)
     yield PLOTS[CONFUSION_MATRIX], lambda: _confusion_matrix(plan, record)
     yield PLOTS[PREDICTIONS], lambda: _predictions(plan, record)
+    if record.average_precisions is not None:
+        yield PLOTS[PRECISION_RECALL], lambda: _box_curves(plan, record)
     if plan.test is not None and plan.test.samples.columns is not None:
         name = SCATTER if plan.test.samples.columns == "number" else PRECISION_RECALL
         yield PLOTS[name], lambda: _columns(plan, record, name)
@@ -138,10 +146,24 @@ def _confusion_matrix(plan: Plan, record: Record) -> Figure | None:
     return plots.draw_confusion_matrix(counts, name_classes(plan.classes, len(counts)))
 
 
+def _box_curves(plan: Plan, record: Record) -> Figure | None:
+    from rayrml.reporting.detection_plots import draw_detection_curves
+
+    found = record.average_precisions
+    if found is None:
+        return None
+    names = name_classes(plan.classes, len(found.curves))
+    return draw_detection_curves(found, names, plan.config.neural_network.detection.score_threshold)
+
+
 def _predictions(plan: Plan, record: Record) -> Figure | None:
-    from rayrml.reporting import plots
+    from rayrml.reporting import detection_plots, plots
 
     network = _trained(plan, record)
+    if network is not None and plan.test is not None and plan.test.samples.boxes is not None:
+        found = detection_samples(plan, network)
+        threshold = plan.config.neural_network.detection.score_threshold
+        return detection_plots.draw_detection_samples(found, len(plan.test.samples), threshold) if found else None
     shown = [] if network is None else samples(plan, network)
     if not shown or plan.test is None:
         return None
@@ -184,6 +206,50 @@ def column_samples(plan: Plan, network: torch.nn.Module) -> ColumnSamples | None
         return None
     names = samples.value_names or samples.classes
     return ColumnSamples(names, np.stack(list(found.values())), values[list(found)], len(samples))
+
+
+def detection_samples(plan: Plan, network: torch.nn.Module) -> list[DetectionSample]:
+    """Some test images with their true boxes and the network's detections, made on the CPU; none without such boxes.
+
+    Most of them have boxes, also if most of all images have none.
+    """
+    from rayrml.reporting.detection_plots import PICTURE, DetectionSample
+
+    source, loss = plan.test, None if plan.loss is None else plan.loss.build()
+    if source is None or loss is None or source.samples.boxes is None or not plan.datasets.test_targets:
+        return []
+    samples, table, keys = source.samples, source.samples.boxes, plan.config.neural_network.detection
+    finder = make_finder(loss, plan.datasets.transforms, keys, compares=False)
+    step = DetectionStep(network.eval(), loss, None, finder=finder, samples=samples)
+    drawing = BoxDrawing(plan.classes, keys.score_threshold)
+    found: dict[int, DetectionSample] = {}
+    end = time.monotonic() + _SECONDS_OF_BOXES
+    for index, arrays in _decoded(source, _choose_images(table.counts)):
+        inputs, _ = _batch(plan, source, arrays)
+        place = np.array([index])
+        (rows,) = step(inputs, None, Batch(inputs, boxes_of(table, place), place, place))
+        truths = table.select(place)
+        image = read_shown(samples.path(index)).transpose(1, 2, 0)
+        picture = np.asarray(drawing.picture(image, rows, truths, length=PICTURE))
+        name = storage.split(samples.names[index])[1] or samples.names[index]
+        found[index] = DetectionSample(picture, name, int((~truths.ignored).sum()), len(rows))
+        if time.monotonic() > end:
+            break
+    return [found[index] for index in sorted(found)]
+
+
+def _choose_images(counts: np.ndarray) -> np.ndarray:
+    """Numbers of some images with so many boxes each (N,): evenly spread, and a quarter without boxes at most."""
+    some, none = np.flatnonzero(counts), np.flatnonzero(counts == 0)
+    share = min(len(none) / max(len(counts), 1), _MOST_WITHOUT_BOXES) if len(some) else 1.0
+    num_without = min(len(none), int(np.ceil(share * _MOST_IMAGES)))
+    chosen = np.concatenate([_spread(some, _MOST_IMAGES - num_without), _spread(none, num_without)])
+    return np.random.default_rng(0).permutation(chosen)
+
+
+def _spread(numbers: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the numbers, evenly spread."""
+    return numbers[np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), most)).astype(int))]
 
 
 def _step(plan: Plan, network: torch.nn.Module, loss: Loss) -> EvaluationStep:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rayrml import storage
@@ -17,7 +17,7 @@ from rayrml.planning import checks, summary
 from rayrml.planning.plan import EvaluationPlan, Plan, TrainingPlan
 from rayrml.reporting.file_names import PLOTS_FOLDER
 from rayrml.reporting.messages import Saved
-from rayrml.runs import evaluation_table, provenance, result_summary, training_plots
+from rayrml.runs import prediction_tables, provenance, result_summary, training_plots
 from rayrml.runs.context import Context
 from rayrml.saving import checkpoint_folder
 from rayrml.training import trainer
@@ -155,7 +155,7 @@ def _finish(context: Context) -> None:
     record, plan = context.record, context.plan
     record.finish()
     if record.folder is not None and plan.training is None:
-        for path in evaluation_table.write(plan, record.folder, context.state.saved.get("predictions", [])):
+        for path in _write_tables(plan, record.folder, context.state.saved.get("predictions", [])):
             context.emit(Saved("table", path))
     wanted = plan.config.neural_network.checkpoints.plots and record.folder is not None and record.history
     with context.console.waiting("Drawing the plots"):
@@ -164,3 +164,14 @@ def _finish(context: Context) -> None:
         context.emit(Saved("plots", storage.join(record.folder or "", PLOTS_FOLDER)))
     for tracker in context.tracking:
         tracker.finish(training_plots.files(record), complete=True)
+
+
+def _write_tables(plan: Plan, folder: str, predictions: Sequence[str]) -> tuple[str, ...]:
+    """Write the tables of an evaluation into a folder, and return their paths. Raises DataError."""
+    known = prediction_tables.describe_evaluation(plan, folder, predictions)
+    tables = None if known is None else prediction_tables.tabulate(plan.config.neural_network.app or "dnn", known)
+    if tables is None:
+        return ()
+    for _ in tables.rows:
+        pass
+    return tables.paths

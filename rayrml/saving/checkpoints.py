@@ -45,6 +45,8 @@ _KINDS = {
     "metric": str,
     "ema": Mapping,
     "loss_scaling": Mapping,
+    "detection": Mapping,
+    "category_ids": tuple,
 }
 
 
@@ -74,6 +76,8 @@ class Checkpoint:
         ema: if `network` is a moving average, what is needed to continue it: its number of `steps` and its `decay`,
             and the weights in training, `raw`. Otherwise empty.
         loss_scaling: what is needed to continue the scaling of the loss, {} without it.
+        detection: the section of that name, {} if the network does not find objects.
+        category_ids: COCO's id of each class, () without them.
     """
 
     epoch: int
@@ -95,6 +99,8 @@ class Checkpoint:
     metric: str = ""
     ema: dict[str, Any] = dataclasses.field(default_factory=dict)
     loss_scaling: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    detection: dict[str, Any] = dataclasses.field(default_factory=dict)
+    category_ids: tuple[Any, ...] = ()
 
     @property
     def in_training(self) -> dict[str, torch.Tensor]:

@@ -77,7 +77,7 @@ def is_darknet_name(path: str) -> bool:
 
 
 def load_darknet_weights(
-    network: Network, path: str | Path, where: str = "", *, num_anchors: int | None = None
+    network: Network, path: str | Path, where: str = "", *, num_classes: int | None = None
 ) -> LoadReport:
     """Load the weights of a darknet file into the network's convolutions and their normalization.
 
@@ -88,7 +88,7 @@ def load_darknet_weights(
         network: the network that gets them.
         path: the file.
         where: the JSON path that names it.
-        num_anchors: of each output, if known: it divides the output's channels, also those in the file.
+        num_classes: of the objects that the network finds, None if it finds none or they are unknown.
 
     Raises:
         ConfigError: the file has another number of weights; names both.
@@ -99,7 +99,7 @@ def load_darknet_weights(
     if not convolutions:
         raise ConfigError(Problem(place, f"'{path}' has weights of convolutions, but the network has none"))
     values, rest = _read(path, place)
-    filters = None if rest else _fit(convolutions, len(values), num_anchors)
+    filters = None if rest else _fit(convolutions, len(values), num_classes)
     if filters is None:
         raise ConfigError(Problem(place, _describe_misfit(path, convolutions, len(values), rest=rest)))
     loaded, differing, unused = _load(convolutions, filters, values, (path, place))
@@ -176,8 +176,11 @@ def _read(path: str | Path, place: str) -> tuple[np.ndarray, int]:
         raise DataError(Problem(place, f"cannot read '{path}'. {describe(error)}")) from None
 
 
-def _fit(convolutions: Sequence[_Convolution], count: int, num_anchors: int | None) -> list[int] | None:
-    """The output channels in the file of each convolution that is in it; None if `count` numbers do not fit."""
+def _fit(convolutions: Sequence[_Convolution], count: int, num_classes: int | None) -> list[int] | None:
+    """The output channels in the file of each convolution that is in it; None if `count` numbers do not fit.
+
+    Output layers have as many for each anchor as a box and its classes have, in the file and in the network.
+    """
     own = [each.filters for each in convolutions]
     sizes = [each.filters * each.numbers_of_filter for each in convolutions]
     ends = list(itertools.accumulate(sizes))
@@ -187,7 +190,8 @@ def _fit(convolutions: Sequence[_Convolution], count: int, num_anchors: int | No
     others = sum(size for size, is_last in zip(sizes, last, strict=True) if not is_last)
     per_filter = sum(each.numbers_of_filter for each in convolutions if each.layer.is_last)
     channels, rest = divmod(count - others, per_filter) if per_filter else (0, 0)
-    anchors = num_anchors or 1
+    given = next((filters for filters, is_last in zip(own, last, strict=True) if is_last), 1)
+    anchors = 1 if num_classes is None else max(given // (_BOX_NUMBERS + num_classes), 1)
     if rest or channels % anchors or channels // anchors <= _BOX_NUMBERS:
         return None
     return [channels if is_last else filters for filters, is_last in zip(own, last, strict=True)]

@@ -6,9 +6,10 @@ files, on the network or on two numbers together is left to the program.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
+
+from pydantic.fields import FieldInfo
 
 from rayrml.config import figures
 from rayrml.config.named_networks import KEY
@@ -16,8 +17,10 @@ from rayrml.config.optimization import OptimizerOptions
 from rayrml.config.search_spaces import KINDS
 from rayrml.config.sections import AnyCase, Config, Data, Ray, Section
 from rayrml.config.tables import Table, make_model
-from rayrml.data.reader_keys import LABELS, NO_FILES, TABLE, TABLE_KEYS, TARGET_PATHS, list_reader_options
-from rayrml.data.readers import READERS, Reader
+from rayrml.data.reader_keys import (
+    NO_FILES,
+)
+from rayrml.data.readers import READERS
 from rayrml.data.slicers import slicer
 from rayrml.data.transforms import TRANSFORMS
 from rayrml.data.transforms.table import find_bare_field
@@ -25,17 +28,14 @@ from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS
 from rayrml.metrics import METRICS
 from rayrml.networks.families import NETWORKS
-from rayrml.optimizers import OPTIMIZERS, needs_closure
+from rayrml.optimizers import OPTIMIZERS
 from rayrml.schema.catalog import meaning
+from rayrml.schema.conditions import NULL, Schema, any_case, in_any_case
 from rayrml.schema.extending import allow_extending, name_part
+from rayrml.schema.key_rules import KEYS_OF_TYPES, RULES
 from rayrml.schema.key_tables import rows_named, section_of, spellings
 
-Schema = dict[str, Any]
-
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_NULL: Schema = {"type": "null"}
-# Keys of the data section that belong to some data types only.
-_KEYS_OF_TYPES = [key for key in list_reader_options() if key != "grayscale"]
 
 
 def configuration() -> Schema:
@@ -90,17 +90,6 @@ def _or_space(value: Schema) -> Schema:
     return {"anyOf": [{**_open(value), **items}, _ref("space")]}
 
 
-def any_case(names: Iterable[str]) -> Schema:
-    """One of the names: the enum lists the usual spellings, the pattern accepts them in any case."""
-    listed = list(names)
-    pattern = "|".join(map(_in_any_case, listed))
-    return {"type": "string", "anyOf": [{"enum": listed}, {"pattern": f"^(?:{pattern})$"}]}
-
-
-def _in_any_case(name: str) -> str:
-    return "".join(f"[{c.upper()}{c.lower()}]" if c.isalpha() else re.escape(c) for c in name)
-
-
 def _sections(model: type[Section]) -> Iterable[type[Section]]:
     for field in model.model_fields.values():
         inner = section_of(field.annotation)
@@ -122,11 +111,20 @@ def _section(model: type[Section]) -> Schema:
             properties[key] = _optional(any_case(rows)) | said
         elif AnyCase in field.metadata:
             properties[key] = any_case(properties[key]["enum"]) | said
+        elif enum := _find_enum_in_any_case(field, properties[key]):
+            properties[key] = _optional(any_case(enum)) | said
         for other in others:
             properties[other] = properties[key]
     kept = {k: found[k] for k in ("type", "properties", "required", "additionalProperties") if k in found}
-    rules = _RULES.get(model.__name__, [])
+    rules = RULES.get(model.__name__, [])
     return {"description": found["description"].split("\n")[0], **kept, **({"allOf": rules} if rules else {})}
+
+
+def _find_enum_in_any_case(field: FieldInfo, found: Schema) -> list[str] | None:
+    """The names that an optional key takes in upper and lower case, None for other keys."""
+    if not any(AnyCase in getattr(part, "__metadata__", ()) for part in get_args(field.annotation)):
+        return None
+    return next((part["enum"] for part in found["anyOf"] if "enum" in part), None)
 
 
 def _plain(schema: Any) -> Any:
@@ -176,7 +174,7 @@ def _schedule() -> Schema:
 
 def _transform() -> Schema:
     """An object with one key, which names a transform."""
-    places = {_in_any_case(name): _ref(f"transform/properties/{name}") for name in TRANSFORMS}
+    places = {in_any_case(name): _ref(f"transform/properties/{name}") for name in TRANSFORMS}
     return {
         "type": "object",
         "minProperties": 1,
@@ -203,7 +201,7 @@ def _other_object(key: str) -> Schema:
 
 
 def _optional(schema: Schema) -> Schema:
-    return {"anyOf": [schema, _NULL]}
+    return {"anyOf": [schema, NULL]}
 
 
 def _list_of(name: str) -> Schema:
@@ -222,62 +220,6 @@ def _key_of_types(key: str) -> Schema:
     return _optional(any_case(found["enum"]) if "enum" in found else found)
 
 
-def _is(key: str, value: Schema) -> Schema:
-    """An object that has the key, with such a value."""
-    return {"required": [key], "properties": {key: value}}
-
-
-def _given(*keys: str) -> Schema:
-    """An object that has at least one of the keys, with a value other than null."""
-    return {"anyOf": [_is(key, {"not": _NULL}) for key in keys]}
-
-
-def _filled(*keys: str) -> Schema:
-    """An object that has at least one of the lists, not empty."""
-    return {"anyOf": [_is(key, {"minItems": 1}) for key in keys]}
-
-
-def _rule(condition: Schema, then: Schema) -> Schema:
-    return {"if": condition, "then": then}
-
-
-def _of_type(side: str, name: str) -> Schema:
-    """A data section whose inputs or targets have the type."""
-    own = f"{side}_type"
-    by_both = {"allOf": [_is("type", any_case([name])), {"not": _given(own)}]}
-    return {"anyOf": [_is(own, any_case([name])), by_both]}
-
-
-def _in_color(side: str) -> Schema:
-    """A data section that does not request one channel."""
-    own = f"{side}_grayscale"
-    by_both = {"properties": {"grayscale": {"const": False}, own: {"enum": [False, None]}}}
-    return {"anyOf": [_is(own, {"const": False}), by_both]}
-
-
-def _keys_by_type(side: str, name: str) -> Schema:
-    """The rules of a data type for the keys that only some data types have."""
-    found = make_model(READERS[name]).model_fields
-    required = [key for key, field in found.items() if field.is_required()]
-    keys = {key: _NULL for key in _KEYS_OF_TYPES if key not in found} | {key: {"not": _NULL} for key in required}
-    color = {} if "grayscale" in found else _in_color(side)
-    return _rule(_of_type(side, name), {"required": required, "properties": keys, **color})
-
-
-def _whole_files(row: Callable[..., Reader]) -> bool:
-    """Whether each file of a data type is one sample."""
-    return not any(field.is_required() for field in make_model(row).model_fields.values()) and bool(row().read)
-
-
-def _draws(row: Callable[..., Reader]) -> bool:
-    """Whether samples of a data type are image files."""
-    return _whole_files(row) and row().pixels
-
-
-_BY_CLOSURE = [name for name, row in OPTIMIZERS.items() if needs_closure(row)]
-_TRAINS = ("input_path", "num_examples")
-_TESTS = ("test_input_path", "num_test_examples", "test_share", "split_column", "test_target_path")
-
 # Values that the models leave to the tables.
 _VALUES: dict[str, dict[str, Schema]] = {
     "NeuralNetwork": {
@@ -291,61 +233,6 @@ _VALUES: dict[str, dict[str, Schema]] = {
         **{key: _type_key(key) for key in ("type", "input_type", "target_type")},
         **{key: _list_of("transform") for key in ("transforms", "input_transforms", "target_transforms")},
         "slicers": _list_of("slicer"),
-        **{key: _key_of_types(key) for key in _KEYS_OF_TYPES if key in Data.model_fields},
+        **{key: _key_of_types(key) for key in KEYS_OF_TYPES if key in Data.model_fields},
     },
-}
-
-# Keys that need or exclude one another.
-_RULES: dict[str, list[Schema]] = {
-    "NeuralNetwork": [
-        _rule(_is("data", _given(*_TRAINS)), {"allOf": [_given("optimizer"), _given("loss")]}),
-        _rule(_given("debug_interval"), _is("debug", {"const": True})),
-        _rule(_is("compile", {"const": True}), _is("activation_checkpointing", {"const": False})),
-        _rule(_given("gradient_clip"), {"not": _is("optimizer", _is("type", any_case(_BY_CLOSURE)))}),
-        _rule(_is("precision", any_case(["fp16"])), {"not": _is("optimizer", _is("type", any_case(_BY_CLOSURE)))}),
-    ],
-    "Checkpoints": [_rule(_given("interval", "keep", "every_minutes"), _given("save"))],
-    "Data": [
-        _given(*_TRAINS, *_TESTS),
-        _given("type", "input_type"),
-        _rule(_given(*_TRAINS), _given("type", "target_type")),
-        _rule(_given("test_output_path", "hdf5_outfile"), _given(*_TESTS)),
-        _rule(_is("hdf5_precision", any_case(["half"])), _given("test_output_path", "hdf5_outfile")),
-        _rule(_is("test_output_images", any_case(["masks", "pixels", "none"])), _given("test_output_path")),
-        _rule(
-            _is("test_output_images", any_case(["masks", "pixels"])),
-            {
-                "allOf": [*({"not": _of_type("target", name)} for name in NO_FILES)],
-                "anyOf": [_of_type("input", name) for name, row in READERS.items() if _draws(row)],
-            },
-        ),
-        _rule(_given("hdf5_outfile"), _filled("slicers")),
-        *(_rule(_of_type("target", name), {"properties": {"target_is_mask": {"const": False}}}) for name in NO_FILES),
-        _rule(_of_type("target", TABLE), _given(*TARGET_PATHS)),
-        _rule(_given(*TABLE_KEYS), {"anyOf": [_of_type("target", name) for name in NO_FILES]}),
-        _rule(_given("class_names"), {"anyOf": [_of_type("target", name) for name in NO_FILES]}),
-        _rule(_given("split_column"), {"not": _given("test_input_path", "test_share", "test_target_path")}),
-        _rule(
-            _given("training_tag", "test_tag", "testing_tag"),
-            {"anyOf": [_of_type("target", LABELS), {"not": _given("type", "target_type")}]},
-        ),
-        _rule(
-            _given("test_share"),
-            {
-                "allOf": [_given("input_path"), {"not": _given("test_input_path", "test_target_path")}],
-                "anyOf": [_of_type("input", name) for name, row in READERS.items() if _whole_files(row)],
-            },
-        ),
-        _rule(_is("sampling", any_case(["balanced"])), _given(*_TRAINS)),
-        _rule(_given("final_test_input_path"), _given(*_TRAINS)),
-        _rule(
-            _given("final_test_target_path"),
-            {"anyOf": [_given("final_test_input_path"), *(_of_type("target", name) for name in NO_FILES)]},
-        ),
-        _rule(_given("target_suffix"), _given("target_path", "test_target_path")),
-        _rule(_filled("transforms"), {"not": _filled("input_transforms", "target_transforms")}),
-        _rule(_is("type", any_case(NO_FILES)), _given("input_type")),
-        {"not": {"required": ["test_tag", "testing_tag"]}},
-        *(_keys_by_type(side, name) for side in ("input", "target") for name in READERS),
-    ],
 }

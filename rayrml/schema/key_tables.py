@@ -97,7 +97,9 @@ def rows_named(field: FieldInfo) -> list[str]:
 def _key(name: str, field: FieldInfo, schemas: Mapping[str, Any]) -> tuple[str, ...]:
     shown = spellings(name, field)
     schema = schemas[shown[0]]
-    kind = "path" if PathString in typing.get_args(field.annotation) else allowed(unlimited(schema))
+    kind = allowed(unlimited(schema))
+    if PathString in typing.get_args(field.annotation):
+        kind = re.sub(r"\bstring\b", "path", kind)
     return " or ".join(shown), kind, default(field), limits(schema), field.description or ""
 
 

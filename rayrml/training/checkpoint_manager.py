@@ -45,7 +45,7 @@ class Progress:
 
     epoch: int = 1
     batch: int = 0
-    losses: Sequence[tuple[float, float]] = ()
+    losses: Sequence[tuple[float, ...]] = ()
     random: Sequence[torch.Tensor] | None = None
     rows: Sequence[BatchRow] = ()
     checkpoint: str | None = None
@@ -306,6 +306,8 @@ class CheckpointManager:
             metric=self._job.config.metric or "",
             loss_scaling={} if trainee.scaler is None else trainee.scaler.state(),
             ema=kept.average,
+            detection=self._job.config.detection.model_dump() if self._job.config.app == "obj" else {},
+            category_ids=self._job.datasets.category_ids,
         )
 
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from rayrml import storage
-from rayrml.config.figures import TEST_LOSS, loss_of
+from rayrml.boxes.batch import OriginalBoxes
+from rayrml.config.figures import TEST_LOSS, loss_of, title
 from rayrml.data.draws import Draws, mix_seed
 from rayrml.data.shards import Batch
 from rayrml.data.transforms import BatchTransforms
 from rayrml.formatting import shorten
+from rayrml.inference.applications import Pass, application_of
 from rayrml.inference.arithmetic import arithmetic, autocast_dtype, has_tf32
-from rayrml.inference.evaluation import EvaluationStep, as_target, metric_of
-from rayrml.inference.flips import flips_of
+from rayrml.inference.evaluation import as_target
 from rayrml.inference.outputs import Outputs, destination_of
 from rayrml.inference.prediction_files import Destination, PredictionSink
 from rayrml.metrics import Evaluation
-from rayrml.metrics.metric import LIKELY
 from rayrml.networks.drawing import write_dot
 from rayrml.reporting.messages import (
     Driver,
@@ -162,7 +162,7 @@ class Worker:
 
     def _run_each(self, training: Feed, test: Feed | None, trainee: Trainee) -> bool:
         """Train each epoch; return whether the run was not interrupted."""
-        reporter = Reporter(self.emit, trainee.seconds)
+        reporter = Reporter(self.emit, self.loss.term_names, trainee.seconds)
         begin = self.progress
         if trainee.stopping is not None and trainee.stopping.over:
             return True  # it had ended early before it was resumed
@@ -253,11 +253,13 @@ class Worker:
             before = time.perf_counter()
         return None
 
-    def _prepared(
-        self, batch: Batch, transforms: BatchTransforms, source: Draws | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _prepared(self, batch: Batch, transforms: BatchTransforms, source: Draws | None) -> tuple[torch.Tensor, Any]:
         """Inputs and targets as network and loss take them; targets are None where the inputs serve as targets."""
-        images, target = transforms(batch.input, batch.target, source, self.workers)
+        target = batch.target
+        if isinstance(target, OriginalBoxes):
+            boxes = self.job.datasets.transforms.decoded_boxes(target.boxes, target.sizes, source)
+            target = boxes.to(self.device)
+        images, target = transforms(batch.input, target, source, self.workers)
         if not len(batch.positions):
             return batch.input, batch.input
         return images, None if target is None else as_target(target, self.loss)
@@ -296,19 +298,7 @@ class Worker:
         """Evaluate all samples and write predictions to the destination; None if a worker was asked to stop."""
         started = time.perf_counter()
         self.network.eval()
-        metric = metric_of(self.loss, self.job.metric) if compares else None
-        # The loss may change the outputs even where there are no targets.
-        step = EvaluationStep(
-            self.network,
-            self.loss,
-            metric,
-            workers=self.workers,
-            autocast=self.autocast,
-            pixels=pixels,
-            columns=feed.source.samples.columns,
-            threshold=self.job.config.data.threshold or LIKELY,
-            flips=flips_of(self.job.config.data.test_transforms, self.loss, self.job.network.graph),
-        )
+        step = application_of(self.job.config).evaluator(self._describe_pass(feed, compares=compares, pixels=pixels))
         sink = None if destination is None else self._begin_output(destination)
         num_samples = 0
         for number, batch in enumerate(feed.batches(self.job.config.data.test_batch_size, None)):
@@ -318,22 +308,34 @@ class Worker:
             if not len(batch.positions):
                 continue
             images, target = self._prepared(batch, self.evaluation_transforms, None)
-            output = step(images, images if target is None and compares else target)
+            output = step(images, images if target is None and compares else target, batch)
             num_samples += len(batch.positions)
             if sink is not None:
-                sink.write(batch.positions, output.cpu().numpy())
+                sink.write(batch.positions, step.written(output))
         if sink is not None:
             sink.close()
         found = step.result(self.device)  # waits for all workers, so all predictions are written
         if sink is not None and self.workers.rank == 0:
             self.outputs.finish()
-        if metric is not None and found.value is None:
-            values = metric.compares == "values"
-            reason = "the targets do not vary" if values else "targets and predictions hold one class alone"
-            self.emit(Phase(f"{metric.name.capitalize()} is undefined: {reason}"))
+        if (metric := step.metric) is not None and found.value is None:
+            self.emit(Phase(f"{title(metric.name)} is undefined: {metric.undefined_if}"))
         if not compares:
             found = dataclasses.replace(found, loss=None)
         return _Pass(found, time.perf_counter() - started, sum(self.workers.gather(num_samples)))
+
+    def _describe_pass(self, feed: Feed, *, compares: bool, pixels: bool) -> Pass:
+        return Pass(
+            self.job.config,
+            self.network,
+            self.loss,
+            feed.source,
+            self.job.datasets.transforms,
+            self.autocast,
+            workers=self.workers,
+            compares=compares,
+            metric=self.job.metric,
+            pixels=pixels,
+        )
 
     def _all_stop(self) -> bool:
         """Whether a worker was asked to stop a training; every worker must call it."""
@@ -356,7 +358,7 @@ class Worker:
         job = self.job
         if not job.predicts:
             return None
-        return destination_of(feed.source, job.config.data, epoch, job.datasets.classes, drawing=job.drawing)
+        return destination_of(feed.source, job.config, epoch, job.datasets.classes, drawing=job.drawing)
 
     def _begin_output(self, destination: Destination) -> PredictionSink:
         if self.workers.rank == 0:

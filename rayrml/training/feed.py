@@ -12,7 +12,7 @@ import torch
 from rayrml.data.bad_samples import gather_bad_samples, merge_bad_samples
 from rayrml.data.draws import mix_seed
 from rayrml.data.sampling import Balanced
-from rayrml.data.shards import Batch, Shard, move, to_numbers
+from rayrml.data.shards import Batch, Shard, boxes_of, move, to_numbers
 from rayrml.data.sources import Source
 from rayrml.reporting.messages import Emit, Skipped
 from rayrml.workers import Workers, global_batch_sizes
@@ -86,9 +86,12 @@ class Part:
         parts = self._sizes(batch_size, epoch)
         for batch in self.shard.batches(parts[done:], epoch, sum(parts[:done])):
             input = to_numbers(move(batch.input, self.device), pixels=source.input.pixels)
-            target = None if batch.target is None else move(batch.target, self.device)
-            if target is not None and source.samples.labels is None:
-                target = to_numbers(target, pixels=pixels)
+            target = batch.target
+            if source.samples.boxes is not None:
+                target = boxes_of(source.samples.boxes, batch.positions)
+            elif isinstance(target, torch.Tensor):
+                target = move(target, self.device)
+                target = target if source.samples.labels is not None else to_numbers(target, pixels=pixels)
             yield Batch(input, target, batch.positions, batch.uses)
         if self.passed is not None:
             self.passed.tell()

@@ -33,11 +33,13 @@ class SharedGradient:
         workers: the workers that share them.
         bucket_bytes: smallest size of a bucket, except the last one.
         compression: `bf16` sends gradients in 16 bits; the other numbers are sent in full.
+        num_terms: of how many terms the loss consists.
 
     Attributes:
         gradient: all gradients, one after the other.
         loss: this worker's part of the loss, and the whole loss after `finish`; a scalar.
         weight: this worker's share of the batch, and the sum of all shares after `finish`; a scalar.
+        terms: this worker's part of the terms of the loss, and the whole ones after `finish`.
         wishes: (2,) 1 if this worker was asked to stop, and if it asks for the state to be saved; after `finish`, above
             0 if any worker was.
     """
@@ -49,13 +51,16 @@ class SharedGradient:
         *,
         bucket_bytes: int = BUCKET_BYTES,
         compression: Compression = "none",
+        num_terms: int = 0,
     ):
         parameters = parameters[::-1]
+        num_notes = _NUM_NOTES + num_terms
         counts = [p.numel() for p in parameters]
         first = parameters[0]
-        self.everything = torch.zeros(sum(counts) + _NUM_NOTES, dtype=first.dtype, device=first.device)
-        self.gradient = self.everything[:-_NUM_NOTES]
-        self.loss, self.weight, *_ = self.everything[-_NUM_NOTES:]
+        self.everything = torch.zeros(sum(counts) + num_notes, dtype=first.dtype, device=first.device)
+        self.gradient = self.everything[:-num_notes]
+        self.loss, self.weight, *_ = notes = self.everything[-num_notes:]
+        self.terms = notes[2:-2]
         self.wishes = self.everything[-2:]
         for parameter, piece in zip(parameters, self.gradient.split(counts), strict=True):
             # In the parameter's own memory order (kernels are in channels-last format): fused optimizers traverse
@@ -67,10 +72,10 @@ class SharedGradient:
         numbers = [len(group) for group in groups]
         sent_as = torch.bfloat16 if compression == "bf16" and workers.size > 1 else None
         if sent_as is None:
-            sizes[-1] += _NUM_NOTES
+            sizes[-1] += num_notes
         else:
             # These stay exact, in a bucket of their own.
-            sizes, numbers = [*sizes, _NUM_NOTES], [*numbers, 0]
+            sizes, numbers = [*sizes, num_notes], [*numbers, 0]
         self._buckets = [
             _Bucket(values, number, sent_as if number else None)
             for values, number in zip(self.everything.split(sizes), numbers, strict=True)

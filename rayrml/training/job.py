@@ -10,6 +10,7 @@ from rayrml.config.optimization import OptimizerOptions
 from rayrml.config.sections import NeuralNetwork
 from rayrml.config.tables import Choice
 from rayrml.data.datasets import Datasets
+from rayrml.inference.box_pictures import BoxDrawing
 from rayrml.inference.pictures import Drawing
 from rayrml.lr_schedulers import ScheduleChoice
 from rayrml.networks.network import Network
@@ -69,7 +70,7 @@ class Job:
     run_id: str
     decode_cpus: float
     step_bytes: int = 0
-    drawing: Drawing | None = None
+    drawing: Drawing | BoxDrawing | None = None
     picture_choice: str | None = None
     rate_range: RateRange | None = None
 

@@ -61,7 +61,7 @@ def run_rate_test(worker: Worker, rates: RateRange) -> None:
         raise ConfigError(Problem("neural_network.data.input_path", "is missing: there is nothing to train on"))
     with tiny_as_zero():
         feed = Feeder(worker.job, worker.workers, worker.device, worker.emit).feed(source, TRAINING)
-        reporter = Reporter(worker.emit)
+        reporter = Reporter(worker.emit, worker.loss.term_names)
         step: Any = GrowingRate(worker.training_step(trainee), rates)  # used as the step that it contains
         try:
             for epoch in range(1, rates.num_steps + 1):

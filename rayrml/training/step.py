@@ -52,6 +52,7 @@ class Trained:
         weight: what the global batch's mean loss divides by, a scalar on the device; None if that is its samples.
         wishes: what all workers do after this step because one of them was asked to, or asks for it.
         skipped: 1 if loss scaling has skipped the update, else 0, a scalar on the device; None without loss scaling.
+        terms: (T,) the terms of the loss, means over the global batch, on the device; None if it is of one piece.
     """
 
     loss: torch.Tensor
@@ -61,6 +62,7 @@ class Trained:
     weight: torch.Tensor | None = None
     wishes: Wishes = dataclasses.field(default_factory=Wishes)
     skipped: torch.Tensor | None = None
+    terms: torch.Tensor | None = None
 
     @property
     def gradient_norm(self) -> torch.Tensor:
@@ -131,8 +133,12 @@ class TrainingStep:
         self.dtype = self.parameters[0].dtype
         self.own = [self.sharding.own(parameter) for parameter in self.parameters]
         needed = self.by_closure or accumulate > 1
-        self.shared = self.sharding.exchange(self.parameters, needed=needed, bucket_bytes=bucket_bytes)
-        self.graphed = Graphed(self.parameters) if graphs else None
+        num_terms = len(loss.term_names)
+        how = {"needed": needed, "bucket_bytes": bucket_bytes, "num_terms": num_terms}
+        self.shared = self.sharding.exchange(self.parameters, **how)
+        self._terms: torch.Tensor | None = None  # of the loss that was computed last
+        # A graph needs targets of one shape, which boxes do not have.
+        self.graphed = Graphed(self.parameters) if graphs and loss.targets != "boxes" else None
         self._counted: torch.Tensor | None = None  # what the last global batch's loss divided by
         self._asked = Wishes()
         self._wishes: collections.deque[torch.Tensor] = collections.deque(maxlen=_STEPS_BEFORE_LOOKING)
@@ -174,7 +180,9 @@ class TrainingStep:
                     self.scaler.step(self.optimizer)
         seconds = time.perf_counter() - started - exchanged
         skipped = None if self.scaler is None else self.scaler.overflow
-        return Trained(loss, lengths, seconds, exchanged, self._weight(target), self._common_wishes(), skipped)
+        return Trained(
+            loss, lengths, seconds, exchanged, self._weight(target), self._common_wishes(), skipped, self._terms
+        )
 
     def _weight(self, target: torch.Tensor) -> torch.Tensor | None:
         """What the mean loss of the global batch divides by, if the loss does not count samples."""
@@ -206,10 +214,13 @@ class TrainingStep:
             # The same dropout each time: a line search needs the same function in every evaluation.
             draws.repeat()
             looks.append(self._differentiate(batch, target, num_samples))
+            terms.append(self._terms)
             return looks[-1][0].item()
 
+        terms: list[torch.Tensor | None] = []
         self.optimizer.step(closure)
         loss, lengths, _ = looks[0]
+        self._terms = terms[0]
         return loss, lengths, sum(seconds for _, _, seconds in looks)
 
     def _differentiate(
@@ -251,6 +262,7 @@ class TrainingStep:
             # The shares add up to one only if every sample has the same weight, and to zero if all are ignored.
             shared.normalize()
         shared.penalize(1.0 if self.scaler is None else self.scaler.scale)
+        self._terms = shared.terms.to(self.dtype, copy=True) if self.loss.parts else None
         return shared.loss.to(self.dtype, copy=True), waited
 
     def _add(self, shared: Exchange, batch: torch.Tensor, target: torch.Tensor, num_samples: int) -> None:
@@ -262,6 +274,8 @@ class TrainingStep:
             if self.loss.weight:
                 share = (self.loss.weight(target) / num_samples).to(loss.dtype)
             shared.loss.add_(loss.detach() * share)
+            if self._terms is not None:
+                shared.terms.add_(self._terms * share)
             shared.weight.add_(share)
             self._backward(loss * share)
 
@@ -276,7 +290,7 @@ class TrainingStep:
             stack.enter_context(unchanged_statistics(self.network))
             stack.enter_context(shared.aside())
             with arithmetic.autocast(sample, self.autocast):
-                output = self.network(to_input(sample))
+                output = self.loss.of_network(self.network(to_input(sample)))
             output.backward(torch.zeros_like(output))
 
     def _backward(self, loss: torch.Tensor) -> None:
@@ -290,7 +304,12 @@ class TrainingStep:
     def _loss(self, batch: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         with arithmetic.autocast(batch, self.autocast):
             output = self.network(to_input(batch))
-        loss = self.loss(output.float(), target)
+        output = self.loss.of_network(output)
+        if self.loss.parts is None:
+            loss = self.loss(output, target)
+        else:
+            loss, terms = self.loss.parts(output, target)
+            self._terms = terms.detach()
         penalty = self.sharding.penalty()
         return loss if penalty is None else loss + penalty
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
+from rayrml.config.figures import TRAIN_LOSS
 from rayrml.errors import DivergenceError
 from rayrml.memory import own_memory
 from rayrml.reporting.messages import BatchesTrained, BatchRow, Emit
@@ -23,17 +24,18 @@ class Reporter:
     Losses stay on the device until then: reading one makes the CPU wait for the GPU.
 
     Attributes:
-        losses: of the epoch's batches that were sent, each with what its mean divides by.
+        losses: of the epoch's batches that were sent, each with what its mean divides by, and its terms.
         rate: the learning rate.
     """
 
-    def __init__(self, emit: Emit, seconds: float = 0.0):
-        """Start the clock at `seconds` of training."""
+    def __init__(self, emit: Emit, terms: Sequence[str], seconds: float = 0.0):
+        """Start the clock at `seconds` of training; `terms` are the names of those of the loss."""
         self._emit = emit
+        self._names = terms
         self._started = time.perf_counter() - seconds
         self._sent = 0.0
         self._epoch_began = 0.0
-        self.losses: list[tuple[float, float]] = []
+        self.losses: list[tuple[float, ...]] = []
         self.rate = 0.0
         self._steps: list[tuple[int, int, float, Trained, float]] = []
         self._sizes: list[int] = []
@@ -44,7 +46,7 @@ class Reporter:
         """Training time so far."""
         return time.perf_counter() - self._started
 
-    def begin_epoch(self, rate: float, losses: Sequence[tuple[float, float]] = ()) -> None:
+    def begin_epoch(self, rate: float, losses: Sequence[tuple[float, ...]] = ()) -> None:
         """Begin an epoch with learning rate `rate`; `losses` are those of its batches that are done already."""
         self.rate = rate
         self.losses = list(losses)
@@ -83,10 +85,12 @@ class Reporter:
         counts = [row[2] for row in values] if weights else self._sizes
         flags = [t.skipped for t in trained if t.skipped is not None]
         skipped = torch.stack(flags).tolist() if flags else [0.0] * len(rows)
+        terms = [t.terms for t in trained if t.terms is not None]
+        parts = torch.stack(terms).tolist() if terms else [()] * len(rows)
         # A skipped step without a loss has no part in the epoch's mean.
         self.losses += [
-            (row.loss, count)
-            for row, count, skip in zip(rows, counts, skipped, strict=True)
+            (row.loss, count, *of_row)
+            for row, count, skip, of_row in zip(rows, counts, skipped, parts, strict=True)
             if not skip or math.isfinite(row.loss)
         ]
         self._steps.clear()
@@ -110,13 +114,18 @@ class Reporter:
             )
 
     def finish_epoch(self) -> dict[str, float]:
-        """The epoch's seconds and the mean of its loss, taken of each batch before the update from it.
+        """The epoch's seconds, and the means of its loss and of its terms, of each batch before the update from it.
 
         The mean weights batches as the loss weights samples: by their number, or by what else its mean divides by. It
         is NaN if loss scaling has skipped all of them.
         """
         self.flush()
         seconds = self.seconds - self._epoch_began
-        total = sum(count for _, count in self.losses)
-        mean = sum(loss * count for loss, count in self.losses) / (total or 1.0) if self.losses else math.nan
-        return {"train_loss": mean, "seconds": seconds}
+        total = sum(count for _, count, *_ in self.losses)
+        columns = ((loss, *terms) for loss, _, *terms in self.losses)
+        counts = [count for _, count, *_ in self.losses]
+        means = [
+            sum(value * count for value, count in zip(column, counts, strict=True)) / (total or 1.0)
+            for column in zip(*columns, strict=True)
+        ] or [math.nan] * (1 + len(self._names))
+        return {**dict(zip((TRAIN_LOSS, *self._names), means, strict=True)), "seconds": seconds}

@@ -13,7 +13,7 @@ from rayrml.config.mistakes import Findings
 from rayrml.config.reading import AnyConfiguration, read_configuration
 from rayrml.config.search_spaces import Space
 from rayrml.errors import ConfigError, DataError, Problem
-from rayrml.planning import plan as planning
+from rayrml.planning import preparation
 from rayrml.planning.plan import Plan, TrainingPlan
 from rayrml.reporting.console import Console
 
@@ -84,7 +84,7 @@ def _plans(raw: Mapping[str, Any], found: Sequence[Space], findings: Findings) -
         first = first or values
         changed = [name for name, value in values.items() if value != first[name]]
         try:
-            yield planning.prepare(search_spaces.fill(raw, values))
+            yield preparation.prepare(search_spaces.fill(raw, values))
         except (ConfigError, DataError) as error:
             new = [problem for problem in error.problems if problem not in told]
             told.update(new)

@@ -19,7 +19,8 @@ from rayrml.cluster.capacity import add_up
 from rayrml.cluster.connection import hide_messages
 from rayrml.config.sections import Config
 from rayrml.errors import RayrmlError
-from rayrml.planning.plan import TrainingPlan, prepare
+from rayrml.planning.plan import TrainingPlan
+from rayrml.planning.preparation import prepare
 from rayrml.reporting.console import Console
 from rayrml.reporting.messages import EpochDone, Message
 from rayrml.runs.runner import execute

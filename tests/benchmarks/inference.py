@@ -54,14 +54,14 @@ def rate(folder: Path, count: int, pairs: int) -> dict[str, Any]:
 
     def ours() -> float:
         with connection.connect(plan.config.ray) as allocation:
+            nn = plan.config.neural_network
             job = InferenceJob(
+                config=nn,
                 network=plan.network,
                 source=plan.test,
-                transforms=plan.datasets.transforms.batched.evaluation(),
+                transforms=plan.datasets.transforms,
                 loss=None,
-                batch_size=128,
-                destination=destination_of(plan.test, plan.config.neural_network.data, 1, ()),
-                precision="float32",
+                destination=destination_of(plan.test, nn, 1, ()),
             )
             started = time.perf_counter()
             agree("samples", rayrml_inference.predict(job, allocation, lambda done: None), count)

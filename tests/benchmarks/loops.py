@@ -13,6 +13,7 @@ from torch.nn import functional
 
 import rayrml
 from rayrml.data.shards import ResidentShard
+from rayrml.data.sources import Source
 from rayrml.inference.outputs import Outputs
 from rayrml.memory import keep_freed_memory
 from rayrml.planning.plan import Plan
@@ -25,9 +26,11 @@ from rayrml.runs.training_run import make_job
 from rayrml.training.checkpoint_manager import Progress
 from rayrml.training.epoch_loop import Worker
 from rayrml.training.feed import Feed, Part
+from rayrml.training.feeding import Feeder
 from rayrml.training.job import Job
+from rayrml.training.sample_order import TRAINING
 from rayrml.training.step_reports import Reporter
-from rayrml.workers import Workers, global_batch_sizes
+from rayrml.workers import Workers
 
 
 def planned(config: dict[str, Any]) -> tuple[Plan, Job]:
@@ -37,36 +40,32 @@ def planned(config: dict[str, Any]) -> tuple[Plan, Job]:
 
 
 class RayrmlLoop:
-    """rayrml's epochs with their log file, on samples in memory; of which each of several workers has its share."""
+    """rayrml's epochs with their log file; each of several workers has its share of the samples.
+
+    Samples are `data` in memory, or what Ray reads of the job's files.
+    """
 
     def __init__(
-        self, job: Job, data: tuple[np.ndarray, np.ndarray], outfile: Path | None, workers: Workers | None = None
+        self, job: Job, data: tuple[np.ndarray, np.ndarray] | None, outfile: Path | None, workers: Workers | None = None
     ):
         keep_freed_memory()  # as each worker does
         workers = workers or Workers()
-        images, labels = data
         training, config = job.datasets.training, job.config
-        job_samples = training.samples if training is not None else ()
-        if len(job_samples) != len(images):
-            raise SystemExit(f"the job has {len(job_samples)} samples, but {len(images)} are given")
-        mine = np.arange(len(images))[workers.rank :: workers.size]
-        shard = ResidentShard(
-            torch.from_numpy(images[mine])[:, None],
-            torch.from_numpy(labels[mine]),
-            mine,
-            seed=(config.seed, 0, workers.rank),
-        )
-        state = RunState(len(global_batch_sizes(len(images), config.data.batch_size)))
+        if training is None:
+            raise SystemExit("the job has no training samples")
+        state = RunState(training.count_batches(config.data.batch_size))
         receivers = [ProgressLines(Console(quiet=True), state, 10**6).receive, state.receive]
         if outfile is not None:
             receivers.append(FigureLogs(str(outfile), append=False).receive)
         cpu = torch.device("cpu")
         self.worker = Worker(job, workers, cpu, driver=_Driver(Broadcast(*receivers)), outputs=Outputs())
-        part = Part(training, shard, cpu, workers, np.ones(len(images), bool))
-        self.feed = Feed(training, (part,))
+        if data is None:
+            self.feed = Feeder(job, workers, cpu, self.worker.emit).feed(training, TRAINING)
+        else:
+            self.feed = _feed(training, data, config.seed, workers)
         worker = self.worker
         self.step = worker.training_step(worker.trainee)
-        self.reporter = Reporter(worker.emit)
+        self.reporter = Reporter(worker.emit, worker.loss.term_names)
         self.epoch = 0
         self.loss = float("nan")
 
@@ -77,6 +76,17 @@ class RayrmlLoop:
         self.worker.train(self.step, self.feed, Progress(self.epoch), self.reporter)
         self.loss = self.reporter.finish_epoch()["train_loss"]
         return time.perf_counter() - started
+
+
+def _feed(training: Source, data: tuple[np.ndarray, np.ndarray], seed: int, workers: Workers) -> Feed:
+    """A worker's share of images (N, rows, columns) and labels (N,) that are in memory."""
+    images, labels = data
+    if len(training.samples) != len(images):
+        raise SystemExit(f"the job has {len(training.samples)} samples, but {len(images)} are given")
+    mine = np.arange(len(images))[workers.rank :: workers.size]
+    pixels, own = torch.from_numpy(images[mine])[:, None], torch.from_numpy(labels[mine])
+    shard = ResidentShard(pixels, own, mine, seed=(seed, 0, workers.rank))
+    return Feed(training, (Part(training, shard, torch.device("cpu"), workers, np.ones(len(images), bool)),))
 
 
 class _Driver:

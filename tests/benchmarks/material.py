@@ -55,6 +55,20 @@ def photographs(folder: Path, count: int, size: tuple[int, int] = (375, 500), di
     return folder
 
 
+def labelled_photographs(folder: Path, count: int, num_classes: int) -> None:
+    """`photographs` in `images/`, and for each a label file of YOLO with 2 to 8 boxes in `labels/`."""
+    photographs(folder / "images", count)
+    random = np.random.default_rng(1)
+    for path in sorted((folder / "images").rglob("*.jpg")):
+        labels = folder / "labels" / path.relative_to(folder / "images").with_suffix(".txt")
+        labels.parent.mkdir(parents=True, exist_ok=True)
+        size = random.uniform(0.05, 0.4, (random.integers(2, 9), 2))
+        middle = size / 2 + (1 - size) * random.random(size.shape)
+        kinds = random.integers(num_classes, size=len(size))
+        lines = zip(kinds, *middle.T, *size.T, strict=True)
+        labels.write_text("".join(f"{kind} {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n" for kind, x, y, w, h in lines))
+
+
 def scene(random: np.random.Generator, height: int, width: int) -> np.ndarray:
     """(height, width, 3) uint8: smooth noise of several sizes with discs and boxes before it."""
     image = np.zeros((height, width, 3), np.float32)
@@ -92,6 +106,22 @@ def small_network(size: int) -> list[dict[str, Any]]:
         {"class_name": "GlobalAveragePooling2D", "config": {"name": "mean"}},
         {"class_name": "Dense", "config": {"name": "dense", "units": 10, "activation": "log_softmax"}},
     ]
+
+
+def detection_network(size: int, channels: int) -> list[dict[str, Any]]:
+    """A convolutional network for colour images of size x size with one grid of cells of 16 pixels."""
+    shape = [None, size, size, 3]
+    layers: list[dict[str, Any]] = [
+        {"class_name": "InputLayer", "config": {"batch_input_shape": shape, "name": "input"}}
+    ]
+    for number, filters in enumerate((8, 16, 32, 64)):
+        conv = {"filters": filters, "kernel_size": 3, "strides": 2, "padding": "same", "use_bias": False}
+        layers += [
+            {"class_name": "Conv2D", "config": {"name": f"conv_{number}", **conv}},
+            {"class_name": "BatchNormalization", "config": {"name": f"norm_{number}", "momentum": 0.9}},
+            {"class_name": "LeakyReLU", "config": {"name": f"leaky_{number}"}},
+        ]
+    return [*layers, {"class_name": "Conv2D", "config": {"name": "grid", "filters": channels, "kernel_size": 1}}]
 
 
 def training(path: Path, layers: Any = str(NETWORK), **keys: Any) -> dict[str, Any]:

@@ -40,5 +40,5 @@ def test_the_smallest_anchors_go_to_the_smallest_stride_whatever_order_outputs_h
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_anchors_that_cannot_be_dealt_out_evenly_are_a_mistake(count):
-    with pytest.raises(ConfigError, match=rf"loss\.anchors: {count} anchors .* 2 outputs"):
+    with pytest.raises(ConfigError, match=rf"loss\.anchors: {count} anchors? .* 2 outputs"):
         deal_out([(1, 2)] * count, [32, 16])

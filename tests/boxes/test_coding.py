@@ -57,3 +57,10 @@ def test_equal_anchors_of_two_outputs_count_as_those_of_the_finer_one():
 
 def test_no_boxes_have_no_places():
     assert assign(torch.empty(0, 4, dtype=torch.float64), grids_of(CASES[0])).numbers.shape == (0, 4)
+
+
+def test_boxes_of_no_size_have_finite_numbers():
+    """Transforms may leave nothing of a side that was next to nothing."""
+    grids = find_layout([[16, 4, 4]], (32, 32), 3).with_anchors([[8, 8], [12, 12]])
+    corners = torch.tensor([[10, 10, 10, 20], [3, 3, 3, 3]], dtype=torch.float64)
+    assert assign(corners, grids).numbers.isfinite().all()

@@ -4,7 +4,7 @@ import pytest
 
 from rayrml.config.reading import read_configuration
 from rayrml.errors import ConfigError, DataError
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 
 HINT = "exists beside the configuration, but paths are relative to the current folder"
 

@@ -124,7 +124,7 @@ def test_schema_key_is_accepted():
 def test_other_applications_give_one_clear_error():
     raw = full()
     raw["neural_network"]["app"] = "gan"
-    assert mistakes(raw) == ["neural_network.app: the application 'gan' is not supported yet. Expected dnn or pde"]
+    assert mistakes(raw) == ["neural_network.app: the application 'gan' is not supported yet. Expected dnn, pde or obj"]
 
 
 def test_overrides_reach_every_section():

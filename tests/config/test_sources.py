@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from rayrml.config.reading import read_configuration
 from rayrml.config.sources import read_source
 from rayrml.errors import ConfigError, DataError
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from tests.config.documents import as_tables, as_yaml, documents, same
 
 

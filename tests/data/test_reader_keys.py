@@ -5,7 +5,7 @@ import pytest
 from rayrml.config.sections import Data, PathString
 from rayrml.config.tables import make_model
 from rayrml.data import readers
-from rayrml.data.reader_keys import choose_reader, describe_reading, list_reader_options, select_reading
+from rayrml.data.reader_keys import choose_reader, describe_reading, list_reader_options, name_pictures, select_reading
 from rayrml.data.readers import READERS, Reader
 from rayrml.errors import ConfigError
 
@@ -63,3 +63,13 @@ def test_a_key_that_the_type_does_not_take_is_named(section, complaint):
 def test_an_option_of_one_side_comes_before_that_of_both():
     data = Data(type="images", grayscale=True, input_grayscale=False)
     assert (data.option("grayscale", "input"), data.option("grayscale", "target")) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kept", "expected"),
+    [("always", "masks", "masks"), ("always", None, "always"), ("always", "none", "always"), ("none", "masks", "none")],
+)
+def test_pictures_that_are_wanted_are_of_the_kind_that_a_checkpoint_names(wanted, kept, expected):
+    data = {"test_output_images": wanted}
+    name_pictures(data, {} if kept is None else {"test_output_images": kept})
+    assert data == {"test_output_images": expected}

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from rayrml.networks.network import build_network
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.saving import checkpoints
 from rayrml.saving.keras_weights import export_weights
 from rayrml.tuning import search

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rayrml.planning.plan import Plan, TrainingPlan, prepare
+from rayrml.planning.plan import Plan, TrainingPlan
+from rayrml.planning.preparation import prepare
 from tests.conftest import ROOT
 from tests.faults import driver
 from tests.faults.fuzzing import Case

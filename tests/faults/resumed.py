@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 
 from rayrml.metrics import METRICS
-from rayrml.planning.plan import TrainingPlan, prepare
+from rayrml.planning.plan import TrainingPlan
+from rayrml.planning.preparation import prepare
 from rayrml.reporting.history import from_csv
 from rayrml.runs.runner import RunResult
 from rayrml.saving import checkpoint_folder, checkpoints

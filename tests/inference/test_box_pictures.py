@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from rayrml.inference.box_pictures import draw_boxes
+from rayrml.data.box_labels import BoxTable
+from rayrml.inference.box_pictures import BoxDrawing, draw_boxes
 from rayrml.inference.palette import colors_of
 
 NOTHING = np.zeros((0, 6))
@@ -73,3 +74,38 @@ def test_any_name_can_be_drawn():
     for name in ("猫 😀", "a\nb\x00", "x" * 300, ""):
         draw([10, 20, 300, 400, 0.5, 0], names=(name,))
     draw([10, 20, 300, 400, 0.5, 700])
+
+
+def test_names_are_not_written_over_one_another():
+    """Also if two classes were found at the same place."""
+    same = [100, 200, 300, 400]
+    picture = draw([*same, 0.9, 0], [*same, 0.8, 1])
+    assert (picture[185:199, 101:140] == color(0)).all(-1).any()
+    assert (picture[204:215, 110:140] == color(1)).all(-1).any()
+
+
+def test_true_boxes_that_need_not_be_found_are_gray():
+    truths = np.array([[100.0, 200, 300, 400], [400, 200, 500, 400]])
+    drawn = np.asarray(draw_boxes(GRAY, np.zeros((0, 6)), (), truths, ignored=np.array([True, False])))
+    assert drawn[300, 100].tolist() == [150] * 3 and drawn[300, 400].tolist() == [255] * 3
+
+
+def test_lines_of_true_boxes_are_wider_in_large_pictures():
+    drawn = np.asarray(draw_boxes(np.zeros((1600, 1600, 3), np.uint8), np.zeros((0, 6)), (), np.full((1, 4), 9.0)))
+    assert (drawn[9:11, 9:11] == 255).all()
+
+
+def test_texts_leave_low_pictures_visible():
+    picture = draw([100, 20, 200, 40, 0.9, 0], image=np.zeros((60, 1200, 3), np.uint8))
+    assert (picture[:, 90:220] == 0).all(-1).mean() > 0.6
+
+
+def test_a_drawing_shows_detections_from_its_threshold_on():
+    table = BoxTable(
+        np.array([[5.0, 5, 20, 20]]), np.zeros(1, int), np.zeros(1, bool), np.array([0, 1]), np.ones((1, 2))
+    )
+    rows = np.array([[100, 200, 300, 400, 0.5, 0], [500, 100, 600, 200, 0.4, 1]])
+    drawing = BoxDrawing(("cat", "dog"), 0.5)
+    assert np.array_equal(drawing.picture(GRAY, rows), draw(rows[0], names=("cat", "dog")))
+    assert np.asarray(drawing.picture(GRAY, rows, table))[10, 5].tolist() == [255] * 3
+    assert drawing.picture(GRAY, rows, length=200).size == (200, 125)

@@ -99,6 +99,12 @@ def test_results_of_coco_are_exact(tmp_path):
     assert found[1]["bbox"] == [float(np.float32(0.1)), 0, 5 - float(np.float32(0.1)), 5]
 
 
+def test_ids_of_classes_may_be_text(tmp_path):
+    write_coco_results(tmp_path / "detections.json", [(7, TWO)], ['the "cat"', "dog"])
+    found = json.loads((tmp_path / "detections.json").read_text())
+    assert [result["category_id"] for result in found] == ["dog", 'the "cat"']
+
+
 def test_results_of_nothing_are_an_empty_list(tmp_path):
     write_coco_results(tmp_path / "detections.json", [(7, NOTHING)], [1, 2])
     assert json.loads((tmp_path / "detections.json").read_text()) == []

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import os
 import socket
 
@@ -8,6 +9,7 @@ from PIL import Image
 
 from rayrml.data.discovery import Samples
 from rayrml.errors import DataError
+from rayrml.inference.box_pictures import BoxDrawing
 from rayrml.inference.picture_destination import PictureDestination
 from rayrml.inference.picture_files import PictureFiles, name_pictures
 from rayrml.inference.pictures import Drawing
@@ -120,3 +122,17 @@ def test_a_name_as_long_as_file_systems_allow_is_no_obstacle(destination, tmp_pa
     files.write(np.array([0]), outputs([0]))
     files.close()
     assert (tmp_path / "out" / "masks_1" / name).exists()
+
+
+def test_detections_are_drawn_on_the_images_that_they_belong_to(destination, tmp_path):
+    """Tables of any number of rows; a picture has the name of its image."""
+    boxes = dataclasses.replace(destination, drawing=BoxDrawing(("sky", "road"), 0.25))
+    files = PictureFiles(boxes)
+    files.write(np.array([2, 0]), [np.zeros((0, 6), np.float32), np.array([[0, 0, 3, 4, 0.9, 1]], np.float32)])
+    files.write(np.array([1]), np.array([[[0, 0, 3, 4, 0.2, 1]]], np.float32))
+    files.close()
+    assert boxes.paths == {"boxes": str(tmp_path / "out" / "boxes_2")} and boxes.folders == list(boxes.paths.values())
+    assert written(tmp_path / "out") == [f"boxes_2/{name}.jpg" for name in ("Größe/b c", "a.jpg", "a.png")]
+    drawn = {name: np.asarray(Image.open(tmp_path / "out" / "boxes_2" / name)) for name in ("a.jpg.jpg", "a.png.jpg")}
+    assert drawn["a.jpg.jpg"].shape == (268, 402, 3)
+    assert drawn["a.jpg.jpg"].any() and not drawn["a.png.jpg"].any()

@@ -22,7 +22,7 @@ BOX_LOSSES = ["yolo", "giou", "ciou"]
 
 
 def build(**settings):
-    return choose(LOSSES, {"function": "YOLOv3", **settings}, "neural_network.loss", "function").build()
+    return choose(LOSSES, {"function": "YOLOv3", **settings}, "neural_network.loss", "function").build().function
 
 
 def images(*counts, ignored=0.0, seed=0):

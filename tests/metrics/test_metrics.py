@@ -54,7 +54,7 @@ OF_CLASSES = pytest.mark.parametrize(
     [
         name
         for name, row in METRICS.items()
-        if row().compares != "values" and not row().ranks and row().fewest_classes == 1
+        if row().compares not in ("values", "boxes") and not row().ranks and row().fewest_classes == 1
     ],
 )
 OF_VALUES = pytest.mark.parametrize("name", [name for name, row in METRICS.items() if row().compares == "values"])
@@ -315,3 +315,9 @@ def test_errors_are_those_of_scikit_learn(name, shape):
     assert value(name, target + noise, target) == pytest.approx(expected, abs=1e-9)
     assert value(name, target, target) == 0
     assert is_cost(name)
+
+
+def test_an_undefined_figure_has_a_reason_by_what_it_compares():
+    assert METRICS["map"]().undefined_if == "no image has a box that is to be found"
+    assert METRICS["r2"]().undefined_if == "the targets do not vary"
+    assert METRICS["accuracy"]().undefined_if == "targets and predictions hold one class alone"

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from rayrml.endings import probabilities
-from rayrml.networks.ending import find_ending
+from rayrml.networks.ending import find_activations_at_end, find_ending
 from rayrml.networks.graph import read_graph
 from rayrml.networks.layers import TABLE
 from rayrml.networks.layers.activations import ENDINGS, FUNCTIONS
@@ -162,3 +162,32 @@ def test_autocast_shortens_everything_before_the_last_weighted_sum():
     with torch.autocast("cpu", torch.bfloat16):
         network(EXACT)
     assert seen == [torch.bfloat16, torch.bfloat16, torch.float32]
+
+
+def test_the_activations_on_the_way_to_any_output_are_found():
+    """Through layers that only move numbers, and through both sides of a concatenation."""
+
+    def find(model):
+        return [(layer.name, name) for layer, name in find_activations_at_end(read_graph(model))]
+
+    linear = functional(["a", "b"], ("a", "Dense", {"units": 4}), ("b", "BatchNormalization", {}))
+    assert find(linear) == []
+    both = functional(["a", "b"], ("a", "Dense", {"units": 4, "activation": "tanh"}), ("b", "Softmax", {}))
+    assert find(both) == [("a", "tanh"), ("b", "Softmax")]
+    joined = functional(
+        ["c"],
+        ("a", "Dense", {"units": 4, "activation": "relu"}),
+        ("b", "Dense", {"units": 4}),
+    )
+    merged = {
+        "class_name": "Concatenate",
+        "name": "c",
+        "config": {"name": "c"},
+        "inbound_nodes": [[["a", 0, 0, {}], ["b", 0, 0, {}]]],
+    }
+    joined["config"]["layers"].append(merged)
+    assert find(joined) == [("a", "relu")]
+    assert find(sequence(dense("relu"), dense(None), ("Reshape", {"target_shape": [2, 2]}))) == []
+    assert find(sequence(dense("sigmoid"), ("Flatten", {}), ("Activation", {"activation": "linear"}))) == [
+        ("l0", "sigmoid")
+    ]

@@ -7,7 +7,7 @@ import torch
 from rayrml.errors import ConfigError
 from rayrml.losses import LOSSES
 from rayrml.networks.network import build_network
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.training.step import TrainingStep
 from rayrml.workers import Workers
 from tests.conftest import training_config

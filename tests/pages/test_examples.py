@@ -1,5 +1,6 @@
 """Every example runs as its page says, on few images and for few epochs."""
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -7,13 +8,16 @@ import sys
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 import rayrml
+from rayrml.planning.preparation import prepare
 from rayrml.saving import checkpoints
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.ray
+BOXES_OF_100 = "1dafe33b9e4ff4bbd742304a012ca539a7aac925ef2e3d8418efe02b7d79f328"  # of the label files of YOLO
 
 
 @pytest.fixture
@@ -21,7 +25,7 @@ def example(tmp_path, monkeypatch, ray_cluster):
     """A function that copies an example's folder, makes its images, and goes there."""
 
     def prepare(name, script, *arguments):
-        if name not in ("volume", "poisson"):
+        if name not in ("volume", "poisson", "detection"):
             shutil.copytree(ROOT / "examples" / "mnist", tmp_path / "mnist")
         if name != "mnist":
             shutil.copytree(ROOT / "examples" / name, tmp_path / name)
@@ -99,3 +103,42 @@ def test_a_solver_of_poissons_equation_beats_the_linear_guess(example):
     result = rayrml.run("predict.json", overrides=load, quiet=True)
     assert result.metrics["test_loss"] > 0
     assert float(re.search(r"\((.*) times\)", score())[1]) > 1.5
+
+
+def test_the_drawn_boxes_are_the_same_on_each_machine_and_are_learned(example):
+    example("detection", "make.py", "--images", "100")
+    labels = b"".join(path.read_bytes() for path in sorted(Path("shapes/labels").rglob("*.txt")))
+    assert hashlib.sha256(labels).hexdigest() == BOXES_OF_100
+    result = rayrml.run("config.json", overrides={"num_epochs": 5}, quiet=True)
+    losses = [epoch["train_loss"] for epoch in result.history]
+    assert losses[-1] < 0.5 * losses[0]
+    assert 0 <= result.metrics["map"] <= result.metrics["map50"] <= 1
+
+
+@pytest.mark.parametrize("labels", ["annotations/{}.json", "voc/{}"])
+def test_the_drawn_boxes_are_the_same_in_each_format(example, labels):
+    example("detection", "make.py", "--images", "20")
+    paths = {"data.target_path": "train", "data.test_target_path": "test"}
+    plans = [
+        prepare("config.json", {key: f"shapes/{kind.format(part)}" for key, part in paths.items()})
+        for kind in ("labels/{}", labels)
+    ]
+    tables = [[source.samples.boxes for source in plan.sources] for plan in plans]
+    for one, other in zip(*tables, strict=True):
+        assert np.allclose(one.corners, other.corners, atol=1e-5)
+        assert (one.classes == other.classes).all()
+
+
+def test_yolov3_has_the_layers_of_darknet_and_its_outputs_are_trained_first(example):
+    """Without the file of weights; tests of `darknet_weights` have small ones."""
+    example("detection", "make.py", "--images", "20")
+    subprocess.run([sys.executable, "yolov3.py", "--classes", "3"], check=True, capture_output=True)
+    plan = prepare("yolov3.json", {"checkpoints.load": None})
+    assert plan.loss.arguments["strides"] == (32, 16, 8)
+    assert plan.network.output_shapes == ((24, 13, 13), (24, 26, 26), (24, 52, 52))
+    of_a_channel = sum(filters + 1 for filters in (1024, 512, 256))
+    of_80_classes = plan.network.num_parameters + of_a_channel * 3 * (80 - 3)
+    assert of_80_classes == 62_001_757  # numbers of `yolov3.weights`, with running statistics
+    convolutions = [name for name, layer in plan.network.layers().items() if hasattr(layer, "filters")]
+    assert [int(name.rpartition("_")[2]) for name in convolutions] == list(range(1, 76))
+    assert [name for name in convolutions if name not in plan.unfreezing] == ["boxes_59", "boxes_67", "boxes_75"]

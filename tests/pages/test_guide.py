@@ -11,7 +11,7 @@ import pytest
 
 from rayrml.commands import VERBS
 from rayrml.errors import ClusterError, ConfigError, DataError, DivergenceError
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from tests.conftest import ROOT, dense_network, write_jpeg
 
 GUIDE = ROOT / "examples" / "guide"
@@ -39,6 +39,13 @@ def test_the_section_for_slices_is_that_of_the_example():
     slicers, expected = shown["data"].pop("slicers"), whole.pop("slicers")
     assert shown["data"].items() <= whole.items()
     assert [slicer.items() <= other.items() for slicer, other in zip(slicers, expected, strict=True)] == [True]
+
+
+def test_the_sections_for_boxes_are_those_of_the_example():
+    (shown,) = (json.loads("{" + block + "}") for block in blocks(GUIDE / "detection.md", "json"))
+    whole = json.loads((ROOT / "examples" / "detection" / "config.json").read_text())["neural_network"]
+    assert shown.pop("data").items() <= whole["data"].items()
+    assert shown.items() <= whole.items()
 
 
 def test_the_section_for_all_samples_in_one_array_becomes_a_plan(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from rayrml.data.readers.images import read_header
 from rayrml.errors import DataError
 from rayrml.formatting import format_bytes
 from rayrml.planning import checks
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from tests.conftest import dense_network, training_config, write_jpeg
 
 

@@ -6,7 +6,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from rayrml.errors import ConfigError
 from rayrml.planning import summary
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.reporting.console import Console
 from rayrml.saving.checkpoints import Checkpoint, save
 

@@ -10,9 +10,10 @@ from rayrml.config.tables import choose
 from rayrml.errors import ConfigError
 from rayrml.losses import LOSSES
 from rayrml.optimizers import OPTIMIZERS
-from rayrml.planning.consistency import RULES, Settings, check_consistency
+from rayrml.planning.consistency import RULES, check_consistency
 from rayrml.planning.data_types import find_types
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
+from rayrml.planning.settings import Settings
 from tests.conftest import write_jpeg
 
 RIGHT = {
@@ -23,10 +24,62 @@ RIGHT = {
 }
 ARRAYS = {"input_type": "numpy", "target_type": "numpy", "input_path": "/in"}
 LABELS = {"input_type": "numpy", "target_type": "labels", "input_path": "/in"}
+BOXES = {"input_type": "images", "target_type": "boxes", "input_path": "/in", "target_path": "/labels"}
+YOLO = {"function": "YOLOv3"}
 COMPUTED = {"type": "pde", "domain_size": 8, "num_examples": 4}
 WITHOUT_INPUT = {"data.input_path": None, "optimizer": None}
 # What violates each rule, and the beginning of the message, below `neural_network`.
 BROKEN = {
+    "_box_application": [
+        ({"app": "obj"}, ".app: 'obj' finds objects, but the loss NLL is another. Expected the loss YOLOv3"),
+        ({"data": BOXES, "loss": YOLO, "app": "dnn"}, ".app: 'dnn' does not go with the loss YOLOv3. Expected obj"),
+        ({"loss": YOLO}, ".data.target_type: the loss YOLOv3 learns from boxes, but targets are of type 'labels'"),
+        ({"data": BOXES}, ".loss.function: NLL takes no boxes. Expected the loss YOLOv3"),
+        ({"data": {**BOXES, "input_type": "numpy"}, "loss": YOLO}, ".data.input_type: objects are found in images"),
+    ],
+    "_box_keys": [
+        ({"data.box_format": "voc"}, ".data.box_format: has no effect: targets are not boxes"),
+        ({"data.classes": ["cat"]}, ".data.classes: has no effect: targets are not boxes"),
+        ({"detection": {"nms_iou": 0.3}}, ".detection: has no effect: no objects are found. Expected the loss YOLOv3"),
+        (
+            {"data": {**BOXES, "test_samples": "/test.txt"}, "loss": YOLO},
+            ".data.test_samples: has no effect: test_input_path is missing",
+        ),
+        (
+            {
+                "data": {**BOXES, "input_path": None, "target_path": None, "test_input_path": "/in", "samples": "/a"},
+                "loss": YOLO,
+                "optimizer": None,
+            },
+            ".data.samples: has no effect: input_path is missing. Of a test, it is test_samples",
+        ),
+    ],
+    "_beside_boxes": [
+        (
+            {"data": {**BOXES, "input_transforms": [{}]}, "loss": YOLO},
+            ".data.input_transforms: does not go with boxes. Expected transforms",
+        ),
+        (
+            {"data": {**BOXES, "class_names": ["cat"]}, "loss": YOLO},
+            ".data.class_names: does not go with boxes. Expected classes",
+        ),
+        ({"data": {**BOXES, "slicers": [{"sizes": [4]}]}, "loss": YOLO}, ".data.slicers: does not go with boxes"),
+        (
+            {
+                "data": {**BOXES, "test_input_path": "/t", "test_output_path": "/o", "hdf5_precision": "half"},
+                "loss": YOLO,
+            },
+            ".data.hdf5_precision: does not go with boxes",
+        ),
+        (
+            {"data": {**BOXES, "test_transforms": "flips"}, "loss": YOLO},
+            ".data.test_transforms: does not go with boxes: outputs of flipped images are other grids",
+        ),
+        (
+            {"data": {**BOXES, "hdf5_precision": "half"}, "loss": YOLO},
+            ".data.hdf5_precision: does not go with boxes: their pixels need all digits",
+        ),
+    ],
     "_division": [
         ({"ray": {"sharding": "fsdp"}, "compile": True}, "ray.sharding: fsdp does not go with compile"),
         (
@@ -89,6 +142,13 @@ BROKEN = {
         (
             {"data": {**ARRAYS, "test_input_path": "/t", "test_output_path": "/o", "test_output_images": "pixels"}},
             ".data.test_output_images: has no effect: there are pictures for image files only, but the inputs are ",
+        ),
+        (
+            {
+                "data": {**BOXES, "test_input_path": "/t", "test_output_path": "/o", "test_output_images": "pixels"},
+                "loss": YOLO,
+            },
+            ".data.test_output_images: has no effect: outputs are boxes, not images",
         ),
     ],
     "_graphs": [({"debug_interval": 2}, '.debug_interval: has no effect without "debug": true')],
@@ -164,6 +224,11 @@ BROKEN = {
         ),
         ({"data.target_transforms": [{}]}, ".data.target_transforms: has no effect: targets are not images or arrays"),
         ({"data.target_is_mask": True}, ".data.target_is_mask: has no effect: targets are not images or arrays"),
+        ({"data.target_grayscale": False}, ".data.target_grayscale: has no effect: targets are not images or arrays"),
+        (
+            {"data": {**BOXES, "target_scale": "range"}, "loss": YOLO},
+            ".data.target_scale: has no effect: targets are not images or arrays",
+        ),
     ],
     "_transforms": [
         (
@@ -241,6 +306,8 @@ def test_what_contradicts_a_rule_is_refused(changes, complaint):
         {"data": {**LABELS, "target_path": "/t"}},
         {"data": LABELS},
         {"data": COMPUTED, "loss": {"function": "Burgers_PDE"}, "app": "pde"},
+        {"data": BOXES, "loss": YOLO},
+        {"data": {**BOXES, "classes": ["cat"], "box_format": "voc"}, "loss": YOLO, "app": "obj"},
         {**WITHOUT_INPUT, "loss": None, "data.target_type": None, "data.test_output_path": "/out"},
         {"data.test_input_path": None, "data.test_share": 0.5},
     ],

@@ -5,11 +5,14 @@ import pytest
 from rayrml.config.mistakes import Findings
 from rayrml.config.reading import parse
 from rayrml.config.tables import choose
+from rayrml.errors import ConfigError
 from rayrml.losses import LOSSES
 from rayrml.networks.network import build_network
-from rayrml.planning.consistency import Settings
 from rayrml.planning.data_types import find_types
 from rayrml.planning.figures import check_stopping, choose_metric
+from rayrml.planning.preparation import prepare
+from rayrml.planning.settings import Settings
+from tests.box_data import configuration, write_images
 
 NETWORKS = {
     "classifier": [{"class_name": "Dense", "config": {"name": "d", "units": 2, "batch_input_shape": [None, 5]}}],
@@ -85,3 +88,14 @@ def test_any_figure_of_the_run_can_stop_it(stopping):
 def test_a_figure_that_the_run_does_not_have_cannot_stop_it():
     _, (found,) = chosen("segmentation", "BCE", early_stopping={"metric": "accuracy"})
     assert found.endswith("this run has no figure 'accuracy'. Expected one of train_loss, test_loss, dice")
+
+
+def test_both_figures_of_boxes_can_stop_a_run_whichever_is_reported_first(tmp_path):
+    write_images(tmp_path)
+    for metric in ("map", "map50"):
+        keys = {"metric": metric, "data__test_share": 0.5, "loss__anchors": [[9, 9]] * 4}
+        for stopping in ("map", "map50", "test_loss"):
+            plan = prepare(configuration(tmp_path, early_stopping={"metric": stopping}, **keys))
+            assert plan.metric == metric
+        with pytest.raises(ConfigError, match="Expected one of train_loss, test_loss, map"):
+            prepare(configuration(tmp_path, early_stopping={"metric": "accuracy"}, **keys))

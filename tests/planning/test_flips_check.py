@@ -3,7 +3,7 @@
 import pytest
 
 from rayrml.errors import ConfigError
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from tests.conftest import training_config
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from rayrml.errors import RayrmlError
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 
 SIZE = 8
 

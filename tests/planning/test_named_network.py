@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from rayrml.errors import ConfigError, DataError
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from tests.conftest import write_jpeg
 from tests.keras_reference import keras
 

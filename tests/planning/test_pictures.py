@@ -6,7 +6,7 @@ from PIL import Image
 
 from rayrml.data.sample_geometry import SizeChange
 from rayrml.errors import ConfigError
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from tests.conftest import write_jpeg
 
 KEY = "neural_network.data.test_output_images"
@@ -125,3 +125,29 @@ def test_pictures_of_other_outputs_are_refused(folder, layers, kind, complaint):
     layers[0]["config"]["batch_input_shape"] = [None, 12, 16, 3]
     with pytest.raises(ConfigError, match=f"{KEY}: .*{complaint}"):
         planned(folder, layers, test_output_images=kind)
+
+
+def boxes_of(folder, **data):
+    """The plan of an evaluation of a network that finds boxes of one class."""
+    (folder / "labels").mkdir(exist_ok=True)
+    (folder / "labels" / "0.txt").write_text("0 0.5 0.5 0.5 0.5")
+    layers = network(6, stride=8)
+    layers[0]["config"]["batch_input_shape"] = [None, 32, 32, 3]
+    loss = {"function": "YOLOv3", "anchors": [[4, 4]], "strides": [8]}
+    return planned(folder, layers, loss, target_type="boxes", transforms=[{"letterbox": [32, 32]}], **data)
+
+
+@pytest.mark.parametrize(("wanted", "kind"), [("auto", None), ("none", None), ("always", "boxes"), ("boxes", "boxes")])
+def test_boxes_are_drawn_on_request(folder, wanted, kind):
+    pictures = boxes_of(folder, test_output_images=wanted).pictures
+    assert (pictures.drawing and pictures.drawing.kind, pictures.choice) == (kind, None)
+
+
+def test_what_is_always_wanted_is_what_outputs_are_or_refused(folder):
+    assert planned(folder, network(4, "softmax"), test_output_images="always").pictures.drawing.kind == "masks"
+    with pytest.raises(ConfigError, match=f"{KEY}: has no effect: outputs are neither images nor boxes"):
+        planned(folder, network(2, "sigmoid"), test_output_images="always")
+    with pytest.raises(ConfigError, match=f"{KEY}: has no effect: outputs are not boxes"):
+        planned(folder, network(4, "softmax"), test_output_images="boxes")
+    with pytest.raises(ConfigError, match=f"{KEY}: has no effect: outputs are boxes, not images. Expected 'boxes'"):
+        boxes_of(folder, test_output_images="masks")

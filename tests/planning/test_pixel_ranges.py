@@ -6,7 +6,7 @@ import torch
 
 from rayrml.networks.families import choose_network
 from rayrml.networks.network import build_network
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.runs.preview_findings import describe_own_scaling
 from rayrml.saving.keras_weights import export_weights
 from tests.conftest import write_jpeg

@@ -7,7 +7,7 @@ import torch
 
 from rayrml.errors import ConfigError, DataError
 from rayrml.networks.network import build_network
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import Checkpoint
 from tests.conftest import dense_network, write_jpeg

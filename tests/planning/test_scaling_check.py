@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 
 
 @pytest.fixture

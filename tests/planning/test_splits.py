@@ -6,7 +6,7 @@ from PIL import Image
 
 from rayrml.errors import ConfigError, DataError
 from rayrml.planning import summary
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.reporting.console import Console
 
 LABELS = [

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from rayrml.errors import ConfigError, DataError
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 
 
 def layer(kind, name, **config):

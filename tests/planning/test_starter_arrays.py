@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rayrml import cli
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 
 RANDOM = np.random.default_rng(0)
 

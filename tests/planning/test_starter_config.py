@@ -14,7 +14,7 @@ from rayrml.commands.new import KINDS
 from rayrml.config.json_comments import decode_with_comments
 from rayrml.config.sections import TargetKind
 from rayrml.planning import starter_config
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from tests.conftest import write_jpeg
 
 COLORS = {"red": (200, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 200)}

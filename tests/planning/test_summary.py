@@ -1,11 +1,15 @@
 """What a run prints before it begins."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 
 from rayrml.planning import summary
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.reporting.console import Console
+from tests.box_data import configuration, write_images
 
 
 def planned(tmp_path, declared):
@@ -77,3 +81,13 @@ def test_the_table_of_layers_is_narrow_and_loses_no_name(nested, capsys):
     assert max(map(len, table)) <= 80
     assert len({len(line) for line in table if line != LONG}) == 1
     assert table[table.index(LONG) + 1].split()[0] == "Conv2D"
+
+
+def test_numbers_that_were_found_are_shown_in_six_digits(tmp_path, capsys):
+    write_images(tmp_path)
+    labels = [f"0 0.5 0.5 {width} 0.1" for width in (0.1, 0.11, 0.13)] + ["1 0.5 0.5 0.5 0.5"] * 9
+    write_images(tmp_path, {"e": labels})
+    summary.plan(Console(), prepare(configuration(tmp_path)), 1)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("* anchors")]
+    numbers = line.partition(" : ")[2]
+    assert len(json.loads(numbers)) == 2 and all(len(number) <= 7 for number in re.findall(r"[\d.]+", numbers))

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from rayrml.errors import ConfigError, DataError
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 
 KINDS = ("cat", "dog", "owl")
 NAMES = [f"{number}.png" for number in range(6)]

@@ -88,3 +88,11 @@ def test_the_metric_is_the_latest_if_a_resumed_run_has_another():
     assert history.find_metric(both) == "f1"
     assert history.find_best(both) == figures
     assert history.from_csv(history.to_csv(both), "") == both
+
+
+def test_the_terms_of_a_loss_are_no_metric():
+    terms = [{**figures, "box_loss": 9.0 - figures["epoch"], "no_object_loss": 0.1} for figures in HISTORY]
+    assert history.find_metric(terms) == "dice" and history.find_best(terms) == terms[1]
+    bare = [{"epoch": epoch, "train_loss": 1.0 / epoch, "box_loss": 1.0} for epoch in (1, 2)]
+    assert history.find_metric(bare) is None and history.find_best(bare)["epoch"] == 2
+    assert history.from_csv(history.to_csv(terms), "") == terms

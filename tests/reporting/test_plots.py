@@ -135,3 +135,20 @@ def test_names_that_no_font_has_are_told_and_control_characters_are_not_drawn():
     assert content.startswith(b"\x89PNG")
     assert not complete
     assert plots.render(plots.draw_loss(BARE))[1]
+
+
+def test_the_terms_of_a_loss_and_further_figures_have_curves_of_their_own():
+    history = [
+        {"epoch": e, "train_loss": 5.0, "box_loss": 3.0, "no_object_loss": 2.0, "map": e / 10, "map50": e / 5}
+        for e in (1, 2)
+    ]
+    (axes,) = plots.draw_loss(history).axes
+    assert curves(axes)["no object (term of the training loss)"] == ([1, 2], [2.0, 2.0])
+    (axes,) = plots.draw_metric(history).axes
+    assert axes.get_title("left") == "mAP"
+    assert curves(axes)["mAP50 (test)"] == ([1, 2], [0.2, 0.4])
+    loss, metric = plots.draw_comparison([Run("model", history)]).axes
+    assert "box (term of the training loss)" in curves(loss)
+    assert curves(metric)["model (mAP)"][1] == [0.1, 0.2] and curves(metric)["model (mAP50)"][1] == [0.2, 0.4]
+    loss, metric = plots.draw_comparison([Run("a", history), Run("b", history)]).axes
+    assert list(curves(loss)) == ["a (training)", "b (training)"] and list(curves(metric)) == ["a", "b"]

@@ -28,6 +28,15 @@ def shown(console, num_batches, *, num_epochs=10, metric=None):
     return re.findall(r"(?:Train|Eval) .*", text.getvalue())
 
 
+def test_all_figures_of_an_evaluation_are_in_its_line():
+    text = io.StringIO()
+    console = Console()
+    console.terminal = Terminal(file=text, width=200)
+    found = Evaluation(17.855, "map", 0.0994, others={"map50": 0.3483})
+    ProgressLines(console, RunState(2), 10).receive(Evaluated(1, 2, 1.0, found))
+    assert text.getvalue().endswith("(Loss: 17.8550) | mAP: 0.099 | mAP50: 0.348\n")
+
+
 def test_programs_get_the_predecessor_s_lines_one_for_each_batch():
     lines = shown(Console(), 13)
     assert lines[0] == (

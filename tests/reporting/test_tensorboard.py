@@ -4,7 +4,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rayrml.errors import ConfigError
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.reporting import tensorboard
 from rayrml.reporting.messages import EpochDone, Started
 from tests.conftest import training_config

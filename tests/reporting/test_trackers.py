@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from rayrml.errors import ConfigError
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.reporting import trackers
 from rayrml.reporting.messages import EpochDone, Started
 from rayrml.reporting.trackers import Tracking

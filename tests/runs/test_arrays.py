@@ -204,15 +204,14 @@ def test_a_slice_that_cannot_be_read_leaves_no_assembled_file(ray_cluster, tmp_p
     from rayrml.inference import batch_job
     from rayrml.inference.outputs import destination_of
 
-    data = plan.config.neural_network.data
+    nn = plan.config.neural_network
     job = batch_job.InferenceJob(
+        config=nn,
         network=plan.network,
         source=plan.test,
-        transforms=plan.datasets.transforms.batched,
+        transforms=plan.datasets.transforms,
         loss=None,
-        batch_size=4,
-        destination=destination_of(plan.test, data, 1, ()),
-        precision="float32",
+        destination=destination_of(plan.test, nn, 1, ()),
     )
     with (
         connection.connect(plan.config.ray) as allocation,

@@ -8,7 +8,7 @@ import torch
 import rayrml
 from rayrml.errors import ConfigError, DivergenceError
 from rayrml.inference.outputs import Outputs
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.reporting.messages import EpochDone
 from rayrml.runs.training_run import make_job
 from rayrml.saving import checkpoints

@@ -10,7 +10,7 @@ from PIL import Image
 from rayrml.data.draws import Draws
 from rayrml.errors import DataError
 from rayrml.inference.evaluation import as_target
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.runs.preview import preview
 from rayrml.runs.training_run import make_job
 from rayrml.training.feeding import Feeder

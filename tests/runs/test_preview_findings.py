@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.runs import preview_findings
 from rayrml.runs.channel_statistics import ChannelStatistics
 from rayrml.runs.preview import preview

@@ -11,8 +11,9 @@ from rayrml.data.transforms.table import TRANSFORMS, find_bare_field
 from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS, choose_schedule
 from rayrml.optimizers import OPTIMIZERS
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.runs import provenance
+from tests.box_data import configuration, write_images
 from tests.conftest import training_config
 from tests.data.transforms.test_transforms import VALUES
 
@@ -98,3 +99,16 @@ def test_the_environment_tells_versions_and_no_secrets(ray_cluster, plan, monkey
     assert (found["ray"], found["workers"], found["seed"]) == (ray_cluster.__version__, 2, 0)
     assert found["devices"]["type"] == "CPU"
     assert "tell nobody" not in json.dumps(found)
+
+
+def test_the_resolved_configuration_keeps_what_was_found_of_boxes(tmp_path):
+    """Classes, anchors and strides: other boxes and other names beside them change nothing."""
+    write_images(tmp_path)
+    plan = prepare(configuration(tmp_path, detection={"nms_iou": 0.3}))
+    kept = json.loads(json.dumps(provenance.resolved(plan, ALLOCATION, {})))
+    (tmp_path / "classes.txt").write_text("x\ny")
+    write_images(tmp_path, {"e": ["0 0.5 0.5 1 1"], "f": ["1 0.5 0.5 0.9 1"]})
+    (tmp_path / "classes.txt").write_text("x\ny")
+    again = prepare(kept)
+    assert again.classes == plan.classes == ("disc", "bar")
+    assert again.loss.settings == plan.loss.settings and again.config.neural_network.detection.nms_iou == 0.3

@@ -11,7 +11,7 @@ import torch
 from rayrml import cli
 from rayrml.cluster.allocation import Allocation
 from rayrml.metrics import PartNames
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.reporting.console import Console
 from rayrml.reporting.messages import BatchesTrained, BatchRow, EpochDone, Interrupted, Saved, Started
 from rayrml.reporting.run_files import Record
@@ -167,3 +167,10 @@ def test_a_command_is_named_as_it_was_typed_but_not_in_a_job(monkeypatch):
     assert cli._typed(["/lib/rayrml/__main__.py", "c.json"]) == ("python", "-m", "rayrml", "c.json")
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     assert cli._typed(["/somewhere/bin/rayrml", "c.json"]) is None
+
+
+def test_all_tables_are_listed_beside_the_last_predictions(plan_in, capsys):
+    messages = [Saved("predictions", f"/out/output_{epoch}.h5") for epoch in (1, 2, 3)]
+    messages += [Saved("table", f"/out/{name}") for name in ("predictions.csv", "detections.json")]
+    shown = "\n".join(ended(plan_in(), [Started(1, 0), EpochDone(figures(1, 0.5)), *messages], capsys))
+    assert "/out/output_3.h5 and 2 earlier ones, /out/predictions.csv, /out/detections.json" in shown

@@ -7,7 +7,11 @@ import torch
 
 import rayrml
 from rayrml.errors import ConfigError, DataError
+from rayrml.losses.detection import grids_of
+from rayrml.planning.preparation import prepare
+from rayrml.runs.resume_check import resume_plan
 from rayrml.saving import checkpoints
+from tests.box_data import configuration, write_images
 from tests.conftest import training_config
 
 pytestmark = pytest.mark.ray
@@ -87,3 +91,26 @@ def test_the_best_checkpoint_follows_the_metric_of_the_configuration(ray_cluster
     best = max(result.history[1:], key=lambda figures: (figures["f1"], -figures["test_loss"]))
     assert checkpoints.load(tmp_path / "model" / "best.pt").epoch == best["epoch"]
     assert (tmp_path / "model" / "history.csv").read_text().splitlines()[0].endswith("accuracy,f1")
+
+
+def test_anchors_that_were_found_stay_those_of_the_first_epochs(tmp_path):
+    """Boxes that were added would give others; anchors that the configuration names are its own."""
+    write_images(tmp_path)
+    before = prepare(configuration(tmp_path))
+    path = tmp_path / "last_epoch.pt"
+    loss = {"function": "YOLOv3", **before.loss.arguments}
+    kept = {"layers": before.layers, "classes": before.classes, "loss": loss, "input_shape": (3, 64, 64)}
+    checkpoints.save(path, checkpoints.Checkpoint(1, before.network.state_dict(), **kept))
+    write_images(tmp_path, {"e": ["0 0.5 0.5 1 1", "1 0.5 0.5 0.9 0.9"], "f": ["1 0.5 0.5 0.8 1"]})
+    after = prepare(configuration(tmp_path))
+    assert after.loss.settings["anchors"] != before.loss.settings["anchors"]
+    plan, said = resume_plan(after, [str(path)])
+    assert grids_of(plan.loss.build()) == grids_of(before.loss.build())
+    assert [line.partition(": ")[0] for line in said if "anchors" in line] == [
+        "The training samples have changed. The anchors stay those of the first epochs"
+    ]
+    given = prepare(configuration(tmp_path, loss__anchors=[[9, 9]] * 4))
+    plan, said = resume_plan(given, [str(path)])
+    assert plan.loss.settings == given.loss.settings
+    assert any(line.startswith("The loss was YOLOv3 with anchors: ") for line in said)
+    assert not any("anchors" in line for line in resume_plan(before, [str(path)])[1])

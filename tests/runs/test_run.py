@@ -278,10 +278,11 @@ def test_inference_gives_each_image_the_prediction_that_evaluation_gave(runs, fo
 
 @pytest.fixture
 def inference_job(runs, folder, tmp_path):
-    plan = rayrml.check(inference_config(folder / "testing", tmp_path / "out", runs[1, False][0].checkpoints[1]))
-    transforms = plan.datasets.transforms.batched.evaluation()
-    wanted = destination_of(plan.test, plan.config.neural_network.data, 1, plan.classes)
-    return InferenceJob(plan.network, plan.test, transforms, plan.loss, 4, wanted, "auto")
+    config = inference_config(folder / "testing", tmp_path / "out", runs[1, False][0].checkpoints[1])
+    plan = rayrml.check(config, overrides={"data.test_batch_size": 4, "precision": "auto"})
+    nn = plan.config.neural_network
+    wanted = destination_of(plan.test, nn, 1, plan.classes)
+    return InferenceJob(nn, plan.network, plan.test, plan.datasets.transforms, plan.loss, wanted)
 
 
 def test_tasks_decode_for_actors_as_actors_do_for_themselves(inference_job):

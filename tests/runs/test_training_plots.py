@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 
 from rayrml.metrics import ClassCounts, Evaluation, PartNames
-from rayrml.planning.plan import prepare
+from rayrml.metrics.average_precision import DetectionRows, average_precisions
+from rayrml.metrics.evaluation import BoxDetails
+from rayrml.planning.preparation import prepare
 from rayrml.reporting.messages import EpochDone, Evaluated
 from rayrml.reporting.plots import ClassSample
 from rayrml.reporting.run_files import Record
@@ -17,6 +19,7 @@ from rayrml.runs import training_plots
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import Checkpoint
 from tests.conftest import training_config
+from tests.runs.test_detection import configuration, draw
 
 FIGURES = {"epoch": 1, "train_loss": 1.0, "learning_rate": 0.1, "seconds": 2.0, "test_loss": 0.5, "accuracy": 0.25}
 
@@ -120,3 +123,50 @@ def test_a_damaged_checkpoint_costs_the_predictions_alone(plan, tmp_path):
     (line,) = said
     assert "model_checkpoint_1.pt" in line
     assert not (tmp_path / "model" / "plots" / "predictions.png").exists()
+
+
+@pytest.fixture
+def box_plan(tmp_path):
+    draw(tmp_path, "train", 4, seed=0)
+    draw(tmp_path, "test", 16, seed=1)
+    return prepare(configuration(tmp_path, tmp_path, detection={"score_threshold": 0.9}), {})
+
+
+def test_images_are_shown_with_their_boxes(box_plan, tmp_path):
+    """Twelve of sixteen, of which a quarter has no boxes."""
+    shown = training_plots.detection_samples(box_plan, box_plan.network)
+    assert len(shown) == 12 and sum(sample.num_boxes == 0 for sample in shown) == 3
+    assert [sample.name for sample in shown] == sorted(sample.name for sample in shown)
+    for sample in shown:
+        path = tmp_path / "labels" / "test" / sample.name.replace(".png", ".txt")
+        lines = path.read_text().splitlines() if path.exists() else []
+        assert (sample.num_boxes, sample.num_detections) == (len(lines), 0)
+        for line in lines:
+            _, x, y, width, _ = map(float, line.split())
+            row, column = round(y * 383), max(round((x - width / 2) * 460), 0)
+            assert (sample.picture[row, column : column + 2] == 255).all(-1).any()
+    again = training_plots.detection_samples(box_plan, box_plan.network)
+    assert all(np.array_equal(a.picture, b.picture) for a, b in zip(shown, again, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("counts", "with_boxes", "without"), [([1] * 5, 5, 0), ([0] * 30, 0, 12), ([0] * 99 + [2], 1, 3)]
+)
+def test_most_images_have_boxes_if_any_have(counts, with_boxes, without):
+    chosen = training_plots._choose_images(np.array(counts))
+    assert len(set(chosen)) == len(chosen)
+    assert [sum(counts[i] > 0 for i in chosen), sum(counts[i] == 0 for i in chosen)] == [with_boxes, without]
+
+
+def test_curves_of_precision_are_drawn_of_the_last_evaluation(box_plan, tmp_path):
+    rows = DetectionRows(2)
+    found = average_precisions(rows.rows, np.array([3, 0]), 0.5)
+    state = RunState()
+    made = Record(str(tmp_path / "record"), state, PartNames(box_plan.classes))
+    made.receive(Evaluated(1, 1, 0.1, Evaluation(0.5, "map", found.map, BoxDetails(found), {"map50": found.map50})))
+    state.receive(EpochDone(FIGURES))
+    assert made.average_precisions is found
+    assert made.parts()["disc"]["boxes"] == 3 and isinstance(made.parts()["disc"]["boxes"], int)
+    said = []
+    assert training_plots.make(box_plan, made, said.append)
+    assert (tmp_path / "record" / "plots" / "precision_recall.png").exists() and not said

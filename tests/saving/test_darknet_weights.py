@@ -93,7 +93,7 @@ def test_weights_for_other_classes_give_all_but_the_output_layers():
     network, whole = build_network(SMALL), build_network(SMALL)
     before = state(network)
     load_darknet_weights(whole, FILES / "small.weights")
-    report = load_darknet_weights(network, FILES / "small_other_classes.weights", num_anchors=3)
+    report = load_darknet_weights(network, FILES / "small_other_classes.weights", num_classes=1)
     assert report.differing == ("conv2d_10", "conv2d_3")
     assert report.lines() == [
         f"Skipping layer {name}: the file has other classes; it keeps its initial weights" for name in report.differing
@@ -103,17 +103,20 @@ def test_weights_for_other_classes_give_all_but_the_output_layers():
         assert torch.equal(tensor, own[name]), name
 
 
-@pytest.mark.parametrize("num_anchors", [5, 6])
-def test_channels_that_anchors_do_not_divide_are_no_other_classes(num_anchors):
-    """24 are 5 anchors of nothing, or 6 of 4 numbers, which is fewer than a box has."""
-    with pytest.raises(ConfigError, match=r"has 822 numbers, but the network has 720 in 5 convolutions, 102 fewer\."):
-        load_darknet_weights(build_network(SMALL), FILES / "small_other_classes.weights", num_anchors=num_anchors)
+def test_channels_that_the_anchors_do_not_divide_are_no_other_classes(tmp_path):
+    """The output layers have 18 channels: 3 anchors of 5 + 1. The others have 414 numbers, and each channel has 17."""
+    for channels, is_right in ((20, False), (12, False), (21, True)):
+        path = write(tmp_path / "a.weights", np.zeros(414 + 17 * channels))
+        if is_right:
+            assert load_darknet_weights(build_network(SMALL), path, num_classes=1).differing
+        else:
+            assert "but the network has 720 in 5 convolutions" in misfit(build_network(SMALL), path, num_classes=1)
 
 
-def misfit(network, path):
+def misfit(network, path, **settings):
     before = state(network)
     with pytest.raises(ConfigError) as caught:
-        load_darknet_weights(network, path, "checkpoints.load")
+        load_darknet_weights(network, path, "checkpoints.load", **settings)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     (line,) = str(caught.value).splitlines()
     return line

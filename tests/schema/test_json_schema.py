@@ -12,9 +12,11 @@ from rayrml.errors import ConfigError, DataError
 from rayrml.losses import LOSSES
 from rayrml.lr_schedulers import LR_SCHEDULERS
 from rayrml.optimizers import OPTIMIZERS
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.schema import json_schema
 from rayrml.tuning import search
+from tests import box_data
+from tests.box_data import write_images
 from tests.conftest import ROOT, dense_network
 
 VALIDATOR = jsonschema.Draft202012Validator(json_schema.configuration())
@@ -33,7 +35,7 @@ GONE = _Gone()
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory, write_digits):
-    """Valid configurations: with images, with sliced arrays, and with initial conditions."""
+    """Valid configurations: with images, with sliced arrays, with initial conditions, and with boxes."""
     folder = tmp_path_factory.mktemp("bases")
     write_digits(folder / "training", "training", (3, 5), 3)
     write_digits(folder / "testing", "testing", (3, 5), 2)
@@ -44,7 +46,10 @@ def bases(tmp_path_factory, write_digits):
     images = {"input_type": "images", "target_type": "labels", "grayscale": True, **paths}
     arrays = {"type": "numpy", "input_path": str(folder / "arrays"), "slicers": [{"sizes": [4, 4]}]}
     values = {"type": "pde", "domain_size": 32, "num_examples": 4, "bc_type": "fixed_uniform"}
+    write_images(folder / "boxes")
+    found = box_data.configuration(folder / "boxes", loss__anchors=[[9, 9]] * 4)["neural_network"]
     return {
+        "boxes": found,
         "images": {"layers": dense_network(2), "data": images, **learning, "loss": {"function": "NLL"}},
         "arrays": {"layers": _convolution(2), "data": arrays, **learning},
         "values": {"layers": _convolution(1), "data": values, **learning},
@@ -242,7 +247,61 @@ BROKEN = [
     {"base": "values", "data.test_share": 0.5},
 ]
 
+BROKEN += [
+    {"app": "obj"},
+    {"loss": {"function": "YOLOv3"}},
+    {"data.target_type": "boxes"},
+    {"metric": "map"},
+    {"detection": {"nms_iou": 0.3}},
+    {"data.box_format": "voc"},
+    {"data.classes": ["a", "b"]},
+    {"data.samples": "list.txt"},
+    {"data.target_grayscale": True},
+]
+BROKEN += [
+    {"base": "boxes", **case}
+    for case in [
+        {"app": "dnn"},
+        {"loss": {"function": "MSE"}},
+        {"metric": "accuracy"},
+        {"data.target_type": "labels"},
+        {"data.input_type": "numpy"},
+        {"data.box_format": "pascal"},
+        {"data.box_origin": 2},
+        {"data.classes": []},
+        {"data.test_samples": "list.txt"},
+        {"data.class_names": ["a", "b"]},
+        {"data.file_column": "a"},
+        {"data.target_suffix": "_boxes"},
+        {"data.target_scale": "range"},
+        {"data.slicers": [{"sizes": [4, 4]}]},
+        {"data.input_transforms": [{"letterbox": [64, 64]}]},
+        {"data.transforms": [{"letterbox": 64}]},
+        {"data.transforms": [{"mosaic": 2}]},
+        {"data.test_transforms": "flips"},
+        {"detection.score_threshold": 2},
+        {"detection.max_detections": 0},
+        {"detection.iou": 0.5},
+        {"loss.anchors": [[1, 0]] * 4},
+        {"loss.anchors": "none"},
+        {"loss.strides": []},
+        {"loss.box_loss": "iou"},
+        {"loss.ignore_threshold": 2},
+        {"loss.weights": {"boxes": 1}},
+        {"loss.weights": {"box": -1}},
+    ]
+]
+
 ODD = [
+    {"base": "boxes"},
+    {"base": "boxes", "app": "OBJ", "loss.function": "yolov3", "data.target_type": "Boxes"},
+    {"base": "boxes", "data.target_type": GONE, "data.type": "boxes", "data.input_type": "images"},
+    {"base": "boxes", "data.box_format": "YOLO", "data.classes": ["a", "b"], "metric": "MAP50"},
+    {"base": "boxes", "loss.anchors": "auto", "loss.strides": None, "loss.weights": {"box": 2, "no_object": 0}},
+    {"base": "boxes", "loss.anchors": [[[9, 9], [8, 8]], [[4, 4], [5, 5]]], "loss.strides": [32, 16.0]},
+    {"base": "boxes", "data.transforms": [{"letterbox": [64, 64]}, {"mosaic": 0.5}], "loss.box_loss": "giou"},
+    {"base": "boxes", "detection": {"score_threshold": 0, "nms_iou": 1, "max_detections": 1}},
+    {"data.box_format": "auto", "data.box_origin": "auto", "data.classes": None, "detection": {"nms_iou": 0.45}},
     {"layers": {"network": "MobileNetV2"}},
     {"layers": {"network": "resnet18", "input": [None, 28, 1], "weights": None}},
     {"optimizer.type": "sgd"},

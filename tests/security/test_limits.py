@@ -11,7 +11,7 @@ import rayrml
 from rayrml.errors import ConfigError, DataError
 from rayrml.memory import available_memory
 from rayrml.networks.network import build_network
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.saving import checkpoints
 from tests.faults.mutations import nested
 

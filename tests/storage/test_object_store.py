@@ -23,7 +23,7 @@ from rayrml.data.layout import Kinds, Listing, find_layout
 from rayrml.data.readers import READERS
 from rayrml.errors import ConfigError, DataError
 from rayrml.inference.prediction_files import PredictionFile
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.reporting import history
 from rayrml.reporting.log_files import LogFile, set_aside
 from rayrml.runs import earlier_run

@@ -2,22 +2,27 @@ import concurrent.futures
 import copy
 import functools
 import inspect
+import json
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, r2_score
 from torch import nn
 from torch.nn import functional
 
+from rayrml.data.shards import boxes_of
 from rayrml.errors import ConfigError
 from rayrml.inference.evaluation import EvaluationStep, as_target, metric_of
 from rayrml.losses import LOSSES
 from rayrml.metrics import METRICS
 from rayrml.networks.network import build_network
 from rayrml.optimizers import OPTIMIZERS
+from rayrml.planning.preparation import prepare
 from rayrml.tensors import tiny_as_zero, to_input
 from rayrml.training.step import TrainingStep
 from rayrml.workers import Workers
+from tests.box_data import configuration, grids, write_images
 
 
 def network():
@@ -130,6 +135,7 @@ ENDS = {"log_softmax": "log_softmax", "softmax": "softmax", "sigmoid": "sigmoid"
 CHOSEN = [
     (name, {"source": source} if source else {})
     for name, builder in LOSSES.items()
+    if builder().targets != "boxes"
     for source in (ENDS if "source" in inspect.signature(builder).parameters else (None,))
     if "PDE" not in name
 ]
@@ -485,3 +491,58 @@ def test_several_classes_are_compared_with_the_threshold(name):
     assert figures[0.5][1] == [0, 0, 1]
     assert figures[0.3][0] == 1.0
     assert figures[0.5][0] == (0.0 if name == "exact_match" else 1.0)
+
+
+@pytest.fixture(scope="module")
+def boxed(tmp_path_factory):
+    """The network, the loss, and a batch of images with boxes."""
+    folder = tmp_path_factory.mktemp("boxes")
+    write_images(folder)
+    plan = prepare(configuration(folder))
+    table = plan.training.samples.boxes
+    images = torch.rand(len(table), 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    return plan, images, boxes_of(table, np.arange(len(table))).boxes
+
+
+def detection_step(boxed, optimizer="SGD", **options):
+    plan, images, boxes = boxed
+    network = copy.deepcopy(plan.network).train()
+    step = step_of(network, plan.loss.build(), optimizer, global_batch_norm=False, **options)
+    return network, step(images, boxes, len(images))
+
+
+def test_a_loss_of_several_terms_reports_each(boxed):
+    plan, images, boxes = boxed
+    loss, network = plan.loss.build(), copy.deepcopy(plan.network).train()
+    total, terms = loss.parts(loss.of_network(network(images)), boxes)
+    trained = detection_step(boxed)[1]
+    torch.testing.assert_close(trained.terms, terms.detach())
+    torch.testing.assert_close(trained.loss, total.detach())
+    torch.testing.assert_close(trained.terms.sum(), trained.loss)
+    assert len(terms) == len(loss.term_names) == 4
+
+
+def test_boxes_are_divided_among_micro_batches(boxed):
+    """Without batch normalization, which sees a micro-batch, the parts make up the whole."""
+    plan, images, boxes = boxed
+    layers = [each for each in grids()["config"]["layers"] if each["name"] != "norm"]
+    for each in layers:
+        each["inbound_nodes"] = json.loads(json.dumps(each["inbound_nodes"]).replace("norm", "conv"))
+    model = grids()
+    model["config"]["layers"] = layers
+    found = []
+    for accumulate in (1, 2, 4):
+        torch.manual_seed(0)
+        network = build_network(model)
+        trained = step_of(network.train(), plan.loss.build(), accumulate=accumulate)(images, boxes, len(images))
+        found.append((trained.loss, trained.terms, network.layers()["fine"].weight))
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_line_search_minimizes_the_loss_of_boxes(boxed):
+    plan, images, boxes = boxed
+    network, trained = detection_step(boxed, "Hessian")
+    loss = plan.loss.build()
+    assert loss.function(loss.of_network(network(images)), boxes) < trained.loss
+    torch.testing.assert_close(trained.terms.sum(), trained.loss)

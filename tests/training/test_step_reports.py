@@ -1,5 +1,6 @@
 """What is made of the figures of steps."""
 
+import dataclasses
 import math
 
 import pytest
@@ -19,7 +20,7 @@ def step(loss, skipped=None, weight=None):
 def report(steps):
     """A reporter and its messages after these steps, one of which is sent at once."""
     messages = []
-    reporter = Reporter(messages.append)
+    reporter = Reporter(messages.append, ())
     reporter.begin_epoch(0.1)
     for number, each in enumerate(steps, 1):
         reporter.add(1, number, each, 0.0, num_samples=4)
@@ -54,3 +55,16 @@ def test_steps_that_are_skipped_again_and_again_end_the_run():
         reporter.add(2, number, step(math.inf, 1.0), 0.0, num_samples=4)
     with pytest.raises(DivergenceError, match="not finite in 30 steps in a row, at last in epoch 2, batch 10"):
         reporter.finish_epoch()
+
+
+def test_the_terms_of_a_loss_have_means_of_their_own():
+    """Also of an epoch that goes on after an interruption; skipped steps have no part in them."""
+    reporter = Reporter([].append, ("box_loss", "class_loss"))
+    reporter.begin_epoch(0.1, [(5.0, 1.0, 4.0, 1.0)])
+    for number, (loss, terms, skipped) in enumerate([(3.0, (1.0, 2.0), 0.0), (math.inf, (9.0, 9.0), 1.0)], 2):
+        trained = dataclasses.replace(step(loss, skipped), terms=torch.tensor(terms))
+        reporter.add(1, number, trained, 0.0, num_samples=3)
+    figures = reporter.finish_epoch()
+    assert figures | {"seconds": 0} == {"train_loss": 3.5, "box_loss": 1.75, "class_loss": 1.75, "seconds": 0}
+    reporter.begin_epoch(0.1)
+    assert math.isnan(reporter.finish_epoch()["class_loss"])

@@ -30,7 +30,7 @@ class LabelledBoxes:
             were `turned` together with their boxes.
         notes: what the log says of them.
         image_ids: COCO's id of each image; () in other formats.
-        category_ids: COCO's id of each class, None for one that it does not have; () in other formats.
+        category_ids: COCO's id of each class, other numbers for those that it does not have; () in other formats.
     """
 
     table: BoxTable
@@ -160,7 +160,8 @@ def _describe(counts: Mapping[str, int], num_images: int, unclear: int) -> list[
         return f"1 {noun}" if counts[key] == 1 else f"{counts[key]} {noun}{'es' if noun == 'box' else 's'}"
 
     ignored = f", of which {counts['ignored']} are ignored (crowd or difficult)" if counts["ignored"] else ""
-    notes = [f"{some('boxes')} in {num_images} images, {counts['without_boxes']} of them without boxes{ignored}"]
+    images = "1 image" if num_images == 1 else f"{num_images} images"
+    notes = [f"{some('boxes')} in {images}, {counts['without_boxes']} of them without boxes{ignored}"]
     if counts["duplicates"]:
         notes.append(f"{some('duplicates')} given twice in an image, with the same class and numbers: counted once")
     if counts["empty"]:

@@ -117,6 +117,11 @@ def join_rows(document: Document, images: Mapping[Key, int]) -> tuple[Rows, dict
     return _as_rows([one for one in found if one[0] not in bad]), bad
 
 
+def is_number(own: Any) -> bool:
+    """Whether an id, as it was written, is a number."""
+    return isinstance(_key(own), int)
+
+
 def name_object(document: Document, number: int) -> str:
     """How messages call an annotation: by its id, else by its place in the list."""
     return _call(number, document.annotations[number])

@@ -24,6 +24,7 @@ class LabelOptions:
         box_format: "auto", "yolo", "coco" or "voc".
         box_origin: what VOC's first pixel is called, 0 or 1, or "auto".
         classes: class names in the order of the outputs, or the path of a file with them; None for those found.
+        known: the classes of training, if these are labels of a test. YOLO's numbers mean them if no file names others.
         samples: path of a list of the images to use, None for all.
         skips: whether images that cannot be used are left out.
         prefix: JSON path of the section, with what the keys of a part begin with: `neural_network.data.test_`.
@@ -34,6 +35,7 @@ class LabelOptions:
     box_format: Literal["auto", "yolo", "coco", "voc"] = "auto"
     box_origin: Literal["auto", 0, 1] = "auto"
     classes: Sequence[str] | str | None = None
+    known: tuple[str, ...] = ()
     samples: str | None = None
     skips: bool = False
     prefix: str = "neural_network.data."
@@ -117,8 +119,17 @@ class Labels:
         )
 
     def category_ids_of(self, classes: Sequence[str]) -> tuple[Any, ...]:
-        """COCO's id of each of these classes, None for one that it does not have; () in other formats."""
-        return tuple(self.category_ids.get(name) for name in classes) if self.document is not None else ()
+        """COCO's id of each of these classes; () in other formats.
+
+        Those that it does not have get the numbers after its largest one, or their names if its ids are texts.
+        """
+        if self.document is None:
+            return ()
+        numbers = [int(one) for one in self.category_ids.values() if coco.is_number(one)]
+        lacking = [name for name in classes if name not in self.category_ids]
+        free: Sequence[Any] = range(max(numbers) + 1, max(numbers) + 1 + len(lacking)) if numbers else lacking
+        ids = {**self.category_ids, **dict(zip(lacking, free, strict=True))}
+        return tuple(ids[name] for name in classes)
 
     def place_of_image(self, image: int, message: str) -> str:
         """A mistake of an image's labels, with the place where they are."""

@@ -47,7 +47,8 @@ def read_labels(images: Samples, options: LabelOptions) -> Labels:
         labels = _read_coco(images, selected, (files, given), options)
     else:
         start = _start(images, selected, files, options)
-        labels = _read_yolo(start, given) if files.format == "yolo" else _read_voc(start, given, options)
+        read = _read_yolo if files.format == "yolo" else _read_voc
+        labels = read(start, given, options)
     return dataclasses.replace(labels, notes=tuple(map(printable, labels.notes)))
 
 
@@ -115,14 +116,15 @@ def _parse_files(labels: Labels, parse: Any) -> tuple[dict[int, Any], dict[int, 
     return parsed, bad
 
 
-def _read_yolo(labels: Labels, given: tuple[str, ...] | None) -> Labels:
+def _read_yolo(labels: Labels, given: tuple[str, ...] | None, options: LabelOptions) -> Labels:
     folders = list(dict.fromkeys([labels.files.folder, labels.samples.root]))
     described, notes = (None, []) if given is not None else find_description(folders)
     pose = 5 + described.keypoints if described is not None and described.keypoints else 0
     parsed, bad = _parse_files(labels, functools.partial(yolo.parse, pose=pose))
     paths = _Paths(labels.files)
     rows, wrong = yolo.join_rows(parsed.items(), paths)
-    names = given or (described.names if described is not None else _number_classes(rows, labels))
+    own = described.names if described is not None else options.known or _number_classes(rows, labels)
+    names = given or own
     named_by = "" if described is None else described.path
     return dataclasses.replace(
         labels,
@@ -132,17 +134,20 @@ def _read_yolo(labels: Labels, given: tuple[str, ...] | None) -> Labels:
         are_named=given is not None or described is not None,
         bad=bad | wrong,
         named_by=named_by,
-        notes=(*labels.notes, *_name_classes(described, given, names), *notes),
+        notes=(*labels.notes, *([] if given else _describe_names(described, names, options.known)), *notes),
     )
 
 
-def _name_classes(described: Description | None, given: Sequence[str] | None, names: Sequence[str]) -> list[str]:
-    if given is not None:
+def _describe_names(described: Description | None, names: Sequence[str], known: Sequence[str]) -> list[str]:
+    if known and names == known and described is not None:
         return []
+    if described is None and known:
+        return ["No names of classes found (data.yaml, classes.txt, obj.names): numbers taken as those of training"]
     if described is None:
         count = "1 class" if len(names) == 1 else f"{len(names)} classes"
         return [f"No names of classes found (data.yaml, classes.txt, obj.names): {count}, named by number"]
-    return [f"Classes from {show(described.path)}: {shorten(names)}"]
+    order = ", in another order than in training" if known and set(names) == set(known) and names != known else ""
+    return [f"Classes from {show(described.path)}{order}: {shorten(names)}"]
 
 
 def _number_classes(rows: Rows, labels: Labels) -> tuple[str, ...]:
@@ -178,7 +183,7 @@ def _read_voc(labels: Labels, given: tuple[str, ...] | None, options: LabelOptio
     told = labels.told_sizes.copy()
     for image, size in sizes.items():
         told[image] = size
-    classes = given or names
+    classes = given or options.known or names
     if not classes:
         message = f"no label file in '{show(labels.files.folder)}' has an object, so there are no classes"
         raise DataError(*explain_bad(bad.values()), Problem(options.where, f'{message}. Expected some, or "classes"'))

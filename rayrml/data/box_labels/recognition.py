@@ -1,8 +1,8 @@
 """Data sets with boxes as others lay them out: which folders and files are for training, validation and the test.
 
 Sources: Ultralytics's data.yaml; COCO's `annotations/instances_train2017.json` with `train2017/`; the VOC development
-kit's `JPEGImages`, `Annotations` and `ImageSets/Main`; and folders `images` and `labels` with the parts in them, or in
-the parts.
+kit's `JPEGImages`, `Annotations` and `ImageSets/Main`; folders `images` and `labels` with the parts in them, or in
+the parts; and label files beside the images, as labelImg and darknet have them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rayrml import storage
+from rayrml.data.box_labels import yolo
 from rayrml.data.box_labels.class_names import read_description, read_yaml
 from rayrml.data.box_labels.coco import is_document
+from rayrml.data.box_labels.image_lists import stem_of
 from rayrml.data.box_labels.label_files import Format, label_folder
 from rayrml.data.box_labels.text_files import LabelMistake, read_lines, show
 from rayrml.data.layout import ROLES, Listing, Role, find_roles
@@ -67,7 +69,7 @@ def recognize(folder: str) -> Recognized | None:
     listing = Listing(folder)
     with explaining(folder, "cannot be read"):
         for home in _homes(listing):
-            for look in (_from_yaml, _from_coco, _from_voc, _from_folders):
+            for look in (_from_yaml, _from_coco, _from_voc, _from_folders, _from_neighbours):
                 if (found := look(listing, home)) is not None:
                     return found
     return None
@@ -201,7 +203,9 @@ def _from_coco(listing: Listing, home: str) -> Recognized | None:
 def _list_documents(listing: Listing, home: str) -> Iterator[tuple[str, str]]:
     """Folders and names of the JSON files that may hold labels; those of instances alone, if there are any."""
     folders = [home, *(below for below in listing.folders(home) if len(listing.folders(home)) <= _MOST_FOLDERS)]
-    found = [(below, name) for below in folders for name in listing.files(below, {".json"})]
+    named = [(below, listing.files(below, {".json"})) for below in folders]
+    # More of them are files of one image each.
+    found = [(below, name) for below, names in named if len(names) <= _MOST_DOCUMENTS for name in names]
     instances = [(below, name) for below, name in found if "instances" in name.lower()]
     for below, name in instances or found:
         if not name.lower().startswith(_OTHER_DOCUMENTS):
@@ -301,6 +305,42 @@ def _from_folders(listing: Listing, home: str) -> Recognized | None:
     return Recognized(kinds[0], parts, listing.path(home)) if "training" in parts else None
 
 
+def _from_neighbours(listing: Listing, home: str) -> Recognized | None:
+    """Label files beside the images: of all of them, or in a folder for each part."""
+    kind = _neighbours(listing, home)
+    if kind is not None:
+        return Recognized(kind, {"training": _part(listing, home, home)}, listing.path(home))
+    parts: dict[Role, BoxPart] = {}
+    kinds: set[Format] = set()
+    for role, own in find_roles(listing.folders(home)).items():
+        kind = _neighbours(listing, own[0]) if own else None
+        if kind is not None:
+            parts[role] = _part(listing, own[0], own[0])
+            kinds.add(kind)
+    return Recognized(kinds.pop(), parts, listing.path(home)) if "training" in parts and len(kinds) == 1 else None
+
+
+def _neighbours(listing: Listing, folder: str) -> Format | None:
+    """The format of label files that are named like the images beside them; None if other text files are."""
+    stems = {stem_of(name) for name in listing.files(folder, IMAGE_EXTENSIONS)}
+    for ending, kind in _ENDINGS.items():
+        names = [name for name in listing.files(folder, {ending}) if stem_of(name) in stems]
+        paths = [storage.join(listing.path(folder), name) for name in names[:_MOST_LOOKED_AT]]
+        contents = [content for path in paths if (content := storage.read(path).strip())]
+        if contents and all(_is_label(kind, content) for content in contents):
+            return kind
+    return None
+
+
+def _is_label(kind: Format, content: bytes) -> bool:
+    if kind == "voc":
+        return b"<annotation" in content
+    try:
+        return bool(yolo.parse(content))
+    except LabelMistake:
+        return False
+
+
 def _find_pair(listing: Listing, home: str) -> tuple[str, str, Format] | None:
     """The folders of images and of label files in a folder, and the format of the files."""
     names = {folder.rpartition("/")[2].casefold(): folder for folder in listing.folders(home)}
@@ -327,3 +367,5 @@ _INPUTS, _TARGETS = ("images", "jpegimages"), ("labels", "annotations", "annotat
 _ENDINGS: dict[str, Format] = {".xml": "voc", ".txt": "yolo"}
 _OTHER_DOCUMENTS = ("captions", "person_keypoints", "stuff", "panoptic", "image_info")
 _MOST_FOLDERS, _MOST_WRAPPERS, _START_BYTES = 20, 2, 2**16
+_MOST_DOCUMENTS = 20  # of a folder
+_MOST_LOOKED_AT = 5  # label files, to tell them from other text files

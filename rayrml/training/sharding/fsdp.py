@@ -70,12 +70,13 @@ class FullSharding(Sharding):
         return self._joined(piece.to(own.device), parameter) if parameter is own else piece
 
     def exchange(
-        self, parameters: list[nn.Parameter], *, needed: bool, bucket_bytes: int = BUCKET_BYTES
+        self, parameters: list[nn.Parameter], *, needed: bool, bucket_bytes: int = BUCKET_BYTES, num_terms: int = 0
     ) -> Exchange | None:
         """What adds up the gradients of these parameters over workers; here each of them gets its pieces of it."""
         pairs = [(parameter, self._pieces[parameter]) for parameter in parameters]
         penalties = [(self._pieces[weight], penalty) for weight, penalty in self._network.penalized_weights()]
-        return ScatteredGradient(pairs, self._workers, modules=self._modules, penalties=penalties)
+        how = {"modules": self._modules, "penalties": penalties, "num_terms": num_terms}
+        return ScatteredGradient(pairs, self._workers, **how)
 
     def penalty(self) -> torch.Tensor | None:
         """What the regularizers of outputs add to the loss; those of weights are added piece by piece."""

@@ -25,10 +25,12 @@ class ScatteredGradient:
         workers: the workers that share the gradient.
         modules: the divided modules, which gather their weights when they are called.
         penalties: the pieces of regularized weights, and what each adds to the loss, as a sum over numbers.
+        num_terms: of how many terms the loss consists.
 
     Attributes:
         loss: this worker's part of the loss, and the whole loss after `finish`; a scalar.
         weight: this worker's share of the batch, and the sum of all shares after `finish`; a scalar.
+        terms: this worker's part of the terms of the loss, and the whole ones after `finish`.
         wishes: (2,) 1 if this worker was asked to stop, and if it asks for the state to be saved; after `finish`, above
             0 if any worker was.
     """
@@ -40,6 +42,7 @@ class ScatteredGradient:
         *,
         modules: Sequence[Any],
         penalties: Sequence[tuple[nn.Parameter, Penalty]],
+        num_terms: int = 0,
     ):
         self._pairs = pairs
         self._workers = workers
@@ -47,9 +50,9 @@ class ScatteredGradient:
         self._penalties = penalties
         first = pairs[0][1]
         self._dtype = first.dtype
-        self._notes = torch.zeros(5, dtype=torch.float64, device=first.device)
+        self._notes = torch.zeros(5 + num_terms, dtype=torch.float64, device=first.device)
         self.loss, self.weight, self._penalty = self._notes[:3]
-        self.wishes = self._notes[3:]
+        self.terms, self.wishes = self._notes[3:-2], self._notes[-2:]
 
     @property
     def gradients(self) -> list[torch.Tensor]:

@@ -51,12 +51,13 @@ class Sharding:
         return whole
 
     def exchange(
-        self, parameters: list[nn.Parameter], *, needed: bool, bucket_bytes: int = BUCKET_BYTES
+        self, parameters: list[nn.Parameter], *, needed: bool, bucket_bytes: int = BUCKET_BYTES, num_terms: int = 0
     ) -> Exchange | None:
         """What adds up the gradients of these parameters over workers; None for one worker that does not need it."""
         if self._workers.size == 1 and not needed:
             return None
-        return SharedGradient(parameters, self._workers, bucket_bytes=bucket_bytes, compression=self._compression)
+        how = {"bucket_bytes": bucket_bytes, "num_terms": num_terms}
+        return SharedGradient(parameters, self._workers, compression=self._compression, **how)
 
     def penalty(self) -> torch.Tensor | None:
         """What the network's regularizers add to the loss of a worker's samples; None without any."""

@@ -53,7 +53,7 @@ class DataSet:
         return read_labels(images, LabelOptions(**options))
 
     def boxes(self, input_path="images", *, known=None, **options):
-        return make_boxes(self.labels(input_path, **options), known)
+        return make_boxes(self.labels(input_path, known=tuple(known or ()), **options), known)
 
     def of_image(self, input_path="images", **options):
         """Boxes by the names of images; the mistakes are raised."""

@@ -122,3 +122,25 @@ def test_many_cut_boxes_raise_a_question(data_set):
     boxes = data_set.write({"labels/a.txt": lines}, {"images/a.jpg": (100, 100)}).boxes()
     assert boxes.counts["cut"] == 15
     assert any("15 boxes cut at the edges of the image. That is more than half" in note for note in boxes.notes)
+
+
+@pytest.mark.parametrize("kind", ["yolo", "coco", "voc"])
+def test_a_class_of_the_test_that_training_lacks_is_named(data_set, kind):
+    box = {"xmin": 1, "ymin": 2, "xmax": 5, "ymax": 6}
+    numbers = "".join(f"<{key}>{value}</{key}>" for key, value in box.items())
+    files = {
+        "yolo": {"labels/a.txt": "0 0.5 0.5 0.1 0.1\n", "labels/classes.txt": "bird"},
+        "voc": {
+            "labels/a.xml": f"<annotation><object><name>bird</name><bndbox>{numbers}</bndbox></object></annotation>"
+        },
+        "coco": {
+            "labels/a.json": {
+                "images": [{"id": 4, "file_name": "a.jpg"}],
+                "annotations": [{"id": 0, "image_id": 4, "category_id": 0, "bbox": [1, 2, 3, 4]}],
+                "categories": [{"id": 0, "name": "bird"}],
+            }
+        },
+    }
+    boxes = data_set.write(files[kind], {"images/a.jpg": (10, 10)}).boxes(known=("cat", "dog"), target_path="labels")
+    assert "labels/a." in boxes.bad[0] and "class 'bird' is unknown. Expected one of 'cat', 'dog'" in boxes.bad[0]
+    assert not len(boxes.table.corners)

@@ -75,6 +75,12 @@ def test_mistakes_have_a_file_and_an_annotation(data_set, annotation, message):
     assert boxes.table.starts.tolist() == [0, 0, 1]
 
 
+def test_ids_of_annotations_mean_nothing(data_set):
+    """Not even 0, which some programs take for no object."""
+    boxes = read(data_set, document(*(one(id=own, bbox=[own, 0, 5, 5]) for own in (0, 1)), one(id=0)))
+    assert boxes.counts["boxes"] == 3
+
+
 def test_an_annotation_without_an_id_is_counted(data_set):
     bad = read(data_set, document(one(id=None, image_id=2), one(id=None, bbox=None))).bad
     assert "labels.json, annotation number 2 of 'a.jpg': " in bad[0]
@@ -201,7 +207,14 @@ def test_classes_of_the_test_go_by_name(data_set):
 def test_given_classes_have_their_own_order(data_set):
     boxes = read(data_set, document(one()), classes=["dog", "bird", "cat"])
     assert boxes.table.classes.tolist() == [0]
-    assert boxes.category_ids == (3, None, 1)
+    assert boxes.category_ids == (3, 4, 1)  # the file has no bird
+
+
+def test_ids_of_classes_may_be_text(data_set):
+    categories = [{"id": "c", "name": "cat"}, {"id": "d", "name": "dog"}]
+    boxes = read(data_set, document(one(category_id="d"), categories=categories), known=("bird", "cat", "dog"))
+    assert boxes.category_ids == ("bird", "c", "d")
+    assert boxes.table.classes.tolist() == [2]
 
 
 def test_a_byte_order_mark_is_passed_over(data_set):

@@ -168,6 +168,31 @@ def test_images_and_labels_without_parts(data_set):
     assert (found.format, parts) == ("voc", {"training": ("images", "annotations", None)})
 
 
+@pytest.mark.parametrize(("ending", "text", "kind"), [(".txt", LINE, "yolo"), (".xml", XML, "voc")])
+def test_label_files_beside_the_images(data_set, ending, text, kind):
+    found, parts = find(data_set, {f"all/a{ending}": text, "all/classes.txt": "cat\n"}, ["all/a.jpg", "all/b.jpg"])
+    assert (found.format, parts) == (kind, {"training": ("all", "all", None)})
+
+
+def test_label_files_beside_the_images_of_each_part(data_set):
+    files = {"train/a.xml": XML, "valid/b.xml": XML, "test/c.xml": XML}
+    found, parts = find(data_set, files, ["train/a.jpg", "valid/b.jpg", "test/c.jpg"])
+    roles = ("training", "validation", "test")
+    assert parts == dict(zip(roles, [(n, n, None) for n in ("train", "valid", "test")], strict=True))
+    assert found.format == "voc"
+
+
+def test_many_json_files_are_those_of_single_images(data_set):
+    files = {f"all/{number}.json": document("a.jpg") for number in range(21)}
+    assert find(data_set, files, ["all/a.jpg"])[0] is None
+
+
+def test_captions_beside_images_are_no_boxes(data_set):
+    assert find(data_set, {"a.txt": "a cat on a mat\n", "b.txt": LINE}, ["a.jpg", "b.jpg"])[0] is None
+    data_set.write({"x/a.txt": "0.93\n"}, {"x/a.jpg": SIZE})
+    assert recognize(str(data_set.root / "x")) is None
+
+
 def test_other_folders_are_no_data_sets_with_boxes(data_set):
     assert find(data_set, {"docker.yaml": "services: []\n", "x.json": "{}"}, ["cat/a.jpg", "dog/b.jpg"])[0] is None
     data_set.write({}, {"masks/images/a.png": SIZE, "masks/labels/a.png": SIZE})

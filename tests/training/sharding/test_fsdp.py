@@ -12,7 +12,7 @@ from rayrml.inference.evaluation import EvaluationStep
 from rayrml.losses import LOSSES
 from rayrml.networks.network import build_network
 from rayrml.optimizers import OPTIMIZERS
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.saving.checkpoints import Checkpoint, load_into
 from rayrml.training.loss_scaling import LossScaler
 from rayrml.training.optimizer_state import list_in_order, restore_state

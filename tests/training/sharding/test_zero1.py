@@ -10,7 +10,7 @@ from rayrml.errors import ConfigError
 from rayrml.losses import LOSSES
 from rayrml.networks.network import build_network
 from rayrml.optimizers import OPTIMIZERS
-from rayrml.planning.plan import prepare
+from rayrml.planning.preparation import prepare
 from rayrml.training.sharding import StateSharding
 from rayrml.training.step import TrainingStep
 from tests.networks.layers.test_shared_statistics import residual
