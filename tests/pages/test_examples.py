@@ -113,6 +113,10 @@ def test_the_drawn_boxes_are_the_same_on_each_machine_and_are_learned(example):
     losses = [epoch["train_loss"] for epoch in result.history]
     assert losses[-1] < 0.5 * losses[0]
     assert 0 <= result.metrics["map"] <= result.metrics["map50"] <= 1
+    drawn = {"data.test_output_images": "always", "detection.score_threshold": 0.01}
+    found = rayrml.predict("shapes_model", "shapes/images/test", "found", overrides=drawn, quiet=True)
+    images = {path.name for path in Path("shapes/images/test").iterdir()}
+    assert {path.name for path in Path("found/boxes_1").iterdir()} == images == {row.path for row in found.rows}
 
 
 @pytest.mark.parametrize("labels", ["annotations/{}.json", "voc/{}"])

@@ -28,6 +28,7 @@ ELSEWHERE = {
     "ray get-auth-token --generate\nray up": "needs a cloud: test_cluster_files has Ray's launcher read the files",
     "docker build": "needs a registry and Kubernetes: test_cluster_files checks the manifests by what KubeRay knows",
     "sbatch cluster/slurm/train.sbatch": "needs Slurm: test_cluster_files checks the script",
+    "rayrml predict --checkpoint shapes_model photos": "test_examples has pictures of boxes",
     "cd examples/detection": "test_examples runs it with fewer images and epochs",
     "cd examples/mnist\npython prepare.py\nrayrml --config= ./config_mnist_training.json\n"
     "rayrml --config= ./config_mnist_test.json": "test_cli walks through these very commands",
