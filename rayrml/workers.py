@@ -112,12 +112,12 @@ class Workers:
         dealt = [self.share(end) for end in ends]
         return [after - before for before, after in itertools.pairwise(dealt)]
 
-    def parts(self, used: np.ndarray, batch_size: int) -> list[int]:
-        """This worker's part of each global batch if only samples that are `used` (n,) count, all dealt out in turn.
+    def keeps(self, places: np.ndarray) -> np.ndarray:
+        """(n,) which of the samples at these `places` (n,) in batches this worker keeps: they are dealt out in turn."""
+        return places % self.size == self.rank
 
-        This equals `batch_sizes` if all are used. Otherwise parts of a batch can differ by more, but add up likewise.
-        """
-        mine = np.flatnonzero(used) % self.size == self.rank
+    def count_own(self, mine: np.ndarray, batch_size: int) -> list[int]:
+        """How many samples of each global batch are this worker's, if those that are `mine` (n,) of all samples are."""
         return np.add.reduceat(mine, range(0, len(mine), batch_size), dtype=int).tolist() if len(mine) else []
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rayrml.data.draws import mix_seed
+from rayrml.data.places import in_turns
 from rayrml.workers import Workers
 
 
@@ -37,15 +38,14 @@ class Balanced:
     """The training samples of all workers, of which an epoch has as many, but those of each class equally often.
 
     Classes differ by at most one sample, and the samples of a class are drawn equally often, except for a remainder of
-    random ones that are drawn once more. Of this, and of random numbers, nothing depends on the number of workers.
+    random ones that are drawn once more. Nothing of this depends on the number of workers.
 
     Args:
         samples: (n,) which samples they are, in the same order in all workers.
         labels: (n,) the class of each.
         seed: determines what is drawn, together with the epoch.
         workers: the workers that share them.
-        owners: (n,) the worker that has each of them; None if each worker can read all of them, which makes the global
-            batches the same, too.
+        places: (n,) the place in batches of each of them, whose worker keeps it; None if each worker can read all.
     """
 
     def __init__(
@@ -55,36 +55,38 @@ class Balanced:
         *,
         seed: Sequence[int],
         workers: Workers,
-        owners: np.ndarray | None = None,
+        places: np.ndarray | None = None,
     ):
         self.samples = samples
         self.labels = labels
         self.seed = seed
         self.workers = workers
-        self.owners = owners
+        self.places = places
 
     def picks(self, epoch: int) -> Picks:
         """This worker's samples in the order of `epoch`."""
         picks, rows = self._draw(epoch)
-        if self.owners is None:
+        if self.places is None:
             return picks.at(slice(self.workers.rank, None, self.workers.size))
-        return picks.at(self.owners[rows] == self.workers.rank)
+        return picks.at(self._mine(rows))
 
     def parts(self, epoch: int, batch_size: int) -> list[int]:
         """How many samples of each global batch of `epoch` are this worker's."""
-        if self.owners is None:
+        if self.places is None:
             return self.workers.batch_sizes(len(self.samples), batch_size)
-        if not len(self.samples):
-            return []
-        _, rows = self._draw(epoch)
-        mine = take_turns(np.bincount(self.owners[rows], minlength=self.workers.size)) == self.workers.rank
-        return np.add.reduceat(mine, range(0, len(mine), batch_size), dtype=int).tolist()
+        return self.workers.count_own(self._mine(self._draw(epoch)[1]), batch_size)
+
+    def _mine(self, rows: np.ndarray) -> np.ndarray:
+        """(n,) which of these samples this worker keeps."""
+        return np.empty(0, bool) if self.places is None else self.workers.keeps(self.places[rows])
 
     def _draw(self, epoch: int) -> tuple[Picks, np.ndarray]:
         """All workers' samples in the order of an epoch, and which of `samples` they are."""
         generator = np.random.default_rng(mix_seed(*self.seed, epoch))
         rows = draw_equally(self.labels, generator)
         picks, order = Picks(self.samples[rows], number_uses(self.samples[rows])), generator.permutation(len(rows))
+        if self.places is not None:
+            order = order[in_turns(self.places[rows[order]])]
         return picks.at(order), rows[order]
 
 
@@ -113,10 +115,3 @@ def number_uses(samples: np.ndarray) -> np.ndarray:
     again[np.unique(samples, return_index=True)[1]] = False
     uses[again] = samples.max(initial=0) + 1 + np.arange(again.sum())
     return uses
-
-
-def take_turns(counts: np.ndarray) -> np.ndarray:
-    """(sum of counts,) the order in which workers with so many samples take turns, evenly spread for each of them."""
-    workers = np.repeat(np.arange(len(counts)), counts)
-    turns = np.concatenate([(np.arange(count) + 0.5) / count for count in counts.tolist() if count])
-    return workers[np.argsort(turns, kind="stable")]

@@ -11,7 +11,8 @@ import torch
 from rayrml.boxes.batch import Boxes, OriginalBoxes
 from rayrml.data.ahead import Ahead
 from rayrml.data.box_labels import BoxTable
-from rayrml.data.draws import mix_seed
+from rayrml.data.draws import Draws, mix_seed
+from rayrml.data.places import in_rounds
 from rayrml.data.sampling import Balanced, Picks
 from rayrml.workers import Workers
 
@@ -61,7 +62,8 @@ class ResidentShard:
         inputs: (n, C, *spatial).
         targets: (n,) or (n, C, *spatial), None without targets.
         positions: (n,) indices of the samples.
-        seed: determines the orders, together with the epoch.
+        places: (n,) the place of each of them in its batch; None for samples that are in any batch.
+        seed: determines the orders, together with the epoch; the same for all workers.
         used: (n,) which samples are used in batches, None for all.
         balanced: what an epoch consists of instead of each sample once; None if it does not.
     """
@@ -72,6 +74,7 @@ class ResidentShard:
         targets: torch.Tensor | None,
         positions: np.ndarray,
         *,
+        places: np.ndarray | None = None,
         seed: Sequence[int] = (),
         used: np.ndarray | None = None,
         balanced: Balanced | None = None,
@@ -79,8 +82,9 @@ class ResidentShard:
         self.inputs = inputs
         self.targets = targets
         self.positions = positions
+        self.places = np.zeros(len(inputs), int) if places is None else places
         self.seed = seed
-        self.rows = torch.arange(len(inputs)) if used is None else torch.from_numpy(np.flatnonzero(used))
+        self.rows = np.arange(len(inputs)) if used is None else np.flatnonzero(used)
         self.balanced = balanced
 
     def batches(self, sizes: Sequence[int], epoch: int | None, skip: int = 0) -> Iterator[Batch]:
@@ -107,11 +111,12 @@ class ResidentShard:
             sorter = np.argsort(self.positions)
             rows = sorter[np.searchsorted(self.positions, picks.samples, sorter=sorter)]
             return torch.from_numpy(rows), picks
-        order = self.rows
+        keys = None
         if epoch is not None:
-            generator = torch.Generator().manual_seed(mix_seed(*self.seed, epoch))
-            order = order[torch.randperm(len(order), generator=generator)]
-        return order, Picks.once(self.positions[order.numpy()])
+            draws = Draws(mix_seed(*self.seed, epoch), self.positions[self.rows])
+            keys = draws.uniform(len(self.rows), 1)[:, 0]
+        order = self.rows[in_rounds(self.places[self.rows], keys)]
+        return torch.from_numpy(order), Picks.once(self.positions[order])
 
 
 class StreamedShard:

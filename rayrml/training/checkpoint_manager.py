@@ -280,7 +280,9 @@ class CheckpointManager:
         config, training = self._job.config, self._job.datasets.training
         counts = [0] if training is None else [len(group.indices) for group in training.groups()]
         balanced = [1] if config.data.sampling == "balanced" else []
-        return [*counts, config.data.batch_size, config.seed, int(config.data.preload), self._workers.size, *balanced]
+        # 2: kept samples were in other batches before these were the same for any number of workers.
+        kept = 2 * int(config.data.preload)
+        return [*counts, config.data.batch_size, config.seed, kept, self._workers.size, *balanced]
 
     def _rows(self) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self._driver.unwritten()]

@@ -11,6 +11,7 @@ import torch
 
 from rayrml.data.bad_samples import gather_bad_samples, merge_bad_samples
 from rayrml.data.draws import mix_seed
+from rayrml.data.places import deal_places, in_rounds
 from rayrml.data.sampling import Balanced
 from rayrml.data.shards import Batch, Shard, boxes_of, move, to_numbers
 from rayrml.data.sources import Source
@@ -46,6 +47,7 @@ class Part:
         device: the device that computes.
         workers: the workers that share the samples.
         used: (n,) which of the samples of this shape are used, in the order in which they are dealt out.
+        kept: whether each worker keeps samples, which have a place in batches; else it may read any of them.
         passed: reports the bad samples of each pass; None if they are all known already.
         balanced: what an epoch consists of instead of each sample once; None if it does not.
     """
@@ -55,6 +57,7 @@ class Part:
     device: torch.device
     workers: Workers
     used: np.ndarray
+    kept: bool = False
     passed: Passed | None = None
     balanced: Balanced | None = None
 
@@ -70,7 +73,7 @@ class Part:
             count = size
             if self.passed is not None:
                 count = int(self.workers.sum(torch.tensor([len(batch.positions)], device=self.device)).item())
-            yield GlobalBatch(batch, count, (number - 1) * batch_size, number)
+            yield GlobalBatch(batch, count, 0 if self.kept else (number - 1) * batch_size, number)
 
     def batches(self, batch_size: int, epoch: int | None, done: int = 0) -> Iterator[Batch]:
         """This worker's part of each global batch except the first `done`, on the device that computes.
@@ -100,7 +103,12 @@ class Part:
         """How many samples of each global batch are this worker's."""
         if self.balanced is not None and epoch is not None:
             return self.balanced.parts(epoch, batch_size)
-        return self.workers.parts(self.used, batch_size)
+        if not self.kept:
+            return self.workers.batch_sizes(len(self.used), batch_size)
+        places = deal_places(len(self.used), batch_size)[self.used]
+        if not self.used.all():
+            places = places[in_rounds(places)]
+        return self.workers.count_own(self.workers.keeps(places), batch_size)
 
 
 @dataclasses.dataclass(frozen=True)

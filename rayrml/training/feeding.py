@@ -12,6 +12,7 @@ import torch
 from rayrml.data import kept_arrays, pipeline
 from rayrml.data.bad_samples import BadSamples, gather_bad_samples, list_reasons, merge_bad_samples
 from rayrml.data.decode_tasks import Decoded
+from rayrml.data.places import deal_places
 from rayrml.data.sampling import Balanced, Picks
 from rayrml.data.shards import ResidentShard, StreamedShard
 from rayrml.data.sources import Group, Source
@@ -85,18 +86,18 @@ class Feeder:
             read, group.indices, workers=self.workers, seed=seed, num_epochs=num_epochs, balanced=balanced
         )
         used = np.ones(len(group.indices), bool)
-        return Part(group.source, shard, self.device, self.workers, used, passed, balanced)
+        return Part(group.source, shard, self.device, self.workers, used, passed=passed, balanced=balanced)
 
     def _balances(self, kind: int) -> bool:
         """Whether each class comes equally often."""
         return kind == TRAINING and self.job.config.data.sampling == "balanced"
 
     def _balanced(
-        self, group: Group, samples: np.ndarray, seed: Sequence[int], owners: np.ndarray | None = None
+        self, group: Group, samples: np.ndarray, seed: Sequence[int], places: np.ndarray | None = None
     ) -> Balanced:
         """What an epoch consists of; see `Balanced`."""
         labels = labels_of(group)[samples]
-        return Balanced(samples, labels, seed=seed, workers=self.workers, owners=owners)
+        return Balanced(samples, labels, seed=seed, workers=self.workers, places=places)
 
     def _batch_size(self, kind: int) -> int:
         data = self.job.config.data
@@ -122,20 +123,21 @@ class Feeder:
         """This worker's samples of a group, and the bad ones of all workers."""
         balances = self._balances(kind)
         order = deal_out(group, seed, shuffles=kind == TRAINING, balances=balances)
-        mine = order[self.workers.rank :: self.workers.size]
-        (inputs, *targets), bad = self._resident(group.source, mine)
+        places = deal_places(len(order), self._batch_size(kind))
+        own = self.workers.keeps(places)
+        (inputs, *targets), bad = self._resident(group.source, order[own])
         used = ~np.isin(order, list(bad.numbers))
-        owners = np.arange(len(order)) % self.workers.size
-        balanced = self._balanced(group, order[used], seed, owners[used]) if balances else None
+        balanced = self._balanced(group, order[used], seed, places[used]) if balances else None
         shard = ResidentShard(
             inputs,
             targets[0] if targets else None,
-            mine,
-            seed=(*seed, self.workers.rank),
-            used=used[self.workers.rank :: self.workers.size],
+            order[own],
+            places=places[own],
+            seed=seed,
+            used=used[own],
             balanced=balanced,
         )
-        return Part(group.source, shard, self.device, self.workers, used, balanced=balanced), bad
+        return Part(group.source, shard, self.device, self.workers, used, kept=True, balanced=balanced), bad
 
     def _read(
         self, group: Group, indices: np.ndarray, blocks: Iterator[Decoded], passed: Passed | None

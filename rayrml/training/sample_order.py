@@ -10,6 +10,7 @@ import torch
 from rayrml.config.sections import NeuralNetwork
 from rayrml.data import kept_arrays
 from rayrml.data.draws import mix_seed
+from rayrml.data.places import deal_places
 from rayrml.data.sampling import Balanced, Picks
 from rayrml.data.shards import ResidentShard, Shard, StreamedShard
 from rayrml.data.sources import Group, Source
@@ -74,17 +75,17 @@ def _number_part(config: NeuralNetwork, group: Group, seed: tuple[int, ...], *, 
     """A part whose samples are their numbers."""
     balances = config.data.sampling == "balanced"
     order = deal_out(group, seed, shuffles=True, balances=balances) if keeps else group.indices
-    owners = np.zeros(len(order), int) if keeps else None
+    places = deal_places(len(order), config.data.batch_size) if keeps else None
     balanced = None
     if balances:
-        balanced = Balanced(order, labels_of(group)[order], seed=seed, workers=Workers(), owners=owners)
+        balanced = Balanced(order, labels_of(group)[order], seed=seed, workers=Workers(), places=places)
     shard: Shard
     if keeps:
-        shard = ResidentShard(torch.from_numpy(order), None, order, seed=(*seed, 0), balanced=balanced)
+        shard = ResidentShard(torch.from_numpy(order), None, order, places=places, seed=seed, balanced=balanced)
     else:
         shard = StreamedShard(_read_numbers, order, workers=Workers(), seed=seed, balanced=balanced)
     used = np.ones(len(order), bool)
-    return Part(group.source, shard, torch.device("cpu"), Workers(), used, balanced=balanced)
+    return Part(group.source, shard, torch.device("cpu"), Workers(), used, kept=keeps, balanced=balanced)
 
 
 def _read_numbers(picks: Picks, epoch: int | None) -> Iterator[tuple[np.ndarray, ...]]:

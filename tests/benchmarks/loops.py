@@ -12,6 +12,8 @@ from torch import nn
 from torch.nn import functional
 
 import rayrml
+from rayrml.config.sections import NeuralNetwork
+from rayrml.data.places import deal_places
 from rayrml.data.shards import ResidentShard
 from rayrml.data.sources import Source
 from rayrml.inference.outputs import Outputs
@@ -62,7 +64,7 @@ class RayrmlLoop:
         if data is None:
             self.feed = Feeder(job, workers, cpu, self.worker.emit).feed(training, TRAINING)
         else:
-            self.feed = _feed(training, data, config.seed, workers)
+            self.feed = _feed(training, data, config, workers)
         worker = self.worker
         self.step = worker.training_step(worker.trainee)
         self.reporter = Reporter(worker.emit, worker.loss.term_names)
@@ -78,15 +80,17 @@ class RayrmlLoop:
         return time.perf_counter() - started
 
 
-def _feed(training: Source, data: tuple[np.ndarray, np.ndarray], seed: int, workers: Workers) -> Feed:
+def _feed(training: Source, data: tuple[np.ndarray, np.ndarray], config: NeuralNetwork, workers: Workers) -> Feed:
     """A worker's share of images (N, rows, columns) and labels (N,) that are in memory."""
     images, labels = data
     if len(training.samples) != len(images):
         raise SystemExit(f"the job has {len(training.samples)} samples, but {len(images)} are given")
-    mine = np.arange(len(images))[workers.rank :: workers.size]
+    places = deal_places(len(images), config.data.batch_size)
+    mine = np.flatnonzero(workers.keeps(places))
     pixels, own = torch.from_numpy(images[mine])[:, None], torch.from_numpy(labels[mine])
-    shard = ResidentShard(pixels, own, mine, seed=(seed, 0, workers.rank))
-    return Feed(training, (Part(training, shard, torch.device("cpu"), workers, np.ones(len(images), bool)),))
+    shard = ResidentShard(pixels, own, mine, places=places[mine], seed=(config.seed, 0))
+    used = np.ones(len(images), bool)
+    return Feed(training, (Part(training, shard, torch.device("cpu"), workers, used, kept=True),))
 
 
 class _Driver:

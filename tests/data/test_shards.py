@@ -6,30 +6,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rayrml.data.draws import mix_seed
+from rayrml.data.places import deal_places
 from rayrml.data.shards import ResidentShard, StreamedShard, cut, move
 from rayrml.workers import Workers, global_batch_sizes
 
 
-def resident(num_samples, rank, size, seed=0):
-    positions = np.arange(num_samples)[rank::size]
+def resident(num_samples, batch_size, workers):
+    places = deal_places(num_samples, batch_size)
+    own = workers.keeps(places)
+    positions = np.flatnonzero(own)
     inputs = torch.from_numpy(positions.astype(np.uint8))[:, None]
-    return ResidentShard(inputs, torch.from_numpy(positions), positions, seed=(seed, rank))
+    sizes = workers.count_own(own, batch_size)
+    return ResidentShard(inputs, torch.from_numpy(positions), positions, places=places[own], seed=(0,)), sizes
 
 
-def streamed(num_samples, rank, size, seed=0):
+def streamed(num_samples, batch_size, workers):
     def read(picks, epoch):
         for part in np.array_split(picks.samples, 3):
             yield part.astype(np.uint8)[:, None], part, np.ones(len(part), bool)
 
-    return StreamedShard(read, np.arange(num_samples), workers=Workers(rank, size), seed=(seed,))
+    shard = StreamedShard(read, np.arange(num_samples), workers=workers, seed=(0,))
+    return shard, workers.batch_sizes(num_samples, batch_size)
 
 
 def epoch_of(make, num_samples, batch_size, *, num_workers=1, epoch=1):
     """Samples of each global batch, over all workers."""
     batches = [[] for _ in global_batch_sizes(num_samples, batch_size)]
     for rank in range(num_workers):
-        sizes = Workers(rank, num_workers).batch_sizes(num_samples, batch_size)
-        for into, batch in zip(batches, make(num_samples, rank, num_workers).batches(sizes, epoch), strict=True):
+        shard, sizes = make(num_samples, batch_size, Workers(rank, num_workers))
+        for into, batch in zip(batches, shard.batches(sizes, epoch), strict=True):
             into += batch.positions.tolist()
             if len(batch.positions):
                 assert batch.input[:, 0].tolist() == batch.target.tolist() == batch.positions.tolist()
@@ -43,10 +48,11 @@ def test_every_sample_comes_once_an_epoch(num_samples, batch_size, num_workers, 
     assert [len(b) for b in batches] == global_batch_sizes(num_samples, batch_size)
 
 
-@given(st.integers(1, 60), st.integers(1, 60))
-def test_streamed_batches_are_the_same_for_any_number_of_workers(num_samples, batch_size):
-    one, three = (epoch_of(streamed, num_samples, batch_size, num_workers=n) for n in (1, 3))
-    assert [sorted(b) for b in one] == [sorted(b) for b in three]
+@given(st.integers(1, 60), st.integers(1, 60), st.sampled_from([resident, streamed]))
+def test_batches_are_the_same_for_any_number_of_workers(num_samples, batch_size, make):
+    one, *several = (epoch_of(make, num_samples, batch_size, num_workers=n) for n in (1, 2, 3))
+    for batches in several:
+        assert [sorted(b) for b in batches] == [sorted(b) for b in one]
 
 
 def test_each_epoch_has_an_order_of_its_own_which_can_be_had_again():

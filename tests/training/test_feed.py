@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rayrml.data.decoding import Decoding
 from rayrml.data.discovery import Samples
+from rayrml.data.places import deal_places
 from rayrml.data.readers import READERS
 from rayrml.data.sampling import Balanced
 from rayrml.data.shards import ResidentShard, StreamedShard
@@ -32,44 +33,56 @@ def read(shape):
     return blocks
 
 
-def balanced_feed(labels, rank=0, size=1, *, resident=False, used=None):
-    """The feed of a worker for samples with these labels, which come equally often."""
+def balanced_feed(labels, rank=0, size=1, *, resident=0, used=None, balanced=True):
+    """The feed of a worker for samples with these labels, which come equally often if they are `balanced`.
+
+    If samples are `resident`, that is the size of batches.
+    """
     workers, numbers = Workers(rank, size), np.arange(len(labels))
     if resident:
         order = np.argsort(labels, kind="stable")
         good = np.ones(len(labels), bool) if used is None else used[order]
-        own, owners = order[rank::size], numbers[good] % size
-        balanced = Balanced(order[good], labels[order[good]], seed=(0,), workers=workers, owners=owners)
+        places = deal_places(len(labels), resident)
+        mine = workers.keeps(places)
+        own = order[mine]
+        drawn = Balanced(order[good], labels[order[good]], seed=(0,), workers=workers, places=places[good])
+        drawn = drawn if balanced else None
         values = torch.from_numpy(own.reshape(-1, 1, 1).copy())
         shard = ResidentShard(
-            values, torch.from_numpy(own), own, seed=(0, rank), used=good[rank::size], balanced=balanced
+            values, torch.from_numpy(own), own, places=places[mine], seed=(0,), used=good[mine], balanced=drawn
         )
-        return Feed(SOURCE, (Part(SOURCE, shard, CPU, workers, good, balanced=balanced),), (0,))
-    balanced = Balanced(numbers, labels, seed=(0,), workers=workers)
-    shard = StreamedShard(read((1, 1)), numbers, workers=workers, seed=(0,), balanced=balanced)
-    return Feed(SOURCE, (Part(SOURCE, shard, CPU, workers, np.ones(len(labels), bool), balanced=balanced),), (0,))
+        return Feed(SOURCE, (Part(SOURCE, shard, CPU, workers, good, kept=True, balanced=drawn),), (0,))
+    drawn = Balanced(numbers, labels, seed=(0,), workers=workers)
+    shard = StreamedShard(read((1, 1)), numbers, workers=workers, seed=(0,), balanced=drawn)
+    return Feed(SOURCE, (Part(SOURCE, shard, CPU, workers, np.ones(len(labels), bool), balanced=drawn),), (0,))
 
 
-def make_feed(counts, rank=0, size=1, *, resident=False, seed=0):
-    """The feed of a worker for `counts` samples of shapes (1, 1), (1, 2), ..., whose numbers take turns."""
+def make_feed(counts, rank=0, size=1, *, resident=0, seed=0):
+    """The feed of a worker for `counts` samples of shapes (1, 1), (1, 2), ..., whose numbers take turns.
+
+    If samples are `resident`, that is the size of batches.
+    """
     kinds = np.concatenate([np.full(count, kind) for kind, count in enumerate(counts)])
     kinds = kinds[np.argsort(np.arange(len(kinds)) % 3, kind="stable")]
     parts = []
     for kind in range(len(counts)):
         members, workers = np.flatnonzero(kinds == kind), Workers(rank, size)
         if resident:
-            own = members[rank::size]
+            places = deal_places(len(members), resident)
+            mine = workers.keeps(places)
+            own = members[mine]
             values = torch.from_numpy(np.broadcast_to(own.reshape(-1, 1, 1), (len(own), 1, kind + 1)).copy())
-            shard = ResidentShard(values, torch.from_numpy(own), own, seed=(seed, kind, rank))
+            shard = ResidentShard(values, torch.from_numpy(own), own, places=places[mine], seed=(seed, kind))
         else:
             shard = StreamedShard(read((1, kind + 1)), members, workers=workers, seed=(seed, kind))
-        parts.append(Part(SOURCE, shard, CPU, workers, np.ones(len(members), bool)))
+        parts.append(Part(SOURCE, shard, CPU, workers, np.ones(len(members), bool), kept=bool(resident)))
     return Feed(SOURCE, tuple(parts), (seed,)), kinds
 
 
 def epoch_of(counts, batch_size, *, num_workers=1, epoch=1, done=0, **options):
     """The samples of each global batch, over all workers."""
     batches = {}
+    options = {**options, "resident": batch_size * options.get("resident", False)}
     for rank in range(num_workers):
         feed, kinds = make_feed(counts, rank, num_workers, **options)
         for batch, size, _, number in feed.global_batches(batch_size, epoch, done):
@@ -98,11 +111,11 @@ def test_every_sample_comes_once_an_epoch_in_batches_of_one_shape(counts, batch_
         assert sorted(own) == sorted(global_batch_sizes(count, batch_size))
 
 
-@given(COUNTS, st.integers(1, 9), st.integers(1, 3))
-def test_global_batches_are_the_same_for_any_number_of_workers(counts, batch_size, epoch):
-    alone = epoch_of(counts, batch_size, epoch=epoch)
+@given(COUNTS, st.integers(1, 9), st.integers(1, 3), st.booleans())
+def test_global_batches_are_the_same_for_any_number_of_workers(counts, batch_size, epoch, resident):
+    alone = epoch_of(counts, batch_size, epoch=epoch, resident=resident)
     for num_workers in (2, 3):
-        assert epoch_of(counts, batch_size, epoch=epoch, num_workers=num_workers) == alone
+        assert epoch_of(counts, batch_size, epoch=epoch, num_workers=num_workers, resident=resident) == alone
 
 
 @given(COUNTS, st.integers(1, 9), st.integers(1, 3), st.booleans(), st.data())
@@ -117,6 +130,7 @@ def test_an_epoch_that_is_resumed_goes_on_with_the_batches_that_are_left(
 def balanced_epoch(labels, batch_size, num_workers=1, done=0, **options):
     """The samples of each global batch, over all workers, and their numbers of use."""
     batches = {}
+    options = {**options, "resident": batch_size * options.get("resident", False)}
     for rank in range(num_workers):
         feed = balanced_feed(labels, rank, num_workers, **options)
         for batch, size, _, number in feed.global_batches(batch_size, 1, done):
@@ -143,11 +157,29 @@ def test_balanced_classes_come_equally_often_in_whole_batches(labels, batch_size
     assert len({use for _, _, uses in batches for use in uses}) == len(labels)
 
 
-@given(UNEQUAL, st.integers(1, 9))
-def test_balanced_batches_are_the_same_for_any_number_of_workers(labels, batch_size):
-    alone = balanced_epoch(labels, batch_size)
+@given(UNEQUAL, st.integers(1, 9), st.booleans())
+def test_balanced_batches_are_the_same_for_any_number_of_workers(labels, batch_size, resident):
+    alone = balanced_epoch(labels, batch_size, resident=resident)
     for num_workers in (2, 3):
-        assert balanced_epoch(labels, batch_size, num_workers) == alone
+        assert balanced_epoch(labels, batch_size, num_workers, resident=resident) == alone
+
+
+@given(st.integers(1, 9), st.lists(st.integers(0, 40), max_size=20), st.booleans())
+def test_batches_without_bad_samples_are_the_same_for_any_number_of_workers(batch_size, bad, balanced):
+    labels, used = np.repeat([0, 1, 2], [30, 6, 5]), np.ones(41, bool)
+    used[bad] = False
+
+    def batches(num_workers):
+        found = {}
+        for rank in range(num_workers):
+            feed = balanced_feed(labels, rank, num_workers, resident=batch_size, used=used, balanced=balanced)
+            for batch, size, _, number in feed.global_batches(batch_size, 1):
+                into, _ = found.setdefault(number, ([], size))
+                into += batch.uses.tolist()
+        assert all(len(samples) == size for samples, size in found.values())
+        return {number: sorted(samples) for number, (samples, _) in found.items()}
+
+    assert batches(1) == batches(2) == batches(3)
 
 
 @given(UNEQUAL, st.integers(1, 9), st.integers(1, 3), st.booleans(), st.data())
@@ -171,7 +203,7 @@ def test_bad_samples_are_not_drawn_and_their_classes_still_come_equally_often(nu
 
 @pytest.mark.parametrize("resident", [False, True])
 def test_an_evaluation_has_each_sample_once_also_if_classes_are_balanced(resident):
-    feed = balanced_feed(np.repeat([0, 1], [7, 2]), resident=resident)
+    feed = balanced_feed(np.repeat([0, 1], [7, 2]), resident=4 * resident)
     assert sorted(i for batch in feed.batches(4, None) for i in batch.positions.tolist()) == list(range(9))
 
 
@@ -188,7 +220,7 @@ def test_the_shapes_take_turns_in_an_order_that_depends_on_the_epoch_and_the_see
 
 @pytest.mark.parametrize("resident", [False, True])
 def test_without_an_epoch_the_batches_come_shape_by_shape(resident):
-    feed, kinds = make_feed((5, 3), resident=resident)
+    feed, kinds = make_feed((5, 3), resident=2 * resident)
     found = [kinds[batch.positions].tolist() for batch in feed.batches(2, None)]
     assert found == [[0, 0], [0, 0], [0], [1, 1], [1]]
     assert feed.num_batches(2) == 5
