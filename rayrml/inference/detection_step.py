@@ -95,7 +95,6 @@ class DetectionStep:
         self.finder = finder
         self.workers = workers
         self.dtype = autocast
-        self._samples = samples
         self._order = _rank(samples.image_ids)
         self._losses: torch.Tensor | None = None
         self._num_images = 0

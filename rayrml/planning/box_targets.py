@@ -99,8 +99,7 @@ class BoxTargets:
         return next((found.category_ids for found in self.found.values()), ())
 
     def _options(self, part: Part, classes: Sequence[str] | None) -> LabelOptions:
-        data, shared = self._data, part == "test" and self._data.test_share is not None
-        prefix = "" if shared else PREFIXES[part]
+        data, prefix = self._data, "" if self._is_share(part) else PREFIXES[part]
         return LabelOptions(
             target_path=getattr(data, f"{prefix}target_path"),
             box_format=data.box_format,
