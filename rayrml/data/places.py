@@ -41,4 +41,4 @@ def _ranks(places: np.ndarray) -> np.ndarray:
     if not len(places):
         return places
     starts = np.flatnonzero(np.diff(places, prepend=places[0] - 1))
-    return np.arange(len(places)) - np.repeat(starts, np.diff([*starts, len(places)]))
+    return np.arange(len(places)) - np.repeat(starts, np.diff(np.append(starts, len(places))))
