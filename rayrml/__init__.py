@@ -33,6 +33,8 @@ if TYPE_CHECKING:  # what the table below says, for type checkers and editors
     from rayrml.saving.export import export as export
     from rayrml.saving.keras_weights import export_weights as export_weights
     from rayrml.saving.keras_weights import load_weights as load_weights
+    from rayrml.serving.server import Server as Server
+    from rayrml.serving.server import serve as serve
     from rayrml.tuning.tune import TuneResult as TuneResult
     from rayrml.tuning.tune import tune as tune
     from rayrml.version import __version__ as __version__
@@ -43,6 +45,7 @@ _LAZY = {
     "Plan": "rayrml.planning.plan",
     "Predictions": "rayrml.runs.predict",
     "RunResult": "rayrml.runs.runner",
+    "Server": "rayrml.serving.server",
     "TuneResult": "rayrml.tuning.tune",
     "__version__": "rayrml.version",
     "build_network": "rayrml.networks.network",
@@ -53,6 +56,7 @@ _LAZY = {
     "load_weights": "rayrml.saving.keras_weights",
     "predict": "rayrml.runs.predict",
     "run": "rayrml.runs.launch",
+    "serve": "rayrml.serving.server",
     "tune": "rayrml.tuning.tune",
 }
 __all__ = ["ClusterError", "ConfigError", "DataError"]

@@ -25,12 +25,12 @@ from rayrml.version import __version__
 _INTERRUPTED, _OUT_OF_MEMORY, _BUG = 130, 5, 1
 _WITH_SETTINGS = (
     *("run", "check", "look", "find-lr", "predict", "evaluate", "explain", "submit", "tune"),
-    "network",
+    *("network", "serve"),
 )
 _OTHER_NAMES = {"train": "run", "val": "evaluate"}  # that other tools have
 _FLAGS = (
     *("--quiet", "--verbose", "--resume", "--overwrite", "--use-gpu", "--no-use-gpu"),
-    *("--predecessor-log", "--no-wait", "--json"),
+    *("--predecessor-log", "--no-wait", "--json", "--no-token", "--inexact"),
 )
 _ASSIGNMENT = re.compile(r"[A-Za-z_][\w.]*=.*", re.DOTALL)
 _OF_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for the commands of its jobs

@@ -18,6 +18,7 @@ PUBLIC = [
     "Plan",
     "Predictions",
     "RunResult",
+    "Server",
     "TuneResult",
     "__version__",
     "build_network",
@@ -28,6 +29,7 @@ PUBLIC = [
     "load_weights",
     "predict",
     "run",
+    "serve",
     "tune",
 ]
 

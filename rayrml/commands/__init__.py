@@ -25,6 +25,7 @@ from rayrml.commands import (
     run,
     runs,
     schema,
+    serve,
     submit,
     tune,
 )
@@ -39,6 +40,7 @@ VERBS: dict[str, ModuleType] = {
     "find-lr": find_lr,
     "predict": predict,
     "evaluate": evaluate,
+    "serve": serve,
     "explain": explain,
     "submit": submit,
     "tune": tune,

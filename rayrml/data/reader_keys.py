@@ -84,6 +84,8 @@ def _is_for_other(data: Data, option: str, side: SideName) -> bool:
 
 
 def _takes(name: str | None, option: str) -> bool:
+    if name is None:
+        return False
     with contextlib.suppress(ConfigError):  # an unknown name is reported by whoever needs the reader
         return option in make_model(READERS[find(READERS, name, DATA)]).model_fields
     return False

@@ -72,10 +72,10 @@ def prepare(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None
         findings, folders = Findings(mistakes), Folders()
         with findings.gathering():
             parsed, folders = complete_paths(parsed)
-        return _Preparation(parsed, findings, folders).plan(name)
+        return Preparation(parsed, findings, folders).plan(name)
 
 
-class _Preparation:
+class Preparation:
     """Checks each part of a configuration, continuing after a mistake, and assembles the plan."""
 
     def __init__(self, config: Config, findings: Findings, folders: Folders):
