@@ -27,10 +27,10 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--replicas", type=_replicas, default=(1, 1), metavar="N", help=meaning)
     verb.add_argument("--gpus", type=_share, default=0, metavar="N", help="GPUs per replica, also 0.5 (default: none)")
     verb.add_argument("--cpus", type=_share, default=1, metavar="N", help="CPUs per replica (default: 1)")
-    verb.add_argument("--address", help="a running Ray cluster (default: RAY_ADDRESS, or a private local Ray)")
-    verb.add_argument(
-        "--no-token", action="store_true", help="answer everybody (default: a token, printed at the start)"
-    )
+    meaning = "a running Ray cluster (default: RAY_ADDRESS, or a private local Ray)"
+    verb.add_argument("--address", dest="cluster", metavar="ADDRESS", help=meaning)
+    meaning = "answer requests without a token (default: one is printed at the start)"
+    verb.add_argument("--no-token", action="store_true", help=meaning)
     meaning = "compute samples together even if the last bits of their outputs become others"
     verb.add_argument("--inexact", action="store_true", help=meaning)
     meaning = "largest request in MiB (default: 32)"

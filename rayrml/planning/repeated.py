@@ -56,6 +56,20 @@ class RepeatedPreparation:
         self.networks: dict[Shape | None, Network] = {}
         self.loaded: dict[int, LoadReport | None] = {}
 
+    def check_network(self) -> None:
+        """Build the network and load its weights, if it declares its inputs: others are built for their first file.
+
+        Raises:
+            ConfigError, DataError: the checkpoint has no weights for this network.
+        """
+        findings = Findings([])
+        preparation = _Preparation(self.config, findings, self)
+        graph = preparation._layers()
+        if graph is not None and graph.declares_inputs:
+            preparation._load(preparation._network(graph, None), self.checkpoint, None)
+        if findings:
+            raise findings.error()
+
     def plan(self, paths: Sequence[str]) -> InferencePlan:
         """The plan of the predictions for these files.
 

@@ -48,6 +48,7 @@ class Network:
             device="cuda" if settings.gpus else "cpu",
             max_pixels=settings.max_pixels,
             exact=settings.exact,
+            weights=settings.weights,
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
 

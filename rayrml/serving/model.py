@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import hashlib
 import io
 import platform
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from rayrml.config.reading import Document
 from rayrml.data.decode_tasks import decode_now
 from rayrml.data.discovery import Samples
 from rayrml.data.sampling import Picks
-from rayrml.errors import ConfigError, Problem, RayrmlError
+from rayrml.errors import ConfigError, DataError, Problem, RayrmlError
 from rayrml.inference.batch_job import Forward, InferenceJob
 from rayrml.inference.class_table import tabulator
 from rayrml.inference.pictures import Drawing
@@ -69,10 +70,11 @@ class Model:
         device: that computes, `cpu` or `cuda`.
         max_pixels: of an image, or values of an array.
         exact: whether outputs are those of each sample alone, to the last bit.
+        weights: what `identify` says of the weights that are expected, None for any.
 
     Raises:
         ConfigError: the network cannot be served.
-        DataError: there is no such checkpoint.
+        DataError: there is no such checkpoint, or it has other weights.
     """
 
     def __init__(
@@ -83,19 +85,24 @@ class Model:
         device: str = "cpu",
         max_pixels: int = 50_000_000,
         exact: bool = True,
+        weights: str | None = None,
     ):
-        self._found = find_servable(checkpoint, overrides)
-        self._preparation = RepeatedPreparation(self._found.document)
+        self._found, self._preparation = find_servable(checkpoint, overrides)
+        self.weights = identify(self._preparation)
+        if weights is not None and self.weights != weights:
+            message = "has other weights than when the server was started. Start the server again"
+            raise DataError(Problem(checkpoint, message))
         data = self._preparation.config.neural_network.data
         self.input_type = data.inputs or ""
         self.max_batch = data.test_batch_size
-        self._files = UploadFiles(data.inputs, max_pixels)
+        self._files = UploadFiles(self.input_type, max_pixels)
         self._device = device
         self._plans: collections.OrderedDict[Hashable, _Planned] = collections.OrderedDict()
         self.sizes: tuple[int, ...] = (1,)
         self._exact = exact
         self._kinds: Sequence[str] = ()
         self._probed: Hashable = None
+        self._warning: str | None = None
         self._warm_up()
 
     def predict(self, uploads: Sequence[Upload], wanting: Collection[int] = ()) -> list[Result]:
@@ -126,7 +133,7 @@ class Model:
             result["error"] = explain(error, self._files.path_of(number))
         return []
 
-    def _answer(self, rows: Sequence[_Row], results: Sequence[Result], wanting: Collection[int]) -> None:
+    def _answer(self, rows: Sequence[_Row], results: list[Result], wanting: Collection[int]) -> None:
         """Add to the results what is predicted for samples."""
         answers: dict[int, list[Result]] = collections.defaultdict(list)
         for row, output in self._compute(rows):
@@ -145,6 +152,8 @@ class Model:
             "input": {"type": self.input_type, "shape": shape, "transforms": nn.data.input_transforms},
             "answers": list(self._kinds),
             "epoch": None if kept is None else kept.epoch,
+            "weights": self.weights,
+            "warning": self._warning,
             "precision": nn.precision,
             "device": self._device,
             "batch_sizes": list(self.sizes) if self._exact else "any",
@@ -227,7 +236,7 @@ class Model:
             return range(1, self.max_batch + 1)
         return self.sizes if (id(row.planned.forward), row.array.shape) == self._probed else (1,)
 
-    def _forward(self, rows: Sequence[_Row]) -> Sequence[np.ndarray]:
+    def _forward(self, rows: Sequence[_Row]) -> Any:
         """The outputs of samples in one batch."""
         planned = rows[0].planned
         planned.plan.network.accept(*planned.plan.datasets.shapes)
@@ -238,7 +247,9 @@ class Model:
         for upload in _make_up(self._preparation, self.input_type):
             (result,) = self.predict([upload])
             if "error" in result:
+                self._warning = f"no made-up input was accepted: {result['error']}"
                 continue
+            self._warning = None
             self._kinds = list_kinds(result)
             with self._files.stored(upload, 0) as stored:
                 rows = self._decode(0, stored)
@@ -250,7 +261,7 @@ class Model:
         """Find the batch sizes for samples like this one."""
         generator = np.random.default_rng(0)
 
-        def forward(batch: np.ndarray) -> Sequence[np.ndarray]:
+        def forward(batch: np.ndarray) -> Any:
             return self._forward([row._replace(array=array) for array in batch])
 
         def samples(count: int) -> np.ndarray:
@@ -261,8 +272,8 @@ class Model:
         self._probed = (id(row.planned.forward), row.array.shape)
 
 
-def find_servable(checkpoint: str, overrides: Mapping[str, Any]) -> Found:
-    """What a checkpoint says of a network that can be served.
+def find_servable(checkpoint: str, overrides: Mapping[str, Any]) -> tuple[Found, RepeatedPreparation]:
+    """What a checkpoint says of a network that can be served, and what plans its predictions.
 
     Raises:
         ConfigError: the network cannot be served, or an override is invalid.
@@ -274,7 +285,23 @@ def find_servable(checkpoint: str, overrides: Mapping[str, Any]) -> Found:
         raise ConfigError(Problem(f"{_DATA}.input_type", f"{data.inputs} cannot be sent. {_EXPECTED_TYPES}"))
     if data.slicers:
         raise ConfigError(Problem(f"{_DATA}.slicers", "are for whole files. `rayrml predict` puts slices together"))
-    return found
+    preparation = RepeatedPreparation(found.document)
+    preparation.check_network()
+    return found, preparation
+
+
+def identify(preparation: RepeatedPreparation) -> str:
+    """A short text that differs for other weights: of a checkpoint that a training goes on to replace, for example."""
+    digest = hashlib.sha256()
+    for name, tensor in _list_weights(preparation):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def _list_weights(preparation: RepeatedPreparation) -> list[tuple[str, torch.Tensor]]:
+    kept = preparation.checkpoint
+    return [] if kept is None else sorted(kept.network.items(), key=lambda pair: pair[0])
 
 
 def _without_files(found: Found) -> Found:

@@ -112,9 +112,12 @@ def serve(
         hosts=_LOOPBACK_NAMES if host in _LOOPBACK_NAMES else (),
         **options,
     )
-    from rayrml.serving.model import find_servable
+    from rayrml.serving.model import find_servable, identify
 
-    find_servable(settings.checkpoint, settings.overrides)
+    # Replicas that start later must have the same weights, also if a training replaces the file.
+    _, preparation = find_servable(settings.checkpoint, settings.overrides)
+    settings = settings.model_copy(update={"weights": identify(preparation)})
+    del preparation
     stack = contextlib.ExitStack()
     try:
         return Server(_start(settings, _Place(host, port, address, verbose), stack, say), token, stack)

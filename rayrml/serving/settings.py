@@ -26,6 +26,7 @@ class Settings(BaseModel):
         token: that requests must have; without one, that of the environment variable `RAYRML_SERVE_TOKEN`.
         open: whether requests need no token.
         hosts: names by which browsers may address the server, () for any.
+        weights: which weights the checkpoint must have, as `/metadata` names them; None for any.
         max_bytes: of a request.
         max_pixels: of an image, or values of an array.
         max_waiting: requests that wait for their answer; further ones are refused.
@@ -43,6 +44,7 @@ class Settings(BaseModel):
     token: str | None = None
     open: bool = False
     hosts: tuple[str, ...] = ()
+    weights: str | None = None
     max_bytes: PositiveInt = 32 * MEBIBYTE
     max_pixels: PositiveInt = 50_000_000
     max_waiting: PositiveInt = 512

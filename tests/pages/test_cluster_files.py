@@ -48,6 +48,10 @@ KNOWN = {
         | {"preRunningDeadlineSeconds", "activeDeadlineSeconds", "submissionMode", "runtimeEnvYAML", "suspend"},
         {"entrypoint", "rayClusterSpec"},
     ),
+    "RayService.spec": (
+        {"serveConfigV2", "rayClusterConfig", "upgradeStrategy", "excludeHeadPodFromServeSvc", "serveService"},
+        {"rayClusterConfig"},
+    ),
     "cluster": (
         {"rayVersion", "enableInTreeAutoscaling", "autoscalerOptions", "authOptions", "headGroupSpec"}
         | {"workerGroupSpecs"},
@@ -83,7 +87,13 @@ def test_kuberay_accepts_the_manifest(path):
     for kind, document in found.items():
         assert document["apiVersion"] == ("v1" if kind == "ConfigMap" else "ray.io/v1")
         assert re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,45}[a-z0-9])?", document["metadata"]["name"])
-    cluster = found["RayCluster"]["spec"] if "RayCluster" in found else found["RayJob"]["spec"]["rayClusterSpec"]
+    (cluster,) = (
+        spec if kind == "RayCluster" else spec.get("rayClusterSpec") or spec["rayClusterConfig"]
+        for kind, spec in ((kind, document.get("spec")) for kind, document in found.items())
+        if kind != "ConfigMap"
+    )
+    if "RayService" in found:
+        check("RayService.spec", found["RayService"]["spec"])
     if "RayJob" in found:
         check("RayJob.spec", found["RayJob"]["spec"])
         config, mistakes = parse(json.loads(found["ConfigMap"]["data"]["config.json"]))
@@ -100,6 +110,27 @@ def test_kuberay_accepts_the_manifest(path):
         check("workerGroupSpec", group)
         check_pod(group)
         assert group["minReplicas"] == 0
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("name", ["serve.yaml", "kuberay/rayservice.yaml"])
+def test_ray_serve_accepts_the_server(name):
+    from ray.serve.schema import ServeDeploySchema
+
+    from rayrml.serving import deployment
+    from rayrml.serving.settings import Settings
+
+    document = yaml.safe_load((CLUSTER / name).read_text())
+    text = document["spec"]["serveConfigV2"] if "spec" in document else None
+    (application,) = ServeDeploySchema.model_validate(yaml.safe_load(text) if text else document).applications
+    module, _, build = application.import_path.partition(":")
+    assert module == deployment.__name__
+    settings = Settings(**application.args)
+    assert getattr(deployment, build)(settings) is not None
+    assert settings.token is None  # it is in the environment
+    assert not settings.open
+    secret = "RAYRML_SERVE_TOKEN"
+    assert secret in (CLUSTER / name).read_text()
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)

@@ -197,3 +197,23 @@ def test_networks_that_cannot_be_served_are_refused_at_once(tmp_path, overrides,
 def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         find_servable(str(tmp_path / "none.pt"), {})
+
+
+def test_other_weights_than_those_expected_are_refused(tmp_path):
+    path = save_classifier(tmp_path / "a.pt")
+    model = Model(path, {})
+    kept = checkpoints.load(path)
+    model.close()
+    kept.network["dense.bias"] += 1e-3
+    checkpoints.save(path, kept)
+    with pytest.raises(DataError, match=r"a\.pt: has other weights than when the server was started"):
+        Model(path, {}, weights=model.weights)
+
+
+def test_a_checkpoint_without_some_weights_is_refused_at_once(tmp_path):
+    path = save_classifier(tmp_path / "a.pt")
+    kept = checkpoints.load(path)
+    del kept.network["dense.bias"]
+    checkpoints.save(path, kept)
+    with pytest.raises(ConfigError, match="dense"):
+        find_servable(path, {})
