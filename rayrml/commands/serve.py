@@ -12,7 +12,7 @@ HELP = "answer requests over HTTP with a checkpoint's network"
 EXAMPLES = (
     "rayrml serve model",
     "rayrml serve model/best.pt --port 9000 --replicas 2 --gpus 0.5",
-    "rayrml serve s3://bucket/model --address auto --replicas 1..4 --host 0.0.0.0",
+    "rayrml serve model --address auto --replicas 1..4 --host 0.0.0.0",
 )
 
 

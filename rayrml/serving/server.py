@@ -16,7 +16,9 @@ import ray
 from ray.util import list_named_actors
 
 from rayrml import storage
+from rayrml.cluster import ray_client
 from rayrml.cluster.connection import connect
+from rayrml.cluster.nodes import head_ids
 from rayrml.config.reading import parse_ray
 from rayrml.errors import ClusterError, ConfigError, Problem, describe, printable
 from rayrml.extras import missing
@@ -25,6 +27,7 @@ from rayrml.serving.settings import TOKEN_VARIABLE, Settings
 
 LOOPBACK = "127.0.0.1"
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+_EVERYWHERE = ("0.0.0.0", "::")
 _NAME = "rayrml"
 _CONTROLLER = "SERVE_CONTROLLER_ACTOR"
 _PACKAGES = ("starlette", "uvicorn", "grpc_reflection", "python_multipart")  # that `ray[serve]` and forms need
@@ -100,30 +103,36 @@ def serve(
     """
     _refuse_missing_packages()
     least, most = replicas if isinstance(replicas, tuple) else (replicas, replicas)
-    token = None if no_token else token or os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24)
     settings = _make_settings(
         checkpoint=storage.absolute(find_model(checkpoint)),
         overrides=dict(overrides or {}),
         min_replicas=least,
         max_replicas=most,
         gpus=gpus,
-        token=token,
+        token=token if no_token else token or os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24),
         open=no_token,
         hosts=_LOOPBACK_NAMES if host in _LOOPBACK_NAMES else (),
         **options,
     )
-    from rayrml.serving.model import find_servable, identify
-
-    # Replicas that start later must have the same weights, also if a training replaces the file.
-    _, preparation = find_servable(settings.checkpoint, settings.overrides)
-    settings = settings.model_copy(update={"weights": identify(preparation)})
-    del preparation
     stack = contextlib.ExitStack()
     try:
-        return Server(_start(settings, _Place(host, port, address, verbose), stack, say), token, stack)
+        url = _start(_with_weights(settings), _Place(host, port, address, verbose), stack, say)
     except BaseException:
         stack.close()
         raise
+    return Server(url, settings.token, stack)
+
+
+def _with_weights(settings: Settings) -> Settings:
+    """The settings with the weights that replicas must have, also if a training replaces the checkpoint by then.
+
+    Raises:
+        ConfigError, DataError: the network cannot be served.
+    """
+    from rayrml.serving.model import find_servable, identify
+
+    _, preparation = find_servable(settings.checkpoint, settings.overrides)
+    return settings.model_copy(update={"weights": identify(preparation)})
 
 
 def _refuse_missing_packages() -> None:
@@ -164,15 +173,17 @@ def _start(settings: Settings, place: _Place, stack: contextlib.ExitStack, say: 
     if not place.verbose:
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
     section = parse_ray({} if place.address is None else {"ray.address": place.address})
-    attached = place.address is not None or ray.is_initialized()
+    if ray_client.is_needed(section.address):
+        raise ConfigError(Problem("address", "ray:// is for other programs. `serve deploy` starts a server from afar"))
     allocation = stack.enter_context(connect(section, verbose=place.verbose, say=say))
     if any(actor["name"] == _CONTROLLER for actor in _list_actors()):
         message = "Ray Serve runs on this cluster already, and has one port alone. `serve deploy` adds applications"
         raise ClusterError(message)
     if allocation.private:
         _check_resources(settings)
+    shown = _find_host(place.host, private=allocation.private)
     port = place.port or _find_free_port(place.host)
-    if not attached or allocation.private:
+    if allocation.private:
         _check_port(place.host, port)
     say("Starting Ray Serve")
     stack.callback(_end_serve)
@@ -183,8 +194,23 @@ def _start(settings: Settings, place: _Place, stack: contextlib.ExitStack, say: 
         ray_serve.run(application(settings), name=_NAME, route_prefix="/", logging_config=logs)
     except RuntimeError as error:
         raise ClusterError(f"the server did not start. {_find_reason(error)}") from None
-    shown = f"[{place.host}]" if ":" in place.host else place.host
-    return f"http://{shown}:{port}"
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+
+
+def _find_host(host: str, *, private: bool) -> str:
+    """By what name the server is asked: it is on the cluster's head, which may be another machine.
+
+    Raises:
+        ConfigError: it would listen there at an address that nobody else reaches.
+    """
+    everywhere = host in _EVERYWHERE
+    if private:
+        return socket.gethostname() if everywhere else host
+    heads = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["NodeID"] in head_ids()}
+    if not everywhere and heads and ray.get_runtime_context().get_node_id() not in heads:
+        message = f"the server is on the cluster's head, where {host} is not this machine. Expected `--host 0.0.0.0`"
+        raise ConfigError(Problem("host", message))
+    return next(iter(heads.values()), host) if everywhere else host
 
 
 def _list_actors() -> list[Mapping[str, str]]:

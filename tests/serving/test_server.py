@@ -126,6 +126,8 @@ def test_invalid_arguments_are_refused_before_ray_is_asked(checkpoint):
         rayrml.serve(checkpoint, replicas=(2, 1))
     with pytest.raises(ConfigError, match=r"gpus is 1.5\. Expected a part of one GPU"):
         rayrml.serve(checkpoint, gpus=1.5)
+    with pytest.raises(ConfigError, match="token and open exclude each other"):
+        rayrml.serve(checkpoint, token="secret", no_token=True)
     with pytest.raises(ConfigError, match="max_byte"):
         rayrml.serve(checkpoint, max_byte=1)
 
