@@ -114,9 +114,14 @@ def serve(
         hosts=_LOOPBACK_NAMES if host in _LOOPBACK_NAMES else (),
         **options,
     )
+    return _open(_with_weights(settings), _Place(host, port, address, verbose), say)
+
+
+def _open(settings: Settings, place: _Place, say: Callable[[str], None]) -> Server:
+    """The server, once it answers; if that fails, nothing is left of it."""
     stack = contextlib.ExitStack()
     try:
-        url = _start(_with_weights(settings), _Place(host, port, address, verbose), stack, say)
+        url = _start(settings, place, stack, say)
     except BaseException:
         stack.close()
         raise
