@@ -87,3 +87,21 @@ def bomb(width, height):
     rows = zlib.compressobj(9)
     packed = b"".join(rows.compress(bytes(width + 1)) for _ in range(height)) + rows.flush()
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+def save_detector(path):
+    """A network that finds objects of two classes in color images of any size, which it sees at 32x32 pixels."""
+    convolutions = (("conv_1", 4, 3, 4), ("conv_2", 8, 3, 2), ("grid", 14, 1, 1))
+    layers = [
+        {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 32, 32, 3], "name": "input"}},
+        *(
+            {
+                "class_name": "Conv2D",
+                "config": {"name": name, "filters": filters, "kernel_size": size, "strides": stride, "padding": "same"},
+            }
+            for name, filters, size, stride in convolutions
+        ),
+    ]
+    data = {**IMAGES, "grayscale": False, "input_transforms": [{"letterbox": [32, 32]}]}
+    loss = {"function": "YOLOv3", "anchors": [[[10, 12], [16, 14]]]}
+    return save(path, layers, data=data, loss=loss, classes=("disc", "bar"), detection={"score_threshold": 0.05})

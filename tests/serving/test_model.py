@@ -14,7 +14,16 @@ from rayrml.networks.network import build_network
 from rayrml.saving import checkpoints
 from rayrml.serving.model import Model, find_servable
 from rayrml.serving.uploads import Upload
-from tests.serving.networks import bomb, draw, encode, npy, save_classifier, save_regressor, save_segmenter
+from tests.serving.networks import (
+    bomb,
+    draw,
+    encode,
+    npy,
+    save_classifier,
+    save_detector,
+    save_regressor,
+    save_segmenter,
+)
 
 
 @pytest.fixture(scope="module")
@@ -217,3 +226,20 @@ def test_a_checkpoint_without_some_weights_is_refused_at_once(tmp_path):
     checkpoints.save(path, kept)
     with pytest.raises(ConfigError, match="dense"):
         find_servable(path, {})
+
+
+def test_boxes_are_in_the_pixels_of_each_image_whatever_the_others_are(tmp_path):
+    path = save_detector(tmp_path / "a.pt")
+    sizes = [(40, 48), (40, 48), (64, 20)]
+    contents = [draw(seed, (*size, 3)) for seed, size in enumerate(sizes)]
+    model = Model(path, {})
+    found = predict(model, *contents)
+    model.close()
+    for content, result, (height, width) in zip(contents, found, sizes, strict=True):
+        fresh = Model(path, {})
+        assert predict(fresh, content)[0]["boxes"] == result["boxes"] != []
+        fresh.close()
+        assert all(one["class"] in ("disc", "bar") and one["score"] >= 0.05 for one in result["boxes"])
+        corners = np.array([one["box"] for one in result["boxes"]])
+        assert (corners >= 0).all()
+        assert (corners <= [width, height, width, height]).all()
