@@ -114,7 +114,7 @@ class ResidentShard:
         keys = None
         if epoch is not None:
             draws = Draws(mix_seed(*self.seed, epoch), self.positions[self.rows])
-            keys = draws.uniform(len(self.rows), 1)[:, 0]
+            keys = draws.of("order").uniform(len(self.rows), 1)[:, 0]
         order = self.rows[in_rounds(self.places[self.rows], keys)]
         return torch.from_numpy(order), Picks.once(self.positions[order])
 
