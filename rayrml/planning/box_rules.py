@@ -58,8 +58,9 @@ def _box_keys(settings: Settings) -> Iterator[Problem]:
         yield Problem("neural_network.detection", f"has no effect: no objects are found. Expected {_LOSSES}")
     if data.samples and not data.input_path:
         yield Problem(f"{DATA}.samples", "has no effect: input_path is missing. Of a test, it is test_samples")
-    if data.test_samples and not data.test_input_path:
-        yield Problem(f"{DATA}.test_samples", "has no effect: test_input_path is missing")
+    for part in ("test", "final_test"):
+        if getattr(data, f"{part}_samples") and not getattr(data, f"{part}_input_path"):
+            yield Problem(f"{DATA}.{part}_samples", f"has no effect: {part}_input_path is missing")
 
 
 def _beside_boxes(settings: Settings) -> Iterator[Problem]:

@@ -51,6 +51,7 @@ from rayrml.planning.splits import Folders, complete_paths
 from rayrml.planning.starting_weights import LOAD, is_foreign, load_start
 from rayrml.planning.table_targets import LabelTables
 from rayrml.planning.target_values import read_class_numbers, with_value_rules
+from rayrml.planning.training_boxes import TrainingBoxes
 from rayrml.planning.updates import Updates, choose_updates, follow_network
 from rayrml.planning.warnings import list_warnings
 from rayrml.saving import checkpoints
@@ -104,7 +105,8 @@ class _Preparation:
         if network is None or datasets is None:
             raise self._error()
         settings = self._with_columns(labelling.tables, settings)
-        loss = self._with_statistics(loss, network, datasets, checkpoint.loss if checkpoint else {})
+        boxes = TrainingBoxes(datasets)
+        loss = self._with_statistics(loss, network, boxes, checkpoint.loss if checkpoint else {})
         settings = dataclasses.replace(settings, loss=loss)
         updates = follow_network(updates, self.nn, network, self.findings) if self.data.trains else Updates()
         metric, pictures = self._results(settings, network, datasets)
@@ -112,11 +114,10 @@ class _Preparation:
         observations = self._observe(datasets)
         if self.findings:
             raise self._error()
-        # The checks above have ensured that each kind has what it needs.
         sources = {name: getattr(datasets, name) for name in ("training", "test", "final_test")}
-        given = (settings, self.config.ray)
         parts: dict[str, Any] = {"loss": loss, **updates._asdict(), **sources}
-        return _kind_of(datasets)(
+        known: dict[str, Any] = {"boxes": boxes, "updates": updates, "named": self.named, "checkpoint": checkpoint}
+        return _kind_of(datasets)(  # the checks above have ensured that it has what it needs
             config=self.config,
             name=name,
             layers=self.layers,
@@ -128,11 +129,11 @@ class _Preparation:
             observations=observations,
             folders=self.folders,
             targets=labelling.tables.description,
-            notes=(*labelling.boxes.notes, *describe_anchors(datasets, settings)),
+            notes=(*labelling.boxes.notes, *describe_anchors(boxes, settings)),
             warnings=(
                 *labelling.tables.notes,
                 *(loaded.warnings if loaded else ()),
-                *list_warnings(network, datasets, given, updates=updates, named=self.named, checkpoint=checkpoint),
+                *list_warnings(network, datasets, (settings, self.config.ray), **known),
                 *warn_of_pictures(pictures, settings),
             ),
             **parts,
@@ -172,9 +173,10 @@ class _Preparation:
         return dataclasses.replace(settings, nn=self.nn, types=dataclasses.replace(self.types, data=self.data))
 
     def _with_statistics(
-        self, loss: Choice | None, network: Network, datasets: Datasets, recorded: Mapping[str, Any]
+        self, loss: Choice | None, network: Network, boxes: TrainingBoxes, recorded: Mapping[str, Any]
     ) -> Choice | None:
         """The loss with what it takes from the training samples or, without any, from what a checkpoint recorded."""
+        datasets = boxes.datasets
         if not self.findings.concern(f"{DATA}.sampling"):
             with self.findings.gathering():
                 check_sampling(datasets, self.data.sampling)
@@ -182,7 +184,7 @@ class _Preparation:
             loss = with_class_weights(complete_loss(loss, datasets, recorded), datasets, recorded)
         told = bool(self.findings.files) or self.findings.concern(DATA)
         with self.findings.gathering(), no_problems(told):
-            return find_grids(loss, network, datasets, recorded)
+            return find_grids(loss, network, boxes, recorded)
         return loss
 
     def _replace_data(self, data: Data) -> None:

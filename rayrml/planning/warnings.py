@@ -20,6 +20,7 @@ from rayrml.planning.pixel_ranges import warn_of_pixels
 from rayrml.planning.scaling_check import warn_of_scaling
 from rayrml.planning.settings import Settings
 from rayrml.planning.starting_weights import warn_of_classes
+from rayrml.planning.training_boxes import TrainingBoxes
 from rayrml.planning.updates import Updates, warn_of_decay, warn_of_unfreezing
 from rayrml.saving.checkpoints import Checkpoint
 
@@ -29,6 +30,7 @@ def list_warnings(
     datasets: Datasets,
     given: tuple[Settings, Ray],
     *,
+    boxes: TrainingBoxes,
     updates: Updates,
     named: Family | None,
     checkpoint: Checkpoint | None,
@@ -39,13 +41,14 @@ def list_warnings(
         network: with its initial or loaded weights.
         datasets: the samples.
         given: what the configuration says.
+        boxes: those of training.
         updates: how weights are updated.
         named: the network's family, None if it has its own file.
         checkpoint: the one whose weights are loaded, None without one.
     """
     settings, ray = given
     yield from warn_of_classes(network, checkpoint, datasets)
-    yield from warn_of_anchors(datasets, settings, checkpoint.loss if checkpoint else {})
+    yield from warn_of_anchors(boxes, settings, checkpoint.loss if checkpoint else {})
     yield from warn_of_ending(network, settings.loss)
     yield from warn_of_scaling(network, datasets, settings.types)
     yield from warn_of_pixels(named, settings)
@@ -58,4 +61,4 @@ def list_warnings(
     yield from warn_of_decay(updates)
     yield from warn_of_unfreezing(network, updates.unfreezing, settings.nn.num_epochs)
     yield from warn_of_imbalance(datasets, settings.loss, settings.data.sampling)
-    yield from warn_of_boxes(datasets, settings.loss)
+    yield from warn_of_boxes(boxes, settings.loss)

@@ -114,6 +114,7 @@ RULES: dict[str, list[Schema]] = {
         ),
         rule(differs(Data, *(key for key in BOX_KEYS if key != "classes")), _of_type("target", BOXES)),
         rule(given("test_samples"), given("test_input_path")),
+        rule(given("final_test_samples"), given("final_test_input_path")),
         rule(
             _of_type("target", BOXES),
             {

@@ -46,6 +46,10 @@ BROKEN = {
             ".data.test_samples: has no effect: test_input_path is missing",
         ),
         (
+            {"data": {**BOXES, "final_test_samples": "/test.txt"}, "loss": YOLO},
+            ".data.final_test_samples: has no effect: final_test_input_path is missing",
+        ),
+        (
             {
                 "data": {**BOXES, "input_path": None, "target_path": None, "test_input_path": "/in", "samples": "/a"},
                 "loss": YOLO,
