@@ -19,6 +19,7 @@ from rayrml.planning.network_check import (
 from rayrml.planning.pixel_ranges import warn_of_pixels
 from rayrml.planning.scaling_check import warn_of_scaling
 from rayrml.planning.settings import Settings
+from rayrml.planning.shared_samples import warn_of_shared
 from rayrml.planning.starting_weights import warn_of_classes
 from rayrml.planning.training_boxes import TrainingBoxes
 from rayrml.planning.updates import Updates, warn_of_decay, warn_of_unfreezing
@@ -52,6 +53,7 @@ def list_warnings(
     yield from warn_of_ending(network, settings.loss)
     yield from warn_of_scaling(network, datasets, settings.types)
     yield from warn_of_pixels(named, settings)
+    yield from warn_of_shared(datasets)
     if datasets.training is not None:
         yield from warn_of_batch_norm(network)
         accumulate, batch_size = updates.options.accumulate, settings.data.batch_size
