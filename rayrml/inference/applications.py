@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from rayrml.config.sections import NeuralNetwork
@@ -14,6 +15,7 @@ from rayrml.data.sources import Source
 from rayrml.data.transforms import Transforms
 from rayrml.inference.detection_files import COLUMNS
 from rayrml.inference.detection_step import DetectionStep, make_finder
+from rayrml.inference.each_sample import Prepared
 from rayrml.inference.evaluation import EvaluationStep, metric_of
 from rayrml.inference.flips import flips_of
 from rayrml.losses import Loss
@@ -35,6 +37,13 @@ class Evaluator(Protocol):
             batch: inputs (n, C, *spatial) as the network takes them.
             target: as the loss takes them, None without any.
             original: the batch before transforms.
+        """
+        ...
+
+    def run(self, batches: Iterable[Prepared]) -> Iterator[tuple[np.ndarray, Any]]:
+        """The outputs of a pass over batches, each time with the numbers (n,) of the samples that they are for.
+
+        They are yielded equally often in all workers, some of which may have no samples at a time.
         """
         ...
 

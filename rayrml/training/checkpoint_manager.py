@@ -82,12 +82,11 @@ class CheckpointManager:
         state, path = self._find_state()
         if state is None:
             return Progress()
-        trainee.load(state.in_training, path)
+        trainee.load(state, path)
         trainee.restore(state)
         # Replayed, not loaded: that is the same, and also right if the configuration has changed.
-        if trainee.schedule is not None:
-            tested = self._job.datasets.test_targets
-            trainee.schedule.replay([loss_of(figures, tested=tested) for figures in state.history])
+        tested = self._job.datasets.test_targets
+        trainee.replay([loss_of(figures, tested=tested) for figures in state.history])
         if trainee.stopping is not None:
             trainee.stopping.replay(state.history)
         trainee.history[:] = state.history

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from rayrml.data.transforms import BatchTransforms
 from rayrml.formatting import shorten
 from rayrml.inference.applications import Pass, application_of
 from rayrml.inference.arithmetic import arithmetic, autocast_dtype, has_tf32
+from rayrml.inference.each_sample import Prepared
 from rayrml.inference.evaluation import as_target
 from rayrml.inference.outputs import Outputs, destination_of
 from rayrml.inference.prediction_files import Destination, PredictionSink
@@ -42,7 +44,7 @@ from rayrml.training.job import Job
 from rayrml.training.random_states import begin_epoch, read_states
 from rayrml.training.running_statistics import average_statistics
 from rayrml.training.sample_order import FINAL_TEST, TEST, TRAINING, transforms_seed
-from rayrml.training.step import TrainingStep, Wishes
+from rayrml.training.step import Step, Wishes
 from rayrml.training.step_reports import Reporter
 from rayrml.training.trainee import Trainee
 from rayrml.workers import Workers
@@ -116,12 +118,10 @@ class Worker:
         elif test is not None:
             self.emit(EpochDone({"epoch": 1, **(self._evaluate(test, 1) or {})}))
 
-    def training_step(self, trainee: Trainee) -> TrainingStep:
+    def training_step(self, trainee: Trainee) -> Step:
         """The step that the job asks for."""
-        return TrainingStep(
-            self.network,
+        return trainee.make_step(
             self.loss,
-            trainee.optimizer,
             workers=self.workers,
             autocast=self.autocast,
             gradient_clip=self.job.config.gradient_clip,
@@ -130,8 +130,6 @@ class Worker:
             global_batch_norm=self.job.global_batch_norm,
             sample_shape=self.job.datasets.shape,
             before_update=self.checkpoints.settle,
-            scaler=trainee.scaler,
-            sharding=trainee.sharding,
         )
 
     def _run_epochs(self, training: Feed, test: Feed | None, trainee: Trainee) -> bool:
@@ -176,7 +174,8 @@ class Worker:
                 self.emit(Phase(f"Learning rate in epoch {epoch}: {rate:g}"))
             stopped = self.train(step, training, begin if epoch == begin.epoch else Progress(epoch), reporter)
             trainee.seconds = reporter.seconds
-            average_statistics(self.network, self.workers)
+            for network in trainee.networks:
+                average_statistics(network, self.workers)
             if stopped is not None:
                 self.checkpoints.save_unfinished(trainee, stopped)
                 self.emit(Interrupted(stopped.epoch, stopped.batch))
@@ -215,19 +214,18 @@ class Worker:
         self.emit(EpochDone(figures))
         if stopping is not None and stopping.update(figures):
             last = True
-        if trainee.schedule is not None:
-            trainee.schedule.step(loss_of(figures, tested=self.job.datasets.test_targets))
+        trainee.end_epoch(loss_of(figures, tested=self.job.datasets.test_targets))
         self._debug(epoch)
         self.checkpoints.save(trainee, epoch, last=last)
         return last
 
-    def train(self, step: TrainingStep, feed: Feed, begin: Progress, reporter: Reporter) -> Progress | None:
+    def train(self, step: Step, feed: Feed, begin: Progress, reporter: Reporter) -> Progress | None:
         """Train an epoch from `begin` on; return where it stopped if any worker was asked to stop, else None."""
         epoch, trainee, batch_size = begin.epoch, self.trainee, self.job.config.data.batch_size
         if trainee is None:
             return None
-        schedule = trainee.schedule
-        self.network.train()
+        for network in trainee.networks:
+            network.train()
         begin_epoch(mix_seed(self.job.config.seed, epoch, self.workers.rank), begin.random, self.device)
         seed = transforms_seed(self.job.config.seed, epoch)
         reporter.begin_epoch(trainee.rate, begin.losses)
@@ -235,14 +233,13 @@ class Worker:
         before = time.perf_counter()
         for batch in feed.global_batches(batch_size, epoch, begin.batch):
             images, target = self._prepared(batch.own, self.transforms, Draws(seed, batch.own.uses))
-            target = images if target is None else target
-            if schedule is not None and schedule.per_step:
-                reporter.rate = schedule.move((batch.number - 1) / num_batches)
+            target = trainee.complete_target(images, target, batch, epoch)
+            if (rate := trainee.move_rate((batch.number - 1) / num_batches)) is not None:
+                reporter.rate = rate
             waited = time.perf_counter() - before
             wishes = Wishes(stop=self.driver.asked_to_stop(), save=self.checkpoints.is_due)
             trained = step(images, target, batch.size, begin=batch.begin, wishes=wishes)
-            if trainee.average is not None:
-                trainee.average.update()
+            trainee.after_step()
             reporter.add(epoch, batch.number, trained, waited, num_samples=batch.size)
             if any(trained.wishes):
                 reporter.flush()
@@ -301,17 +298,13 @@ class Worker:
         step = application_of(self.job.config).evaluator(self._describe_pass(feed, compares=compares, pixels=pixels))
         sink = None if destination is None else self._begin_output(destination)
         num_samples = 0
-        for number, batch in enumerate(feed.batches(self.job.config.data.test_batch_size, None)):
+        for number, (positions, outputs) in enumerate(step.run(self._test_batches(feed, compares=compares))):
             if number % _BATCHES_BETWEEN_LOOKS == 0 and self._all_stop():
                 self._abandon(sink)
                 return None
-            if not len(batch.positions):
-                continue
-            images, target = self._prepared(batch, self.evaluation_transforms, None)
-            output = step(images, images if target is None and compares else target, batch)
-            num_samples += len(batch.positions)
-            if sink is not None:
-                sink.write(batch.positions, step.written(output))
+            num_samples += len(positions)
+            if sink is not None and len(positions):
+                sink.write(positions, step.written(outputs))
         if sink is not None:
             sink.close()
         found = step.result(self.device)  # waits for all workers, so all predictions are written
@@ -322,6 +315,12 @@ class Worker:
         if not compares:
             found = dataclasses.replace(found, loss=None)
         return _Pass(found, time.perf_counter() - started, sum(self.workers.gather(num_samples)))
+
+    def _test_batches(self, feed: Feed, *, compares: bool) -> Iterator[Prepared]:
+        """This worker's part of each batch, as it is evaluated."""
+        for batch in feed.batches(self.job.config.data.test_batch_size, None):
+            images, target = self._prepared(batch, self.evaluation_transforms, None)
+            yield images, images if target is None and compares else target, batch
 
     def _describe_pass(self, feed: Feed, *, compares: bool, pixels: bool) -> Pass:
         return Pass(
