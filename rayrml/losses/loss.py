@@ -22,7 +22,7 @@ class Loss:
     Attributes:
         function: (output (N, C, *spatial), target) -> the mean loss, a scalar.
         targets: `labels`: class indices (N,) or (N, *spatial) int64; `arrays`: floats of the output's shape; `boxes`:
-            the true boxes of each image.
+            the true boxes of each image; `noise`: none, the inputs are compared with what is made of random numbers.
         metric: the row of the metric table that evaluation reports along with the loss, None for none; see
             `default_metric`.
         takes: what the output must be, which determines how it is converted to class probabilities; None if it does
@@ -47,7 +47,7 @@ class Loss:
     """
 
     function: Function
-    targets: Literal["labels", "arrays", "boxes"]
+    targets: Literal["labels", "arrays", "boxes", "noise"]
     metric: str | None
     takes: Ending | None = None
     weight: Callable[[torch.Tensor], torch.Tensor] | None = None
@@ -121,7 +121,7 @@ class Loss:
             output: with None for a size that is not known in advance.
             target: for class indices without a channel axis, () for one class per sample; None if not known.
         """
-        if self.targets == "boxes":
+        if self.targets in ("boxes", "noise"):
             return None  # classes, anchors and strides say which shapes outputs must have
         if self.shapes is not None:
             return self.shapes(output, target)

@@ -28,7 +28,7 @@ from rayrml.losses import pde
 from rayrml.losses.outputs import BALANCED
 from rayrml.metrics import METRICS
 from rayrml.optimizers import needs_closure, refuse_clipping
-from rayrml.planning import box_rules
+from rayrml.planning import adversarial_rules, box_rules
 from rayrml.planning.data_types import DataTypes
 from rayrml.planning.settings import Settings
 from rayrml.reporting import trackers
@@ -359,4 +359,5 @@ RULES: tuple[Rule, ...] = (
     _slices,
     _stacks,
     *box_rules.RULES,
+    *adversarial_rules.RULES,
 )

@@ -28,8 +28,8 @@ from rayrml.networks.graph import Graph, read_graph
 from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network, build
 from rayrml.networks.shapes import open_differing
+from rayrml.planning.application import application_of
 from rayrml.planning.box_check import describe_anchors
-from rayrml.planning.box_rules import application_of
 from rayrml.planning.box_targets import BoxTargets
 from rayrml.planning.class_balance import check_sampling, with_class_weights
 from rayrml.planning.consistency import check_consistency
@@ -90,7 +90,7 @@ class _Preparation:
     def plan(self, name: str) -> Plan:
         """The plan of a run with this name. Raises ConfigError or DataError with everything that is wrong."""
         loss = self._row(LOSSES, self.nn.loss, "loss", "function")
-        self.nn = self.nn.model_copy(update={"app": self.nn.app or application_of(loss)})
+        self.nn = self.nn.model_copy(update={"app": self.nn.app or application_of(loss, self.data)})
         labelling = self._labelling(loss)
         updates = choose_updates(self.nn.optimizer, self.config.ray, self.findings)
         types = read_class_numbers(find_types(self.data, self.findings), loss, self._target_transforms())

@@ -121,7 +121,7 @@ class Found:
 def _answer(result: RunResult, found: Found, console: Console) -> tuple[str | None, tuple[Row, ...]]:
     """Write and show the tables if it is known what outputs stand for; return the path of the first, and its rows."""
     from rayrml.config.detection import Detection
-    from rayrml.planning.box_rules import application_of
+    from rayrml.planning.application import application_of
     from rayrml.runs.prediction_tables import Predicted, tabulate
 
     nn = found.document.values["neural_network"]

@@ -26,6 +26,7 @@ ARRAYS = {"input_type": "numpy", "target_type": "numpy", "input_path": "/in"}
 LABELS = {"input_type": "numpy", "target_type": "labels", "input_path": "/in"}
 BOXES = {"input_type": "images", "target_type": "boxes", "input_path": "/in", "target_path": "/labels"}
 YOLO = {"function": "YOLOv3"}
+GAN = {"function": "Wasserstein"}
 COMPUTED = {"type": "pde", "domain_size": 8, "num_examples": 4}
 WITHOUT_INPUT = {"data.input_path": None, "optimizer": None}
 # What violates each rule, and the beginning of the message, below `neural_network`.
@@ -80,6 +81,11 @@ BROKEN = {
             ".data.hdf5_precision: does not go with boxes: their pixels need all digits",
         ),
     ],
+    "_adversarial_application": [
+        ({"app": "gan"}, ".app: 'gan' generates samples, but the loss NLL is another. Expected the loss Wasserstein"),
+        ({"loss": GAN, "app": "dnn"}, ".app: 'dnn' does not go with the loss Wasserstein. Expected gan, or no app"),
+    ],
+    "_unfinished": [({"app": "gan", "loss": GAN}, ".app: 'gan' is known, but not trained or run yet")],
     "_division": [
         ({"ray": {"sharding": "fsdp"}, "compile": True}, "ray.sharding: fsdp does not go with compile"),
         (

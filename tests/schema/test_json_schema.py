@@ -200,7 +200,7 @@ BROKEN = [
     {"data.target_type": "label"},
     {"data.transforms": [{"blur": 3}]},
     {"precision": "float16"},
-    {"app": "gan"},
+    {"app": "gans"},
     {"data.on_bad_sample": "ignore"},
     {"early_stopping": {"metric": "accurracy"}},
     {"metric": "accurracy"},
