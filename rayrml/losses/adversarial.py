@@ -21,7 +21,7 @@ from rayrml.losses.loss import Loss
 from rayrml.tensors import to_float32, to_input
 
 Critic = Callable[[torch.Tensor], torch.Tensor]
-TERMS = ("wasserstein", "gradient_penalty", "generator_loss")
+TERMS, SYMBOLS = ("wasserstein", "gradient_penalty", "generator_loss"), ("W", "GP", "G")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +58,7 @@ def wasserstein(
         targets="noise",
         metric="swd",
         term_names=TERMS,
+        term_symbols=SYMBOLS,
         critic_steps=critic_steps,
         gradient_penalty=gradient_penalty,
         clip=clip,

@@ -44,6 +44,7 @@ class Loss:
         parts: (output, target) -> the loss, and the terms of which it consists, (T,) means over the batch without their
             weights; None if it is of one piece.
         term_names: what the terms are called in the history.
+        term_symbols: what they are called in the line of a batch, () if that shows none.
     """
 
     function: Function
@@ -62,6 +63,7 @@ class Loss:
     join: Callable[[Any], torch.Tensor] | None = None
     parts: Callable[[torch.Tensor, Any], tuple[torch.Tensor, torch.Tensor]] | None = None
     term_names: tuple[str, ...] = ()
+    term_symbols: tuple[str, ...] = ()
 
     def of_network(self, outputs: Any) -> torch.Tensor:
         """What the loss takes of a network's output or outputs (N, ...): one tensor of float32."""

@@ -96,7 +96,9 @@ def open_context(
         stack.enter_context(console.recording(_find_log(plan), append=resumed or plan.training is None))
         # The progress lines come first: some of them compare a message with the state before it.
         epochs = 1 if plan.training is None else nn.num_epochs
-        lines = ProgressLines(console, state, epochs, nn.metric, summarized=not plan.is_inference)
+        symbols = () if plan.loss is None else plan.loss.build().term_symbols
+        how = {"summarized": not plan.is_inference, "symbols": symbols}
+        lines = ProgressLines(console, state, epochs, nn.metric, **how)
         stack.callback(lines.close)
         logs = _open_logs(plan, stack, append=resumed)
         stack.callback(record.flush)

@@ -81,9 +81,10 @@ def _summary(context: Context, kept: Kept) -> None:
 def _show_final_test(console: Console, done: FinalTested, parts: Mapping[str, Mapping[str, float]]) -> None:
     """Show the figures of the final test and, if they are few, of its classes or numbers."""
     found = done.found
-    value = "".join(f", {spell(name)} {figure:.4f}" for name, figure in found.figures.items())
+    figures = ({} if found.loss is None else {"loss": found.loss}) | found.figures
+    shown = ", ".join(f"{spell(name)} {figure:.4f}" for name, figure in figures.items())
     samples = f"{done.num_samples:,} samples, model of epoch {done.epoch}"
-    console.line(f"Final test ({samples}): loss {found.loss:.4f}{value}")
+    console.line(f"Final test ({samples}): {shown}")
     if 0 < len(parts) <= _MOST_CLASSES:
         console.table(*_by_part(parts))
 
