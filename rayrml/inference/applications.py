@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from rayrml.config.sections import NeuralNetwork
+from rayrml.data.noise import name_samples
 from rayrml.data.shards import Batch
 from rayrml.data.sources import Source
 from rayrml.data.transforms import Transforms
@@ -18,6 +19,8 @@ from rayrml.inference.detection_step import DetectionStep, make_finder
 from rayrml.inference.each_sample import Prepared
 from rayrml.inference.evaluation import EvaluationStep, metric_of
 from rayrml.inference.flips import flips_of
+from rayrml.inference.generation_step import Generation, GenerationStep, find_sample_range
+from rayrml.inference.judge import Judge
 from rayrml.losses import Loss
 from rayrml.metrics import Evaluation, Metric
 from rayrml.metrics.metric import LIKELY
@@ -71,6 +74,8 @@ class Pass:
         compares: whether there are targets.
         metric: the metric that is wanted, None for that of the loss.
         pixels: whether masks have figures of each class, too.
+        critic: gives generated and real samples scores, None without one.
+        judge: a classifier by which these are compared, None without one.
     """
 
     config: NeuralNetwork
@@ -83,6 +88,8 @@ class Pass:
     compares: bool = False
     metric: str | None = None
     pixels: bool = False
+    critic: Network | None = None
+    judge: Judge | None = None
 
     @property
     def reported(self) -> Metric | None:
@@ -120,6 +127,29 @@ def _find(of: Pass) -> Evaluator:
     )
 
 
+def _generate(of: Pass) -> Evaluator:
+    """Samples are made of random numbers, and compared with real ones."""
+    return GenerationStep(
+        of.network,
+        of.reported,
+        Generation(_count_generated(of.config, of.source), of.config.data.test_batch_size, of.config.seed),
+        values=find_sample_range(of.source, of.transforms, of.network),
+        critic=of.critic,
+        judge=of.judge,
+        workers=of.workers,
+        autocast=of.autocast,
+    )
+
+
+def _count_generated(config: NeuralNetwork, source: Source) -> int:
+    """How many samples a pass generates: as many as it is compared with, unless the configuration says."""
+    return config.data.num_test_examples or len(source.samples)
+
+
+def _name_generated(config: NeuralNetwork, source: Source) -> Sequence[str]:
+    return name_samples(_count_generated(config, source))
+
+
 @dataclasses.dataclass(frozen=True)
 class Application:
     """What an application does with samples.
@@ -127,13 +157,22 @@ class Application:
     Attributes:
         evaluator: makes what computes and compares outputs.
         columns: what the columns of a sample's dataset are in prediction files, () if outputs are no tables.
+        generates: whether outputs are samples that belong to no input.
+        names: what the datasets of outputs are called in prediction files.
     """
 
     evaluator: Callable[[Pass], Evaluator]
     columns: tuple[str, ...] = ()
+    generates: bool = False
+    names: Callable[[NeuralNetwork, Source], Sequence[str]] = lambda config, source: source.samples.names
 
 
-APPLICATIONS = {"dnn": Application(_compare), "pde": Application(_compare), "obj": Application(_find, COLUMNS)}
+APPLICATIONS = {
+    "dnn": Application(_compare),
+    "pde": Application(_compare),
+    "obj": Application(_find, COLUMNS),
+    "gan": Application(_generate, generates=True, names=_name_generated),
+}
 
 
 def application_of(config: NeuralNetwork) -> Application:

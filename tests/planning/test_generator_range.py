@@ -2,13 +2,14 @@
 
 import pytest
 
+from rayrml.data.image_range import find_image_range
 from rayrml.data.readers import READERS
 from rayrml.data.transforms import parse_transforms, split_transforms
 from rayrml.endings import SYMMETRIC, UNIT
 from rayrml.errors import Problem
 from rayrml.networks.ending import find_range
 from rayrml.networks.graph import read_graph
-from rayrml.planning.generator_range import compare_ranges, find_image_range
+from rayrml.planning.generator_range import compare_ranges
 
 BETWEEN = {"normalize": {"mean": 0.5, "std": 0.5}}
 MNIST = {"normalize": {"mean": 0.1307, "std": 0.3081}}
