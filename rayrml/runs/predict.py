@@ -55,9 +55,10 @@ class Predictions:
 
 def predict(
     checkpoint: str | Path,
-    inputs: str | Path | Sequence[str | Path],
+    inputs: str | Path | Sequence[str | Path] = (),
     output: str | Path | None = None,
     *,
+    num_samples: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     quiet: bool = False,
     verbose: bool = False,
@@ -70,10 +71,14 @@ def predict(
     the numbers of each sample. The probabilities are correct whether the network ends with softmax, log-softmax, a
     sigmoid or none of them; see `class_table.tabulator`.
 
+    A generator has no inputs but makes `num_samples`: `sample_000000` and so on in `output_1.h5`, the first 64 of them
+    in `samples.png`.
+
     Args:
         checkpoint: a file, or a run's folder, which means its best model.
-        inputs: a file or a folder, or several.
+        inputs: a file or a folder, or several; none for a generator.
         output: folder for the files; default: `predictions`.
+        num_samples: how many samples a generator makes, None for another network.
         overrides: values for dotted keys of the configuration, such as `{"data.grayscale": True}`.
         quiet: print nothing.
         verbose: show Ray's own messages.
@@ -86,8 +91,12 @@ def predict(
     """
     find_model(checkpoint)  # a mistyped path is told of at once, before anything slow is imported
     paths = [str(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    if bool(paths) is (num_samples is not None):
+        message = "of a generator takes the place of inputs. Expected either inputs, or --samples N"
+        raise ConfigError(Problem("--samples", message))
     folder = storage.absolute(str(OUTPUT if output is None else output))
-    find = functools.cache(lambda: find_configuration(str(checkpoint), paths, folder, overrides or {}))
+    wanted = paths if num_samples is None else num_samples
+    find = functools.cache(lambda: find_configuration(str(checkpoint), wanted, folder, overrides or {}))
     from rayrml.reporting.console import Console
 
     console = Console(quiet=quiet, brief=not verbose, verbose=verbose)
@@ -137,7 +146,7 @@ def _answer(result: RunResult, found: Found, console: Console) -> tuple[str | No
             detection=Detection.model_validate(nn.get("detection", {})),
             category_ids=found.category_ids,
         )
-        tables = tabulate(application_of(_choose_loss(nn)), known)
+        tables = tabulate(nn.get("app") or application_of(_choose_loss(nn)), known)
         if tables is None:
             return None, ()  # the HDF5 file's name has been printed already
         rows = _write(tables, console)
@@ -162,8 +171,10 @@ def _write(tables: Tables, console: Console) -> tuple[Row, ...]:
     return tuple(tables.rows)
 
 
-def find_configuration(path: str, inputs: Sequence[str], folder: str, overrides: Mapping[str, Any]) -> Found:
+def find_configuration(path: str, inputs: Sequence[str] | int, folder: str, overrides: Mapping[str, Any]) -> Found:
     """The configuration for a checkpoint, inputs and an output folder, including the overrides.
+
+    In place of inputs, there is the number of samples that a generator makes.
 
     Raises:
         ConfigError: the checkpoint does not contain enough information, or an override's key is unknown.
@@ -173,7 +184,12 @@ def find_configuration(path: str, inputs: Sequence[str], folder: str, overrides:
     from rayrml.saving import checkpoints
 
     kept = checkpoints.load_complete(path)
-    config = override(_learned(kept, path, inputs, overrides), overrides)
+    if kept.generates is not isinstance(inputs, int):
+        what = "makes samples of random numbers and takes no inputs. Expected --samples N in their place"
+        what = what if kept.generates else "is not a generator. Expected inputs in place of --samples"
+        raise ConfigError(Problem(path, what))
+    learned = _generated(kept, path, inputs) if isinstance(inputs, int) else _learned(kept, path, inputs, overrides)
+    config = override(learned, overrides)
     data = config["neural_network"]["data"]
     if data.get("target_type") or data.get("type"):
         message = "has no effect: predictions are compared with nothing. `rayrml evaluate` compares them with targets"
@@ -184,6 +200,12 @@ def find_configuration(path: str, inputs: Sequence[str], folder: str, overrides:
     if data.get("slicers"):
         data.setdefault("hdf5_outfile", storage.join(folder, ASSEMBLED))
     return Found(Document(config, replaced=list(overrides)), kept.targets, kept.category_ids)
+
+
+def _generated(kept: Checkpoint, path: str, num_samples: int) -> dict[str, Any]:
+    """The configuration for the checkpoint of a generator and a number of samples."""
+    data = {"num_test_examples": num_samples}
+    return {"neural_network": {"app": "gan", "layers": kept.layers, "checkpoints": {"load": path}, "data": data}}
 
 
 def _learned(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from rayrml.reporting.messages import (
     Started,
 )
 from rayrml.tensors import tiny_as_zero
+from rayrml.training.applications import trained_application
 from rayrml.training.checkpoint_manager import CheckpointManager, Progress
 from rayrml.training.feed import Feed
 from rayrml.training.feeding import Feeder
@@ -94,7 +95,9 @@ class Worker:
         self.loss = job.loss.build()
         self.transforms = job.datasets.transforms.batched
         self.evaluation_transforms = self.transforms.evaluation()
-        self.trainee = None if job.optimizer is None else Trainee(job, job.optimizer, self.network, workers)
+        row = trained_application(job.config)
+        self.trainee = None if job.optimizer is None else row.trainee(job, job.optimizer, self.network, workers)
+        self.watch = row.watch(job, self.network, workers, self.emit)
         self._evaluation_seconds: float | None = None  # of the last one in training
         self.progress = Progress() if self.trainee is None else self.checkpoints.resume(self.trainee)
 
@@ -112,7 +115,7 @@ class Worker:
         training = None if datasets.training is None else feeder.feed(datasets.training, TRAINING)
         test = None if datasets.test is None else feeder.feed(datasets.test, TEST)
         if training is not None and self.trainee is not None:
-            complete = self._run_epochs(training, test, self.trainee)
+            complete = self._run_epochs(training, test, self.trainee, feeder)
             if complete and datasets.final_test is not None:
                 self._test_finally(feeder.feed(datasets.final_test, FINAL_TEST), self.trainee)
         elif test is not None:
@@ -132,7 +135,7 @@ class Worker:
             before_update=self.checkpoints.settle,
         )
 
-    def _run_epochs(self, training: Feed, test: Feed | None, trainee: Trainee) -> bool:
+    def _run_epochs(self, training: Feed, test: Feed | None, trainee: Trainee, feeder: Feeder) -> bool:
         """Train from where the run has got to; return whether it was not interrupted."""
         begin = self.progress
         resumed = bool(self.job.resume_from)
@@ -149,6 +152,7 @@ class Worker:
             )
         )
         try:
+            self.watch.begin(lambda source: self._test_batches(feeder.feed(source, FINAL_TEST), compares=True))
             complete = self._run_each(training, test, trainee)
         except BaseException:
             self.checkpoints.give_up()
@@ -160,7 +164,8 @@ class Worker:
 
     def _run_each(self, training: Feed, test: Feed | None, trainee: Trainee) -> bool:
         """Train each epoch; return whether the run was not interrupted."""
-        reporter = Reporter(self.emit, self.loss.term_names, trainee.seconds)
+        names, shown = self.loss.term_names, bool(self.loss.term_symbols)
+        reporter = Reporter(self.emit, names, trainee.seconds, shows_terms=shown)
         begin = self.progress
         if trainee.stopping is not None and trainee.stopping.over:
             return True  # it had ended early before it was resumed
@@ -210,6 +215,7 @@ class Worker:
                 self.emit(Interrupted(epoch, trained.batch))
                 return None
             figures |= evaluated
+        self.watch.after_epoch(epoch, trainee.evaluated)
         trainee.history.append(figures)
         self.emit(EpochDone(figures))
         if stopping is not None and stopping.update(figures):
@@ -323,6 +329,7 @@ class Worker:
             yield images, images if target is None and compares else target, batch
 
     def _describe_pass(self, feed: Feed, *, compares: bool, pixels: bool) -> Pass:
+        critic = self.job.critic
         return Pass(
             self.job.config,
             self.network,
@@ -334,6 +341,9 @@ class Worker:
             compares=compares,
             metric=self.job.metric,
             pixels=pixels,
+            # That of the last epoch has not seen samples of the best one, which is tested finally.
+            critic=None if critic is None or feed.source is self.job.datasets.final_test else critic.network,
+            judge=self.job.judge,
         )
 
     def _all_stop(self) -> bool:

@@ -37,12 +37,14 @@ class Kept(NamedTuple):
         optimizer: the optimizer's state.
         parameters: names of its parameters, in its order.
         average: what the moving average needs to go on, {} without one.
+        critic: the critic of a generator, see `Checkpoint.critic`; {} without one.
     """
 
     network: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
     parameters: list[str]
     average: dict[str, Any]
+    critic: dict[str, Any] = {}  # noqa: RUF012 (never changed)
 
 
 class Trainee:
