@@ -17,6 +17,7 @@ from rayrml.inference.pictures import Drawing, PictureKind
 from rayrml.losses import Loss
 from rayrml.networks.ending import find_ending
 from rayrml.networks.network import Network
+from rayrml.planning.application import GAN
 from rayrml.planning.data_types import DataTypes
 from rayrml.planning.settings import Settings
 from rayrml.planning.target_values import find_scaling
@@ -65,6 +66,8 @@ def choose_pictures(settings: Settings, network: Network, datasets: Datasets, fi
     data, reader = settings.data, settings.types.input_reader
     if reader is None or reader.read is None or not reader.pixels or settings.types.targets_are_labels:
         return Pictures()
+    if settings.nn.app == GAN:
+        return Pictures()  # samples are no outputs for inputs
     loss: Loss | None = settings.loss.build() if settings.loss is not None else None
     if loss is not None and loss.targets == "boxes":
         return _choose_boxes(settings, datasets, findings)
