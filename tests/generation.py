@@ -103,7 +103,7 @@ class Listener:
         return [message.path for message in self.messages if isinstance(message, Saved)]
 
 
-def run_here(config, *, workers=Workers(), resume_from=(), batches=None, run_id="run"):  # noqa: B008 (frozen)
+def run_here(config, *, workers=Workers(), resume_from=(), batches=None, run_id="run", device="cpu"):  # noqa: B008
     """Train in this process, as one of the workers; returns what it has said."""
     plan = prepare(config)
     folder = plan.config.neural_network.checkpoints.save
@@ -111,5 +111,5 @@ def run_here(config, *, workers=Workers(), resume_from=(), batches=None, run_id=
     datasets = {name: dataclasses.replace(source, here=True) for name, source in plan.datasets.sources.items()}
     job = dataclasses.replace(job, datasets=dataclasses.replace(plan.datasets, **datasets), run_id=run_id)
     listener = Listener(batches)
-    Worker(job, workers, torch.device("cpu"), driver=listener, outputs=Outputs()).run()
+    Worker(job, workers, torch.device(device), driver=listener, outputs=Outputs()).run()
     return listener

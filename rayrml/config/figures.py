@@ -9,7 +9,7 @@ COLUMNS = (*OF_TRAINING, TEST_LOSS)
 WASSERSTEIN, TEST_WASSERSTEIN = "wasserstein", "test_wasserstein"  # of generated samples, as a critic sees them
 _TERMS = (WASSERSTEIN, "gradient_penalty")  # those of losses that are not named like losses
 _DISTANCES = ("swd", "frechet")
-_SPELLINGS = {"map": "mAP", "map50": "mAP50", "average_precision": "AP", "average_precision_50": "AP50"}
+_SPELLINGS = {"swd": "SWD", "map": "mAP", "map50": "mAP50", "average_precision": "AP", "average_precision_50": "AP50"}
 
 
 def is_term(name: str) -> bool:

@@ -79,6 +79,14 @@ def _distances(settings: Settings) -> Iterator[Problem]:
         yield Problem(where, "'frechet' compares features of a classifier. Expected metric_network, its checkpoint")
 
 
+def _best_epoch(settings: Settings) -> Iterator[Problem]:
+    """Only test images tell which epoch of a generator is the best."""
+    data, keep = settings.data, settings.nn.checkpoints.keep
+    if generates(settings) and data.trains and not data.tests and keep in ("best", "best+last"):
+        message = f'"{keep}" needs test images: the losses of a GAN do not say which epoch is the best'
+        yield Problem(f"{NN}.checkpoints.keep", f"{message}. Expected test_input_path, or another value")
+
+
 def _penalty_or_clip(settings: Settings) -> Iterator[Problem]:
     """A critic is held back in one way: without any, its scores grow without limit."""
     loss = settings.loss
@@ -129,9 +137,6 @@ def _generated_samples(settings: Settings) -> Iterator[Problem]:
     if nn.loss is None and data.test_input_path and not data.trains:
         message = "has no effect without a loss: nothing is compared"
         yield Problem(f"{DATA}.test_input_path", f"{message}. Expected {_LOSSES}, or {SAMPLES} alone")
-    if data.test_output_path:
-        message = f"is for samples that are generated alone: `rayrml predict --samples`, or {SAMPLES} without images"
-        yield Problem(f"{DATA}.test_output_path", message)
 
 
 def _adversarial_updates(settings: Settings) -> Iterator[Problem]:
@@ -172,6 +177,7 @@ RULES = (
     _adversarial_application,
     _adversarial_keys,
     _distances,
+    _best_epoch,
     _penalty_or_clip,
     _beside_generation,
     _generated_samples,

@@ -16,6 +16,7 @@ from rayrml.config.network_files import read_network_file
 from rayrml.config.sections import NeuralNetwork, Ray
 from rayrml.data.datasets import Datasets
 from rayrml.data.draws import mix_seed
+from rayrml.data.image_range import find_image_range
 from rayrml.data.reader_keys import DATA
 from rayrml.data.readers import Reader
 from rayrml.data.transforms.mixing import PairTransform
@@ -27,7 +28,7 @@ from rayrml.networks.layers.layer import format_shape
 from rayrml.networks.network import Network, build
 from rayrml.networks.shapes import fits
 from rayrml.planning.adversarial_rules import refuse_updates
-from rayrml.planning.generator_range import compare_ranges, find_image_range
+from rayrml.planning.generator_range import compare_ranges
 from rayrml.planning.input_fit import adapt_input
 from rayrml.planning.starting_weights import LOAD
 from rayrml.planning.updates import Updates, choose_updates, follow_network

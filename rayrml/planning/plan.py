@@ -11,6 +11,7 @@ from rayrml.config.sections import Config
 from rayrml.config.tables import Choice
 from rayrml.data.datasets import Datasets
 from rayrml.data.sources import Source
+from rayrml.inference.judge import Judge
 from rayrml.lr_schedulers import ScheduleChoice
 from rayrml.networks.network import Network
 from rayrml.planning.critic import CriticPlan
@@ -41,6 +42,7 @@ class Plan:
         test: samples to evaluate on or to predict, None without any.
         datasets: what training and test samples have in common.
         critic: the second network of a generator, None for other networks, and where samples are only generated.
+        judge: the classifier by which generated samples are compared with real ones, None without one.
         loaded: what was loaded into the network, None if nothing was to be loaded.
         observations: what some samples have shown, by the name of their dataset.
         warnings: sentences on what is probably wrong with the network or the samples.
@@ -73,6 +75,7 @@ class Plan:
     targets: str | None = None
     notes: tuple[str, ...] = ()
     critic: CriticPlan | None = None
+    judge: Judge | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:

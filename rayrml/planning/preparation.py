@@ -40,6 +40,7 @@ from rayrml.planning.datasets import DatasetsPreparation
 from rayrml.planning.expectations import Expectations, Labelling
 from rayrml.planning.figures import check_stopping, check_threshold, choose_metric
 from rayrml.planning.flips_check import check_flips
+from rayrml.planning.generation import choose_judge
 from rayrml.planning.grids import find_grids
 from rayrml.planning.input_fit import adapt_input
 from rayrml.planning.inspection import Observation, observe
@@ -111,13 +112,13 @@ class _Preparation:
         loss = self._with_statistics(loss, network, datasets, checkpoint.loss if checkpoint else {})
         settings = dataclasses.replace(settings, loss=loss)
         updates = follow_network(updates, self.nn, network, self.findings) if self.data.trains else Updates()
-        critic = self.critic and self.critic.plan()
+        critic, judge = self.critic and self.critic.plan(), choose_judge(self.nn, network, self.findings)
         metric, pictures = self._results(settings, network, datasets)
         datasets = with_value_rules(datasets, settings.types, loss, network.output_shapes[0][0])
         observations = self._observe(datasets)
         # The checks above have ensured that each kind has what it needs.
         sources = {name: getattr(datasets, name) for name in ("training", "test", "final_test")}
-        parts: dict[str, Any] = {"loss": loss, "critic": critic, **updates._asdict(), **sources}
+        parts: dict[str, Any] = {"loss": loss, "critic": critic, "judge": judge, **updates._asdict(), **sources}
         warnings = [
             *labelling.tables.notes,
             *(loaded.warnings if loaded else ()),

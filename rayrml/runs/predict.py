@@ -69,10 +69,8 @@ def predict(
     The samples' outputs are in `output_1.h5`, those that are images also in pictures. For classifiers,
     `predictions.csv` has the most probable classes; for networks that learned the columns of a table, the classes or
     the numbers of each sample. The probabilities are correct whether the network ends with softmax, log-softmax, a
-    sigmoid or none of them; see `class_table.tabulator`.
-
-    A generator has no inputs but makes `num_samples`: `sample_000000` and so on in `output_1.h5`, the first 64 of them
-    in `samples.png`.
+    sigmoid or none of them; see `class_table.tabulator`. A generator has no inputs but makes `num_samples`:
+    `sample_000000` and so on in `output_1.h5`, the first 64 of them in `samples.png`.
 
     Args:
         checkpoint: a file, or a run's folder, which means its best model.
@@ -90,12 +88,8 @@ def predict(
         ClusterError: Ray cannot provide what was requested.
     """
     find_model(checkpoint)  # a mistyped path is told of at once, before anything slow is imported
-    paths = [str(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
-    if bool(paths) is (num_samples is not None):
-        message = "of a generator takes the place of inputs. Expected either inputs, or --samples N"
-        raise ConfigError(Problem("--samples", message))
     folder = storage.absolute(str(OUTPUT if output is None else output))
-    wanted = paths if num_samples is None else num_samples
+    wanted = _what_to_predict(inputs, num_samples)
     find = functools.cache(lambda: find_configuration(str(checkpoint), wanted, folder, overrides or {}))
     from rayrml.reporting.console import Console
 
@@ -103,13 +97,17 @@ def predict(
     how = {"quiet": quiet, "verbose": verbose, "on_mistake": on_mistake, "console": console}
     result = run_found(lambda: find().document, overrides or {}, **how)
     path, rows = _answer(result, find(), console)
-    return Predictions(
-        count=int(result.metrics["num_predictions"]),
-        files=tuple(result.predictions),
-        table=path,
-        rows=rows,
-        skipped=sum(result.skipped.values()),
-    )
+    count, skipped = int(result.metrics["num_predictions"]), sum(result.skipped.values())
+    return Predictions(count=count, files=tuple(result.predictions), table=path, rows=rows, skipped=skipped)
+
+
+def _what_to_predict(inputs: str | Path | Sequence[str | Path], num_samples: int | None) -> Sequence[str] | int:
+    """The paths of the inputs or, for a generator, the number of samples. Raises ConfigError for both or neither."""
+    paths = [str(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    if bool(paths) is (num_samples is not None):
+        message = "of a generator takes the place of inputs. Expected either inputs, or --samples N"
+        raise ConfigError(Problem("--samples", message))
+    return paths if num_samples is None else num_samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +183,7 @@ def find_configuration(path: str, inputs: Sequence[str] | int, folder: str, over
 
     kept = checkpoints.load_complete(path)
     if kept.generates is not isinstance(inputs, int):
-        what = "makes samples of random numbers and takes no inputs. Expected --samples N in their place"
+        what = "is a generator and takes no inputs. `rayrml predict --samples N` makes samples with it"
         what = what if kept.generates else "is not a generator. Expected inputs in place of --samples"
         raise ConfigError(Problem(path, what))
     learned = _generated(kept, path, inputs) if isinstance(inputs, int) else _learned(kept, path, inputs, overrides)

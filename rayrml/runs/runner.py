@@ -90,7 +90,6 @@ def execute(
         DivergenceError: the loss is no longer finite.
         KeyboardInterrupt: the run was interrupted.
     """
-    refuse_unfinished(plan)
     refuse_too_many_workers(plan, allocation)
     console = console or Console()
     with contextlib.ExitStack() as stack:
@@ -111,12 +110,6 @@ def execute(
         if not console.brief:
             console.line("All done (return value = 0).")
         return _result(context, metrics)
-
-
-def refuse_unfinished(plan: Plan) -> None:
-    """Raise ConfigError for an application that is checked, but cannot be run yet."""
-    if plan.config.neural_network.app == "gan":
-        raise ConfigError(Problem("neural_network.app", "'gan' is checked, but cannot be run yet"))
 
 
 def refuse_too_many_workers(plan: Plan, allocation: Allocation) -> None:

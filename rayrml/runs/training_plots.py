@@ -24,7 +24,7 @@ from rayrml.inference.generation_step import find_sample_range, generate_first
 from rayrml.inference.sample_grid import NUM_SAMPLES, can_draw, render_grid
 from rayrml.losses import Loss
 from rayrml.metrics import name_classes, predicted_classes
-from rayrml.networks.network import build_network
+from rayrml.networks.network import Network, build_network
 from rayrml.planning.plan import Plan
 from rayrml.reporting.file_names import (
     CONFIG,
@@ -277,7 +277,7 @@ def _step(plan: Plan, network: torch.nn.Module, loss: Loss) -> EvaluationStep:
     return EvaluationStep(network.eval(), loss, None, flips=flips)
 
 
-def _trained(plan: Plan, record: Record) -> torch.nn.Module | None:
+def _trained(plan: Plan, record: Record) -> Network | None:
     """The network from the best or else the last epoch's checkpoint: the trained one may be on another machine."""
     if plan.training is None:
         return plan.network

@@ -100,11 +100,9 @@ def make_job(
     )
 
 
-def _make_critic_job(critic: CriticPlan) -> CriticJob | None:
-    """The part of the workers' job that is about a critic; None if it is not trained."""
+def _make_critic_job(critic: CriticPlan) -> CriticJob:
+    """The part of the workers' job that is about a critic."""
     updates = critic.updates
-    if updates.optimizer is None:
-        return None
     return CriticJob(
         layers=critic.layers,
         network=critic.network,

@@ -37,9 +37,9 @@ class AdversarialTrainee(Trainee):
         super().__init__(job, choice, network, workers)
         own = job.critic
         loss = job.loss.build()
-        if own is None or not isinstance(loss, AdversarialLoss):
+        if own is None or own.optimizer is None or not isinstance(loss, AdversarialLoss):
             raise RuntimeError("a generator is trained by a critic")
-        self._own = own
+        self._layers, self._optimizer_type = own.layers, own.optimizer.name
         self._seed, self._batch_size = job.config.seed, job.config.data.batch_size
         self._workers = workers
         self._input_shape = tuple(size or 1 for size in network.input_shapes[0])
@@ -82,7 +82,8 @@ class AdversarialTrainee(Trainee):
         own, workers = len(batch.own.positions), self._workers
         draws = self._draws(epoch, batch.number, own, batch.begin)
         parts = [noise.draw_inputs(draws, self._input_shape, "critic"), noise.draw_mix(draws)]
-        found = Noise(*(torch.from_numpy(part).to(images.device) for part in parts))
+        inputs, mix = (torch.from_numpy(part).to(images.device) for part in parts)
+        found = Noise(inputs, mix)
         if not self.turns.generator_is_next:
             return found
         draws = self._draws(epoch, batch.number, workers.share(self._batch_size), 0)
@@ -146,10 +147,10 @@ class AdversarialTrainee(Trainee):
         changing = {name: buffer.clone() for name, buffer in self.critic.network.named_buffers()}
         return kept._replace(
             critic={
-                "layers": self._own.layers,
+                "layers": self._layers,
                 "network": {**critic.network, **changing},
                 "optimizer": critic.optimizer,
-                "optimizer_type": self._own.optimizer.name,
+                "optimizer_type": self._optimizer_type,
                 "parameters": critic.parameters,
                 "loss_scaling": {} if self.critic.scaler is None else self.critic.scaler.state(),
                 "updates": self.turns.updates,

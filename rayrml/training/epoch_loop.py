@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from rayrml import storage
@@ -14,6 +15,7 @@ from rayrml.boxes.batch import OriginalBoxes
 from rayrml.config.figures import TEST_LOSS, loss_of, title
 from rayrml.data.draws import Draws, mix_seed
 from rayrml.data.shards import Batch
+from rayrml.data.sources import Source
 from rayrml.data.transforms import BatchTransforms
 from rayrml.formatting import shorten
 from rayrml.inference.applications import Pass, application_of
@@ -152,7 +154,7 @@ class Worker:
             )
         )
         try:
-            self.watch.begin(lambda source: self._test_batches(feeder.feed(source, FINAL_TEST), compares=True))
+            self.watch.begin(lambda source, rows: self._read_some(source, rows, feeder, (training, test)))
             complete = self._run_each(training, test, trainee)
         except BaseException:
             self.checkpoints.give_up()
@@ -327,6 +329,17 @@ class Worker:
         for batch in feed.batches(self.job.config.data.test_batch_size, None):
             images, target = self._prepared(batch, self.evaluation_transforms, None)
             yield images, images if target is None and compares else target, batch
+
+    def _read_some(
+        self, source: Source, rows: np.ndarray, feeder: Feeder, feeds: Sequence[Feed | None]
+    ) -> Iterator[Prepared]:
+        """This worker's part of the samples at `rows` of a source, as they are evaluated, a batch at a time."""
+        kept = next((feed for feed in feeds if feed is not None and feed.source is source and feed.kept), None)
+        feed = kept or feeder.feed(source.only(rows), FINAL_TEST)
+        for batch in feed.batches(self.job.config.data.test_batch_size, None):
+            chosen = batch if kept is None else batch.inputs_at(np.isin(batch.positions, rows))
+            images, target = self._prepared(chosen, self.evaluation_transforms, None)
+            yield images, target, chosen
 
     def _describe_pass(self, feed: Feed, *, compares: bool, pixels: bool) -> Pass:
         critic = self.job.critic

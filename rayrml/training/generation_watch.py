@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+
+import numpy as np
 
 from rayrml import storage
 from rayrml.config.figures import spell
-from rayrml.data.sources import Source
 from rayrml.endings import Range
-from rayrml.inference.each_sample import Prepared
 from rayrml.inference.generation_step import find_sample_range, generate_first
 from rayrml.inference.sample_comparison import SampleComparison
 from rayrml.inference.sample_grid import NUM_SAMPLES, can_draw, write_grid
@@ -17,10 +17,8 @@ from rayrml.networks.network import Network
 from rayrml.reporting.file_names import SAMPLES, sample_picture
 from rayrml.reporting.messages import Emit, Phase, Saved
 from rayrml.training.job import Job
-from rayrml.training.watch import Watch
+from rayrml.training.watch import Read, Watch
 from rayrml.workers import Workers
-
-Read = Callable[[Source], Iterator[Prepared]]
 
 
 class GenerationWatch(Watch):
@@ -40,16 +38,17 @@ class GenerationWatch(Watch):
         training, test = job.datasets.training, job.datasets.test
         if training is None or test is None or self._range is None:
             return
-        some = _take(training, len(test.samples))
+        count = len(test.samples)
         comparison = SampleComparison(test.shape, values=self._range, judge=job.judge, device=self._device)
-        for images, _, batch in read(test):
+        for images, _, batch in read(test, np.arange(count)):
             comparison.add("real", batch.positions, images)
-        for images, _, batch in read(some):
+        some = training.samples.spread(count)  # over all classes, if folders tell them apart
+        for images, _, batch in read(training, some):
             comparison.add("compared", batch.positions, images)
         figures, _ = comparison.figures(self.workers)
         if figures:
             shown = ", ".join(f"{spell(name)} {value:.4g}" for name, value in figures.items())
-            what = f"{len(some.samples)} training images come to {shown} when compared with the test images"
+            what = f"{len(some)} training images come to {shown} when compared with the test images"
             self.emit(Phase(f"{what}: no generator can be expected to be better"))
 
     def after_epoch(self, epoch: int, evaluated: Callable[[], AbstractContextManager[None]]) -> None:
@@ -64,8 +63,3 @@ class GenerationWatch(Watch):
             samples = generate_first(self.network, self.job.config.seed, NUM_SAMPLES)
         write_grid(path, samples, self._range)
         self.emit(Saved("samples", path))
-
-
-def _take(source: Source, count: int) -> Source:
-    """At most so many of the samples, evenly spread over the classes if folders tell them apart."""
-    return source.only(source.samples.spread(count))

@@ -27,7 +27,7 @@ class CriticJob:
     Attributes:
         layers: the critic's Keras JSON, for checkpoints.
         network: the critic with its initial weights, on the CPU.
-        optimizer: row of the optimizers.
+        optimizer: row of the optimizers, None if the run only evaluates.
         options: the keys that all optimizers have.
         schedule: rows of the learning rate schedulers, None for a constant rate.
         rates: factors of the learning rate by the names of layers, 1 for all others.
@@ -35,7 +35,7 @@ class CriticJob:
 
     layers: Any
     network: Network
-    optimizer: Choice
+    optimizer: Choice | None
     options: OptimizerOptions
     schedule: ScheduleChoice | None
     rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -70,7 +70,7 @@ class Job:
             there is no GPU, or if no samples stay in memory.
         drawing: how outputs become pictures, None if they do not.
         picture_choice: what predictions with the network set `test_output_images` to, None for nothing.
-        critic: what is needed to train the critic of a generator, None without one.
+        critic: the critic of a generator, and what is needed to train it; None without one.
         judge: the classifier by which generated samples are compared with real ones, None without one.
         rate_range: the learning rates that are tried instead of a training, None for a training or an evaluation.
     """

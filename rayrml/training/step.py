@@ -167,7 +167,7 @@ class TrainingStep:
     def __call__(
         self,
         batch: torch.Tensor,
-        target: torch.Tensor,
+        target: Any,
         num_samples: int,
         *,
         begin: int = 0,
@@ -327,7 +327,7 @@ class TrainingStep:
             return self.shared.gradients
         return [p.grad for p in self.parameters if p.grad is not None]
 
-    def _loss(self, batch: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def _loss(self, batch: torch.Tensor, target: Any) -> torch.Tensor:
         with arithmetic.autocast(batch, self.autocast):
             output = self.network(to_input(batch))
         output = self.loss.of_network(output)

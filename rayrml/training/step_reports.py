@@ -129,15 +129,20 @@ class Reporter:
         """The epoch's seconds, and the means of its loss and of its terms, of each batch before the update from it.
 
         The mean weights batches as the loss weights samples: by their number, or by what else its mean divides by. It
-        is NaN if loss scaling has skipped all of them. Terms are means over the steps that had them.
+        is NaN if loss scaling has skipped all of them. Terms are means over the steps that had them, and are left
+        out if there were no such steps.
         """
         self.flush()
         seconds = self.seconds - self._epoch_began
         counts = [count for _, count, *_ in self.losses]
         columns = zip(*((loss, *terms) for loss, _, *terms in self.losses), strict=True)
         first, *others = [*columns] or [()] * (1 + len(self._names))
-        means = [_mean(first, counts), *(_mean(*_known(term, counts)) for term in others)]
-        return {**dict(zip((TRAIN_LOSS, *self._names), means, strict=True)), "seconds": seconds}
+        means = {TRAIN_LOSS: _mean(first, counts)}
+        for name, term in zip(self._names, others, strict=True):
+            known = _known(term, counts)
+            if known[0] or not term:
+                means[name] = _mean(*known)
+        return {**means, "seconds": seconds}
 
 
 def _mean(values: Sequence[float], counts: Sequence[float]) -> float:

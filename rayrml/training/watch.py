@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
+import numpy as np
+
 from rayrml.data.sources import Source
 from rayrml.inference.each_sample import Prepared
 from rayrml.networks.network import Network
 from rayrml.reporting.messages import Emit
 from rayrml.training.job import Job
 from rayrml.workers import Workers
+
+Read = Callable[[Source, np.ndarray], Iterator[Prepared]]
 
 
 class Watch:
@@ -29,11 +33,11 @@ class Watch:
         self.workers = workers
         self.emit = emit
 
-    def begin(self, read: Callable[[Source], Iterator[Prepared]]) -> None:
+    def begin(self, read: Read) -> None:
         """Do what comes before the first batch; all workers must call it.
 
         Args:
-            read: this worker's part of each batch of some samples, as they are evaluated.
+            read: source, numbers of some of its samples -> this worker's part of each batch of these, as evaluated.
         """
 
     def after_epoch(self, epoch: int, evaluated: Callable[[], AbstractContextManager[None]]) -> None:

@@ -20,7 +20,6 @@ from rayrml.config.figures import COLUMNS
 from rayrml.config.reading import AnyConfiguration
 from rayrml.config.variables import escape
 from rayrml.cpus import count_cpus
-from rayrml.data.reader_keys import describe_reading
 from rayrml.errors import ConfigError, Problem, RayrmlError
 from rayrml.formatting import format_path
 from rayrml.reporting.console import Console
@@ -241,9 +240,9 @@ class _Tuning:
         for what, name in saved.items():
             if storage.exists(path := storage.join(book.folder, name)):
                 console.line(f"Saved {what}: {format_path(path)}")
-        model, reads = result.best_model, describe_reading(self._search.plan.config.neural_network.data)
-        if command is not None and model is not None and reads:
-            result_summary.show_next(console, [result_summary.predicting(command, model)])
+        if command is not None and (model := result.best_model) is not None:
+            predicting = result_summary.predicting(command, model, self._search.plan.config.neural_network)
+            result_summary.show_next(console, [] if predicting is None else [predicting])
         console.line("All done (return value = 0).")
         return result
 

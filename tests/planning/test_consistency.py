@@ -136,7 +136,12 @@ BROKEN = {
             {**SAMPLES, "data.input_type": "images", "data.test_input_path": "/test"},
             ".data.test_input_path: has no effect without a loss: nothing is compared",
         ),
-        ({**GENERATES, "data.test_output_path": "/out"}, ".data.test_output_path: is for samples that are generated"),
+    ],
+    "_best_epoch": [
+        (
+            {**GENERATES, "data.test_input_path": None, "checkpoints": {"save": "/out", "keep": "best"}},
+            '.checkpoints.keep: "best" needs test images',
+        ),
     ],
     "_adversarial_updates": [
         ({**GENERATES, "precision": "bf16"}, ".precision: 'bf16' is too inexact for the derivatives of a gradient pen"),

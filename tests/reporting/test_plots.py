@@ -166,4 +166,4 @@ def test_the_distance_that_a_critic_sees_is_beside_its_test_counterpart_and_no_l
     assert curves["wasserstein (term of the training loss)"] == [1, 2, 3]
     assert not any("lowest" in label for label in curves)
     labels = [line.get_label() for line in plots.draw_metric(epochs).axes[0].lines]
-    assert labels[0] == "swd (test)" and not any("frechet" in label for label in labels)
+    assert labels[0] == "SWD (test)" and not any("frechet" in label for label in labels)

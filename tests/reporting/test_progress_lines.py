@@ -115,4 +115,4 @@ def test_an_evaluation_without_a_loss_shows_its_distances():
     console.terminal = Terminal(file=text, width=200)
     found = Evaluation(None, "swd", 0.0343, others={"test_wasserstein": 1.25})
     ProgressLines(console, RunState(2), 10).receive(Evaluated(1, 2, 1.0, found))
-    assert text.getvalue().endswith("Batch [    2/    2] | Swd: 0.034 | Test wasserstein: 1.250\n")
+    assert text.getvalue().endswith("Batch [    2/    2] | SWD: 0.034 | Test wasserstein: 1.250\n")

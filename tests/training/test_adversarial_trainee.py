@@ -113,6 +113,29 @@ def test_both_networks_have_a_schedule_and_only_the_generator_an_average(tmp_pat
     assert max(tensor.abs().max() for tensor in kept.critic["network"].values()) <= 0.02
 
 
+def test_images_that_are_read_in_each_epoch_come_to_the_same(whole, tmp_path):
+    """And what is kept in memory is compared without being read once more."""
+    folder, expected = whole
+    checkpoints_of = {"save": str(tmp_path / "run")}
+    run = run_here(configuration(folder, data={"preload": False}, num_epochs=1, checkpoints=checkpoints_of))
+    assert [text for text in run.phases if "come to" in text] == [t for t in expected.phases if "come to" in t]
+
+
+def test_a_training_ends_when_the_least_distance_no_longer_falls(tmp_path):
+    still = {"type": "SGD", "learning_rate": 1e-12}
+    early = {"patience": 1, "min_delta": 0.01}
+    run = run_here(configuration(tmp_path, num_epochs=9, optimizer=still, early_stopping=early))
+    assert len(run.history) == 2
+
+
+def test_without_test_images_nothing_is_compared_and_no_epoch_is_the_best(tmp_path):
+    run = run_here(configuration(tmp_path, data={"test_input_path": None}, num_epochs=2))
+    assert not any("come to" in text for text in run.phases) and "swd" not in run.history[0]
+    kept = sorted(path.name for path in (tmp_path / "run").iterdir() if path.is_file())
+    assert "best.pt" not in kept and "model_checkpoint_2.pt" in kept
+    assert (tmp_path / "run" / "samples" / "epoch_1.png").exists()
+
+
 def train_on(workers, folder):
     """Rows, figures, and the distances of a checkpoint of one worker."""
     folder = Path(folder)

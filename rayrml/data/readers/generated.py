@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import AfterValidator, Field, PositiveFloat
 
 from rayrml.data.initial_conditions import make_initial_condition
-from rayrml.data.noise import inputs_of_samples
+from rayrml.data.noise import inputs_of_samples, name_samples
 from rayrml.data.readers.reader import Part, Read, Reader
 
 _Number = Annotated[int, Field(ge=1, le=1_000_000)]  # each has a name and a place in memory
@@ -59,7 +59,7 @@ def noise(*, shape: tuple[int, ...], num_samples: _Number, seed: int) -> Reader:
     """Random numbers from which a generator makes samples; no row of the table, because nothing else takes them."""
 
     def names(part: Part) -> Sequence[str]:
-        return [f"sample_{number:06}" for number in range(num_samples)] if part == "test" else []
+        return name_samples(num_samples) if part == "test" else []
 
     @contextlib.contextmanager
     def opened(path: str) -> Iterator[Read]:

@@ -311,12 +311,11 @@ def share_statistics(network: torch.nn.Module, workers: Workers, *, everywhere: 
     return shared if concerned and workers.size > 1 else None
 
 
-def part_statistics(network: torch.nn.Module) -> list[torch.nn.Module]:
-    """Have each worker normalize its own part of a batch from now on, whatever the layers ask for; returns these."""
-    concerned = [layer for layer in network.modules() if _adds_up(layer, everywhere=True)]
-    for layer in concerned:
-        layer.shared = None
-    return concerned
+def part_statistics(network: torch.nn.Module) -> None:
+    """Have each worker normalize its own part of a batch from now on, whatever the layers ask for."""
+    for layer in network.modules():
+        if _adds_up(layer, everywhere=True):
+            layer.shared = None
 
 
 def _adds_up(layer: torch.nn.Module, *, everywhere: bool) -> TypeGuard[BatchNormalization | InstanceNormalization]:
