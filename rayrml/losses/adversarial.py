@@ -122,7 +122,8 @@ def gradient_norms(critic: Critic, samples: torch.Tensor) -> torch.Tensor:
     autocast is on, everything is computed in float32 at least: the second derivatives would be too inexact.
     """
     samples = to_float32(samples).detach().requires_grad_()
-    with torch.enable_grad(), torch.autocast(samples.device.type, enabled=False):
+    kind = "cpu" if samples.is_meta else samples.device.type  # tensors without numbers have no autocast
+    with torch.enable_grad(), torch.autocast(kind, enabled=False):
         (gradient,) = torch.autograd.grad(critic(samples).sum(), samples, create_graph=True)
         # Not by a square root, which has no derivative where a gradient is zero: a critic of dead units would be NaN.
         return torch.linalg.vector_norm(gradient.flatten(1), dim=1)

@@ -34,7 +34,7 @@ from rayrml.planning.starting_weights import LOAD
 from rayrml.planning.updates import Updates, choose_updates, follow_network
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import LoadReport
-from rayrml.saving.name_matching import describe_misfit
+from rayrml.saving.name_matching import describe_initial, describe_misfit
 
 SECTION = "neural_network.critic"
 LAYERS = f"{SECTION}.layers"
@@ -132,7 +132,10 @@ class CriticPreparation:
             return
         before = len(self._findings.mistakes)
         if self.network is not None and len(self.network.input_shapes) == 1:
-            adapt_input(self.network, datasets, self._findings)
+            misfits = Findings()
+            adapt_input(self.network, datasets, misfits)
+            for problem in misfits.mistakes:
+                self._findings.add(problem.where, problem.message.replace("the network", "the critic", 1))
         made = None if generator is None else generator.output_shapes[0]
         fitting = len(self._findings.mistakes) == before and not self._findings.concern(LAYERS)
         if made is not None and fitting and not fits(made, datasets.shape):
@@ -155,6 +158,9 @@ class CriticPreparation:
         """The critic with its weights, None if there is none, or a mistake in it."""
         if self.network is None:
             return None
+        if not self._kept and not self._nn.data.trains:
+            message = "checkpoints.load holds no critic" if self._nn.checkpoints.load else "nothing is loaded"
+            self._findings.add(SECTION, f"has no weights: {message}. Expected no critic, or the checkpoint of a GAN")
         own = self._nn.model_copy(update={"unfreeze": None})
         updates = follow_network(self._updates, own, self.network, self._findings, section=f"{SECTION}.optimizer")
         loaded = None
@@ -162,8 +168,11 @@ class CriticPreparation:
             with self._findings.gathering():
                 path = f"{self._nn.checkpoints.load}: critic"
                 loaded = checkpoints.load_into(self.network, self._kept["network"], path, LOAD)
+                initial = loaded.initial + loaded.initial_weights
                 if not loaded.loaded:
                     self._findings.add(LOAD, describe_misfit(path, loaded.skipped, loaded.initial))
+                elif initial and not self._nn.data.trains:
+                    self._findings.add(LOAD, describe_initial(path, initial))
         if self._nn.checkpoints.load is not None and not self._kept:
             self._notes.append("checkpoints.load holds no critic, which begins with initial weights")
         return CriticPlan(self.layers, self.network, updates, loaded, tuple(self._notes))

@@ -30,7 +30,7 @@ def compare_ranges(generator: Graph, images: Range | None) -> Problem | str | No
     shown = "of unknown range" if images is None else f"from {_words(images)} after the transforms"
     if generated is None:
         ending = find_ending(generator) or find_other_activation(generator)
-        how = "does not end with sigmoid or tanh" if ending is None else f"ends with {ending}"
+        how = "does not end with sigmoid or tanh" if ending in (None, "linear") else f"ends with {ending}"
         return f"the generator {how}, so its numbers may be outside of the images' range; images are {shown}"
     own = f"the generator ends with {_LAST_LAYERS[generated]} and gives {_words(generated)}"
     if images is None:

@@ -17,7 +17,7 @@ from rayrml.cluster import connection, ray_client
 from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.shared_files import refuse_unshared
 from rayrml.config.figures import COLUMNS
-from rayrml.config.reading import AnyConfiguration
+from rayrml.config.reading import AnyConfiguration, list_network_files
 from rayrml.config.variables import escape
 from rayrml.cpus import count_cpus
 from rayrml.errors import ConfigError, Problem, RayrmlError
@@ -273,8 +273,8 @@ class _Tuning:
         book = self._book
         config = config_of(self._search, best)
         values = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        if isinstance(config.neural_network.layers, str):
-            values["neural_network"]["layers"] = storage.absolute(config.neural_network.layers)
+        for section, layers, _ in list_network_files(config, values):
+            section["layers"] = storage.absolute(layers)
         path = storage.join(book.folder, BEST_CONFIG)
         write_file(path, to_json(escape(values)))
         kept = book.model()

@@ -116,7 +116,11 @@ def test_ranges_that_differ_are_a_mistake_with_what_helps(activation, images, me
 @pytest.mark.parametrize(
     ("activation", "images", "message"),
     [
-        (None, UNIT, "ends with linear, so its numbers may be outside of the images' range; images are from 0 to 1"),
+        (
+            None,
+            UNIT,
+            "does not end with sigmoid or tanh, so its numbers may be outside of the images' range; images",
+        ),
         ("relu", SYMMETRIC, "ends with relu, so its numbers may be outside"),
         ("tanh", None, "ends with tanh and gives -1 to 1; images are of unknown range"),
     ],
