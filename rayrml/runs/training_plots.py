@@ -148,8 +148,8 @@ def _save(figure: Figure | bytes | None, path: str, problems: list[str]) -> bool
 
 
 def _samples(plan: Plan, record: Record) -> bytes | None:
-    """A picture of the samples of a generator that the pictures during training show; None if they are no images."""
-    network, source = _trained(plan, record), plan.training or plan.test
+    """A picture of the samples that pictures show during training, at its end; None if they are no images."""
+    network, source = _trained(plan, record, last=True), plan.training or plan.test
     if network is None or source is None or not can_draw(network.output_shapes[0]):
         return None
     samples = generate_first(network, plan.config.neural_network.seed, NUM_SAMPLES)
@@ -277,15 +277,21 @@ def _step(plan: Plan, network: torch.nn.Module, loss: Loss) -> EvaluationStep:
     return EvaluationStep(network.eval(), loss, None, flips=flips)
 
 
-def _trained(plan: Plan, record: Record) -> Network | None:
-    """The network from the best or else the last epoch's checkpoint: the trained one may be on another machine."""
+def _trained(plan: Plan, record: Record, *, last: bool = False) -> Network | None:
+    """The network from the best or else the last epoch's checkpoint: the trained one may be on another machine.
+
+    From the last epoch's, if that is there, with `last`.
+    """
     if plan.training is None:
         return plan.network
     if record.folder is None or not record.history:
         return None
-    path = checkpoint_folder.best_path(record.folder)
-    if path not in checkpoint_folder.list_times(record.folder):
-        path = checkpoint_folder.checkpoint_path(record.folder, int(record.history[-1]["epoch"]))
+    paths = [checkpoint_folder.best_path(record.folder)]
+    paths.insert(0 if last else 1, checkpoint_folder.checkpoint_path(record.folder, int(record.history[-1]["epoch"])))
+    there = checkpoint_folder.list_times(record.folder)
+    path = next((path for path in paths if path in there), None)
+    if path is None:
+        return None
     checkpoint = checkpoints.load_if_exists(path)
     if checkpoint is None:
         return None
