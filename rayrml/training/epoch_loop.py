@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from rayrml import storage
@@ -15,7 +15,6 @@ from rayrml.boxes.batch import OriginalBoxes
 from rayrml.config.figures import TEST_LOSS, loss_of, title
 from rayrml.data.draws import Draws, mix_seed
 from rayrml.data.shards import Batch
-from rayrml.data.sources import Source
 from rayrml.data.transforms import BatchTransforms
 from rayrml.formatting import shorten
 from rayrml.inference.applications import Pass, application_of
@@ -154,7 +153,8 @@ class Worker:
             )
         )
         try:
-            self.watch.begin(lambda source, rows: self._read_some(source, rows, feeder, (training, test)))
+            reading = functools.partial(feeder.read_some, feeds={TRAINING: training, TEST: test})
+            self.watch.begin(lambda source, rows: self._evaluated_batches(reading(source, rows), compares=True))
             complete = self._run_each(training, test, trainee)
         except BaseException:
             self.checkpoints.give_up()
@@ -306,7 +306,8 @@ class Worker:
         step = application_of(self.job.config).evaluator(self._describe_pass(feed, compares=compares, pixels=pixels))
         sink = None if destination is None else self._begin_output(destination)
         num_samples = 0
-        for number, (positions, outputs) in enumerate(step.run(self._test_batches(feed, compares=compares))):
+        batches = self._evaluated_batches(feed.batches(self.job.config.data.test_batch_size, None), compares=compares)
+        for number, (positions, outputs) in enumerate(step.run(batches)):
             if number % _BATCHES_BETWEEN_LOOKS == 0 and self._all_stop():
                 self._abandon(sink)
                 return None
@@ -324,22 +325,11 @@ class Worker:
             found = dataclasses.replace(found, loss=None)
         return _Pass(found, time.perf_counter() - started, sum(self.workers.gather(num_samples)))
 
-    def _test_batches(self, feed: Feed, *, compares: bool) -> Iterator[Prepared]:
+    def _evaluated_batches(self, batches: Iterable[Batch], *, compares: bool) -> Iterator[Prepared]:
         """This worker's part of each batch, as it is evaluated."""
-        for batch in feed.batches(self.job.config.data.test_batch_size, None):
+        for batch in batches:
             images, target = self._prepared(batch, self.evaluation_transforms, None)
             yield images, images if target is None and compares else target, batch
-
-    def _read_some(
-        self, source: Source, rows: np.ndarray, feeder: Feeder, feeds: Sequence[Feed | None]
-    ) -> Iterator[Prepared]:
-        """This worker's part of the samples at `rows` of a source, as they are evaluated, a batch at a time."""
-        kept = next((feed for feed in feeds if feed is not None and feed.source is source and feed.kept), None)
-        feed = kept or feeder.feed(source.only(rows), FINAL_TEST)
-        for batch in feed.batches(self.job.config.data.test_batch_size, None):
-            chosen = batch if kept is None else batch.inputs_at(np.isin(batch.positions, rows))
-            images, target = self._prepared(chosen, self.evaluation_transforms, None)
-            yield images, target, chosen
 
     def _describe_pass(self, feed: Feed, *, compares: bool, pixels: bool) -> Pass:
         critic = self.job.critic

@@ -85,7 +85,7 @@ def test_samples_are_drawn_after_the_first_epoch_and_at_the_interval_and_the_log
     assert sorted(path.name for path in (folder / "run" / "samples").iterdir()) == ["epoch_1.png", "epoch_2.png"]
     assert str(folder / "run" / "samples" / "epoch_2.png") in run.saved
     (sentence,) = [text for text in run.phases if "come to" in text]
-    assert sentence.startswith("9 training images come to swd 0.")
+    assert sentence.startswith("9 training images come to SWD 0.")
 
 
 def test_a_state_without_a_critic_is_refused(whole, tmp_path):
