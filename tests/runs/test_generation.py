@@ -5,10 +5,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import rayrml
 from rayrml.errors import ConfigError, DivergenceError
+from rayrml.networks.network import build_network
+from rayrml.saving import checkpoints
+from rayrml.saving.checkpoints import Checkpoint
 from rayrml.saving.export import export
 from tests.conftest import datasets_of
 from tests.generation import SIZE, configuration
@@ -16,6 +20,11 @@ from tests.training.test_adversarial_trainee import both, equal
 
 pytestmark = pytest.mark.ray
 
+CLASSIFIER = [
+    {"class_name": "Flatten", "config": {"name": "flat", "batch_input_shape": [None, SIZE, SIZE, 1]}},
+    {"class_name": "Dense", "config": {"units": 5, "name": "features", "activation": "relu"}},
+    {"class_name": "Dense", "config": {"units": 3, "name": "classes", "activation": "log_softmax"}},
+]
 COLUMNS = ("wasserstein", "gradient_penalty", "generator_loss", "swd", "test_wasserstein")
 
 
@@ -49,6 +58,22 @@ def test_a_resumed_run_ends_with_the_bits_of_one_that_was_not_interrupted(traine
     rayrml.run({"neural_network": {**section, "num_epochs": 1}}, quiet=True)
     rayrml.run({"neural_network": section}, resume=True, quiet=True)
     equal(both(tmp_path / "run" / "model_checkpoint_2.pt"), both(folder / "run" / "model_checkpoint_2.pt"))
+
+
+def test_several_workers_learn_the_same_and_ask_a_classifier(trained, tmp_path):
+    """The classifier has learnt nothing, but has features."""
+    _, config, result = trained
+    torch.manual_seed(0)
+    network = build_network(CLASSIFIER)
+    data = {"input_type": "images", "grayscale": True}
+    kept = Checkpoint(1, network.state_dict(), CLASSIFIER, (1, SIZE, SIZE), data=data, loss={"function": "NLL"})
+    checkpoints.save(tmp_path / "classifier.pt", kept)
+    section = {**config["neural_network"], "outfile": None, "checkpoints": {"save": str(tmp_path / "run")}}
+    section |= {"metric": "frechet", "metric_network": str(tmp_path / "classifier.pt"), "num_epochs": 1}
+    found = rayrml.run({"neural_network": section}, num_workers=2, quiet=True).metrics
+    assert set(found) >= {"frechet", "entropy", "sure"}
+    for name in COLUMNS:
+        assert found[name] == pytest.approx(result.history[0][name], rel=1e-3, abs=1e-5), name
 
 
 def test_samples_of_a_checkpoint_follow_from_the_seed_and_their_numbers(trained, tmp_path):
