@@ -33,6 +33,7 @@ _OF_TARGETS = (
     "box_format",
     "box_origin",
 )
+SAMPLES = "num_test_examples"  # how many are computed or, by a generator, generated
 PICTURES, ALWAYS = "test_output_images", "always"
 FLIPS = "test_transforms"
 
@@ -70,6 +71,8 @@ def choose_reader(data: Data, side: SideName) -> Choice:
     options = {
         option: data.option(option, side) for option in list_reader_options() if not _is_for_other(data, option, side)
     }
+    if not _takes(name, SAMPLES):
+        options.pop(SAMPLES)  # that of a generator, which reads other samples
     given = {option: value for option, value in options.items() if value != Data.model_fields[option].default}
     return choose(READERS, {key: name, **given}, DATA, key)
 

@@ -34,6 +34,12 @@ class Batch(NamedTuple):
     positions: np.ndarray
     uses: np.ndarray
 
+    def inputs_at(self, rows: np.ndarray) -> Batch:
+        """Those of its samples for which `rows` (n,) is true, without targets."""
+        return Batch(
+            self.input[torch.from_numpy(rows).to(self.input.device)], None, self.positions[rows], self.uses[rows]
+        )
+
 
 class Shard(Protocol):
     """A source of batches for a worker."""

@@ -8,6 +8,7 @@ from rayrml.config.sections import Ray
 from rayrml.data.datasets import Datasets
 from rayrml.networks.families import Family
 from rayrml.networks.network import Network
+from rayrml.planning.application import GAN
 from rayrml.planning.box_check import warn_of_anchors, warn_of_boxes
 from rayrml.planning.class_balance import warn_of_imbalance
 from rayrml.planning.network_check import (
@@ -51,7 +52,8 @@ def list_warnings(
     yield from warn_of_classes(network, checkpoint, datasets)
     yield from warn_of_anchors(boxes, settings, checkpoint.loss if checkpoint else {})
     yield from warn_of_ending(network, settings.loss)
-    yield from warn_of_scaling(network, datasets, settings.types)
+    if settings.nn.app != GAN:  # whose network takes random numbers
+        yield from warn_of_scaling(network, datasets, settings.types)
     yield from warn_of_pixels(named, settings)
     yield from warn_of_shared(datasets)
     if datasets.training is not None:
@@ -59,7 +61,8 @@ def list_warnings(
         accumulate, batch_size = updates.options.accumulate, settings.data.batch_size
         yield from warn_of_small_parts(network, batch_size, accumulate, ray)
         num_steps = datasets.training.count_batches(batch_size) * accumulate * settings.nn.num_epochs
-        yield from warn_of_initial_statistics(network, num_steps)
+        if settings.nn.app != GAN:
+            yield from warn_of_initial_statistics(network, num_steps)
     yield from warn_of_decay(updates)
     yield from warn_of_unfreezing(network, updates.unfreezing, settings.nn.num_epochs)
     yield from warn_of_imbalance(datasets, settings.loss, settings.data.sampling)
