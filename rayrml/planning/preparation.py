@@ -123,12 +123,8 @@ class _Preparation:
         # The checks above have ensured that each kind has what it needs.
         sources = {name: getattr(datasets, name) for name in ("training", "test", "final_test")}
         parts: dict[str, Any] = {"loss": loss, "critic": critic, "judge": judge, **updates._asdict(), **sources}
-        warnings = [
-            *labelling.tables.notes,
-            *(loaded.warnings if loaded else ()),
-            *self._warn(network, boxes, settings, (updates, checkpoint, critic)),
-            *warn_of_pictures(pictures, settings),
-        ]
+        warned = [*labelling.tables.notes, *(loaded.warnings if loaded else ())]
+        warned += self._warn(network, boxes, settings, (updates, checkpoint, critic))
         return _kind_of(datasets)(
             config=self.config,
             name=name,
@@ -142,7 +138,7 @@ class _Preparation:
             folders=self.folders,
             targets=labelling.tables.description,
             notes=(*labelling.boxes.notes, *describe_anchors(boxes, settings)),
-            warnings=tuple(warnings),
+            warnings=(*warned, *warn_of_pictures(pictures, settings)),
             **parts,
         )
 
