@@ -179,7 +179,8 @@ def _refuse_generators(config: Config | None) -> None:
     if config is None:
         return
     nn = config.neural_network
-    if nn.app == GAN or (nn.loss or {}).get("function") in adversarial.LOSSES:
+    loss = str((nn.loss or {}).get("function")).casefold()
+    if nn.app == GAN or loss in map(str.casefold, adversarial.LOSSES):
         message = "the loss of a generator and its critic, which learn in turn, does not say which rate is better"
         raise ConfigError(Problem("neural_network.loss", f"{message}. Expected another loss"))
 
