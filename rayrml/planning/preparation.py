@@ -156,6 +156,8 @@ class _Preparation:
 
     def _results(self, settings: Settings, network: Network, datasets: Datasets) -> tuple[str | None, Pictures]:
         """The metric, and what becomes pictures. Raises ConfigError or DataError with all mistakes up to here."""
+        if self.findings.concern("neural_network.app"):
+            raise self._error()  # what follows would say that the network does not go with the samples
         if self.nn.app != GAN:
             check_outputs(network, datasets, settings.loss, self.findings)
         check_threshold(self.data, self.findings)
