@@ -13,7 +13,7 @@ EXAMPLES = (
     "rayrml predict --checkpoint model image.jpg",
     "rayrml predict --checkpoint model/best.pt images --output predictions",
     "rayrml predict --checkpoint model images --json",
-    "rayrml predict --checkpoint generator --samples 100",
+    "rayrml predict --checkpoint model --samples 100",
 )
 
 
