@@ -12,7 +12,6 @@ HELP = "predict files with a checkpoint, without a configuration"
 EXAMPLES = (
     "rayrml predict --checkpoint model image.jpg",
     "rayrml predict --checkpoint model/best.pt images --output predictions",
-    "rayrml predict --checkpoint model images --json",
     "rayrml predict --checkpoint model --samples 100",
 )
 
