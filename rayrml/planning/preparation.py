@@ -151,7 +151,7 @@ class _Preparation:
         """What prepares the critic, None if no generator is compared with anything."""
         if self.nn.app != GAN or generates_alone(self.nn):
             return None
-        kept = getattr(checkpoint, "critic", {})
+        kept = {} if checkpoint is None else checkpoint.critic
         return CriticPreparation(self.nn, self.config.ray, self.findings, kept)
 
     def _results(self, settings: Settings, network: Network, datasets: Datasets) -> tuple[str | None, Pictures]:
