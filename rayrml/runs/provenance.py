@@ -13,6 +13,7 @@ from rayrml.config.named_networks import is_named
 from rayrml.data import slicers, transforms
 from rayrml.data.reader_keys import BOXES
 from rayrml.planning.plan import Plan
+from rayrml.planning.updates import list_settings
 from rayrml.version import __version__
 
 _LIBRARIES = ("torch", "ray", "numpy")
@@ -27,18 +28,14 @@ def resolved(plan: Plan, allocation: Allocation, moved: Mapping[str, str]) -> di
     values = plan.config.model_dump(mode="json", by_alias=True, exclude={"schema_"})
     nn = values["neural_network"]
     del nn["layers"]
+    if plan.critic is not None:
+        nn["critic"] = {"layers": plan.critic.layers, "optimizer": list_settings(*plan.critic.updates[:3])}
     data = plan.config.neural_network.data
     for key in ("transforms", "input_transforms", "target_transforms"):
         nn["data"][key] = [transform.section for transform in transforms.parse_transforms(getattr(data, key), key)]
     nn["data"]["slicers"] = [slicer.settings for slicer in slicers.parse_slicers(data.slicers, "slicers")]
     if plan.optimizer is not None:
-        nn["optimizer"] = {
-            "type": plan.optimizer.name,
-            **plan.optimizer.settings,
-            **plan.options.model_dump(mode="json"),
-        }
-        if plan.schedule is not None:
-            nn["optimizer"]["lr_scheduler"] = plan.schedule.settings
+        nn["optimizer"] = list_settings(plan.optimizer, plan.options, plan.schedule)
     if plan.loss is not None:
         nn["loss"] = {"function": plan.loss.name, **plan.loss.settings}
     if data.targets == BOXES:

@@ -1,7 +1,9 @@
 """The configurations and the Python that the guide shows are those that there are."""
 
+import contextlib
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 
+from rayrml.cli import main
 from rayrml.commands import VERBS
 from rayrml.errors import ClusterError, ConfigError, DataError, DivergenceError
 from rayrml.planning.preparation import prepare
@@ -46,6 +49,25 @@ def test_the_sections_for_boxes_are_those_of_the_example():
     whole = json.loads((ROOT / "examples" / "detection" / "config.json").read_text())["neural_network"]
     assert shown.pop("data").items() <= whole["data"].items()
     assert shown.items() <= whole.items()
+
+
+def test_the_sections_for_a_generator_are_those_of_the_example():
+    (shown,) = (json.loads("{" + block + "}") for block in blocks(GUIDE / "generating.md", "json"))
+    whole = json.loads((ROOT / "examples" / "gan" / "config.json").read_text())["neural_network"]
+    assert shown == {key: whole[key] for key in shown}
+
+
+def test_the_example_of_a_generator_becomes_a_plan(tmp_path, digits, monkeypatch):
+    shutil.copytree(ROOT / "examples" / "gan", tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    for part in ("training", "testing"):
+        images, labels = digits[part]
+        for digit in range(10):
+            write_jpeg(tmp_path / "mnist" / part / str(digit) / "0.jpg", images[labels == digit][0])
+    plan = prepare("config.json")
+    assert [network.num_trainable_parameters for network in (plan.network, plan.critic.network)] == [116_721, 113_729]
+    classifier = prepare("classifier.json")
+    assert classifier.network.output_shapes == ((10,),)
 
 
 def test_the_section_for_all_samples_in_one_array_becomes_a_plan(tmp_path, monkeypatch):
@@ -86,6 +108,16 @@ def test_the_python_shown_compiles(path):
 def test_every_command_is_listed():
     page = (GUIDE / "commands.md").read_text()
     assert all(f"`rayrml {name} " in page or f"`rayrml {name}`" in page for name in VERBS)
+
+
+@pytest.mark.parametrize("page", sorted(GUIDE.glob("*.md")), ids=lambda page: page.stem)
+def test_the_commands_in_sentences_have_the_options_that_they_show(page, capsys):
+    shown = {command.split(" > ")[0] for command in re.findall(r"`rayrml ([^`\n]+)`", page.read_text())}
+    for command in sorted(shown):
+        with contextlib.suppress(SystemExit):
+            main([*shlex.split(command), "--no-such-option"])
+        complaint = capsys.readouterr().err
+        assert "unrecognized arguments: --no-such-option." in complaint or "unrecognized" not in complaint, command
 
 
 def test_every_exit_code_of_an_error_is_listed():

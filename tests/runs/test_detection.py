@@ -111,6 +111,18 @@ def figures(run):
     return [[h[name] for name in names] for h in run.history]
 
 
+@pytest.fixture(scope="module")
+def preloaded(folder, tmp_path_factory, ray_cluster):
+    out = tmp_path_factory.mktemp("preloaded")
+    return rayrml.run(configuration(folder, out, data={"preload": True}), quiet=True)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_any_number_of_workers_learns_the_same_from_images_that_they_keep(folder, preloaded, tmp_path, size):
+    several = rayrml.run(configuration(folder, tmp_path, data={"preload": True}), num_workers=size, quiet=True)
+    np.testing.assert_allclose(figures(several), figures(preloaded), rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("size", [2, 3])
 def test_any_number_of_workers_learns_the_same(folder, trained, tmp_path, size):
     """Random transforms, mosaics of the global batch, batches without a part for each worker: all are the same."""

@@ -5,6 +5,7 @@ import pytest
 from rayrml.errors import ConfigError
 from rayrml.runs.rate_finder import find_rate
 from rayrml.training.rate_range import RateRange
+from tests import generation
 from tests.conftest import training_config
 
 pytestmark = pytest.mark.ray
@@ -38,4 +39,12 @@ def test_the_losses_do_not_depend_on_the_number_of_workers(config, tmp_path, ray
 def test_what_has_no_rate_to_be_found_is_refused(config, ray_cluster):
     config["neural_network"]["optimizer"] = {"type": "Hessian"}
     with pytest.raises(ConfigError, match="searches for the length of each step itself"):
+        find_rate(config, rates=RateRange(1e-4, 0.1, 20), quiet=True)
+
+
+@pytest.mark.parametrize("function", ["Wasserstein", "wasserstein"])
+def test_a_generator_has_no_rate_to_be_found_whatever_the_cluster(tmp_path, function):
+    loss = {"function": function}
+    config = {**generation.configuration(tmp_path, loss=loss), "ray": {"address": "ray://127.0.0.1:1"}}
+    with pytest.raises(ConfigError, match="a generator and its critic, which learn in turn, does not say"):
         find_rate(config, rates=RateRange(1e-4, 0.1, 20), quiet=True)
