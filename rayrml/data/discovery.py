@@ -238,11 +238,11 @@ def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequ
     if empty:
         raise DataError(Problem(where, f"class folders without images in '{samples.root}': {quote_some(empty)}"))
     known = list(classes) if classes is not None else own_classes
-    strange = [name for name in own_classes if name not in set(known)]
+    index = {name: i for i, name in enumerate(known)}
+    strange = [name for name in own_classes if name not in index]
     if strange:
         message = f"classes unknown to training in '{samples.root}': {quote_some(strange)}"
         raise DataError(Problem(where, f"{message}. Known: {quote_some(known)}"))
-    index = {name: i for i, name in enumerate(known)}
     labels = np.repeat([index[names_of[run.folder]] for run in runs], [run.end - run.begin for run in runs])
     return dataclasses.replace(samples, labels=labels, classes=tuple(known))
 
