@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from rayrml import extras, storage
+from rayrml.data.names import Names, take_names
 from rayrml.data.slicers import Grid
 from rayrml.errors import DataError, Problem, describe
 
@@ -84,9 +85,7 @@ class Samples:
         """Where the sample at `index` is stored."""
         if self.places is not None:
             return self.places[int(index)]
-        if storage.is_uri(self.root):
-            return Place(storage.join(self.root, self.name(index)))
-        return Place(f"{self.root}/{self.name(index)}")
+        return file_below(self.root, self.name(index))
 
     def path(self, index: int) -> str:
         """Absolute path of the file that holds the sample at `index`."""
@@ -100,7 +99,7 @@ class Samples:
         """Only the samples at `indices`; `reasons` say why others are unreadable."""
         return dataclasses.replace(
             self,
-            names=[self.names[i] for i in indices],
+            names=take_names(self.names, indices),
             **self.take_targets(indices),
             places=None if self.places is None else [self.places[i] for i in indices],
             unreadable=(*self.unreadable, *reasons),
@@ -139,6 +138,11 @@ class Place(NamedTuple):
         """The place as one string, as in messages."""
         array = f"{self.path}: {self.name}" if self.name else self.path
         return f"{array}[{self.number}]" if self.is_row else array
+
+
+def file_below(root: str, name: str) -> Place:
+    """Where the file of this name below a folder is."""
+    return Place(storage.join(root, name) if storage.is_uri(root) else f"{root}/{name}")
 
 
 class Slices(NamedTuple):
@@ -203,7 +207,7 @@ def list_files(folder: str, extensions: Collection[str], where: str) -> Samples:
     except OSError as error:
         raise DataError(Problem(where, f"cannot list '{error.filename}'. {describe(error)}")) from None
     names.sort()
-    return Samples(folder, names, ignored=dict(ignored), folders=folders)
+    return Samples(folder, Names.of(names), ignored=dict(ignored), folders=folders)
 
 
 def describe_ignored(ignored: Mapping[str, int]) -> str | None:
