@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
 import numpy as np
-import pyarrow as pa
 
 SEPARATOR = "\0"  # the one byte that occurs neither in paths nor in names inside files
 _AT_ONCE = 2**16  # names that are encoded or decoded together, which is faster than one by one
@@ -72,20 +71,14 @@ class Names(Sequence[str]):
 
     def take(self, indices: np.ndarray | Sequence[int]) -> Names:
         """The names at `indices` (n,), which may come several times."""
-        taken = self._array().take(pa.array(np.asarray(indices, np.int64)))
-        _, starts, text = taken.buffers()
-        ends = np.frombuffer(starts, np.int64)[: len(taken) + 1]
-        return Names(np.frombuffer(text, np.uint8)[: ends[-1]] if len(taken) else np.empty(0, np.uint8), ends)
+        numbers = np.asarray(indices, np.int64)
+        begins, sizes = self._starts[numbers], self._starts[numbers + 1] - self._starts[numbers]
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        return Names(self._text[np.repeat(begins - starts[:-1], sizes) + np.arange(starts[-1])], starts)
 
     def encoded(self) -> bytes:
         """All names, each with `SEPARATOR` after it."""
         return self._text.tobytes()
-
-    def _array(self) -> pa.LargeBinaryArray:
-        """The same arrays for pyarrow, without a copy."""
-        return pa.LargeBinaryArray.from_buffers(
-            pa.large_binary(), len(self), [None, pa.py_buffer(self._starts), pa.py_buffer(self._text)]
-        )
 
     def _decoded(self, start: int, stop: int) -> list[str]:
         if stop <= start:
