@@ -88,6 +88,7 @@ OF_NO_MODULE = {
     "runs/balance": "whole runs on classes of unequal sizes",
     "runs/bad_pairs": "whole runs without bad pairs",
     "runs/bad_samples": "whole runs without bad samples",
+    "runs/generation": "whole runs of generators",
     "runs/detection": "whole runs of networks that find objects",
     "runs/detection_traps": "data sets with boxes as other programs write them",
     "runs/optimization": "whole runs with each way of updating weights",

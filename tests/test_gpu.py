@@ -516,3 +516,15 @@ def test_what_a_gpu_has_no_room_for_ends_with_advice(ray_cluster, folder, tmp_pa
     ]
     with pytest.raises(torch.OutOfMemoryError, match="memory"):
         rayrml.run(config, quiet=True)
+
+
+def test_a_generator_and_its_critic_are_trained_as_on_a_cpu(tmp_path):
+    from tests.generation import configuration, run_here
+
+    found = []
+    for device in ("cuda", "cpu"):
+        config = configuration(tmp_path, num_epochs=1, checkpoints={"save": str(tmp_path / device)})
+        run = run_here(config, device=device)
+        found.append([[row.loss, row.gradient_norm] for row in run.rows])
+        assert set(run.history[0]) >= {"swd", "test_wasserstein"}
+    np.testing.assert_allclose(*found, rtol=1e-3)

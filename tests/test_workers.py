@@ -26,16 +26,15 @@ def test_a_worker_uses_its_share_of_the_samples(num_samples, batch_size, num_wor
         assert sum(worker.batch_sizes(num_samples, batch_size)) == len(range(num_samples)[rank::num_workers])
 
 
-@given(st.lists(st.booleans(), min_size=1, max_size=200), NUM, st.integers(1, 9))
-def test_parts_of_the_samples_that_are_used_fill_every_global_batch(used, batch_size, num_workers):
-    used = np.array(used)
-    workers = [Workers(rank, num_workers) for rank in range(num_workers)]
-    parts = [worker.parts(used, batch_size) for worker in workers]
-    if used.any():
-        assert [sum(sizes) for sizes in zip(*parts, strict=True)] == global_batch_sizes(int(used.sum()), batch_size)
-    assert [sum(sizes) for sizes in parts] == [used[rank::num_workers].sum() for rank in range(num_workers)]
-    everything = np.ones(len(used), bool)
-    assert [w.parts(everything, batch_size) for w in workers] == [w.batch_sizes(len(used), batch_size) for w in workers]
+@given(st.lists(st.integers(0, 8), max_size=200), NUM, st.integers(1, 9))
+def test_parts_of_the_samples_that_workers_keep_fill_every_global_batch(places, batch_size, num_workers):
+    places = np.array(places, int)
+    keeps = [Workers(rank, num_workers).keeps(places) for rank in range(num_workers)]
+    assert (np.sum(keeps, 0) == 1).all()
+    parts = [Workers(rank, num_workers).count_own(mine, batch_size) for rank, mine in enumerate(keeps)]
+    if len(places):
+        assert [sum(sizes) for sizes in zip(*parts, strict=True)] == global_batch_sizes(len(places), batch_size)
+    assert [sum(sizes) for sizes in parts] == [mine.sum() for mine in keeps]
 
 
 @given(NUM, NUM)

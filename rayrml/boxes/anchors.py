@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 
-from rayrml.boxes.overlap import ious_of_sizes
 from rayrml.errors import ConfigError, Problem
 
 Size = tuple[float, float]  # width and height in input pixels
 _WHERE = "neural_network.loss.anchors"
 _MOST_ROUNDS = 300
-_CHUNK = 2**17  # overlaps at a time, so that they stay in the cache of a CPU
+_CHUNK = 2**13  # boxes at a time, so that they stay in the cache of a CPU
 
 
 def cluster_sizes(sizes: torch.Tensor, num_anchors: int) -> tuple[Size, ...]:
@@ -28,7 +28,7 @@ def cluster_sizes(sizes: torch.Tensor, num_anchors: int) -> tuple[Size, ...]:
     Raises:
         ConfigError: there are fewer boxes than anchors.
     """
-    sizes = sizes.to(torch.float64)
+    sizes = _by_column(sizes)
     count = len(sizes)
     if count < num_anchors:
         message = f'"auto" needs as many training boxes as anchors, but there are {count} for {num_anchors} anchors'
@@ -50,7 +50,7 @@ def cluster_sizes(sizes: torch.Tensor, num_anchors: int) -> tuple[Size, ...]:
 
 def mean_iou(sizes: torch.Tensor, anchors: Sequence[Size]) -> float:
     """The mean IoU of boxes of `sizes` (n, 2) with their best anchors, all with one middle; NaN without boxes."""
-    best, _ = _most_similar(sizes.to(torch.float64), torch.tensor(anchors, dtype=torch.float64))
+    best, _ = _most_similar(_by_column(sizes), torch.tensor(anchors, dtype=torch.float64))
     return best.mean().item()
 
 
@@ -75,14 +75,27 @@ def deal_out(anchors: Sequence[Size], strides: Sequence[float]) -> tuple[tuple[S
     return tuple(anchors[rank[output] * each : (rank[output] + 1) * each] for output in range(len(strides)))
 
 
+def _by_column(sizes: torch.Tensor) -> torch.Tensor:
+    """The same numbers as float64, all widths adjacent in memory, and all heights."""
+    return sizes.to(torch.float64).T.contiguous().T
+
+
 def _most_similar(sizes: torch.Tensor, centres: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(n,) the IoU of each size with the most similar centre, and which one it is, the first of equals."""
-    best = sizes.new_empty(len(sizes))
-    groups = torch.empty(len(sizes), dtype=torch.int64)
-    for rows in _chunks(len(sizes), max(1, _CHUNK // len(centres))):
-        torch.max(ious_of_sizes(sizes[rows], centres[:, None]), 0, out=(best[rows], groups[rows]))
-    return best, groups
+    """(n,) the IoU of each size with the most similar centre, and which one it is, the first of equals.
 
-
-def _chunks(count: int, length: int) -> Iterator[slice]:
-    return (slice(start, start + length) for start in range(0, count, length))
+    It is computed by numpy: threads of torch would wait for each other for longer than they compute.
+    """
+    best, groups = np.full(len(sizes), -1.0), np.zeros(len(sizes), np.int64)
+    widths, heights = sizes.numpy().T
+    for first in range(0, len(sizes), _CHUNK):
+        rows = slice(first, first + _CHUNK)
+        width, height = widths[rows], heights[rows]
+        area, ious, other = width * height, np.empty(len(width)), np.empty(len(width))
+        for number, (own_width, own_height) in enumerate(centres.tolist()):
+            np.multiply(np.minimum(width, own_width, out=ious), np.minimum(height, own_height, out=other), out=ious)
+            np.subtract(np.add(area, own_width * own_height, out=other), ious, out=other)
+            np.divide(ious, other, out=ious)
+            better = ious > best[rows]
+            np.copyto(best[rows], ious, where=better)
+            np.copyto(groups[rows], number, where=better)
+    return torch.from_numpy(best), torch.from_numpy(groups)

@@ -20,7 +20,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from rayrml import storage
 from rayrml.cluster import ray_internals
-from rayrml.config.reading import AnyConfiguration, read_configuration
+from rayrml.config.reading import AnyConfiguration, list_network_files, read_configuration
 from rayrml.config.sections import Config
 from rayrml.config.variables import escape
 from rayrml.errors import ClusterError, DataError, Problem
@@ -89,14 +89,15 @@ def pack(config: Config, folder: Path, name: str) -> None:
         DataError: the network cannot be read.
     """
     values = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    layers = config.neural_network.layers
-    if isinstance(layers, str) and not storage.is_uri(layers):
-        network = f"network_of_{name}"
+    for section, layers, where in list_network_files(config, values):
+        if storage.is_uri(layers):
+            continue
+        network = f"{'critic' if 'critic' in where else 'network'}_of_{name}"
         try:
             shutil.copyfile(layers, folder / network)
         except OSError as error:
-            raise DataError(Problem("neural_network.layers", f"cannot read '{layers}'. {error.strerror}")) from None
-        values["neural_network"]["layers"] = network
+            raise DataError(Problem(where, f"cannot read '{layers}'. {error.strerror}")) from None
+        section["layers"] = network
     (folder / name).write_text(json.dumps(escape(values), indent=4), encoding="utf-8")
 
 

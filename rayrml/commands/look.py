@@ -64,7 +64,7 @@ def _show(console: Console, plan: Plan, seen: Preview) -> None:
     makes = plan.datasets.transforms.batched.makes_target
     if classes is not None:
         console.line(f"Targets of the batch: {classes}")
-    elif seen.targets is None and nn.app != "pde" and plan.loss is not None and not makes:
+    elif seen.targets is None and nn.app not in ("pde", "gan") and plan.loss is not None and not makes:
         console.line("Targets of the batch: the inputs themselves")
     where = "before 'normalize'" if seen.normalized else "as the network gets them"
     console.line()

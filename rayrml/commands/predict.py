@@ -13,12 +13,14 @@ EXAMPLES = (
     "rayrml predict --checkpoint model image.jpg",
     "rayrml predict --checkpoint model/best.pt images --output predictions",
     "rayrml predict --checkpoint model images --json",
+    "rayrml predict --checkpoint generator --samples 100",
 )
 
 
 def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    verb.add_argument("inputs", nargs="+", metavar="INPUT", help="images, arrays, or folders of them")
+    verb.add_argument("inputs", nargs="*", metavar="INPUT", help="images, arrays, or folders of them")
+    verb.add_argument("--samples", type=int, metavar="N", help="how many samples a generator makes, without inputs")
     verb.add_argument(
         "--checkpoint", required=True, metavar="PATH", help="a checkpoint, or a run's folder: its best model"
     )
@@ -38,6 +40,7 @@ def do(options: argparse.Namespace) -> None:
         options.checkpoint,
         options.inputs,
         options.output,
+        num_samples=options.samples,
         overrides=overrides,
         quiet=options.quiet,
         verbose=options.verbose,

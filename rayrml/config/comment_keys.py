@@ -9,7 +9,8 @@ from rayrml.errors import Problem
 
 _COMMENT = re.compile(r"//|#|[_$]*(comment|note|remark)s?[\d_]*$", re.IGNORECASE)
 _MESSAGE = "not a key. Write a comment as `// ...`, or in YAML and TOML as `# ...`"
-_FREE = ("neural_network.layers", "ray.resources_per_worker")  # their names are not rayrml's
+# Their names are not rayrml's.
+_FREE = ("neural_network.layers", "neural_network.critic.layers", "ray.resources_per_worker")
 
 
 def take_out_comments(value: Any, where: str = "") -> tuple[Any, list[Problem]]:

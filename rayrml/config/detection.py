@@ -31,6 +31,7 @@ class BoxKeys(Section):
         default=None, description="`boxes`: text file that names the training images to use, one a line (default: all)"
     )
     test_samples: PathString | None = Field(default=None, description="the same for the test images")
+    final_test_samples: PathString | None = Field(default=None, description="the same for the images of the final test")
 
 
 class Detection(Section):

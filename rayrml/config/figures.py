@@ -6,12 +6,15 @@ from collections.abc import Mapping
 TRAIN_LOSS, TEST_LOSS = LOSSES = ("train_loss", "test_loss")
 OF_TRAINING = ("epoch", TRAIN_LOSS, "learning_rate", "seconds")
 COLUMNS = (*OF_TRAINING, TEST_LOSS)
-_SPELLINGS = {"map": "mAP", "map50": "mAP50", "average_precision": "AP", "average_precision_50": "AP50"}
+WASSERSTEIN, TEST_WASSERSTEIN = "wasserstein", "test_wasserstein"  # of generated samples, as a critic sees them
+_TERMS = (WASSERSTEIN, "gradient_penalty")  # those of losses that are not named like losses
+_DISTANCES = ("swd", "frechet")
+_SPELLINGS = {"swd": "SWD", "map": "mAP", "map50": "mAP50", "average_precision": "AP", "average_precision_50": "AP50"}
 
 
 def is_term(name: str) -> bool:
     """Whether a figure is one of the terms of which the training loss consists."""
-    return name.endswith("_loss") and name not in LOSSES
+    return (name.endswith("_loss") and name not in LOSSES) or name in _TERMS
 
 
 def spell(name: str) -> str:
@@ -30,5 +33,5 @@ def loss_of(figures: Mapping[str, float], *, tested: bool) -> float:
 
 
 def is_cost(name: str) -> bool:
-    """Whether lower values of a figure are better: losses and errors are named so."""
-    return name.endswith(("loss", "error"))
+    """Whether lower values of a figure are better: losses and errors are named so, distances are listed."""
+    return name.endswith(("loss", "error")) or name in _DISTANCES

@@ -28,7 +28,7 @@ def merge(base: Mapping[str, Any], values: Mapping[str, Any], key: str = "") -> 
 
 
 def _merges(name: str, before: Mapping[str, Any], value: Mapping[str, Any], parent: str) -> bool:
-    if name == "layers" and parent == "neural_network":
+    if name == "layers" and parent in ("neural_network", "critic"):
         return False
     if _is_space(before) or _is_space(value):
         return False

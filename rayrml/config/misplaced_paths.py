@@ -16,6 +16,8 @@ _SECTION = "neural_network"
 _INPUTS = (  # paths of what has to exist
     "layers",
     "layers.weights",
+    "critic.layers",
+    "metric_network",
     "data.input_path",
     "data.target_path",
     "data.test_input_path",

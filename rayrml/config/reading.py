@@ -138,10 +138,21 @@ def make_portable(config: Config) -> dict[str, Any]:
         DataError, ConfigError: the network's file, which is replaced by its content, cannot be read.
     """
     values = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    layers = config.neural_network.layers
-    if isinstance(layers, str) and not storage.is_uri(layers):
-        values["neural_network"]["layers"] = read_network_file(layers)
+    for section, layers, _ in list_network_files(config, values):
+        if not storage.is_uri(layers):
+            section["layers"] = read_network_file(layers)
     return values
+
+
+def list_network_files(config: Config, values: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """Each section of a configuration's `values` that names a file of a network, with that path and its JSON path."""
+    nn, section = config.neural_network, values["neural_network"]
+    sections = {"neural_network": (section, nn.layers)}
+    if nn.critic is not None:
+        sections["neural_network.critic"] = (section["critic"], nn.critic.layers)
+    for where, (part, layers) in sections.items():
+        if isinstance(layers, str):
+            yield part, layers, f"{where}.layers"
 
 
 def override(raw: Any, overrides: Mapping[str, Any]) -> Any:

@@ -13,25 +13,18 @@ import pydantic
 from pydantic import (
     AfterValidator,
     AliasChoices,
-    BeforeValidator,
     Field,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
 )
 
+from rayrml.config.adversarial import Critic
 from rayrml.config.detection import BoxKeys, Detection
 from rayrml.config.keeping import Checkpoints, Stopping
 from rayrml.config.named_networks import with_absolute_weights
 from rayrml.config.optimization import Averaging, Unfreezing
 from rayrml.config.section import AnyCase, PathString, Section
-
-
-def _known_application(value: Any) -> Any:
-    if isinstance(value, str) and value.lower() == "gan":
-        raise ValueError(f"the application '{value}' is not supported yet. Expected dnn, pde or obj")
-    return value
-
 
 SideName = Literal["input", "target"]
 TargetKind = Literal["class", "classes", "number"]
@@ -196,7 +189,11 @@ class Data(BoxKeys):
     )
     domain_size: int | None = Field(default=None, description="`pde`: number of points of the domain in x")
     num_examples: int | None = Field(default=None, description="`pde`: initial conditions to train on")
-    num_test_examples: int | None = Field(default=None, description="`pde`: initial conditions to evaluate on")
+    num_test_examples: int | None = Field(
+        default=None,
+        description="`pde`: initial conditions to evaluate on; `gan`: samples to generate in an evaluation or an "
+        "inference (default: as many as test images)",
+    )
     bc_frequency: tuple[float, float] | None = Field(
         default=None, description="`pde`: lowest and highest frequency of the initial conditions"
     )
@@ -259,16 +256,25 @@ class NeuralNetwork(Section):
     loss: dict[str, Any] | None = Field(default=None, description="what is minimized; training and evaluation need it")
     metric: Annotated[str, AnyCase, RowOf("metrics")] | None = Field(
         default=None,
-        description="what evaluation reports next to the loss (default: accuracy; dice if pixels have classes)",
+        description="what evaluation reports next to the loss (default: accuracy; dice if pixels have classes; swd of "
+        "generated samples)",
+    )
+    metric_network: PathString | None = Field(
+        default=None,
+        description="`gan`: checkpoint of a classifier, by whose features and classes generated samples are compared "
+        "with real ones, too; `frechet` needs it",
     )
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="where networks are saved and loaded")
     detection: Detection = Field(
         default=Detection(), description="what becomes of the outputs of a network that finds objects"
     )
-    app: Annotated[Literal["dnn", "pde", "obj"], AnyCase, BeforeValidator(_known_application)] | None = Field(
+    critic: Critic | None = Field(
+        default=None, description="the second network of a GAN, whose generator is `layers`; training needs it"
+    )
+    app: Annotated[Literal["dnn", "pde", "obj", "gan"], AnyCase] | None = Field(
         default=None,
-        description="the application: networks that learn from targets (`dnn`), from an equation (`pde`), or to find "
-        "objects (`obj`) (default: the loss tells)",
+        description="the application: networks that learn from targets (`dnn`), from an equation (`pde`), to find "
+        "objects (`obj`), or to generate samples (`gan`) (default: the loss tells)",
     )
     seed: NonNegativeInt = Field(default=0, description="seed for initial weights, sample order and dropout")
     precision: Annotated[Literal["float32", "tf32", "bf16", "fp16", "auto"], AnyCase] = Field(

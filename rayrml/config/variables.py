@@ -53,7 +53,8 @@ def _map_strings(value: Any, where: str, change: Callable[[str, str], str]) -> A
 
 
 def _is_network(where: str, key: Any, value: Any) -> bool:
-    return where == "neural_network" and key == "layers" and not isinstance(value, str) and not is_named(value)
+    places = ("neural_network", "neural_network.critic")
+    return where in places and key == "layers" and not isinstance(value, str) and not is_named(value)
 
 
 def _complaints(text: str) -> Iterator[str]:

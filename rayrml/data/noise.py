@@ -70,6 +70,11 @@ def batches_of_samples(num_samples: int, batch_size: int, workers: Workers) -> l
     return [np.arange(start, start + size) for start in starts]
 
 
+def name_samples(num_samples: int) -> list[str]:
+    """What the samples are called, in the order of their numbers."""
+    return [f"sample_{number:06}" for number in range(num_samples)]
+
+
 def inputs_of_samples(seed: int, numbers: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """(n, *shape) float32 normal numbers, a generator's inputs for the samples of these `numbers` (n,), from 0."""
     return _shaped(Draws(mix_seed(seed, SAMPLES), numbers), shape)

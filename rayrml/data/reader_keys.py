@@ -18,7 +18,7 @@ LABELS = "labels"  # targets that are the classes of folders
 TABLE = "table"  # targets that are columns of a table
 BOXES = "boxes"  # targets that are the boxes of images
 NO_FILES = (LABELS, TABLE, BOXES)
-BOX_KEYS = ("box_format", "box_origin", "classes", "samples", "test_samples")
+BOX_KEYS = ("box_format", "box_origin", "classes", "samples", "test_samples", "final_test_samples")
 TARGET_PATHS = ("target_path", "test_target_path", "final_test_target_path")
 _TEXT_TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
 TABLE_ENDINGS = (*_TEXT_TABLES, *(f"{ending}.gz" for ending in _TEXT_TABLES), ".parquet")
@@ -33,6 +33,7 @@ _OF_TARGETS = (
     "box_format",
     "box_origin",
 )
+SAMPLES = "num_test_examples"  # how many are computed or, by a generator, generated
 PICTURES, ALWAYS = "test_output_images", "always"
 FLIPS = "test_transforms"
 
@@ -70,6 +71,8 @@ def choose_reader(data: Data, side: SideName) -> Choice:
     options = {
         option: data.option(option, side) for option in list_reader_options() if not _is_for_other(data, option, side)
     }
+    if not _takes(name, SAMPLES):
+        options.pop(SAMPLES)  # that of a generator, which reads other samples
     given = {option: value for option, value in options.items() if value != Data.model_fields[option].default}
     return choose(READERS, {key: name, **given}, DATA, key)
 

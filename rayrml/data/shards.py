@@ -34,6 +34,12 @@ class Batch(NamedTuple):
     positions: np.ndarray
     uses: np.ndarray
 
+    def inputs_at(self, rows: np.ndarray) -> Batch:
+        """Those of its samples for which `rows` (n,) is true, without targets."""
+        return Batch(
+            self.input[torch.from_numpy(rows).to(self.input.device)], None, self.positions[rows], self.uses[rows]
+        )
+
 
 class Shard(Protocol):
     """A source of batches for a worker."""
@@ -114,7 +120,7 @@ class ResidentShard:
         keys = None
         if epoch is not None:
             draws = Draws(mix_seed(*self.seed, epoch), self.positions[self.rows])
-            keys = draws.uniform(len(self.rows), 1)[:, 0]
+            keys = draws.of("order").uniform(len(self.rows), 1)[:, 0]
         order = self.rows[in_rounds(self.places[self.rows], keys)]
         return torch.from_numpy(order), Picks.once(self.positions[order])
 

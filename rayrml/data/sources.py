@@ -120,6 +120,11 @@ class Source:
         """Size of all decoded samples in bytes."""
         return sum(group.source.bytes_per_sample * len(group.indices) for group in self.groups())
 
+    def only(self, indices: Sequence[int] | np.ndarray) -> Source:
+        """The same source for its samples at `indices`, which are no slices."""
+        sides = [dataclasses.replace(side, samples=side.samples.only(list(indices))) for side in self.sides.values()]
+        return dataclasses.replace(self, input=sides[0], target=sides[1] if sides[1:] else None)
+
     def groups(self) -> tuple[Group, ...]:
         """The samples of each shape, in the order of the slicers that cut them; one group if all have one shape."""
         if not any(side.decoding.shapes for side in self.sides.values()):

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from rayrml.config.sections import NeuralNetwork
+from rayrml.data.noise import name_samples
 from rayrml.data.shards import Batch
 from rayrml.data.sources import Source
 from rayrml.data.transforms import Transforms
 from rayrml.inference.detection_files import COLUMNS
 from rayrml.inference.detection_step import DetectionStep, make_finder
+from rayrml.inference.each_sample import Prepared
 from rayrml.inference.evaluation import EvaluationStep, metric_of
 from rayrml.inference.flips import flips_of
+from rayrml.inference.generation_step import Generation, GenerationStep, find_sample_range
+from rayrml.inference.judge import Judge
 from rayrml.losses import Loss
 from rayrml.metrics import Evaluation, Metric
 from rayrml.metrics.metric import LIKELY
@@ -35,6 +40,13 @@ class Evaluator(Protocol):
             batch: inputs (n, C, *spatial) as the network takes them.
             target: as the loss takes them, None without any.
             original: the batch before transforms.
+        """
+        ...
+
+    def run(self, batches: Iterable[Prepared]) -> Iterator[tuple[np.ndarray, Any]]:
+        """The outputs of a pass over batches, each time with the numbers (n,) of the samples that they are for.
+
+        They are yielded equally often in all workers, some of which may have no samples at a time.
         """
         ...
 
@@ -62,6 +74,8 @@ class Pass:
         compares: whether there are targets.
         metric: the metric that is wanted, None for that of the loss.
         pixels: whether masks have figures of each class, too.
+        critic: gives generated and real samples scores, None without one.
+        judge: a classifier by which these are compared, None without one.
     """
 
     config: NeuralNetwork
@@ -74,6 +88,8 @@ class Pass:
     compares: bool = False
     metric: str | None = None
     pixels: bool = False
+    critic: Network | None = None
+    judge: Judge | None = None
 
     @property
     def reported(self) -> Metric | None:
@@ -111,6 +127,29 @@ def _find(of: Pass) -> Evaluator:
     )
 
 
+def _generate(of: Pass) -> Evaluator:
+    """Samples are made of random numbers, and compared with real ones."""
+    return GenerationStep(
+        of.network,
+        of.reported,
+        Generation(_count_generated(of.config, of.source), of.config.data.test_batch_size, of.config.seed),
+        values=find_sample_range(of.source, of.transforms, of.network),
+        critic=of.critic,
+        judge=of.judge,
+        workers=of.workers,
+        autocast=of.autocast,
+    )
+
+
+def _count_generated(config: NeuralNetwork, source: Source) -> int:
+    """How many samples a pass generates: as many as it is compared with, unless the configuration says."""
+    return config.data.num_test_examples or len(source.samples)
+
+
+def _name_generated(config: NeuralNetwork, source: Source) -> Sequence[str]:
+    return name_samples(_count_generated(config, source))
+
+
 @dataclasses.dataclass(frozen=True)
 class Application:
     """What an application does with samples.
@@ -118,13 +157,22 @@ class Application:
     Attributes:
         evaluator: makes what computes and compares outputs.
         columns: what the columns of a sample's dataset are in prediction files, () if outputs are no tables.
+        generates: whether outputs are samples that belong to no input.
+        names: what the datasets of outputs are called in prediction files.
     """
 
     evaluator: Callable[[Pass], Evaluator]
     columns: tuple[str, ...] = ()
+    generates: bool = False
+    names: Callable[[NeuralNetwork, Source], Sequence[str]] = lambda config, source: source.samples.names
 
 
-APPLICATIONS = {"dnn": Application(_compare), "pde": Application(_compare), "obj": Application(_find, COLUMNS)}
+APPLICATIONS = {
+    "dnn": Application(_compare),
+    "pde": Application(_compare),
+    "obj": Application(_find, COLUMNS),
+    "gan": Application(_generate, generates=True, names=_name_generated),
+}
 
 
 def application_of(config: NeuralNetwork) -> Application:

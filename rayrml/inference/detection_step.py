@@ -18,6 +18,7 @@ from rayrml.data.shards import Batch
 from rayrml.data.transforms import Transforms
 from rayrml.inference import arithmetic
 from rayrml.inference.detection import Detections, detect
+from rayrml.inference.each_sample import EachSample
 from rayrml.losses import Loss
 from rayrml.losses.detection import grids_of
 from rayrml.metrics import Evaluation, Metric
@@ -65,7 +66,7 @@ class Finder:
         return torch.cat(columns, 1).float().cpu().numpy(), found.starts.numpy()
 
 
-class DetectionStep:
+class DetectionStep(EachSample):
     """Loss and mAP of batches, added up over an epoch and over workers; see `EvaluationStep`.
 
     Args:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from rayrml.inference import arithmetic
+from rayrml.inference.each_sample import EachSample
 from rayrml.inference.flips import FlipAverage
 from rayrml.losses import Loss
 from rayrml.metrics import METRICS, ClassCounts, ColumnDetails, ColumnSums, Details, Evaluation, Metric, Pairs
@@ -41,7 +42,7 @@ def metric_of(loss: Loss, wanted: str | None = None) -> Metric | None:
     return None if name is None else METRICS[name](ignore_index=loss.ignore_index)
 
 
-class EvaluationStep:
+class EvaluationStep(EachSample):
     """Loss and metric of batches, added up over an epoch and over workers.
 
     Args:

@@ -17,6 +17,7 @@ from rayrml.inference.prediction_files import Destination, PredictionSink, Remot
 if TYPE_CHECKING:
     from rayrml.inference.box_pictures import BoxDrawing
     from rayrml.inference.pictures import Drawing
+    from rayrml.inference.sample_grid import SampleDrawing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +52,7 @@ def destination_of(
     epoch: int,
     classes: tuple[str, ...],
     *,
-    drawing: Drawing | BoxDrawing | None = None,
+    drawing: Drawing | BoxDrawing | SampleDrawing | None = None,
 ) -> Destination:
     """The files that the configuration names for an epoch's predictions of the samples of `source`.
 
@@ -60,7 +61,7 @@ def destination_of(
     data = config.data
     folder = data.test_output_path
     return Destination(
-        names=source.samples.names,
+        names=application_of(config).names(config, source),
         path=None if folder is None else storage.join(folder, f"output_{epoch}.h5"),
         assembly_path=data.hdf5_outfile,
         precision=data.hdf5_precision,

@@ -11,6 +11,7 @@ from rayrml.data.discovery import Samples
 if TYPE_CHECKING:
     from rayrml.inference.box_pictures import BoxDrawing
     from rayrml.inference.pictures import Drawing
+    from rayrml.inference.sample_grid import SampleDrawing
 
 MASKS, OVERLAYS, IMAGES, BOXES, CLASSES = "masks", "overlays", "images", "boxes", "classes"
 FOLDERS = (MASKS, OVERLAYS, IMAGES, BOXES)  # with a picture for each sample
@@ -29,14 +30,14 @@ class PictureDestination:
 
     folder: str
     epoch: int
-    drawing: Drawing | BoxDrawing
+    drawing: Drawing | BoxDrawing | SampleDrawing
     samples: Samples
 
     @property
     def paths(self) -> dict[str, str]:
         """The path of each folder, and of the table of classes, by what they contain."""
         if self.drawing.kind != "masks":
-            only = IMAGES if self.drawing.kind == "pixels" else BOXES
+            only = BOXES if self.drawing.kind == "boxes" else IMAGES
             return {only: self._path(only)}
         return {MASKS: self._path(MASKS), OVERLAYS: self._path(OVERLAYS), CLASSES: self._path(CLASSES, ".csv")}
 

@@ -21,6 +21,7 @@ from rayrml.inference.box_pictures import BoxDrawing
 from rayrml.inference.palette import UNKNOWN, colors_of
 from rayrml.inference.picture_destination import BOXES, CLASSES, IMAGES, MASKS, OVERLAYS, PictureDestination
 from rayrml.inference.pictures import Drawing, draw_overlay, encode_mask
+from rayrml.inference.sample_grid import SampleDrawing
 
 _JPEG = (OVERLAYS, BOXES)  # kinds of pictures that are photos, mostly; the others are PNG
 _QUALITY = 90  # of JPEG
@@ -59,7 +60,7 @@ class PictureFiles:
         while self._pending:
             self._pending.popleft().result()
         self._threads.shutdown()
-        if not isinstance(self._drawing, BoxDrawing) and self._drawing.kind == "masks":
+        if isinstance(self._drawing, Drawing) and self._drawing.kind == "masks":
             path = self._destination.paths[CLASSES]
             with explaining(path, "cannot be written"):
                 storage.write(path, self._table(self._drawing))
@@ -71,6 +72,9 @@ class PictureFiles:
 
     def _draw(self, index: int, output: np.ndarray) -> None:
         samples, drawing = self._destination.samples, self._drawing
+        if isinstance(drawing, SampleDrawing):
+            self._save(IMAGES, self._png[index], drawing.picture(output))
+            return
         image = self._image(samples.path(index))
         size = image.shape[1:]
         if isinstance(drawing, BoxDrawing):

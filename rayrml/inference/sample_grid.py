@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -16,6 +18,23 @@ SIDE = 8  # samples in a row and in a column
 NUM_SAMPLES = SIDE * SIDE
 _GAP = 2  # black pixels between samples
 _CHANNELS = (1, 3)
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleDrawing:
+    """How a sample becomes a picture of its own.
+
+    Attributes:
+        values: what is black and what is white.
+    """
+
+    values: Range = UNIT
+    kind: ClassVar[str] = "samples"
+
+    def picture(self, sample: np.ndarray) -> Image.Image:
+        """A sample (1 or 3, H, W), gray or RGB."""
+        shades = _to_bytes(np.asarray(sample, np.float32), self.values)
+        return Image.fromarray(shades[0] if len(shades) == 1 else np.ascontiguousarray(shades.transpose(1, 2, 0)))
 
 
 def can_draw(shape: Sequence[int | None]) -> bool:
@@ -43,10 +62,15 @@ def draw_grid(samples: np.ndarray, values: Range = UNIT) -> Image.Image:
 
 def write_grid(path: str, samples: np.ndarray, values: Range = UNIT) -> None:
     """Write the picture of `draw_grid` as PNG, at once or not at all. Raises DataError if it cannot be written."""
+    with explaining(path, "cannot be written"):
+        storage.write(path, render_grid(samples, values))
+
+
+def render_grid(samples: np.ndarray, values: Range = UNIT) -> bytes:
+    """The picture of `draw_grid` as PNG."""
     content = io.BytesIO()
     draw_grid(samples, values).save(content, "PNG")
-    with explaining(path, "cannot be written"):
-        storage.write(path, content.getvalue())
+    return content.getvalue()
 
 
 def _to_bytes(samples: np.ndarray, values: Range) -> np.ndarray:

@@ -9,15 +9,60 @@ Source: arXiv 1701.07875; with a gradient penalty, arXiv 1704.00028, algorithm 1
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import nn
 
+from rayrml.losses.loss import Loss
 from rayrml.tensors import to_float32, to_input
 
 Critic = Callable[[torch.Tensor], torch.Tensor]
+TERMS, SYMBOLS = ("wasserstein", "gradient_penalty", "generator_loss"), ("W", "GP", "G")
+
+
+@dataclasses.dataclass(frozen=True)
+class AdversarialLoss(Loss):
+    """What a critic and a generator minimize in turn; of scores (N, 1) alone, it is the generator's loss.
+
+    Attributes:
+        critic_steps: updates of the critic for one of the generator.
+        gradient_penalty: weight of the penalty, 0 for none.
+        clip: the critic's weights are cut to [-clip, clip] after each of its updates; None if they are not.
+    """
+
+    critic_steps: int = 5
+    gradient_penalty: float = 10.0
+    clip: float | None = None
+
+
+def wasserstein(
+    *,
+    critic_steps: PositiveInt = 5,
+    gradient_penalty: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0,
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None,
+) -> AdversarialLoss:
+    """Difference between a critic's mean scores of generated and of real samples, for generative adversarial networks.
+
+    The critic is updated `critic_steps` times for each update of the generator. `gradient_penalty` is the weight of the
+    mean of (|gradient| - 1)^2 for mixtures of generated and real samples; without it (0), `clip` limits the critic's
+    weights.
+
+    Source: arXiv 1701.07875; with a gradient penalty, arXiv 1704.00028, algorithm 1.
+    """
+    return AdversarialLoss(
+        _negative_mean,
+        targets="noise",
+        metric="swd",
+        term_names=TERMS,
+        term_symbols=SYMBOLS,
+        critic_steps=critic_steps,
+        gradient_penalty=gradient_penalty,
+        clip=clip,
+    )
 
 
 class CriticLoss(NamedTuple):
@@ -77,7 +122,8 @@ def gradient_norms(critic: Critic, samples: torch.Tensor) -> torch.Tensor:
     autocast is on, everything is computed in float32 at least: the second derivatives would be too inexact.
     """
     samples = to_float32(samples).detach().requires_grad_()
-    with torch.enable_grad(), torch.autocast(samples.device.type, enabled=False):
+    kind = "cpu" if samples.is_meta else samples.device.type  # tensors without numbers have no autocast
+    with torch.enable_grad(), torch.autocast(kind, enabled=False):
         (gradient,) = torch.autograd.grad(critic(samples).sum(), samples, create_graph=True)
         # Not by a square root, which has no derivative where a gradient is zero: a critic of dead units would be NaN.
         return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
@@ -118,7 +164,14 @@ def clip_weights(weights: Iterable[torch.Tensor], limit: float) -> None:
         torch._foreach_clamp_max_(weights, limit)  # pyright: ignore[reportPrivateImportUsage]
 
 
+def _negative_mean(scores: torch.Tensor, target: object) -> torch.Tensor:
+    return -scores.mean()
+
+
 def _mixed(real: torch.Tensor, generated: torch.Tensor, mix: torch.Tensor) -> torch.Tensor:
     real, generated = to_float32(real), to_float32(generated)
     shares = mix.to(real).view(-1, *(1,) * (real.ndim - 1))
     return to_input(shares * real + (1 - shares) * generated)
+
+
+LOSSES = {"Wasserstein": wasserstein}

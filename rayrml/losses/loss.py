@@ -22,7 +22,7 @@ class Loss:
     Attributes:
         function: (output (N, C, *spatial), target) -> the mean loss, a scalar.
         targets: `labels`: class indices (N,) or (N, *spatial) int64; `arrays`: floats of the output's shape; `boxes`:
-            the true boxes of each image.
+            the true boxes of each image; `noise`: none, the inputs are compared with what is made of random numbers.
         metric: the row of the metric table that evaluation reports along with the loss, None for none; see
             `default_metric`.
         takes: what the output must be, which determines how it is converted to class probabilities; None if it does
@@ -44,10 +44,11 @@ class Loss:
         parts: (output, target) -> the loss, and the terms of which it consists, (T,) means over the batch without their
             weights; None if it is of one piece.
         term_names: what the terms are called in the history.
+        term_symbols: what they are called in the line of a batch, () if that shows none.
     """
 
     function: Function
-    targets: Literal["labels", "arrays", "boxes"]
+    targets: Literal["labels", "arrays", "boxes", "noise"]
     metric: str | None
     takes: Ending | None = None
     weight: Callable[[torch.Tensor], torch.Tensor] | None = None
@@ -62,6 +63,7 @@ class Loss:
     join: Callable[[Any], torch.Tensor] | None = None
     parts: Callable[[torch.Tensor, Any], tuple[torch.Tensor, torch.Tensor]] | None = None
     term_names: tuple[str, ...] = ()
+    term_symbols: tuple[str, ...] = ()
 
     def of_network(self, outputs: Any) -> torch.Tensor:
         """What the loss takes of a network's output or outputs (N, ...): one tensor of float32."""
@@ -121,7 +123,7 @@ class Loss:
             output: with None for a size that is not known in advance.
             target: for class indices without a channel axis, () for one class per sample; None if not known.
         """
-        if self.targets == "boxes":
+        if self.targets in ("boxes", "noise"):
             return None  # classes, anchors and strides say which shapes outputs must have
         if self.shapes is not None:
             return self.shapes(output, target)

@@ -1,6 +1,6 @@
 """The metric table; each chapter's rows are at the end of its file."""
 
-from rayrml.metrics import classification, detection, labels, overlap, ranking, regression
+from rayrml.metrics import classification, detection, generation, labels, overlap, ranking, regression
 from rayrml.metrics.columns import ColumnSums, figures_of_columns
 from rayrml.metrics.confusion import MOST_CLASSES, Confusion, Pairs, confusion
 from rayrml.metrics.evaluation import ClassCounts, ColumnDetails, Details, Evaluation, PartNames, name_classes
@@ -13,6 +13,7 @@ METRICS = {
     **overlap.METRICS,
     **regression.METRICS,
     **detection.METRICS,
+    **generation.METRICS,
 }
 
 __all__ = [

@@ -26,7 +26,8 @@ class Metric:
         value: the summed vector -> the figure, None if it is undefined.
         compares: `classes`: of samples or pixels; `single`: the same, if each has one; `samples`: classes of whole
             samples only; `pixels`: classes of pixels (or other positions) only; `values`: numbers that stand for no
-            classes; `boxes`: detections with the boxes of images, which only their own evaluation does.
+            classes; `boxes`: detections with the boxes of images, which only their own evaluation does; `generated`:
+            generated samples with real ones, likewise.
         ranks: whether the figure depends on the scores of all samples at once: `sums` is a matrix of rows to be kept
             instead of a vector to be summed.
         merge: two vectors of `sums` -> that of both, for figures that plain addition would make inexact; None to add.
@@ -36,7 +37,7 @@ class Metric:
     name: str
     sums: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     value: Callable[[torch.Tensor], float | None]
-    compares: Literal["classes", "single", "samples", "pixels", "values", "boxes"] = "classes"
+    compares: Literal["classes", "single", "samples", "pixels", "values", "boxes", "generated"] = "classes"
     ranks: bool = False
     merge: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
     fewest_classes: int = 1
@@ -44,7 +45,11 @@ class Metric:
     @property
     def undefined_if(self) -> str:
         """The reason for which the figure is undefined, if it is."""
-        reasons = {"values": "the targets do not vary", "boxes": "no image has a box that is to be found"}
+        reasons = {
+            "values": "the targets do not vary",
+            "boxes": "no image has a box that is to be found",
+            "generated": "numbers are not finite, or there are too few samples",
+        }
         return reasons.get(self.compares, "targets and predictions hold one class alone")
 
 

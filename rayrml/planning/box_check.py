@@ -17,8 +17,9 @@ from rayrml.data.box_labels import BoxTable
 from rayrml.data.datasets import Datasets
 from rayrml.formatting import shorten
 from rayrml.losses.detection import AUTO, grids_of
-from rayrml.planning.grids import ANCHORS, are_alike, format_anchors, list_boxes, list_recorded, list_sizes
+from rayrml.planning.grids import ANCHORS, are_alike, format_anchors, list_recorded
 from rayrml.planning.settings import Settings
+from rayrml.planning.training_boxes import TrainingBoxes
 
 _SMALL = 2.0  # pixels of a side, below which a box has hardly a pixel of its own
 _UNSUITED = 0.5  # mean IoU of boxes and their best anchors
@@ -34,7 +35,7 @@ def count_boxes(datasets: Datasets) -> list[tuple[str, ...]]:
 
 def describe_sizes(datasets: Datasets) -> str | None:
     """The smallest and the largest box of training in pixels of the network's input; None without any."""
-    boxes = _training_boxes(datasets)
+    boxes = TrainingBoxes(datasets).boxes
     if boxes is None or not len(boxes.corners):
         return None
     sizes = boxes.corners[:, 2:] - boxes.corners[:, :2]
@@ -43,23 +44,23 @@ def describe_sizes(datasets: Datasets) -> str | None:
     return f"{smallest[0]:.1f} x {smallest[1]:.1f} to {largest[0]:.1f} x {largest[1]:.1f} pixels of the network's input"
 
 
-def describe_anchors(datasets: Datasets, settings: Settings) -> Iterator[str]:
+def describe_anchors(boxes: TrainingBoxes, settings: Settings) -> Iterator[str]:
     """A sentence on the anchors and how well they suit the training boxes; none if nothing is trained."""
-    grids, mean = _grids_of(settings.loss), _measure(datasets, settings.loss)
+    grids, mean = _grids_of(settings.loss), _measure(boxes, settings.loss)
     if grids is not None and mean is not None:
         kind = "Anchors as given" if _are_given(settings) else "Anchors of the training boxes"
         yield f"{kind}: {format_anchors(grids.anchors)}; mean IoU with the boxes {mean:.4f}"
 
 
-def warn_of_anchors(datasets: Datasets, settings: Settings, recorded: Mapping[str, Any]) -> Iterator[str]:
+def warn_of_anchors(boxes: TrainingBoxes, settings: Settings, recorded: Mapping[str, Any]) -> Iterator[str]:
     """Sentences on anchors that suit few boxes, or that a checkpoint's network was not trained with.
 
     Args:
-        datasets: the samples.
+        boxes: those of training.
         settings: what the configuration says, with the loss of the network's grids.
         recorded: the loss of the checkpoint that is loaded, {} without one.
     """
-    grids, mean = _grids_of(settings.loss), _measure(datasets, settings.loss)
+    grids, mean = _grids_of(settings.loss), _measure(boxes, settings.loss)
     if grids is None:
         return
     if mean is not None and mean < _UNSUITED and _are_given(settings):
@@ -70,9 +71,9 @@ def warn_of_anchors(datasets: Datasets, settings: Settings, recorded: Mapping[st
         yield f"the checkpoint's network was trained with other anchors ({sizes}): it learns sizes anew"
 
 
-def warn_of_boxes(datasets: Datasets, loss: Choice | None) -> Iterator[str]:
+def warn_of_boxes(training: TrainingBoxes, loss: Choice | None) -> Iterator[str]:
     """Sentences on boxes that can hardly be learnt."""
-    boxes, grids = _training_boxes(datasets), _grids_of(loss)
+    boxes, grids, datasets = training.boxes, _grids_of(loss), training.datasets
     if boxes is None or grids is None:
         return
     counted = boxes.keep(~boxes.ignored)
@@ -101,11 +102,6 @@ def _count(table: BoxTable | None, num_classes: int) -> list[tuple[str, str]]:
     return [(f"{count:,}", f"{with_it:,}") for count, with_it in zip(boxes, images, strict=True)]
 
 
-def _training_boxes(datasets: Datasets) -> Boxes | None:
-    source = datasets.training
-    return None if source is None or source.samples.boxes is None else list_boxes(source, datasets.transforms)
-
-
 def _grids_of(loss: Choice | None) -> Grids | None:
     return None if loss is None else grids_of(loss.build())
 
@@ -114,13 +110,12 @@ def _are_given(settings: Settings) -> bool:
     return (settings.nn.loss or {}).get(ANCHORS, AUTO) != AUTO
 
 
-def _measure(datasets: Datasets, loss: Choice | None) -> float | None:
+def _measure(boxes: TrainingBoxes, loss: Choice | None) -> float | None:
     """The mean IoU of the training boxes and the anchors most like them; None without any."""
-    grids, source = _grids_of(loss), datasets.training
-    if grids is None or source is None or source.samples.boxes is None:
+    grids, sizes = _grids_of(loss), boxes.sizes
+    if grids is None or sizes is None or not len(sizes):
         return None
-    sizes = list_sizes(source, datasets.transforms)
-    return mean_iou(sizes, [size for of_grid in grids.anchors for size in of_grid]) if len(sizes) else None
+    return mean_iou(sizes, [size for of_grid in grids.anchors for size in of_grid])
 
 
 def _count_shared(boxes: Boxes, grids: Grids) -> int:

@@ -1,26 +1,19 @@
-"""Rules between the keys of object detection, and the application that a loss stands for."""
+"""Rules between the keys of object detection."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from rayrml.config.detection import BoxKeys, Detection
-from rayrml.config.tables import Choice
 from rayrml.data.reader_keys import BOX_KEYS, BOXES, DATA
 from rayrml.errors import Problem
-from rayrml.losses import detection, pde
+from rayrml.losses import detection
 from rayrml.planning.settings import Settings
 
 _APP = "neural_network.app"
 # Keys that do not go with boxes, and the end of the message.
 _WITHOUT_BOXES = {"slicers": "", "target_suffix": "", "hdf5_outfile": "", "class_names": ". Expected classes"}
 _OF_SIDES = {"input_transforms": ". Expected transforms", "target_transforms": ". Expected transforms"}  # both move
-
-
-def application_of(loss: Choice | None) -> str:
-    """What the key `app` is, if it is not given."""
-    name = None if loss is None else loss.name
-    return "obj" if name in detection.LOSSES else "pde" if name in pde.LOSSES else "dnn"
 
 
 def finds_objects(settings: Settings) -> bool:
@@ -58,8 +51,9 @@ def _box_keys(settings: Settings) -> Iterator[Problem]:
         yield Problem("neural_network.detection", f"has no effect: no objects are found. Expected {_LOSSES}")
     if data.samples and not data.input_path:
         yield Problem(f"{DATA}.samples", "has no effect: input_path is missing. Of a test, it is test_samples")
-    if data.test_samples and not data.test_input_path:
-        yield Problem(f"{DATA}.test_samples", "has no effect: test_input_path is missing")
+    for part in ("test", "final_test"):
+        if getattr(data, f"{part}_samples") and not getattr(data, f"{part}_input_path"):
+            yield Problem(f"{DATA}.{part}_samples", f"has no effect: {part}_input_path is missing")
 
 
 def _beside_boxes(settings: Settings) -> Iterator[Problem]:

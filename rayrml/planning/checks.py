@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from rayrml.data.readers.images import read_header
 from rayrml.data.sources import Side, Source
 from rayrml.errors import MOST_NAMED, DataError
 from rayrml.formatting import format_bytes, format_table
+from rayrml.losses.adversarial import AdversarialLoss
 from rayrml.memory import available_memory
 from rayrml.networks.gathering import count_gathered
 from rayrml.networks.layers.layer import BYTES_OF_FLOAT
@@ -141,6 +143,7 @@ def memory_parts(plan: Plan, num_workers: int) -> dict[str, int]:
     network, worker = plan.network, Workers(0, num_workers)
     weights = network.num_parameters
     trained = BYTES_OF_FLOAT * network.num_trainable_parameters if plan.training else 0
+    of_critic = _critic_parts(plan)
     sharding = plan.config.ray.sharding if plan.training else "none"
     num_states, num_shares = (num_workers if sharding in ways else 1 for ways in (("zero1", "fsdp"), ("fsdp",)))
     state = count_state(plan.optimizer.name, plan.optimizer.settings) if plan.optimizer and plan.training else 0
@@ -148,14 +151,33 @@ def memory_parts(plan: Plan, num_workers: int) -> dict[str, int]:
     sources = [source for source in (plan.training, plan.test) if source is not None and not source.random]
     kept = sources if plan.config.neural_network.data.preload and not plan.is_inference else []
     return {
-        "Weights": BYTES_OF_FLOAT * weights // num_shares,
+        "Weights": BYTES_OF_FLOAT * weights // num_shares + of_critic.weights,
         "Gathered weights": BYTES_OF_FLOAT * _gathered(plan) if num_shares > 1 else 0,
-        "Gradients": trained // num_shares,
-        "Optimizer state": trained * state // num_states,
+        "Gradients": trained // num_shares + of_critic.gradients,
+        "Optimizer state": trained * state // num_states + of_critic.state,
         "Weight average": BYTES_OF_FLOAT * averaged // num_shares,
         "Preloaded samples": sum(_preloaded_bytes(source, worker) for source in kept),
         "One batch in the network": _batch(plan, worker),
     }
+
+
+class _CriticParts(NamedTuple):
+    """Bytes of a critic besides its activations."""
+
+    weights: int = 0
+    gradients: int = 0
+    state: int = 0
+
+
+def _critic_parts(plan: Plan) -> _CriticParts:
+    if plan.critic is None:
+        return _CriticParts()
+    network, optimizer = plan.critic.network, plan.critic.updates.optimizer
+    weights = BYTES_OF_FLOAT * network.num_parameters
+    if optimizer is None:
+        return _CriticParts(weights)
+    trained = BYTES_OF_FLOAT * network.num_trainable_parameters
+    return _CriticParts(weights, trained, trained * count_state(optimizer.name, optimizer.settings))
 
 
 def _gathered(plan: Plan) -> int:
@@ -205,10 +227,12 @@ def _training_batch(plan: Plan, number: int, batch_size: int) -> int:
         target = target[1:]  # class indices
     inputs = plan.datasets.shapes[number]
     shapes = {"inputs": inputs, "targets": inputs if target is None else target}
+    pixels = source.input.dtype == np.uint8
     try:
-        return memory_estimate.of_training(
-            plan.network, loss, batch_size, **shapes, pixels=source.input.dtype == np.uint8
-        )
+        if plan.critic is not None and isinstance(loss, AdversarialLoss):
+            both = (plan.network, plan.critic.network)
+            return memory_estimate.of_adversarial_training(*both, loss, batch_size, pixels=pixels)
+        return memory_estimate.of_training(plan.network, loss, batch_size, **shapes, pixels=pixels)
     except Exception:  # some layers and losses need actual numbers
         return _AND_GRADIENTS * BYTES_OF_FLOAT * batch_size * sum(_sizes_of_outputs(plan, number))
 
@@ -217,6 +241,8 @@ def _test_batch(plan: Plan, number: int, batch_size: int) -> int:
     """Peak bytes for samples of the shape with this number."""
     pixels = plan.test is not None and plan.test.input.dtype == np.uint8
     inputs = plan.datasets.shapes[number]
+    if plan.critic is not None:
+        pixels, inputs = False, _shape_of_noise(plan)
     try:
         return memory_estimate.of_evaluation(plan.network, batch_size, inputs=inputs, pixels=pixels)
     except Exception:
@@ -227,4 +253,10 @@ def _test_batch(plan: Plan, number: int, batch_size: int) -> int:
 
 def _sizes_of_outputs(plan: Plan, number: int) -> list[int]:
     """How many numbers each layer outputs for a sample of the shape with this number."""
-    return [math.prod(size or 1 for size in shape) for shape in plan.network.shapes_of(plan.datasets.shapes[number])]
+    inputs = plan.datasets.shapes[number] if plan.critic is None else _shape_of_noise(plan)
+    return [math.prod(size or 1 for size in shape) for shape in plan.network.shapes_of(inputs)]
+
+
+def _shape_of_noise(plan: Plan) -> tuple[int, ...]:
+    """The shape of the random numbers that a generator takes."""
+    return tuple(size or 1 for size in plan.network.input_shapes[0])

@@ -28,7 +28,7 @@ from rayrml.losses import pde
 from rayrml.losses.outputs import BALANCED
 from rayrml.metrics import METRICS
 from rayrml.optimizers import needs_closure, refuse_clipping
-from rayrml.planning import box_rules
+from rayrml.planning import adversarial_rules, box_rules
 from rayrml.planning.data_types import DataTypes
 from rayrml.planning.settings import Settings
 from rayrml.reporting import trackers
@@ -99,10 +99,10 @@ def _metric(settings: Settings) -> Iterable[Problem]:
 
 def _something_to_do(settings: Settings) -> Iterator[Problem]:
     data = settings.data
-    if not data.trains and not data.tests:
+    if not data.trains and not data.tests and not adversarial_rules.generates(settings):
         names = ("num_examples", "num_test_examples") if settings.types.generated else ("input_path", "test_input_path")
         yield Problem(DATA, f"nothing to do. Expected {names[0]}, {names[1]}, or both")
-    if data.trains and data.targets is None:
+    if data.trains and data.targets is None and not adversarial_rules.generates(settings):
         kind = BOXES if box_rules.finds_objects(settings) else LABELS
         yield Problem(DATA, f'training needs targets. Expected target_type, for example "{kind}"')
 
@@ -183,7 +183,7 @@ def _final_test(settings: Settings) -> Iterator[Problem]:
 
 def _targets(settings: Settings) -> Iterator[Problem]:
     data, types = settings.data, settings.types
-    if types.targets_are_arrays:
+    if types.targets_are_arrays or adversarial_rules.generates(settings):
         return
     by_path = types.labelled_by_files or types.labelled_by_arrays or types.labelled_by_table or types.targets_are_boxes
     told = by_path or (data.trains and data.targets is None)
@@ -200,7 +200,7 @@ def _targets(settings: Settings) -> Iterator[Problem]:
 def _tags(settings: Settings) -> Iterator[Problem]:
     data = settings.data
     by_folder = data.targets in (None, "labels") and not settings.types.labelled_by_table
-    for key in () if by_folder else _given(data, "training_tag", "test_tag"):
+    for key in () if by_folder or adversarial_rules.generates(settings) else _given(data, "training_tag", "test_tag"):
         yield Problem(f"{DATA}.{key}", "has no effect: targets are not the classes of folders")
 
 
@@ -359,4 +359,5 @@ RULES: tuple[Rule, ...] = (
     _slices,
     _stacks,
     *box_rules.RULES,
+    *adversarial_rules.RULES,
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from rayrml.config.mistakes import Findings
 from rayrml.config.sections import Data, SideName
 from rayrml.config.tables import Choice
 from rayrml.data.reader_keys import BOXES, NO_FILES, choose_reader, has_table, list_reader_options
 from rayrml.data.readers import Reader
+from rayrml.data.readers.generated import noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,13 +98,19 @@ class DataTypes:
         return bool(data.test_target_path or data.test_share or (not data.target_path and compared))
 
 
-def find_types(data: Data, findings: Findings) -> DataTypes:
-    """The types of both sides; mistakes are added to the findings."""
-    own = _reader(data, "input", findings)
+def find_types(data: Data, findings: Findings, *, reads: bool = True) -> DataTypes:
+    """The types of both sides; mistakes are added to the findings. Without `reads`, inputs need no type."""
+    own = _reader(data, "input", findings) if reads or data.inputs is not None else None
     reader: Reader | None = own and own.build()
     arrays = data.targets not in (None, *NO_FILES) and not _labelled_by_files(data, reader)
     target = _reader(data, "target", findings) if arrays else None
     return DataTypes(data, own, target, reader, target and target.build())
+
+
+def with_noise(types: DataTypes, shape: Sequence[int], seed: int) -> DataTypes:
+    """The types of random numbers of this shape, from which `num_test_examples` samples are generated."""
+    row = Choice("noise", noise, {"shape": tuple(shape), "num_samples": types.data.num_test_examples, "seed": seed})
+    return dataclasses.replace(types, input=row, input_reader=row.build())
 
 
 def _labelled_by_files(data: Data, reader: Reader | None) -> bool:

@@ -110,11 +110,16 @@ class DatasetsPreparation:
                 classes=classes,
                 shapes=shapes[0],
                 target_shapes=self._target_shapes(training or test, transforms, len(shapes[0])),
-                test_targets=test is not None and self.types.test_samples_have_targets(compared=self.expectations.loss),
+                test_targets=test is not None and self._compares(),
                 final_test=final_test,
                 category_ids=self.boxes.category_ids,
             )
         return None
+
+    def _compares(self) -> bool:
+        """Whether test samples are compared with something."""
+        compared = self.expectations.loss
+        return self.expectations.generated or self.types.test_samples_have_targets(compared=compared)
 
     def _target_shapes(
         self, source: Source | None, transforms: Transforms, count: int

@@ -6,9 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from rayrml.config.optimization import OptimizerOptions
+from rayrml.config.tables import Choice
 from rayrml.data.sources import Source
+from rayrml.lr_schedulers import ScheduleChoice
 from rayrml.memory import available_memory
+from rayrml.networks.network import Network
 from rayrml.planning import checks
+from rayrml.planning.adversarial_warnings import count_updates
+from rayrml.planning.critic import CriticPlan
 from rayrml.planning.plan import Plan
 
 
@@ -16,12 +22,13 @@ def describe(plan: Plan) -> dict[str, Any]:
     """The network, the data, the warnings and the memory of a valid configuration, in JSON's types."""
     asked = plan.config.ray.num_workers
     workers = (asked[0] if isinstance(asked, tuple) else asked) or 1
-    optimizer, loss = plan.optimizer, plan.loss
+    loss = plan.loss
     observed = [text for source in plan.sources for text in plan.observations[source.name].warnings]
     return {
         "valid": True,
-        "network": _network(plan),
-        "optimizer": None if optimizer is None else {"type": optimizer.name, **optimizer.settings, **_options(plan)},
+        "network": _network(plan.network),
+        **({} if plan.critic is None else {"critic": _critic(plan, plan.critic)}),
+        "optimizer": _optimizer(plan.optimizer, plan.options, plan.schedule),
         "loss": None if loss is None else {"function": loss.name, **loss.settings},
         "metric": plan.metric,
         "datasets": {source.name: _dataset(plan, source) for source in plan.sources},
@@ -31,14 +38,27 @@ def describe(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _options(plan: Plan) -> dict[str, Any]:
-    """The keys that all optimizers have, with the defaults of the schedulers."""
-    schedulers = {} if plan.schedule is None else {"lr_scheduler": plan.schedule.settings}
-    return plan.options.model_dump(mode="json") | schedulers
+def _optimizer(row: Choice | None, options: OptimizerOptions, schedule: ScheduleChoice | None) -> dict[str, Any] | None:
+    """An optimizer with the keys that all of them have, and the defaults of the schedulers."""
+    if row is None:
+        return None
+    schedulers = {} if schedule is None else {"lr_scheduler": schedule.settings}
+    return {"type": row.name, **row.settings, **options.model_dump(mode="json"), **schedulers}
 
 
-def _network(plan: Plan) -> dict[str, Any]:
-    network = plan.network
+def _critic(plan: Plan, critic: CriticPlan) -> dict[str, Any]:
+    """The second network of a generator, and how often both are updated."""
+    loss = None if plan.loss is None else plan.loss.build()
+    of_critic, of_generator = count_updates(plan.config.neural_network, loss, plan.datasets)
+    return {
+        **_network(critic.network),
+        "optimizer": _optimizer(critic.updates.optimizer, critic.updates.options, critic.updates.schedule),
+        "updates": of_critic,
+        "updates_of_generator": of_generator,
+    }
+
+
+def _network(network: Network) -> dict[str, Any]:
     return {
         "name": network.name,
         "num_parameters": network.num_parameters - network.num_running_statistics,

@@ -21,6 +21,7 @@ class Expectations:
         input_shape: the declared shape of the network's input, None for sizes that are open.
         num_classes: how many classes the loss tells apart in the network's output, None if that is not known.
         boxes: whether objects are found, so that the sizes of images are needed.
+        generated: whether test samples are compared with generated ones instead of targets.
     """
 
     loss: bool = True
@@ -30,6 +31,7 @@ class Expectations:
     input_shape: tuple[int | None, ...] | None = None
     num_classes: int | None = None
     boxes: bool = False
+    generated: bool = False
 
 
 class Labelling(NamedTuple):

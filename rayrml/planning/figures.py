@@ -7,9 +7,10 @@ from rayrml.config.mistakes import Findings
 from rayrml.config.names import find
 from rayrml.config.sections import Data, NeuralNetwork
 from rayrml.data.reader_keys import DATA
-from rayrml.losses import Loss, detection
+from rayrml.losses import Loss, adversarial, detection
 from rayrml.metrics import METRICS
 from rayrml.networks.network import Network
+from rayrml.planning.application import GAN
 from rayrml.planning.settings import Settings
 
 
@@ -63,10 +64,22 @@ def check_stopping(nn: NeuralNetwork, metric: str | None, *, tested: bool, findi
     """
     if nn.early_stopping is None:
         return
-    figures = [TRAIN_LOSS, *((TEST_LOSS, *_reported_with(metric)) if tested else ())]
-    if nn.early_stopping.metric not in figures:
+    if nn.app == GAN:
+        figures = _list_distances(nn) if tested else []
+    else:
+        figures = [TRAIN_LOSS, *((TEST_LOSS, *_reported_with(metric)) if tested else ())]
+    if nn.app == GAN and not figures:
+        message = "needs test images: losses of a GAN cannot be compared between epochs. Expected test_input_path"
+        findings.add("neural_network.early_stopping", message)
+    elif nn.early_stopping.metric not in figures:
         message = f"this run has no figure '{nn.early_stopping.metric}'. Expected one of {', '.join(figures)}"
         findings.add("neural_network.early_stopping.metric", message)
+
+
+def _list_distances(nn: NeuralNetwork) -> list[str]:
+    """The figures by which generated samples are judged: those of features need a classifier."""
+    names = [name for name, row in METRICS.items() if row().compares == "generated"]
+    return [name for name in names if name != "frechet" or nn.metric_network is not None]
 
 
 def _reported_with(metric: str | None) -> list[str]:
@@ -90,8 +103,8 @@ def _misfit(name: str, loss: str, *, is_number: bool, spatial: bool, several: bo
     compares = METRICS[name]().compares
     if (compares == "boxes") is not (loss in detection.LOSSES):
         return f"'{name}' does not go with {loss}. Expected {'map or map50' if loss in detection.LOSSES else 'another'}"
-    if compares == "boxes":
-        return None
+    if compares in ("boxes", "generated") or loss in adversarial.LOSSES:
+        return None  # `adversarial_rules` knows
     if compares == "values":
         return None if is_number else f"'{name}' compares numbers, but the targets are classes"
     if is_number:

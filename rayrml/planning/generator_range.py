@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from rayrml.data.readers import Reader
-from rayrml.data.transforms import BatchTransforms
-from rayrml.data.transforms.values import Normalize
 from rayrml.endings import SYMMETRIC, UNIT, Range
 from rayrml.errors import Problem
 from rayrml.networks.ending import find_ending, find_other_activation, find_range
@@ -17,26 +12,6 @@ from rayrml.networks.graph import Graph
 _NEARLY = 0.02  # of the range, by which its ends may differ
 _LAST_LAYERS = {UNIT: "sigmoid", SYMMETRIC: "tanh"}
 _NORMALIZE = '{"normalize": {"mean": 0.5, "std": 0.5}}'
-
-
-def find_image_range(reader: Reader, transforms: BatchTransforms) -> Range | None:
-    """Black and white after the transforms, as the lowest and highest number of any channel; None if not known.
-
-    Args:
-        reader: of the images.
-        transforms: those of batches; no other transform changes the range of pixels.
-    """
-    if not reader.pixels:
-        return None
-    low, high = np.zeros(1), np.ones(1)
-    for step in transforms.evaluation().steps:
-        transform = step.transform
-        if step.part == "target":
-            continue
-        if isinstance(transform, Normalize):
-            mean, std = np.asarray(transform.mean, np.float64), np.asarray(transform.std, np.float64)
-            low, high = (low - mean) / std, (high - mean) / std
-    return float(low.min()), float(high.max())
 
 
 def compare_ranges(generator: Graph, images: Range | None) -> Problem | str | None:
@@ -55,7 +30,7 @@ def compare_ranges(generator: Graph, images: Range | None) -> Problem | str | No
     shown = "of unknown range" if images is None else f"from {_words(images)} after the transforms"
     if generated is None:
         ending = find_ending(generator) or find_other_activation(generator)
-        how = "does not end with sigmoid or tanh" if ending is None else f"ends with {ending}"
+        how = "does not end with sigmoid or tanh" if ending in (None, "linear") else f"ends with {ending}"
         return f"the generator {how}, so its numbers may be outside of the images' range; images are {shown}"
     own = f"the generator ends with {_LAST_LAYERS[generated]} and gives {_words(generated)}"
     if images is None:

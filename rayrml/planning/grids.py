@@ -8,22 +8,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import torch
-
 from rayrml.boxes.anchors import Size, cluster_sizes, sort_sizes
-from rayrml.boxes.batch import Boxes
 from rayrml.boxes.grids import Grids, Layout, find_layout
 from rayrml.config.tables import Choice
 from rayrml.data.datasets import Datasets
-from rayrml.data.shards import boxes_of
-from rayrml.data.sources import Source
-from rayrml.data.transforms import Transforms
 from rayrml.errors import ConfigError, Problem
 from rayrml.losses import detection
 from rayrml.networks.ending import find_activations_at_end
 from rayrml.networks.graph import Graph
 from rayrml.networks.network import Network
+from rayrml.planning.training_boxes import TrainingBoxes
 
 Anchors = tuple[tuple[Size, ...], ...]  # of each output
 ANCHORS = "anchors"
@@ -32,13 +26,15 @@ _LOSS = "neural_network.loss"
 _ANCHORS, _STRIDES = f"{_LOSS}.{ANCHORS}", f"{_LOSS}.strides"
 
 
-def find_grids(loss: Choice | None, network: Network, datasets: Datasets, recorded: Mapping[str, Any]) -> Choice | None:
+def find_grids(
+    loss: Choice | None, network: Network, boxes: TrainingBoxes, recorded: Mapping[str, Any]
+) -> Choice | None:
     """The loss with the grids of the network's outputs; other losses stay as they are.
 
     Args:
         loss: as in the configuration, None without one.
         network: whose outputs are grids.
-        datasets: the samples.
+        boxes: those of training, which know all samples.
         recorded: the loss of the checkpoint that is loaded, {} without one.
 
     Raises:
@@ -46,12 +42,13 @@ def find_grids(loss: Choice | None, network: Network, datasets: Datasets, record
     """
     if loss is None or loss.name not in detection.LOSSES:
         return loss
+    datasets = boxes.datasets
     _refuse_activations(network.graph)
     layout = _find_layout(loss, network, datasets)
     _check_order(network, datasets.shape, layout)
     anchors, before = loss.settings[ANCHORS], list_recorded(recorded)
     if anchors == detection.AUTO:
-        anchors = before if datasets.training is None else _cluster(datasets.training, datasets.transforms, layout)
+        anchors = before if datasets.training is None else _cluster(boxes, layout)
     if anchors is None:
         message = '"auto" needs training boxes, or a checkpoint of a network that learned from some'
         raise ConfigError(Problem(_ANCHORS, message))
@@ -106,22 +103,6 @@ def format_anchors(anchors: Anchors) -> str:
     return " ".join(f"{width:.1f}x{height:.1f}" for width, height in sizes)
 
 
-def list_boxes(source: Source, transforms: Transforms) -> Boxes:
-    """The boxes of all images in pixels of the network's input, as an evaluation has them."""
-    table = source.samples.boxes
-    if table is None:
-        raise RuntimeError("the samples have no boxes")
-    original = boxes_of(table, np.arange(len(table)))
-    return transforms.evaluated_boxes(original.boxes, original.sizes)
-
-
-def list_sizes(source: Source, transforms: Transforms) -> torch.Tensor:
-    """(n, 2) width and height in pixels of the network's input of the boxes that are to be found."""
-    boxes = list_boxes(source, transforms)
-    corners = boxes.corners[~boxes.ignored]
-    return corners[:, 2:] - corners[:, :2]
-
-
 def _find_layout(loss: Choice, network: Network, datasets: Datasets) -> Layout:
     """The grids of the outputs, still without anchors. Raises ConfigError."""
     if not datasets.classes:
@@ -134,9 +115,11 @@ def _find_layout(loss: Choice, network: Network, datasets: Datasets) -> Layout:
     return find_layout(outputs, (height, width), len(datasets.classes), strides=loss.settings["strides"])
 
 
-def _cluster(source: Source, transforms: Transforms, layout: Layout) -> Sequence[Size]:
+def _cluster(boxes: TrainingBoxes, layout: Layout) -> Sequence[Size]:
     """The anchors that suit the training boxes. Raises ConfigError."""
-    return cluster_sizes(list_sizes(source, transforms), layout.count_anchors())
+    if boxes.sizes is None:
+        raise RuntimeError("the samples have no boxes")
+    return cluster_sizes(boxes.sizes, layout.count_anchors())
 
 
 def _refuse_activations(graph: Graph) -> None:

@@ -14,6 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from rayrml.losses import Loss
+from rayrml.losses.adversarial import AdversarialLoss, constant_weights, critic_loss, generator_loss
+from rayrml.networks.network import Network
 from rayrml.planning.result_shapes import find_results
 from rayrml.tensors import to_input
 
@@ -47,6 +49,32 @@ def of_training(
         loss(without(to_input(_batch(batch_size, inputs, pixels=pixels))).float(), target).backward()
 
     return _peak(without, step)
+
+
+def of_adversarial_training(
+    generator: Network, critic: Network, loss: AdversarialLoss, batch_size: int, *, pixels: bool
+) -> int:
+    """The peak bytes of a step of a critic or, if that takes more, of its generator; weights are counted elsewhere.
+
+    Arguments and errors are those of `of_training`.
+    """
+    makes, judges = (_without_numbers(network).train() for network in (generator, critic))
+    for parameter in (*makes.parameters(), *judges.parameters()):
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(_forget)
+    noise, samples = generator.input_shapes[0], critic.input_shapes[0]
+
+    def step() -> None:
+        inputs = to_input(_batch(batch_size, [size or 1 for size in noise], pixels=False))
+        real = to_input(_batch(batch_size, [size or 1 for size in samples], pixels=pixels))
+        with torch.no_grad():
+            made = makes(inputs)
+        mix = torch.empty(batch_size, device=_META)
+        critic_loss(judges, real, made, mix=mix, gradient_penalty=loss.gradient_penalty).total.backward()
+        with constant_weights(judges):
+            generator_loss(judges, makes(inputs)).backward()
+
+    return _peak(nn.ModuleList([makes, judges]), step)
 
 
 def of_evaluation(network: nn.Module, batch_size: int, *, inputs: Sequence[int], pixels: bool) -> int:

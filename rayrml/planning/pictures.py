@@ -14,10 +14,13 @@ from rayrml.errors import ConfigError
 from rayrml.inference.box_pictures import BoxDrawing
 from rayrml.inference.class_table import find_output_ending
 from rayrml.inference.pictures import Drawing, PictureKind
+from rayrml.inference.sample_grid import SampleDrawing
 from rayrml.losses import Loss
 from rayrml.networks.ending import find_ending
 from rayrml.networks.network import Network
+from rayrml.planning.application import GAN
 from rayrml.planning.data_types import DataTypes
+from rayrml.planning.generation import choose_drawing
 from rayrml.planning.settings import Settings
 from rayrml.planning.target_values import find_scaling
 
@@ -39,7 +42,7 @@ class Pictures:
         reason: why they do not although they are images, "" if they are none.
     """
 
-    drawing: Drawing | BoxDrawing | None = None
+    drawing: Drawing | BoxDrawing | SampleDrawing | None = None
     reason: str = ""
 
     @property
@@ -48,7 +51,7 @@ class Pictures:
 
         Pictures of boxes are made on request alone: what counts are the detections, which are in files of their own.
         """
-        if isinstance(self.drawing, BoxDrawing):
+        if isinstance(self.drawing, BoxDrawing | SampleDrawing):
             return None
         return self.drawing.kind if self.drawing is not None else "none" if self.reason else None
 
@@ -62,6 +65,8 @@ def choose_pictures(settings: Settings, network: Network, datasets: Datasets, fi
         datasets: the samples.
         findings: gets what is wrong with pictures that are requested.
     """
+    if settings.nn.app == GAN:
+        return Pictures(choose_drawing(settings.nn, network, findings))
     data, reader = settings.data, settings.types.input_reader
     if reader is None or reader.read is None or not reader.pixels or settings.types.targets_are_labels:
         return Pictures()

@@ -11,8 +11,10 @@ from rayrml.config.sections import Config
 from rayrml.config.tables import Choice
 from rayrml.data.datasets import Datasets
 from rayrml.data.sources import Source
+from rayrml.inference.judge import Judge
 from rayrml.lr_schedulers import ScheduleChoice
 from rayrml.networks.network import Network
+from rayrml.planning.critic import CriticPlan
 from rayrml.planning.inspection import Observation
 from rayrml.planning.pictures import Pictures
 from rayrml.planning.splits import Folders
@@ -39,6 +41,8 @@ class Plan:
         training: samples to train on, None without training.
         test: samples to evaluate on or to predict, None without any.
         datasets: what training and test samples have in common.
+        critic: the second network of a generator, None for other networks, and where samples are only generated.
+        judge: the classifier by which generated samples are compared with real ones, None without one.
         loaded: what was loaded into the network, None if nothing was to be loaded.
         observations: what some samples have shown, by the name of their dataset.
         warnings: sentences on what is probably wrong with the network or the samples.
@@ -70,6 +74,8 @@ class Plan:
     folders: Folders = dataclasses.field(default_factory=Folders)
     targets: str | None = None
     notes: tuple[str, ...] = ()
+    critic: CriticPlan | None = None
+    judge: Judge | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,16 +28,19 @@ from rayrml.networks.graph import Graph, read_graph
 from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network, build
 from rayrml.networks.shapes import open_differing
+from rayrml.planning.adversarial_warnings import warn_of_generation
+from rayrml.planning.application import GAN, application_of, generates_alone
 from rayrml.planning.box_check import describe_anchors
-from rayrml.planning.box_rules import application_of
 from rayrml.planning.box_targets import BoxTargets
 from rayrml.planning.class_balance import check_sampling, with_class_weights
 from rayrml.planning.consistency import check_consistency
-from rayrml.planning.data_types import DataTypes, find_types
+from rayrml.planning.critic import CriticPlan, CriticPreparation, find_misfits_of_generator
+from rayrml.planning.data_types import DataTypes, find_types, with_noise
 from rayrml.planning.datasets import DatasetsPreparation
 from rayrml.planning.expectations import Expectations, Labelling
 from rayrml.planning.figures import check_stopping, check_threshold, choose_metric
 from rayrml.planning.flips_check import check_flips
+from rayrml.planning.generation import choose_judge
 from rayrml.planning.grids import find_grids
 from rayrml.planning.input_fit import adapt_input
 from rayrml.planning.inspection import Observation, observe
@@ -51,6 +54,7 @@ from rayrml.planning.splits import Folders, complete_paths
 from rayrml.planning.starting_weights import LOAD, is_foreign, load_start
 from rayrml.planning.table_targets import LabelTables
 from rayrml.planning.target_values import read_class_numbers, with_value_rules
+from rayrml.planning.training_boxes import TrainingBoxes
 from rayrml.planning.updates import Updates, choose_updates, follow_network
 from rayrml.planning.warnings import list_warnings
 from rayrml.saving import checkpoints
@@ -86,17 +90,19 @@ class _Preparation:
         self.findings = findings
         self.layers: Any = None  # Keras JSON
         self.named: Family | None = None
+        self.critic: CriticPreparation | None = None  # of a generator
 
     def plan(self, name: str) -> Plan:
         """The plan of a run with this name. Raises ConfigError or DataError with everything that is wrong."""
         loss = self._row(LOSSES, self.nn.loss, "loss", "function")
-        self.nn = self.nn.model_copy(update={"app": self.nn.app or application_of(loss)})
+        self.nn = self.nn.model_copy(update={"app": self.nn.app or application_of(loss, self.data)})
         labelling = self._labelling(loss)
         updates = choose_updates(self.nn.optimizer, self.config.ray, self.findings)
-        types = read_class_numbers(find_types(self.data, self.findings), loss, self._target_transforms())
+        types = self._find_types(loss)
         settings, self.types = Settings(self.nn, types, loss, updates.optimizer, self.config.ray), types
         check_consistency(settings, self.findings)
         checkpoint = self._checkpoint()
+        self.critic = self._critic(checkpoint)
         graph = self._layers()
         targets = (checkpoint.classes if checkpoint else (), labelling)
         network, datasets = self._network_and_datasets(graph, loss.build() if loss else None, types, targets)
@@ -104,9 +110,11 @@ class _Preparation:
         if network is None or datasets is None:
             raise self._error()
         settings = self._with_columns(labelling.tables, settings)
-        loss = self._with_statistics(loss, network, datasets, checkpoint.loss if checkpoint else {})
+        boxes = TrainingBoxes(datasets)
+        loss = self._with_statistics(loss, network, boxes, checkpoint.loss if checkpoint else {})
         settings = dataclasses.replace(settings, loss=loss)
         updates = follow_network(updates, self.nn, network, self.findings) if self.data.trains else Updates()
+        critic, judge = self.critic and self.critic.plan(), choose_judge(self.nn, network, self.findings)
         metric, pictures = self._results(settings, network, datasets)
         datasets = with_value_rules(datasets, settings.types, loss, network.output_shapes[0][0])
         observations = self._observe(datasets)
@@ -114,8 +122,9 @@ class _Preparation:
             raise self._error()
         # The checks above have ensured that each kind has what it needs.
         sources = {name: getattr(datasets, name) for name in ("training", "test", "final_test")}
-        given = (settings, self.config.ray)
-        parts: dict[str, Any] = {"loss": loss, **updates._asdict(), **sources}
+        parts: dict[str, Any] = {"loss": loss, "critic": critic, "judge": judge, **updates._asdict(), **sources}
+        warned = [*labelling.tables.notes, *(loaded.warnings if loaded else ())]
+        warned += self._warn(network, boxes, settings, (updates, checkpoint, critic))
         return _kind_of(datasets)(
             config=self.config,
             name=name,
@@ -128,27 +137,58 @@ class _Preparation:
             observations=observations,
             folders=self.folders,
             targets=labelling.tables.description,
-            notes=(*labelling.boxes.notes, *describe_anchors(datasets, settings)),
-            warnings=(
-                *labelling.tables.notes,
-                *(loaded.warnings if loaded else ()),
-                *list_warnings(network, datasets, given, updates=updates, named=self.named, checkpoint=checkpoint),
-                *warn_of_pictures(pictures, settings),
-            ),
+            notes=(*labelling.boxes.notes, *describe_anchors(boxes, settings)),
+            warnings=(*warned, *warn_of_pictures(pictures, settings)),
             **parts,
         )
 
+    def _find_types(self, loss: Choice | None) -> DataTypes:
+        """The types of inputs and targets, as far as the section `data` tells."""
+        types = find_types(self.data, self.findings, reads=not generates_alone(self.nn))
+        return read_class_numbers(types, loss, self._target_transforms())
+
+    def _critic(self, checkpoint: checkpoints.Checkpoint | None) -> CriticPreparation | None:
+        """What prepares the critic, None if no generator is compared with anything."""
+        if self.nn.app != GAN or generates_alone(self.nn):
+            return None
+        kept = getattr(checkpoint, "critic", {})
+        return CriticPreparation(self.nn, self.config.ray, self.findings, kept)
+
     def _results(self, settings: Settings, network: Network, datasets: Datasets) -> tuple[str | None, Pictures]:
         """The metric, and what becomes pictures. Raises ConfigError or DataError with all mistakes up to here."""
-        check_outputs(network, datasets, settings.loss, self.findings)
+        if self.nn.app != GAN:
+            check_outputs(network, datasets, settings.loss, self.findings)
         check_threshold(self.data, self.findings)
         check_flips(settings, network, datasets, self.findings)
         metric = choose_metric(settings, network, self.findings)
         pictures = choose_pictures(settings, network, datasets, self.findings)
+        self._stop_by_distance(metric)
         check_stopping(self.nn, metric, tested=datasets.test_targets, findings=self.findings)
         if self.findings:
             raise self._error()
         return metric, pictures
+
+    def _warn(
+        self,
+        network: Network,
+        boxes: TrainingBoxes,
+        settings: Settings,
+        others: tuple[Updates, checkpoints.Checkpoint | None, CriticPlan | None],
+    ) -> Iterator[str]:
+        """Sentences on what is probably wrong, also with the updates, with what is loaded, and with the critic."""
+        (updates, checkpoint, critic), given = others, (settings, self.config.ray)
+        known: dict[str, Any] = {"boxes": boxes, "updates": updates, "named": self.named, "checkpoint": checkpoint}
+        yield from list_warnings(network, boxes.datasets, given, **known)
+        if critic is not None:
+            yield from warn_of_generation(critic, network, boxes.datasets, given)
+
+    def _stop_by_distance(self, metric: str | None) -> None:
+        """Let a generator's training end by its metric unless another figure is named: losses tell nothing."""
+        stopping = self.nn.early_stopping
+        if self.nn.app == GAN and metric and stopping is not None and "metric" not in stopping.model_fields_set:
+            by_metric = stopping.model_copy(update={"metric": metric})
+            self.nn = self.nn.model_copy(update={"early_stopping": by_metric})
+            self.config = self.config.model_copy(update={"neural_network": self.nn})
 
     def _load(
         self, network: Network | None, checkpoint: checkpoints.Checkpoint | None, datasets: Datasets | None
@@ -172,9 +212,10 @@ class _Preparation:
         return dataclasses.replace(settings, nn=self.nn, types=dataclasses.replace(self.types, data=self.data))
 
     def _with_statistics(
-        self, loss: Choice | None, network: Network, datasets: Datasets, recorded: Mapping[str, Any]
+        self, loss: Choice | None, network: Network, boxes: TrainingBoxes, recorded: Mapping[str, Any]
     ) -> Choice | None:
         """The loss with what it takes from the training samples or, without any, from what a checkpoint recorded."""
+        datasets = boxes.datasets
         if not self.findings.concern(f"{DATA}.sampling"):
             with self.findings.gathering():
                 check_sampling(datasets, self.data.sampling)
@@ -182,7 +223,7 @@ class _Preparation:
             loss = with_class_weights(complete_loss(loss, datasets, recorded), datasets, recorded)
         told = bool(self.findings.files) or self.findings.concern(DATA)
         with self.findings.gathering(), no_problems(told):
-            return find_grids(loss, network, datasets, recorded)
+            return find_grids(loss, network, boxes, recorded)
         return loss
 
     def _replace_data(self, data: Data) -> None:
@@ -198,11 +239,13 @@ class _Preparation:
         return ()
 
     def _observe(self, datasets: Datasets) -> dict[str, Observation]:
-        """What some samples of each dataset show."""
+        """What some samples of each dataset show. Raises ConfigError or DataError with all mistakes up to here."""
         found: dict[str, Observation] = {}
         for source in datasets.sources.values():
             with self.findings.gathering():
                 found[source.name] = observe(source, skips_bad=self.data.skips)
+        if self.findings:
+            raise self._error()
         return found
 
     def _error(self) -> ConfigError | DataError:
@@ -220,7 +263,10 @@ class _Preparation:
         """
         known_classes, labelling = targets
         network = self._network(read, None) if read is not None and read.declares_inputs else None
-        expected = network or (self.named if self.named is not None and tells_shapes(self.named) else None)
+        if self.nn.app == GAN:
+            types = self._begin_generator(read, network, types)
+        takes = network if self.critic is None else self.critic.network
+        expected = takes or (self.named if self.named is not None and tells_shapes(self.named) else None)
         expectations = Expectations(
             loss=loss is not None,
             shares=loss is not None and (loss.targets == "arrays" or loss.accepts_shares),
@@ -229,11 +275,18 @@ class _Preparation:
             input_shape=expected and expected.input_shapes[0],
             num_classes=_count_classes(expected, loss),
             boxes=loss is not None and loss.targets == BOXES and self.data.targets in (None, BOXES),
+            generated=self.critic is not None and loss is not None,
         )
         preparation = DatasetsPreparation(types, self.findings, expectations, labelling)
         datasets = preparation.datasets(known_classes)
         self._replace_data(preparation.types.data)
         self.types = preparation.types
+        if self.critic is not None:
+            if datasets is not None:
+                self.critic.adapt_to(datasets, network, self.types.input_reader)
+            if network is not None:
+                divide_activations(network, self.nn.activation_checkpointing, self.findings)
+            return network, datasets
         if self.named is not None and read is None and datasets is not None:
             with self.findings.gathering():
                 read = self._named_graph(complete(self.named, datasets, loss))
@@ -244,6 +297,23 @@ class _Preparation:
             adapt_input(network, datasets, self.findings)
             divide_activations(network, self.nn.activation_checkpointing, self.findings)
         return network, datasets
+
+    def _begin_generator(self, read: Graph | None, network: Network | None, types: DataTypes) -> DataTypes:
+        """Check what can be known of a generator and its critic before samples are read; returns the types of these."""
+        if self.named is not None:
+            self.findings.add("neural_network.layers", "a network by name takes images. Expected a generator's layers")
+        elif read is not None and network is None and not read.declares_inputs:
+            message = "the generator does not declare its input: how many random numbers it takes"
+            self.findings.add("neural_network.layers", f'{message}. Expected "batch_input_shape" in its first layer')
+        if self.critic is not None:
+            self.critic.read()
+            self.critic.compare_with(network)
+            return types
+        problems = [] if network is None else find_misfits_of_generator(network)
+        self.findings.mistakes += problems
+        if network is None or problems or self.findings.concern(DATA):
+            return types
+        return with_noise(types, [size or 1 for size in network.input_shapes[0]], self.nn.seed)
 
     def _row(self, rows: Any, section: dict[str, Any] | None, name: str, key: str) -> Choice | None:
         with self.findings.gathering():

@@ -29,7 +29,6 @@ _EXPLICIT = (
     "training_tag",
     "test_tag",
     "num_examples",
-    "num_test_examples",
 )
 _INPUT, _TARGET = f"{DATA}.input_path", f"{DATA}.target_path"
 

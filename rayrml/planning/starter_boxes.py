@@ -131,7 +131,7 @@ def find_boxes(folder: Path) -> BoxesFound | None:
     parts: dict[Role, Labelled] = {}
     notes = list(source.notes)
     classes = source.classes or None
-    for role, part in _choose_roles(source.parts, notes).items():
+    for role, part in _choose_roles(source.parts).items():
         parts[role] = _read(part, source, classes, role)
         classes = parts[role].boxes.classes
     training = parts["training"]
@@ -237,15 +237,13 @@ def describe(found: BoxesFound, batch_size: int) -> Iterator[str]:
         yield "Batches are too small for BatchNormalization: GroupNormalization treats each image by itself"
 
 
-def _choose_roles(parts: Mapping[Role, BoxPart], notes: list[str]) -> dict[Role, BoxPart]:
+def _choose_roles(parts: Mapping[Role, BoxPart]) -> dict[Role, BoxPart]:
     """The parts by what they are used for: the test after each epoch has the validation images if there are any."""
     chosen: dict[Role, BoxPart] = {"training": parts["training"]}
     if "validation" in parts:
         chosen["validation"] = parts["validation"]
-        if "test" in parts and parts["test"].samples is None:
+        if "test" in parts:
             chosen["test"] = parts["test"]
-        elif "test" in parts:
-            notes.append(f"{parts['test'].samples} is not used: `rayrml evaluate` takes the test images after training")
     elif "test" in parts:
         chosen["validation"] = parts["test"]
     return chosen

@@ -8,6 +8,7 @@ from typing import Any
 
 from rayrml.cluster.allocation import Allocation
 from rayrml.config.named_networks import is_named
+from rayrml.config.optimization import OptimizerOptions
 from rayrml.data import kept_arrays, pairing
 from rayrml.data.bad_samples import gather_bad_samples
 from rayrml.data.discovery import Samples, Slices, describe_ignored
@@ -15,11 +16,14 @@ from rayrml.data.sources import Side, Source
 from rayrml.data.value_rules import ClassNumbers
 from rayrml.formatting import format_bytes, format_path, shorten
 from rayrml.losses.outputs import BALANCED
+from rayrml.lr_schedulers import ScheduleChoice
 from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network
 from rayrml.planning import checks, class_balance, folder_table
+from rayrml.planning.adversarial_warnings import count_updates
 from rayrml.planning.flips_check import describe_flips
 from rayrml.planning.plan import Plan
+from rayrml.planning.updates import Updates
 from rayrml.reporting.console import Console
 from rayrml.workers import Workers
 
@@ -62,23 +66,47 @@ def plan(console: Console, plan: Plan, num_workers: int) -> None:
             "Loaded from": _loaded_from(plan),
         },
     )
+    if plan.critic:
+        console.section(
+            "Critic",
+            {"Model": plan.critic.network.name, **_parameters(console, plan.critic.network)}
+            | {"Layers": plan.critic.network.num_operations},
+        )
     if plan.optimizer:
-        rows = [_describe_row(**part) for part in plan.schedule.settings] if plan.schedule else []
-        options = plan.options.model_dump(exclude_defaults=True, exclude={"lr_scheduler"})
-        options |= {"lr_scheduler": ", then ".join(rows)} if rows else {}
+        options = _options(plan.options, plan.schedule)
         averaging = plan.config.neural_network.ema
         average = averaging and f"decay {averaging.decay:g}; evaluated and kept in place of the weights"
         options |= {"Frozen at first": _frozen(plan), "Moving average": average}
         console.section("Optimizer", {"Type": plan.optimizer.name, **_as_json(plan.optimizer.settings | options)})
+    row, options, schedule, *_ = plan.critic.updates if plan.critic else Updates()
+    if row is not None:
+        settings = row.settings | _options(options, schedule)
+        console.section("Optimizer of the critic", {"Type": row.name, **_as_json(settings)})
     if plan.loss:
         reported = {"Metric": plan.metric} if plan.datasets.test_targets else {}
         weights = _class_weights(plan)
         settings = plan.loss.settings if weights is None else plan.loss.settings | {"weight": weights}
+        settings |= _updates(plan)
         console.section("Loss", {"Function": plan.loss.name, **_as_json(settings), **reported})
     _folders(console, plan)
     console.lines(plan.notes)
     for source in plan.sources:
         _data(console, plan, source, num_workers)
+
+
+def _options(options: OptimizerOptions, schedule: ScheduleChoice | None) -> dict[str, Any]:
+    """The keys that all optimizers have, as far as they differ from the defaults."""
+    rows = [_describe_row(**part) for part in schedule.settings] if schedule else []
+    given = options.model_dump(exclude_defaults=True, exclude={"lr_scheduler"})
+    return given | ({"lr_scheduler": ", then ".join(rows)} if rows else {})
+
+
+def _updates(plan: Plan) -> dict[str, Any]:
+    """How often a critic and its generator are updated in all epochs; {} for other networks."""
+    if plan.loss is None or plan.critic is None or plan.training is None:
+        return {}
+    of_critic, of_generator = count_updates(plan.config.neural_network, plan.loss.build(), plan.datasets)
+    return {"Updates": f"{of_generator:,} of the generator, {of_critic:,} of the critic"}
 
 
 def _frozen(plan: Plan) -> str | None:
@@ -115,12 +143,13 @@ def _describe_row(type: str, **settings: Any) -> str:
 def brief(console: Console, plan: Plan, allocation: Allocation) -> None:
     """Print a line for each part of a plan, for people at a terminal."""
     network, optimizer, loss = plan.network, plan.optimizer, plan.loss
-    weights = f"{network.num_parameters - network.num_running_statistics:,} parameters"
     rows = {
-        "Network": f"{network.name}, {network.num_operations} layers, {weights}",
+        "Network": _describe_size(network),
+        "Critic": plan.critic and _describe_size(plan.critic.network),
         "Optimizer": optimizer and f"{optimizer.name}, learning rate {optimizer.settings.get('learning_rate')}",
         "Frozen": _frozen(plan),
         "Loss": loss and f"{loss.name}{f', metric {plan.metric}' if plan.datasets.test_targets else ''}",
+        **_updates(plan),
         "Weights": _class_weights(plan),
         **{name.capitalize(): _samples(plan, source) for name, source in _sources(plan).items()},
         "Targets": plan.targets,
@@ -130,6 +159,11 @@ def brief(console: Console, plan: Plan, allocation: Allocation) -> None:
     console.rows(rows, _BRIEF, "")
     console.lines(plan.notes)
     _folders(console, plan)
+
+
+def _describe_size(network: Network) -> str:
+    weights = f"{network.num_parameters - network.num_running_statistics:,} parameters"
+    return f"{network.name}, {network.num_operations} layers, {weights}"
 
 
 def _class_weights(plan: Plan) -> str | None:
@@ -167,6 +201,8 @@ def _samples(plan: Plan, source: Source) -> str:
 def notices(console: Console, plan: Plan) -> None:
     """Print what became of the weights of a file, and warnings."""
     console.lines(plan.loaded.lines() if plan.loaded else ())
+    of_critic = plan.critic and plan.critic.loaded
+    console.lines(f"Critic: {line}" for line in (of_critic.lines() if of_critic else ()))
     observed = [warning for source in plan.sources for warning in plan.observations[source.name].warnings]
     console.lines(f"Warning: {warning}" for warning in (*plan.folders.notes, *plan.warnings, *observed))
 
@@ -191,9 +227,9 @@ def check(console: Console, checked: Plan) -> None:
     plan(console, checked, most)
     notices(console, checked)
     _bad_samples(console, checked)
-    console.line()
-    rows = [(r.name, r.class_name, r.output_shape, f"{r.num_parameters:,}") for r in checked.network.summary()]
-    console.table(rows, ("Layer", "Class", "Output shape", "Parameters"), folds=True)
+    _layers(console, checked.network, "Layer")
+    if checked.critic is not None:
+        _layers(console, checked.critic.network, "Layer of the critic")
     for part in (checks.classes(checked, console.width), checks.image_sizes(checked)):
         if lines := list(part):
             console.lines(["", *lines])
@@ -201,6 +237,13 @@ def check(console: Console, checked: Plan) -> None:
     console.lines(["", *checks.memory(checked, least)])
     console.line()
     console.line("The configuration is valid.")
+
+
+def _layers(console: Console, network: Network, heading: str) -> None:
+    """Print a line for each layer."""
+    console.line()
+    rows = [(r.name, r.class_name, r.output_shape, f"{r.num_parameters:,}") for r in network.summary()]
+    console.table(rows, (heading, "Class", "Output shape", "Parameters"), folds=True)
 
 
 def _bad_samples(console: Console, plan: Plan) -> None:

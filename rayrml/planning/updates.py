@@ -39,30 +39,38 @@ class Updates(NamedTuple):
     unfreezing: Mapping[str, int] = {}
 
 
-def choose_updates(section: Mapping[str, Any] | None, ray: Ray, findings: Findings) -> Updates:
-    """What the section says; its mistakes, and what `ray` asks of the optimizer in vain, are added to the findings."""
+def choose_updates(section: Mapping[str, Any] | None, ray: Ray, findings: Findings, where: str = OPTIMIZER) -> Updates:
+    """What the section says; its mistakes, and what `ray` asks of the optimizer in vain, are added to the findings.
+
+    `where` is the section's JSON path.
+    """
     if section is None:
         return Updates()
     scheduler, schedule = section.get("lr_scheduler"), None
     with findings.gathering():
         if isinstance(scheduler, dict | list):
-            schedule = choose_schedule(scheduler, f"{OPTIMIZER}.lr_scheduler")
+            schedule = choose_schedule(scheduler, f"{where}.lr_scheduler")
     with findings.gathering():
-        optimizer, options = choose_with(OPTIMIZERS, section, OPTIMIZER, options=OptimizerOptions)
-        findings.mistakes.extend(_refuse_without_effect(optimizer, options))
+        optimizer, options = choose_with(OPTIMIZERS, section, where, options=OptimizerOptions)
+        findings.mistakes.extend(_refuse_without_effect(optimizer, options, where))
         if ray.sharding != "none" and needs_closure(optimizer.builder):
             findings.add("ray.sharding", f"{optimizer.name} keeps one state for all weights together")
         return Updates(optimizer, options, schedule)
     return Updates(schedule=schedule)
 
 
-def follow_network(updates: Updates, nn: NeuralNetwork, network: Network, findings: Findings) -> Updates:
-    """The updates of this network, of which `unfreeze` frees the layers that the JSON freezes and `nn` names."""
+def follow_network(
+    updates: Updates, nn: NeuralNetwork, network: Network, findings: Findings, *, section: str = OPTIMIZER
+) -> Updates:
+    """The updates of this network, of which `unfreeze` frees the layers that the JSON freezes and `nn` names.
+
+    `section` is the JSON path of what says how it is updated.
+    """
     unfreezing = _find_unfreezing(nn, network, findings)
     unfreeze(network, unfreezing)
     rates: dict[str, float] = {}
     for pattern, factor in updates.options.learning_rates.items():
-        where = f"{OPTIMIZER}.learning_rates.{pattern}"
+        where = f"{section}.learning_rates.{pattern}"
         names, mistake = find_layers(network, pattern)
         if mistake is not None:
             findings.add(where, mistake)
@@ -72,16 +80,16 @@ def follow_network(updates: Updates, nn: NeuralNetwork, network: Network, findin
     return updates._replace(rates=rates, unfreezing=unfreezing)
 
 
-def _refuse_without_effect(optimizer: Choice, options: OptimizerOptions) -> Iterator[Problem]:
+def _refuse_without_effect(optimizer: Choice, options: OptimizerOptions, section: str) -> Iterator[Problem]:
     """Common keys that this optimizer cannot honour."""
     given, name = options.model_fields_set, optimizer.name
     if options.learning_rates and needs_closure(optimizer.builder):
         message = f"{name} moves all weights along one direction, so they have one learning rate"
-        yield Problem(f"{OPTIMIZER}.learning_rates", message)
+        yield Problem(f"{section}.learning_rates", message)
     if "decay_all" in given and "weight_decay" not in optimizer.settings:
-        yield Problem(f"{OPTIMIZER}.decay_all", f"{name} has no weight_decay")
+        yield Problem(f"{section}.decay_all", f"{name} has no weight_decay")
     if "decay_all" in given and options.decay_all and name in layerwise.OPTIMIZERS:
-        yield Problem(f"{OPTIMIZER}.decay_all", f"{name} never decays biases and the weights of normalization")
+        yield Problem(f"{section}.decay_all", f"{name} never decays biases and the weights of normalization")
 
 
 def _find_unfreezing(nn: NeuralNetwork, network: Network, findings: Findings) -> dict[str, int]:

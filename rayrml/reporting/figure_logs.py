@@ -55,13 +55,15 @@ class FigureLogs:
 
     def _write_batches(self, rows: Iterable[BatchRow]) -> None:
         for row in rows:
-            line = f"{row.epoch} {row.batch} {row.seconds:.6f} {row.loss:.8f} {row.gradient_norm:.8f}\n"
-            self._train_file.write(line)
+            figures = "".join(f" {value:.8f}" for value in (row.loss, row.gradient_norm, *row.terms))
+            self._train_file.write(f"{row.epoch} {row.batch} {row.seconds:.6f}{figures}\n")
         self._train_file.flush()
 
     def _write_epochs(self, history: Iterable[dict[str, float]]) -> None:
         for figures in history:
-            loss = figures.get(TEST_LOSS)
+            # Samples that are not compared with targets have a metric, but no loss.
+            compared = self._metric is not None and self._metric in figures
+            loss = figures.get(TEST_LOSS, math.nan if compared else None)
             if loss is not None:
                 # A metric may be undefined in some epochs.
                 last = -loss if self._metric is None else figures.get(self._metric, math.nan)

@@ -13,8 +13,16 @@ PLOTS_FOLDER = "plots"
 CURVES = ("loss", "metric", "learning_rate")  # plots of the history; `plots.draw_loss` draws the first, and so on
 CONFUSION_MATRIX, PREDICTIONS = "confusion_matrix", "predictions"
 SCATTER, PRECISION_RECALL = "scatter", "precision_recall"
+SAMPLES = "samples"  # of a generator; also the folder of their pictures during training
 PLOTS = {
-    name: f"{PLOTS_FOLDER}/{name}.png" for name in (*CURVES, CONFUSION_MATRIX, PREDICTIONS, SCATTER, PRECISION_RECALL)
+    name: f"{PLOTS_FOLDER}/{name}.png"
+    for name in (*CURVES, CONFUSION_MATRIX, PREDICTIONS, SCATTER, PRECISION_RECALL, SAMPLES)
 }
+SAMPLES_PICTURE = f"{SAMPLES}.png"  # of generated samples, next to their file
 PREDICTIONS_TABLE = "predictions.csv"  # of classes, next to the predictions
 DETECTIONS = "detections.json"  # COCO's results, likewise
+
+
+def sample_picture(epoch: int) -> str:
+    """The name of the picture of the samples after an epoch."""
+    return f"epoch_{epoch}.png"

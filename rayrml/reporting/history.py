@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from rayrml import storage
-from rayrml.config.figures import COLUMNS, TEST_LOSS, TRAIN_LOSS, is_cost, is_term
+from rayrml.config.figures import COLUMNS, TEST_LOSS, TRAIN_LOSS, WASSERSTEIN, is_cost, is_term
 from rayrml.errors import DataError, Problem, explaining
 
 FILE = "history.csv"
@@ -76,13 +76,16 @@ def to_cost(figures: Figures, name: str) -> float:
 
 
 def find_best(history: Sequence[Figures], figure: str | None = None) -> Figures | None:
-    """The epoch with the best `figure`, by default the highest metric or else the lowest loss; None if there is none.
+    """The epoch with the best `figure`, by default the best metric or else the lowest loss; None if there is none.
+
+    The loss of a critic says nothing of that.
 
     Of several the one with the lowest loss is the best, and of those the first. An epoch without a finite test loss is
     never the best.
     """
     history = [figures for figures in history if math.isfinite(figures.get(TEST_LOSS, 0.0))]
-    for name in filter(None, (find_metric(history), TEST_LOSS, TRAIN_LOSS) if figure is None else (figure,)):
+    losses = (TEST_LOSS,) if any(WASSERSTEIN in figures for figures in history) else (TEST_LOSS, TRAIN_LOSS)
+    for name in filter(None, (find_metric(history), *losses) if figure is None else (figure,)):
         known = [figures for figures in history if name in figures and math.isfinite(figures[name])]
         if known:
             return min(known, key=lambda figures: (to_cost(figures, name), figures.get(TEST_LOSS, 0.0)))
@@ -149,7 +152,9 @@ def _from_logs(training: str, test: str) -> list[dict[str, float]]:
     for epoch, values in losses.items():
         history[epoch] = {"epoch": epoch, TRAIN_LOSS: sum(values) / len(values)}
     for epoch, (loss, *last) in _lines(test, 2):
-        history.setdefault(epoch, {"epoch": epoch})[TEST_LOSS] = loss
+        figures = history.setdefault(epoch, {"epoch": epoch})
+        if not math.isnan(loss):  # it is for samples that are not compared with targets
+            figures[TEST_LOSS] = loss
         # Without a metric, the last column is the negative loss; an undefined one is not a number.
         if last and last[0] != -loss and not math.isnan(last[0]):
             history[epoch]["metric"] = last[0]

@@ -26,6 +26,7 @@ class BatchRow(NamedTuple):
         compute: seconds in forward, backward and update.
         reduce: seconds spent exchanging gradients.
         num_samples: samples of the global batch.
+        terms: the terms of the loss that lines show, see `Loss.term_symbols`; not a number where one is unknown.
     """
 
     epoch: int
@@ -37,6 +38,7 @@ class BatchRow(NamedTuple):
     compute: float
     reduce: float
     num_samples: int
+    terms: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

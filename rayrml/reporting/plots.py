@@ -19,7 +19,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from rayrml.config.figures import is_cost, spell, title
+from rayrml.config.figures import TEST_WASSERSTEIN, WASSERSTEIN, is_cost, spell, title
 from rayrml.errors import printable
 from rayrml.reporting import history as histories
 from rayrml.reporting.history import Figures, Run
@@ -73,13 +73,18 @@ class ImageSample:
 
 
 def draw_loss(history: Sequence[Figures]) -> Figure:
-    """Training and test loss over the epochs, with the lowest one marked, and the terms of the training loss."""
+    """Training and test loss over the epochs, with the lowest one marked, and the terms of the training loss.
+
+    Of a critic there is no lowest one, but a test counterpart of a term.
+    """
     figure, axes = _curves("Loss")
     _line(axes, history, "train_loss", label="training", color=BLUE)
     _line(axes, history, "test_loss", label="test", color=ORANGE)
     tested = any("test_loss" in figures for figures in history)
     _terms(axes, history)
-    _mark(axes, history, "test_loss" if tested else "train_loss")
+    _line(axes, history, TEST_WASSERSTEIN, label="wasserstein (test)", color=COLORS[2])
+    if not any(WASSERSTEIN in figures for figures in history):
+        _mark(axes, history, "test_loss" if tested else "train_loss")
     _logarithmic_if_wide(axes)
     axes.legend(frameon=False)
     return figure
@@ -92,7 +97,7 @@ def draw_metric(history: Sequence[Figures]) -> Figure | None:
         return None
     figure, axes = _curves(title(name))
     _line(axes, history, name, label=f"{spell(name)} (test)", color=GREEN)
-    for other, color in zip(histories.list_others(history), (BLUE, ORANGE), strict=False):
+    for other, color in zip(_comparable_others(history), (BLUE, ORANGE), strict=False):
         _line(axes, history, other, label=f"{spell(other)} (test)", color=color, style="--")
     _mark(axes, history, name)
     axes.legend(frameon=False)
@@ -127,12 +132,12 @@ def draw_comparison(runs: Sequence[Run]) -> Figure:
             shown = {"color": "#555555" if tested else color, "style": "--" if tested else style}
             _line(places[0], run.history, "train_loss", label=f"{run.name} (training)", **shown)
         if (name := histories.find_metric(run.history)) is not None:
-            several = len(names) > 1 or (len(runs) == 1 and histories.list_others(run.history))
+            several = len(names) > 1 or (len(runs) == 1 and _comparable_others(run.history))
             label = f"{run.name} ({spell(name)})" if several else run.name
             _line(places[1], run.history, name, label=label, color=color, style=style)
     if len(runs) == 1:
         _terms(places[0], runs[0].history)
-        for other, color in zip(histories.list_others(runs[0].history), COLORS[1:], strict=False):
+        for other, color in zip(_comparable_others(runs[0].history), COLORS[1:], strict=False):
             _line(places[1], runs[0].history, other, label=f"{runs[0].name} ({spell(other)})", color=color, style="--")
     _logarithmic_if_wide(places[0])
     for place in places:
@@ -294,6 +299,12 @@ def _line(axes: Axes, history: Sequence[Figures], name: str, *, label: str, colo
         # matplotlib omits labels that begin with an underscore.
         shown = _plain(label).lstrip("_")
         axes.plot(*zip(*points, strict=True), style, marker=marker, markersize=4, label=shown, color=color)
+
+
+def _comparable_others(history: Sequence[Figures]) -> list[str]:
+    """The names of further figures that have the metric's scale: distances and errors have one of their own each."""
+    name = histories.find_metric(history)
+    return [] if name is None or is_cost(name) else histories.list_others(history)
 
 
 def _terms(axes: Axes, history: Sequence[Figures]) -> None:

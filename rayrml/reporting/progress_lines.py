@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rayrml.config.figures import spell, title
@@ -44,6 +46,7 @@ class ProgressLines:
         num_epochs: epochs of the run.
         metric: the metric that was requested, None for the default one.
         summarized: whether the end of the run names its files, which a terminal need not show before.
+        symbols: what the terms of the loss are called in the line of a batch, () if it shows none.
     """
 
     def __init__(
@@ -54,12 +57,15 @@ class ProgressLines:
         metric: str | None = None,
         *,
         summarized: bool = True,
+        symbols: Sequence[str] = (),
     ):
         self._console = console
         self._metric = metric
         self._state = state
         self._num_epochs = num_epochs
         self._summarized = summarized
+        self._symbols = symbols
+        self._terms: dict[str, float] = {}  # the last ones that are known
         self._live = LiveLine(console.terminal, num_epochs) if console.is_live else None
         self._epochs = EpochTable(num_epochs)
         self._shown = 0.0
@@ -142,11 +148,18 @@ class ProgressLines:
     def _batch_line(self, row: BatchRow, num_batches: int) -> str:
         total = sum(self._since_shown) or 1.0
         data, compute, reduce = (round(100 * part / total) for part in self._since_shown)
+        figures = {"Loss": row.loss, **self._known_terms(row), "|g|": row.gradient_norm}
         return (
             f"Train {self._place(row.epoch, row.batch, num_batches)} "
-            f"(Loss = {row.loss:.4f}; |g| = {row.gradient_norm:.4f}) "
+            f"({'; '.join(f'{name} = {value:.4f}' for name, value in figures.items())}) "
             f"[Data: {data}%; Compute: {compute}%; Grad/Comm: {reduce}%]"
         )
+
+    def _known_terms(self, row: BatchRow) -> dict[str, float]:
+        """The terms of the loss that lines show; that of an earlier batch where one is unknown."""
+        found = zip(self._symbols, row.terms, strict=False)
+        self._terms |= {name: value for name, value in found if not math.isnan(value)}
+        return {name: self._terms[name] for name in self._symbols if name in self._terms}
 
     def _place(self, epoch: int, batch: int, num_batches: int) -> str:
         """`Epoch [  1/ 20] : Batch [    5/  469]`, in the predecessor's widths, which programs rely on."""
@@ -184,7 +197,8 @@ class ProgressLines:
         found = done.found
         value = "" if found.value is None else f" | {title(found.metric)}: {found.value:.3f}{_others(found)}"
         samples = f"{done.num_samples} samples, model of epoch {done.epoch}"
-        self._console.line(f"Final test : {samples} (Loss: {found.loss:.4f}){value}")
+        loss = "" if found.loss is None else f" (Loss: {found.loss:.4f})"
+        self._console.line(f"Final test : {samples}{loss}{value}")
 
     def _end_live(self) -> None:
         if self._live:

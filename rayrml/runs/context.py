@@ -95,8 +95,7 @@ def open_context(
         # Each training has a log of its own; those of predictions continue it, so that none replaces a training's.
         stack.enter_context(console.recording(_find_log(plan), append=resumed or plan.training is None))
         # The progress lines come first: some of them compare a message with the state before it.
-        epochs = 1 if plan.training is None else nn.num_epochs
-        lines = ProgressLines(console, state, epochs, nn.metric, summarized=not plan.is_inference)
+        lines = _make_lines(plan, console, state)
         stack.callback(lines.close)
         logs = _open_logs(plan, stack, append=resumed)
         stack.callback(record.flush)
@@ -119,6 +118,13 @@ def open_context(
             resume_from=resume_from,
             command=command,
         )
+
+
+def _make_lines(plan: Plan, console: Console, state: RunState) -> ProgressLines:
+    nn = plan.config.neural_network
+    epochs = 1 if plan.training is None else nn.num_epochs
+    symbols = () if plan.loss is None else plan.loss.build().term_symbols
+    return ProgressLines(console, state, epochs, nn.metric, summarized=not plan.is_inference, symbols=symbols)
 
 
 def _open_logs(plan: Plan, stack: contextlib.ExitStack, *, append: bool) -> FigureLogs | None:

@@ -88,7 +88,8 @@ def _configuration(path: str, paths: Mapping[str, Any], overrides: Mapping[str, 
     name_pictures(config["neural_network"]["data"], kept.data)
     for forget in (forget_pictures, forget_columns):
         forget(config["neural_network"]["data"], overrides)
-    _refuse_unknown(config["neural_network"], path)
+    if not kept.generates:  # which compares samples with images alone
+        _refuse_unknown(config["neural_network"], path)
     return Document(config, replaced=list(overrides))
 
 

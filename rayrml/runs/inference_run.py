@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import time
 
+import numpy as np
+
+from rayrml import storage
 from rayrml.inference import batch_job
+from rayrml.inference.applications import application_of
 from rayrml.inference.batch_job import InferenceJob
+from rayrml.inference.generation_step import find_sample_range
 from rayrml.inference.outputs import destination_of
+from rayrml.inference.prediction_files import read_outputs
+from rayrml.inference.sample_grid import NUM_SAMPLES, can_draw, write_grid
 from rayrml.planning.plan import InferencePlan
+from rayrml.reporting.file_names import SAMPLES_PICTURE
 from rayrml.reporting.messages import Saved, Skipped
 from rayrml.runs.context import Context
 
@@ -53,4 +63,15 @@ def infer(context: Context, plan: InferencePlan) -> int:
         progress(count, finished=True)
     for kind, path in wanted.saved:
         context.emit(Saved(kind, path))
+    if wanted.path is not None and application_of(nn).generates and can_draw(plan.network.output_shapes[0]):
+        context.emit(Saved("samples", _draw_samples(plan, wanted.path)))
     return count
+
+
+def _draw_samples(plan: InferencePlan, file: str) -> str:
+    """Draw the first samples in a file of them into a picture beside it, whose path is returned. Raises DataError."""
+    with contextlib.closing(read_outputs(file)) as outputs:
+        samples = [output for _, output in itertools.islice(outputs, NUM_SAMPLES)]
+    path = storage.join(storage.parent(file), SAMPLES_PICTURE)
+    write_grid(path, np.stack(samples), find_sample_range(plan.test, plan.datasets.transforms, plan.network))
+    return path

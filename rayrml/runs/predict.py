@@ -55,9 +55,10 @@ class Predictions:
 
 def predict(
     checkpoint: str | Path,
-    inputs: str | Path | Sequence[str | Path],
+    inputs: str | Path | Sequence[str | Path] = (),
     output: str | Path | None = None,
     *,
+    num_samples: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     quiet: bool = False,
     verbose: bool = False,
@@ -68,12 +69,14 @@ def predict(
     The samples' outputs are in `output_1.h5`, those that are images also in pictures. For classifiers,
     `predictions.csv` has the most probable classes; for networks that learned the columns of a table, the classes or
     the numbers of each sample. The probabilities are correct whether the network ends with softmax, log-softmax, a
-    sigmoid or none of them; see `class_table.tabulator`.
+    sigmoid or none of them; see `class_table.tabulator`. A generator has no inputs but makes `num_samples`:
+    `sample_000000` and so on in `output_1.h5`, the first 64 of them in `samples.png`.
 
     Args:
         checkpoint: a file, or a run's folder, which means its best model.
-        inputs: a file or a folder, or several.
+        inputs: a file or a folder, or several; none for a generator.
         output: folder for the files; default: `predictions`.
+        num_samples: how many samples a generator makes, None for another network.
         overrides: values for dotted keys of the configuration, such as `{"data.grayscale": True}`.
         quiet: print nothing.
         verbose: show Ray's own messages.
@@ -85,22 +88,26 @@ def predict(
         ClusterError: Ray cannot provide what was requested.
     """
     find_model(checkpoint)  # a mistyped path is told of at once, before anything slow is imported
-    paths = [str(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     folder = storage.absolute(str(OUTPUT if output is None else output))
-    find = functools.cache(lambda: find_configuration(str(checkpoint), paths, folder, overrides or {}))
+    wanted = _what_to_predict(inputs, num_samples)
+    find = functools.cache(lambda: find_configuration(str(checkpoint), wanted, folder, overrides or {}))
     from rayrml.reporting.console import Console
 
     console = Console(quiet=quiet, brief=not verbose, verbose=verbose)
     how = {"quiet": quiet, "verbose": verbose, "on_mistake": on_mistake, "console": console}
     result = run_found(lambda: find().document, overrides or {}, **how)
     path, rows = _answer(result, find(), console)
-    return Predictions(
-        count=int(result.metrics["num_predictions"]),
-        files=tuple(result.predictions),
-        table=path,
-        rows=rows,
-        skipped=sum(result.skipped.values()),
-    )
+    count, skipped = int(result.metrics["num_predictions"]), sum(result.skipped.values())
+    return Predictions(count=count, files=tuple(result.predictions), table=path, rows=rows, skipped=skipped)
+
+
+def _what_to_predict(inputs: str | Path | Sequence[str | Path], num_samples: int | None) -> Sequence[str] | int:
+    """The paths of the inputs or, for a generator, the number of samples. Raises ConfigError for both or neither."""
+    paths = [str(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    if bool(paths) is (num_samples is not None):
+        message = "of a generator takes the place of inputs. Expected either inputs, or --samples N"
+        raise ConfigError(Problem("--samples", message))
+    return paths if num_samples is None else num_samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +128,7 @@ class Found:
 def _answer(result: RunResult, found: Found, console: Console) -> tuple[str | None, tuple[Row, ...]]:
     """Write and show the tables if it is known what outputs stand for; return the path of the first, and its rows."""
     from rayrml.config.detection import Detection
-    from rayrml.planning.box_rules import application_of
+    from rayrml.planning.application import application_of
     from rayrml.runs.prediction_tables import Predicted, tabulate
 
     nn = found.document.values["neural_network"]
@@ -137,7 +144,7 @@ def _answer(result: RunResult, found: Found, console: Console) -> tuple[str | No
             detection=Detection.model_validate(nn.get("detection", {})),
             category_ids=found.category_ids,
         )
-        tables = tabulate(application_of(_choose_loss(nn)), known)
+        tables = tabulate(nn.get("app") or application_of(_choose_loss(nn)), known)
         if tables is None:
             return None, ()  # the HDF5 file's name has been printed already
         rows = _write(tables, console)
@@ -162,8 +169,10 @@ def _write(tables: Tables, console: Console) -> tuple[Row, ...]:
     return tuple(tables.rows)
 
 
-def find_configuration(path: str, inputs: Sequence[str], folder: str, overrides: Mapping[str, Any]) -> Found:
+def find_configuration(path: str, inputs: Sequence[str] | int, folder: str, overrides: Mapping[str, Any]) -> Found:
     """The configuration for a checkpoint, inputs and an output folder, including the overrides.
+
+    In place of inputs, there is the number of samples that a generator makes.
 
     Raises:
         ConfigError: the checkpoint does not contain enough information, or an override's key is unknown.
@@ -173,7 +182,12 @@ def find_configuration(path: str, inputs: Sequence[str], folder: str, overrides:
     from rayrml.saving import checkpoints
 
     kept = checkpoints.load_complete(path)
-    config = override(_learned(kept, path, inputs, overrides), overrides)
+    if kept.generates is not isinstance(inputs, int):
+        what = "is a generator and takes no inputs. `rayrml predict --samples N` makes samples with it"
+        what = what if kept.generates else "is not a generator. Expected inputs in place of --samples"
+        raise ConfigError(Problem(path, what))
+    learned = _generated(kept, path, inputs) if isinstance(inputs, int) else _learned(kept, path, inputs, overrides)
+    config = override(learned, overrides)
     data = config["neural_network"]["data"]
     if data.get("target_type") or data.get("type"):
         message = "has no effect: predictions are compared with nothing. `rayrml evaluate` compares them with targets"
@@ -184,6 +198,12 @@ def find_configuration(path: str, inputs: Sequence[str], folder: str, overrides:
     if data.get("slicers"):
         data.setdefault("hdf5_outfile", storage.join(folder, ASSEMBLED))
     return Found(Document(config, replaced=list(overrides)), kept.targets, kept.category_ids)
+
+
+def _generated(kept: Checkpoint, path: str, num_samples: int) -> dict[str, Any]:
+    """The configuration for the checkpoint of a generator and a number of samples."""
+    data = {"num_test_examples": num_samples}
+    return {"neural_network": {"app": "gan", "layers": kept.layers, "checkpoints": {"load": path}, "data": data}}
 
 
 def _learned(kept: Checkpoint, path: str, inputs: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -141,4 +141,5 @@ TABLES: dict[str, Callable[[Predicted], Tables | None]] = {
     "dnn": _tabulate_classes,
     "pde": _tabulate_classes,
     "obj": _tabulate_objects,
+    "gan": lambda of: None,
 }

@@ -32,6 +32,8 @@ def describe_own_scaling(plan: Plan) -> str | None:
         return f"the network's layer '{layer}' scales them itself"
     if plan.config.neural_network.app == "pde":
         return "an equation holds for them as they are"
+    if plan.config.neural_network.app == "gan":
+        return "the generator makes numbers of their range"
     return describe_range(find_family(plan.config.neural_network))
 
 

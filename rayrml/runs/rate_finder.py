@@ -165,6 +165,9 @@ def _check(plan: Plan) -> TrainingPlan:
     if needs_closure(plan.optimizer.builder):
         message = f"{plan.optimizer.name} searches for the length of each step itself; there is no rate to be found"
         raise ConfigError(Problem("neural_network.optimizer.type", message))
+    if plan.critic is not None:
+        message = "a generator and its critic learn in turn, and losses of such do not say which rate is better"
+        raise ConfigError(Problem("neural_network.app", f"{message}. Expected another application"))
     return plan
 
 

@@ -10,9 +10,11 @@ from typing import Any
 
 from rayrml import storage
 from rayrml.config.figures import LOSSES, is_cost, spell, title
+from rayrml.config.sections import NeuralNetwork
 from rayrml.data.reader_keys import describe_reading
 from rayrml.errors import DataError
 from rayrml.formatting import format_bytes, format_duration, format_path
+from rayrml.inference.applications import application_of
 from rayrml.inference.picture_destination import FOLDERS
 from rayrml.planning.plan import Plan
 from rayrml.reporting.console import Console
@@ -81,9 +83,10 @@ def _summary(context: Context, kept: Kept) -> None:
 def _show_final_test(console: Console, done: FinalTested, parts: Mapping[str, Mapping[str, float]]) -> None:
     """Show the figures of the final test and, if they are few, of its classes or numbers."""
     found = done.found
-    value = "".join(f", {spell(name)} {figure:.4f}" for name, figure in found.figures.items())
+    figures = ({} if found.loss is None else {"loss": found.loss}) | found.figures
+    shown = ", ".join(f"{spell(name)} {figure:.4f}" for name, figure in figures.items())
     samples = f"{done.num_samples:,} samples, model of epoch {done.epoch}"
-    console.line(f"Final test ({samples}): loss {found.loss:.4f}{value}")
+    console.line(f"Final test ({samples}): {shown}")
     if 0 < len(parts) <= _MOST_CLASSES:
         console.table(*_by_part(parts))
 
@@ -118,9 +121,15 @@ def resuming(command: tuple[str, ...] | None) -> str:
     return f"Resume with: {shlex.join(words)}"
 
 
-def predicting(command: tuple[str, ...], checkpoint: str) -> str:
-    """A command that predicts with a checkpoint, in the form of the `command` that was typed before."""
-    return shlex.join([*_program(command), "predict", "--checkpoint", format_path(checkpoint), "FILE_OR_FOLDER"])
+def predicting(command: tuple[str, ...], checkpoint: str, nn: NeuralNetwork) -> str | None:
+    """A command that predicts with a checkpoint of a training, in the form of the `command` that was typed before.
+
+    None if it is not known how inputs are read. A generator needs none.
+    """
+    if not describe_reading(nn.data):
+        return None
+    of_what = ["--samples", "100"] if application_of(nn).generates else ["FILE_OR_FOLDER"]
+    return shlex.join([*_program(command), "predict", "--checkpoint", format_path(checkpoint), *of_what])
 
 
 def _program(command: tuple[str, ...]) -> tuple[str, ...]:
@@ -134,8 +143,8 @@ def _next_commands(state: RunState, plan: Plan, command: tuple[str, ...], checkp
         if kept and not storage.is_uri(kept[-1]):
             yield look_at(kept[-1])
         return
-    if checkpoint is not None and describe_reading(plan.config.neural_network.data):
-        yield predicting(command, checkpoint)
+    if checkpoint is not None and (next_one := predicting(command, checkpoint, plan.config.neural_network)):
+        yield next_one
     run = plan.config.neural_network.checkpoints.save or plan.config.neural_network.outfile
     if run is not None:
         yield shlex.join([*_program(command), "plot", format_path(run)])

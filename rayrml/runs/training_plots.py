@@ -15,13 +15,16 @@ from rayrml.data.readers.images import read_shown
 from rayrml.data.sampling import Picks
 from rayrml.data.shards import Batch, boxes_of, to_numbers
 from rayrml.data.sources import Source
+from rayrml.inference.applications import application_of
 from rayrml.inference.box_pictures import BoxDrawing
 from rayrml.inference.detection_step import DetectionStep, make_finder
 from rayrml.inference.evaluation import EvaluationStep, as_target
 from rayrml.inference.flips import flips_of
+from rayrml.inference.generation_step import find_sample_range, generate_first
+from rayrml.inference.sample_grid import NUM_SAMPLES, can_draw, render_grid
 from rayrml.losses import Loss
 from rayrml.metrics import name_classes, predicted_classes
-from rayrml.networks.network import build_network
+from rayrml.networks.network import Network, build_network
 from rayrml.planning.plan import Plan
 from rayrml.reporting.file_names import (
     CONFIG,
@@ -31,6 +34,7 @@ from rayrml.reporting.file_names import (
     PLOTS_FOLDER,
     PRECISION_RECALL,
     PREDICTIONS,
+    SAMPLES,
     SCATTER,
 )
 from rayrml.reporting.run_files import Record, write_file
@@ -102,8 +106,8 @@ def samples(plan: Plan, network: torch.nn.Module) -> list[ClassSample] | list[Im
     return [found[index] for index in sorted(found)]
 
 
-def _pictures(plan: Plan, record: Record) -> Iterator[tuple[str, Callable[[], Figure | None]]]:
-    """Each plot's path in the run's folder, and the function that draws it."""
+def _pictures(plan: Plan, record: Record) -> Iterator[tuple[str, Callable[[], Figure | bytes | None]]]:
+    """Each plot's path in the run's folder, and the function that draws it, or makes its file."""
 
     def curve(name: str) -> Callable[[], Figure | None]:
         def draw() -> Figure | None:
@@ -116,6 +120,9 @@ def _pictures(plan: Plan, record: Record) -> Iterator[tuple[str, Callable[[], Fi
 
     if plan.training is not None:
         yield from ((PLOTS[name], curve(name)) for name in CURVES)
+    if application_of(plan.config.neural_network).generates:
+        yield PLOTS[SAMPLES], lambda: _samples(plan, record)
+        return
     yield PLOTS[CONFUSION_MATRIX], lambda: _confusion_matrix(plan, record)
     yield PLOTS[PREDICTIONS], lambda: _predictions(plan, record)
     if record.average_precisions is not None:
@@ -125,9 +132,12 @@ def _pictures(plan: Plan, record: Record) -> Iterator[tuple[str, Callable[[], Fi
         yield PLOTS[name], lambda: _columns(plan, record, name)
 
 
-def _save(figure: Figure | None, path: str, problems: list[str]) -> bool:
+def _save(figure: Figure | bytes | None, path: str, problems: list[str]) -> bool:
     if figure is None:
         return False
+    if isinstance(figure, bytes):
+        write_file(path, figure)
+        return True
     from rayrml.reporting.plots import render
 
     content, complete = render(figure)
@@ -135,6 +145,15 @@ def _save(figure: Figure | None, path: str, problems: list[str]) -> bool:
         problems.append("no font on this machine contains all characters of the names")
     write_file(path, content)
     return True
+
+
+def _samples(plan: Plan, record: Record) -> bytes | None:
+    """A picture of the samples that pictures show during training, at its end; None if they are no images."""
+    network, source = _trained(plan, record, last=True), plan.training or plan.test
+    if network is None or source is None or not can_draw(network.output_shapes[0]):
+        return None
+    samples = generate_first(network, plan.config.neural_network.seed, NUM_SAMPLES)
+    return render_grid(samples, find_sample_range(source, plan.datasets.transforms, network))
 
 
 def _confusion_matrix(plan: Plan, record: Record) -> Figure | None:
@@ -258,20 +277,27 @@ def _step(plan: Plan, network: torch.nn.Module, loss: Loss) -> EvaluationStep:
     return EvaluationStep(network.eval(), loss, None, flips=flips)
 
 
-def _trained(plan: Plan, record: Record) -> torch.nn.Module | None:
-    """The network from the best or else the last epoch's checkpoint: the trained one may be on another machine."""
+def _trained(plan: Plan, record: Record, *, last: bool = False) -> Network | None:
+    """The network from the best or else the last epoch's checkpoint: the trained one may be on another machine.
+
+    From the last epoch's, if that is there, with `last`.
+    """
     if plan.training is None:
         return plan.network
     if record.folder is None or not record.history:
         return None
-    path = checkpoint_folder.best_path(record.folder)
-    if path not in checkpoint_folder.list_times(record.folder):
-        path = checkpoint_folder.checkpoint_path(record.folder, int(record.history[-1]["epoch"]))
+    paths = [checkpoint_folder.best_path(record.folder)]
+    paths.insert(0 if last else 1, checkpoint_folder.checkpoint_path(record.folder, int(record.history[-1]["epoch"])))
+    there = checkpoint_folder.list_times(record.folder)
+    path = next((path for path in paths if path in there), None)
+    if path is None:
+        return None
     checkpoint = checkpoints.load_if_exists(path)
     if checkpoint is None:
         return None
-    network = build_network(plan.layers, plan.datasets.shapes[0])
-    network.accept(*plan.datasets.shapes)
+    network = build_network(plan.layers, checkpoint.input_shape)
+    if not any(network.check_input(shape) for shape in plan.datasets.shapes):  # a generator takes no images
+        network.accept(*plan.datasets.shapes)
     checkpoints.load_into(network, checkpoint.network, path)
     return network
 

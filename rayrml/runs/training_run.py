@@ -14,6 +14,7 @@ from rayrml.errors import ConfigError, DivergenceError, Problem
 from rayrml.formatting import format_path
 from rayrml.networks.drawing import write_dot
 from rayrml.planning import checks, summary
+from rayrml.planning.critic import CriticPlan
 from rayrml.planning.plan import EvaluationPlan, Plan, TrainingPlan
 from rayrml.reporting.file_names import PLOTS_FOLDER
 from rayrml.reporting.messages import Saved
@@ -22,7 +23,7 @@ from rayrml.runs.context import Context
 from rayrml.saving import checkpoint_folder
 from rayrml.training import trainer
 from rayrml.training.interrupts import Interrupts
-from rayrml.training.job import Job
+from rayrml.training.job import CriticJob, Job
 
 
 def train(context: Context, plan: TrainingPlan | EvaluationPlan, interrupts: Interrupts) -> None:
@@ -94,6 +95,21 @@ def make_job(
         step_bytes=step_bytes,
         drawing=plan.pictures.drawing,
         picture_choice=plan.pictures.choice,
+        critic=None if plan.critic is None else _make_critic_job(plan.critic),
+        judge=plan.judge,
+    )
+
+
+def _make_critic_job(critic: CriticPlan) -> CriticJob:
+    """The part of the workers' job that is about a critic."""
+    updates = critic.updates
+    return CriticJob(
+        layers=critic.layers,
+        network=critic.network,
+        optimizer=updates.optimizer,
+        options=updates.options,
+        schedule=updates.schedule,
+        rates=dict(updates.rates),
     )
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from rayrml import storage
 from rayrml.errors import ConfigError, DataError, Problem, describe, explaining
+from rayrml.saving.checkpoint_fields import find_wrong_fields
 from rayrml.saving.checkpoint_folder import find_model
 from rayrml.saving.foreign_files import describe_foreign, describe_value
 from rayrml.saving.name_matching import pair_by_last_name
@@ -27,27 +28,6 @@ _REFERENCE = "same_as"  # names another file of the folder
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")  # of files that hold more than weights
 _PARALLEL = "module."
 _BOOKKEEPING = "num_batches_tracked"  # of torch's normalization, which no layer here uses
-_KINDS = {
-    "epoch": int,
-    "input_shape": tuple,
-    "classes": tuple,
-    "optimizer": Mapping,
-    "optimizer_type": str,
-    "parameters": list,
-    "unfinished": Mapping,
-    "history": list,
-    "rows": list,
-    "seconds": float,
-    "run_id": str,
-    "data": Mapping,
-    "loss": Mapping,
-    "targets": Mapping,
-    "metric": str,
-    "ema": Mapping,
-    "loss_scaling": Mapping,
-    "detection": Mapping,
-    "category_ids": tuple,
-}
 
 
 @dataclasses.dataclass
@@ -78,6 +58,8 @@ class Checkpoint:
         loss_scaling: what is needed to continue the scaling of the loss, {} without it.
         detection: the section of that name, {} if the network does not find objects.
         category_ids: COCO's id of each class, () without them.
+        critic: the critic of a generator: its `layers`, its weights (`network`), its `optimizer`, `optimizer_type`,
+            `parameters` and `loss_scaling`, each as the generator's, and the number of its `updates`. Otherwise empty.
     """
 
     epoch: int
@@ -101,11 +83,24 @@ class Checkpoint:
     loss_scaling: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
     detection: dict[str, Any] = dataclasses.field(default_factory=dict)
     category_ids: tuple[Any, ...] = ()
+    critic: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def in_training(self) -> dict[str, torch.Tensor]:
         """The network with the weights that training continues with; only these differ, if `network` is an average."""
         return {**self.network, **self.ema.get("raw", {})}
+
+    @property
+    def generates(self) -> bool:
+        """Whether the network makes samples of random numbers."""
+        return bool(self.critic)
+
+    def of_critic(self) -> Checkpoint | None:
+        """The critic as it would be kept by itself, None without one."""
+        if not self.critic:
+            return None
+        own = {name: value for name, value in self.critic.items() if name != "updates"}
+        return dataclasses.replace(self, **{"ema": {}, "critic": {}, **own})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,35 +203,9 @@ def load(path: str | Path, where: str = "") -> Checkpoint:
     if missing:
         raise DataError(Problem(place, f"'{path}' is not a rayrml checkpoint: it has no {', '.join(missing)}"))
     fields = {f.name: content[f.name] for f in dataclasses.fields(Checkpoint) if f.name in content}
-    wrong = [name for name, kinds in _KINDS.items() if name in fields and not isinstance(fields[name], kinds)]
-    wrong += [
-        name for name, is_right in _STATES.items() if name not in wrong and fields.get(name) and not is_right(fields)
-    ]
-    if wrong:
+    if wrong := find_wrong_fields(fields):
         raise DataError(Problem(place, f"'{path}' is a damaged checkpoint: invalid {', '.join(wrong)}"))
     return Checkpoint(**{**fields, "network": _tensors(fields["network"], path, place)})
-
-
-def _is_average(fields: Mapping[str, Any]) -> bool:
-    """Whether `ema` has the steps of an average, and weights of the shapes that the network has."""
-    raw, network = fields["ema"].get("raw"), fields["network"]
-    if (
-        not isinstance(fields["ema"].get("steps"), int)
-        or not isinstance(raw, Mapping)
-        or not isinstance(network, Mapping)
-    ):
-        return False
-    shapes = {name: getattr(tensor, "shape", None) for name, tensor in network.items()}
-    return all(isinstance(tensor, torch.Tensor) and tensor.shape == shapes.get(name) for name, tensor in raw.items())
-
-
-def _is_scaling(fields: Mapping[str, Any]) -> bool:
-    """Whether `loss_scaling` consists of scalars."""
-    return all(isinstance(value, torch.Tensor) and value.ndim == 0 for value in fields["loss_scaling"].values())
-
-
-# What else holds for the values of fields that are not empty.
-_STATES: dict[str, Callable[[Mapping[str, Any]], bool]] = {"ema": _is_average, "loss_scaling": _is_scaling}
 
 
 def _read(path: str | Path, place: str) -> Mapping[str, Any]:

@@ -17,9 +17,7 @@ from rayrml.config.optimization import OptimizerOptions
 from rayrml.config.search_spaces import KINDS
 from rayrml.config.sections import AnyCase, Config, Data, Ray, Section
 from rayrml.config.tables import Table, make_model
-from rayrml.data.reader_keys import (
-    NO_FILES,
-)
+from rayrml.data.reader_keys import NO_FILES, SAMPLES
 from rayrml.data.readers import READERS
 from rayrml.data.slicers import slicer
 from rayrml.data.transforms import TRANSFORMS
@@ -227,12 +225,16 @@ _VALUES: dict[str, dict[str, Schema]] = {
         "optimizer": _optional(_ref("optimizer")),
         "loss": _optional(_ref("loss")),
     },
+    "Critic": {
+        "layers": {"anyOf": [{"type": "string"}, {"type": "array"}, _other_object(KEY)]},
+        "optimizer": _optional(_ref("optimizer")),
+    },
     "OptimizerOptions": {"lr_scheduler": _optional(_ref("lr_scheduler"))},
     "Stopping": {"metric": {"enum": [*figures.LOSSES, *METRICS]}},
     "Data": {
         **{key: _type_key(key) for key in ("type", "input_type", "target_type")},
         **{key: _list_of("transform") for key in ("transforms", "input_transforms", "target_transforms")},
         "slicers": _list_of("slicer"),
-        **{key: _key_of_types(key) for key in KEYS_OF_TYPES if key in Data.model_fields},
+        **{key: _key_of_types(key) for key in (*KEYS_OF_TYPES, SAMPLES) if key in Data.model_fields},
     },
 }

@@ -12,19 +12,20 @@ from rayrml.data.reader_keys import (
     BOXES,
     LABELS,
     NO_FILES,
+    SAMPLES,
     TABLE,
     TABLE_KEYS,
     TARGET_PATHS,
     list_reader_options,
 )
 from rayrml.data.readers import READERS, Reader
-from rayrml.losses import detection
+from rayrml.losses import adversarial, detection
 from rayrml.metrics import METRICS
 from rayrml.optimizers import OPTIMIZERS, needs_closure
 from rayrml.schema.conditions import NULL, Schema, any_case, differs, filled, given, has, rule
 
 # Keys of the data section that belong to some data types only.
-KEYS_OF_TYPES = [key for key in list_reader_options() if key != "grayscale"]
+KEYS_OF_TYPES = [key for key in list_reader_options() if key not in ("grayscale", SAMPLES)]
 
 
 def _of_type(side: str, name: str) -> Schema:
@@ -63,10 +64,54 @@ def _draws(row: Callable[..., Reader]) -> bool:
 _BY_CLOSURE = [name for name, row in OPTIMIZERS.items() if needs_closure(row)]
 _FINDS = has("loss", has("function", any_case(detection.LOSSES)))
 _MAY_FIND = {"anyOf": [_FINDS, {"not": given("loss")}]}
+_GENERATES = has("loss", has("function", any_case(adversarial.LOSSES)))
+_MAY_GENERATE = {"anyOf": [_GENERATES, {"not": given("loss")}]}
+_OF_GENERATED = [name for name, row in METRICS.items() if row().compares == "generated"]
 _OF_BOXES = [name for name, row in METRICS.items() if row().compares == "boxes"]
 _OPTIONS_OF_TARGETS = [key for option in list_reader_options() if (key := f"target_{option}") in Data.model_fields]
 _TRAINS = ("input_path", "num_examples")
 _TESTS = ("test_input_path", "num_test_examples", "test_share", "split_column", "test_target_path")
+
+
+def _with_loss(*keys: str) -> Schema:
+    """A network whose loss has at least one of the keys, with a value other than null."""
+    return has("loss", given(*keys))
+
+
+def _without_data(condition: Schema) -> Schema:
+    """A network whose section `data` does not meet the condition."""
+    return {"not": has("data", condition)}
+
+
+_PENALTY = {"not": has("loss", has("gradient_penalty", {"const": 0}))}
+_CLOSURE_TYPE = has("type", any_case(_BY_CLOSURE))
+_TRAINS_GAN = {"allOf": [_GENERATES, has("data", given(*_TRAINS))]}
+# Rules of generative adversarial networks.
+_OF_GANS: list[Schema] = [
+    rule(has("app", any_case(["gan"])), _MAY_GENERATE),
+    rule(_GENERATES, {"not": has("app", any_case(["dnn", "pde", "obj"]))}),
+    rule(_TRAINS_GAN, given("critic")),
+    rule(given("critic", "metric_network"), _MAY_GENERATE),
+    rule(has("metric", any_case(_OF_GENERATED)), _MAY_GENERATE),
+    rule({"allOf": [_GENERATES, given("metric")]}, has("metric", any_case(_OF_GENERATED))),
+    rule(has("metric", any_case(["frechet"])), given("metric_network")),
+    rule({"allOf": [_GENERATES, _with_loss("clip")]}, {"not": _PENALTY}),
+    rule({"allOf": [_GENERATES, {"not": _PENALTY}]}, _with_loss("clip")),
+    rule({"allOf": [_GENERATES, _PENALTY]}, {"not": has("precision", any_case(["bf16", "fp16"]))}),
+    rule(_TRAINS_GAN, {"not": has("compile", {"const": True})}),
+    rule(_TRAINS_GAN, {"not": has("optimizer", _CLOSURE_TYPE)}),
+    rule(_TRAINS_GAN, {"not": has("critic", has("optimizer", {"type": "object", **_CLOSURE_TYPE}))}),
+    rule(_GENERATES, _without_data(given("type", "target_type", *TARGET_PATHS, "class_names", "threshold"))),
+    rule(_GENERATES, _without_data(given("training_tag", "test_tag", "testing_tag", "hdf5_outfile"))),
+    rule(_GENERATES, _without_data(has("input_type", any_case(["pde"])))),
+    # Whatever else is trained has targets, and reads samples.
+    rule({"allOf": [has("data", given(*_TRAINS)), {"not": _GENERATES}]}, has("data", given("type", "target_type"))),
+    rule({"allOf": [given("loss"), {"not": _GENERATES}]}, has("data", given("type", "input_type"))),
+    rule(
+        has("data", {"allOf": [given(SAMPLES), {"not": _of_type("input", "pde")}]}),
+        _MAY_GENERATE,
+    ),
+]
 
 # Keys that need or exclude one another.
 RULES: dict[str, list[Schema]] = {
@@ -84,13 +129,13 @@ RULES: dict[str, list[Schema]] = {
         rule(has("detection", differs(Detection, *Detection.model_fields)), _FINDS),
         rule(has("metric", any_case(_OF_BOXES)), _MAY_FIND),
         rule({"allOf": [_FINDS, given("metric")]}, has("metric", any_case(_OF_BOXES))),
+        *_OF_GANS,
         rule(has("precision", any_case(["fp16"])), {"not": has("optimizer", has("type", any_case(_BY_CLOSURE)))}),
     ],
     "Checkpoints": [rule(given("interval", "keep", "every_minutes"), given("save"))],
     "Data": [
         given(*_TRAINS, *_TESTS),
-        given("type", "input_type"),
-        rule(given(*_TRAINS), given("type", "target_type")),
+        given("type", "input_type", SAMPLES),
         rule(given("test_output_path", "hdf5_outfile"), given(*_TESTS)),
         rule(has("hdf5_precision", any_case(["half"])), given("test_output_path", "hdf5_outfile")),
         rule(
@@ -114,6 +159,7 @@ RULES: dict[str, list[Schema]] = {
         ),
         rule(differs(Data, *(key for key in BOX_KEYS if key != "classes")), _of_type("target", BOXES)),
         rule(given("test_samples"), given("test_input_path")),
+        rule(given("final_test_samples"), given("final_test_input_path")),
         rule(
             _of_type("target", BOXES),
             {

@@ -82,12 +82,11 @@ class CheckpointManager:
         state, path = self._find_state()
         if state is None:
             return Progress()
-        trainee.load(state.in_training, path)
+        trainee.load(state, path)
         trainee.restore(state)
         # Replayed, not loaded: that is the same, and also right if the configuration has changed.
-        if trainee.schedule is not None:
-            tested = self._job.datasets.test_targets
-            trainee.schedule.replay([loss_of(figures, tested=tested) for figures in state.history])
+        tested = self._job.datasets.test_targets
+        trainee.replay([loss_of(figures, tested=tested) for figures in state.history])
         if trainee.stopping is not None:
             trainee.stopping.replay(state.history)
         trainee.history[:] = state.history
@@ -308,6 +307,7 @@ class CheckpointManager:
             metric=self._job.config.metric or "",
             loss_scaling={} if trainee.scaler is None else trainee.scaler.state(),
             ema=kept.average,
+            critic=kept.critic,
             detection=self._job.config.detection.model_dump() if self._job.config.app == "obj" else {},
             category_ids=self._job.datasets.category_ids,
         )
@@ -362,8 +362,9 @@ def _rows(state: Checkpoint) -> list[BatchRow]:
 def _refuse_infinite(kept: Kept, when: str) -> None:
     """Raise DivergenceError if a weight is not finite: such a checkpoint is useless, and would replace a good one.
 
-    Besides an average, the weights with which training continues count.
+    Besides an average, the weights with which training continues count, and a critic.
     """
-    for name, tensor in (*kept.network.items(), *kept.average.get("raw", {}).items()):
+    critic = {f"critic: {name}": tensor for name, tensor in kept.critic.get("network", {}).items()}
+    for name, tensor in (*kept.network.items(), *kept.average.get("raw", {}).items(), *critic.items()):
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise DivergenceError(f"'{name}' is not finite {when}")

@@ -115,7 +115,7 @@ def _copy(checkpoint: Checkpoint, done: Collection[str], computed: torch.cuda.Ev
             stream.wait_event(computed)
             stack.enter_context(torch.cuda.stream(stream))
         network = {name: value if name in done else _copied(value) for name, value in checkpoint.network.items()}
-        others = {name: _copied(getattr(checkpoint, name)) for name in ("optimizer", "ema", "loss_scaling")}
+        others = {name: _copied(getattr(checkpoint, name)) for name in ("optimizer", "ema", "loss_scaling", "critic")}
         return dataclasses.replace(checkpoint, network=network, **others)
 
 

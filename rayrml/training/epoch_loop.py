@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +19,7 @@ from rayrml.data.transforms import BatchTransforms
 from rayrml.formatting import shorten
 from rayrml.inference.applications import Pass, application_of
 from rayrml.inference.arithmetic import arithmetic, autocast_dtype, has_tf32
+from rayrml.inference.each_sample import Prepared
 from rayrml.inference.evaluation import as_target
 from rayrml.inference.outputs import Outputs, destination_of
 from rayrml.inference.prediction_files import Destination, PredictionSink
@@ -34,6 +37,7 @@ from rayrml.reporting.messages import (
     Started,
 )
 from rayrml.tensors import tiny_as_zero
+from rayrml.training.applications import trained_application
 from rayrml.training.checkpoint_manager import CheckpointManager, Progress
 from rayrml.training.feed import Feed
 from rayrml.training.feeding import Feeder
@@ -42,7 +46,7 @@ from rayrml.training.job import Job
 from rayrml.training.random_states import begin_epoch, read_states
 from rayrml.training.running_statistics import average_statistics
 from rayrml.training.sample_order import FINAL_TEST, TEST, TRAINING, transforms_seed
-from rayrml.training.step import TrainingStep, Wishes
+from rayrml.training.step import Step, Wishes
 from rayrml.training.step_reports import Reporter
 from rayrml.training.trainee import Trainee
 from rayrml.workers import Workers
@@ -92,7 +96,9 @@ class Worker:
         self.loss = job.loss.build()
         self.transforms = job.datasets.transforms.batched
         self.evaluation_transforms = self.transforms.evaluation()
-        self.trainee = None if job.optimizer is None else Trainee(job, job.optimizer, self.network, workers)
+        row = trained_application(job.config)
+        self.trainee = None if job.optimizer is None else row.trainee(job, job.optimizer, self.network, workers)
+        self.watch = row.watch(job, self.network, workers, self.emit)
         self._evaluation_seconds: float | None = None  # of the last one in training
         self.progress = Progress() if self.trainee is None else self.checkpoints.resume(self.trainee)
 
@@ -110,18 +116,16 @@ class Worker:
         training = None if datasets.training is None else feeder.feed(datasets.training, TRAINING)
         test = None if datasets.test is None else feeder.feed(datasets.test, TEST)
         if training is not None and self.trainee is not None:
-            complete = self._run_epochs(training, test, self.trainee)
+            complete = self._run_epochs(training, test, self.trainee, feeder)
             if complete and datasets.final_test is not None:
                 self._test_finally(feeder.feed(datasets.final_test, FINAL_TEST), self.trainee)
         elif test is not None:
             self.emit(EpochDone({"epoch": 1, **(self._evaluate(test, 1) or {})}))
 
-    def training_step(self, trainee: Trainee) -> TrainingStep:
+    def training_step(self, trainee: Trainee) -> Step:
         """The step that the job asks for."""
-        return TrainingStep(
-            self.network,
+        return trainee.make_step(
             self.loss,
-            trainee.optimizer,
             workers=self.workers,
             autocast=self.autocast,
             gradient_clip=self.job.config.gradient_clip,
@@ -130,11 +134,9 @@ class Worker:
             global_batch_norm=self.job.global_batch_norm,
             sample_shape=self.job.datasets.shape,
             before_update=self.checkpoints.settle,
-            scaler=trainee.scaler,
-            sharding=trainee.sharding,
         )
 
-    def _run_epochs(self, training: Feed, test: Feed | None, trainee: Trainee) -> bool:
+    def _run_epochs(self, training: Feed, test: Feed | None, trainee: Trainee, feeder: Feeder) -> bool:
         """Train from where the run has got to; return whether it was not interrupted."""
         begin = self.progress
         resumed = bool(self.job.resume_from)
@@ -151,6 +153,8 @@ class Worker:
             )
         )
         try:
+            reading = functools.partial(feeder.read_some, feeds={TRAINING: training, TEST: test})
+            self.watch.begin(lambda source, rows: self._evaluated_batches(reading(source, rows), compares=True))
             complete = self._run_each(training, test, trainee)
         except BaseException:
             self.checkpoints.give_up()
@@ -162,7 +166,8 @@ class Worker:
 
     def _run_each(self, training: Feed, test: Feed | None, trainee: Trainee) -> bool:
         """Train each epoch; return whether the run was not interrupted."""
-        reporter = Reporter(self.emit, self.loss.term_names, trainee.seconds)
+        names, shown = self.loss.term_names, bool(self.loss.term_symbols)
+        reporter = Reporter(self.emit, names, trainee.seconds, shows_terms=shown)
         begin = self.progress
         if trainee.stopping is not None and trainee.stopping.over:
             return True  # it had ended early before it was resumed
@@ -176,7 +181,8 @@ class Worker:
                 self.emit(Phase(f"Learning rate in epoch {epoch}: {rate:g}"))
             stopped = self.train(step, training, begin if epoch == begin.epoch else Progress(epoch), reporter)
             trainee.seconds = reporter.seconds
-            average_statistics(self.network, self.workers)
+            for network in trainee.networks:
+                average_statistics(network, self.workers)
             if stopped is not None:
                 self.checkpoints.save_unfinished(trainee, stopped)
                 self.emit(Interrupted(stopped.epoch, stopped.batch))
@@ -211,23 +217,23 @@ class Worker:
                 self.emit(Interrupted(epoch, trained.batch))
                 return None
             figures |= evaluated
+        self.watch.after_epoch(epoch, trainee.evaluated)
         trainee.history.append(figures)
         self.emit(EpochDone(figures))
         if stopping is not None and stopping.update(figures):
             last = True
-        if trainee.schedule is not None:
-            trainee.schedule.step(loss_of(figures, tested=self.job.datasets.test_targets))
+        trainee.end_epoch(loss_of(figures, tested=self.job.datasets.test_targets))
         self._debug(epoch)
         self.checkpoints.save(trainee, epoch, last=last)
         return last
 
-    def train(self, step: TrainingStep, feed: Feed, begin: Progress, reporter: Reporter) -> Progress | None:
+    def train(self, step: Step, feed: Feed, begin: Progress, reporter: Reporter) -> Progress | None:
         """Train an epoch from `begin` on; return where it stopped if any worker was asked to stop, else None."""
         epoch, trainee, batch_size = begin.epoch, self.trainee, self.job.config.data.batch_size
         if trainee is None:
             return None
-        schedule = trainee.schedule
-        self.network.train()
+        for network in trainee.networks:
+            network.train()
         begin_epoch(mix_seed(self.job.config.seed, epoch, self.workers.rank), begin.random, self.device)
         seed = transforms_seed(self.job.config.seed, epoch)
         reporter.begin_epoch(trainee.rate, begin.losses)
@@ -235,14 +241,13 @@ class Worker:
         before = time.perf_counter()
         for batch in feed.global_batches(batch_size, epoch, begin.batch):
             images, target = self._prepared(batch.own, self.transforms, Draws(seed, batch.own.uses))
-            target = images if target is None else target
-            if schedule is not None and schedule.per_step:
-                reporter.rate = schedule.move((batch.number - 1) / num_batches)
+            target = trainee.complete_target(images, target, batch, epoch)
+            if (rate := trainee.move_rate((batch.number - 1) / num_batches)) is not None:
+                reporter.rate = rate
             waited = time.perf_counter() - before
             wishes = Wishes(stop=self.driver.asked_to_stop(), save=self.checkpoints.is_due)
             trained = step(images, target, batch.size, begin=batch.begin, wishes=wishes)
-            if trainee.average is not None:
-                trainee.average.update()
+            trainee.after_step()
             reporter.add(epoch, batch.number, trained, waited, num_samples=batch.size)
             if any(trained.wishes):
                 reporter.flush()
@@ -301,17 +306,14 @@ class Worker:
         step = application_of(self.job.config).evaluator(self._describe_pass(feed, compares=compares, pixels=pixels))
         sink = None if destination is None else self._begin_output(destination)
         num_samples = 0
-        for number, batch in enumerate(feed.batches(self.job.config.data.test_batch_size, None)):
+        batches = self._evaluated_batches(feed.batches(self.job.config.data.test_batch_size, None), compares=compares)
+        for number, (positions, outputs) in enumerate(step.run(batches)):
             if number % _BATCHES_BETWEEN_LOOKS == 0 and self._all_stop():
                 self._abandon(sink)
                 return None
-            if not len(batch.positions):
-                continue
-            images, target = self._prepared(batch, self.evaluation_transforms, None)
-            output = step(images, images if target is None and compares else target, batch)
-            num_samples += len(batch.positions)
-            if sink is not None:
-                sink.write(batch.positions, step.written(output))
+            num_samples += len(positions)
+            if sink is not None and len(positions):
+                sink.write(positions, step.written(outputs))
         if sink is not None:
             sink.close()
         found = step.result(self.device)  # waits for all workers, so all predictions are written
@@ -323,7 +325,14 @@ class Worker:
             found = dataclasses.replace(found, loss=None)
         return _Pass(found, time.perf_counter() - started, sum(self.workers.gather(num_samples)))
 
+    def _evaluated_batches(self, batches: Iterable[Batch], *, compares: bool) -> Iterator[Prepared]:
+        """This worker's part of each batch, as it is evaluated."""
+        for batch in batches:
+            images, target = self._prepared(batch, self.evaluation_transforms, None)
+            yield images, images if target is None and compares else target, batch
+
     def _describe_pass(self, feed: Feed, *, compares: bool, pixels: bool) -> Pass:
+        critic = self.job.critic
         return Pass(
             self.job.config,
             self.network,
@@ -335,6 +344,9 @@ class Worker:
             compares=compares,
             metric=self.job.metric,
             pixels=pixels,
+            # That of the last epoch has not seen samples of the best one, which is tested finally.
+            critic=None if critic is None or feed.source is self.job.datasets.final_test else critic.network,
+            judge=self.job.judge,
         )
 
     def _all_stop(self) -> bool:

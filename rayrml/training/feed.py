@@ -128,6 +128,11 @@ class Feed:
     parts: tuple[Part, ...]
     seed: tuple[int, ...] = ()
 
+    @property
+    def kept(self) -> bool:
+        """Whether all samples are in the workers' memory."""
+        return all(part.kept for part in self.parts)
+
     def num_batches(self, batch_size: int) -> int:
         """The number of batches in a pass."""
         return sum(part.num_batches(batch_size) for part in self.parts)

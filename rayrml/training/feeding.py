@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from rayrml.data.decode_tasks import Decoded
 from rayrml.data.pipeline import Pipeline
 from rayrml.data.places import deal_places
 from rayrml.data.sampling import Balanced, Picks
-from rayrml.data.shards import ResidentShard, StreamedShard
+from rayrml.data.shards import Batch, ResidentShard, StreamedShard
 from rayrml.data.sources import Group, Source
 from rayrml.errors import DataError, Problem
 from rayrml.formatting import format_bytes
@@ -25,6 +25,7 @@ from rayrml.training.feed import Feed, Part, Passed
 from rayrml.training.job import Job
 from rayrml.training.residence import describe_lack, fits, share_of_gpu, share_of_machine
 from rayrml.training.sample_order import (
+    FINAL_TEST,
     TRAINING,
     deal_out,
     keeps_samples,
@@ -67,6 +68,19 @@ class Feeder:
         passed = Passed(source, self.workers, self.emit) if self.job.config.data.skips else None
         parts = [self._streamed(*pair, kind, passed) for pair in pairs]
         return Feed(source, tuple(parts), seed)
+
+    def read_some(self, source: Source, rows: np.ndarray, feeds: Mapping[int, Feed | None]) -> Iterator[Batch]:
+        """This worker's inputs of the samples at `rows` of a source, a batch at a time, in the samples' own order.
+
+        They are those of one of `feeds`, by kind, if that keeps the samples of this source; else they are read once.
+        """
+        for kind, feed in feeds.items():
+            if feed is not None and feed.source is source and feed.kept:
+                # What is kept has its places in batches of this size.
+                for batch in feed.batches(self._batch_size(kind), None):
+                    yield batch.inputs_at(np.isin(batch.positions, rows))
+                return
+        yield from self.feed(source.only(rows), FINAL_TEST).batches(self._batch_size(FINAL_TEST), None)
 
     def _with_arrays(self, source: Source, size: int) -> Source:
         """The same samples, cut from arrays of `size` bytes that this machine's workers keep in memory together."""

@@ -11,11 +11,34 @@ from rayrml.config.sections import NeuralNetwork
 from rayrml.config.tables import Choice
 from rayrml.data.datasets import Datasets
 from rayrml.inference.box_pictures import BoxDrawing
+from rayrml.inference.judge import Judge
 from rayrml.inference.pictures import Drawing
+from rayrml.inference.sample_grid import SampleDrawing
 from rayrml.lr_schedulers import ScheduleChoice
 from rayrml.networks.network import Network
 from rayrml.training.gradients import Compression
 from rayrml.training.rate_range import RateRange
+
+
+@dataclasses.dataclass(frozen=True)
+class CriticJob:
+    """What differs from a generator's training in that of its critic; fields are those of `Job`.
+
+    Attributes:
+        layers: the critic's Keras JSON, for checkpoints.
+        network: the critic with its initial weights, on the CPU.
+        optimizer: row of the optimizers, None if the run only evaluates.
+        options: the keys that all optimizers have.
+        schedule: rows of the learning rate schedulers, None for a constant rate.
+        rates: factors of the learning rate by the names of layers, 1 for all others.
+    """
+
+    layers: Any
+    network: Network
+    optimizer: Choice | None
+    options: OptimizerOptions
+    schedule: ScheduleChoice | None
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +70,8 @@ class Job:
             there is no GPU, or if no samples stay in memory.
         drawing: how outputs become pictures, None if they do not.
         picture_choice: what predictions with the network set `test_output_images` to, None for nothing.
+        critic: the critic of a generator, and what is needed to train it; None without one.
+        judge: the classifier by which generated samples are compared with real ones, None without one.
         rate_range: the learning rates that are tried instead of a training, None for a training or an evaluation.
     """
 
@@ -70,8 +95,10 @@ class Job:
     run_id: str
     decode_cpus: float
     step_bytes: int = 0
-    drawing: Drawing | BoxDrawing | None = None
+    drawing: Drawing | BoxDrawing | SampleDrawing | None = None
     picture_choice: str | None = None
+    critic: CriticJob | None = None
+    judge: Judge | None = None
     rate_range: RateRange | None = None
 
     @property

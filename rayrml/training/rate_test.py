@@ -14,7 +14,7 @@ from rayrml.training.epoch_loop import Worker
 from rayrml.training.feeding import Feeder
 from rayrml.training.rate_range import Divergence, RateRange
 from rayrml.training.sample_order import TRAINING
-from rayrml.training.step import Trained, TrainingStep, Wishes
+from rayrml.training.step import Step, Trained, Wishes
 from rayrml.training.step_reports import Reporter
 
 
@@ -28,7 +28,7 @@ class GrowingRate:
         optimizer: its optimizer.
     """
 
-    def __init__(self, step: TrainingStep, rates: RateRange):
+    def __init__(self, step: Step, rates: RateRange):
         self.step = step
         self.optimizer = step.optimizer
         self._rates = rates
@@ -38,7 +38,7 @@ class GrowingRate:
         self._factors = [float(group["lr"]) / first for group in self.optimizer.param_groups]
 
     def __call__(self, batch: torch.Tensor, target: torch.Tensor, num_samples: int, **more: Any) -> Trained:
-        """Make a step from this worker's part of a global batch, as `TrainingStep` does."""
+        """Make a step from this worker's part of a global batch, as the step itself does."""
         rate = self._rates.rate(self._number)
         for group, factor in zip(self.optimizer.param_groups, self._factors, strict=True):
             group["lr"] = rate * factor

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -70,6 +70,27 @@ class Trained:
         return torch.linalg.vector_norm(self.lengths)
 
 
+class Step(Protocol):
+    """What trains with one global batch, of which this worker holds a part."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Updates the network; its learning rate is the one that is reported."""
+        ...
+
+    def __call__(
+        self,
+        batch: torch.Tensor,
+        target: Any,
+        num_samples: int,
+        *,
+        begin: int = 0,
+        wishes: Wishes = Wishes(),  # noqa: B008 (immutable)
+    ) -> Trained:
+        """Train with this worker's part of a global batch of `num_samples`; see `TrainingStep`."""
+        ...
+
+
 class TrainingStep:
     """One update of the network from one global batch, of which this worker holds a part.
 
@@ -110,7 +131,7 @@ class TrainingStep:
         before_update: Callable[[], None] = lambda: None,
         scaler: LossScaler | None = None,
     ):
-        self.network = network
+        self.network, self.computing = network, [network]  # the second: all networks that compute in a step
         self.loss = loss
         self.optimizer = optimizer
         self.workers = workers
@@ -146,7 +167,7 @@ class TrainingStep:
     def __call__(
         self,
         batch: torch.Tensor,
-        target: torch.Tensor,
+        target: Any,
         num_samples: int,
         *,
         begin: int = 0,
@@ -262,7 +283,7 @@ class TrainingStep:
             # The shares add up to one only if every sample has the same weight, and to zero if all are ignored.
             shared.normalize()
         shared.penalize(1.0 if self.scaler is None else self.scaler.scale)
-        self._terms = shared.terms.to(self.dtype, copy=True) if self.loss.parts else None
+        self._terms = shared.terms.to(self.dtype, copy=True) if self.loss.term_names else None
         return shared.loss.to(self.dtype, copy=True), waited
 
     def _add(self, shared: Exchange, batch: torch.Tensor, target: torch.Tensor, num_samples: int) -> None:
@@ -287,11 +308,16 @@ class TrainingStep:
         with contextlib.ExitStack() as stack:
             if statistics is not None:
                 stack.enter_context(statistics.step(counts=False))
-            stack.enter_context(unchanged_statistics(self.network))
+            for network in self.computing:
+                stack.enter_context(unchanged_statistics(network))
             stack.enter_context(shared.aside())
-            with arithmetic.autocast(sample, self.autocast):
-                output = self.loss.of_network(self.network(to_input(sample)))
-            output.backward(torch.zeros_like(output))
+            self._compute_in_vain(sample)
+
+    def _compute_in_vain(self, sample: torch.Tensor) -> None:
+        """Do forward and backward of a sample (1, C, *spatial) whose gradients are discarded."""
+        with arithmetic.autocast(sample, self.autocast):
+            output = self.loss.of_network(self.network(to_input(sample)))
+        output.backward(torch.zeros_like(output))
 
     def _backward(self, loss: torch.Tensor) -> None:
         (loss if self.scaler is None else loss * self.scaler.scale).backward()
@@ -301,7 +327,7 @@ class TrainingStep:
             return self.shared.gradients
         return [p.grad for p in self.parameters if p.grad is not None]
 
-    def _loss(self, batch: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def _loss(self, batch: torch.Tensor, target: Any) -> torch.Tensor:
         with arithmetic.autocast(batch, self.autocast):
             output = self.network(to_input(batch))
         output = self.loss.of_network(output)

@@ -28,10 +28,11 @@ class Reporter:
         rate: the learning rate.
     """
 
-    def __init__(self, emit: Emit, terms: Sequence[str], seconds: float = 0.0):
-        """Start the clock at `seconds` of training; `terms` are the names of those of the loss."""
+    def __init__(self, emit: Emit, terms: Sequence[str], seconds: float = 0.0, *, shows_terms: bool = False):
+        """Start the clock at `seconds` of training; `terms` are the names of those of the loss, which rows may show."""
         self._emit = emit
         self._names = terms
+        self._shows_terms = shows_terms
         self._started = time.perf_counter() - seconds
         self._sent = 0.0
         self._epoch_began = 0.0
@@ -76,17 +77,28 @@ class Reporter:
         if weights:  # of all steps or of none: the loss decides
             figures.append(torch.stack(weights))
         values = torch.stack(figures).T.tolist()
+        terms = [t.terms for t in trained if t.terms is not None]
+        parts = [tuple(part) for part in torch.stack(terms).tolist()] if terms else [()] * len(trained)
         rows = [
-            BatchRow(epoch, batch, seconds, loss, norm, waited, t.compute_seconds, t.reduce_seconds, size)
-            for (epoch, batch, seconds, t, waited), size, (loss, norm, *_) in zip(
-                self._steps, self._sizes, values, strict=True
+            BatchRow(
+                epoch,
+                batch,
+                seconds,
+                loss,
+                norm,
+                waited,
+                t.compute_seconds,
+                t.reduce_seconds,
+                size,
+                part if self._shows_terms else (),
+            )
+            for (epoch, batch, seconds, t, waited), size, (loss, norm, *_), part in zip(
+                self._steps, self._sizes, values, parts, strict=True
             )
         ]
         counts = [row[2] for row in values] if weights else self._sizes
         flags = [t.skipped for t in trained if t.skipped is not None]
         skipped = torch.stack(flags).tolist() if flags else [0.0] * len(rows)
-        terms = [t.terms for t in trained if t.terms is not None]
-        parts = torch.stack(terms).tolist() if terms else [()] * len(rows)
         # A skipped step without a loss has no part in the epoch's mean.
         self.losses += [
             (row.loss, count, *of_row)
@@ -117,15 +129,30 @@ class Reporter:
         """The epoch's seconds, and the means of its loss and of its terms, of each batch before the update from it.
 
         The mean weights batches as the loss weights samples: by their number, or by what else its mean divides by. It
-        is NaN if loss scaling has skipped all of them.
+        is NaN if loss scaling has skipped all of them. Terms are means over the steps that had them, and are left
+        out if there were no such steps.
         """
         self.flush()
         seconds = self.seconds - self._epoch_began
-        total = sum(count for _, count, *_ in self.losses)
-        columns = ((loss, *terms) for loss, _, *terms in self.losses)
         counts = [count for _, count, *_ in self.losses]
-        means = [
-            sum(value * count for value, count in zip(column, counts, strict=True)) / (total or 1.0)
-            for column in zip(*columns, strict=True)
-        ] or [math.nan] * (1 + len(self._names))
-        return {**dict(zip((TRAIN_LOSS, *self._names), means, strict=True)), "seconds": seconds}
+        columns = zip(*((loss, *terms) for loss, _, *terms in self.losses), strict=True)
+        first, *others = [*columns] or [()] * (1 + len(self._names))
+        means = {TRAIN_LOSS: _mean(first, counts)}
+        for name, term in zip(self._names, others, strict=True):
+            known = _known(term, counts)
+            if known[0] or not term:
+                means[name] = _mean(*known)
+        return {**means, "seconds": seconds}
+
+
+def _mean(values: Sequence[float], counts: Sequence[float]) -> float:
+    """The mean of values that count so much each; NaN without any."""
+    if not values:
+        return math.nan
+    return sum(value * count for value, count in zip(values, counts, strict=True)) / (sum(counts) or 1.0)
+
+
+def _known(values: Sequence[float], counts: Sequence[float]) -> tuple[Sequence[float], Sequence[float]]:
+    """The values that are known, and how much each counts: not every step has all terms."""
+    known = [(value, count) for value, count in zip(values, counts, strict=True) if not math.isnan(value)]
+    return [value for value, _ in known], [count for _, count in known]

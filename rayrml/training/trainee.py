@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,17 +11,20 @@ import torch
 from rayrml.config.tables import Choice
 from rayrml.errors import DivergenceError
 from rayrml.inference.arithmetic import autocast_dtype
+from rayrml.losses import Loss
 from rayrml.lr_schedulers import Schedule
 from rayrml.networks.freezing import freeze, unfreeze
 from rayrml.networks.network import Network
 from rayrml.optimizers import base_rate
 from rayrml.saving.checkpoints import Checkpoint, load_into
 from rayrml.training.early_stopping import EarlyStopping
+from rayrml.training.feed import GlobalBatch
 from rayrml.training.job import Job
 from rayrml.training.loss_scaling import LossScaler
 from rayrml.training.optimizer_state import carry_state, list_in_order, restore_state
 from rayrml.training.parameter_groups import build_optimizer
 from rayrml.training.sharding import divide
+from rayrml.training.step import Step, TrainingStep
 from rayrml.training.weight_average import WeightAverage
 from rayrml.workers import Workers
 
@@ -34,12 +37,14 @@ class Kept(NamedTuple):
         optimizer: the optimizer's state.
         parameters: names of its parameters, in its order.
         average: what the moving average needs to go on, {} without one.
+        critic: the critic of a generator, see `Checkpoint.critic`; {} without one.
     """
 
     network: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
     parameters: list[str]
     average: dict[str, Any]
+    critic: dict[str, Any] = {}  # noqa: RUF012 (never changed)
 
 
 class Trainee:
@@ -80,9 +85,26 @@ class Trainee:
         self.seconds = 0.0
 
     @property
+    def networks(self) -> list[Network]:
+        """All networks that are trained."""
+        return [self.network]
+
+    @property
     def rate(self) -> float:
         """The learning rate with which the current epoch begins."""
         return base_rate(self.optimizer) if self.schedule is None else self.schedule.rate
+
+    def make_step(self, loss: Loss, **options: Any) -> Step:
+        """What trains with a batch; see `TrainingStep` for the options."""
+        own: dict[str, Any] = {"scaler": self.scaler, "sharding": self.sharding}
+        return TrainingStep(self.network, loss, self.optimizer, **own, **options)
+
+    def complete_target(self, images: torch.Tensor, target: Any, batch: GlobalBatch, epoch: int) -> Any:
+        """The target of a step of an epoch, for samples of a `batch` that have become `images`.
+
+        Inputs serve as targets where these are None.
+        """
+        return images if target is None else target
 
     def begin_epoch(self, epoch: int) -> list[str]:
         """Train the layers that are no longer frozen in this epoch; returns their names, with those of their models.
@@ -100,6 +122,26 @@ class Trainee:
                 self.schedule.take(self.optimizer)
         full = self.network.full_names() if due else {}
         return [full[name] for name in due]
+
+    def move_rate(self, part: float) -> float | None:
+        """Set the rate after this part of the epoch, from 0 to 1, and return it; None if it stays as it is."""
+        moves = self.schedule is not None and self.schedule.per_step
+        return self.schedule.move(part) if self.schedule is not None and moves else None
+
+    def after_step(self) -> None:
+        """Take the weights after a step into their average."""
+        if self.average is not None:
+            self.average.update()
+
+    def end_epoch(self, loss: float) -> None:
+        """End an epoch, whose loss may determine the rate of the next one."""
+        if self.schedule is not None:
+            self.schedule.step(loss)
+
+    def replay(self, losses: Sequence[float]) -> None:
+        """Go through the epochs of an earlier run, which had these losses, without training."""
+        if self.schedule is not None:
+            self.schedule.replay(losses)
 
     def restore(self, state: Checkpoint) -> None:
         """Go on where a checkpoint's run ended."""
@@ -153,9 +195,9 @@ class Trainee:
         optimizer = self.sharding.gather_state(self.optimizer)
         return Kept({**self.network.state_dict(), **weights}, optimizer, list_in_order(self.optimizer, own), average)
 
-    def load(self, weights: Mapping[str, torch.Tensor], path: str) -> None:
-        """Load a network's state. Raises ConfigError if its shapes are others."""
-        load_into(self.network, weights, path, part=self.sharding.part)
+    def load(self, state: Checkpoint, path: str) -> None:
+        """Load the weights in training of a checkpoint. Raises ConfigError if their shapes are others."""
+        load_into(self.network, state.in_training, path, part=self.sharding.part)
 
     @contextlib.contextmanager
     def _replaced(self, weights: Mapping[str, torch.Tensor]) -> Iterator[None]:

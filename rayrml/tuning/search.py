@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rayrml.config import search_spaces
-from rayrml.config.figures import is_cost
+from rayrml.config.figures import LOSSES, is_cost
 from rayrml.config.json_files import format_value
 from rayrml.config.mistakes import Findings
 from rayrml.config.reading import AnyConfiguration, read_configuration
@@ -102,7 +102,7 @@ def _figure(plans: Sequence[TrainingPlan], found: Sequence[Space]) -> str:
         message = f"trials cannot be compared: {named}. Set 'metric' to a figure that all of them report"
         raise ConfigError(Problem(_LOSS, message))
     (figure,) = figures
-    if is_cost(figure) and any(space.where.startswith(_LOSS) for space in found):
+    if figure in LOSSES and any(space.where.startswith(_LOSS) for space in found):
         message = "trials with different losses cannot be compared by loss. Expected a metric on test samples"
         raise ConfigError(Problem(_LOSS, message))
     return figure
@@ -111,6 +111,9 @@ def _figure(plans: Sequence[TrainingPlan], found: Sequence[Space]) -> str:
 def _of_plan(plan: TrainingPlan) -> str:
     """The metric of a run's evaluation, or else its test loss, or else its training loss."""
     if not plan.datasets.test_targets:
+        if plan.critic is not None:
+            message = "is missing: the losses of a generator and its critic do not say which trial is better"
+            raise ConfigError(Problem("neural_network.data.test_input_path", message))
         return "train_loss"
     return plan.metric or "test_loss"
 

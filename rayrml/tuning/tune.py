@@ -17,10 +17,9 @@ from rayrml.cluster import connection, ray_client
 from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.shared_files import refuse_unshared
 from rayrml.config.figures import COLUMNS
-from rayrml.config.reading import AnyConfiguration
+from rayrml.config.reading import AnyConfiguration, list_network_files
 from rayrml.config.variables import escape
 from rayrml.cpus import count_cpus
-from rayrml.data.reader_keys import describe_reading
 from rayrml.errors import ConfigError, Problem, RayrmlError
 from rayrml.formatting import format_path
 from rayrml.reporting.console import Console
@@ -241,9 +240,9 @@ class _Tuning:
         for what, name in saved.items():
             if storage.exists(path := storage.join(book.folder, name)):
                 console.line(f"Saved {what}: {format_path(path)}")
-        model, reads = result.best_model, describe_reading(self._search.plan.config.neural_network.data)
-        if command is not None and model is not None and reads:
-            result_summary.show_next(console, [result_summary.predicting(command, model)])
+        if command is not None and (model := result.best_model) is not None:
+            predicting = result_summary.predicting(command, model, self._search.plan.config.neural_network)
+            result_summary.show_next(console, [] if predicting is None else [predicting])
         console.line("All done (return value = 0).")
         return result
 
@@ -274,8 +273,8 @@ class _Tuning:
         book = self._book
         config = config_of(self._search, best)
         values = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        if isinstance(config.neural_network.layers, str):
-            values["neural_network"]["layers"] = storage.absolute(config.neural_network.layers)
+        for section, layers, _ in list_network_files(config, values):
+            section["layers"] = storage.absolute(layers)
         path = storage.join(book.folder, BEST_CONFIG)
         write_file(path, to_json(escape(values)))
         kept = book.model()

@@ -6,11 +6,13 @@ import os
 import pytest
 
 from rayrml import cli
+from rayrml.cluster import job_submission
 from rayrml.config import json_files
-from rayrml.config.reading import read_configuration
+from rayrml.config.reading import make_portable, read_configuration
 from rayrml.config.sections import Config
 from rayrml.errors import ConfigError
 from rayrml.runs import launch
+from tests import gan_data
 
 
 @pytest.fixture
@@ -92,3 +94,18 @@ def test_overrides_add_up(tmp_path):
     assert document.values == {"neural_network": {"data": {"batch_size": 3}}, "ray": {"use_gpu": True}}
     assert document.replaced == ("data.batch_size", "ray.use_gpu")
     assert document.with_overrides({}) is document
+
+
+def test_the_files_of_both_networks_travel_with_a_configuration(tmp_path):
+    networks = {"generator": gan_data.generator(), "critic": gan_data.critic()}
+    for name, layers in networks.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(layers))
+    paths = {"layers": str(tmp_path / "generator.json"), "critic__layers": str(tmp_path / "critic.json")}
+    config = read_configuration(gan_data.configuration(tmp_path, **paths)).checked()
+    section = make_portable(config)["neural_network"]
+    assert (section["layers"], section["critic"]["layers"]) == (networks["generator"], networks["critic"])
+    (tmp_path / "job").mkdir()
+    job_submission.pack(config, tmp_path / "job", "gan.json")
+    section = json.loads((tmp_path / "job" / "gan.json").read_text())["neural_network"]
+    packed = [json.loads((tmp_path / "job" / part["layers"]).read_text()) for part in (section, section["critic"])]
+    assert packed == [networks["generator"], networks["critic"]]

@@ -121,10 +121,13 @@ def test_schema_key_is_accepted():
     assert not mistakes({"$schema": "x.json", **full()})
 
 
-def test_other_applications_give_one_clear_error():
+def test_the_keys_of_a_gan_are_read():
     raw = full()
-    raw["neural_network"]["app"] = "gan"
-    assert mistakes(raw) == ["neural_network.app: the application 'gan' is not supported yet. Expected dnn, pde or obj"]
+    raw["neural_network"] |= {"app": "GAN", "critic": {"layers": "critic.json", "optimizer": {"type": "Adam"}}}
+    config, found = reading.parse(raw)
+    assert not found
+    assert config.neural_network.app == "gan"
+    assert config.neural_network.critic.layers == "critic.json"
 
 
 def test_overrides_reach_every_section():

@@ -23,7 +23,7 @@ from tests.faults.mutations import mutated, spoiled_text
 
 def corpus(folder: Path) -> list[Any]:
     """The examples' configurations and some more; the files that they name are created in `folder`."""
-    for pattern in ("*/*net*.json", "*/yolo_small.json"):
+    for pattern in ("*/*net*.json", "*/yolo_small.json", "gan/generator.json", "gan/critic.json"):
         for path in (ROOT / "examples").glob(pattern):
             shutil.copy(path, folder)
     configurations = [json.loads(path.read_text()) for path in sorted((ROOT / "examples").glob("*/*.json"))]

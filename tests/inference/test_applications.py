@@ -7,7 +7,7 @@ from rayrml.data.transforms import Transforms
 from rayrml.inference.applications import APPLICATIONS, Pass, application_of
 from rayrml.inference.detection_step import DetectionStep
 from rayrml.inference.evaluation import EvaluationStep
-from rayrml.planning.box_rules import application_of as name_application
+from rayrml.planning.application import application_of as name_application
 from rayrml.planning.preparation import prepare
 from tests.box_data import configuration, write_images
 

@@ -52,6 +52,17 @@ def test_tables_name_the_shapes_and_the_numbers_of_images(example):
     assert found.columns == ("x", "y", "area")
 
 
+def test_a_generator_comes_nearer_to_the_digits(example):
+    """After two epochs of 25; the limits leave room for other seeds."""
+    example("gan", "../mnist/prepare.py")
+    result = rayrml.run("config.json", overrides={"num_epochs": 2}, quiet=True)
+    first, second = result.history
+    assert second["wasserstein"] < 0.8 * first["wasserstein"]
+    assert second["swd"] < 0.12 < first["swd"]
+    made = rayrml.predict("digits_gan", output="drawn", num_samples=5, quiet=True)
+    assert made.count == 5 and Path("drawn/samples.png").exists()
+
+
 def test_layers_learned_from_some_digits_help_with_others(example, capsys):
     example("transfer_learning", "prepare.py")
     first = rayrml.run("first.json", overrides={"num_epochs": 1, "checkpoints.interval": 1}, quiet=True)

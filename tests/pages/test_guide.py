@@ -48,6 +48,25 @@ def test_the_sections_for_boxes_are_those_of_the_example():
     assert shown.items() <= whole.items()
 
 
+def test_the_sections_for_a_generator_are_those_of_the_example():
+    (shown,) = (json.loads("{" + block + "}") for block in blocks(GUIDE / "generating.md", "json"))
+    whole = json.loads((ROOT / "examples" / "gan" / "config.json").read_text())["neural_network"]
+    assert shown == {key: whole[key] for key in shown}
+
+
+def test_the_example_of_a_generator_becomes_a_plan(tmp_path, digits, monkeypatch):
+    shutil.copytree(ROOT / "examples" / "gan", tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    for part in ("training", "testing"):
+        images, labels = digits[part]
+        for digit in range(10):
+            write_jpeg(tmp_path / "mnist" / part / str(digit) / "0.jpg", images[labels == digit][0])
+    plan = prepare("config.json")
+    assert [network.num_trainable_parameters for network in (plan.network, plan.critic.network)] == [116_721, 113_729]
+    classifier = prepare("classifier.json")
+    assert classifier.network.output_shapes == ((10,),)
+
+
 def test_the_section_for_all_samples_in_one_array_becomes_a_plan(tmp_path, monkeypatch):
     shown, _ = (json.loads("{" + block + "}") for block in blocks(GUIDE / "data.md", "json"))
     monkeypatch.chdir(tmp_path)

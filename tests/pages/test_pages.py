@@ -30,6 +30,8 @@ ELSEWHERE = {
     "sbatch cluster/slurm/train.sbatch": "needs Slurm: test_cluster_files checks the script",
     "rayrml predict --checkpoint shapes_model photos": "test_examples has pictures of boxes",
     "cd examples/detection": "test_examples runs it with fewer images and epochs",
+    "cd examples/gan": "takes minutes: test_examples trains two epochs, test_guide makes plans of its configurations",
+    "rayrml predict --checkpoint digits_gan": "needs a trained generator: test_examples has one",
     "cd examples/mnist\npython prepare.py\nrayrml --config= ./config_mnist_training.json\n"
     "rayrml --config= ./config_mnist_test.json": "test_cli walks through these very commands",
 }

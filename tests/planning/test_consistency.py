@@ -9,11 +9,12 @@ from rayrml.config.sections import Ray
 from rayrml.config.tables import choose
 from rayrml.errors import ConfigError
 from rayrml.losses import LOSSES
-from rayrml.optimizers import OPTIMIZERS
+from rayrml.planning.application import application_of, generates_alone
 from rayrml.planning.consistency import RULES, check_consistency
 from rayrml.planning.data_types import find_types
 from rayrml.planning.preparation import prepare
 from rayrml.planning.settings import Settings
+from rayrml.planning.updates import choose_updates
 from tests.conftest import write_jpeg
 
 RIGHT = {
@@ -26,6 +27,14 @@ ARRAYS = {"input_type": "numpy", "target_type": "numpy", "input_path": "/in"}
 LABELS = {"input_type": "numpy", "target_type": "labels", "input_path": "/in"}
 BOXES = {"input_type": "images", "target_type": "boxes", "input_path": "/in", "target_path": "/labels"}
 YOLO = {"function": "YOLOv3"}
+GAN = {"function": "Wasserstein"}
+GENERATES = {"loss": GAN, "data.target_type": None, "critic": {"layers": []}}  # a generator is trained
+SAMPLES = {  # a generator is used
+    "app": "gan",
+    "loss": None,
+    "optimizer": None,
+    "data": {"num_test_examples": 9, "test_output_path": "/out"},
+}
 COMPUTED = {"type": "pde", "domain_size": 8, "num_examples": 4}
 WITHOUT_INPUT = {"data.input_path": None, "optimizer": None}
 # What violates each rule, and the beginning of the message, below `neural_network`.
@@ -44,6 +53,10 @@ BROKEN = {
         (
             {"data": {**BOXES, "test_samples": "/test.txt"}, "loss": YOLO},
             ".data.test_samples: has no effect: test_input_path is missing",
+        ),
+        (
+            {"data": {**BOXES, "final_test_samples": "/test.txt"}, "loss": YOLO},
+            ".data.final_test_samples: has no effect: final_test_input_path is missing",
         ),
         (
             {
@@ -78,6 +91,71 @@ BROKEN = {
         (
             {"data": {**BOXES, "hdf5_precision": "half"}, "loss": YOLO},
             ".data.hdf5_precision: does not go with boxes: their pixels need all digits",
+        ),
+    ],
+    "_adversarial_application": [
+        ({"app": "gan"}, ".app: 'gan' generates samples, but the loss NLL is another. Expected the loss Wasserstein"),
+        ({"loss": GAN, "app": "dnn"}, ".app: 'dnn' does not go with the loss Wasserstein. Expected gan, or no app"),
+    ],
+    "_adversarial_keys": [
+        ({**GENERATES, "critic": None}, ": the section 'critic' is missing"),
+        ({"critic": {"layers": []}}, ".critic: has no effect: no samples are generated. Expected the loss Wasserstein"),
+        ({"metric_network": "/c.pt"}, ".metric_network: has no effect: no samples are generated"),
+        ({"data.num_test_examples": 4}, ".data.num_test_examples: has no effect: samples are neither computed (pde)"),
+    ],
+    "_distances": [
+        ({**GENERATES, "metric": "accuracy"}, ".metric: 'accuracy' compares outputs with targets, of which there are"),
+        ({"metric": "swd"}, ".metric: 'swd' compares generated samples with real ones. Expected another"),
+        ({**GENERATES, "metric": "frechet"}, ".metric: 'frechet' compares features of a classifier. Expected metric_n"),
+    ],
+    "_penalty_or_clip": [
+        ({**GENERATES, "loss": {**GAN, "clip": 0.01}}, ".loss.clip: does not go with a gradient penalty"),
+        ({**GENERATES, "loss": {**GAN, "gradient_penalty": 0}}, ".loss.gradient_penalty: is 0, so nothing holds back"),
+    ],
+    "_beside_generation": [
+        ({**GENERATES, "data.target_type": "labels"}, ".data.target_type: has no effect: a generator learns from its"),
+        ({**GENERATES, "data.type": "images"}, ".data.type: has no effect: a generator learns from its inputs alone"),
+        ({**GENERATES, "data.target_path": "/t"}, ".data.target_path: has no effect: a generator learns from its"),
+        ({**GENERATES, "data.target_grayscale": True}, ".data.target_grayscale: has no effect: a generator learns"),
+        ({**GENERATES, "data.training_tag": "train"}, ".data.training_tag: has no effect: a generator learns from"),
+        ({**GENERATES, "data.class_names": ["a"]}, ".data.class_names: has no effect: targets are not classes"),
+        ({**GENERATES, "data.sampling": "balanced"}, ".data.sampling: draws each class equally often, but"),
+        ({**GENERATES, "data.hdf5_outfile": "/o"}, ".data.hdf5_outfile: has no effect: samples are generated whole"),
+        ({**GENERATES, "data.test_transforms": "flips"}, ".data.test_transforms: has no effect: there are no inputs"),
+        (
+            {**SAMPLES, "data.test_output_images": "masks"},
+            ".data.test_output_images: generated samples are images, not masks or boxes",
+        ),
+        ({**GENERATES, "data": {**COMPUTED, "type": None, "input_type": "pde"}}, ".data.input_type: 'pde' is computed"),
+    ],
+    "_generated_samples": [
+        ({**SAMPLES, "data.num_test_examples": 0}, ".data.num_test_examples: expected 1 to 1,000,000 samples, got 0"),
+        ({**SAMPLES, "data.num_test_examples": None}, ".data: 'num_test_examples' is missing: how many samples"),
+        ({**SAMPLES, "data.input_transforms": [{}]}, ".data.input_transforms: has no effect: samples are generated"),
+        (
+            {**GENERATES, "data.test_input_path": None, "data.num_test_examples": 3},
+            ".data.num_test_examples: has no effect: there are no test images",
+        ),
+        (
+            {**SAMPLES, "data.input_type": "images", "data.test_input_path": "/test"},
+            ".data.test_input_path: has no effect without a loss: nothing is compared",
+        ),
+    ],
+    "_best_epoch": [
+        (
+            {**GENERATES, "data.test_input_path": None, "checkpoints": {"save": "/out", "keep": "best"}},
+            '.checkpoints.keep: "best" needs test images',
+        ),
+    ],
+    "_adversarial_updates": [
+        ({**GENERATES, "precision": "bf16"}, ".precision: 'bf16' is too inexact for the derivatives of a gradient pen"),
+        ({**GENERATES, "compile": True}, ".compile: does not go with a GAN"),
+        ({**GENERATES, "ray": {"sharding": "zero1"}}, "ray.sharding: zero1 does not go with a GAN"),
+        ({**GENERATES, "optimizer": {"type": "Hessian"}}, ".optimizer.type: Hessian compares losses of many points"),
+        ({**GENERATES, "optimizer": {"type": "SGD", "accumulate": 2}}, ".optimizer.accumulate: does not go with a GAN"),
+        (
+            {**GENERATES, "optimizer": {"type": "SGD", "lr_scheduler": [{"type": "plateau"}]}},
+            ".optimizer.lr_scheduler: Plateau goes by the loss",
         ),
     ],
     "_division": [
@@ -274,7 +352,7 @@ BROKEN = {
 def complaints(changes):
     """What the rules say about the valid configuration with dotted keys set; a value of None removes the key."""
     section = copy.deepcopy(RIGHT)
-    changes = dict(changes)
+    changes = copy.deepcopy(changes)
     ray = Ray(**changes.pop("ray", {}))
     for key, value in changes.items():
         place, _, last = ("", "", key) if "." not in key else key.partition(".")
@@ -285,8 +363,10 @@ def complaints(changes):
     assert not mistakes
     findings, nn = Findings(), config.neural_network
     loss = choose(LOSSES, nn.loss, "neural_network.loss", "function") if nn.loss else None
-    optimizer = choose(OPTIMIZERS, nn.optimizer, "neural_network.optimizer") if nn.optimizer else None
-    check_consistency(Settings(nn, find_types(nn.data, findings), loss, optimizer, ray), findings)
+    nn = nn.model_copy(update={"app": nn.app or application_of(loss, nn.data)})
+    optimizer = choose_updates(nn.optimizer, Ray(), findings).optimizer
+    types = find_types(nn.data, findings, reads=not generates_alone(nn))
+    check_consistency(Settings(nn, types, loss, optimizer, ray), findings)
     return [str(problem) for problem in findings.mistakes]
 
 
@@ -310,6 +390,12 @@ def test_what_contradicts_a_rule_is_refused(changes, complaint):
         {"data": {**BOXES, "classes": ["cat"], "box_format": "voc"}, "loss": YOLO, "app": "obj"},
         {**WITHOUT_INPUT, "loss": None, "data.target_type": None, "data.test_output_path": "/out"},
         {"data.test_input_path": None, "data.test_share": 0.5},
+        GENERATES,
+        {**GENERATES, "loss": {**GAN, "gradient_penalty": 0, "clip": 0.01}, "precision": "bf16", "gradient_clip": 1.0},
+        {**GENERATES, "metric": "frechet", "metric_network": "/c.pt", "data.num_test_examples": 10},
+        {**GENERATES, "ema": {}, "early_stopping": {}, "data.final_test_input_path": "/final"},
+        SAMPLES,
+        {**GENERATES, "data.input_path": None, "optimizer": None, "checkpoints": {"load": "/gan.pt"}, "critic": None},
     ],
 )
 def test_what_fits_together_is_accepted(changes):

@@ -2,13 +2,14 @@
 
 import pytest
 
+from rayrml.data.image_range import find_image_range
 from rayrml.data.readers import READERS
 from rayrml.data.transforms import parse_transforms, split_transforms
 from rayrml.endings import SYMMETRIC, UNIT
 from rayrml.errors import Problem
 from rayrml.networks.ending import find_range
 from rayrml.networks.graph import read_graph
-from rayrml.planning.generator_range import compare_ranges, find_image_range
+from rayrml.planning.generator_range import compare_ranges
 
 BETWEEN = {"normalize": {"mean": 0.5, "std": 0.5}}
 MNIST = {"normalize": {"mean": 0.1307, "std": 0.3081}}
@@ -115,7 +116,11 @@ def test_ranges_that_differ_are_a_mistake_with_what_helps(activation, images, me
 @pytest.mark.parametrize(
     ("activation", "images", "message"),
     [
-        (None, UNIT, "ends with linear, so its numbers may be outside of the images' range; images are from 0 to 1"),
+        (
+            None,
+            UNIT,
+            "does not end with sigmoid or tanh, so its numbers may be outside of the images' range; images",
+        ),
         ("relu", SYMMETRIC, "ends with relu, so its numbers may be outside"),
         ("tanh", None, "ends with tanh and gives -1 to 1; images are of unknown range"),
     ],

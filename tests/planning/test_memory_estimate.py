@@ -9,6 +9,7 @@ from torch import nn
 from rayrml.losses import LOSSES
 from rayrml.networks.network import build_network
 from rayrml.planning import memory_estimate
+from tests import gan_data
 from tests.losses import test_contract as losses
 from tests.networks.layers import test_contract as layers
 
@@ -103,3 +104,19 @@ def test_the_network_stays_as_it_is():
     assert all(p.grad is None and p.device.type == "cpu" for p in net.parameters())
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert torch.equal(drawn, torch.get_rng_state())
+
+
+def test_a_step_of_a_critic_takes_more_with_the_gradient_of_a_gradient():
+    dense = {"units": 28 * 28, "batch_input_shape": [None, 8], "name": "dense"}
+    shape = {"target_shape": [28, 28, 1], "name": "shape"}
+    small = [{"class_name": "Dense", "config": dense}, {"class_name": "Reshape", "config": shape}]
+    both = [build_network(small), build_network(gan_data.critic())]
+    with_penalty, clipped = LOSSES["Wasserstein"](), LOSSES["Wasserstein"](gradient_penalty=0.0, clip=0.01)
+    small, large, less = (
+        memory_estimate.of_adversarial_training(*both, loss, size, pixels=True)
+        for loss, size in ((with_penalty, 8), (with_penalty, 80), (clipped, 8))
+    )
+    images = 8 * 28 * 28 * 4
+    assert less > images
+    assert small > less + images  # the mixed samples at least
+    assert 9 * small < large < 11 * small

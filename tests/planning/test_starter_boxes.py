@@ -114,11 +114,12 @@ def images_and_labels(drawing):
 
 def development_kit(drawing):
     home = "VOCdevkit/VOC2012"
-    drawing.voc(f"{home}/Annotations", drawing.images(f"{home}/JPEGImages", numbered(11)))
-    for name, names in (("train", numbered(8)), ("val", numbered(3, 8)), ("trainval", numbered(11))):
+    drawing.voc(f"{home}/Annotations", drawing.images(f"{home}/JPEGImages", numbered(13)))
+    lists = {"train": numbered(8), "val": numbered(3, 8), "trainval": numbered(11), "test": numbered(2, 11)}
+    for name, names in lists.items():
         drawing.write(f"{home}/ImageSets/Main/{name}.txt", "\n".join(names))
         drawing.write(f"{home}/ImageSets/Main/cat_{name}.txt", "".join(f"{own} -1\n" for own in names))
-    return (8, 3)
+    return (8, 3, 2)
 
 
 def voc_without_lists(drawing):

@@ -86,3 +86,24 @@ def test_an_epoch_without_an_evaluation_has_no_line_in_the_test_log(tmp_path):
     log.receive(EpochDone({"epoch": 1, "train_loss": 1.0, "learning_rate": 0.1, "seconds": 2.0}))
     log.close()
     assert lines(tmp_path, "test") == []
+
+
+def test_terms_of_the_loss_are_further_columns_of_the_training_log(tmp_path):
+    log = Log(tmp_path, metric="swd")
+    log.receive(Started(1))
+    log.receive(BatchesTrained([row(1, 1)._replace(terms=(4.0, 0.5, float("nan")))]))
+    log.close()
+    assert lines(tmp_path, "train") == ["1 1 1.100000 1.00000000 2.00000000 4.00000000 0.50000000 nan"]
+    again = Log(tmp_path, append=True, metric="swd")
+    again.receive(Started(1, 1))
+    again.close()
+    assert len(lines(tmp_path, "train")) == 1
+
+
+def test_an_evaluation_without_a_loss_has_its_metric_in_the_test_log(tmp_path):
+    log = Log(tmp_path, metric="swd")
+    log.receive(Started(1))
+    log.receive(EpochDone({"epoch": 1, "train_loss": -1.0, "swd": 0.25}))
+    log.receive(EpochDone({"epoch": 2, "train_loss": -1.0}))
+    log.close()
+    assert lines(tmp_path, "test") == ["1 nan -0.25000000"]

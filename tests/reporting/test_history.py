@@ -96,3 +96,9 @@ def test_the_terms_of_a_loss_are_no_metric():
     bare = [{"epoch": epoch, "train_loss": 1.0 / epoch, "box_loss": 1.0} for epoch in (1, 2)]
     assert history.find_metric(bare) is None and history.find_best(bare)["epoch"] == 2
     assert history.from_csv(history.to_csv(terms), "") == terms
+
+
+def test_the_loss_of_a_critic_makes_no_epoch_the_best():
+    epochs = [{"epoch": n, "train_loss": -n, "wasserstein": n, "gradient_penalty": 0.1} for n in (1, 2)]
+    assert history.find_best(epochs) is None
+    assert history.find_best([{**epochs[0], "swd": 0.2}, {**epochs[1], "swd": 0.3}])["epoch"] == 1

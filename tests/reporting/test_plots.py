@@ -152,3 +152,18 @@ def test_the_terms_of_a_loss_and_further_figures_have_curves_of_their_own():
     assert curves(metric)["model (mAP)"][1] == [0.1, 0.2] and curves(metric)["model (mAP50)"][1] == [0.2, 0.4]
     loss, metric = plots.draw_comparison([Run("a", history), Run("b", history)]).axes
     assert list(curves(loss)) == ["a (training)", "b (training)"] and list(curves(metric)) == ["a", "b"]
+
+
+def test_the_distance_that_a_critic_sees_is_beside_its_test_counterpart_and_no_loss_is_the_lowest():
+    epochs = [
+        {"epoch": n, "train_loss": -n, "wasserstein": n, "gradient_penalty": 0.1, "generator_loss": 1.0}
+        | {"swd": 0.1 / n, "frechet": 100.0 / n, "test_wasserstein": 0.9 * n}
+        for n in (1, 2, 3)
+    ]
+    axes = plots.draw_loss(epochs).axes[0]
+    curves = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert curves["wasserstein (test)"] == [0.9, 1.8, 0.9 * 3]
+    assert curves["wasserstein (term of the training loss)"] == [1, 2, 3]
+    assert not any("lowest" in label for label in curves)
+    labels = [line.get_label() for line in plots.draw_metric(epochs).axes[0].lines]
+    assert labels[0] == "SWD (test)" and not any("frechet" in label for label in labels)

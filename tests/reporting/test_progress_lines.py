@@ -91,3 +91,28 @@ def test_files_that_no_summary_names_are_shown_to_people_too():
     console.terminal = Terminal(file=text, width=80, force_terminal=True, color_system=None)
     ProgressLines(console, RunState(), 1, summarized=False).receive(Saved("predictions", "/p/output_1.h5"))
     assert text.getvalue().splitlines() == ["Saved predictions: /p/output_1.h5"]
+
+
+def test_terms_of_the_loss_are_in_a_batch_s_line_the_last_known_ones_where_one_is_unknown():
+    text = io.StringIO()
+    console = Console()
+    console.terminal = Terminal(file=text, width=200)
+    lines = ProgressLines(console, RunState(3), 1, symbols=("W", "GP", "G"))
+    for batch, known in ((1, float("nan")), (2, -1.2034), (3, float("nan"))):
+        terms = (4.021, 0.0897, known)
+        lines.receive(BatchesTrained([BatchRow(1, batch, 0.0, -3.124, 2.3411, 0.1, 0.1, 0.1, 4, terms)]))
+    lines.close()
+    found = re.findall(r"\(Loss.*?\)", text.getvalue())
+    assert found == [
+        "(Loss = -3.1240; W = 4.0210; GP = 0.0897; |g| = 2.3411)",
+        *["(Loss = -3.1240; W = 4.0210; GP = 0.0897; G = -1.2034; |g| = 2.3411)"] * 2,
+    ]
+
+
+def test_an_evaluation_without_a_loss_shows_its_distances():
+    text = io.StringIO()
+    console = Console()
+    console.terminal = Terminal(file=text, width=200)
+    found = Evaluation(None, "swd", 0.0343, others={"test_wasserstein": 1.25})
+    ProgressLines(console, RunState(2), 10).receive(Evaluated(1, 2, 1.0, found))
+    assert text.getvalue().endswith("Batch [    2/    2] | SWD: 0.034 | Test wasserstein: 1.250\n")

@@ -13,6 +13,7 @@ from rayrml.lr_schedulers import LR_SCHEDULERS, choose_schedule
 from rayrml.optimizers import OPTIMIZERS
 from rayrml.planning.preparation import prepare
 from rayrml.runs import provenance
+from tests import gan_data
 from tests.box_data import configuration, write_images
 from tests.conftest import training_config
 from tests.data.transforms.test_transforms import VALUES
@@ -112,3 +113,16 @@ def test_the_resolved_configuration_keeps_what_was_found_of_boxes(tmp_path):
     again = prepare(kept)
     assert again.classes == plan.classes == ("disc", "bar")
     assert again.loss.settings == plan.loss.settings and again.config.neural_network.detection.nms_iou == 0.3
+
+
+def test_a_generator_and_its_critic_can_be_trained_again(tmp_path, write_digits):
+    for part in ("training", "testing"):
+        write_digits(tmp_path / part, part, (3, 5), 3)
+    own = {"type": "SGD", "lr_scheduler": {"type": "Cosine"}}
+    plan = prepare(gan_data.configuration(tmp_path, critic__optimizer=own, early_stopping={}))
+    section = json.loads(json.dumps(provenance.resolved(plan, ALLOCATION, {})))
+    again = prepare(section)
+    assert again.critic.layers == plan.critic.layers
+    assert again.critic.updates.optimizer.settings == plan.critic.updates.optimizer.settings
+    assert again.critic.updates.schedule.settings == plan.critic.updates.schedule.settings
+    assert again.config.neural_network.early_stopping == plan.config.neural_network.early_stopping

@@ -5,6 +5,7 @@ import pytest
 from rayrml.errors import ConfigError
 from rayrml.runs.rate_finder import find_rate
 from rayrml.training.rate_range import RateRange
+from tests import generation
 from tests.conftest import training_config
 
 pytestmark = pytest.mark.ray
@@ -39,3 +40,8 @@ def test_what_has_no_rate_to_be_found_is_refused(config, ray_cluster):
     config["neural_network"]["optimizer"] = {"type": "Hessian"}
     with pytest.raises(ConfigError, match="searches for the length of each step itself"):
         find_rate(config, rates=RateRange(1e-4, 0.1, 20), quiet=True)
+
+
+def test_a_generator_has_no_rate_to_be_found(tmp_path, ray_cluster):
+    with pytest.raises(ConfigError, match="a generator and its critic learn in turn"):
+        find_rate(generation.configuration(tmp_path), rates=RateRange(1e-4, 0.1, 20), quiet=True)

@@ -171,6 +171,26 @@ def test_training_goes_on_with_the_weights_behind_an_average(tmp_path):
     assert torch.equal(loaded.in_training["1.running_var"], net[1].running_var)
 
 
+CRITIC = {
+    "layers": [],
+    "network": {"a": torch.zeros(2)},
+    "optimizer": {"state": {}},
+    "optimizer_type": "Adam",
+    "parameters": ["a"],
+    "loss_scaling": {},
+    "updates": 3,
+}
+
+
+def test_a_critic_is_kept_beside_the_network_and_is_a_checkpoint_of_its_own(tmp_path):
+    checkpoints.save(tmp_path / "a.pt", Checkpoint(1, network().state_dict(), [], (4,), ema={}, critic=CRITIC))
+    loaded = checkpoints.load(tmp_path / "a.pt")
+    critic = loaded.of_critic()
+    assert loaded.generates and list(critic.network) == ["a"] and critic.parameters == ["a"]
+    assert critic.optimizer_type == "Adam" and not critic.critic and critic.epoch == 1
+    assert Checkpoint(1, {}, [], (4,)).of_critic() is None
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -181,6 +201,11 @@ def test_training_goes_on_with_the_weights_behind_an_average(tmp_path):
         ("ema", {"steps": 5, "raw": {"other": torch.zeros(3, 4)}}),
         ("loss_scaling", {"scale": "large"}),
         ("loss_scaling", {"scale": torch.zeros(3)}),
+        ("critic", {"network": {}}),
+        ("critic", {**CRITIC, "network": {"a": 1}}),
+        ("critic", {**CRITIC, "updates": "3"}),
+        ("critic", {**CRITIC, "parameters": {}}),
+        ("critic", {**CRITIC, "optimizer": []}),
     ],
     ids=str,
 )

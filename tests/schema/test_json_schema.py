@@ -15,7 +15,7 @@ from rayrml.optimizers import OPTIMIZERS
 from rayrml.planning.preparation import prepare
 from rayrml.schema import json_schema
 from rayrml.tuning import search
-from tests import box_data
+from tests import box_data, gan_data
 from tests.box_data import write_images
 from tests.conftest import ROOT, dense_network
 
@@ -48,8 +48,11 @@ def bases(tmp_path_factory, write_digits):
     values = {"type": "pde", "domain_size": 32, "num_examples": 4, "bc_type": "fixed_uniform"}
     write_images(folder / "boxes")
     found = box_data.configuration(folder / "boxes", loss__anchors=[[9, 9]] * 4)["neural_network"]
+    write_digits(folder / "digits" / "training", "training", (3, 5), 3)
+    write_digits(folder / "digits" / "testing", "testing", (3, 5), 2)
     return {
         "boxes": found,
+        "gan": gan_data.configuration(folder / "digits")["neural_network"],
         "images": {"layers": dense_network(2), "data": images, **learning, "loss": {"function": "NLL"}},
         "arrays": {"layers": _convolution(2), "data": arrays, **learning},
         "values": {"layers": _convolution(1), "data": values, **learning},
@@ -112,7 +115,7 @@ def test_every_example_is_right(path):
         assert not reading.parse(search_spaces.fill(raw, values))[1]
 
 
-@pytest.mark.parametrize("base", ["images", "arrays", "values"])
+@pytest.mark.parametrize("base", ["images", "arrays", "values", "gan"])
 def test_the_bases_are_right(bases, base):
     assert answers({"neural_network": bases[base]}) == ([], [])
 
@@ -200,7 +203,7 @@ BROKEN = [
     {"data.target_type": "label"},
     {"data.transforms": [{"blur": 3}]},
     {"precision": "float16"},
-    {"app": "gan"},
+    {"app": "gans"},
     {"data.on_bad_sample": "ignore"},
     {"early_stopping": {"metric": "accurracy"}},
     {"metric": "accurracy"},
@@ -292,7 +295,50 @@ BROKEN += [
     ]
 ]
 
+BROKEN += [
+    {"app": "gan"},
+    {"critic": {"layers": []}},
+    {"metric_network": "c.pt"},
+    {"metric": "swd"},
+    {"data.num_test_examples": 4},
+]
+BROKEN += [
+    {"base": "gan", **case}
+    for case in [
+        {"app": "dnn"},
+        {"critic": GONE},
+        {"critic.layers": GONE},
+        {"critic.layers": 3},
+        {"critic.layers": {"network": "resnet18"}},
+        {"critic.optimizer": {"type": "Adamm"}},
+        {"critic.optimizer": {"type": "Hessian"}},
+        {"critic.steps": 3},
+        {"loss": GONE},
+        {"loss.critic_steps": 0},
+        {"loss.gradient_penalty": -1},
+        {"loss.gradient_penalty": 0},
+        {"loss.clip": 0.01},
+        {"loss.clip": 0, "loss.gradient_penalty": 0},
+        {"metric": "accuracy"},
+        {"metric": "frechet"},
+        {"precision": "BF16"},
+        {"compile": True},
+        {"optimizer": {"type": "Hessian"}},
+        {"data.num_test_examples": 0},
+        {"data.target_type": "labels"},
+        {"data.target_path": "t"},
+        {"data.training_tag": "training"},
+        {"data.class_names": ["a"]},
+        {"data.input_type": GONE},
+        {"data.input_type": "pde", "data.grayscale": GONE},
+    ]
+]
+
 ODD = [
+    {"base": "gan", "app": "GAN", "loss.function": "WASSERSTEIN", "metric": "SWD", "data.num_test_examples": 3},
+    {"base": "gan", "loss": {"function": "Wasserstein", "gradient_penalty": 0, "clip": 0.01}, "precision": "bf16"},
+    {"base": "gan", "critic.optimizer": {"type": "rmsprop", "lr_scheduler": {"type": "cosine"}}, "ema": {}},
+    {"base": "gan", "early_stopping": {}, "metric": None, "critic.optimizer": None},
     {"base": "boxes"},
     {"base": "boxes", "app": "OBJ", "loss.function": "yolov3", "data.target_type": "Boxes"},
     {"base": "boxes", "data.target_type": GONE, "data.type": "boxes", "data.input_type": "images"},

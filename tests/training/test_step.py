@@ -135,7 +135,7 @@ ENDS = {"log_softmax": "log_softmax", "softmax": "softmax", "sigmoid": "sigmoid"
 CHOSEN = [
     (name, {"source": source} if source else {})
     for name, builder in LOSSES.items()
-    if builder().targets != "boxes"
+    if builder().targets not in ("boxes", "noise")
     for source in (ENDS if "source" in inspect.signature(builder).parameters else (None,))
     if "PDE" not in name
 ]

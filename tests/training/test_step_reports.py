@@ -68,3 +68,20 @@ def test_the_terms_of_a_loss_have_means_of_their_own():
     assert figures | {"seconds": 0} == {"train_loss": 3.5, "box_loss": 1.75, "class_loss": 1.75, "seconds": 0}
     reporter.begin_epoch(0.1)
     assert math.isnan(reporter.finish_epoch()["class_loss"])
+
+
+def test_a_term_that_some_steps_lack_has_the_mean_of_the_others():
+    """As the loss of a generator, which is not updated in each step; rows show terms where lines do."""
+    sent = []
+    reporter = Reporter(sent.append, ("wasserstein", "generator_loss"), shows_terms=True)
+    reporter.begin_epoch(0.1)
+    for number, (term, size) in enumerate([(math.nan, 3), (2.0, 3), (math.nan, 3), (5.0, 1)], 1):
+        trained = dataclasses.replace(step(1.0), terms=torch.tensor([4.0, term]))
+        reporter.add(1, number, trained, 0.0, num_samples=size)
+    figures = reporter.finish_epoch()
+    assert figures["wasserstein"] == 4.0 and figures["generator_loss"] == pytest.approx(2.75)
+    terms = [row.terms for message in sent for row in message.rows]
+    assert terms[1] == (4.0, 2.0) and math.isnan(terms[0][1])
+    reporter.begin_epoch(0.1)
+    reporter.add(2, 1, dataclasses.replace(step(1.0), terms=torch.tensor([4.0, math.nan])), 0.0, num_samples=3)
+    assert reporter.finish_epoch().keys() == {"train_loss", "wasserstein", "seconds"}

@@ -5,6 +5,7 @@ import pytest
 from rayrml import cli
 from rayrml.errors import ConfigError
 from rayrml.tuning import search
+from tests import generation
 from tests.conftest import training_config, write_config
 
 
@@ -68,6 +69,15 @@ def test_losses_with_different_metrics_need_one_that_all_report(config, folder):
     del nn["data"]["test_input_path"], nn["data"]["test_output_path"]
     with pytest.raises(ConfigError, match="different losses cannot be compared"):
         search.prepare(config, {"metric": "accuracy"})
+
+
+def test_generators_are_compared_by_the_least_distance_whatever_their_loss_is(tmp_path):
+    config = generation.configuration(tmp_path, loss={"gradient_penalty": {"choice": [1, 10]}})
+    found = search.prepare(config, {})
+    assert (found.figure, found.largest) == ("swd", False)
+    del config["neural_network"]["data"]["test_input_path"]
+    with pytest.raises(ConfigError, match="do not say which trial is better"):
+        search.prepare(config, {})
 
 
 def test_a_metric_needs_a_loss_that_knows_classes(config):

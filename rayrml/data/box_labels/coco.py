@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rayrml import storage
+from rayrml.data.box_labels.coco_columns import MOST_PIXELS, Columns, look_up, read_columns
 from rayrml.data.box_labels.mistakes import explain_bad
 from rayrml.data.box_labels.table import Rows, no_rows
 from rayrml.data.box_labels.text_files import place, show
@@ -46,21 +47,25 @@ class Document:
     Attributes:
         path: of the file.
         entries: the images by their ids.
-        annotations: the objects, not checked yet.
+        annotations: the objects; not checked yet if they are a list.
         names: the classes in the order of the categories' ids.
         category_ids: of each class, as it was written.
     """
 
     path: str
     entries: Mapping[Key, Entry]
-    annotations: list[Any]
+    annotations: list[Any] | Columns
     names: tuple[str, ...]
     category_ids: tuple[Any, ...]
 
 
 def read(path: str) -> Document:
     """The labels in a file. Raises DataError if it is none of labels, or if images or categories are ambiguous."""
-    value = _load(path)
+    content = _read_content(path)
+    value, annotations = read_columns(content) or (None, None)
+    if annotations is None:
+        value = _parse_whole(path, content)
+    del content  # hundreds of megabytes
     if isinstance(value, list):
         raise _error(path, f"holds a list, as files of predictions do. {_EXPECTED}")
     if not isinstance(value, dict):
@@ -71,7 +76,8 @@ def read(path: str) -> Document:
     if not value["images"]:
         raise _error(path, "names no images. Expected some in 'images'")
     names, ids = _read_categories(path, value["categories"])
-    return Document(path, _read_entries(path, value["images"]), value["annotations"], names, ids)
+    entries = _read_entries(path, value["images"])
+    return Document(path, entries, value["annotations"] if annotations is None else annotations, names, ids)
 
 
 def is_document(path: str) -> bool:
@@ -99,6 +105,11 @@ def join_rows(document: Document, images: Mapping[Key, int]) -> tuple[Rows, dict
     if not annotations:
         return no_rows(), {}
     codes = {key: code for code, own in enumerate(document.category_ids) if (key := _key(own)) is not None}
+    if isinstance(annotations, Columns):
+        rows = _join_columns(document, annotations, (images, codes))
+        if rows is not None:
+            return rows, {}
+        annotations = _parse_whole(document.path, _read_content(document.path))["annotations"]
     found: list[tuple[int, int, bool, int, list[float]]] = []
     bad: dict[int, str] = {}
     strays: list[str] = []
@@ -124,7 +135,31 @@ def is_number(own: Any) -> bool:
 
 def name_object(document: Document, number: int) -> str:
     """How messages call an annotation: by its id, else by its place in the list."""
+    if isinstance(document.annotations, Columns):
+        ids = document.annotations.ids
+        return _call(number, {} if ids is None else {"id": int(ids[number])})
     return _call(number, document.annotations[number])
+
+
+def _join_columns(
+    document: Document, columns: Columns, numbers: tuple[Mapping[Key, int], Mapping[Key, int]]
+) -> Rows | None:
+    """The objects of the images that are used; None if some belong to no image or no category of the file.
+
+    `numbers` are those of images and of categories, by their ids.
+    """
+    of_images, of_categories = numbers
+    if (look_up(dict.fromkeys(document.entries, 0), columns.image_ids) < 0).any():
+        return None
+    images = look_up(of_images, columns.image_ids)
+    used = np.flatnonzero(images >= 0)
+    rows = used[np.argsort(images[used], kind="stable")]
+    codes = look_up(of_categories, columns.category_ids[rows])
+    if (codes < 0).any():
+        return None
+    corners = columns.boxes[rows]
+    corners[:, 2:] += corners[:, :2]
+    return Rows(images[rows], corners, codes, columns.crowds[rows], rows)
 
 
 def _as_rows(found: list[tuple[int, int, bool, int, list[float]]]) -> Rows:
@@ -154,7 +189,7 @@ def _parse(annotation: dict[str, Any], codes: Mapping[Key, int]) -> tuple[bool, 
             raise ValueError("has no bbox, only a segmentation. Expected bbox: [x, y, width, height]")
         raise ValueError(f"bbox is {_shown(box)}. Expected [x, y, width, height]")
     numbers = [_number(value) for value in box]
-    if not all(-_MOST_PIXELS < value < _MOST_PIXELS for value in numbers):
+    if not all(-MOST_PIXELS < value < MOST_PIXELS for value in numbers):
         raise ValueError(f"bbox is {_shown(box)}. Expected four numbers of pixels")
     if numbers[2] < 0 or numbers[3] < 0:
         raise ValueError(f"bbox is {_shown(box)}, with a negative width or height. Expected [x, y, width, height]")
@@ -188,7 +223,7 @@ def _read_entry(image: Any) -> tuple[Key, Entry]:
     size = []
     for side in ("height", "width"):
         value = _number(image.get(side) or 0)
-        if not 0 <= value < _MOST_PIXELS or value != math.floor(value):
+        if not 0 <= value < MOST_PIXELS or value != math.floor(value):
             raise ValueError(f"its {side} is {_shown(image[side])}. Expected a whole number of pixels")
         size.append(int(value))
     height, width = (0, 0) if 0 in size else size
@@ -232,21 +267,26 @@ def _read_category(category: Any) -> tuple[Key, str, Any]:
     return key, name.strip(), category["id"]
 
 
-def _load(path: str) -> Any:
+def _read_content(path: str) -> bytes:
     try:
         content = storage.read(path)
-        if content.startswith(b"version https://git-lfs"):
-            raise _error(path, "is a pointer of Git LFS, not the labels. Fetch them with `git lfs pull`")
+    except (OSError, ValueError) as error:
+        raise _error(path, f"cannot be read. {describe(error)}") from None
+    if content.startswith(b"version https://git-lfs"):
+        raise _error(path, "is a pointer of Git LFS, not the labels. Fetch them with `git lfs pull`")
+    return content
+
+
+def _parse_whole(path: str, content: bytes) -> Any:
+    try:
         encoding, content = split_mark(content)
         text = content.decode(encoding or "utf-8")
-        del content  # hundreds of megabytes
+        del content
         return json.loads(text, object_hook=_drop_outlines)
     except json.JSONDecodeError as error:
         raise DataError(Problem(f"{show(path)}, line {error.lineno}", f"is not valid JSON. {error.msg}")) from None
     except UnicodeDecodeError as error:
         raise _error(path, f"is not UTF-8 text (byte {error.start}). Save the file as UTF-8") from None
-    except OSError as error:
-        raise _error(path, f"cannot be read. {describe(error)}") from None
     except RecursionError:
         raise _error(path, f"is nested too deeply. {_EXPECTED}") from None
     except ValueError as error:
@@ -304,6 +344,6 @@ def _error(path: str, message: str) -> DataError:
     return DataError(Problem(show(path), message))
 
 
-_OF_BOX, _MOST_PIXELS, _START_BYTES = 4, 2**31, 2**16
+_OF_BOX, _START_BYTES = 4, 2**16
 _FLAGS = {0: False, 1: True, "0": False, "1": True}
 _EXPECTED = "Expected COCO's labels: an object with images, annotations and categories"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -25,11 +26,14 @@ class ImageNames:
     def __init__(self, names: Sequence[str]):
         self.names = names
         self._exact = {name: number for number, name in enumerate(names)}
-        self._folded: dict[str, list[int]] = {}
-        self._stems: dict[str, list[int]] = {}
-        for number, name in enumerate(names):
-            self._folded.setdefault(fold(name), []).append(number)
-            self._stems.setdefault(fold(stem_of(name)), []).append(number)
+
+    @functools.cached_property
+    def _folded(self) -> dict[str, list[int]]:
+        return _group(map(fold, self.names))
+
+    @functools.cached_property
+    def _stems(self) -> dict[str, list[int]]:
+        return _group(fold(stem_of(name)) for name in self.names)
 
     def find(self, name: str, *, without_ending: bool = False) -> int | None:
         """The image of a name, or of the end of a path if no image has the whole one; None if it is not there.
@@ -106,6 +110,14 @@ def stem_of(name: str) -> str:
 def fold(name: str) -> str:
     """A name in the form that is the same for all ways to write it: case, and composed characters."""
     return name.casefold() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
+
+
+def _group(names: Iterable[str]) -> dict[str, list[int]]:
+    """The numbers of each name."""
+    groups: dict[str, list[int]] = {}
+    for number, name in enumerate(names):
+        groups.setdefault(name, []).append(number)
+    return groups
 
 
 def _explain_unknown(line: str, images: ImageNames) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import AfterValidator, Field, PositiveFloat
 
 from rayrml.data.initial_conditions import make_initial_condition
+from rayrml.data.noise import inputs_of_samples, name_samples
 from rayrml.data.readers.reader import Part, Read, Reader
 
 _Number = Annotated[int, Field(ge=1, le=1_000_000)]  # each has a name and a place in memory
@@ -52,6 +53,23 @@ def pde(
         return draw(int(index), numbers[part], seed=[list(numbers).index(part)])
 
     return Reader("initial conditions", opened, generate=names)
+
+
+def noise(*, shape: tuple[int, ...], num_samples: _Number, seed: int) -> Reader:
+    """Random numbers from which a generator makes samples; no row of the table, because nothing else takes them."""
+
+    def names(part: Part) -> Sequence[str]:
+        return name_samples(num_samples) if part == "test" else []
+
+    @contextlib.contextmanager
+    def opened(path: str) -> Iterator[Read]:
+        yield read
+
+    def read(name: str) -> np.ndarray:
+        number = int(name.rpartition("_")[2])
+        return inputs_of_samples(seed, np.array([number]), shape)[0]
+
+    return Reader("random numbers", opened, generate=names)
 
 
 READERS = {"pde": pde}

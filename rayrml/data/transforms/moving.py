@@ -80,10 +80,12 @@ def move_boxes(boxes: Boxes, motion: Motion) -> Boxes:
 
 def bound_corners(corners: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     """(M, 4) xmin, ymin, xmax, ymax of the four corners of boxes (M, 4), each moved by its own map (M, 2, 3)."""
-    corners = corners.double()
-    x, y = corners[:, [0, 2, 0, 2]], corners[:, [1, 1, 3, 3]]
-    moved = maps[:, :, :1] * x[:, None] + maps[:, :, 1:2] * y[:, None] + maps[:, :, 2:]  # (M, 2, 4)
-    return torch.cat([moved.amin(2), moved.amax(2)], 1)
+    left, top, right, bottom = corners.double()[:, :, None].unbind(1)  # (M, 1)
+    of_x, of_y, shift = maps.unbind(2)  # (M, 2)
+    # Sums are the least of the least parts: reductions over the four corners would be slow.
+    across, down = (of_x * left, of_x * right), (of_y * top, of_y * bottom)
+    least = torch.minimum(*across) + torch.minimum(*down) + shift
+    return torch.cat([least, torch.maximum(*across) + torch.maximum(*down) + shift], 1)
 
 
 def cut_corners(corners: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:

@@ -311,6 +311,13 @@ def share_statistics(network: torch.nn.Module, workers: Workers, *, everywhere: 
     return shared if concerned and workers.size > 1 else None
 
 
+def part_statistics(network: torch.nn.Module) -> None:
+    """Have each worker normalize its own part of a batch from now on, whatever the layers ask for."""
+    for layer in network.modules():
+        if _adds_up(layer, everywhere=True):
+            layer.shared = None
+
+
 def _adds_up(layer: torch.nn.Module, *, everywhere: bool) -> TypeGuard[BatchNormalization | InstanceNormalization]:
     if isinstance(layer, InstanceNormalization):
         return everywhere and layer.track
