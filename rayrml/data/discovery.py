@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from rayrml import extras, storage
+from rayrml.data.listings import listed
 from rayrml.data.names import Names, take_names
 from rayrml.data.slicers import Grid
 from rayrml.errors import DataError, Problem, describe
@@ -199,6 +200,10 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
 
 def list_files(folder: str, extensions: Collection[str], where: str) -> Samples:
     """Do the same as `find_samples` for a folder that exists and may have no such files. Raises DataError."""
+    return listed(folder, extensions, lambda: _list(folder, extensions, where))
+
+
+def _list(folder: str, extensions: Collection[str], where: str) -> Samples:
     names: list[str] = []
     ignored: Counter[str] = Counter()
     scan = _scan_store if storage.is_uri(folder) else _scan
