@@ -12,8 +12,7 @@ HELP = "predict files with a checkpoint, without a configuration"
 EXAMPLES = (
     "rayrml predict --checkpoint model image.jpg",
     "rayrml predict --checkpoint model/best.pt images --output predictions",
-    "rayrml predict --checkpoint model images --json",
-    "rayrml predict --checkpoint generator --samples 100",
+    "rayrml predict --checkpoint model --samples 100",
 )
 
 

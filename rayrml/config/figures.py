@@ -7,6 +7,7 @@ TRAIN_LOSS, TEST_LOSS = LOSSES = ("train_loss", "test_loss")
 OF_TRAINING = ("epoch", TRAIN_LOSS, "learning_rate", "seconds")
 COLUMNS = (*OF_TRAINING, TEST_LOSS)
 WASSERSTEIN, TEST_WASSERSTEIN = "wasserstein", "test_wasserstein"  # of generated samples, as a critic sees them
+GENERATOR_LOSS = "generator_loss"  # beside the training loss, which is the critic's
 _TERMS = (WASSERSTEIN, "gradient_penalty")  # those of losses that are not named like losses
 _DISTANCES = ("swd", "frechet")
 _SPELLINGS = {"swd": "SWD", "map": "mAP", "map50": "mAP50", "average_precision": "AP", "average_precision_50": "AP50"}

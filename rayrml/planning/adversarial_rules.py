@@ -9,7 +9,7 @@ from rayrml.config.tables import Choice
 from rayrml.data.reader_keys import DATA, FLIPS, PICTURES, SAMPLES, TARGET_PATHS, list_reader_options
 from rayrml.errors import Problem
 from rayrml.losses import adversarial
-from rayrml.metrics import METRICS
+from rayrml.metrics import METRICS, generation
 from rayrml.optimizers import needs_closure
 from rayrml.planning.application import GAN, generates_alone
 from rayrml.planning.settings import Settings
@@ -68,7 +68,7 @@ def _adversarial_keys(settings: Settings) -> Iterator[Problem]:
 def _distances(settings: Settings) -> Iterator[Problem]:
     """Metrics of generated samples are for these alone."""
     nn, where = settings.nn, f"{NN}.metric"
-    own = [name for name, row in METRICS.items() if row().compares == "generated"]
+    own = generation.METRICS
     if nn.metric not in METRICS:
         return
     if generates(settings) and nn.metric not in own:
@@ -172,7 +172,7 @@ def refuse_updates(optimizer: Choice, section: dict[str, object], where: str) ->
 
 
 _LOSSES = f"the loss {' or '.join(adversarial.LOSSES)}"
-_OWN = " or ".join(name for name, row in METRICS.items() if row().compares == "generated")
+_OWN = " or ".join(generation.METRICS)
 RULES = (
     _adversarial_application,
     _adversarial_keys,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from rayrml.config.sections import NeuralNetwork, Ray
 from rayrml.data.datasets import Datasets
+from rayrml.data.reader_keys import SAMPLES
 from rayrml.formatting import shorten
 from rayrml.losses import Loss
 from rayrml.losses.adversarial import AdversarialLoss
@@ -19,6 +20,7 @@ from rayrml.planning.scaling_check import warn_of_scaling
 from rayrml.planning.settings import Settings
 
 _FEWEST_UPDATES = 100  # of a generator that has learnt something
+_CURE = "Use more epochs, a smaller batch_size, or fewer critic_steps"
 
 
 def count_updates(nn: NeuralNetwork, loss: Loss | None, datasets: Datasets) -> tuple[int, int]:
@@ -43,16 +45,20 @@ def warn_of_generation(
     settings, ray = given
     loss: Loss | None = settings.loss.build() if settings.loss is not None else None
     yield from critic.notes
+    yield from _warn_of_few_samples(settings.nn, datasets)
     yield from warn_of_scaling(critic.network, datasets, settings.types)
     if datasets.training is None or not isinstance(loss, AdversarialLoss):
         return
     yield from (f"critic: {sentence}" for sentence in warn_of_batch_norm(critic.network))
     yield from _warn_of_normalized_critic(critic.network, loss, ray)
     of_critic, of_generator = count_updates(settings.nn, loss, datasets)
-    if of_generator < _FEWEST_UPDATES:
+    if not of_generator:
+        message = f"the generator is never updated in this training: critic_steps is {loss.critic_steps}"
+        yield f"{message}, and the critic is updated {of_critic} times. {_CURE}"
+    elif of_generator < _FEWEST_UPDATES:
         message = f"the generator is updated {of_generator} times in this training, once after each {loss.critic_steps}"
-        cure = "Use more epochs, a smaller batch_size, or fewer critic_steps"
-        yield f"{message} of the critic's {of_critic} updates; it learns little in fewer than {_FEWEST_UPDATES}. {cure}"
+        few = f"it learns little in fewer than {_FEWEST_UPDATES}"
+        yield f"{message} of the critic's {of_critic} updates; {few}. {_CURE}"
     yield from _warn_of_slow_statistics(generator, of_generator)
 
 
@@ -67,6 +73,15 @@ def _warn_of_normalized_critic(critic: Network, loss: AdversarialLoss, ray: Ray)
         f"the critic has batch normalization ({shorten(names)}) beside a gradient penalty, which is of each sample by "
         f"itself, while normalized scores depend on all of a batch. LayerNormalization takes its place{parts}"
     )
+
+
+def _warn_of_few_samples(nn: NeuralNetwork, datasets: Datasets) -> Iterator[str]:
+    """A sentence on generated samples that are compared with some of the test images, perhaps of a single class."""
+    count, real = nn.data.num_test_examples, 0 if datasets.test is None else len(datasets.test.samples)
+    if count is not None and count < real:
+        message = f"{SAMPLES}: an evaluation generates {count} samples, which SWD compares with the first {count} of"
+        cure = "which may be of one class alone, in folders of classes. Leave the key out to compare with all of them"
+        yield f"{message} {real} test images, {cure}"
 
 
 def _warn_of_slow_statistics(generator: Network, num_updates: int) -> Iterator[str]:

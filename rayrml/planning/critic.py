@@ -22,7 +22,7 @@ from rayrml.data.readers import Reader
 from rayrml.data.transforms.mixing import PairTransform
 from rayrml.errors import ConfigError, Problem
 from rayrml.networks.affine import with_affine_batch_norm
-from rayrml.networks.ending import find_ending, find_other_activation, find_range
+from rayrml.networks.ending import find_activations_at_end, find_ending
 from rayrml.networks.graph import Graph, read_graph
 from rayrml.networks.layers.layer import format_shape
 from rayrml.networks.network import Network, build
@@ -221,9 +221,10 @@ def _find_misfits_of_critic(network: Network) -> list[Problem]:
         cure = "End it with a Dense of 1 unit" if len(output) == 1 else "End it with Flatten and a Dense of 1 unit"
         message = f"the critic gives {format_shape(output)} for a sample"
         return [Problem(LAYERS, f"{message}. Expected one number, (1,). {cure}")]
-    activation = find_ending(network.graph)
-    activation = activation if activation not in (None, "linear") else find_other_activation(network.graph)
-    if activation in ("softmax", "log_softmax", "sigmoid", "logits") or find_range(network.graph) is not None:
-        message = f"the critic ends with {activation}, but its scores must not be limited"
+    last = [activation for _, activation in find_activations_at_end(network.graph)]
+    ending = find_ending(network.graph)
+    last += [ending] if ending not in (None, "linear") else []  # a layer that has one without naming it
+    if last:
+        message = f"the critic ends with {last[0]}, but its scores must not be limited or bent"
         return [Problem(LAYERS, f"{message}. Expected no activation after its last layer")]
     return []

@@ -6,16 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from rayrml.config.optimization import OptimizerOptions
-from rayrml.config.tables import Choice
 from rayrml.data.sources import Source
-from rayrml.lr_schedulers import ScheduleChoice
 from rayrml.memory import available_memory
 from rayrml.networks.network import Network
 from rayrml.planning import checks
 from rayrml.planning.adversarial_warnings import count_updates
 from rayrml.planning.critic import CriticPlan
 from rayrml.planning.plan import Plan
+from rayrml.planning.updates import list_settings
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -28,7 +26,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "valid": True,
         "network": _network(plan.network),
         **({} if plan.critic is None else {"critic": _critic(plan, plan.critic)}),
-        "optimizer": _optimizer(plan.optimizer, plan.options, plan.schedule),
+        "optimizer": list_settings(plan.optimizer, plan.options, plan.schedule),
         "loss": None if loss is None else {"function": loss.name, **loss.settings},
         "metric": plan.metric,
         "datasets": {source.name: _dataset(plan, source) for source in plan.sources},
@@ -38,21 +36,13 @@ def describe(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _optimizer(row: Choice | None, options: OptimizerOptions, schedule: ScheduleChoice | None) -> dict[str, Any] | None:
-    """An optimizer with the keys that all of them have, and the defaults of the schedulers."""
-    if row is None:
-        return None
-    schedulers = {} if schedule is None else {"lr_scheduler": schedule.settings}
-    return {"type": row.name, **row.settings, **options.model_dump(mode="json"), **schedulers}
-
-
 def _critic(plan: Plan, critic: CriticPlan) -> dict[str, Any]:
     """The second network of a generator, and how often both are updated."""
     loss = None if plan.loss is None else plan.loss.build()
     of_critic, of_generator = count_updates(plan.config.neural_network, loss, plan.datasets)
     return {
         **_network(critic.network),
-        "optimizer": _optimizer(critic.updates.optimizer, critic.updates.options, critic.updates.schedule),
+        "optimizer": list_settings(*critic.updates[:3]),
         "updates": of_critic,
         "updates_of_generator": of_generator,
     }

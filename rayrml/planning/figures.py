@@ -8,7 +8,7 @@ from rayrml.config.names import find
 from rayrml.config.sections import Data, NeuralNetwork
 from rayrml.data.reader_keys import DATA
 from rayrml.losses import Loss, adversarial, detection
-from rayrml.metrics import METRICS
+from rayrml.metrics import METRICS, generation
 from rayrml.networks.network import Network
 from rayrml.planning.application import GAN
 from rayrml.planning.settings import Settings
@@ -78,8 +78,7 @@ def check_stopping(nn: NeuralNetwork, metric: str | None, *, tested: bool, findi
 
 def _list_distances(nn: NeuralNetwork) -> list[str]:
     """The figures by which generated samples are judged: those of features need a classifier."""
-    names = [name for name, row in METRICS.items() if row().compares == "generated"]
-    return [name for name in names if name != "frechet" or nn.metric_network is not None]
+    return [name for name in generation.METRICS if name != "frechet" or nn.metric_network is not None]
 
 
 def _reported_with(metric: str | None) -> list[str]:

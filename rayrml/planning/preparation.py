@@ -151,11 +151,13 @@ class _Preparation:
         """What prepares the critic, None if no generator is compared with anything."""
         if self.nn.app != GAN or generates_alone(self.nn):
             return None
-        kept = getattr(checkpoint, "critic", {})
+        kept = {} if checkpoint is None else checkpoint.critic
         return CriticPreparation(self.nn, self.config.ray, self.findings, kept)
 
     def _results(self, settings: Settings, network: Network, datasets: Datasets) -> tuple[str | None, Pictures]:
         """The metric, and what becomes pictures. Raises ConfigError or DataError with all mistakes up to here."""
+        if self.findings.concern("neural_network.app"):
+            raise self._error()  # what follows would say that the network does not go with the samples
         if self.nn.app != GAN:
             check_outputs(network, datasets, settings.loss, self.findings)
         check_threshold(self.data, self.findings)

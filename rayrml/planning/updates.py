@@ -59,6 +59,16 @@ def choose_updates(section: Mapping[str, Any] | None, ray: Ray, findings: Findin
     return Updates(schedule=schedule)
 
 
+def list_settings(
+    row: Choice | None, options: OptimizerOptions, schedule: ScheduleChoice | None
+) -> dict[str, Any] | None:
+    """The section of an optimizer with all defaults, also those of its schedulers; None without one."""
+    if row is None:
+        return None
+    section = {"type": row.name, **row.settings, **options.model_dump(mode="json")}
+    return section if schedule is None else {**section, "lr_scheduler": schedule.settings}
+
+
 def follow_network(
     updates: Updates, nn: NeuralNetwork, network: Network, findings: Findings, *, section: str = OPTIMIZER
 ) -> Updates:

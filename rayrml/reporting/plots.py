@@ -19,7 +19,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from rayrml.config.figures import TEST_WASSERSTEIN, WASSERSTEIN, is_cost, spell, title
+from rayrml.config.figures import GENERATOR_LOSS, TEST_WASSERSTEIN, WASSERSTEIN, is_cost, spell, title
 from rayrml.errors import printable
 from rayrml.reporting import history as histories
 from rayrml.reporting.history import Figures, Run
@@ -310,7 +310,9 @@ def _comparable_others(history: Sequence[Figures]) -> list[str]:
 def _terms(axes: Axes, history: Sequence[Figures]) -> None:
     """Thin curves of the terms of the training loss."""
     for name, color in zip(histories.list_terms(history), COLORS[2:], strict=False):
-        label = f"{name.removesuffix('_loss').replace('_', ' ')} (term of the training loss)"
+        of_generator = name == GENERATOR_LOSS
+        what = "training, minimized by itself" if of_generator else "term of the training loss"
+        label = f"{name.removesuffix('_loss').replace('_', ' ')} ({what})"
         _line(axes, history, name, label=label, color=color, style=":")
 
 

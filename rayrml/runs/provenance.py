@@ -10,12 +10,10 @@ from typing import Any
 from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.nodes import accelerator_types
 from rayrml.config.named_networks import is_named
-from rayrml.config.optimization import OptimizerOptions
-from rayrml.config.tables import Choice
 from rayrml.data import slicers, transforms
 from rayrml.data.reader_keys import BOXES
-from rayrml.lr_schedulers import ScheduleChoice
 from rayrml.planning.plan import Plan
+from rayrml.planning.updates import list_settings
 from rayrml.version import __version__
 
 _LIBRARIES = ("torch", "ray", "numpy")
@@ -31,13 +29,13 @@ def resolved(plan: Plan, allocation: Allocation, moved: Mapping[str, str]) -> di
     nn = values["neural_network"]
     del nn["layers"]
     if plan.critic is not None:
-        nn["critic"] = {"layers": plan.critic.layers, "optimizer": _optimizer(*plan.critic.updates[:3])}
+        nn["critic"] = {"layers": plan.critic.layers, "optimizer": list_settings(*plan.critic.updates[:3])}
     data = plan.config.neural_network.data
     for key in ("transforms", "input_transforms", "target_transforms"):
         nn["data"][key] = [transform.section for transform in transforms.parse_transforms(getattr(data, key), key)]
     nn["data"]["slicers"] = [slicer.settings for slicer in slicers.parse_slicers(data.slicers, "slicers")]
     if plan.optimizer is not None:
-        nn["optimizer"] = _optimizer(plan.optimizer, plan.options, plan.schedule)
+        nn["optimizer"] = list_settings(plan.optimizer, plan.options, plan.schedule)
     if plan.loss is not None:
         nn["loss"] = {"function": plan.loss.name, **plan.loss.settings}
     if data.targets == BOXES:
@@ -50,14 +48,6 @@ def resolved(plan: Plan, allocation: Allocation, moved: Mapping[str, str]) -> di
     nn["layers"] = named if starts else plan.layers  # last, because it is the longest
     values["ray"] |= {"num_workers": allocation.num_workers, "use_gpu": allocation.use_gpu}
     return values
-
-
-def _optimizer(row: Choice | None, options: OptimizerOptions, schedule: ScheduleChoice | None) -> dict[str, Any] | None:
-    """The section of an optimizer with all defaults, None without one."""
-    if row is None:
-        return None
-    section = {"type": row.name, **row.settings, **options.model_dump(mode="json")}
-    return section if schedule is None else {**section, "lr_scheduler": schedule.settings}
 
 
 def environment(plan: Plan, allocation: Allocation) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from rayrml.training.rate_range import RateRange, suggest_rate
 
 if TYPE_CHECKING:
     from rayrml.cluster.allocation import Allocation
+    from rayrml.config.sections import Config
     from rayrml.planning.plan import Plan, TrainingPlan
     from rayrml.reporting.console import Console
     from rayrml.training.interrupts import Interrupts
@@ -66,6 +67,8 @@ def find_rate(
     from rayrml.cluster import ray_client
 
     document = read_configuration(config)
+    with document.locating_mistakes():
+        _refuse_generators(document.parsed[0])
     address = None if document.parsed[0] is None else document.parsed[0].ray.address
     if document.parsed[0] is not None and ray_client.is_needed(address):
         return ray_client.run(document.checked(), find_rate, rates=rates, quiet=quiet, verbose=verbose)
@@ -165,10 +168,21 @@ def _check(plan: Plan) -> TrainingPlan:
     if needs_closure(plan.optimizer.builder):
         message = f"{plan.optimizer.name} searches for the length of each step itself; there is no rate to be found"
         raise ConfigError(Problem("neural_network.optimizer.type", message))
-    if plan.critic is not None:
-        message = "a generator and its critic learn in turn, and losses of such do not say which rate is better"
-        raise ConfigError(Problem("neural_network.app", f"{message}. Expected another application"))
     return plan
+
+
+def _refuse_generators(config: Config | None) -> None:
+    """Raise ConfigError if a generator is trained, before Ray is started."""
+    from rayrml.losses import adversarial
+    from rayrml.planning.application import GAN
+
+    if config is None:
+        return
+    nn = config.neural_network
+    loss = str((nn.loss or {}).get("function")).casefold()
+    if nn.app == GAN or loss in map(str.casefold, adversarial.LOSSES):
+        message = "the loss of a generator and its critic, which learn in turn, does not say which rate is better"
+        raise ConfigError(Problem("neural_network.loss", f"{message}. Expected another loss"))
 
 
 @contextlib.contextmanager

@@ -16,7 +16,9 @@ from rayrml.losses import detection
 from rayrml.losses.outputs import BALANCED
 from rayrml.networks.comparison import Differences, compare_networks
 from rayrml.networks.graph import read_graph
+from rayrml.networks.network import Network
 from rayrml.planning.class_balance import with_recorded_weights
+from rayrml.planning.critic import LAYERS, CriticPlan
 from rayrml.planning.grids import ANCHORS, format_anchors, with_recorded_anchors
 from rayrml.planning.loss_statistics import with_recorded_statistics
 from rayrml.planning.plan import Plan, TrainingPlan
@@ -25,6 +27,7 @@ from rayrml.saving.checkpoints import Checkpoint
 from rayrml.training.optimizer_state import find_usable, list_trained
 
 _MOST_NAMED = 3
+_LAYERS = "neural_network.layers"
 
 
 def resume_plan(plan: Plan, resume_from: Sequence[str]) -> tuple[Plan, list[str]]:
@@ -85,10 +88,13 @@ def _keep_anchors(loss: Choice, given: Mapping[str, Any], recorded: Mapping[str,
 def _check_resumable(plan: TrainingPlan, checkpoint: Checkpoint, path: str) -> list[str]:
     """Sentences on what has changed in the layers."""
     _check_classes(plan, checkpoint, path)
-    _check_weights(plan, checkpoint, path)
-    differences = _compare_layers(plan, checkpoint)
+    _check_weights(plan.network, checkpoint, path)
+    differences = _compare_layers(plan.network, checkpoint)
     if differences.outputs:
         raise _other_network(path, differences.outputs)
+    critic = checkpoint.of_critic()
+    if plan.critic is not None and critic is not None:
+        _check_weights(plan.critic.network, critic, path, LAYERS)
     return list(_describe_training(differences.training))
 
 
@@ -116,8 +122,8 @@ def _check_columns(before: Mapping[str, Any], now: Mapping[str, Any], path: str)
             raise DataError(Problem(f"{DATA}.{key}", f"{message}. {cure}"))
 
 
-def _check_weights(plan: TrainingPlan, checkpoint: Checkpoint, path: str) -> None:
-    own: Mapping[str, torch.Tensor] = plan.network.state_dict()
+def _check_weights(network: Network, checkpoint: Checkpoint, path: str, where: str = _LAYERS) -> None:
+    own: Mapping[str, torch.Tensor] = network.state_dict()
     before = checkpoint.network
     differences = [
         *(f"'{name}' is new" for name in own if name not in before),
@@ -129,21 +135,22 @@ def _check_weights(plan: TrainingPlan, checkpoint: Checkpoint, path: str) -> Non
         ),
     ]
     if differences:
-        raise _other_network(path, differences)
+        raise _other_network(path, differences, where)
 
 
-def _compare_layers(plan: TrainingPlan, checkpoint: Checkpoint) -> Differences:
+def _compare_layers(network: Network, checkpoint: Checkpoint) -> Differences:
     """What has changed in the layers since a checkpoint whose weights fit; nothing if it does not know its layers."""
     if not isinstance(checkpoint.layers, dict | list):
         return Differences()
-    weighted = [name for name, layer in plan.network.layers().items() if layer.weights]
-    return compare_networks(read_graph(checkpoint.layers), plan.network.graph, weighted)
+    weighted = [name for name, layer in network.layers().items() if layer.weights]
+    return compare_networks(read_graph(checkpoint.layers), network.graph, weighted)
 
 
-def _other_network(path: str, differences: Sequence[str]) -> ConfigError:
-    message = f"the network is not that of '{format_path(path)}': {shorten(differences, _MOST_NAMED)}"
+def _other_network(path: str, differences: Sequence[str], where: str = _LAYERS) -> ConfigError:
+    what = "network" if where == _LAYERS else "critic"
+    message = f"the {what} is not that of '{format_path(path)}': {shorten(differences, _MOST_NAMED)}"
     cure = f'Use another folder in checkpoints.save, and "load": "{format_path(path)}" to start from its weights'
-    return ConfigError(Problem("neural_network.layers", f"{message}. {cure}"))
+    return ConfigError(Problem(where, f"{message}. {cure}"))
 
 
 def _describe_training(differences: Sequence[str]) -> Iterator[str]:
@@ -158,10 +165,21 @@ def _list_trained_before(plan: TrainingPlan, checkpoint: Checkpoint) -> list[str
     return [name for name in list_trained(plan.network) if name.split(".")[0] not in frozen]
 
 
+def _describe_critic(critic: CriticPlan | None, before: Checkpoint | None) -> Iterator[str]:
+    """The same of the critic of a generator, in whose layers any change only matters for training."""
+    if critic is None or before is None or critic.updates.optimizer is None:
+        return
+    _, difference = find_usable(critic.updates.optimizer, list_trained(critic.network), before)
+    changes = _compare_layers(critic.network, before)
+    sentences = [*_describe_training([*changes.outputs, *changes.training]), *([difference] if difference else [])]
+    yield from (f"Critic: {sentence}" for sentence in sentences)
+
+
 def _describe_changes(plan: TrainingPlan, checkpoint: Checkpoint) -> Iterator[str]:
     _, difference = find_usable(plan.optimizer, _list_trained_before(plan, checkpoint), checkpoint)
     if difference is not None:
         yield difference
+    yield from _describe_critic(plan.critic, checkpoint.of_critic())
     averaging = plan.config.neural_network.ema
     if averaging is not None and not checkpoint.ema:
         yield "The moving average of the weights begins with those of the checkpoint"

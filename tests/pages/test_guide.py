@@ -1,7 +1,9 @@
 """The configurations and the Python that the guide shows are those that there are."""
 
+import contextlib
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 
+from rayrml.cli import main
 from rayrml.commands import VERBS
 from rayrml.errors import ClusterError, ConfigError, DataError, DivergenceError
 from rayrml.planning.preparation import prepare
@@ -105,6 +108,16 @@ def test_the_python_shown_compiles(path):
 def test_every_command_is_listed():
     page = (GUIDE / "commands.md").read_text()
     assert all(f"`rayrml {name} " in page or f"`rayrml {name}`" in page for name in VERBS)
+
+
+@pytest.mark.parametrize("page", sorted(GUIDE.glob("*.md")), ids=lambda page: page.stem)
+def test_the_commands_in_sentences_have_the_options_that_they_show(page, capsys):
+    shown = {command.split(" > ")[0] for command in re.findall(r"`rayrml ([^`\n]+)`", page.read_text())}
+    for command in sorted(shown):
+        with contextlib.suppress(SystemExit):
+            main([*shlex.split(command), "--no-such-option"])
+        complaint = capsys.readouterr().err
+        assert "unrecognized arguments: --no-such-option." in complaint or "unrecognized" not in complaint, command
 
 
 def test_every_exit_code_of_an_error_is_listed():

@@ -47,6 +47,12 @@ def mistakes(raw):
         ({"critic__layers": critic(activation="sigmoid")}, ".critic.layers: the critic ends with sigmoid, but its"),
         ({"critic__layers": critic(activation="tanh")}, ".critic.layers: the critic ends with tanh, but its scores"),
         ({"critic__layers": critic(activation="softmax")}, ".critic.layers: the critic ends with softmax, but its"),
+        ({"critic__layers": critic(activation="relu")}, ".critic.layers: the critic ends with relu, but its scores"),
+        ({"critic__layers": critic(activation="exponential")}, ".critic.layers: the critic ends with exponential, "),
+        (
+            {"critic__layers": [*critic(), {"class_name": "ReLU", "config": {"name": "last", "max_value": 1}}]},
+            ".critic.layers: the critic ends with ReLU, but its scores",
+        ),
         ({"critic__layers": "/nothing.json"}, ".critic.layers: cannot read '/nothing.json'. No such file"),
         ({"critic__optimizer": {"type": "Hessian"}}, ".critic.optimizer.type: Hessian compares losses of many points"),
         ({"critic__optimizer": {"type": "Adam", "lr": 1}}, ".critic.optimizer.lr: unknown key"),
@@ -97,6 +103,11 @@ def test_what_does_not_go_with_the_samples_is_refused(folder, changes, complaint
     assert found.startswith(f"neural_network{complaint}")
 
 
+def test_an_application_that_does_not_go_with_the_loss_is_told_as_such(folder):
+    found = mistakes(configuration(folder, app="dnn"))
+    assert found[0] == "neural_network.app: 'dnn' does not go with the loss Wasserstein. Expected gan, or no app"
+
+
 def test_a_mistake_in_the_critics_file_has_its_line(folder, tmp_path):
     layers = critic()
     layers[1]["class_name"] = "Flaten"
@@ -139,6 +150,14 @@ def test_the_weights_of_both_networks_follow_from_the_seed_alone(folder):
             "batch normalization of the generator (norm) has a momentum of 0.999",
         ),
         ({"critic__layers": critic(BATCH_NORM)}, "the critic has batch normalization (norm) beside a gradient penalty"),
+        (
+            {"data__num_test_examples": 4},
+            "num_test_examples: an evaluation generates 4 samples, which SWD compares with the first 4 of 6 test ",
+        ),
+        (
+            {"loss__critic_steps": 1000, "num_epochs": 1},
+            "the generator is never updated in this training: critic_steps is 1000, and the critic is updated 4 times",
+        ),
         ({"layers": generator("linear")}, "the generator does not end with sigmoid or tanh, so its numbers may be out"),
     ],
 )

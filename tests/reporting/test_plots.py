@@ -164,6 +164,7 @@ def test_the_distance_that_a_critic_sees_is_beside_its_test_counterpart_and_no_l
     curves = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
     assert curves["wasserstein (test)"] == [0.9, 1.8, 0.9 * 3]
     assert curves["wasserstein (term of the training loss)"] == [1, 2, 3]
+    assert curves["generator (training, minimized by itself)"] == [1, 1, 1]
     assert not any("lowest" in label for label in curves)
     labels = [line.get_label() for line in plots.draw_metric(epochs).axes[0].lines]
     assert labels[0] == "SWD (test)" and not any("frechet" in label for label in labels)

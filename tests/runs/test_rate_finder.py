@@ -42,6 +42,9 @@ def test_what_has_no_rate_to_be_found_is_refused(config, ray_cluster):
         find_rate(config, rates=RateRange(1e-4, 0.1, 20), quiet=True)
 
 
-def test_a_generator_has_no_rate_to_be_found(tmp_path, ray_cluster):
-    with pytest.raises(ConfigError, match="a generator and its critic learn in turn"):
-        find_rate(generation.configuration(tmp_path), rates=RateRange(1e-4, 0.1, 20), quiet=True)
+@pytest.mark.parametrize("function", ["Wasserstein", "wasserstein"])
+def test_a_generator_has_no_rate_to_be_found_whatever_the_cluster(tmp_path, function):
+    loss = {"function": function}
+    config = {**generation.configuration(tmp_path, loss=loss), "ray": {"address": "ray://127.0.0.1:1"}}
+    with pytest.raises(ConfigError, match="a generator and its critic, which learn in turn, does not say"):
+        find_rate(config, rates=RateRange(1e-4, 0.1, 20), quiet=True)

@@ -11,6 +11,7 @@ from rayrml.losses.detection import grids_of
 from rayrml.planning.preparation import prepare
 from rayrml.runs.resume_check import resume_plan
 from rayrml.saving import checkpoints
+from tests import generation
 from tests.box_data import configuration, write_images
 from tests.conftest import training_config
 
@@ -114,3 +115,27 @@ def test_anchors_that_were_found_stay_those_of_the_first_epochs(tmp_path):
     assert plan.loss.settings == given.loss.settings
     assert any(line.startswith("The loss was YOLOv3 with anchors: ") for line in said)
     assert not any("anchors" in line for line in resume_plan(before, [str(path)])[1])
+
+
+def test_what_has_changed_in_a_critic_is_told_and_another_one_is_refused(tmp_path):
+    kept = generation.run_here(generation.configuration(tmp_path, num_epochs=1)).saved[-1]
+    optimizer = {"type": "SGD", "learning_rate": 1e-3}
+    slopes = [
+        {**layer, "config": {**layer["config"], "alpha": 0.1}} if layer["class_name"] == "LeakyReLU" else layer
+        for layer in generation.CRITIC
+    ]
+    for critic, complaint in [
+        ({"layers": generation.CRITIC}, None),
+        ({"layers": generation.CRITIC, "optimizer": optimizer}, "Critic: The optimizer was Adam and is now SGD. It "),
+        ({"layers": slopes}, "Critic: Layers have changed in ways that only matter for training: "),
+    ]:
+        plan = prepare(generation.configuration(tmp_path, num_epochs=2, critic=critic))
+        changes = resume_plan(plan, [kept])[1]
+        assert [sentence[: len(complaint or "")] for sentence in changes] == ([complaint] if complaint else [])
+    wider = [
+        {**layer, "config": {**layer["config"], "units": 20}} if layer["config"]["name"] == "hidden" else layer
+        for layer in generation.CRITIC
+    ]
+    plan = prepare(generation.configuration(tmp_path, num_epochs=2, critic={"layers": wider}))
+    with pytest.raises(ConfigError, match=r"neural_network.critic.layers: the critic is not that of"):
+        resume_plan(plan, [kept])

@@ -478,6 +478,7 @@ def test_200_digits_of_two_classes_are_learned_as_the_predecessor_learned_them(r
     nn = config["neural_network"]
     nn["layers"] = SMALL_RUN
     nn["num_epochs"] = 10
+    nn["seed"] = 1
     nn["optimizer"] = {"type": "SGD", "learning_rate": 0.01, "momentum": 0.5}
     nn["data"] |= {"batch_size": 16, "preload": True}
     assert rayrml.check(config).network.num_parameters == 21_432
