@@ -19,9 +19,10 @@ import numpy as np
 
 from rayrml import storage
 from rayrml.config.tables import Choice
-from rayrml.data.discovery import Place, Samples
+from rayrml.data.discovery import Place, Samples, file_below
 from rayrml.data.draws import Draws
 from rayrml.data.image_ops import VaryingOperation
+from rayrml.data.names import SEPARATOR, Names, take_names
 from rayrml.data.readers import Read, Reader
 from rayrml.data.slicers import Slicer
 from rayrml.data.stacks import read_rows
@@ -32,7 +33,7 @@ from rayrml.storage.archives import check_memory
 T = TypeVar("T")
 RESIZE_HINT = 'The transform {"resize": [height, width]} makes all images the same size'
 _REQUESTS = 16  # concurrent ones per task
-_SEPARATOR = "\0"  # the one byte that occurs neither in paths nor in names inside files
+_FILES, _ARRAYS = "f", "a"  # whether places are files below one folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -311,20 +312,19 @@ def pack(samples: Samples, indices: np.ndarray) -> bytes:
     Ray takes a thousand times longer for a list of strings.
     """
     if samples.places is None:
-        root, names = samples.root, samples.names
-        if storage.is_uri(root):
-            return os.fsencode(_SEPARATOR.join([storage.join(root, samples.name(i)) for i in indices.tolist()]))
-        return os.fsencode(_SEPARATOR.join([f"{root}/{names[i]}" for i in indices.tolist()]))
+        names = take_names(samples.names, indices)
+        text = (names if isinstance(names, Names) else Names.of(names)).encoded()
+        return os.fsencode(f"{_FILES}{samples.root}{SEPARATOR}") + text
     fields = (str(field) for i in indices for field in samples.place(i))
-    # No path is empty, so an empty one marks this form.
-    return os.fsencode(_SEPARATOR.join(["", *fields]))
+    return os.fsencode(_ARRAYS + "".join(f"{field}{SEPARATOR}" for field in fields))
 
 
 def unpack(chunk: bytes) -> Iterator[Place]:
     """The places in a string made by `pack`."""
-    first, *fields = os.fsdecode(chunk).split(_SEPARATOR)
-    if first:
-        yield from map(Place, (first, *fields))
+    text = os.fsdecode(chunk)
+    fields = text[1:].split(SEPARATOR)[:-1]
+    if text[0] == _FILES:
+        yield from (file_below(fields[0], name) for name in fields[1:])
         return
     for path, name, slicer, number in zip(*[iter(fields)] * 4, strict=True):
         yield Place(path, name, int(slicer), int(number))

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from rayrml import extras, storage
+from rayrml.data.listings import listed
+from rayrml.data.names import Names, take_names
 from rayrml.data.slicers import Grid
 from rayrml.errors import DataError, Problem, describe
 
@@ -84,9 +86,7 @@ class Samples:
         """Where the sample at `index` is stored."""
         if self.places is not None:
             return self.places[int(index)]
-        if storage.is_uri(self.root):
-            return Place(storage.join(self.root, self.name(index)))
-        return Place(f"{self.root}/{self.name(index)}")
+        return file_below(self.root, self.name(index))
 
     def path(self, index: int) -> str:
         """Absolute path of the file that holds the sample at `index`."""
@@ -100,7 +100,7 @@ class Samples:
         """Only the samples at `indices`; `reasons` say why others are unreadable."""
         return dataclasses.replace(
             self,
-            names=[self.names[i] for i in indices],
+            names=take_names(self.names, indices),
             **self.take_targets(indices),
             places=None if self.places is None else [self.places[i] for i in indices],
             unreadable=(*self.unreadable, *reasons),
@@ -139,6 +139,11 @@ class Place(NamedTuple):
         """The place as one string, as in messages."""
         array = f"{self.path}: {self.name}" if self.name else self.path
         return f"{array}[{self.number}]" if self.is_row else array
+
+
+def file_below(root: str, name: str) -> Place:
+    """Where the file of this name below a folder is."""
+    return Place(storage.join(root, name) if storage.is_uri(root) else f"{root}/{name}")
 
 
 class Slices(NamedTuple):
@@ -195,6 +200,10 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
 
 def list_files(folder: str, extensions: Collection[str], where: str) -> Samples:
     """Do the same as `find_samples` for a folder that exists and may have no such files. Raises DataError."""
+    return listed(folder, extensions, lambda: _list(folder, extensions, where))
+
+
+def _list(folder: str, extensions: Collection[str], where: str) -> Samples:
     names: list[str] = []
     ignored: Counter[str] = Counter()
     scan = _scan_store if storage.is_uri(folder) else _scan
@@ -203,7 +212,7 @@ def list_files(folder: str, extensions: Collection[str], where: str) -> Samples:
     except OSError as error:
         raise DataError(Problem(where, f"cannot list '{error.filename}'. {describe(error)}")) from None
     names.sort()
-    return Samples(folder, names, ignored=dict(ignored), folders=folders)
+    return Samples(folder, Names.of(names), ignored=dict(ignored), folders=folders)
 
 
 def describe_ignored(ignored: Mapping[str, int]) -> str | None:
@@ -238,11 +247,11 @@ def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequ
     if empty:
         raise DataError(Problem(where, f"class folders without images in '{samples.root}': {quote_some(empty)}"))
     known = list(classes) if classes is not None else own_classes
-    strange = [name for name in own_classes if name not in set(known)]
+    index = {name: i for i, name in enumerate(known)}
+    strange = [name for name in own_classes if name not in index]
     if strange:
         message = f"classes unknown to training in '{samples.root}': {quote_some(strange)}"
         raise DataError(Problem(where, f"{message}. Known: {quote_some(known)}"))
-    index = {name: i for i, name in enumerate(known)}
     labels = np.repeat([index[names_of[run.folder]] for run in runs], [run.end - run.begin for run in runs])
     return dataclasses.replace(samples, labels=labels, classes=tuple(known))
 

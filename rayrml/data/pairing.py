@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from rayrml.data.discovery import Samples, quote_some
+from rayrml.data.names import Names
 from rayrml.errors import DataError, Problem
 
 _KEY = "neural_network.data.target_suffix"
@@ -41,7 +42,7 @@ def pair(inputs: Samples, targets: Samples, where: str, suffix: str | None = Non
         partners = dict(zip(others, targets.names, strict=True))
     else:
         _refuse_unpaired(inputs, targets, keys, where)
-    return inputs, dataclasses.replace(targets, names=[partners[key] for key in keys])
+    return inputs, dataclasses.replace(targets, names=Names.of(partners[key] for key in keys))
 
 
 def _part(samples: Samples, suffix: str) -> tuple[Samples, Samples]:

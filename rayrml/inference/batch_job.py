@@ -21,10 +21,13 @@ from rayrml.config.sections import NeuralNetwork
 from rayrml.config.tables import Choice
 from rayrml.cpus import count_cpus
 from rayrml.data.bad_samples import BadSamples, gather_bad_samples, list_reasons
+from rayrml.data.decode_tasks import make_task
 from rayrml.data.decoding import Decoder
-from rayrml.data.pipeline import block_size, blocks, bounded, chunks, decode, tasks_of
+from rayrml.data.pipeline import Pipeline, bounded, cluster_portion, in_sequence, tasks_of
+from rayrml.data.sampling import Picks
 from rayrml.data.shards import Batch, boxes_of, to_numbers
 from rayrml.data.sources import Group, Source
+from rayrml.data.task_sizes import Window, block_size, sizes_of_actors, windows
 from rayrml.data.transforms import Transforms
 from rayrml.errors import DataError, Problem
 from rayrml.inference.applications import Pass, application_of
@@ -121,9 +124,8 @@ def _results(job: InferenceJob, allocation: Allocation, say: Callable[[str], Non
 
 def _here(forward: Forward, group: Group, allocation: Allocation) -> Iterator[dict[str, np.ndarray]]:
     """The results for samples of one shape, numbered in the group, computed in this process."""
-    batch, cpus = forward.batch_size, allocation.decode_cpus
-    indices = group.indices
-    for decoded in decode(group.source, indices, decode_cpus=cpus, smallest_chunk=batch, alone=True, at_once=True):
+    pipeline = Pipeline(decode_cpus=allocation.decode_cpus)
+    for decoded in pipeline.decode(group.source, group.indices, smallest_chunk=forward.batch_size, at_once=True):
         places = np.arange(decoded.first, decoded.first + len(decoded.inputs))
         yield {"place": places, "output": forward(decoded.inputs, places), "error": decoded.errors}
 
@@ -132,10 +134,19 @@ def _in_actors(
     job: InferenceJob, group: Group, allocation: Allocation, say: Callable[[str], None]
 ) -> Iterator[dict[str, np.ndarray]]:
     """The results for samples of one shape, numbered in the group, computed by actors."""
-    batch = job.divide_batch(allocation)
-    tasks = chunks(group.source, group.indices, batch, num_actors=allocation.most_workers)
-    results = blocks(_dataset(job, group, allocation, tasks, apart=allocation.use_gpu))
-    num_actors = min(allocation.least_workers, len(tasks))
+    batch, portion, count = job.divide_batch(allocation), cluster_portion(), len(group.indices)
+    most = block_size(group.source.bytes_per_sample, batch, portion)
+    sizes = sizes_of_actors(count, allocation.most_workers, portion, smallest=batch, most=most)
+    picks = Picks(group.indices, group.indices)
+
+    def dataset(tasks: Window) -> ray.data.Dataset:
+        rows = [make_task(group.source, picks.at(slice(begin, end)), begin, None) for begin, end in tasks]
+        return bounded(_dataset(job, group, allocation, rows, most_rows=most), group.source.name, portion)
+
+    # Actors hold their CPUs or GPUs until they are done, so those of the next window would wait for them.
+    tasks = list(windows(count, sizes))
+    results = in_sequence(tasks, dataset, share_left=0)
+    num_actors = min(allocation.least_workers, len(tasks[0]))
     waiting = [waiting_for_actors(num_actors, _actor_resources(allocation), say)]
     waiting += [waiting_for_cpus(allocation.decode_cpus, say)] if allocation.use_gpu else []
     with contextlib.ExitStack() as stack:
@@ -151,21 +162,22 @@ def _in_actors(
 
 
 def _dataset(
-    job: InferenceJob, group: Group, allocation: Allocation, tasks: list[dict[str, Any]], *, apart: bool
+    job: InferenceJob, group: Group, allocation: Allocation, rows: list[dict[str, Any]], *, most_rows: int
 ) -> ray.data.Dataset:
     """The lazy dataset of `_in_actors`, computed by as many actors as there are tasks and room for.
 
-    Actors decode their own samples. A GPU would wait for that, so separate tasks decode for it (`apart`).
+    Actors decode their own samples, in blocks of at most `most_rows`. A GPU would wait for that, so separate tasks
+    decode for it.
     """
     resources: dict[str, Any] = {f"num_{name.lower()}s": n for name, n in _actor_resources(allocation).items()}
     batch = job.divide_batch(allocation)
-    least, most = (min(count, len(tasks)) for count in (allocation.least_workers, allocation.most_workers))
-    data = tasks_of(tasks)
-    most_rows = block_size(group.source, batch)
+    least, most = (min(count, len(rows)) for count in (allocation.least_workers, allocation.most_workers))
+    apart = allocation.use_gpu
+    data = tasks_of(rows)
     decoder: Any = Decoder(group.source.decodings, most_rows)
     if apart:
         data = data.map_batches(decoder, batch_size=None, num_cpus=allocation.decode_cpus)
-    data = data.map_batches(
+    return data.map_batches(
         Predictor,
         fn_constructor_args=(ray.put(job), batch, most, None if apart else decoder),
         # With GPUs, Ray requires a batch size; at this one every actor gets some samples.
@@ -173,7 +185,6 @@ def _dataset(
         compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most),
         **resources,
     )
-    return bounded(data, group.source.name)
 
 
 def _actor_resources(allocation: Allocation) -> dict[str, float]:

@@ -6,9 +6,8 @@ import functools
 
 import torch
 
-from rayrml.metrics.confusion import add_pairs, as_matrix
 from rayrml.metrics.metric import Metric, counted, divide, predicted_classes, true_classes
-from rayrml.metrics.overlap import mean_of_occurring
+from rayrml.metrics.overlap import count_classes, mean_dice, mean_of_occurring
 
 
 def accuracy(*, ignore_index: int | None = None) -> Metric:
@@ -32,7 +31,8 @@ def balanced_accuracy(*, ignore_index: int | None = None) -> Metric:
 
     Classes that no sample has are left out.
     """
-    return Metric("balanced_accuracy", functools.partial(_pairs, ignore_index=ignore_index), _mean_recall, "single")
+    counts = functools.partial(count_classes, ignore_index=ignore_index)
+    return Metric("balanced_accuracy", counts, _mean_recall, "single")
 
 
 def top5_accuracy(*, ignore_index: int | None = None) -> Metric:
@@ -43,7 +43,7 @@ def top5_accuracy(*, ignore_index: int | None = None) -> Metric:
 
 def f1(*, ignore_index: int | None = None) -> Metric:
     """Mean over classes of the harmonic mean of precision and recall."""
-    return Metric("f1", functools.partial(_pairs, ignore_index=ignore_index), _mean_f1, "single")
+    return Metric("f1", functools.partial(count_classes, ignore_index=ignore_index), mean_dice, "single")
 
 
 def _hits_and_count(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
@@ -69,21 +69,9 @@ def _top_hits_and_count(
     return torch.stack([hits.sum(), counts.sum()]).double()
 
 
-def _pairs(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
-    """The confusion matrix as a vector (classes * classes,); rows are true classes."""
-    size = max(output.shape[1], 2)
-    tally, target = torch.zeros(size * size, dtype=torch.float64, device=output.device), true_classes(target)
-    return add_pairs(tally, output, target, counted(target, ignore_index))
-
-
-def _mean_f1(sums: torch.Tensor) -> float | None:
-    matrix = as_matrix(sums)
-    return mean_of_occurring(2 * matrix.diagonal(), matrix.sum(0) + matrix.sum(1))
-
-
 def _mean_recall(sums: torch.Tensor) -> float | None:
-    matrix = as_matrix(sums)
-    return mean_of_occurring(matrix.diagonal(), matrix.sum(1))
+    both, _, true = sums.view(3, -1)
+    return mean_of_occurring(both, true)
 
 
 METRICS = {

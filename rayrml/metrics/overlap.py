@@ -32,6 +32,11 @@ def count_regions(output: torch.Tensor, target: torch.Tensor, *, ignore_index: i
     """
     if target.is_floating_point() and target.shape == output.shape and output.shape[1] > 1:
         return _overlapping(output > 0.5, target > 0.5)
+    return count_classes(output, target, ignore_index=ignore_index)
+
+
+def count_classes(output: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None) -> torch.Tensor:
+    """The same for samples or pixels of one class each, whatever their targets' type."""
     size, target = max(output.shape[1], 2), true_classes(target)
     predicted, counts = predicted_classes(output), counted(target, ignore_index)
     truth = torch.where(counts, target, 0)

@@ -82,7 +82,7 @@ def list_folder(folder: str) -> tuple[list[str], list[str]]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 (folders if _leads_to_folder(entry) else files).append(entry.name)
-    return files, folders
+    return sorted(files), sorted(folders)
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
@@ -101,11 +101,11 @@ def walk(folder: str) -> tuple[list[str], list[str]]:
             folders += [prefix + name for name in below]
             files += [prefix + name for name in names]
         return sorted(files), sorted(folders)
-    base, found = remote().listed(folder, recursive=True)
+    base, found = remote().walked(folder)
     files, folders = [], []
     for info in found:
         (files if remote().is_file(info) else folders).append(info.path[len(base) + 1 :])
-    return files, folders
+    return sorted(files), sorted(folders)
 
 
 def remove(path: Anywhere) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import itertools
 import logging
 import os
 import random
@@ -11,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -18,6 +20,7 @@ import pyarrow
 from pyarrow import fs
 
 from rayrml.errors import ConfigError, Problem
+from rayrml.storage.paths import join
 
 T = TypeVar("T")
 
@@ -25,6 +28,7 @@ _ATTEMPTS = 7
 _FIRST_DELAY = 0.25  # seconds; the last delay is 8, and the total is at most 16
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10, 60
 _PIECE_BYTES = 2**23
+_LISTINGS, _MOST_LEVELS = 16, 3  # folders listed at the same time, levels listed one by one to find as many
 _TRANSIENT = re.compile(
     r"NETWORK_CONNECTION|SLOW_?DOWN|SERVICE_UNAVAILABLE|UNAVAILABLE|INTERNAL_FAILURE|THROTTL|REQUEST_TIMEOUT"
     r"|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|time[d ]*out|connection reset|HTTP status (408|429|5\d\d)",
@@ -89,6 +93,29 @@ def listed(uri: str, *, recursive: bool) -> tuple[str, list[fs.FileInfo]]:
             return path, []
 
     return ask(uri, question)
+
+
+def walked(uri: str) -> tuple[str, list[fs.FileInfo]]:
+    """The path of a folder in its store, and all entries below it; none if there is no such folder.
+
+    A store lists a thousand names at a request, one request after the other. So folders are listed at the same time,
+    and each by itself is tried again while the store is busy.
+    """
+    base, found = listed(uri, recursive=False)
+    entries, depth = list(found), 1
+
+    def below(info: fs.FileInfo, *, recursive: bool) -> list[fs.FileInfo]:
+        return listed(join(uri, info.path[len(base) + 1 :]), recursive=recursive)[1]
+
+    with ThreadPoolExecutor(_LISTINGS) as threads:
+        while folders := [info for info in found if not is_file(info)]:
+            recursive = len(folders) >= _LISTINGS or depth == _MOST_LEVELS
+            found = list(itertools.chain(*threads.map(functools.partial(below, recursive=recursive), folders)))
+            entries += found
+            if recursive:
+                break
+            depth += 1
+    return base, entries
 
 
 def read(uri: str) -> bytes:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 
-from rayrml.data import kept_arrays, pipeline
+from rayrml.data import kept_arrays
 from rayrml.data.bad_samples import BadSamples, gather_bad_samples, list_reasons, merge_bad_samples
 from rayrml.data.decode_tasks import Decoded
+from rayrml.data.pipeline import Pipeline
 from rayrml.data.places import deal_places
 from rayrml.data.sampling import Balanced, Picks
 from rayrml.data.shards import Batch, ResidentShard, StreamedShard
@@ -44,6 +46,12 @@ class Feeder:
     workers: Workers
     device: torch.device
     emit: Emit
+
+    @functools.cached_property
+    def pipeline(self) -> Pipeline:
+        """Decodes this worker's samples."""
+        cpus, size = self.job.decode_cpus, self.workers.size
+        return Pipeline(decode_cpus=cpus, num_sharing=size, say=lambda text: self.emit(Phase(text)))
 
     def feed(self, source: Source, kind: int) -> Feed:
         """This worker's samples of `source`; if the job preloads, all that can be kept are read now.
@@ -91,7 +99,8 @@ class Feeder:
 
         def read(picks: Picks, epoch: int | None) -> Iterator[tuple[np.ndarray, ...]]:
             draws = None if epoch is None else transforms_seed(self.job.config.seed, epoch)
-            decoded = self._decode(group.source, picks.samples, smallest, seed=draws, uses=picks.uses)
+            how = {"smallest_chunk": smallest, "seed": draws, "uses": picks.uses}
+            decoded = self.pipeline.decode(group.source, picks.samples, **how)
             return self._read(group, picks.samples, decoded, passed)
 
         num_epochs = self.job.config.num_epochs if kind == TRAINING else 0
@@ -188,7 +197,7 @@ class Feeder:
         end, source = time.monotonic() + _SECONDS_OF_LOOKING, group.source
         others = np.setdiff1d(group.indices, begun)
         partial = len(group.indices) < len(source.samples)
-        for indices, blocks in ((begun, rest), (others, self._decode(source, others, 1))):
+        for indices, blocks in ((begun, rest), (others, self.pipeline.decode(source, others))):
             for decoded in blocks:
                 reasons |= list_reasons(indices[decoded.first : decoded.first + len(decoded.inputs)], decoded.errors)
                 if time.monotonic() > end:
@@ -206,7 +215,7 @@ class Feeder:
         self._refuse_too_large(source.name, source.bytes_per_sample * len(indices))
         sides = {name: _empty((len(indices), *side.shape), side.dtype) for name, side in source.sides.items()}
         reasons: dict[int, str] = {}
-        for decoded in self._decode(source, indices, 1, at_once=True):
+        for decoded in self.pipeline.decode(source, indices, at_once=True):
             rows = slice(decoded.first, decoded.first + len(decoded.inputs))
             sides["input"].numpy()[rows] = decoded.inputs
             if decoded.targets is not None:
@@ -237,28 +246,6 @@ class Feeder:
         if lack is not None:
             cure = 'Set "preload": false, which reads them again in each epoch, or use more machines'
             raise DataError(Problem("neural_network.data.preload", f"the {name} samples need {lack}. {cure}"))
-
-    def _decode(
-        self,
-        source: Source,
-        indices: np.ndarray,
-        smallest: int,
-        *,
-        at_once: bool = False,
-        seed: int | None = None,
-        uses: np.ndarray | None = None,
-    ) -> Iterator[Decoded]:
-        return pipeline.decode(
-            source,
-            indices,
-            decode_cpus=self.job.decode_cpus,
-            smallest_chunk=smallest,
-            alone=self.workers.size == 1,
-            at_once=at_once,
-            seed=seed,
-            uses=uses,
-            say=lambda text: self.emit(Phase(text)),
-        )
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype) -> torch.Tensor:

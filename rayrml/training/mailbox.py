@@ -55,15 +55,20 @@ class Mailbox:
 
 
 class Connection:
-    """A worker's connection to the mailbox. It polls now and then, and never waits for a reply."""
+    """A worker's connection to the mailbox.
 
-    def __init__(self, mailbox: Any):
+    A worker that `listens` polls now and then, and never waits for a reply. One of them does: workers tell each other
+    what they are asked for, and a mailbox answers no more than a thousand questions a second.
+    """
+
+    def __init__(self, mailbox: Any, *, listens: bool = True):
         self._mailbox = mailbox
+        self._listens = listens
         self._life = uuid.uuid4().hex
         self._unwritten: list[tuple[int, list[BatchRow]]] = []
         self._count = 0
         self._asked = time.monotonic()
-        self._answer = mailbox.heard.remote()
+        self._answer = mailbox.heard.remote() if listens else None
         self._wish = False
 
     def emit(self, message: Message) -> None:
@@ -76,8 +81,8 @@ class Connection:
         self._mailbox.put.remote(message, (self._life, self._count))
 
     def asked_to_stop(self) -> bool:
-        """Whether the driver wants the workers to stop, as of the last poll."""
-        if time.monotonic() - self._asked >= _SECONDS_BETWEEN_QUESTIONS:
+        """Whether the driver wants the workers to stop, as of the last poll; False if the worker does not listen."""
+        if self._listens and time.monotonic() - self._asked >= _SECONDS_BETWEEN_QUESTIONS:
             self._ask()
         return self._wish
 
@@ -92,6 +97,8 @@ class Connection:
 
     def _ask(self) -> None:
         """If the last poll's reply has arrived, take it and send the next poll."""
+        if self._answer is None:
+            return
         ready, _ = ray.wait([self._answer], timeout=0)
         self._asked = time.monotonic()
         if not ready:

@@ -141,7 +141,7 @@ def _worker_loop(config: dict[str, Any]) -> None:
     # Ray limits a process to one thread; a training worker may use its part of the machine.
     torch.set_num_threads(max(count_cpus() // context.get_local_world_size(), 1))
 
-    driver = Connection(mailbox)
+    driver = Connection(mailbox, listens=workers.rank == 0)
     try:
         if workers.rank == 0:
             driver.emit(Phase(f"Training on {workers.size} worker{'s' if workers.size > 1 else ''}"))

@@ -12,6 +12,7 @@ from rayrml.config.json_files import format_value
 from rayrml.config.mistakes import Findings
 from rayrml.config.reading import AnyConfiguration, read_configuration
 from rayrml.config.search_spaces import Space
+from rayrml.data.listings import Listings, listing_once
 from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.planning import preparation
 from rayrml.planning.plan import Plan, TrainingPlan
@@ -30,6 +31,7 @@ class Search:
         plan: the plan with the first values.
         figure: what trials are ranked by: the metric, or a loss if there is none.
         num_epochs: the largest number of epochs of a trial.
+        listings: what is in the folders of the data.
     """
 
     raw: Mapping[str, Any]
@@ -37,6 +39,7 @@ class Search:
     plan: TrainingPlan
     figure: str
     num_epochs: int
+    listings: Listings
 
     @property
     def compared(self) -> str:
@@ -65,7 +68,8 @@ def prepare(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None
         if wrong := [*document.mistakes, *wrong]:
             raise ConfigError(*wrong)
         findings = Findings()
-        plans = list(_plans(document.values, spaces, findings))
+        with listing_once() as listings:
+            plans = list(_plans(document.values, spaces, findings))
         if findings:
             raise findings.error()
         training = [plan for plan in plans if isinstance(plan, TrainingPlan)]
@@ -73,7 +77,7 @@ def prepare(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None
             raise ConfigError(Problem("neural_network.data", "nothing to train. A search needs input_path"))
         figure = _figure(training, spaces)
     num_epochs = max(plan.config.neural_network.num_epochs for plan in training)
-    return Search(document.values, spaces, training[0], figure, num_epochs)
+    return Search(document.values, spaces, training[0], figure, num_epochs, listings)
 
 
 def _plans(raw: Mapping[str, Any], found: Sequence[Space], findings: Findings) -> Iterator[Plan]:

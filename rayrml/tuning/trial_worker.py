@@ -18,6 +18,7 @@ from rayrml.cluster.allocation import Allocation, cpus_left
 from rayrml.cluster.capacity import add_up
 from rayrml.cluster.connection import hide_messages
 from rayrml.config.sections import Config
+from rayrml.data.listings import Listings, listing_once
 from rayrml.errors import RayrmlError
 from rayrml.planning.plan import TrainingPlan
 from rayrml.planning.preparation import prepare
@@ -42,11 +43,13 @@ class Parcel:
         configs: path of a trial's configuration, with `{number}` in it.
         allocation: a trial's share of the cluster.
         threads: threads of a process that trains by itself.
+        listings: what is in the folders of the data, so that trials need not list them again.
     """
 
     configs: str
     allocation: Allocation
     threads: int
+    listings: Listings
 
 
 def trial(config: dict[str, Any], *, parcel: Parcel) -> None:
@@ -58,7 +61,8 @@ def trial(config: dict[str, Any], *, parcel: Parcel) -> None:
 
     def run() -> None:
         # What an interrupted trial left is of no use: it begins again.
-        plan = prepare(parcel.configs.format(number=config["number"]), {"checkpoints.exist": "overwrite"})
+        with listing_once(parcel.listings):
+            plan = prepare(parcel.configs.format(number=config["number"]), {"checkpoints.exist": "overwrite"})
         if isinstance(plan, TrainingPlan):  # the final test is for the model that is chosen, not for choosing it
             plan = plan.without_final_test()
         execute(plan, parcel.allocation, Interrupts(), console=Console(quiet=True), also=told.receive)

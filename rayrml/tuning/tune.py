@@ -189,7 +189,8 @@ class _Tuning:
             refuse_unshared(plan.sources)
         share, places = taken(allocation, plan.config, min(at_once or self._num_trials, self._proposals.num_left))
         threads = max(count_cpus() * allocation.num_nodes // places, 1)
-        parcel = Parcel(storage.join(self._book.folder, TRIALS_FOLDER, "{number:03}", CONFIG), share, threads)
+        configs = storage.join(self._book.folder, TRIALS_FOLDER, "{number:03}", CONFIG)
+        parcel = Parcel(configs, share, threads, self._search.listings)
         trainable = ray_tune.with_resources(ray_tune.with_parameters(trial, parcel=parcel), resources(share))
         self._console.line(f"{places} trial{'s' if places > 1 else ''} at a time, {in_words(share)}")
         with tempfile.TemporaryDirectory(prefix="rayrml-tune-", ignore_cleanup_errors=True) as folder:

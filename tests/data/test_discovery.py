@@ -1,9 +1,10 @@
 import os
+import time
 
 import numpy as np
 import pytest
 
-from rayrml.data.discovery import describe_ignored, find_samples, label_by_folder, select_part
+from rayrml.data.discovery import Samples, describe_ignored, find_samples, label_by_folder, select_part
 from rayrml.errors import DataError
 
 IMAGES = {".jpg", ".png"}
@@ -157,3 +158,14 @@ def test_each_image_has_the_class_of_its_own_folder_however_names_are_sorted(tmp
     assert len(samples) == 3 * len(folders)
     labelled = [samples.classes[label] for label in samples.labels]
     assert labelled == [name.split("/")[-2] for name in samples.names]
+
+
+def test_the_time_that_labels_take_is_linear_in_the_number_of_classes():
+    def seconds(num_classes):
+        folders = [f"{number:06}" for number in range(num_classes)]
+        samples = Samples("images", [f"{folder}/1.png" for folder in folders], folders=["", *folders])
+        started = time.process_time()
+        label_by_folder(samples, None, "input_path")
+        return time.process_time() - started
+
+    assert min(seconds(16_000) for _ in range(3)) < 64 * min(seconds(1_000) for _ in range(3))  # quadratic: 256

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from rayrml.config.tables import choose
-from rayrml.data import contents, kept_arrays, pipeline
+from rayrml.data import contents, kept_arrays
 from rayrml.data.decoding import Decoding
 from rayrml.data.discovery import find_samples
+from rayrml.data.pipeline import Pipeline
 from rayrml.data.readers import READERS
 from rayrml.data.slicers import Slicer
 from rayrml.data.sources import Side, Source
@@ -41,7 +42,7 @@ def source_of(path, stride, *, chunks=None, dtype="f2"):
 def decoded(source):
     """The values of all slices, and the error of each."""
     source = dataclasses.replace(source, here=True)
-    blocks = list(pipeline.decode(source, np.arange(len(source.samples)), decode_cpus=0.5))
+    blocks = list(Pipeline(decode_cpus=0.5).decode(source, np.arange(len(source.samples))))
     return np.concatenate([block.inputs for block in blocks]), [error for block in blocks for error in block.errors]
 
 

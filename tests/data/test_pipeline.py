@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
+import ray.data
 from PIL import Image
 
 from rayrml.config.tables import choose
-from rayrml.data import pipeline
+from rayrml.data import pipeline, task_sizes
+from rayrml.data.decode_tasks import make_task
 from rayrml.data.decoding import Decoding
 from rayrml.data.discovery import Samples, find_samples
+from rayrml.data.pipeline import Pipeline
 from rayrml.data.readers import READERS
 from rayrml.data.sources import Side, Source
 from rayrml.data.transforms import parse_transforms, split_transforms
@@ -33,7 +36,7 @@ def source(tmp_path):
 def decoded(source, order, **options):
     """Numbers of inputs and targets, and whether each has an error, in the order in which they arrive."""
     inputs, targets, errors = [], [], []
-    blocks = list(pipeline.decode(source, order, decode_cpus=0.5, **options))
+    blocks = list(Pipeline(decode_cpus=0.5).decode(source, order, **options))
     for block in blocks:
         assert block.first == len(inputs)
         inputs += block.inputs[:, 0, 0].tolist()
@@ -42,12 +45,25 @@ def decoded(source, order, **options):
     return inputs, targets, errors, len(blocks)
 
 
-@pytest.mark.parametrize("seconds", [None, 0.0, 100.0])
-def test_samples_come_in_the_order_asked_for_whoever_decodes_them(ray_cluster, source, monkeypatch, seconds):
+@pytest.fixture
+def in_tasks(monkeypatch):
+    """Tasks decode all samples but the first ones, and there are several windows of several of them."""
+    monkeypatch.setattr(pipeline, "_SECONDS_STREAMING", 0.0)
+    monkeypatch.setattr(pipeline, "_SECONDS_WARM", 0.0)
+    monkeypatch.setattr(pipeline, "_SECONDS_COLD", 0.0)
+    monkeypatch.setattr(task_sizes, "_SECONDS", 1e-9)
+    monkeypatch.setattr(task_sizes, "_FEWEST_SECONDS", 1e-9)
+    monkeypatch.setattr(task_sizes, "_FIRST_SECONDS", 1e-9)
+    monkeypatch.setattr(task_sizes, "_FIRST_WINDOW", 4)
+    monkeypatch.setattr(task_sizes, "LARGEST_WINDOW", 8)
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_samples_come_in_the_order_asked_for_whoever_decodes_them(ray_cluster, source, request, here):
     order = np.random.default_rng(0).permutation(NUM_SAMPLES)
-    if seconds is not None:
-        monkeypatch.setattr(pipeline, "_SECONDS_STREAMING", seconds)  # 0: the first few here, the others in tasks
-    inputs, targets, errors, num_blocks = decoded(source, order, alone=seconds is not None)
+    if not here:
+        request.getfixturevalue("in_tasks")
+    inputs, targets, errors, num_blocks = decoded(source, order)
     assert num_blocks > 1
     for i, given, wanted, error in zip(order, inputs, targets, errors, strict=True):
         assert error == (i in (7, 19, 40))
@@ -55,17 +71,50 @@ def test_samples_come_in_the_order_asked_for_whoever_decodes_them(ray_cluster, s
         assert wanted == (0 if i == 19 else i)
 
 
-@pytest.mark.parametrize("seconds", [None, 0.0])
-def test_a_part_of_the_samples_is_decoded_alone(ray_cluster, source, monkeypatch, seconds):
-    monkeypatch.setattr(pipeline, "_SECONDS_STREAMING", seconds or 0.0)
+def test_samples_that_are_needed_at_once_come_each_once(ray_cluster, source, in_tasks):
+    places = []
+    for block in Pipeline(decode_cpus=0.5).decode(source, np.arange(NUM_SAMPLES), at_once=True):
+        numbers = np.arange(block.first, block.first + len(block.inputs))
+        good = block.errors == ""
+        assert np.array_equal(block.inputs[good, 0, 0], numbers[good])
+        places += numbers.tolist()
+    assert sorted(places) == list(range(NUM_SAMPLES))
+
+
+def test_a_part_of_the_samples_is_decoded_alone(ray_cluster, source):
     order = np.array([30, 3, 12])
-    inputs, _, errors, _ = decoded(source, order, alone=seconds is not None, smallest_chunk=2)
+    inputs, _, errors, _ = decoded(source, order, smallest_chunk=2)
     assert inputs == [30, 3, 12]
     assert not any(errors)
 
 
+def test_the_next_window_begins_before_the_last_samples_of_one_are_used(ray_cluster):
+    begun = []
+
+    def dataset(window):
+        begun.append(window)
+        return ray.data.from_items([{"place": i} for i in range(window[0][0], window[-1][1])])
+
+    found = pipeline.in_sequence(iter([[(0, 3), (3, 6)], [(6, 7)], [(7, 9)]]), dataset, share_left=0.5)
+    assert begun == []
+    assert sorted(np.concatenate([block["place"] for block in found]).tolist()) == list(range(9))
+    assert len(begun) == 3
+    assert list(pipeline.in_sequence(iter([]), dataset)) == []
+
+
+def test_the_first_sample_comes_before_most_of_very_many_are_described(ray_cluster, source, in_tasks, monkeypatch):
+    described = []
+    monkeypatch.setattr(pipeline, "make_task", lambda *task: described.append(task) or make_task(*task))
+    found = Pipeline(decode_cpus=0.5).decode(source, np.zeros(100_000, int))
+    for block in found:
+        if block.first > pipeline._FIRST_SAMPLES:
+            break
+    found.close()
+    assert len(described) < 30
+
+
 def test_nothing_is_decoded_of_nothing(ray_cluster, source):
-    assert list(pipeline.decode(source, np.array([], int), decode_cpus=0.5)) == []
+    assert list(Pipeline(decode_cpus=0.5).decode(source, np.array([], int))) == []
 
 
 def varying_sides(tmp_path, count=9):
@@ -82,37 +131,38 @@ def varying_sides(tmp_path, count=9):
     return Source(Side(samples, decoding), Side(samples, decoding), "varying")
 
 
-def test_random_numbers_of_samples_do_not_depend_on_tasks_and_order(ray_cluster, tmp_path):
+def test_random_numbers_of_samples_do_not_depend_on_tasks_and_order(ray_cluster, tmp_path, request):
     source = varying_sides(tmp_path).randomized()
     assert source.random
     indices = np.array([7, 0, 3, 8, 1])
-    alone = list(pipeline.decode(source, indices, decode_cpus=1, alone=True, seed=5))
-    tasks = list(pipeline.decode(source, indices[::-1].copy(), decode_cpus=1, smallest_chunk=2, seed=5))
+    alone = list(Pipeline(decode_cpus=1).decode(source, indices, seed=5))
+    other = np.concatenate([part.inputs for part in Pipeline(decode_cpus=1).decode(source, indices, seed=6)])
+    request.getfixturevalue("in_tasks")
+    tasks = list(Pipeline(decode_cpus=1).decode(source, indices[::-1].copy(), smallest_chunk=2, seed=5))
     first, second = (np.concatenate([part.inputs for part in parts]) for parts in (alone, tasks))
     assert np.array_equal(first, second[::-1])
     assert all(np.array_equal(part.inputs, part.targets) for part in [*alone, *tasks])
-    (other,) = pipeline.decode(source, indices, decode_cpus=1, alone=True, seed=6)
-    assert (other.inputs != first).any((1, 2, 3)).all()
+    assert (other != first).any((1, 2, 3)).all()
 
 
-def test_a_sample_that_is_used_again_has_other_random_numbers(ray_cluster, tmp_path):
+@pytest.mark.parametrize("here", [True, False])
+def test_a_sample_that_is_used_again_has_other_random_numbers(ray_cluster, tmp_path, request, here):
     source = varying_sides(tmp_path).randomized()
     indices, uses = np.array([3, 0, 3, 3]), np.array([3, 0, 9, 10])
-    for options in ({"alone": True}, {"smallest_chunk": 2}):
-        parts = pipeline.decode(source, indices, decode_cpus=1, seed=5, uses=uses, **options)
-        first, _, again, third = np.concatenate([part.inputs for part in parts])
-        (once,) = pipeline.decode(source, np.array([3]), decode_cpus=1, alone=True, seed=5)
-        assert np.array_equal(first, once.inputs[0])
-        assert not np.array_equal(first, again)
-        assert not np.array_equal(again, third)
+    (once,) = Pipeline(decode_cpus=1).decode(source, np.array([3]), seed=5)
+    if not here:
+        request.getfixturevalue("in_tasks")
+    parts = Pipeline(decode_cpus=1).decode(source, indices, smallest_chunk=2, seed=5, uses=uses)
+    first, _, again, third = np.concatenate([part.inputs for part in parts])
+    assert np.array_equal(first, once.inputs[0])
+    assert not np.array_equal(first, again)
+    assert not np.array_equal(again, third)
 
 
 def test_without_random_numbers_samples_are_decoded_as_in_evaluation(ray_cluster, tmp_path):
     source = varying_sides(tmp_path)
     assert not source.random
-    both = [
-        next(pipeline.decode(source, np.arange(3), decode_cpus=1, alone=True, seed=seed)).inputs for seed in (None, 5)
-    ]
+    both = [next(Pipeline(decode_cpus=1).decode(source, np.arange(3), seed=seed)).inputs for seed in (None, 5)]
     assert np.array_equal(*both)
     place = source.samples.place(0)
     assert np.array_equal(both[0][0], source.input.decoding.array(place))

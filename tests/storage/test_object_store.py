@@ -381,3 +381,18 @@ def test_only_the_beginning_of_a_file_can_be_read(store):
     uri = store.write("start/a.bin", bytes(range(100)))
     assert storage.read_start(uri, 3) == b"\0\1\2"
     assert storage.read_start(uri, 1000) == bytes(range(100))
+
+
+@pytest.mark.parametrize("num_folders", [3, 40])
+def test_a_listing_goes_on_after_an_error_where_it_was(store, disturbance, monkeypatch, num_folders):
+    wanted = [f"{folder:02}/deep/er/{number}.txt" for folder in range(num_folders) for number in range(3)]
+    for name in [*wanted, "top.txt"]:
+        store.write(f"many{num_folders}/{name}", b"x")
+    asked = []
+    listed = remote.listed
+    monkeypatch.setattr(remote, "listed", lambda uri, **how: asked.append(uri) or listed(uri, **how))
+    disturbance.left = 5
+    files, folders = storage.walk(store.uri(f"many{num_folders}", disturbance.port))
+    assert files == sorted([*wanted, "top.txt"])
+    assert len(folders) == 3 * num_folders
+    assert len(asked) == len(set(asked)) > num_folders  # each folder was asked for once, whatever failed

@@ -46,3 +46,32 @@ def test_a_worker_knows_what_the_driver_may_not_have_written_down(ray_cluster):
     while not second.asked_to_stop() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert second.asked_to_stop()
+
+
+@pytest.mark.ray
+def test_workers_ask_as_often_as_one_of_them_does(ray_cluster):
+    class Counting(Mailbox):
+        questions = 0
+
+        def heard(self):
+            self.questions += 1
+            return super().heard()
+
+        def count(self):
+            return self.questions
+
+    mailbox = ray.remote(Counting).options(num_cpus=0).remote()
+    others = [Connection(mailbox, listens=False) for _ in range(20)]
+    first = Connection(mailbox)
+    others[0].emit(Phase("says something"))
+    ray.get(mailbox.take.remote(wish=True))
+    deadline = time.monotonic() + 30
+    while not first.asked_to_stop() and time.monotonic() < deadline:
+        assert not any(other.asked_to_stop() for other in others)
+        assert [row for other in others for row in other.unwritten()] == []
+        time.sleep(0.05)
+    assert first.asked_to_stop()
+    asked = ray.get(mailbox.count.remote())
+    time.sleep(0.5)
+    assert not any(other.asked_to_stop() for other in others)
+    assert ray.get(mailbox.count.remote()) == asked

@@ -1,0 +1,92 @@
+"""Millions of names in little memory, which the processes of a machine share."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
+
+import numpy as np
+
+SEPARATOR = "\0"  # the one byte that occurs neither in paths nor in names inside files
+_AT_ONCE = 2**16  # names that are encoded or decoded together, which is faster than one by one
+
+
+class Names(Sequence[str]):
+    """Names as one text and where each begins: their length and 9 bytes each, instead of a hundred.
+
+    Ray keeps the two arrays in its object store and gives them to all processes of a machine without copying them.
+
+    Args:
+        text: (bytes,) uint8, the encoded names, each with `SEPARATOR` after it.
+        starts: (n + 1,) int64, where each name begins in the text, and where the text ends.
+    """
+
+    def __init__(self, text: np.ndarray, starts: np.ndarray):
+        self._text = text
+        self._starts = starts
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> Names:
+        """These names, in their order."""
+        parts: list[np.ndarray] = []
+        left = iter(names)
+        while some := list(itertools.islice(left, _AT_ONCE)):
+            parts.append(np.frombuffer(os.fsencode(SEPARATOR.join([*some, ""])), np.uint8))
+        text = np.concatenate(parts) if parts else np.empty(0, np.uint8)
+        return cls(text, np.concatenate([[0], np.flatnonzero(text == 0) + 1]))
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """One name, or several consecutive ones."""
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step != 1:
+                return [self[i] for i in range(start, stop, step)]
+            return self._decoded(start, stop)
+        number = range(len(self))[index]
+        return os.fsdecode(self._text[self._starts[number] : self._starts[number + 1] - 1].tobytes())
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _AT_ONCE):
+            yield from self._decoded(start, min(start + _AT_ONCE, len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Names):
+            return np.array_equal(self._text, other._text)
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(str.__eq__, self, other))
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def __repr__(self) -> str:
+        some = ", ".join(map(repr, self[:3]))
+        return f"Names({some}{', ...' if len(self) > 3 else ''})"
+
+    def take(self, indices: np.ndarray | Sequence[int]) -> Names:
+        """The names at `indices` (n,), which may come several times."""
+        numbers = np.asarray(indices, np.int64)
+        begins, sizes = self._starts[numbers], self._starts[numbers + 1] - self._starts[numbers]
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        return Names(self._text[np.repeat(begins - starts[:-1], sizes) + np.arange(starts[-1])], starts)
+
+    def encoded(self) -> bytes:
+        """All names, each with `SEPARATOR` after it."""
+        return self._text.tobytes()
+
+    def _decoded(self, start: int, stop: int) -> list[str]:
+        if stop <= start:
+            return []
+        text = self._text[self._starts[start] : self._starts[stop] - 1].tobytes()
+        return os.fsdecode(text).split(SEPARATOR)
+
+
+def take_names(names: Sequence[str], indices: Sequence[int] | np.ndarray) -> Sequence[str]:
+    """The names at `indices`, which may come several times."""
+    return names.take(indices) if isinstance(names, Names) else [names[i] for i in indices]
