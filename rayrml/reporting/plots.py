@@ -48,11 +48,13 @@ class ClassSample:
         image: (H, W) or (H, W, 3) in [0, 1].
         true: name of its class.
         predicted: name of the predicted one.
+        probability: of the predicted one, None if it is unknown.
     """
 
     image: np.ndarray
     true: str
     predicted: str
+    probability: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,6 +214,21 @@ def draw_confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
 
 def draw_class_samples(samples: Sequence[ClassSample], total: int) -> Figure:
     """A grid of samples of a `total`, each with its predicted class, and the true one if it differs."""
+    wrong = sum(sample.true != sample.predicted for sample in samples)
+    return _draw_grid(samples, f"{_describe_choice(len(samples), total)}: {wrong or 'none'} wrong")
+
+
+def draw_mistakes(samples: Sequence[ClassSample], heading: str) -> Figure:
+    """A grid of samples whose predicted class is wrong."""
+    return _draw_grid(samples, heading)
+
+
+def draw_examples(samples: Sequence[ClassSample], total: int) -> Figure:
+    """A grid of training samples of a `total` with their classes, which have not been predicted."""
+    return _draw_grid(samples, _describe_choice(len(samples), total, "training"))
+
+
+def _draw_grid(samples: Sequence[ClassSample], heading: str) -> Figure:
     columns = 5
     rows = -(-len(samples) // columns)
     height = 2.35 * rows + 0.6  # inches
@@ -219,8 +236,6 @@ def draw_class_samples(samples: Sequence[ClassSample], total: int) -> Figure:
     figure = Figure(figsize=(10, height), dpi=DPI)
     margins = {"left": 0.01, "right": 0.99, "bottom": 0.1 / height, "top": 1 - 0.85 / height}
     grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={**margins, "wspace": 0.06, "hspace": 0.25})
-    wrong = sum(sample.true != sample.predicted for sample in samples)
-    heading = f"{_describe_choice(len(samples), total)}: {wrong or 'none'} wrong"
     figure.suptitle(heading, fontweight="bold", y=1 - 0.1 / height, va="top")
     for axes in grid.flat:
         axes.set_axis_off()
@@ -233,7 +248,8 @@ def draw_class_samples(samples: Sequence[ClassSample], total: int) -> Figure:
         for spine in axes.spines.values():
             spine.set(color=BLUE if right else ORANGE, linewidth=1.5 if right else 4)
         predicted, true = (shorten_name(name, _LONGEST_IN_GRID) for name in (sample.predicted, sample.true))
-        text = predicted if right else f"✗ {predicted}\ntrue: {true}"
+        sure = "" if sample.probability is None else f" ({sample.probability:.2f})"
+        text = predicted if right else f"✗ {predicted}{sure}\ntrue: {true}"
         weight = "normal" if right else "bold"
         axes.set_title(text, color=BLUE if right else ORANGE, fontsize=10, fontweight=weight, parse_math=False)
     return figure
@@ -260,11 +276,11 @@ def draw_image_samples(samples: Sequence[ImageSample], total: int) -> Figure:
     return figure
 
 
-def _describe_choice(count: int, total: int) -> str:
-    """Which of the test samples are shown."""
+def _describe_choice(count: int, total: int, what: str = "test") -> str:
+    """Which of the samples are shown."""
     if count < total:
-        return f"{count:,} of {total:,} test samples, evenly spread"
-    return f"All {count:,} test samples" if count > 1 else "The only test sample"
+        return f"{count:,} of {total:,} {what} samples, evenly spread"
+    return f"All {count:,} {what} samples" if count > 1 else f"The only {what} sample"
 
 
 def render(figure: Figure, kind: str = "png") -> tuple[bytes, bool]:

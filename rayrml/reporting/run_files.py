@@ -16,8 +16,8 @@ from rayrml.errors import explaining
 from rayrml.metrics import ClassCounts, PartNames
 from rayrml.metrics.average_precision import AveragePrecisions
 from rayrml.metrics.evaluation import BoxDetails
-from rayrml.reporting import history
-from rayrml.reporting.file_names import CLASSES, CONFIG, ENVIRONMENT, METRICS, PLOTS
+from rayrml.reporting import confusion_table, history
+from rayrml.reporting.file_names import CLASSES, CONFIG, CONFUSION_TABLE, DATA, ENVIRONMENT, METRICS, PLOTS, REPORT
 from rayrml.reporting.messages import EpochDone, Evaluated, FinalTested, Message, Started
 from rayrml.reporting.run_state import RunState
 from rayrml.saving import checkpoint_folder
@@ -80,7 +80,9 @@ class Record:
         done = self._evaluated
         return done if done and self.history and done.epoch == self.history[-1]["epoch"] else None
 
-    def begin(self, config: Mapping[str, Any], environment: Mapping[str, Any], *, resumed: bool) -> None:
+    def begin(
+        self, config: Mapping[str, Any], environment: Mapping[str, Any], data: Mapping[str, Any], *, resumed: bool
+    ) -> None:
         """Write what is known before training, and remove an earlier run's files that this one might not replace.
 
         Raises:
@@ -90,9 +92,11 @@ class Record:
             return
         self._write(CONFIG, to_json(escape(config)))
         self._write(ENVIRONMENT, to_json(environment))
+        self._write(DATA, to_json(data))
         if self._names.classes:
             self._write(CLASSES, to_json(self._names.classes))
-        for name in () if resumed else (METRICS, *PLOTS.values(), *(() if self._names.classes else (CLASSES,))):
+        earlier = (METRICS, CONFUSION_TABLE, REPORT, *PLOTS.values(), *(() if self._names.classes else (CLASSES,)))
+        for name in () if resumed else earlier:
             checkpoint_folder.remove(storage.join(self.folder, *name.split("/")))
 
     def receive(self, message: Message) -> None:
@@ -129,6 +133,8 @@ class Record:
         # A run that was already complete when it was resumed has evaluated nothing, or the final test alone.
         if self._evaluated is not None or not storage.exists(path):
             self._write(METRICS, to_json(self.metrics()))
+            if self.confusion is not None:
+                self._write(CONFUSION_TABLE, confusion_table.to_csv(self.confusion, self._names.classes))
         elif self._tested is not None:
             self._write(METRICS, to_json({**_read_json(path), **self._final_test()}))
 

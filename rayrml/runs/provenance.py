@@ -7,11 +7,15 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.nodes import accelerator_types
 from rayrml.config.named_networks import is_named
 from rayrml.data import slicers, transforms
 from rayrml.data.reader_keys import BOXES
+from rayrml.data.sources import Source
+from rayrml.metrics import name_classes
 from rayrml.planning.plan import Plan
 from rayrml.planning.updates import list_settings
 from rayrml.version import __version__
@@ -62,3 +66,18 @@ def environment(plan: Plan, allocation: Allocation) -> dict[str, Any]:
         "workers": allocation.num_workers,
         "seed": plan.config.neural_network.seed,
     }
+
+
+def describe_data(plan: Plan) -> dict[str, Any]:
+    """The training and test samples: where they are, how many of which class, and the arrays that they become."""
+    roles = {"training": plan.training, "test": plan.test, "final_test": plan.final_test}
+    return {role: _describe_source(plan, source) for role, source in roles.items() if source is not None}
+
+
+def _describe_source(plan: Plan, source: Source) -> dict[str, Any]:
+    samples = source.samples
+    found: dict[str, Any] = {"path": samples.root, "samples": len(samples), "shape": list(source.shape)}
+    if samples.labels is not None and len(samples.labels):
+        counts = np.bincount(samples.labels)
+        found["classes"] = dict(zip(name_classes(plan.classes, len(counts)), counts.tolist(), strict=True))
+    return found

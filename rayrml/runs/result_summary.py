@@ -216,6 +216,7 @@ def _places(state: RunState, plan: Plan, record: Record) -> dict[str, str]:
         "Predictions": state.saved.get("predictions", []),
         "Pictures": [path for kind in FOLDERS for path in state.saved.get(kind, [])],
         "Plots": state.saved.get("plots", []),
+        "Report": state.saved.get("report", []),
         "Record": [storage.join(record.folder, CONFIG)] if record.folder and plan.training else [],
         "Figures": [storage.join(record.folder, METRICS)] if record.folder and not plan.training else [],
         "Logs": log_paths(nn.outfile) if nn.outfile else [],

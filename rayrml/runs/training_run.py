@@ -10,12 +10,13 @@ from pathlib import Path
 
 from rayrml import storage
 from rayrml.cluster.allocation import Allocation
-from rayrml.errors import ConfigError, DivergenceError, Problem
+from rayrml.errors import ConfigError, DivergenceError, Problem, describe
 from rayrml.formatting import format_path
 from rayrml.networks.drawing import write_dot
 from rayrml.planning import checks, summary
 from rayrml.planning.critic import CriticPlan
 from rayrml.planning.plan import EvaluationPlan, Plan, TrainingPlan
+from rayrml.reporting import report_page
 from rayrml.reporting.file_names import PLOTS_FOLDER
 from rayrml.reporting.messages import Saved
 from rayrml.runs import prediction_tables, provenance, result_summary, training_plots
@@ -37,7 +38,12 @@ def train(context: Context, plan: TrainingPlan | EvaluationPlan, interrupts: Int
     """
     record, allocation = context.record, context.allocation
     if plan.training is not None:
-        record.begin(context.resolved, provenance.environment(plan, allocation), resumed=context.resumed)
+        record.begin(
+            context.resolved,
+            provenance.environment(plan, allocation),
+            provenance.describe_data(plan),
+            resumed=context.resumed,
+        )
     with _ray_folder(context) as ray_folder:
         job = make_job(
             plan,
@@ -178,8 +184,21 @@ def _finish(context: Context) -> None:
         drawn = wanted and training_plots.make(plan, record, context.console.line)
     if drawn:
         context.emit(Saved("plots", storage.join(record.folder or "", PLOTS_FOLDER)))
+    if wanted and plan.training is not None:
+        _write_report(context)
     for tracker in context.tracking:
         tracker.finish(training_plots.files(record), complete=True)
+
+
+def _write_report(context: Context) -> None:
+    """Write the page on a run; whatever fails here, the network is trained, and its results are on disk."""
+    folder = context.record.folder or ""
+    try:
+        path = report_page.write(folder)
+    except Exception as error:
+        context.console.line(f"The report could not be written: {describe(error)}")
+    else:
+        context.emit(Saved("report", path))
 
 
 def _write_tables(plan: Plan, folder: str, predictions: Sequence[str]) -> tuple[str, ...]:

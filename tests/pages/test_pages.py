@@ -71,6 +71,7 @@ BEFORE = {
     "rayrml evaluate": "cd examples/mnist",
     "rayrml explain": "cd examples/mnist",
     "rayrml plot mnist_model": "cd examples/mnist && cp -r mnist_model faster_model",
+    "rayrml report mnist_model": "cd examples/mnist",
 }
 # What a block leaves behind.
 AFTER = {
@@ -80,6 +81,7 @@ AFTER = {
     "rayrml predict": ["predictions/output_1.h5", "predictions/predictions.csv"],
     "rayrml evaluate": ["evaluation/metrics.json", "evaluation/predictions.csv"],
     "rayrml plot mnist_model": ["runs.png"],
+    "rayrml report mnist_model": ["report.html"],
 }
 
 

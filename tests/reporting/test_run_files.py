@@ -9,7 +9,7 @@ import pytest
 from rayrml.errors import DataError
 from rayrml.metrics import ClassCounts, Evaluation, PartNames
 from rayrml.reporting import history
-from rayrml.reporting.file_names import CLASSES, CONFIG, ENVIRONMENT, METRICS, PLOTS
+from rayrml.reporting.file_names import CLASSES, CONFIG, CONFUSION_TABLE, DATA, ENVIRONMENT, METRICS, PLOTS, REPORT
 from rayrml.reporting.messages import EpochDone, Evaluated, Started
 from rayrml.reporting.run_files import Record
 from rayrml.reporting.run_state import RunState
@@ -99,7 +99,7 @@ def test_classes_have_no_figures_if_the_last_epoch_was_evaluated_unseen(tmp_path
 def test_a_run_that_was_complete_keeps_its_metrics(tmp_path):
     (tmp_path / METRICS).write_text("of before")
     record = Record(str(tmp_path), RunState())
-    record.begin({}, {}, resumed=True)
+    record.begin({}, {}, {}, resumed=True)
     tell(record, Started(2, resumed=True, history=(figures(1),)))
     record.finish()
     assert (tmp_path / METRICS).read_text() == "of before"
@@ -107,17 +107,17 @@ def test_a_run_that_was_complete_keeps_its_metrics(tmp_path):
 
 def test_a_new_run_begins_without_the_files_of_an_earlier_one(tmp_path):
     (tmp_path / "plots").mkdir()
-    for name in (METRICS, CLASSES, *PLOTS.values(), "mine.txt"):
+    for name in (METRICS, CLASSES, CONFUSION_TABLE, REPORT, *PLOTS.values(), "mine.txt"):
         (tmp_path / name).write_text("of before")
-    Record(str(tmp_path), RunState()).begin({"a": 1}, {"b": 2}, resumed=False)
+    Record(str(tmp_path), RunState()).begin({"a": 1}, {"b": 2}, {"c": 3}, resumed=False)
     names = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
-    assert names == [CONFIG, ENVIRONMENT, "mine.txt"]
+    assert names == [CONFIG, DATA, ENVIRONMENT, "mine.txt"]
 
 
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     record = Record(None, RunState(), PartNames(("cat",)))
-    record.begin({}, {}, resumed=False)
+    record.begin({}, {}, {}, resumed=False)
     tell(record, EpochDone(figures(1)))
     record.finish()
     assert list(tmp_path.iterdir()) == []
@@ -129,4 +129,4 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(
         DataError, match=r"file/config.resolved.json: cannot be written\. (Not a directory|File exists)"
     ):
-        Record(str(tmp_path / "file"), RunState()).begin({}, {}, resumed=False)
+        Record(str(tmp_path / "file"), RunState()).begin({}, {}, {}, resumed=False)

@@ -27,6 +27,8 @@ pytestmark = pytest.mark.ray
 CLASSES = (1, 4, 7)
 NUM_TRAINING, NUM_TEST = 3 * 11, 3 * 5
 
+PICTURES = ("confusion_matrix", "examples", "loss", "metric", "mistakes", "predictions")
+
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory, write_digits):
@@ -171,12 +173,15 @@ def test_nothing_unfinished_is_left(runs, key):
         "model/best.pt",
         "model/classes.json",
         "model/config.resolved.json",
+        "model/confusion_matrix.csv",
+        "model/data.json",
         "model/environment.json",
         "model/history.csv",
         "model/metrics.json",
         "model/model_checkpoint_1.pt",
         "model/model_checkpoint_2.pt",
-        *(f"model/plots/{name}.png" for name in ("confusion_matrix", "loss", "metric", "predictions")),
+        *(f"model/plots/{name}.png" for name in PICTURES),
+        "model/report.html",
         "model/run.log",
         "out_test.txt",
         "out_train.txt",

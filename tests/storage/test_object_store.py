@@ -311,9 +311,11 @@ def test_a_run_whose_files_are_all_in_a_store_goes_on_from_there(ray_cluster, st
             store.write(f"run/{path.relative_to(tmp_path)}", path.read_bytes())
     store.write("run/network.json", json.dumps(dense_network(3)).encode())
     first = rayrml.run(configuration(store, 1), quiet=True)
-    left = ["classes.json", "config.resolved.json", "environment.json", "history.csv", "metrics.json"]
-    pictures = ["confusion_matrix.png", "learning_rate.png", "loss.png", "metric.png", "predictions.png"]
-    expected = ["best.pt", *left, "model_checkpoint_1.pt", *(f"plots/{name}" for name in pictures), "run.log"]
+    left = ["classes.json", "config.resolved.json", "confusion_matrix.csv", "data.json", "environment.json"]
+    left += ["history.csv", "metrics.json"]
+    pictures = ["confusion_matrix", "examples", "learning_rate", "loss", "metric", "mistakes", "predictions"]
+    drawn = [f"plots/{name}.png" for name in pictures]
+    expected = ["best.pt", *left, "model_checkpoint_1.pt", *drawn, "report.html", "run.log"]
     assert store.names("run/model") == [f"run/model/{name}" for name in expected]
     second = rayrml.run(configuration(store, 2), num_workers=2, resume=True, quiet=True)
     assert [figures["epoch"] for figures in second.history] == [1, 2]
