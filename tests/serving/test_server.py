@@ -11,6 +11,7 @@ import ray
 
 import rayrml
 from rayrml.errors import ClusterError, ConfigError
+from tests.serving import browser
 from tests.serving.networks import draw, save_classifier
 
 pytestmark = pytest.mark.ray
@@ -140,3 +141,26 @@ def test_a_port_that_is_taken_is_told():
         other.listen()
         with pytest.raises(ConfigError, match=r"cannot be listened at\. Address already in use"):
             _check_port("127.0.0.1", other.getsockname()[1])
+
+
+@pytest.mark.skipif(browser.COMMAND is None, reason="there is no Chromium")
+def test_a_browser_shows_the_answers_to_chosen_files_and_asks_nobody_else(server, tmp_path):
+    (tmp_path / "one.png").write_bytes(draw(1))
+    (tmp_path / "note.txt").write_text("no image")
+
+    async def look():
+        async with browser.open_tab() as tab:
+            await tab.open(server.page)
+            await tab.wait_for_text("Input: images")
+            await tab.choose_files([tmp_path / "one.png", tmp_path / "note.txt"])
+            text = await tab.wait_for_text(r"(?=.*one\.png\s.*\d %)(?=.*note\.txt\s.*cannot be read)")
+            return text, tab.requests, tab.errors
+
+    text, requests, errors = asyncio.run(look())
+    (predicted,) = ask(server, "POST", "/predict", files=[("file", ("one.png", draw(1)))]).json()["predictions"]
+    best = predicted["classes"][0]
+    assert f"{best['class']} {100 * best['probability']:.1f} %" in " ".join(text.split())
+    assert not errors
+    assert server.token not in "".join(requests)
+    elsewhere = [one for one in requests if not one.startswith((f"{server.url}/", "blob:", "data:"))]
+    assert not [one for one in elsewhere if one.split("#")[0].rstrip("/") != server.url]
