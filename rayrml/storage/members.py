@@ -86,7 +86,16 @@ def read_member(path: str, member: Member, most: int | None = None) -> bytes:
     prefix = _prefix_bytes(shard)
     wanted = prefix + (size if most is None else min(size, most))
     found = _read_range(shard, begin - prefix, wanted) if begin >= prefix else b""
-    _check(found, prefix, wanted, member)
+    try:
+        _check(found, prefix, wanted, member)
+    except OSError:
+        if not is_uri(shard):
+            raise
+        from rayrml.storage import remote
+
+        remote.close(shard)  # it may have been opened before it was replaced by what was listed
+        found = _read_range(shard, begin - prefix, wanted)
+        _check(found, prefix, wanted, member)
     return found[prefix:]
 
 

@@ -155,6 +155,11 @@ def read_range(uri: str, begin: int, count: int) -> bytes:
     return ask(uri, question)
 
 
+def close(uri: str) -> None:
+    """Forget a file that `read_range` keeps open."""
+    _open.pop(uri, None)
+
+
 def download(uri: str, descriptor: int) -> None:
     """Write the content of a file to an open local file."""
 

@@ -25,7 +25,9 @@ def state_of_tars(path: str, *, searched: bool = False) -> tuple[object, ...] | 
     listed only if it was `searched` for other files.
     """
     shards = list_shards(path, searched=searched)
-    return None if shards is None else tuple((shard, version_of(shard)) for shard in shards)
+    if shards is None or is_uri(path):  # a request for each takes too long; a change shows when a member is read
+        return None if shards is None else tuple(shards)
+    return tuple((shard, version_of(shard)) for shard in shards)
 
 
 def expand(pattern: str) -> list[str]:
