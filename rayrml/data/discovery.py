@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from rayrml.data.box_labels import BoxTable
 
 
+# Their columns are compressed, so that a single image cannot be read by itself.
+_FOREIGN = (
+    "Parquet files are read if `rayrml pack` wrote them: save the images of others as files, and pack their folder"
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Samples:
     """Samples in the order of their names; often the files below one folder.
@@ -144,6 +150,8 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
     """
     try:
         if (container := find_container(path)) is None and storage.is_file(path):
+            if storage.suffix(path) == ".parquet":
+                raise DataError(Problem(where, f"cannot read '{path}'. {_FOREIGN}"))
             folder, name = storage.split(path)
             return Samples(folder, [name])
         if container is None and not storage.is_folder(path):
@@ -155,6 +163,7 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
     if not names:
         kinds = ", ".join(sorted(extensions))
         others = f". {found[0].upper()}{found[1:]}" if (found := describe_ignored(ignored)) else ""
+        others += f". {_FOREIGN}" if ".parquet" in ignored else ""
         raise DataError(Problem(where, f"no files to read in '{path}'. Expected extensions: {kinds}{others}"))
     # A store may have such keys, but pyarrow does not read them.
     unreadable = [name for name in names if "//" in name] if storage.is_uri(path) else []

@@ -55,7 +55,7 @@ def list_shards(path: str, *, searched: bool) -> list[str] | None:
     if place.lower().endswith(".tar"):
         shards = expand(place)
         mark = path[len(place) :]
-        return [shard + mark for shard in shards] if len(shards) > 1 or _is_there(path) else None
+        return [shard + mark for shard in shards] if shards != [place] or _is_there(path) else None
     names = _names_in_folder(path, searched=searched)
     return None if not names else [join(path, name) for name in sorted(names)]
 
