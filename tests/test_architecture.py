@@ -97,6 +97,7 @@ OF_NO_MODULE = {
     "runs/flips": "whole runs with outputs averaged over flips",
     "runs/run": "whole runs",
     "runs/tables": "whole runs on targets from tables",
+    "runs/shards": "whole runs on images in shards",
     "runs/sizes": "whole runs on images of different sizes",
     "runs/tutorials": "whole runs with the keys of the predecessor's tutorials",
     "runs/stacked": "whole runs on arrays of many samples",

@@ -11,8 +11,9 @@ import numpy as np
 
 from rayrml import storage
 from rayrml.config.names import suggest
+from rayrml.data.addresses import Place, are_files
 from rayrml.data.decoding import drop_channels
-from rayrml.data.discovery import Place, Samples, Slices, find_samples, quote_some
+from rayrml.data.discovery import Samples, Slices, find_samples, quote_some
 from rayrml.data.readers import Part, Reader
 from rayrml.data.slicers import Grid, Slicer
 from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem, explaining
@@ -71,9 +72,9 @@ def _together(locations: Sequence[Location], paths: Sequence[str], where: str) -
         DataError: a location is not on this machine, or is a part of a file.
     """
     for location, path in zip(locations, paths, strict=True):
-        if location.inside or storage.is_uri(path):
-            message = f"'{path}' cannot be combined with other paths. Expected it alone, or local files and folders"
-            raise DataError(Problem(where, message))
+        if location.inside or storage.is_uri(path) or location.files.places is not None:
+            message = f"'{path}' cannot be combined with other paths"
+            raise DataError(Problem(where, f"{message}. Expected it alone, or local files and folders, not in shards"))
     root = os.path.commonpath([location.files.root for location in locations])
     files = [location.files.path(i) for location in locations for i in range(len(location.files))]
     ignored = sum((Counter(location.files.ignored) for location in locations), Counter())
@@ -193,7 +194,7 @@ def pair_arrays(inputs: Samples, targets: Samples, where: str, insides: tuple[st
     Raises:
         DataError: an array has no partner.
     """
-    if inputs.places is None and targets.places is None:
+    if are_files(inputs.places) and are_files(targets.places):
         return targets
     theirs = _by_file(targets)
     order: list[int] = []

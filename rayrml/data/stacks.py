@@ -16,7 +16,8 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from rayrml.data.discovery import ROW, Place, Samples
+from rayrml.data.addresses import ROW, Place
+from rayrml.data.discovery import Samples
 from rayrml.data.readers import Reader
 from rayrml.errors import DataError, Problem
 

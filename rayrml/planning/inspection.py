@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from rayrml import storage
-from rayrml.data.discovery import Place
+from rayrml.data.addresses import Place
 from rayrml.data.reader_keys import DATA
 from rayrml.data.sources import Side, Source
 from rayrml.data.value_rules import ClassNumbers, UnitInterval

@@ -1,4 +1,4 @@
-"""Files in object stores that are read in pieces: one copy on this machine, shared by all of its processes.
+"""Files in object stores or shards that are read in pieces: one copy on this machine, shared by all of its processes.
 
 Each process that uses a copy locks it. The system releases the locks of a dead process, so the next process can tell
 which copies are unused, and removes them.
@@ -22,7 +22,8 @@ from pathlib import Path
 from pyarrow import fs
 
 from rayrml.storage import remote
-from rayrml.storage.paths import suffix
+from rayrml.storage.members import find_member, read_member
+from rayrml.storage.paths import is_uri, suffix
 
 _MOST_HELD = 64
 _COPY = re.compile(r"[0-9a-f]{32}(\..*)?")  # the names of copies; other files are not ours to remove
@@ -32,20 +33,44 @@ _using = threading.RLock()
 
 def fetched(uri: str) -> str:
     """The path of a copy, which is kept at least until this process has requested many others."""
-    information = remote.information(uri)
-    if information.type != fs.FileType.File:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
-    version = f"{uri}\0{information.size}\0{information.mtime_ns}"
+    size, changed = _size_and_time(uri)
+    version = f"{uri}\0{size}\0{changed}"
     name = hashlib.sha256(version.encode("utf-8", "surrogateescape")).hexdigest()[:32] + suffix(uri)
     with _using:
         path = str(_folder() / name)
         if path in _held:
             _held.move_to_end(path)
         else:
-            _held[path] = _copied(uri, path, information.size)
+            _held[path] = _copied(uri, path, size)
             while len(_held) > _MOST_HELD:
                 _release(*_held.popitem(last=False))
     return path
+
+
+def _size_and_time(uri: str) -> tuple[int, int | None]:
+    """The size of a file, and when it or the shard that it is in was changed."""
+    member = find_member(uri)
+    place = uri if member is None else member.shard
+    if not is_uri(place):
+        changed = os.stat(place).st_mtime_ns  # noqa: PTH116 (a string)
+        return member.size if member is not None else 0, changed
+    information = remote.information(place)
+    if information.type != fs.FileType.File:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
+    return information.size if member is None else member.size, information.mtime_ns
+
+
+def _fetch(uri: str, descriptor: int) -> None:
+    """Write the content of a file to an open one."""
+    member = find_member(uri)
+    if member is None:
+        remote.download(uri, descriptor)
+        return
+    os.ftruncate(descriptor, 0)
+    rest, at = memoryview(read_member(uri, member)), 0
+    while rest:
+        count = os.pwrite(descriptor, rest, at)
+        rest, at = rest[count:], at + count
 
 
 def _copied(uri: str, path: str, size: int) -> int:
@@ -57,7 +82,7 @@ def _copied(uri: str, path: str, size: int) -> int:
             if os.fstat(descriptor).st_size != size:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 if os.fstat(descriptor).st_size != size:  # no other process fetched it in the meantime
-                    remote.download(uri, descriptor)
+                    _fetch(uri, descriptor)
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
         except BaseException as error:
             _release(path, descriptor)  # its size is wrong, so no other process may use it

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from PIL import Image
 
 import rayrml
 from rayrml import storage
-from rayrml.data import contents
+from rayrml.config.tables import Choice
+from rayrml.data import contents, packing
 from rayrml.data.box_labels import LabelOptions, make_boxes, read_labels, recognize
+from rayrml.data.decoding import Decoding
 from rayrml.data.discovery import find_samples, label_by_folder
 from rayrml.data.layout import Kinds, Listing, find_layout
 from rayrml.data.readers import READERS
@@ -254,6 +257,53 @@ def test_a_store_that_stays_busy_is_given_up(store, disturbance):
         storage.read(store.uri("again/x.txt", disturbance.port))
     assert len(disturbance.requests) == 7
     assert "\n" not in caught.value.strerror
+
+
+def test_a_folder_is_packed_from_and_to_a_store(store, tmp_path):
+    names = ["cat/1.png", "cat/ü 2#.png", "dog/3.png"]
+    for number, name in enumerate(names):
+        store.write(f"pack/files/{name}", bytes([number]) * 9)
+    for source, out in (("pack/files", store.uri("pack/packed")), ("pack/files", str(tmp_path / "packed"))):
+        packing.pack(store.uri(source), out, shard_bytes=10, say=lambda done, found: None)
+        samples = label_by_folder(find_samples(out, {".png"}, "x"), None, "x")
+        assert list(samples.names) == names
+        assert samples.classes == ("cat", "dog")
+        assert [storage.read(samples.path(i)) for i in range(3)] == [bytes([i]) * 9 for i in range(3)]
+    assert len(find_samples(storage.join(store.uri("pack/packed"), "cat"), {".png"}, "x")) == 2
+    with pytest.raises(ConfigError, match="already holds a pack"):
+        packing.pack(store.uri("pack/files"), store.uri("pack/packed"), say=lambda done, found: None)
+
+
+def test_packed_images_that_are_close_together_take_one_request(store, disturbance, tmp_path):
+    for number in range(20):
+        Image.new("L", (8, 8), number).save(tmp_path / f"{number:02}.png")
+    packing.pack(str(tmp_path), store.uri("near"), say=lambda done, found: None)
+    samples = find_samples(store.uri("near", disturbance.port), READERS["images"]().extensions, "x")
+    decoding = Decoding(Choice("images", READERS["images"], {}), (3, 8, 8), np.dtype("u1"), "")
+    for indices in (range(20), [7, 3, 19, 7]):
+        disturbance.requests.clear()
+        rows = np.empty((len(indices), 3, 8, 8), np.uint8)
+        assert not any(decoding.fill([samples.place(i) for i in indices], rows))
+        assert rows[:, 0, 0, 0].tolist() == list(indices)
+        assert len(disturbance.requests) <= 2  # the size of the shard, once, and the range
+
+
+def test_tar_files_in_a_store_are_read_by_ranges(store):
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for number in range(4):
+            info = tarfile.TarInfo(f"{number:03}.png")
+            info.size = 700_000 * number
+            archive.addfile(info, io.BytesIO(bytes([number]) * info.size))
+    for place in ("tars/a-0.tar", "tars/b.tar.gz"):
+        store.write(place, content.getvalue())
+    store.write("tars_alone/a.tar", content.getvalue())
+    for uri in (store.uri("tars/a-{0..0}.tar"), store.uri("tars_alone")):
+        samples = find_samples(uri, {".png"}, "x")
+        assert list(samples.names) == ["000.png", "001.png", "002.png", "003.png"]
+        assert all(storage.read(samples.path(i)) == bytes([i]) * (700_000 * i) for i in range(4))
+    with pytest.raises(DataError, match=r"b\.tar\.gz\S*: is compressed"):
+        find_samples(store.uri("tars/b.tar.gz"), {".png"}, "x")
 
 
 # A reader without permission is refused when it requests the size, which is the first request.
