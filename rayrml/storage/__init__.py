@@ -20,14 +20,18 @@ from rayrml.storage.files import (
     walk,
 )
 from rayrml.storage.paths import absolute, decoded, is_uri, join, marked, parent, split, suffix
+from rayrml.storage.pieces import Pieces, find_pieces, in_pieces, map_files
 from rayrml.storage.unfinished import Unfinished, remove_abandoned, write
 
 __all__ = [
+    "Pieces",
     "Unfinished",
     "absolute",
     "decoded",
     "exists",
     "files",
+    "find_pieces",
+    "in_pieces",
     "is_file",
     "is_folder",
     "is_uri",
@@ -35,6 +39,7 @@ __all__ = [
     "link",
     "list_folder",
     "local_copy",
+    "map_files",
     "marked",
     "move",
     "parent",

@@ -13,11 +13,14 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import stat
 import tempfile
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from pyarrow import fs
 
@@ -25,27 +28,77 @@ from rayrml.storage import remote
 from rayrml.storage.paths import suffix
 
 _MOST_HELD = 64
+_PRIVATE = ".pieces"
 _COPY = re.compile(r"[0-9a-f]{32}(\..*)?")  # the names of copies; other files are not ours to remove
 _held: OrderedDict[str, int] = OrderedDict()  # descriptors of the copies in use, by their paths
 _using = threading.RLock()
 
 
-def fetched(uri: str) -> str:
-    """The path of a copy, which is kept at least until this process has requested many others."""
+class Version(NamedTuple):
+    """What tells a file from another one that replaces it: its size in bytes, and when it was written."""
+
+    size: int
+    changed: int
+
+
+def find_version(uri: str) -> Version:
+    """The version of a file. Raises OSError if there is none."""
     information = remote.information(uri)
     if information.type != fs.FileType.File:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
-    version = f"{uri}\0{information.size}\0{information.mtime_ns}"
-    name = hashlib.sha256(version.encode("utf-8", "surrogateescape")).hexdigest()[:32] + suffix(uri)
+    return Version(information.size, information.mtime_ns)
+
+
+def fetched(uri: str) -> str:
+    """The path of a copy, which is kept at least until this process has requested many others."""
+    version = find_version(uri)
+    name = _name(f"{uri}\0{version.size}\0{version.changed}") + suffix(uri)
     with _using:
         path = str(_folder() / name)
         if path in _held:
             _held.move_to_end(path)
         else:
-            _held[path] = _copied(uri, path, information.size)
+            _held[path] = _copied(uri, path, version.size)
             while len(_held) > _MOST_HELD:
                 _release(*_held.popitem(last=False))
     return path
+
+
+def open_range(uri: str) -> Callable[[int, int], bytes]:
+    """A function from the first byte and the number of bytes to these bytes of a file; fewer at its end."""
+    return remote.open_range(uri)
+
+
+@contextlib.contextmanager
+def private_folder() -> Iterator[str]:
+    """A folder for this process alone. Those of dead processes are removed."""
+    with _using:
+        home = _folder()
+        for path in home.glob(f"*{_PRIVATE}"):
+            _remove_unlocked(path)
+        folder = tempfile.mkdtemp(_PRIVATE, "", home)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _remove_unlocked(folder: Path) -> None:
+    """Remove a folder of `private_folder` whose process is dead."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(descriptor)
+
+
+def _name(version: str) -> str:
+    return hashlib.sha256(version.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def _copied(uri: str, path: str, size: int) -> int:

@@ -138,6 +138,21 @@ def read_start(uri: str, count: int) -> bytes:
     return ask(uri, question)
 
 
+def open_range(uri: str) -> Callable[[int, int], bytes]:
+    """A function from the first byte and the number of bytes to these bytes of a file; fewer at its end."""
+    opened: list[pyarrow.NativeFile] = []  # at the first call: opening takes a request
+
+    def read_range(start: int, count: int) -> bytes:
+        def question(system: fs.FileSystem, path: str) -> bytes:
+            if not opened:
+                opened.append(system.open_input_file(path))
+            return opened[0].read_at(count, start)
+
+        return ask(uri, question)
+
+    return read_range
+
+
 def download(uri: str, descriptor: int) -> None:
     """Write the content of a file to an open local file."""
 
