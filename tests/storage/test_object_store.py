@@ -25,7 +25,7 @@ from rayrml.data.readers import READERS
 from rayrml.errors import ConfigError, DataError
 from rayrml.inference.prediction_files import PredictionFile
 from rayrml.planning.preparation import prepare
-from rayrml.reporting import history
+from rayrml.reporting import history, stored_logs
 from rayrml.reporting.log_files import LogFile, set_aside
 from rayrml.runs import earlier_run
 from rayrml.saving import checkpoint_folder, checkpoints, resuming
@@ -222,6 +222,66 @@ def test_a_log_is_there_after_each_epoch_and_goes_on_later(store):
     assert store.read("logs/out_train.txt") == b"1 1 0.5\n"
     assert set_aside([path]) == [store.uri("logs/out_train.1.txt")]
     assert store.names("logs") == ["logs/out_train.1.txt"]
+
+
+def test_a_log_of_many_epochs_is_uploaded_a_few_times_only(store, disturbance):
+    """In parts: at each moment, the file is a valid log, and with its parts the log is complete."""
+    path = store.uri("long/out_train.txt", disturbance.port)
+    log = LogFile(path, append=False)
+    content = ""
+    disturbance.num_received = 0
+    for epoch in range(1, 1001):
+        lines = "".join(f"{epoch} {batch} 0.512312 0.12345678 0.87654321\n" for batch in range(1, 11))
+        content += lines
+        log.write(lines)
+        log.flush()
+        log.publish()
+        if epoch % 199 == 0:
+            readable = store.read("long/out_train.txt").decode()
+            assert content.startswith(readable)
+            assert readable.endswith("\n")
+            assert len(readable) >= 0.7 * len(content)
+            assert stored_logs.read(path).decode() == content
+        if epoch == 600:  # the process is killed, and another one resumes the run after epoch 590
+            log = LogFile(path, append=True)
+            assert log.keep((590, 10), num_fields=5) == (590, 10)
+            content = content[: content.index("591 1 ")]
+            log.publish()
+            assert stored_logs.read(path).decode() == content
+    assert len(content) < disturbance.num_received < 8 * len(content)
+    log.close()
+    assert store.read("long/out_train.txt").decode() == content
+    assert store.names("long") == ["long/out_train.txt"]
+
+
+def test_the_parts_of_a_log_stay_with_it(store, tmp_path, write_digits):
+    save, out = store.uri("killed/model"), store.uri("killed/out_train.txt")
+    for path in (storage.join(save, "run.log"), out):
+        log = LogFile(path, append=False)
+        for number in range(2):
+            log.write(f"{number} 1 0.5 0.5 0.5 {'x' * 49_982 * (1 - number)}\n")
+            log.flush()
+            log.publish()
+    storage.write(storage.join(save, "best.pt"), b"earlier")
+    assert [name for name in store.names("killed") if ".parts/" in name] == [
+        "killed/model/run.log.parts/000000000049999",
+        "killed/out_train.txt.parts/000000000049999",
+    ]
+    assert set_aside([out]) == [store.uri("killed/out_train.1.txt")]
+    assert store.read("killed/out_train.1.txt").endswith(b"1 1 0.5 0.5 0.5 \n")
+    write_digits(tmp_path / "training", "training", (1, 4, 7), 3)
+    write_digits(tmp_path / "testing", "testing", (1, 4, 7), 3)
+    earlier_run.make_room(
+        prepare(training_config(tmp_path, tmp_path), {"checkpoints.save": save, "checkpoints.load": None})
+    )
+    assert store.names("killed") == [
+        "killed/model-1/best.pt",
+        "killed/model-1/run.log",
+        "killed/model-1/run.log.parts/000000000049999",
+        "killed/out_train.1.txt",
+    ]
+    LogFile(storage.join(store.uri("killed/model-1"), "run.log"), append=False).close()
+    assert store.names("killed/model-1") == ["killed/model-1/best.pt", "killed/model-1/run.log"]
 
 
 def test_predictions_appear_when_they_are_whole(store):
