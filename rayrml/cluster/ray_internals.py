@@ -164,6 +164,18 @@ def keep_sockets_short() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Give a Ray that is started in this block variables of the environment, and so all of its processes.
+
+    Given to `ray.init`, they would be in Ray's logs.
+    """
+    with contextlib.ExitStack() as stack:
+        for name, value in values.items():
+            stack.enter_context(_variable(name, value))
+        yield
+
+
+@contextlib.contextmanager
 def _variable(name: str, value: str) -> Iterator[None]:
     """Set a variable of the environment in this block."""
     before = os.environ.get(name)

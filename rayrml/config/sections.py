@@ -25,6 +25,7 @@ from rayrml.config.keeping import Checkpoints, Stopping
 from rayrml.config.named_networks import with_absolute_weights
 from rayrml.config.optimization import Averaging, Unfreezing
 from rayrml.config.section import AnyCase, PathString, Section
+from rayrml.config.worker_settings import Interface, Seconds, Variables
 
 SideName = Literal["input", "target"]
 TargetKind = Literal["class", "classes", "number"]
@@ -349,6 +350,20 @@ class Ray(Section):
         default=None, min_length=1, description="the run's name on the dashboard and in storage"
     )
     max_failures: NonNegativeInt = Field(default=3, description="worker failures that a run survives")
+    env_vars: Variables = Field(
+        default={},
+        description="variables of the environment of all workers and tasks, as strings; records show only their names",
+    )
+    timeout_s: Seconds = Field(
+        default=1800.0,
+        description="seconds that workers wait for one another, when they start and in each exchange, before the run "
+        "ends: longer than the slowest worker takes for a step, an evaluation or a checkpoint",
+    )
+    interface: Interface | None = Field(
+        default=None,
+        description="network interface through which workers exchange gradients, of the same name on all nodes, such "
+        "as `eth0` (default: NCCL and Gloo choose)",
+    )
     gradient_compression: Annotated[Literal["none", "bf16"], AnyCase] = Field(
         default="none", description="gradients are exchanged as they are, or in 16 bits"
     )

@@ -127,12 +127,20 @@ def drop_unreadable(sides: Sequence[tuple[Location, Reader]]) -> list[Location]:
 def _look_inside(files: Samples, reader: Reader, bad: dict[int, str]) -> dict[int, Sequence[str]]:
     """The array names of each file, {} if each file is one array; files that cannot be opened are added to `bad`."""
     names: dict[int, Sequence[str]] = {}
-    if reader.contents is not None:
-        for i in range(len(files)):
-            try:
-                names[i] = reader.contents(files.path(i))
-            except DataError as error:
-                bad.setdefault(i, str(error))
+    if (contents := reader.contents) is None:
+        return names
+
+    def look(path: str) -> Sequence[str] | DataError:
+        try:
+            return contents(path)
+        except DataError as error:
+            return error
+
+    for i, found in enumerate(storage.map_files(look, [files.path(i) for i in range(len(files))])):
+        if isinstance(found, DataError):
+            bad.setdefault(i, str(found))
+        else:
+            names[i] = found
     return names
 
 
@@ -147,7 +155,7 @@ def list_arrays(location: Location, reader: Reader, where: str) -> Samples:
     files = location.files
     if reader.contents is None:
         return files
-    known = location.arrays or (reader.contents(files.path(i)) for i in range(len(files)))
+    known = location.arrays or storage.map_files(reader.contents, [files.path(i) for i in range(len(files))])
     names_in_files = [list(names) for names in known]
     if location.inside:
         names_in_files = [_below(location, names_in_files[0], where)]
@@ -229,15 +237,17 @@ def make_grids(samples: Samples, reader: Reader, slicers: Sequence[Slicer], *, s
     Raises:
         DataError: a slicer cannot cut an array.
     """
-    grids_of_arrays: list[Grids | str] = []
-    for i in range(len(samples)):
+
+    def make(place: Place) -> Grids | str:
         try:
-            grids_of_arrays.append(_grids(samples.place(i), reader, slicers))
+            return _grids(place, reader, slicers)
         except DataError as error:
             if not skip:
                 raise
-            grids_of_arrays.append(str(error))
-    return grids_of_arrays
+            return str(error)
+
+    places = [samples.place(i) for i in range(len(samples))]
+    return list(storage.map_files(make, places, lambda place: place.path))
 
 
 def _grids(place: Place, reader: Reader, slicers: Sequence[Slicer]) -> Grids:

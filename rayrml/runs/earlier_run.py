@@ -16,7 +16,8 @@ from rayrml.inference.outputs import destination_of
 from rayrml.inference.picture_destination import CLASSES, FOLDERS
 from rayrml.planning.plan import Plan
 from rayrml.reporting import history, trackers
-from rayrml.reporting.file_names import FILES, PLOTS, SEARCH, SEARCH_FILES, TRIALS_FOLDER
+from rayrml.reporting.file_names import FILES, PLOTS, RUN_LOG, SEARCH, SEARCH_FILES, TRIALS_FOLDER
+from rayrml.reporting.stored_logs import PARTS
 from rayrml.reporting.tensorboard import EVENTS_FOLDER
 from rayrml.saving import checkpoint_folder
 
@@ -158,6 +159,8 @@ def _find_own(folder: str) -> Iterator[str]:
     for name in names:
         if checkpoint_folder.is_checkpoint(name) or _PREDICTIONS.fullmatch(name) or name in _RECORD:
             yield name
+        if name == RUN_LOG and storage.is_uri(folder):
+            yield from (f"{name}{PARTS}/{path}" for path in _walk(storage.join(folder, f"{name}{PARTS}")))
         if name == SEARCH:
             yield from (f"{TRIALS_FOLDER}/{path}" for path in _walk(storage.join(folder, TRIALS_FOLDER)))
     for plots in {name.rpartition("/")[0] for name in PLOTS.values()}:

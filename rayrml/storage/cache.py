@@ -10,14 +10,18 @@ import atexit
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import os
 import re
+import shutil
 import stat
 import tempfile
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from pyarrow import fs
 
@@ -26,38 +30,83 @@ from rayrml.storage.members import find_member, read_member
 from rayrml.storage.paths import is_uri, suffix
 
 _MOST_HELD = 64
+_PRIVATE = ".pieces"
 _COPY = re.compile(r"[0-9a-f]{32}(\..*)?")  # the names of copies; other files are not ours to remove
 _held: OrderedDict[str, int] = OrderedDict()  # descriptors of the copies in use, by their paths
 _using = threading.RLock()
 
 
+class Version(NamedTuple):
+    """What tells a file from another one that replaces it.
+
+    Attributes:
+        size: in bytes.
+        changed: when it, or the shard that it is in, was written, in ns; None if the store does not say.
+    """
+
+    size: int
+    changed: int | None
+
+
+def find_version(uri: str) -> Version:
+    """The version of a file. Raises OSError if there is none."""
+    member = find_member(uri)
+    place = uri if member is None else member.shard
+    if not is_uri(place):
+        changed = os.stat(place).st_mtime_ns  # noqa: PTH116 (a string)
+        return Version(0 if member is None else member.size, changed)
+    information = remote.information(place)
+    if information.type != fs.FileType.File:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
+    return Version(information.size if member is None else member.size, information.mtime_ns)
+
+
 def fetched(uri: str) -> str:
     """The path of a copy, which is kept at least until this process has requested many others."""
-    size, changed = _size_and_time(uri)
-    version = f"{uri}\0{size}\0{changed}"
-    name = hashlib.sha256(version.encode("utf-8", "surrogateescape")).hexdigest()[:32] + suffix(uri)
+    version = find_version(uri)
+    name = _name(f"{uri}\0{version.size}\0{version.changed}") + suffix(uri)
     with _using:
         path = str(_folder() / name)
         if path in _held:
             _held.move_to_end(path)
         else:
-            _held[path] = _copied(uri, path, size)
+            _held[path] = _copied(uri, path, version.size)
             while len(_held) > _MOST_HELD:
                 _release(*_held.popitem(last=False))
     return path
 
 
-def _size_and_time(uri: str) -> tuple[int, int | None]:
-    """The size of a file, and when it or the shard that it is in was changed."""
-    member = find_member(uri)
-    place = uri if member is None else member.shard
-    if not is_uri(place):
-        changed = os.stat(place).st_mtime_ns  # noqa: PTH116 (a string)
-        return member.size if member is not None else 0, changed
-    information = remote.information(place)
-    if information.type != fs.FileType.File:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
-    return information.size if member is None else member.size, information.mtime_ns
+def open_range(uri: str) -> Callable[[int, int], bytes]:
+    """A function from the first byte and the number of bytes to these bytes of a file; fewer at its end."""
+    return functools.partial(remote.read_range, uri)
+
+
+@contextlib.contextmanager
+def private_folder() -> Iterator[str]:
+    """A folder for this process alone. Those of dead processes are removed."""
+    with _using:
+        home = _folder()
+        for path in home.glob(f"*{_PRIVATE}"):
+            _remove_unlocked(path)
+        folder = tempfile.mkdtemp(_PRIVATE, "", home)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _remove_unlocked(folder: Path) -> None:
+    """Remove a folder of `private_folder` whose process is dead."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(descriptor)
 
 
 def _fetch(uri: str, descriptor: int) -> None:
@@ -71,6 +120,10 @@ def _fetch(uri: str, descriptor: int) -> None:
     while rest:
         count = os.pwrite(descriptor, rest, at)
         rest, at = rest[count:], at + count
+
+
+def _name(version: str) -> str:
+    return hashlib.sha256(version.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def _copied(uri: str, path: str, size: int) -> int:

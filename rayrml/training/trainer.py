@@ -30,7 +30,7 @@ from rayrml.training.interrupts import Interrupts
 from rayrml.training.job import Job
 from rayrml.training.mailbox import Connection, Mailbox
 from rayrml.training.rate_test import run_rate_test
-from rayrml.training.rendezvous import Rendezvous
+from rayrml.training.rendezvous import NETWORK_HINT, Rendezvous, is_of_network
 from rayrml.workers import Workers
 
 _SECONDS_BETWEEN_LOOKS = 0.1  # at the workers' messages
@@ -105,7 +105,11 @@ def _parcel(job: Job, mailbox: Any, allocation: Allocation) -> dict[str, Any]:
 
 def _trainer(parcel: dict[str, Any], allocation: Allocation, run: ray.train.RunConfig) -> TorchTrainer:
     """The trainer of the workers' loop."""
-    meeting: Any = Rendezvous(folder=run.storage_path if allocation.private else None)
+    meeting: Any = Rendezvous(
+        folder=run.storage_path if allocation.private else None,
+        seconds=allocation.seconds,
+        interface=allocation.interface,
+    )
     trainer = TorchTrainer(
         _worker_loop,
         train_loop_config=parcel,
@@ -197,7 +201,10 @@ def call_in_background(call: Callable[[], Any]) -> Future[Any]:
 
 
 def _explained(error: BaseException) -> BaseException:
-    """A worker's own error instead of the errors that Ray wraps around it."""
+    """A worker's own error, or that of their meeting, instead of the errors that Ray wraps around it."""
+    unmet = getattr(error, "controller_failure", None)
+    if isinstance(unmet, RayrmlError):
+        return unmet
     failures = getattr(error, "worker_failures", None) or {}
     causes = [getattr(failures[rank], "cause", failures[rank]) for rank in sorted(failures)]
     for cause in causes:
@@ -210,5 +217,6 @@ def _explained(error: BaseException) -> BaseException:
     if failures:
         rank = min(failures)
         reason = str(failures[rank]).strip().splitlines()[-1]
-        return ClusterError(f"worker {rank} failed, and a restart did not help. {reason}")
+        hint = f". {NETWORK_HINT}" if is_of_network(reason) else ""
+        return ClusterError(f"worker {rank} failed, and a restart did not help. {reason.rstrip('.')}{hint}")
     return ClusterError(f"training failed. {str(error).strip().splitlines()[-1]}")
