@@ -217,7 +217,8 @@ def _in_actors(
 
     def dataset(tasks: Window) -> ray.data.Dataset:
         rows = [make_task(group.source, picks.at(slice(begin, end)), begin, None) for begin, end in tasks]
-        data = _dataset(job, group, allocation, rows, most_rows=most, writer=writer)
+        apart = allocation.use_gpu
+        data = _dataset(job, group, allocation, rows, apart=apart, most_rows=most, writer=writer)
         return bounded(data, group.source.name, portion)
 
     # Actors hold their CPUs or GPUs until they are done, so those of the next window would wait for them.
@@ -244,18 +245,18 @@ def _dataset(
     allocation: Allocation,
     rows: list[dict[str, Any]],
     *,
+    apart: bool,
     most_rows: int,
-    writer: ShardWriter | None,
+    writer: ShardWriter | None = None,
 ) -> ray.data.Dataset:
     """The lazy dataset of `_in_actors`, computed by as many actors as there are tasks and room for.
 
-    Actors decode their own samples, in blocks of at most `most_rows`. A GPU would wait for that, so separate tasks
-    decode for it.
+    Actors decode their own samples, in blocks of at most `most_rows`, unless tasks `apart` from them do: a GPU would
+    wait for it.
     """
     resources: dict[str, Any] = {f"num_{name.lower()}s": n for name, n in _actor_resources(allocation).items()}
     batch = job.divide_batch(allocation)
     least, most = (min(count, len(rows)) for count in (allocation.least_workers, allocation.most_workers))
-    apart = allocation.use_gpu
     data = tasks_of(rows)
     decoder: Any = Decoder(group.source.decodings, most_rows)
     if apart:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
-import importlib.util
 import multiprocessing
 import os
 import tempfile
@@ -30,9 +29,8 @@ from rayrml.training.step import Trained
 from tests.benchmarks.detection_by_hand import Detector, YoloLoss
 from tests.benchmarks.loops import RayrmlLoop, planned
 from tests.benchmarks.material import detection_network, labelled_photographs, training
-from tests.benchmarks.pairs import agree, cpus, environment, in_turn, options, row, table
+from tests.benchmarks.pairs import agree, cpus, environment, in_turn, need, options, row, table
 
-OTHERS = ("ultralytics", "pycocotools")  # none of the tests needs them
 CLASSES = 10
 ANCHORS = ((20.0, 20.0), (50.0, 50.0), (120.0, 120.0))
 
@@ -40,11 +38,7 @@ ANCHORS = ((20.0, 20.0), (50.0, 50.0), (120.0, 120.0))
 def main() -> None:
     """Measure data with Ray up, then all that computes by itself, by the CPU seconds of one thread."""
     arguments = options(__doc__).parse_args()
-    missing = [name for name in OTHERS if importlib.util.find_spec(name) is None]
-    if missing:
-        raise SystemExit(
-            f"detection is compared with other packages. Install them with `pip install {' '.join(OTHERS)}`"
-        )
+    need("ultralytics", "pycocotools")
     rows = [mean_average_precision(arguments), loss_alone(arguments)]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -157,17 +157,3 @@ def digits_network(like: nn.Module | None = None) -> nn.Sequential:
         weights["dense.weight"] = weights["dense.weight"].reshape(10, 5, 5, 64).permute(0, 3, 1, 2).reshape(10, 1600)
         network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
     return network
-
-
-def colour_network() -> nn.Sequential:
-    """The network of `material.small_network` in plain torch."""
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, 4),
-        nn.ReLU(),
-        nn.Conv2d(8, 16, 3, 2),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(16, 10),
-        nn.LogSoftmax(1),
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
 import os
 import statistics
@@ -22,6 +23,12 @@ def options(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--pairs", type=int, default=5, help="how many times both sides are measured, in turn")
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it runs, not how fast")
     return parser
+
+
+def need(*packages: str) -> None:
+    """Stop if packages that rayrml is compared with are not installed; none of the tests needs them."""
+    if not all(importlib.util.find_spec(name) for name in packages):
+        raise SystemExit(f"This compares with other packages. Install them with `pip install {' '.join(packages)}`")
 
 
 def in_turn(

@@ -25,7 +25,7 @@ import ray
 import simplejpeg
 import torch
 
-from rayrml.data.pipeline import decode
+from rayrml.data.pipeline import Pipeline
 from rayrml.training.feed import Feed
 from rayrml.training.feeding import TRAINING, Feeder
 from rayrml.workers import Workers
@@ -130,7 +130,7 @@ def _preloaded(folder: Path, layers: Any = None, **keys: Any) -> Feed:
 def _warm_up(folder: Path) -> None:
     """Let Ray's processes import what tasks need: a lone process that has seen no task run decodes little itself."""
     _, job = planned(training(folder, preload=True, grayscale=True))
-    for _ in decode(job.datasets.training, np.arange(1_000), decode_cpus=1.0, at_once=True):
+    for _ in Pipeline(decode_cpus=1.0).decode(job.datasets.training, np.arange(1_000), at_once=True):
         pass
 
 

@@ -11,9 +11,9 @@ import ray
 import torch
 
 import rayrml
-from tests.benchmarks.loops import colour_network
 from tests.benchmarks.material import photographs, small_network, training
 from tests.benchmarks.pairs import agree, cpus, environment, in_turn, options, row, table
+from tests.benchmarks.peers_by_hand.task import colour_network
 from tests.benchmarks.train_loaders import train
 
 EPOCHS = 2

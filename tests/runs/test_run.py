@@ -11,9 +11,11 @@ from torch.nn import functional
 import rayrml
 from rayrml.cluster.allocation import allocate
 from rayrml.config.sections import Ray
+from rayrml.data.decode_tasks import make_task
 from rayrml.data.draws import mix_seed
-from rayrml.data.pipeline import blocks, chunks
+from rayrml.data.pipeline import blocks
 from rayrml.data.readers import READERS
+from rayrml.data.sampling import Picks
 from rayrml.inference import batch_job
 from rayrml.inference.batch_job import InferenceJob
 from rayrml.inference.outputs import destination_of
@@ -285,14 +287,21 @@ def inference_job(runs, folder, tmp_path):
     return InferenceJob(nn, plan.network, plan.test, plan.datasets.transforms, plan.loss, wanted)
 
 
+def tasks_of(group):
+    """Rows of two samples each."""
+    picks = Picks(group.indices, group.indices)
+    begins = range(0, len(group.indices), 2)
+    return [make_task(group.source, picks.at(slice(begin, begin + 2)), begin, None) for begin in begins]
+
+
 def test_tasks_decode_for_actors_as_actors_do_for_themselves(inference_job):
     allocation = allocate(Ray(num_workers=2), [{"CPU": 1}], attached=False)
     (group,) = inference_job.source.groups()
-    tasks = chunks(group.source, group.indices, 2)
+    tasks = tasks_of(group)
     found = []
     for apart in (False, True):
         rows = {}
-        for block in blocks(batch_job._dataset(inference_job, group, allocation, tasks, apart=apart)):
+        for block in blocks(batch_job._dataset(inference_job, group, allocation, tasks, apart=apart, most_rows=4)):
             assert not any(block["error"])
             rows |= zip(block["place"].tolist(), block["output"], strict=True)
         found.append(np.stack([rows[place] for place in range(NUM_TEST)]))
@@ -303,8 +312,8 @@ def test_ray_has_no_objection_to_actors_with_gpus(inference_job):
     allocation = allocate(Ray(num_workers=2), [{"CPU": 4, "GPU": 2}], attached=True)
     assert allocation.use_gpu
     (group,) = inference_job.source.groups()
-    tasks = chunks(group.source, group.indices, 2)
-    assert batch_job._dataset(inference_job, group, allocation, tasks, apart=True)  # starts nothing
+    tasks = tasks_of(group)
+    assert batch_job._dataset(inference_job, group, allocation, tasks, apart=True, most_rows=4)  # starts nothing
 
 
 def test_broken_images_are_named_and_the_others_are_predicted(runs, tmp_path, digits):

@@ -1,0 +1,1 @@
+"""What users of other libraries write for the training that `peers` measures, after their documentation."""
