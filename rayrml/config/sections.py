@@ -188,6 +188,11 @@ class Data(BoxKeys):
     hdf5_precision: Annotated[Literal["single", "half"], AnyCase] = Field(
         default="single", description="32-bit or 16-bit floats in the files of predictions"
     )
+    hdf5_shards: Annotated[Literal["none", "merge", "keep"], AnyCase] = Field(
+        default="none",
+        description="whether the processes that predict samples without targets write a file each instead of sending "
+        "outputs to one writer; merge: these are merged in the background; keep: `output_1.h5` links to them",
+    )
     domain_size: int | None = Field(default=None, description="`pde`: number of points of the domain in x")
     num_examples: int | None = Field(default=None, description="`pde`: initial conditions to train on")
     num_test_examples: int | None = Field(

@@ -26,7 +26,11 @@ from rayrml.data.discovery import find_samples, label_by_folder
 from rayrml.data.layout import Kinds, Listing, find_layout
 from rayrml.data.readers import READERS
 from rayrml.errors import ConfigError, DataError
-from rayrml.inference.prediction_files import PredictionFile
+from rayrml.inference.prediction_files import Destination, PredictionFile
+from rayrml.inference.prediction_reading import read_outputs
+from rayrml.inference.prediction_shards import ShardWriter
+from rayrml.inference.shard_collection import ShardCollection
+from rayrml.inference.shard_folder import ShardFolder
 from rayrml.planning.preparation import prepare
 from rayrml.reporting import history, stored_logs
 from rayrml.reporting.log_files import LogFile, set_aside
@@ -67,6 +71,23 @@ def test_files_are_written_read_listed_moved_and_removed(store):
     storage.remove(storage.join(folder, "below", "c.txt"))
     assert list(storage.files(folder)) == ["d.txt"]
     assert storage.files(store.uri("nothing here")) == {}
+
+
+def test_kept_shards_in_a_store_have_an_index_and_no_file_of_links(store):
+    path = store.uri("sharded/output_1.h5")
+    storage.write(path, b"predictions of before")
+    to = Destination(["b/1", "a"], path, shards="keep")
+    folder = ShardFolder(path)
+    collection = ShardCollection(to, folder, print)
+    part = {"place": np.arange(2), "output": np.eye(2, dtype=np.float32), "error": np.array(["", ""], object)}
+    for block in ShardWriter(to, folder, collection.token, np.arange(2)).write([part]):
+        collection.take(block["place"], block["shard"][0], whole=block["whole"][0])
+    assert storage.read(path) == b"predictions of before"
+    collection.close()
+    names = [f"sharded/output_1_shards/{name}" for name in (f"{collection.token}-000000000.h5", "index.csv")]
+    assert store.names("sharded") == names
+    assert to.paths == [folder.index]
+    assert [(name, output.tolist()) for name, output in read_outputs(folder.index)] == [("a", [0, 1]), ("b/1", [1, 0])]
 
 
 def test_an_earlier_run_in_a_store_moves_aside(store, tmp_path, write_digits):
