@@ -34,8 +34,11 @@ class Names(Sequence[str]):
         left = iter(names)
         while some := list(itertools.islice(left, _AT_ONCE)):
             parts.append(np.frombuffer(os.fsencode(SEPARATOR.join([*some, ""])), np.uint8))
+        begins = itertools.accumulate((len(part) for part in parts), initial=0)
+        # Part by part: a mask of all bytes would be as large as the text.
+        starts = [begin + np.flatnonzero(part == 0) + 1 for begin, part in zip(begins, parts, strict=False)]
         text = np.concatenate(parts) if parts else np.empty(0, np.uint8)
-        return cls(text, np.concatenate([[0], np.flatnonzero(text == 0) + 1]))
+        return cls(text, np.concatenate([[0], *starts]))
 
     def __len__(self) -> int:
         return len(self._starts) - 1
