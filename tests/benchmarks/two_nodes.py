@@ -24,7 +24,7 @@ from tests.conftest import write_jpeg
 NODE = {"CPU": 1, "place": 1}
 WORKERS = {"num_workers": 2, "resources_per_worker": {"CPU": 0.4, "place": 1}}  # one on each node
 CLASSES, DISTINCT, BATCH = 10, 40, 500
-SECONDS = 1200  # for a command
+SECONDS = 3600  # for a command
 NETWORK = [
     {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 28, 28, 1], "name": "input"}},
     {"class_name": "Flatten", "config": {"name": "flatten"}},
