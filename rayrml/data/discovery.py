@@ -86,7 +86,8 @@ class Samples:
         fields = {"labels": self.labels, "values": self.values}
         taken = {name: None if own is None else own[rows] for name, own in fields.items()}
         boxes = None if self.boxes is None else self.boxes.select(rows)
-        return {**taken, "boxes": boxes, "image_ids": tuple(self.image_ids[row] for row in rows if self.image_ids)}
+        image_ids = tuple(self.image_ids[row] for row in rows) if self.image_ids else ()
+        return {**taken, "boxes": boxes, "image_ids": image_ids}
 
     def name(self, index: int) -> str:
         """The name of the sample at `index`."""
@@ -106,7 +107,7 @@ class Samples:
         """The indices of at most `most` samples, evenly spread over the sorted names and thus over the classes."""
         return np.unique(np.linspace(0, len(self) - 1, min(len(self), most)).astype(int))
 
-    def only(self, indices: Sequence[int], reasons: Iterable[str] = ()) -> Samples:
+    def only(self, indices: Sequence[int] | np.ndarray, reasons: Iterable[str] = ()) -> Samples:
         """Only the samples at `indices`; `reasons` say why others are unreadable."""
         return dataclasses.replace(
             self,
@@ -285,20 +286,21 @@ def _number(
     return known, index
 
 
-def select_part(samples: Samples, share: float, *, test: bool) -> list[int]:
-    """The indices of the test samples, a `share` of each class, or of all others, the training samples.
+def select_part(samples: Samples, share: float, *, test: bool) -> np.ndarray:
+    """The indices (n,) of the test samples, a `share` of each class, or of all others, the training samples.
 
     The choice depends only on their names. A class of two or more has some of both kinds.
     """
     labels = np.zeros(len(samples), np.int64) if samples.labels is None else samples.labels
     # Hashing separates neighbours, such as frames of one film; names are the same on all machines.
-    mixed = np.array([zlib.crc32(name.encode(errors="surrogateescape")) for name in samples.names], np.int64)
-    order = np.lexsort((mixed, labels))
+    names = samples.names if isinstance(samples.names, Names) else Names.of(samples.names)
+    mixed = np.fromiter(map(zlib.crc32, names.encoded_each()), np.int64, len(names))
+    order = np.argsort((labels << 32) | mixed, kind="stable")
     sizes = np.bincount(labels)
     rank = np.empty(len(samples), np.int64)
     rank[order] = np.arange(len(samples)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     kept = np.clip(np.rint(share * sizes), sizes > 1, np.maximum(sizes - 1, 0))
-    return np.flatnonzero((rank < kept[labels]) == test).tolist()
+    return np.flatnonzero((rank < kept[labels]) == test)
 
 
 def _runs(samples: Samples) -> Iterator[_Run]:

@@ -123,7 +123,7 @@ class Source:
 
     def only(self, indices: Sequence[int] | np.ndarray) -> Source:
         """The same source for its samples at `indices`, which are no slices."""
-        sides = [dataclasses.replace(side, samples=side.samples.only(list(indices))) for side in self.sides.values()]
+        sides = [dataclasses.replace(side, samples=side.samples.only(indices)) for side in self.sides.values()]
         return dataclasses.replace(self, input=sides[0], target=sides[1] if sides[1:] else None)
 
     def groups(self) -> tuple[Group, ...]:

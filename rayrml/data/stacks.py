@@ -77,10 +77,10 @@ class RowPlaces(_OfRows[Place]):
 
     def __init__(self, arrays: Sequence[Place], lengths: Sequence[int]):
         super().__init__(lengths)
-        self._arrays = arrays
+        self.arrays = arrays
 
     def _make(self, array: int, row: int) -> Place:
-        path, name, *_ = self._arrays[array]
+        path, name, *_ = self.arrays[array]
         return Place(path, name, ROW, row)
 
 
