@@ -20,6 +20,8 @@ import ray.train
 import ray.util
 from ray.train.backend import Backend, BackendConfig
 
+from rayrml.training.termination import TERMINATION
+
 _VARIABLES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 _LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 _SECONDS_TO_LEAVE = 30.0
@@ -93,6 +95,7 @@ def _join(
 ) -> None:
     import torch.distributed
 
+    TERMINATION.listen()  # here, in the main thread: the workers' loop has one of its own
     context = ray.train.get_context()
     places = {"RANK": number, "WORLD_SIZE": size, "NODE_RANK": context.get_node_rank()}
     places |= {"LOCAL_RANK": context.get_local_rank(), "LOCAL_WORLD_SIZE": context.get_local_world_size()}

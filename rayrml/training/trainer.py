@@ -29,6 +29,7 @@ from rayrml.training.epoch_loop import Worker
 from rayrml.training.interrupts import Interrupts
 from rayrml.training.job import Job
 from rayrml.training.mailbox import Connection, Mailbox
+from rayrml.training.preemption import Notice, RayNotice
 from rayrml.training.rate_test import run_rate_test
 from rayrml.training.rendezvous import Rendezvous
 from rayrml.workers import Workers
@@ -146,7 +147,12 @@ def _worker_loop(config: dict[str, Any]) -> None:
         if workers.rank == 0:
             driver.emit(Phase(f"Training on {workers.size} worker{'s' if workers.size > 1 else ''}"))
         job: Job = ray.get(config["job"])
-        _work(Worker(job, workers, get_device(), driver=driver, outputs=Outputs(config["writer"])))
+        notice = Notice() if job.rate_range is not None else RayNotice(workers.rank)  # a test of rates keeps no state
+        outputs = Outputs(config["writer"])
+        _work(Worker(job, workers, get_device(), driver=driver, outputs=outputs, notice=notice))
+    except ray.exceptions.RayActorError:  # the worker is about to be lost
+        driver.settle()
+        raise
     except (RayrmlError, torch.OutOfMemoryError) as error:
         driver.emit(Failed(error))
         driver.settle()

@@ -51,7 +51,7 @@ def _stopped(folder: Path) -> float:
     with _running(_config(folder), folder) as run:
         run.process.send_signal(signal.SIGTERM)
         started = time.perf_counter()
-        if run.wait(_PATIENCE) != 130:
+        if run.wait(_PATIENCE) != 143:
             raise SystemExit(run.text)
         return time.perf_counter() - started
 

@@ -93,7 +93,7 @@ def test_a_signal_ends_the_command_with_a_checkpoint_and_leaves_no_process(folde
         run.send_signal(number)
         out, err = run.communicate(timeout=60)
         seconds = time.monotonic() - began
-    assert (run.returncode, err) == (130, "rayrml: interrupted\n")
+    assert (run.returncode, err) == (128 + number, "rayrml: interrupted\n")
     told = re.search(r"Interrupted after batch (\d+) of epoch (\d+)\. Resume with: .* --resume", out)
     state = checkpoints.load(tmp_path / "out" / "model" / "interrupted.pt")
     assert (state.unfinished["batch"], state.epoch + 1) == tuple(map(int, told.groups()))
@@ -122,7 +122,7 @@ def test_a_second_signal_ends_the_command_at_once(folder, tmp_path):
         _, err = run.communicate(timeout=60)
         seconds = time.monotonic() - began
     # The second may arrive after the first has already ended everything except the process itself.
-    assert (run.returncode, err) in ((130, "rayrml: interrupted\n"), (130, ""))
+    assert (run.returncode, err) in ((143, "rayrml: interrupted\n"), (143, ""))
     assert seconds < 15
     _, alive = psutil.wait_procs(processes, timeout=15)
     assert not alive
