@@ -348,7 +348,9 @@ class Ray(Section):
     run_name: str | None = Field(
         default=None, min_length=1, description="the run's name on the dashboard and in storage"
     )
-    max_failures: NonNegativeInt = Field(default=3, description="worker failures that a run survives")
+    max_failures: NonNegativeInt = Field(
+        default=3, description="worker failures that a run survives; losses of which there was notice do not count"
+    )
     gradient_compression: Annotated[Literal["none", "bf16"], AnyCase] = Field(
         default="none", description="gradients are exchanged as they are, or in 16 bits"
     )
