@@ -12,7 +12,7 @@ from typing import Any
 class Termination:
     """SIGTERM to this process: it ends the process, as by default, until training asks for it for the first time.
 
-    From then on the first one is a notice, and a second one ends the process.
+    From then on until training is over, the first one is a notice, and a second one ends the process.
     """
 
     def __init__(self) -> None:
@@ -22,13 +22,17 @@ class Termination:
 
     def listen(self) -> None:
         """Handle the signal from now on; only in the main thread, as others receive none."""
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) != self._handle:
             self._before = signal.signal(signal.SIGTERM, self._handle)
 
     def is_received(self) -> bool:
         """Whether the signal has come since this was asked for the first time."""
         self._awaited = True
         return self._received
+
+    def training_is_over(self) -> None:
+        """Let the signal end the process again."""
+        self._awaited = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._awaited and not self._received:

@@ -32,6 +32,7 @@ from rayrml.training.mailbox import Connection, Mailbox
 from rayrml.training.preemption import Notice, RayNotice
 from rayrml.training.rate_test import run_rate_test
 from rayrml.training.rendezvous import Rendezvous
+from rayrml.training.termination import TERMINATION
 from rayrml.workers import Workers
 
 _SECONDS_BETWEEN_LOOKS = 0.1  # at the workers' messages
@@ -157,6 +158,8 @@ def _worker_loop(config: dict[str, Any]) -> None:
         driver.emit(Failed(error))
         driver.settle()
         raise
+    finally:
+        TERMINATION.training_is_over()
     driver.settle()
 
 

@@ -1,4 +1,4 @@
-"""Workers that are told that they are about to be lost: the run goes on with the next batch, on other workers."""
+"""Workers that are lost within an epoch, with notice or without: the run goes on there, to the same bits."""
 
 import os
 import re
@@ -44,4 +44,22 @@ def test_a_run_goes_on_with_the_next_batch_when_one_of_its_workers_gets_sigterm(
     rayrml.run(config_in(folder, whole, num_epochs=num_epochs), overrides=settings, quiet=True)
     assert_whole_logs(hurt, num_epochs)
     assert_same_weights(hurt, whole, num_epochs)
+    assert logged(hurt) == logged(whole)
+
+
+def test_a_run_whose_worker_is_killed_goes_on_from_the_state_of_every_few_minutes(ray_cluster, folder):
+    """Each batch is followed by a state, and an epoch has as many batches as samples: all is over within the first."""
+    hurt, whole = folder / "killed", folder / "unharmed"
+    settings = {"ray.num_workers": 1, "ray.resources_per_worker": {"CPU": 0.3}, "data.preload": True}
+    settings |= {"data.batch_size": 1, "num_epochs": 2}
+    watch = when(lambda: len(logged(hurt)) > 4, lambda: os.kill(training_workers()[-1].pid, signal.SIGKILL))
+    rayrml.run(config_in(folder, hurt), overrides=settings | {"checkpoints.every_minutes": 1e-9}, quiet=True)
+    watch.join()
+    (again,) = re.findall(r"A worker was lost: Resuming at epoch (\d+), batch (\d+)", shown(hurt))
+    assert again[0] == "1" and int(again[1]) > 1
+    assert "Kept the state after batch 1 of epoch 1, written in" in shown(hurt)
+    assert shown(hurt).count("of the 1e-09 minutes of checkpoints.every_minutes") == 2, "once by each worker"
+    assert not list((hurt / "model").glob("interrupted*"))
+    rayrml.run(config_in(folder, whole), overrides=settings, quiet=True)
+    assert_same_weights(hurt, whole, 2)
     assert logged(hurt) == logged(whole)

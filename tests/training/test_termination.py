@@ -26,6 +26,13 @@ def test_the_signal_is_a_notice_once_training_has_asked_for_it_and_a_second_one_
     assert termination.is_received() and len(ended) == 1
     signal.raise_signal(signal.SIGTERM)
     assert len(ended) == 2
+    again = Termination()
+    again.listen()
+    again.listen()
+    assert not again.is_received()
+    again.training_is_over()
+    signal.raise_signal(signal.SIGTERM)
+    assert len(ended) == 3 and not again.is_received()
 
 
 def test_a_process_without_a_handler_ends_with_the_code_of_the_signal(ended):
