@@ -55,13 +55,14 @@ def test_a_run_goes_on_within_an_epoch_as_if_it_had_not_been_interrupted(ray_clu
     assert not list((out / "model").glob("interrupted*"))
 
 
-def test_other_workers_go_on_after_the_last_whole_epoch(ray_cluster, folder):
+def test_other_workers_go_on_with_the_next_batch(ray_cluster, folder):
     out = folder / "other_workers"
     config = config_in(folder, out, num_epochs=ENOUGH)
-    epoch, _ = interrupted(config, out, NUM_BATCHES + 1, overrides={"data.preload": True})
+    epoch, batch = interrupted(config, out, NUM_BATCHES + 1, overrides={"data.preload": True})
     config["neural_network"]["num_epochs"] = epoch
     rayrml.run(config, num_workers=2, resume=True, overrides={"data.preload": True}, quiet=True)
     assert_whole_logs(out, epoch)
+    assert f"Resuming at epoch {epoch}, batch {batch + 1}\n" in (out / "model" / "run.log").read_text()
 
 
 def _addresses(processes):

@@ -25,15 +25,18 @@ def shown(out):
     return (out / "model" / "run.log").read_text()
 
 
+def send(number):
+    """Send a signal to one of the training workers."""
+    os.kill(training_workers()[-1].pid, number)
+
+
 def test_a_run_goes_on_with_the_next_batch_when_one_of_its_workers_gets_sigterm(ray_cluster, folder):
     """It has no failure to spare, and draws the same dropout on each worker as if nothing had happened."""
     hurt, whole = folder / "warned", folder / "unwarned"
     settings = {"ray.num_workers": 2, "ray.resources_per_worker": {"CPU": 0.3}, "ray.max_failures": 0}
     settings |= {"data.preload": True}
     num_epochs = 30
-    watch = when(
-        lambda: len(logged(hurt)) > 2 * NUM_BATCHES, lambda: os.kill(training_workers()[-1].pid, signal.SIGTERM)
-    )
+    watch = when(lambda: len(logged(hurt)) > 2 * NUM_BATCHES, lambda: send(signal.SIGTERM), timeout=600)
     rayrml.run(config_in(folder, hurt, num_epochs=num_epochs), overrides=settings, quiet=True)
     watch.join()
     kept = re.search(r"Worker \d received SIGTERM: the state after batch (\d+) of epoch (\d+) is kept", shown(hurt))
@@ -52,7 +55,7 @@ def test_a_run_whose_worker_is_killed_goes_on_from_the_state_of_every_few_minute
     hurt, whole = folder / "killed", folder / "unharmed"
     settings = {"ray.num_workers": 1, "ray.resources_per_worker": {"CPU": 0.3}, "data.preload": True}
     settings |= {"data.batch_size": 1, "num_epochs": 2}
-    watch = when(lambda: len(logged(hurt)) > 4, lambda: os.kill(training_workers()[-1].pid, signal.SIGKILL))
+    watch = when(lambda: len(logged(hurt)) > 4, lambda: send(signal.SIGKILL), timeout=600)
     rayrml.run(config_in(folder, hurt), overrides=settings | {"checkpoints.every_minutes": 1e-9}, quiet=True)
     watch.join()
     (again,) = re.findall(r"A worker was lost: Resuming at epoch (\d+), batch (\d+)", shown(hurt))
