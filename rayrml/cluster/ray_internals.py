@@ -220,12 +220,15 @@ def list_preempted_workers() -> Collection[int]:
     return ()
 
 
-def preemption_error(text: str) -> Exception:
-    """An error with which workers end because one of them is about to be lost.
+class WorkersLeave(RayActorError):
+    """All workers of a run end in order, because one of them is about to be lost.
 
-    Ray Train then starts them again, and does not count it among the failures that a run survives.
+    Ray Train then starts them again, and does not count it among the failures that a run survives, as it does not with
+    workers whose nodes were taken away.
     """
-    return RayActorError(error_msg=text, preempted=True)
+
+    def __init__(self) -> None:
+        super().__init__(error_msg="the workers have ended because one of them is about to be lost", preempted=True)
 
 
 def _default(name: str, value: str) -> contextlib.AbstractContextManager[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rayrml.cluster import ray_internals
+from rayrml.cluster.ray_internals import WorkersLeave
 from rayrml.reporting.messages import Driver, Emit, Interrupted, Phase
 from rayrml.training.preemption import Notice
 from rayrml.training.wishes import Wishes
@@ -50,14 +50,14 @@ class EarlyEnd:
         """Report where training has ended, the state of which is kept; all workers must call it.
 
         Raises:
-            RayActorError: a worker is about to be lost; in all workers, which Ray Train then starts again where there
+            WorkersLeave: a worker is about to be lost; in all workers, which Ray Train then starts again where there
                 is room.
         """
         if self._agreed.stop:
             self._emit(Interrupted(epoch, batch))
             return
-        if reason := self._notice.find_reason():
-            text = f"Worker {self._workers.rank} {reason}: the state after batch {batch} of epoch {epoch} is kept"
-            self._driver.emit(Phase(text))
-        self._workers.gather(None)  # Ray ends all workers as soon as one has ended: the state must be on disk before
-        raise ray_internals.preemption_error("the workers have ended in order because one of them is about to be lost")
+        # The first worker, which writes the state, joins when it is on disk.
+        for rank, reason in enumerate(self._workers.gather(self._notice.find_reason())):
+            if reason:
+                self._emit(Phase(f"Worker {rank} {reason}: the state after batch {batch} of epoch {epoch} is kept"))
+        raise WorkersLeave

@@ -151,8 +151,9 @@ def _worker_loop(config: dict[str, Any]) -> None:
         notice = Notice() if job.rate_range is not None else RayNotice(workers.rank)  # a test of rates keeps no state
         outputs = Outputs(config["writer"])
         _work(Worker(job, workers, get_device(), driver=driver, outputs=outputs, notice=notice))
-    except ray.exceptions.RayActorError:  # the worker is about to be lost
+    except ray_internals.WorkersLeave:
         driver.settle()
+        workers.gather(None)  # Ray ends all workers as soon as it sees that one has ended
         raise
     except (RayrmlError, torch.OutOfMemoryError) as error:
         driver.emit(Failed(error))

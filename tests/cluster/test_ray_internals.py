@@ -221,9 +221,9 @@ def test_runs_have_other_settings_of_ray_train_unless_the_user_has_set_them(monk
 
 def test_workers_that_end_because_one_is_about_to_be_lost_are_not_counted_as_failures():
     policy = private("train.v2._internal.execution.failure_handling.default").DefaultFailurePolicy(FailureConfig())
-    error = pickle.loads(pickle.dumps(ray_internals.preemption_error("in order")))
+    error = pickle.loads(pickle.dumps(ray_internals.WorkersLeave()))
     decisions = [policy.make_decision(WorkerGroupError("lost", {1: error})).name for _ in range(5)]
-    assert decisions == ["RETRY"] * 5 and str(error) == "in order"
+    assert decisions == ["RETRY"] * 5 and str(error).startswith("the workers have ended because")
     assert policy.make_decision(WorkerGroupError("lost", {1: RuntimeError()})).name == "RAISE"
 
 
