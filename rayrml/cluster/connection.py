@@ -54,7 +54,7 @@ def connect(
         limit = nodes.maximum_capacity() if attached else None
         allocation = allocate(config, nodes.node_resources(), attached=attached, limit=limit)
         watched = contextlib.nullcontext() if attached else ray_internals.train_without_watcher()
-        with watched, ray_internals.notice_ends_soon():
+        with watched, ray_internals.notice_ends_soon(), ray_internals.notice_drains_soon():
             yield dataclasses.replace(allocation, private=ours and address is None, verbose=verbose)
     finally:
         if ours:

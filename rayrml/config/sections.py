@@ -354,7 +354,9 @@ class Ray(Section):
     run_name: str | None = Field(
         default=None, min_length=1, description="the run's name on the dashboard and in storage"
     )
-    max_failures: NonNegativeInt = Field(default=3, description="worker failures that a run survives")
+    max_failures: NonNegativeInt = Field(
+        default=3, description="worker failures that a run survives; losses of which there was notice do not count"
+    )
     env_vars: Variables = Field(
         default={},
         description="variables of the environment of all workers and tasks, as strings; records show only their names",

@@ -26,6 +26,7 @@ import ray.util
 from ray.train.backend import Backend, BackendConfig
 
 from rayrml.errors import ClusterError, Problem
+from rayrml.training.termination import TERMINATION
 
 NETWORK_HINT = (
     "Expected nodes that reach one another: name the network between them in `ray.interface`, open all ports between "
@@ -199,6 +200,7 @@ def _join(
 ) -> None:
     import torch.distributed
 
+    TERMINATION.listen()  # here, in the main thread: the workers' loop has one of its own
     context = ray.train.get_context()
     places = {"RANK": number, "WORLD_SIZE": size, "NODE_RANK": context.get_node_rank()}
     places |= {"LOCAL_RANK": context.get_local_rank(), "LOCAL_WORLD_SIZE": context.get_local_world_size()}

@@ -29,8 +29,10 @@ from rayrml.training.epoch_loop import Worker
 from rayrml.training.interrupts import Interrupts
 from rayrml.training.job import Job
 from rayrml.training.mailbox import Connection, Mailbox
+from rayrml.training.preemption import Notice, RayNotice
 from rayrml.training.rate_test import run_rate_test
 from rayrml.training.rendezvous import NETWORK_HINT, Rendezvous, is_of_network
+from rayrml.training.termination import TERMINATION
 from rayrml.workers import Workers
 
 _SECONDS_BETWEEN_LOOKS = 0.1  # at the workers' messages
@@ -150,11 +152,19 @@ def _worker_loop(config: dict[str, Any]) -> None:
         if workers.rank == 0:
             driver.emit(Phase(f"Training on {workers.size} worker{'s' if workers.size > 1 else ''}"))
         job: Job = ray.get(config["job"])
-        _work(Worker(job, workers, get_device(), driver=driver, outputs=Outputs(config["writer"])))
+        notice = Notice() if job.rate_range is not None else RayNotice(workers.rank)  # a test of rates keeps no state
+        outputs = Outputs(config["writer"])
+        _work(Worker(job, workers, get_device(), driver=driver, outputs=outputs, notice=notice))
+    except ray_internals.WorkersLeave:
+        driver.settle()
+        workers.gather(None)  # Ray ends all workers as soon as it sees that one has ended
+        raise
     except (RayrmlError, torch.OutOfMemoryError) as error:
         driver.emit(Failed(error))
         driver.settle()
         raise
+    finally:
+        TERMINATION.training_is_over()
     driver.settle()
 
 
