@@ -18,11 +18,11 @@ from typing import NoReturn
 
 from rayrml.cluster import mpi_ranks
 from rayrml.commands import VERBS, json_output
-from rayrml.errors import ConfigError, DataError, RayrmlError, describe, explaining
+from rayrml.errors import ConfigError, DataError, RayrmlError, Terminated, describe, explaining
 from rayrml.reporting.standard_streams import describe_loss, make_lasting
 from rayrml.version import __version__
 
-_INTERRUPTED, _OUT_OF_MEMORY, _BUG = 130, 5, 1
+_INTERRUPTED, _TERMINATED, _OUT_OF_MEMORY, _BUG = 130, 143, 5, 1
 _WITH_SETTINGS = (
     *("run", "check", "look", "find-lr", "predict", "evaluate", "explain", "submit", "tune"),
     *("network", "serve"),
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the process's exit code.
 
     0 done, 1 a bug, 2 mistakes in the configuration, 3 data, 4 the cluster, 5 out of memory, 6 the loss is not finite,
-    130 interrupted.
+    130 interrupted, 143 ended by SIGTERM.
     """
     # A caller that passes arguments may be a program that has other things to do.
     if arguments is not None:
@@ -136,7 +136,7 @@ def _report(error: BaseException) -> int:
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
         _complain("interrupted")
-        return _INTERRUPTED
+        return _TERMINATED if isinstance(error, Terminated) else _INTERRUPTED
     if isinstance(error, MemoryError):
         return _out_of_memory("the machine's memory")
     encoding = sys.getfilesystemencoding()
@@ -152,7 +152,7 @@ def _report(error: BaseException) -> int:
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:
     """End the process on a signal before a run begins or after it ends, when there is nothing to finish."""
-    os._exit(_INTERRUPTED)
+    os._exit(_TERMINATED if number == signal.SIGTERM else _INTERRUPTED)
 
 
 def _ignore_signals() -> None:

@@ -70,6 +70,10 @@ class DivergenceError(RayrmlError):
     exit_code = 6
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has ended the run, in the same order as Ctrl-C does."""
+
+
 @contextlib.contextmanager
 def explaining(
     where: str | os.PathLike[str], failed: str, kinds: type[Exception] | tuple[type[Exception], ...] = OSError

@@ -95,6 +95,10 @@ class Cluster:
         files = sorted(Path(self._folder).glob(f"*/session_*/logs/{pattern}"))
         return "".join(f"== {file.name}\n{file.read_text(errors='replace')[-4000:]}\n" for file in files)
 
+    def spilled_files(self):
+        """The files that hold what did not fit into the nodes' object stores now."""
+        return set(Path(self._folder).glob("*/session_*/ray_spilled_objects*/*"))
+
     def close(self):
         """End everything at once."""
         for process in (*(command.process for command in self._commands), *self._nodes):

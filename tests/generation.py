@@ -11,6 +11,7 @@ from rayrml.planning.preparation import prepare
 from rayrml.reporting.messages import BatchesTrained, EpochDone, Phase, Saved
 from rayrml.runs.training_run import make_job
 from rayrml.training.epoch_loop import Worker
+from rayrml.training.preemption import Notice
 from rayrml.workers import Workers
 
 SIZE = 6
@@ -103,7 +104,16 @@ class Listener:
         return [message.path for message in self.messages if isinstance(message, Saved)]
 
 
-def run_here(config, *, workers=Workers(), resume_from=(), batches=None, run_id="run", device="cpu"):  # noqa: B008
+def run_here(
+    config,
+    *,
+    workers=Workers(),  # noqa: B008
+    resume_from=(),
+    batches=None,
+    run_id="run",
+    device="cpu",
+    notice=Notice(),  # noqa: B008
+):
     """Train in this process, as one of the workers; returns what it has said."""
     plan = prepare(config)
     folder = plan.config.neural_network.checkpoints.save
@@ -111,5 +121,5 @@ def run_here(config, *, workers=Workers(), resume_from=(), batches=None, run_id=
     datasets = {name: dataclasses.replace(source, here=True) for name, source in plan.datasets.sources.items()}
     job = dataclasses.replace(job, datasets=dataclasses.replace(plan.datasets, **datasets), run_id=run_id)
     listener = Listener(batches)
-    Worker(job, workers, torch.device(device), driver=listener, outputs=Outputs()).run()
+    Worker(job, workers, torch.device(device), driver=listener, outputs=Outputs(), notice=notice).run()
     return listener

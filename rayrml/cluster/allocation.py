@@ -30,6 +30,8 @@ class Allocation:
         verbose: whether to show Ray's own messages.
         placement_strategy: how workers are distributed over nodes.
         accelerator_type: type of the GPUs, None for any.
+        seconds: how long workers wait for one another.
+        interface: the network interface through which they exchange gradients, None for any.
     """
 
     num_workers: int | tuple[int, int]
@@ -43,6 +45,8 @@ class Allocation:
     verbose: bool = False
     placement_strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
     accelerator_type: str | None = None
+    seconds: float = 1800.0
+    interface: str | None = None
 
     @property
     def most_workers(self) -> int:
@@ -81,7 +85,8 @@ def allocate(
         raise ClusterError(Problem("ray.use_gpu", "this machine has no GPU"))
     num_workers = config.num_workers or (max(gpus, 1) if use_gpu else 1)
     asked = config.resources_per_worker or {}
-    in_driver = num_workers == 1 and len(nodes) == 1 and not attached and not asked
+    # The driver has read many variables of its environment already.
+    in_driver = num_workers == 1 and len(nodes) == 1 and not (attached or asked or config.env_vars)
     least, most = bounds = _bounds(num_workers)
     wanted = {**({"GPU": 1} if use_gpu else {}), **asked}
     if "CPU" in asked:
@@ -106,6 +111,8 @@ def allocate(
         one_machine=len(nodes) == 1 and not (attached and may_grow),
         placement_strategy=config.placement_strategy,
         accelerator_type=config.accelerator_type,
+        seconds=config.timeout_s,
+        interface=config.interface,
     )
 
 

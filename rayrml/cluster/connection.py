@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from rayrml.cluster import nodes, ray_internals
 from rayrml.cluster.allocation import Allocation, allocate
 from rayrml.cluster.reachability import Address, check_reachable, find_address, waiting
 from rayrml.config.sections import Ray
-from rayrml.errors import ClusterError
+from rayrml.errors import ClusterError, ConfigError, Problem
 
 _START_TIMEOUTS = {True: "15", False: "600"}  # seconds, by whether the run is elastic
 
@@ -42,7 +42,9 @@ def connect(
     ours = not ray.is_initialized()
     address = find_address(config.address)
     if ours:
-        _initialize(address, verbose, say)
+        _initialize(address, verbose, say, config.env_vars)
+    else:
+        _check_variables(config.env_vars)
     try:
         if not verbose:
             ray_internals.hide_raylet_logs()
@@ -52,7 +54,7 @@ def connect(
         limit = nodes.maximum_capacity() if attached else None
         allocation = allocate(config, nodes.node_resources(), attached=attached, limit=limit)
         watched = contextlib.nullcontext() if attached else ray_internals.train_without_watcher()
-        with watched, ray_internals.notice_ends_soon():
+        with watched, ray_internals.notice_ends_soon(), ray_internals.notice_drains_soon():
             yield dataclasses.replace(allocation, private=ours and address is None, verbose=verbose)
     finally:
         if ours:
@@ -70,8 +72,22 @@ def _set_start_timeout(*, elastic: bool) -> None:
         os.environ[variable] = _START_TIMEOUTS[elastic]
 
 
-def _initialize(address: Address | None, verbose: bool, say: Callable[[str], None]) -> None:
-    """Connect to the cluster at an address, or start a private Ray if there is no address."""
+def _check_variables(variables: Mapping[str, str]) -> None:
+    """Raise ConfigError unless the processes of the Ray that this process is connected to have these variables."""
+    given = ray.get_runtime_context().runtime_env.get("env_vars") or {}
+    if missing := [name for name, value in variables.items() if given.get(name) != value]:
+        cure = 'Expected them in `ray.init(runtime_env={"env_vars": ...})`, or no Ray before the run'
+        message = f"Ray is running in this process without these values of {', '.join(missing)}"
+        raise ConfigError(Problem("ray.env_vars", f"{message}. {cure}"))
+
+
+def _initialize(
+    address: Address | None, verbose: bool, say: Callable[[str], None], variables: Mapping[str, str]
+) -> None:
+    """Connect to the cluster at an address, or start a private Ray if there is no address.
+
+    `variables` are added to the environment of all processes that Ray starts for this one.
+    """
     with contextlib.ExitStack() as stack:
         if address is None:
             # A private Ray reports its use to nobody, unless it is told to.
@@ -87,7 +103,9 @@ def _initialize(address: Address | None, verbose: bool, say: Callable[[str], Non
             stack.enter_context(hide_stderr())
         # Processes of a private Ray inherit the variables. In an environment of their own they would start twice as
         # slowly, and those that Ray has ready from the beginning would be of no use.
-        inherited = verbose or address is None
+        wanted = {} if address is None else {**({} if verbose else ray_internals.QUIET_VARIABLES), **variables}
+        if address is None:
+            stack.enter_context(ray_internals.variables(variables))
         try:
             ray.init(
                 # "local" starts a new Ray instead of connecting to one that already runs on this machine.
@@ -95,7 +113,7 @@ def _initialize(address: Address | None, verbose: bool, say: Callable[[str], Non
                 logging_level=logging.INFO if verbose else logging.ERROR,
                 log_to_driver=verbose,
                 job_config=ray_internals.JobConfig(),
-                runtime_env=None if inherited else {"env_vars": dict(ray_internals.QUIET_VARIABLES)},
+                runtime_env={"env_vars": wanted} if wanted else None,
             )
         except Exception as error:  # Ray raises bare exceptions, too, for instance on a machine that is too busy
             raise unreachable_error(address, error) from None

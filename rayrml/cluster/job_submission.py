@@ -29,7 +29,7 @@ DASHBOARD = "http://127.0.0.1:8265"
 # By default, Ray kills a stopped job after three seconds; a step, a checkpoint and Ray's shutdown may take longer.
 _VARIABLES = {"PYTHONUNBUFFERED": "1", ray_internals.JOB_STOP_VARIABLE: "20"}
 _PATIENCE = 60.0  # seconds until a cluster must have accepted a job
-_ENDED = {JobStatus.STOPPED: 130, JobStatus.FAILED: 1, JobStatus.SUCCEEDED: 0}
+_ENDED = {JobStatus.STOPPED: 143, JobStatus.FAILED: 1, JobStatus.SUCCEEDED: 0}
 
 
 def submit(

@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping, MutableMapping, Sequence
 
 LOST = 1  # the exit code of the others if the first process was killed
-_INTERRUPTED = 130
+_SIGNALLED = 128  # plus the number of the signal: the exit code of a process that one has ended
 _SECONDS_TO_MEET = 20.0  # processes that are started together may import Python at different speeds
 _SECONDS_BETWEEN_TRIES = 0.1
 _SECONDS_FOR_LATE_ONES = 5.0
@@ -157,12 +157,12 @@ def follow(ranks: Ranks) -> int:
                 f"This is process {ranks.rank + 1} of {ranks.count} that {ranks.launcher} has started, and it has "
                 "nothing to do: the first one does the whole run, on its machine\n"
             )
-        return _INTERRUPTED if signals else 0
+        return _SIGNALLED + signals[0] if signals else 0
     with connection:
         answer = b""
         with contextlib.suppress(OSError):  # the first process was killed
             answer = connection.recv(1)
-    return answer[0] if answer else _INTERRUPTED if signals else LOST
+    return answer[0] if answer else _SIGNALLED + signals[0] if signals else LOST
 
 
 def _meet(address: str, signals: Sequence[int]) -> socket.socket | None:

@@ -43,9 +43,10 @@ def run(config: Config, carry_out: Callable[..., Result], **options: Any) -> Res
         screen = actor.options(num_cpus=0).remote()
         task: Any = ray.remote(_on_head)
         where = pin_to_node(head_ids()[0])
-        running = task.options(num_cpus=0, scheduling_strategy=where, max_retries=0).remote(
-            json.dumps(values), carry_out, options, screen
-        )
+        how: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": where, "max_retries": 0}
+        if config.ray.env_vars:  # the processes of a task inherit its environment
+            how["runtime_env"] = {"env_vars": dict(config.ray.env_vars)}
+        running = task.options(**how).remote(json.dumps(values), carry_out, options, screen)
         try:
             while not ray.wait([running], timeout=_SECONDS_BETWEEN_LOOKS)[0]:
                 _show(screen)

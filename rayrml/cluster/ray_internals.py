@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ _FOLDER_VARIABLE = "TMPDIR"
 _LONGEST_FOLDER, _SHORT_FOLDER = 38, "/tmp"
 _WATCHER_VARIABLE = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 _LOOK_VARIABLE, _SECONDS_BETWEEN_LOOKS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5"
+_DRAIN_VARIABLE, _SECONDS_BETWEEN_DRAINS = "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "1.0"
 _LOOPBACK_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _MAKE_CALLBACKS = "_create_default_callbacks"
 _TRAIN = "ray.train.v2._internal"
@@ -164,6 +165,18 @@ def keep_sockets_short() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Give a Ray that is started in this block variables of the environment, and so all of its processes.
+
+    Given to `ray.init`, they would be in Ray's logs.
+    """
+    with contextlib.ExitStack() as stack:
+        for name, value in values.items():
+            stack.enter_context(_variable(name, value))
+        yield
+
+
+@contextlib.contextmanager
 def _variable(name: str, value: str) -> Iterator[None]:
     """Set a variable of the environment in this block."""
     before = os.environ.get(name)
@@ -194,6 +207,40 @@ def notice_ends_soon() -> Iterator[None]:
     """
     with _default(_LOOK_VARIABLE, _SECONDS_BETWEEN_LOOKS):
         yield
+
+
+@contextlib.contextmanager
+def notice_drains_soon() -> Iterator[None]:
+    """Make Ray Train notice sooner that a node of a run in this block is about to be taken away: it looks every 5 s.
+
+    Kubernetes gives a node 30 seconds. If the user has set the variable, its value is kept.
+    """
+    with _default(_DRAIN_VARIABLE, _SECONDS_BETWEEN_DRAINS):
+        yield
+
+
+def list_preempted_workers() -> Collection[int]:
+    """The ranks of the workers of this worker's run whose nodes are about to be taken away, as far as Ray Train knows.
+
+    The public `ray.train.get_preemption_info` makes all workers wait for each other, which takes too long for each
+    step.
+    """
+    with contextlib.suppress(ImportError, AttributeError):
+        context: Any = importlib.import_module(f"{_TRAIN}.execution.context")
+        told = context.get_train_context().preemption_context.preemption_info
+        return () if told is None else told.preempted_ranks
+    return ()
+
+
+class WorkersLeave(RayActorError):
+    """All workers of a run end in order, because one of them is about to be lost.
+
+    Ray Train then starts them again, and does not count it among the failures that a run survives, as it does not with
+    workers whose nodes were taken away.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(error_msg="the workers have ended because one of them is about to be lost", preempted=True)
 
 
 def _default(name: str, value: str) -> contextlib.AbstractContextManager[None]:

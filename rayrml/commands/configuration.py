@@ -208,6 +208,7 @@ def _assigned(options: argparse.Namespace, values: Any) -> dict[str, Any]:
     given |= {"ray.num_workers": getattr(options, "num_workers", None), "ray.use_gpu": use_gpu}
     given["ray.address"] = getattr(options, "address", None)
     given["checkpoints.exist"] = "overwrite" if getattr(options, "overwrite", False) else None
+    given["data.hdf5_shards"] = getattr(options, "shards", None)
     wanted = {"none": getattr(options, "no_images", False), "always": getattr(options, "pictures", False)}
     given["data.test_output_images"] = next((value for value, is_set in wanted.items() if is_set), None)
     return overrides | {key: value for key, value in given.items() if value is not None}

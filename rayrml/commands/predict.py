@@ -24,6 +24,8 @@ def add(verb: argparse.ArgumentParser) -> None:
         "--checkpoint", required=True, metavar="PATH", help="a checkpoint, or a run's folder: its best model"
     )
     verb.add_argument("--output", metavar="DIR", help="folder for the predictions (default: ./predictions)")
+    meaning = "workers write a file each: merge: into one in the background; keep: linked by output_1.h5"
+    verb.add_argument("--shards", choices=("merge", "keep"), help=meaning)
     add_pictures(verb)
     add_settings(verb, OF_EVALUATION)
     add_json(verb)

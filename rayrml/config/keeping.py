@@ -26,8 +26,8 @@ class Checkpoints(Section):
     )
     every_minutes: PositiveFloat | None = Field(
         default=None,
-        description="minutes of training after which its state is written also in the middle of an epoch: a run that "
-        "is killed resumes there",
+        description="minutes of training after which its state is written also in the middle of an epoch, where a run "
+        "resumes that is killed or loses a worker without notice; each state replaces the one before",
     )
     interval: PositiveInt | None = Field(
         default=None, description="keep each epoch whose number is a multiple of this, and the last one"

@@ -25,6 +25,7 @@ from rayrml.config.keeping import Checkpoints, Stopping
 from rayrml.config.named_networks import with_absolute_weights
 from rayrml.config.optimization import Averaging, Unfreezing
 from rayrml.config.section import AnyCase, PathString, Section
+from rayrml.config.worker_settings import Interface, Seconds, Variables
 
 SideName = Literal["input", "target"]
 TargetKind = Literal["class", "classes", "number"]
@@ -187,6 +188,11 @@ class Data(BoxKeys):
     hdf5_precision: Annotated[Literal["single", "half"], AnyCase] = Field(
         default="single", description="32-bit or 16-bit floats in the files of predictions"
     )
+    hdf5_shards: Annotated[Literal["none", "merge", "keep"], AnyCase] = Field(
+        default="none",
+        description="whether the processes that predict samples without targets write a file each instead of sending "
+        "outputs to one writer; merge: these are merged in the background; keep: `output_1.h5` links to them",
+    )
     domain_size: int | None = Field(default=None, description="`pde`: number of points of the domain in x")
     num_examples: int | None = Field(default=None, description="`pde`: initial conditions to train on")
     num_test_examples: int | None = Field(
@@ -348,7 +354,23 @@ class Ray(Section):
     run_name: str | None = Field(
         default=None, min_length=1, description="the run's name on the dashboard and in storage"
     )
-    max_failures: NonNegativeInt = Field(default=3, description="worker failures that a run survives")
+    max_failures: NonNegativeInt = Field(
+        default=3, description="worker failures that a run survives; losses of which there was notice do not count"
+    )
+    env_vars: Variables = Field(
+        default={},
+        description="variables of the environment of all workers and tasks, as strings; records show only their names",
+    )
+    timeout_s: Seconds = Field(
+        default=1800.0,
+        description="seconds that workers wait for one another, when they start and in each exchange, before the run "
+        "ends: longer than the slowest worker takes for a step, an evaluation or a checkpoint",
+    )
+    interface: Interface | None = Field(
+        default=None,
+        description="network interface through which workers exchange gradients, of the same name on all nodes, such "
+        "as `eth0` (default: NCCL and Gloo choose)",
+    )
     gradient_compression: Annotated[Literal["none", "bf16"], AnyCase] = Field(
         default="none", description="gradients are exchanged as they are, or in 16 bits"
     )

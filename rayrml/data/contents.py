@@ -11,8 +11,9 @@ import numpy as np
 
 from rayrml import storage
 from rayrml.config.names import suggest
+from rayrml.data.addresses import Place, are_files
 from rayrml.data.decoding import drop_channels
-from rayrml.data.discovery import Place, Samples, Slices, find_samples, quote_some
+from rayrml.data.discovery import Samples, Slices, find_samples, quote_some
 from rayrml.data.readers import Part, Reader
 from rayrml.data.slicers import Grid, Slicer
 from rayrml.errors import MOST_NAMED, ConfigError, DataError, Problem, explaining
@@ -71,9 +72,9 @@ def _together(locations: Sequence[Location], paths: Sequence[str], where: str) -
         DataError: a location is not on this machine, or is a part of a file.
     """
     for location, path in zip(locations, paths, strict=True):
-        if location.inside or storage.is_uri(path):
-            message = f"'{path}' cannot be combined with other paths. Expected it alone, or local files and folders"
-            raise DataError(Problem(where, message))
+        if location.inside or storage.is_uri(path) or location.files.places is not None:
+            message = f"'{path}' cannot be combined with other paths"
+            raise DataError(Problem(where, f"{message}. Expected it alone, or local files and folders, not in shards"))
     root = os.path.commonpath([location.files.root for location in locations])
     files = [location.files.path(i) for location in locations for i in range(len(location.files))]
     ignored = sum((Counter(location.files.ignored) for location in locations), Counter())
@@ -126,12 +127,20 @@ def drop_unreadable(sides: Sequence[tuple[Location, Reader]]) -> list[Location]:
 def _look_inside(files: Samples, reader: Reader, bad: dict[int, str]) -> dict[int, Sequence[str]]:
     """The array names of each file, {} if each file is one array; files that cannot be opened are added to `bad`."""
     names: dict[int, Sequence[str]] = {}
-    if reader.contents is not None:
-        for i in range(len(files)):
-            try:
-                names[i] = reader.contents(files.path(i))
-            except DataError as error:
-                bad.setdefault(i, str(error))
+    if (contents := reader.contents) is None:
+        return names
+
+    def look(path: str) -> Sequence[str] | DataError:
+        try:
+            return contents(path)
+        except DataError as error:
+            return error
+
+    for i, found in enumerate(storage.map_files(look, [files.path(i) for i in range(len(files))])):
+        if isinstance(found, DataError):
+            bad.setdefault(i, str(found))
+        else:
+            names[i] = found
     return names
 
 
@@ -146,7 +155,7 @@ def list_arrays(location: Location, reader: Reader, where: str) -> Samples:
     files = location.files
     if reader.contents is None:
         return files
-    known = location.arrays or (reader.contents(files.path(i)) for i in range(len(files)))
+    known = location.arrays or storage.map_files(reader.contents, [files.path(i) for i in range(len(files))])
     names_in_files = [list(names) for names in known]
     if location.inside:
         names_in_files = [_below(location, names_in_files[0], where)]
@@ -193,7 +202,7 @@ def pair_arrays(inputs: Samples, targets: Samples, where: str, insides: tuple[st
     Raises:
         DataError: an array has no partner.
     """
-    if inputs.places is None and targets.places is None:
+    if are_files(inputs.places) and are_files(targets.places):
         return targets
     theirs = _by_file(targets)
     order: list[int] = []
@@ -228,15 +237,17 @@ def make_grids(samples: Samples, reader: Reader, slicers: Sequence[Slicer], *, s
     Raises:
         DataError: a slicer cannot cut an array.
     """
-    grids_of_arrays: list[Grids | str] = []
-    for i in range(len(samples)):
+
+    def make(place: Place) -> Grids | str:
         try:
-            grids_of_arrays.append(_grids(samples.place(i), reader, slicers))
+            return _grids(place, reader, slicers)
         except DataError as error:
             if not skip:
                 raise
-            grids_of_arrays.append(str(error))
-    return grids_of_arrays
+            return str(error)
+
+    places = [samples.place(i) for i in range(len(samples))]
+    return list(storage.map_files(make, places, lambda place: place.path))
 
 
 def _grids(place: Place, reader: Reader, slicers: Sequence[Slicer]) -> Grids:

@@ -19,7 +19,8 @@ import numpy as np
 
 from rayrml import storage
 from rayrml.config.tables import Choice
-from rayrml.data.discovery import Place, Samples, file_below
+from rayrml.data.addresses import Members, Place, file_below
+from rayrml.data.discovery import Samples
 from rayrml.data.draws import Draws
 from rayrml.data.image_ops import VaryingOperation
 from rayrml.data.names import SEPARATOR, Names, take_names
@@ -33,7 +34,7 @@ from rayrml.storage.archives import check_memory
 T = TypeVar("T")
 RESIZE_HINT = 'The transform {"resize": [height, width]} makes all images the same size'
 _REQUESTS = 16  # concurrent ones per task
-_FILES, _ARRAYS = "f", "a"  # whether places are files below one folder
+_FILES, _MEMBERS, _ARRAYS = "f", "m", "a"  # whether places are files below one folder, or in shards
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,10 @@ class Decoding:
 
         A file is opened once for all of its consecutive samples. `draws` are the samples' random numbers.
         """
+        with storage.reading_together(place.path for place in places):
+            return self._fill(places, rows, draws)
+
+    def _fill(self, places: Sequence[Place], rows: np.ndarray, draws: Draws | None) -> list[str]:
         reader: Reader = self.reader.build()
         if self.vary is not None and draws is not None:
             return self._fill_varying(places, rows, draws)
@@ -315,6 +320,9 @@ def pack(samples: Samples, indices: np.ndarray) -> bytes:
         names = take_names(samples.names, indices)
         text = (names if isinstance(names, Names) else Names.of(names)).encoded()
         return os.fsencode(f"{_FILES}{samples.root}{SEPARATOR}") + text
+    if isinstance(samples.places, Members):
+        paths = (place.path for place in samples.places.take(indices))
+        return os.fsencode(_MEMBERS + "".join(f"{path}{SEPARATOR}" for path in paths))
     fields = (str(field) for i in indices for field in samples.place(i))
     return os.fsencode(_ARRAYS + "".join(f"{field}{SEPARATOR}" for field in fields))
 
@@ -325,6 +333,9 @@ def unpack(chunk: bytes) -> Iterator[Place]:
     fields = text[1:].split(SEPARATOR)[:-1]
     if text[0] == _FILES:
         yield from (file_below(fields[0], name) for name in fields[1:])
+        return
+    if text[0] == _MEMBERS:
+        yield from map(Place, fields)
         return
     for path, name, slicer, number in zip(*[iter(fields)] * 4, strict=True):
         yield Place(path, name, int(slicer), int(number))

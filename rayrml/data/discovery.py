@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-import os
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -13,13 +12,22 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from rayrml import extras, storage
+from rayrml.data.addresses import Members, Place, file_below, take_places
 from rayrml.data.listings import listed
 from rayrml.data.names import Names, take_names
+from rayrml.data.scanning import belongs, is_below_passed, scan, scan_store
 from rayrml.data.slicers import Grid
 from rayrml.errors import DataError, Problem, describe
+from rayrml.storage.containers import Container, find_container, open_container
 
 if TYPE_CHECKING:
     from rayrml.data.box_labels import BoxTable
+
+
+# Their columns are compressed, so that a single image cannot be read by itself.
+_FOREIGN = (
+    "Parquet files are read if `rayrml pack` wrote them: save the images of others as files, and pack their folder"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Samples:
         image_ids: what COCO's file calls each sample, () without one.
         ignored: number of files of other kinds among them, by extension.
         places: where each sample is stored, None if in the file of its name.
+        stored_classes: the class that a file beside each sample names, None if that is not how classes are stored.
         slices: which samples are slices of the same array.
         folders: all folders below `root` that were searched, relative to it.
         unreadable: what is wrong with further files and arrays that turned out to be unusable and are skipped.
@@ -53,6 +62,7 @@ class Samples:
     image_ids: tuple[Any, ...] = ()
     ignored: dict[str, int] = dataclasses.field(default_factory=dict)
     places: Sequence[Place] | None = None
+    stored_classes: Sequence[str | None] | None = None
     slices: tuple[Slices, ...] = ()
     folders: Sequence[str] = ()
     unreadable: tuple[str, ...] = ()
@@ -76,7 +86,8 @@ class Samples:
         fields = {"labels": self.labels, "values": self.values}
         taken = {name: None if own is None else own[rows] for name, own in fields.items()}
         boxes = None if self.boxes is None else self.boxes.select(rows)
-        return {**taken, "boxes": boxes, "image_ids": tuple(self.image_ids[row] for row in rows if self.image_ids)}
+        image_ids = tuple(self.image_ids[row] for row in rows) if self.image_ids else ()
+        return {**taken, "boxes": boxes, "image_ids": image_ids}
 
     def name(self, index: int) -> str:
         """The name of the sample at `index`."""
@@ -96,54 +107,16 @@ class Samples:
         """The indices of at most `most` samples, evenly spread over the sorted names and thus over the classes."""
         return np.unique(np.linspace(0, len(self) - 1, min(len(self), most)).astype(int))
 
-    def only(self, indices: Sequence[int], reasons: Iterable[str] = ()) -> Samples:
+    def only(self, indices: Sequence[int] | np.ndarray, reasons: Iterable[str] = ()) -> Samples:
         """Only the samples at `indices`; `reasons` say why others are unreadable."""
         return dataclasses.replace(
             self,
             names=take_names(self.names, indices),
             **self.take_targets(indices),
-            places=None if self.places is None else [self.places[i] for i in indices],
+            stored_classes=None if self.stored_classes is None else [self.stored_classes[i] for i in indices],
+            places=take_places(self.places, indices),
             unreadable=(*self.unreadable, *reasons),
         )
-
-
-_OF_SYSTEMS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})  # folders with copies and previews of other files
-_METADATA = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
-
-WHOLE, ROW = -1, -2  # the sample is the whole array, or one of its rows
-
-
-class Place(NamedTuple):
-    """Where a sample is stored.
-
-    Attributes:
-        path: path of the file.
-        name: name of the array in the file, "" in files of one array.
-        slicer: number of the slicer that cuts the sample out of the array; `WHOLE` if it is the whole array, `ROW` if
-            it is one row of the array's first axis.
-        number: number of the slice or the row.
-    """
-
-    path: str
-    name: str = ""
-    slicer: int = WHOLE
-    number: int = 0
-
-    @property
-    def is_row(self) -> bool:
-        """Whether the sample is one of many in its array."""
-        return self.slicer == ROW
-
-    @property
-    def address(self) -> str:
-        """The place as one string, as in messages."""
-        array = f"{self.path}: {self.name}" if self.name else self.path
-        return f"{array}[{self.number}]" if self.is_row else array
-
-
-def file_below(root: str, name: str) -> Place:
-    """Where the file of this name below a folder is."""
-    return Place(storage.join(root, name) if storage.is_uri(root) else f"{root}/{name}")
 
 
 class Slices(NamedTuple):
@@ -169,7 +142,7 @@ class _Run(NamedTuple):
 
 
 def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
-    """All files with one of `extensions` below a folder, or the one file that `path` names.
+    """All files with one of `extensions` below a folder, in its shards if it is packed, or the one file at `path`.
 
     What systems add, such as `.DS_Store` and `__MACOSX`, is passed over; other files are counted in `ignored`.
 
@@ -177,10 +150,12 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
         DataError: the folder does not exist, cannot be read, or contains no such file.
     """
     try:
-        if storage.is_file(path):
+        if (container := find_container(path)) is None and storage.is_file(path):
+            if storage.suffix(path) == ".parquet":
+                raise DataError(Problem(where, f"cannot read '{path}'. {_FOREIGN}"))
             folder, name = storage.split(path)
             return Samples(folder, [name])
-        if not storage.is_folder(path):
+        if container is None and not storage.is_folder(path):
             raise DataError(Problem(where, f"no such folder or file: '{path}'"))
     except OSError as error:
         raise DataError(Problem(where, f"cannot list '{error.filename}'. {describe(error)}")) from None
@@ -189,6 +164,7 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
     if not names:
         kinds = ", ".join(sorted(extensions))
         others = f". {found[0].upper()}{found[1:]}" if (found := describe_ignored(ignored)) else ""
+        others += f". {_FOREIGN}" if ".parquet" in ignored else ""
         raise DataError(Problem(where, f"no files to read in '{path}'. Expected extensions: {kinds}{others}"))
     # A store may have such keys, but pyarrow does not read them.
     unreadable = [name for name in names if "//" in name] if storage.is_uri(path) else []
@@ -206,13 +182,43 @@ def list_files(folder: str, extensions: Collection[str], where: str) -> Samples:
 def _list(folder: str, extensions: Collection[str], where: str) -> Samples:
     names: list[str] = []
     ignored: Counter[str] = Counter()
-    scan = _scan_store if storage.is_uri(folder) else _scan
     try:
-        folders = scan(folder, frozenset(extensions), names, ignored)
+        if (found := find_container(folder)) is not None:
+            return _list_members(*found, extensions)
+        scan_any = scan_store if storage.is_uri(folder) else scan
+        folders = scan_any(folder, frozenset(extensions), names, ignored)
+        if not names and ".tar" in ignored and (container := open_container(folder, searched=True)) is not None:
+            return _list_members(container, "", extensions)
     except OSError as error:
         raise DataError(Problem(where, f"cannot list '{error.filename}'. {describe(error)}")) from None
     names.sort()
     return Samples(folder, Names.of(names), ignored=dict(ignored), folders=folders)
+
+
+def _list_members(container: Container, below: str, extensions: Collection[str]) -> Samples:
+    """The files with one of `extensions` in a folder of a container."""
+    prefix = f"{below}/" if below else ""
+    ignored = Counter[str](container.left_out)
+    all_names: list[str] = container.names.to_pylist()
+    first, end = (
+        (bisect.bisect_left(all_names, text) for text in (prefix, f"{below}0")) if below else (0, len(all_names))
+    )
+    rows = [
+        row
+        for row in range(first, end)
+        if not is_below_passed(all_names[row]) and belongs(all_names[row], frozenset(extensions), ignored)
+    ]
+    names = Names.of(all_names[row][len(prefix) :] for row in rows)
+    indices = np.array(rows, np.int64)
+    arrays = (array[indices] for array in (container.shard_of, container.begins, container.sizes))
+    return Samples(
+        storage.join(container.path, *below.split("/")) if below else container.path,
+        names,
+        ignored=dict(ignored),
+        places=Members(container.shards, *arrays, names=names),
+        stored_classes=None if container.classes is None else [container.classes[row] for row in rows],
+        folders=[folder[len(prefix) :] for folder in container.folders if folder == below or folder.startswith(prefix)],
+    )
 
 
 def describe_ignored(ignored: Mapping[str, int]) -> str | None:
@@ -231,11 +237,13 @@ def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequ
     """Assign each sample the class that its folder names.
 
     The class is the image's own folder or, with a `tag`, the folder inside the folder of that name. Class indices
-    follow `classes`, or the sorted folder names.
+    follow `classes`, or the sorted folder names. Classes that are stored beside the images come first.
 
     Raises:
         DataError: an image is outside every class folder, or a class folder has no images or is not one of `classes`.
     """
+    if samples.stored_classes is not None and tag is None:
+        return _label_as_stored(samples, samples.stored_classes, where, classes)
     runs = list(_runs(samples))
     names_of = _class_of_folder(samples.root, {run.folder for run in runs}, tag)
     if not all(names_of.values()):
@@ -246,98 +254,53 @@ def label_by_folder(samples: Samples, tag: str | None, where: str, classes: Sequ
     empty = _folders_without(samples.folders, names_of)
     if empty:
         raise DataError(Problem(where, f"class folders without images in '{samples.root}': {quote_some(empty)}"))
-    known = list(classes) if classes is not None else own_classes
-    index = {name: i for i, name in enumerate(known)}
-    strange = [name for name in own_classes if name not in index]
-    if strange:
-        message = f"classes unknown to training in '{samples.root}': {quote_some(strange)}"
-        raise DataError(Problem(where, f"{message}. Known: {quote_some(known)}"))
+    known, index = _number(own_classes, classes, samples.root, where)
     labels = np.repeat([index[names_of[run.folder]] for run in runs], [run.end - run.begin for run in runs])
     return dataclasses.replace(samples, labels=labels, classes=tuple(known))
 
 
-def select_part(samples: Samples, share: float, *, test: bool) -> list[int]:
-    """The indices of the test samples, a `share` of each class, or of all others, the training samples.
+def _label_as_stored(
+    samples: Samples, stored: Sequence[str | None], where: str, classes: Sequence[str] | None
+) -> Samples:
+    """Assign the classes that files beside the samples name. Raises DataError if one has none."""
+    without = [samples.name(i) for i, name in enumerate(stored) if not name]
+    if without:
+        message = f"no class beside {quote_some(without)} in '{samples.root}', as others have in files '.cls'"
+        raise DataError(Problem(where, f"{message}. Expected one for each image"))
+    own = {name for name in stored if name}
+    are_numbers = all(name.isdecimal() for name in own)
+    known, index = _number(sorted(own, key=int if are_numbers else str), classes, samples.root, where)
+    labels = np.array([index[name] for name in stored if name], np.int64)
+    return dataclasses.replace(samples, labels=labels, classes=tuple(known))
+
+
+def _number(
+    own: Sequence[str], classes: Sequence[str] | None, root: str, where: str
+) -> tuple[Sequence[str], dict[str, int]]:
+    """All classes, and the index of each. Raises DataError if one of `own` is none of `classes`."""
+    known = own if classes is None else classes
+    index = {name: i for i, name in enumerate(known)}
+    if strange := [name for name in own if name not in index]:
+        message = f"classes unknown to training in '{root}': {quote_some(strange)}"
+        raise DataError(Problem(where, f"{message}. Known: {quote_some(list(known))}"))
+    return known, index
+
+
+def select_part(samples: Samples, share: float, *, test: bool) -> np.ndarray:
+    """The indices (n,) of the test samples, a `share` of each class, or of all others, the training samples.
 
     The choice depends only on their names. A class of two or more has some of both kinds.
     """
     labels = np.zeros(len(samples), np.int64) if samples.labels is None else samples.labels
     # Hashing separates neighbours, such as frames of one film; names are the same on all machines.
-    mixed = np.array([zlib.crc32(name.encode(errors="surrogateescape")) for name in samples.names], np.int64)
-    order = np.lexsort((mixed, labels))
+    names = samples.names if isinstance(samples.names, Names) else Names.of(samples.names)
+    mixed = np.fromiter(map(zlib.crc32, names.encoded_each()), np.int64, len(names))
+    order = np.argsort((labels << 32) | mixed, kind="stable")
     sizes = np.bincount(labels)
     rank = np.empty(len(samples), np.int64)
     rank[order] = np.arange(len(samples)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     kept = np.clip(np.rint(share * sizes), sizes > 1, np.maximum(sizes - 1, 0))
-    return np.flatnonzero((rank < kept[labels]) == test).tolist()
-
-
-def _scan(root: str, extensions: frozenset[str], names: list[str], ignored: Counter[str]) -> list[str]:
-    """Append the relative names of the files below `root` and return the folders. No recursion: trees can be deep."""
-    usual = tuple({ending for e in extensions for ending in (e, e.upper())})
-    folders: list[str] = []
-    pending = [""]
-    while pending:
-        prefix = pending.pop()
-        folders.append(prefix[:-1])
-        files: list[str] = []
-        with os.scandir(os.path.join(root, prefix)) as entries:  # noqa: PTH118 (a million joins)
-            for entry in entries:
-                name = entry.name
-                if name[0] == "." or name in _OF_SYSTEMS:
-                    continue
-                # Most entries are files, for which this one check is enough.
-                if not entry.is_file(follow_symlinks=False):
-                    if _is_folder(entry):
-                        if not (entry.is_symlink() and _leads_back(root, prefix + name)):
-                            pending.append(f"{prefix}{name}/")
-                        continue
-                    if not entry.is_symlink():
-                        ignored["pipe or device"] += 1
-                        continue
-                if name.endswith(usual) or _belongs(name, extensions, ignored):
-                    files.append(prefix + name)
-        files.sort()  # sorting sorted runs together is fast
-        names += files
-    return folders
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False  # a link to itself, which is reported when it is read
-
-
-def _scan_store(root: str, extensions: frozenset[str], names: list[str], ignored: Counter[str]) -> list[str]:
-    """Do the same as `_scan` in an object store, which lists everything below a folder at once."""
-    files, folders = storage.walk(root)
-    names += [path for path in files if not _is_below_passed(path) and _belongs(path, extensions, ignored)]
-    return ["", *(folder for folder in folders if not _is_below_passed(folder))]
-
-
-def is_passed_over(name: str) -> bool:
-    """Whether a file or folder of this name holds no samples: hidden ones, and those that systems add."""
-    return name.startswith(".") or name in _OF_SYSTEMS
-
-
-def _is_below_passed(path: str) -> bool:
-    return any(map(is_passed_over, path.split("/")))
-
-
-def _belongs(name: str, extensions: frozenset[str], ignored: Counter[str]) -> bool:
-    """Whether a file has one of the extensions, in any case; a file that does not is counted."""
-    extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 (a million splits)
-    if extension not in extensions and name.rpartition("/")[2].lower() not in _METADATA:
-        ignored[extension or "no extension"] += 1
-    return extension in extensions
-
-
-def _leads_back(root: str, below: str) -> bool:
-    """Whether the link `root`/`below` points to a folder on its own path."""
-    parts = below.split("/")
-    through = {os.path.realpath("/".join([root, *parts[:i]])) for i in range(len(parts))}
-    return os.path.realpath(f"{root}/{below}") in through
+    return np.flatnonzero((rank < kept[labels]) == test)
 
 
 def _runs(samples: Samples) -> Iterator[_Run]:

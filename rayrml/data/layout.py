@@ -12,7 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from rayrml import storage
-from rayrml.data.discovery import Samples, is_passed_over, quote_some
+from rayrml.data.discovery import Samples, quote_some
+from rayrml.data.scanning import is_passed_over
 from rayrml.errors import DataError, Problem
 
 Role = Literal["training", "validation", "test"]

@@ -34,8 +34,11 @@ class Names(Sequence[str]):
         left = iter(names)
         while some := list(itertools.islice(left, _AT_ONCE)):
             parts.append(np.frombuffer(os.fsencode(SEPARATOR.join([*some, ""])), np.uint8))
+        begins = itertools.accumulate((len(part) for part in parts), initial=0)
+        # Part by part: a mask of all bytes would be as large as the text.
+        starts = [begin + np.flatnonzero(part == 0) + 1 for begin, part in zip(begins, parts, strict=False)]
         text = np.concatenate(parts) if parts else np.empty(0, np.uint8)
-        return cls(text, np.concatenate([[0], np.flatnonzero(text == 0) + 1]))
+        return cls(text, np.concatenate([[0], *starts]))
 
     def __len__(self) -> int:
         return len(self._starts) - 1
@@ -72,19 +75,31 @@ class Names(Sequence[str]):
     def take(self, indices: np.ndarray | Sequence[int]) -> Names:
         """The names at `indices` (n,), which may come several times."""
         numbers = np.asarray(indices, np.int64)
-        begins, sizes = self._starts[numbers], self._starts[numbers + 1] - self._starts[numbers]
-        starts = np.concatenate([[0], np.cumsum(sizes)])
-        return Names(self._text[np.repeat(begins - starts[:-1], sizes) + np.arange(starts[-1])], starts)
+        starts = np.zeros(len(numbers) + 1, np.int64)
+        np.cumsum(self._starts[numbers + 1] - self._starts[numbers], out=starts[1:])
+        text = np.empty(starts[-1], np.uint8)
+        # Each byte takes an index of eight bytes, so not all at once.
+        for first in range(0, len(numbers), _AT_ONCE):
+            own = starts[first : first + _AT_ONCE + 1]
+            offsets = self._starts[numbers[first : first + _AT_ONCE]] - own[:-1]
+            text[own[0] : own[-1]] = self._text[np.repeat(offsets, np.diff(own)) + np.arange(own[0], own[-1])]
+        return Names(text, starts)
 
     def encoded(self) -> bytes:
         """All names, each with `SEPARATOR` after it."""
         return self._text.tobytes()
 
+    def encoded_each(self) -> Iterator[bytes]:
+        """Each name, encoded."""
+        for start in range(0, len(self), _AT_ONCE):
+            yield from self._bytes(start, min(start + _AT_ONCE, len(self))).split(SEPARATOR.encode())
+
     def _decoded(self, start: int, stop: int) -> list[str]:
-        if stop <= start:
-            return []
-        text = self._text[self._starts[start] : self._starts[stop] - 1].tobytes()
-        return os.fsdecode(text).split(SEPARATOR)
+        return os.fsdecode(self._bytes(start, stop)).split(SEPARATOR) if start < stop else []
+
+    def _bytes(self, start: int, stop: int) -> bytes:
+        """At least one name, with separators between them."""
+        return self._text[self._starts[start] : self._starts[stop] - 1].tobytes()
 
 
 def take_names(names: Sequence[str], indices: Sequence[int] | np.ndarray) -> Sequence[str]:

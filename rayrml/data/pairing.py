@@ -11,8 +11,9 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
+from rayrml.data.addresses import take_places
 from rayrml.data.discovery import Samples, quote_some
-from rayrml.data.names import Names
+from rayrml.data.names import take_names
 from rayrml.errors import DataError, Problem
 
 _KEY = "neural_network.data.target_suffix"
@@ -35,14 +36,16 @@ def pair(inputs: Samples, targets: Samples, where: str, suffix: str | None = Non
     if suffix is None:
         _refuse_mixed(inputs, targets, input_stems)
     keys = input_stems if suffix is None else [stem + suffix for stem in input_stems]
-    partners = dict(zip(target_stems, targets.names, strict=True))
+    partners = {stem: index for index, stem in enumerate(target_stems)}
     differing = _without_equal_parts(input_stems, target_stems) if suffix is None else None
     if differing is not None:
         keys, others = differing
-        partners = dict(zip(others, targets.names, strict=True))
+        partners = {stem: index for index, stem in enumerate(others)}
     else:
         _refuse_unpaired(inputs, targets, keys, where)
-    return inputs, dataclasses.replace(targets, names=Names.of(partners[key] for key in keys))
+    order = [partners[key] for key in keys]
+    names, places = take_names(targets.names, order), take_places(targets.places, order)
+    return inputs, dataclasses.replace(targets, names=names, places=places)
 
 
 def _part(samples: Samples, suffix: str) -> tuple[Samples, Samples]:

@@ -198,7 +198,8 @@ class StreamedShard:
         order = self.samples.copy()
         if epoch is not None:
             np.random.default_rng(mix_seed(*self.seed, epoch)).shuffle(order)
-        return Picks.once(order[self.workers.rank :: self.workers.size])
+        # A copy: the order of all workers' samples would stay in memory beside it.
+        return Picks.once(order[self.workers.rank :: self.workers.size].copy())
 
 
 def _together(sizes: Sequence[int], sample_bytes: int) -> Iterator[list[int]]:

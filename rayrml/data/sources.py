@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rayrml import storage
 from rayrml.data.decoding import Decoding
 from rayrml.data.discovery import Samples
 from rayrml.workers import global_batch_sizes
@@ -47,7 +48,7 @@ class Side:
         samples = self.samples
         if not samples.root and samples.places is None:
             return []
-        return [path for i in (0, len(samples) - 1) if (path := samples.path(i))]
+        return [storage.stored_in(path) for i in (0, len(samples) - 1) if (path := samples.path(i))]
 
     @property
     def bytes_per_sample(self) -> int:
@@ -122,7 +123,7 @@ class Source:
 
     def only(self, indices: Sequence[int] | np.ndarray) -> Source:
         """The same source for its samples at `indices`, which are no slices."""
-        sides = [dataclasses.replace(side, samples=side.samples.only(list(indices))) for side in self.sides.values()]
+        sides = [dataclasses.replace(side, samples=side.samples.only(indices)) for side in self.sides.values()]
         return dataclasses.replace(self, input=sides[0], target=sides[1] if sides[1:] else None)
 
     def groups(self) -> tuple[Group, ...]:

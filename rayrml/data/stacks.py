@@ -16,7 +16,9 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from rayrml.data.discovery import ROW, Place, Samples
+from rayrml import storage
+from rayrml.data.addresses import ROW, Place
+from rayrml.data.discovery import Samples
 from rayrml.data.readers import Reader
 from rayrml.errors import DataError, Problem
 
@@ -75,21 +77,22 @@ class RowPlaces(_OfRows[Place]):
 
     def __init__(self, arrays: Sequence[Place], lengths: Sequence[int]):
         super().__init__(lengths)
-        self._arrays = arrays
+        self.arrays = arrays
 
     def _make(self, array: int, row: int) -> Place:
-        path, name, *_ = self._arrays[array]
+        path, name, *_ = self.arrays[array]
         return Place(path, name, ROW, row)
 
 
 def read_shapes(samples: Samples, reader: Reader) -> list[tuple[int, ...]]:
     """The shape of each array. Raises DataError if one cannot be read."""
-    shapes: list[tuple[int, ...]] = []
-    for i in range(len(samples)):
-        place = samples.place(i)
+
+    def read_shape(place: Place) -> tuple[int, ...]:
         with reader.open(place.path) as read:
-            shapes.append(tuple(map(int, read(place.name).shape)))
-    return shapes
+            return tuple(map(int, read(place.name).shape))
+
+    places = [samples.place(i) for i in range(len(samples))]
+    return list(storage.map_files(read_shape, places, lambda place: place.path))
 
 
 def list_rows(samples: Samples, shapes: Sequence[tuple[int, ...]]) -> Samples:

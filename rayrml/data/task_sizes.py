@@ -42,10 +42,11 @@ class Portion(NamedTuple):
     def ahead_bytes(self) -> int:
         """How many bytes of decoded samples tasks may be ahead of their consumer.
 
-        The rest of the stores is for blocks that are being read, and for what else is in them.
+        A block that is read is in two stores, if the reader is on another node, and blocks are not evenly spread; Ray
+        spills a store to disk that is filled to four fifths.
         """
         wanted = (2 * self.num_cpus + 4) * BLOCK_BYTES
-        return max(min(wanted, self.store_bytes // 2), 2 * BLOCK_BYTES)
+        return max(min(wanted, self.store_bytes // 4), 2 * BLOCK_BYTES)
 
 
 def divide_cluster(nodes: Iterable[Mapping[str, Any]], num_sharing: int) -> Portion:

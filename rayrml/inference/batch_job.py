@@ -1,4 +1,4 @@
-"""Prediction without targets: a Ray Data job whose actors decode and compute, and a single writer."""
+"""Prediction without targets: a Ray Data job whose actors decode and compute, and one writer or shards."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,9 @@ from rayrml.errors import DataError, Problem
 from rayrml.inference.applications import Pass, application_of
 from rayrml.inference.arithmetic import arithmetic, autocast_dtype
 from rayrml.inference.prediction_files import Destination, Outputs
+from rayrml.inference.prediction_shards import ShardWriter, outputs_of
+from rayrml.inference.shard_collection import ShardCollection
+from rayrml.inference.shard_folder import ShardFolder
 from rayrml.memory import keep_freed_memory
 from rayrml.networks.network import Network
 
@@ -66,6 +69,10 @@ class InferenceJob:
         """The samples of a batch that each actor computes."""
         return -(-self.config.data.test_batch_size // allocation.most_workers)
 
+    def writes_shards(self, allocation: Allocation) -> bool:
+        """Whether those who compute write shards: not for a merged file if that is this process, the only writer."""
+        return self.destination.shards == "keep" or (self.destination.shards == "merge" and not allocation.in_driver)
+
 
 def predict(
     job: InferenceJob,
@@ -88,16 +95,17 @@ def predict(
         DataError: samples cannot be read and are not to be skipped, or too many cannot be read; the file still contains
             the others.
     """
-    files = job.destination.open()
+    files = _Files(job.destination, shards=job.writes_shards(allocation), say=say)
     reasons: dict[int, str] = {}
     done = 0
     with contextlib.ExitStack() as stack:
         stack.callback(files.discard)  # does nothing once the files are closed
-        for block in _results(job, allocation, say):
+        # Nobody writes shards any more when they are discarded.
+        results = stack.enter_context(contextlib.closing(_results(job, allocation, files, say)))
+        for block in results:
             good = [i for i, error in enumerate(block["error"]) if not error]
             reasons |= list_reasons(block["place"], block["error"])
-            if good:
-                files.write(block["place"][good], _outputs_of(block["output"][good]))
+            files.take(block, good)
             done += len(good)
             progress(done)
         if done:
@@ -112,12 +120,75 @@ def predict(
     return done
 
 
-def _results(job: InferenceJob, allocation: Allocation, say: Callable[[str], None]) -> Iterator[dict[str, np.ndarray]]:
-    """Blocks of samples of one shape, with each one's `place`, and its `output` or the `error` instead of it."""
+class _Files:
+    """The files of a job, filled block by block.
+
+    Args:
+        destination: what to write.
+        shards: whether the blocks' outputs are in shards.
+        say: told of a wait for another run in the same folder.
+    """
+
+    def __init__(self, destination: Destination, *, shards: bool, say: Callable[[str], None]):
+        self._destination = destination
+        self._collection: ShardCollection | None = None
+        self._folder = ShardFolder(destination.path) if shards and destination.path is not None else None
+        if self._folder is not None:
+            self._collection = ShardCollection(destination, self._folder, say)
+            destination = dataclasses.replace(destination, path=None)
+        self._gathers = self._collection is None or destination.gathers
+        try:
+            self._files = destination.open()
+        except BaseException:
+            if self._collection is not None:
+                self._collection.discard()
+            raise
+
+    def shard_writer(self, indices: np.ndarray) -> ShardWriter | None:
+        """Who writes shards of the samples at `indices` (n,), None if nobody does."""
+        if self._collection is None or self._folder is None:
+            return None
+        return ShardWriter(self._destination, self._folder, self._collection.token, indices)
+
+    def take(self, block: dict[str, np.ndarray], good: list[int]) -> None:
+        """Write the `good` samples of a block, or note in which shard they are. Raises DataError."""
+        if self._collection is not None and (failure := block["failure"][0]):
+            raise DataError(failure)
+        indices = block["place"][good]
+        if good and self._gathers:
+            self._files.write(indices, outputs_of(block["output"][good]))
+        if self._collection is not None:
+            self._collection.take(indices, block["shard"][0], whole=block["whole"][0])
+
+    def close(self, *, complete: bool) -> None:
+        """Give the files their names, those of slices only if they are `complete`. Raises DataError."""
+        if self._collection is not None:
+            self._collection.close()
+        self._files.close(complete=complete)
+
+    def discard(self) -> None:
+        """Remove what is unfinished."""
+        self._files.discard()
+        if self._collection is not None:
+            self._collection.discard()
+
+
+def _results(
+    job: InferenceJob, allocation: Allocation, files: _Files, say: Callable[[str], None]
+) -> Generator[dict[str, np.ndarray], None, None]:
+    """Blocks of samples of one shape, with each one's `place`, and its `output` or the `error` instead of it.
+
+    If there are shards, the blocks are those of `ShardWriter.write`.
+    """
     batch = job.divide_batch(allocation)
     forward = Forward(job, batch, allocation.driver_device) if allocation.in_driver else None
     for group in job.source.groups():
-        found = _in_actors(job, group, allocation, say) if forward is None else _here(forward, group, allocation)
+        writer = files.shard_writer(group.indices)
+        if forward is None:
+            found = _in_actors(job, group, allocation, writer=writer, say=say)
+        else:
+            found = _here(forward, group, allocation)
+            found = found if writer is None else writer.write(found)
         for block in found:
             yield {**block, "place": group.indices[block["place"]]}
 
@@ -131,7 +202,12 @@ def _here(forward: Forward, group: Group, allocation: Allocation) -> Iterator[di
 
 
 def _in_actors(
-    job: InferenceJob, group: Group, allocation: Allocation, say: Callable[[str], None]
+    job: InferenceJob,
+    group: Group,
+    allocation: Allocation,
+    *,
+    writer: ShardWriter | None,
+    say: Callable[[str], None],
 ) -> Iterator[dict[str, np.ndarray]]:
     """The results for samples of one shape, numbered in the group, computed by actors."""
     batch, portion, count = job.divide_batch(allocation), cluster_portion(), len(group.indices)
@@ -141,7 +217,8 @@ def _in_actors(
 
     def dataset(tasks: Window) -> ray.data.Dataset:
         rows = [make_task(group.source, picks.at(slice(begin, end)), begin, None) for begin, end in tasks]
-        data = _dataset(job, group, allocation, rows, apart=allocation.use_gpu, most_rows=most)
+        apart = allocation.use_gpu
+        data = _dataset(job, group, allocation, rows, apart=apart, most_rows=most, writer=writer)
         return bounded(data, group.source.name, portion)
 
     # Actors hold their CPUs or GPUs until they are done, so those of the next window would wait for them.
@@ -170,6 +247,7 @@ def _dataset(
     *,
     apart: bool,
     most_rows: int,
+    writer: ShardWriter | None = None,
 ) -> ray.data.Dataset:
     """The lazy dataset of `_in_actors`, computed by as many actors as there are tasks and room for.
 
@@ -185,7 +263,7 @@ def _dataset(
         data = data.map_batches(decoder, batch_size=None, num_cpus=allocation.decode_cpus)
     return data.map_batches(
         Predictor,
-        fn_constructor_args=(ray.put(job), batch, most, None if apart else decoder),
+        fn_constructor_args=(ray.put((job, writer)), batch, most, None if apart else decoder),
         # With GPUs, Ray requires a batch size; at this one every actor gets some samples.
         batch_size=min(most_rows, max(batch, -(-len(group.indices) // most))) if apart else None,
         compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most),
@@ -195,11 +273,6 @@ def _dataset(
 
 def _actor_resources(allocation: Allocation) -> dict[str, float]:
     return {"CPU": min(allocation.resources_per_worker.get("CPU", 1), 1), **({"GPU": 1} if allocation.use_gpu else {})}
-
-
-def _outputs_of(column: np.ndarray) -> Outputs:
-    """The outputs in a block's column; Ray gives arrays of different shapes as an array of objects."""
-    return list(column) if column.dtype == object else column
 
 
 class Forward:
@@ -251,14 +324,19 @@ class Predictor:
     """An actor that holds the network and turns samples into outputs; it decodes them first if it has a decoder."""
 
     def __init__(self, reference: ray.ObjectRef, batch_size: int, num_actors: int, decoder: Decoder | None):
-        job: InferenceJob = ray.get(reference)
+        job: InferenceJob
+        job, self.writer = ray.get(reference)
         # Ray limits a process to one thread; an actor may use its part of the machine.
         torch.set_num_threads(max(count_cpus() // num_actors, 1))
         self.decoder = decoder
         self.forward = Forward(job, batch_size, "cuda" if ray.get_gpu_ids() else "cpu")
 
     def __call__(self, block: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
-        """Rows `place`, `output` and `error` for the samples in `block`, part by part."""
+        """Rows `place`, `output` and `error` for the samples in `block`, part by part, or those of `ShardWriter`."""
+        computed = self._compute(block)
+        yield from computed if self.writer is None else self.writer.write(computed)
+
+    def _compute(self, block: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
         for part in self.decoder(block) if self.decoder else (block,):
             outputs = self.forward(part["input"], part["place"])
             yield {"place": part["place"], "output": outputs, "error": part["error"]}

@@ -69,6 +69,7 @@ def destination_of(
         classes=classes,
         columns=application_of(config).columns,
         partial=data.skips,
+        shards=data.hdf5_shards,
         pictures=PictureDestination(folder, epoch, drawing, source.samples)
         if folder is not None and drawing is not None and data.draws
         else None,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import h5py
+import h5py.h5o
 import numpy as np
 import ray
 from ray.actor import ActorHandle
@@ -19,6 +20,7 @@ from rayrml.cluster.nodes import pin_to_node
 from rayrml.data.discovery import Slices
 from rayrml.errors import DataError, explaining
 from rayrml.inference.picture_destination import PictureDestination
+from rayrml.inference.shard_folder import ShardFolder
 from rayrml.inference.slice_assembly import DTYPES, Precision, SliceAssembly, as_stored
 from rayrml.storage import hdf5_reading
 from rayrml.storage.hdf5_writing import Hdf5Output
@@ -33,6 +35,7 @@ _CACHE_BYTES, _MOST_CACHE_BYTES = 64 * 2**20, 128 * 2**20
 
 
 Outputs = np.ndarray | Sequence[np.ndarray]  # (n, ...), or n arrays of different shapes
+Sharding = Literal["none", "merge", "keep"]
 
 
 class PredictionSink(Protocol):
@@ -65,6 +68,7 @@ class Destination:
         partial: whether samples may be missing.
         pictures: the folders for pictures of the outputs, None for none.
         columns: what the columns of all datasets are, () if these are no tables.
+        shards: whether those who predict write shards of `path`, which are merged or kept.
     """
 
     names: Sequence[str]
@@ -76,11 +80,24 @@ class Destination:
     partial: bool = False
     pictures: PictureDestination | None = None
     columns: tuple[str, ...] = ()
+    shards: Sharding = "none"
 
     @property
     def paths(self) -> list[str]:
         """All files of numbers."""
-        return [path for path in (self.path, self.assembly_path) if path is not None]
+        return [path for path in (self._final_path, self.assembly_path) if path is not None]
+
+    @property
+    def _final_path(self) -> str | None:
+        """What leads to all predictions: the file, or the index of shards that no file can link."""
+        if self.path is None or self.shards != "keep" or not storage.is_uri(self.path):
+            return self.path
+        return ShardFolder(self.path).index
+
+    @property
+    def gathers(self) -> bool:
+        """Whether some files need the outputs of all samples in one process even if there are shards."""
+        return self.assembly_path is not None or self.pictures is not None
 
     @property
     def saved(self) -> list[tuple[str, str]]:
@@ -92,16 +109,28 @@ class Destination:
         """Open the files for writing. Raises DataError if that fails."""
         return PredictionFiles(self)
 
+    def name(self, indices: np.ndarray) -> list[str]:
+        """The names of the samples at `indices` (n,)."""
+        return [self.names[int(i)] for i in indices]
+
+    def open_file(self, path: str, *, cleans: bool = True) -> PredictionFile:
+        """Open a file for datasets like those of `path`. Raises DataError if that fails."""
+        return PredictionFile(path, self.classes, self.precision, columns=self.columns, cleans=cleans)
+
+    def without_samples(self) -> Destination:
+        """The same without what grows with the number of samples."""
+        return dataclasses.replace(self, names=(), slices=(), pictures=None)
+
 
 class PredictionFiles:
     """The open files of a destination."""
 
     def __init__(self, destination: Destination):
-        self._names = destination.names
+        self._name = destination.name
         self._file: PredictionFile | None = None
         if destination.path is not None:
-            precision = destination.precision
-            self._file = PredictionFile(destination.path, destination.classes, precision, columns=destination.columns)
+            self._file = destination.open_file(destination.path)
+            self._shards = ShardFolder(destination.path)
         self._assembly: SliceAssembly | None = None
         self._pictures: PictureFiles | None = None
         if destination.assembly_path is not None:
@@ -127,7 +156,7 @@ class PredictionFiles:
             DataError: they cannot be written; all files are removed.
         """
         with self._whole():
-            names = [self._names[int(i)] for i in indices] if self._file is not None else []
+            names = self._name(indices) if self._file is not None else []
             if not isinstance(outputs, np.ndarray):  # tables, which are no slices
                 if self._file is not None:
                     self._file.write_rows(names, outputs)
@@ -146,6 +175,7 @@ class PredictionFiles:
                 self._pictures.close()
             if self._file is not None:
                 self._file.close()
+                self._shards.remove_replaced()
             if self._assembly is not None and complete:
                 self._assembly.close()
             elif self._assembly is not None:
@@ -177,6 +207,7 @@ class PredictionFile:
         classes: their names, which become an attribute of the file, () for none.
         precision: float type of the datasets.
         columns: what the columns of all datasets are, another attribute, () for none.
+        cleans: whether what dead processes left of the file is removed.
     """
 
     def __init__(
@@ -186,8 +217,9 @@ class PredictionFile:
         precision: Precision = "single",
         *,
         columns: Sequence[str] = (),
+        cleans: bool = True,
     ):
-        self._output = Hdf5Output(path)
+        self._output = Hdf5Output(path, cleans=cleans)
         self._dtype = np.dtype(DTYPES[precision])
         self._spaces: dict[tuple[int, ...], h5py.h5s.SpaceID] = {}
         with self._output.writing():
@@ -220,9 +252,36 @@ class PredictionFile:
         layout = self._compact if outputs[:1].nbytes <= _COMPACT_BYTES else self._contiguous
         root = self._output.hdf5.id
         for name, output in zip(names, outputs, strict=True):
-            links = self._ascii if name.isascii() else self._utf8
-            dataset = h5py.h5d.create(root, os.fsencode(name), kind, space, layout, links)
+            dataset = h5py.h5d.create(root, os.fsencode(name), kind, space, layout, self._link_of(name))
             dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.asarray(output))
+
+    def copy(self, path: str, names: Sequence[str]) -> None:
+        """Add the datasets of these names from another prediction file as they are.
+
+        Raises:
+            DataError: the other file cannot be read or lacks one of them, or this one cannot be written.
+        """
+        with explaining(path, "cannot be read"), hdf5_reading.opened(storage.local_copy(path)) as source:
+            root = self._output.hdf5.id
+            with self._output.writing():
+                for name in names:
+                    encoded = os.fsencode(name)
+                    h5py.h5o.copy(source.id, encoded, root, encoded, lcpl=self._link_of(name))
+
+    def link(self, name: str, file: str) -> None:
+        """Let a name stand for the dataset of that name in another file, whose path is relative to this one's."""
+        with self._output.writing():
+            encoded = os.fsencode(name)
+            links: Any = self._output.hdf5.id.links
+            links.create_external(encoded, os.fsencode(file), encoded, lcpl=self._link_of(name))
+
+    def describe(self, attribute: str, text: str) -> None:
+        """Add an attribute to the file."""
+        with self._output.writing():
+            self._output.hdf5.attrs[attribute] = text
+
+    def _link_of(self, name: str) -> h5py.h5p.PropLCID:
+        return self._ascii if name.isascii() else self._utf8
 
     def close(self) -> None:
         """Finish the file and move it to its place."""
@@ -238,25 +297,6 @@ class PredictionFile:
         properties.set_layout(layout)
         properties.set_obj_track_times(False)
         return properties
-
-
-def read_outputs(path: str | Path) -> Generator[tuple[str, np.ndarray], None, None]:
-    """The name and the output of each sample in a prediction file, in the file's order.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    with explaining(path, "cannot be read"), hdf5_reading.opened(storage.local_copy(path)) as file:
-        yield from _datasets(file, "")
-
-
-def _datasets(group: h5py.Group, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
-    for name, member in group.items():
-        if isinstance(member, h5py.Group):
-            yield from _datasets(member, f"{prefix}{name}/")
-        else:
-            stored = member[()]
-            yield f"{prefix}{name}", stored.astype(np.float32) if stored.dtype == np.float16 else stored
 
 
 def _enlarge_cache(file: h5py.File) -> None:

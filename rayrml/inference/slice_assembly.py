@@ -168,8 +168,7 @@ class SliceAssembly:
 
     def _sums_file(self) -> h5py.File:
         if self._sums is None:
-            cache = {"rdcc_nbytes": _CACHE_BYTES, "rdcc_nslots": _CACHE_SLOTS}
-            self._sums = Hdf5Output(self.path, **cache)
+            self._sums = Hdf5Output(self.path, rdcc_nbytes=_CACHE_BYTES, rdcc_nslots=_CACHE_SLOTS)
         return self._sums.hdf5
 
     def _create(self, part: Slices, file: h5py.File) -> h5py.Dataset:

@@ -120,6 +120,17 @@ def _precision_of_outputs(settings: Settings) -> Iterator[Problem]:
         yield Problem(f"{DATA}.hdf5_precision", message)
 
 
+def _shards(settings: Settings) -> Iterator[Problem]:
+    data, where = settings.data, f"{DATA}.hdf5_shards"
+    if data.hdf5_shards == "none":
+        return
+    if not data.test_output_path:
+        yield Problem(where, "has no effect: no predictions are kept. Expected test_output_path")
+    elif data.trains or data.targets or (adversarial_rules.generates(settings) and settings.loss is not None):
+        message = "has no effect: only predictions without targets are written in shards"
+        yield Problem(where, f'{message}. Expected "none", or no training and no target_type')
+
+
 def _pictures(settings: Settings) -> Iterator[Problem]:
     data, types, where = settings.data, settings.types, f"{DATA}.test_output_images"
     if data.test_output_images == "auto":
@@ -344,6 +355,7 @@ RULES: tuple[Rule, ...] = (
     _something_to_do,
     _predictions,
     _precision_of_outputs,
+    _shards,
     _pictures,
     _graphs,
     _kept_epochs,

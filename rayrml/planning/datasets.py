@@ -256,7 +256,7 @@ class DatasetsPreparation:
         if share is None or part == "final test" or self.findings.concern(f"{DATA}.test_share"):
             return sides
         indices = select_part(sides[0][0].files, share, test=part == "test")
-        if not indices:
+        if not len(indices):
             raise ConfigError(Problem(f"{DATA}.test_share", f"leaves no {part} sample: no class has two or more"))
         return [(dataclasses.replace(found, files=found.files.only(indices)), reader) for found, reader in sides]
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from rayrml.data.addresses import Place
 from rayrml.data.bad_samples import TOO_MANY
 from rayrml.data.decoding import check_cells, sample_shape
-from rayrml.data.discovery import Place, Samples
+from rayrml.data.discovery import Samples
 from rayrml.data.readers import Reader
 from rayrml.errors import MOST_NAMED, DataError, Problem
 from rayrml.storage.archives import check_memory

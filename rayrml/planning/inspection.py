@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from rayrml import storage
-from rayrml.data.discovery import Place
+from rayrml.data.addresses import Place
 from rayrml.data.reader_keys import DATA
 from rayrml.data.sources import Side, Source
 from rayrml.data.value_rules import ClassNumbers, UnitInterval
@@ -25,6 +25,7 @@ from rayrml.planning import image_inspection
 _MOST_SAMPLES = 100
 _MOST_NAMED = 3  # of the same mistake
 _MOST_BYTES = 2**26  # decoded, of all samples that are looked at
+_MOST_BYTES_FETCHED = 2**21  # of arrays in a store, whose other values are not fetched
 _LARGEST_BYTES = 2**29  # of one sample that is looked at
 _WHITE = 255
 _NEARLY_BLACK = 10  # of 255: class numbers that were mistaken for shades of gray
@@ -102,10 +103,11 @@ def _sample(side: Side) -> _Sampled:
     size = max(side.bytes_per_sample, 1)
     if size > _LARGEST_BYTES:
         return _Sampled([], [], len(side.samples))  # its values are checked when it is needed
-    most = max(min(_MOST_SAMPLES, _MOST_BYTES // size), 1)
+    remote = storage.is_uri(side.samples.place(0).path)
+    fetched = remote and side.decoding.reader.build().contents is not None
+    most = max(min(_MOST_SAMPLES, (_MOST_BYTES_FETCHED if fetched else _MOST_BYTES) // size), 1)
     places = [side.samples.place(index) for index in side.samples.spread(most)]
-
-    if storage.is_uri(places[0].path):
+    if remote:
         with ThreadPoolExecutor(_REQUESTS) as threads:
             each = threads.map(side.decoding.read_prepared, [[place] for place in places])
             arrays = list(itertools.chain.from_iterable(each))

@@ -59,6 +59,7 @@ from rayrml.planning.updates import Updates, choose_updates, follow_network
 from rayrml.planning.warnings import list_warnings
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import LoadReport
+from rayrml.storage import in_pieces
 
 
 def prepare(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None) -> Plan:
@@ -69,7 +70,7 @@ def prepare(config: AnyConfiguration, overrides: Mapping[str, Any] | None = None
     """
     document = read_configuration(config, overrides)
     parsed, mistakes = document.parsed
-    with document.locating_mistakes():
+    with document.locating_mistakes(), in_pieces():
         if parsed is None:
             raise ConfigError(*mistakes)
         name = parsed.ray.run_name or f"{document.name}-{time.strftime('%Y%m%d-%H%M%S')}"

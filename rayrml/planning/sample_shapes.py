@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
+from rayrml.data.addresses import Place
 from rayrml.data.decoding import RESIZE_HINT
-from rayrml.data.discovery import Place
 from rayrml.data.image_ops import ImageOperations
 from rayrml.data.reader_keys import DATA
 from rayrml.data.readers import Reader

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from rayrml import storage
-from rayrml.data.discovery import Place, Samples
+from rayrml.data.addresses import Place
+from rayrml.data.discovery import Samples
 from rayrml.data.readers import Reader
 from rayrml.data.readers.images import IMAGE_EXTENSIONS, read_header
 from rayrml.errors import DataError

@@ -286,6 +286,7 @@ def _data(console: Console, plan: Plan, source: Source, num_workers: int) -> Non
             if source is plan.training
             else describe_flips(data.test_transforms, len(source.shape) - 1),
             "Output": format_path(data.test_output_path) if testing and data.test_output_path else None,
+            "Shards": {"merge": "merged", "keep": "kept"}.get(data.hdf5_shards) if testing else None,
             "Assembled output": format_path(data.hdf5_outfile) if testing and data.hdf5_outfile else None,
         },
     )

@@ -55,7 +55,7 @@ def list_warnings(
     if settings.nn.app != GAN:  # whose network takes random numbers
         yield from warn_of_scaling(network, datasets, settings.types)
     yield from warn_of_pixels(named, settings)
-    yield from warn_of_shared(datasets)
+    yield from warn_of_shared(datasets, divided=settings.data.test_share is not None)
     if datasets.training is not None:
         yield from warn_of_batch_norm(network)
         accumulate, batch_size = updates.options.accumulate, settings.data.batch_size

@@ -10,24 +10,27 @@ from collections.abc import Sequence
 
 from rayrml import storage
 from rayrml.errors import explaining
+from rayrml.reporting import stored_logs
+from rayrml.reporting.stored_logs import Upload
 
 _FAILED = "cannot be written"
 
 
 class LogFile:
-    """A file of lines that begin with an epoch. For an object store, it is kept locally and uploaded as a whole."""
+    """A file of lines that begin with an epoch. For an object store, it is kept locally, and uploaded bit by bit."""
 
     def __init__(self, path: str, *, append: bool):
         """Open the file, emptied unless `append` is set. Raises DataError if it cannot be written."""
         self.path = path
         self._pending: list[str] = []
-        self._published: str | None = None
+        self._upload: Upload | None = None
         with explaining(self.path, _FAILED):
             if storage.is_uri(path):
                 self._descriptor, place = tempfile.mkstemp()
                 os.remove(place)  # noqa: PTH107 (disappears with the process)
                 if append and storage.exists(path):
-                    os.write(self._descriptor, storage.read(path))
+                    os.write(self._descriptor, stored_logs.read(path))
+                self._upload = Upload(path, self._descriptor)
                 self.publish()
             else:
                 os.makedirs(storage.parent(path), exist_ok=True)  # noqa: PTH103 (a string)
@@ -47,11 +50,8 @@ class LogFile:
                 self._replace_from(self._end, content)
 
     def publish(self) -> None:
-        """Upload the file if it belongs in an object store and has changed."""
-        if storage.is_uri(self.path) and (content := self._content()) != self._published:
-            with explaining(self.path, _FAILED):
-                storage.write(self.path, content.encode())
-            self._published = content
+        """Upload what is new if the file belongs in an object store: to the file, or to a part beside it."""
+        self._publish(last=False)
 
     def keep(self, until: tuple[int, ...], *, num_fields: int) -> tuple[int, ...]:
         """Drop the lines whose first numbers come after `until`, and those that lack `num_fields` fields.
@@ -71,6 +71,8 @@ class LogFile:
         if kept != lines:
             with explaining(self.path, _FAILED):
                 self._replace_from(0, "".join(kept).encode())
+            if self._upload is not None:
+                self._upload.replace()
         return last
 
     def close(self) -> None:
@@ -78,10 +80,15 @@ class LogFile:
         if self._descriptor >= 0:
             try:
                 self.flush()
-                self.publish()
+                self._publish(last=True)
             finally:
                 os.close(self._descriptor)
                 self._descriptor = -1
+
+    def _publish(self, *, last: bool) -> None:
+        if self._upload is not None:
+            with explaining(self.path, _FAILED):
+                self._upload.publish(last=last)
 
     def _content(self) -> str:
         with explaining(self.path, _FAILED):
@@ -128,5 +135,5 @@ def _place(line: str, count: int) -> tuple[int, ...] | None:
 
 def _holds_something(path: str) -> bool:
     with explaining(path, _FAILED), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return bool(storage.read(path))
+        return bool(stored_logs.merge(path) if storage.is_uri(path) else storage.read(path))
     return False

@@ -14,9 +14,11 @@ from rayrml.errors import DataError, Problem, explaining
 from rayrml.formatting import format_path
 from rayrml.inference.outputs import destination_of
 from rayrml.inference.picture_destination import CLASSES, FOLDERS
+from rayrml.inference.shard_folder import ShardFolder, is_index, list_own_shards
 from rayrml.planning.plan import Plan
 from rayrml.reporting import history, trackers
-from rayrml.reporting.file_names import FILES, PLOTS, SEARCH, SEARCH_FILES, TRIALS_FOLDER
+from rayrml.reporting.file_names import FILES, PLOTS, RUN_LOG, SEARCH, SEARCH_FILES, TRIALS_FOLDER
+from rayrml.reporting.stored_logs import PARTS
 from rayrml.reporting.tensorboard import EVENTS_FOLDER
 from rayrml.saving import checkpoint_folder
 
@@ -158,11 +160,15 @@ def _find_own(folder: str) -> Iterator[str]:
     for name in names:
         if checkpoint_folder.is_checkpoint(name) or _PREDICTIONS.fullmatch(name) or name in _RECORD:
             yield name
+        if name == RUN_LOG and storage.is_uri(folder):
+            yield from (f"{name}{PARTS}/{path}" for path in _walk(storage.join(folder, f"{name}{PARTS}")))
         if name == SEARCH:
             yield from (f"{TRIALS_FOLDER}/{path}" for path in _walk(storage.join(folder, TRIALS_FOLDER)))
     for plots in {name.rpartition("/")[0] for name in PLOTS.values()}:
         there = _list_files(storage.join(folder, plots))
         yield from (name for name in PLOTS.values() if name.rpartition("/")[2] in there)
+    with explaining(folder, _FAILED):
+        yield from list_own_shards(folder)
     yield from _find_own_pictures(folder, names)
     if not storage.is_uri(folder):  # TensorBoard's files are on this machine only
         yield from (f"{EVENTS_FOLDER}/{path}" for path in _walk(storage.join(folder, EVENTS_FOLDER)))
@@ -188,7 +194,8 @@ def _is_worth_keeping(names: Sequence[str]) -> bool:
     """Whether a run has come so far that it left a result."""
     results = (history.FILE, SEARCH)
     return any(
-        name in results or checkpoint_folder.is_checkpoint(name) or _PREDICTIONS.fullmatch(name) for name in names
+        name in results or checkpoint_folder.is_checkpoint(name) or _PREDICTIONS.fullmatch(name) or is_index(name)
+        for name in names
     )
 
 
@@ -205,6 +212,7 @@ def _find_replaced(plan: Plan) -> list[str]:
     """The prediction files that an evaluation or inference run replaces."""
     data = plan.config.neural_network.data
     paths = [] if data.test_output_path is None else [storage.join(data.test_output_path, "output_1.h5")]
+    paths += [ShardFolder(path).index for path in paths]
     paths += [] if data.hdf5_outfile is None else [data.hdf5_outfile]
     return [format_path(path) for path in paths if plan.test is not None and _exists(path)]
 

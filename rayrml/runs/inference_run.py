@@ -14,7 +14,7 @@ from rayrml.inference.applications import application_of
 from rayrml.inference.batch_job import InferenceJob
 from rayrml.inference.generation_step import find_sample_range
 from rayrml.inference.outputs import destination_of
-from rayrml.inference.prediction_files import read_outputs
+from rayrml.inference.prediction_reading import read_outputs
 from rayrml.inference.sample_grid import NUM_SAMPLES, can_draw, write_grid
 from rayrml.planning.plan import InferencePlan
 from rayrml.reporting.file_names import SAMPLES_PICTURE
@@ -61,16 +61,21 @@ def infer(context: Context, plan: InferencePlan) -> int:
         )
     if context.state.skipped:
         progress(count, finished=True)
+    if wanted.path is not None and wanted.path not in wanted.paths:
+        console.line("An object store has no links between files: the index says in which shard each sample is")
     for kind, path in wanted.saved:
         context.emit(Saved(kind, path))
     if wanted.path is not None and application_of(nn).generates and can_draw(plan.network.output_shapes[0]):
-        context.emit(Saved("samples", _draw_samples(plan, wanted.path)))
+        context.emit(Saved("samples", _draw_samples(plan, wanted.path, wanted.paths[0])))
     return count
 
 
-def _draw_samples(plan: InferencePlan, file: str) -> str:
-    """Draw the first samples in a file of them into a picture beside it, whose path is returned. Raises DataError."""
-    with contextlib.closing(read_outputs(file)) as outputs:
+def _draw_samples(plan: InferencePlan, file: str, leads_to: str) -> str:
+    """Draw the first samples into a picture beside the file, whose path is returned. Raises DataError.
+
+    What `leads_to` them is the file itself, or the index of its shards.
+    """
+    with contextlib.closing(read_outputs(leads_to)) as outputs:
         samples = [output for _, output in itertools.islice(outputs, NUM_SAMPLES)]
     path = storage.join(storage.parent(file), SAMPLES_PICTURE)
     write_grid(path, np.stack(samples), find_sample_range(plan.test, plan.datasets.transforms, plan.network))

@@ -24,7 +24,7 @@ from rayrml.config.sections import Ray
 from rayrml.cpus import count_cpus
 from rayrml.errors import ConfigError, Problem, RayrmlError, explaining
 from rayrml.formatting import format_bytes
-from rayrml.inference.prediction_files import read_outputs
+from rayrml.inference.prediction_reading import read_outputs
 from rayrml.runs.launch import run
 from rayrml.runs.predict import predict
 from rayrml.version import __version__

@@ -40,7 +40,7 @@ class Predictions:
     Attributes:
         count: number of samples with a prediction.
         files: paths of the HDF5 files: the one with a dataset per sample, then, for networks that take slices, the one
-            with the assembled outputs.
+            with the assembled outputs. Of shards that an object store keeps, the index.
         table: path of the table of classes or numbers, None if it is not known what outputs stand for.
         rows: its rows.
         skipped: number of samples that could not be read and were skipped.

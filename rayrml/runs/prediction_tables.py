@@ -21,7 +21,7 @@ from rayrml.inference.detection_files import (
     write_coco_results,
     write_detection_table,
 )
-from rayrml.inference.prediction_files import read_outputs
+from rayrml.inference.prediction_reading import read_outputs
 from rayrml.planning.plan import Plan
 from rayrml.reporting.file_names import DETECTIONS, PREDICTIONS_TABLE
 

@@ -12,6 +12,7 @@ import numpy as np
 from rayrml.cluster.allocation import Allocation
 from rayrml.cluster.nodes import accelerator_types
 from rayrml.config.named_networks import is_named
+from rayrml.config.worker_settings import hide_variables
 from rayrml.data import slicers, transforms
 from rayrml.data.reader_keys import BOXES
 from rayrml.data.sources import Source
@@ -51,7 +52,7 @@ def resolved(plan: Plan, allocation: Allocation, moved: Mapping[str, str]) -> di
     starts = is_named(named) and plan.loaded is not None and not nn["checkpoints"]["load"]
     nn["layers"] = named if starts else plan.layers  # last, because it is the longest
     values["ray"] |= {"num_workers": allocation.num_workers, "use_gpu": allocation.use_gpu}
-    return values
+    return hide_variables(values)
 
 
 def environment(plan: Plan, allocation: Allocation) -> dict[str, Any]:

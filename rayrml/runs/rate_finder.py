@@ -104,7 +104,7 @@ class _Test:
             self._work(self._job(), interrupts, folder)
         self._console.stop_waiting()
         if interrupts.requested:
-            raise KeyboardInterrupt
+            raise interrupts.error()
         losses = tuple(self._losses[step] for step in sorted(self._losses))
         rates = tuple(self._rates.rate(step) for step in range(len(losses)))
         return RateCurve(rates, losses, suggest_rate(rates, losses), configured, self._rates.num_steps)

@@ -34,7 +34,7 @@ def train(context: Context, plan: TrainingPlan | EvaluationPlan, interrupts: Int
         DataError: files cannot be read or written.
         ClusterError: workers were lost permanently.
         DivergenceError: the loss is no longer finite.
-        KeyboardInterrupt: the run was interrupted.
+        KeyboardInterrupt: the run was interrupted; Terminated if that was by SIGTERM.
     """
     record, allocation = context.record, context.allocation
     if plan.training is not None:
@@ -60,7 +60,7 @@ def train(context: Context, plan: TrainingPlan | EvaluationPlan, interrupts: Int
         context.console.line(result_summary.interruption(where, context.state_folder, context.command))
         if plan.final_test is not None:
             context.console.line("The final test was not done: it follows the last epoch")
-        raise KeyboardInterrupt
+        raise interrupts.error()
     if job.state_path is not None:
         # The run's last checkpoint contains the same.
         for path in (job.state_path, checkpoint_folder.interrupted_path(storage.parent(job.state_path))):

@@ -48,7 +48,8 @@ class Checkpoint:
         seconds: training time so far.
         run_id: the run that wrote it.
         unfinished: for a run that was interrupted in the next epoch: the number of batches done (`batch`), their
-            `losses`, each worker's `random` states, and the `layout` for which all of this is valid. Otherwise empty.
+            `losses`, each worker's `random` states and running `statistics`, and the `layout` of the batches for which
+            all of this is valid. Otherwise empty.
         data: how inputs become samples, as keys of the section of that name; {} if unknown.
         loss: the section of that name, which may prescribe values of outputs; {} if unknown.
         targets: how outputs are compared with targets, as keys of the section `data`; {} if unknown.

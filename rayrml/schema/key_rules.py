@@ -139,6 +139,10 @@ RULES: dict[str, list[Schema]] = {
         rule(given("test_output_path", "hdf5_outfile"), given(*_TESTS)),
         rule(has("hdf5_precision", any_case(["half"])), given("test_output_path", "hdf5_outfile")),
         rule(
+            has("hdf5_shards", any_case(["merge", "keep"])),
+            {"allOf": [given("test_output_path"), {"not": given(*_TRAINS, "type", "target_type")}]},
+        ),
+        rule(
             has("test_output_images", any_case(["always", "masks", "pixels", "boxes", "none"])),
             given("test_output_path"),
         ),

@@ -18,32 +18,45 @@ from rayrml.storage.files import (
     read_start,
     remove,
     walk,
+    walk_states,
 )
+from rayrml.storage.members import Member, is_member, member_path, reading_together, stored_in
 from rayrml.storage.paths import absolute, decoded, is_uri, join, marked, parent, split, suffix
+from rayrml.storage.pieces import Pieces, find_pieces, in_pieces, map_files
 from rayrml.storage.unfinished import Unfinished, remove_abandoned, write
 
 __all__ = [
+    "Member",
+    "Pieces",
     "Unfinished",
     "absolute",
     "decoded",
     "exists",
     "files",
+    "find_pieces",
+    "in_pieces",
     "is_file",
     "is_folder",
+    "is_member",
     "is_uri",
     "join",
     "link",
     "list_folder",
     "local_copy",
+    "map_files",
     "marked",
+    "member_path",
     "move",
     "parent",
     "read",
     "read_start",
+    "reading_together",
     "remove",
     "remove_abandoned",
     "split",
+    "stored_in",
     "suffix",
     "walk",
+    "walk_states",
     "write",
 ]

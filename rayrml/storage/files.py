@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
+from rayrml.storage.members import find_member, is_member, read_member, stored_in
 from rayrml.storage.paths import is_uri
 
 Anywhere = str | os.PathLike[str]
@@ -48,11 +50,15 @@ def link(source: str, target: str) -> bool:
 
 def read(path: Anywhere) -> bytes:
     """The content of a file."""
+    if (member := find_member(path)) is not None:
+        return read_member(os.fspath(path), member)
     return remote().read(os.fspath(path)) if is_uri(path) else Path(path).read_bytes()
 
 
 def read_start(path: Anywhere, count: int) -> bytes:
     """The first `count` bytes of a file, or all of a shorter one."""
+    if (member := find_member(path)) is not None:
+        return read_member(os.fspath(path), member, count)
     if is_uri(path):
         return remote().read_start(os.fspath(path), count)
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (strings, by the hundred thousand)
@@ -71,7 +77,17 @@ def files(folder: Anywhere) -> dict[str, float]:
 
 
 def list_folder(folder: str) -> tuple[list[str], list[str]]:
-    """The names of the files and of the folders directly in a folder. Raises OSError if it cannot be listed."""
+    """The names of the files and of the folders directly in a folder, also in one that is packed.
+
+    Raises:
+        OSError: it cannot be listed.
+        DataError: it is packed, but incomplete.
+    """
+    from rayrml.storage.containers import find_container
+
+    if (found := find_container(folder)) is not None:
+        container, below = found
+        return container.list_folder(below)
     files: list[str] = []
     folders: list[str] = []
     if is_uri(folder):
@@ -108,6 +124,13 @@ def walk(folder: str) -> tuple[list[str], list[str]]:
     return sorted(files), sorted(folders)
 
 
+def walk_states(folder: str) -> dict[str, tuple[int, float]]:
+    """The size and the modification time of each file below a folder of a store, in the order of their names."""
+    base, found = remote().walked(folder)
+    files = {info.path[len(base) + 1 :]: (info.size, info.mtime_ns / 1e9) for info in found if remote().is_file(info)}
+    return dict(sorted(files.items()))
+
+
 def remove(path: Anywhere) -> None:
     """Remove a file if it exists."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -125,7 +148,7 @@ def move(source: str, target: str) -> None:
 
 def local_copy(path: Anywhere) -> str:
     """The path of a local file with the same content: the file itself, unless it must be fetched first."""
-    if not is_uri(path):
+    if not is_uri(path) and not is_member(path):
         return os.fspath(path)
     from rayrml.storage.cache import fetched
 
@@ -139,11 +162,16 @@ def remote() -> Any:
     return remote
 
 
+def _kind_in_container(path: Anywhere) -> str | None:
+    containers = sys.modules.get("rayrml.storage.containers")  # unless it was imported, no container is known
+    return None if containers is None else containers.known_kind(os.fspath(path))
+
+
 def _kind(path: Anywhere) -> str | None:
     if is_uri(path):
-        return remote().kind(os.fspath(path))
+        return remote().kind(stored_in(os.fspath(path))) or _kind_in_container(path)
     try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 (a string)
+        mode = os.stat(stored_in(os.fspath(path))).st_mode  # noqa: PTH116 (a string)
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return _kind_in_container(path)
     return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "other"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ _MOST_LINKS = 16
 _MOST_VIEWS = 8  # nested: HDF5 recurses for each, and crashes the process if the recursion never ends
 _MOST_SOURCES = 100_000
 _MEMORY_BYTES = 2**16  # step by which an in-memory file would grow
+_NOTE = re.compile(r"^ *(\d+)- *(\d+) ", re.MULTILINE)
 _OTHERS = "Other files are not read"
 # The filters that come with HDF5 and h5py, by their registered numbers.
 _FILTERS = {
@@ -51,6 +53,23 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
     _forget_plugins()
     with h5py.File(path, "r", locking=False) as found:
         yield found
+
+
+@contextlib.contextmanager
+def opened_noting_reads(path: str, log: str) -> Iterator[h5py.File]:
+    """The file, open for reading, while HDF5 notes in the file `log` what it reads, for `noted_reads`."""
+    _forget_plugins()
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_fapl_log(os.fsencode(log), h5py.h5fd.LOG_LOC_READ, 0)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    access.set_file_locking(False, True)
+    with h5py.File(h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY, fapl=access)) as found:
+        yield found
+
+
+def noted_reads(log: str) -> list[tuple[int, int]]:
+    """What HDF5 has read of the closed file: the first byte, and one after the last, of each part."""
+    return [(int(first), int(last) + 1) for first, last in _NOTE.findall(Path(log).read_text("ascii"))]
 
 
 @contextlib.contextmanager

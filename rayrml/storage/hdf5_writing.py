@@ -28,14 +28,18 @@ class Hdf5Output:
         hdf5: the open file.
     """
 
-    def __init__(self, path: str | Path, **cache: Any):
-        """Open the file with h5py's `cache` settings. Raises DataError if it cannot be created."""
+    def __init__(self, path: str | Path, *, cleans: bool = True, **cache: Any):
+        """Open the file with h5py's `cache` settings; `cleans` as for `Unfinished`.
+
+        Raises:
+            DataError: it cannot be created.
+        """
         self.path = str(path)
         self.hdf5: Any = None
         self._file: storage.Unfinished | None = None
         try:
             with self.writing():
-                self._file = storage.Unfinished(path)
+                self._file = storage.Unfinished(path, cleans=cleans)
                 # After a failed write, HDF5 can no longer close a file.
                 self._file.hold_errors()
                 self.hdf5 = h5py.File(self._file, "w", **cache)

@@ -11,6 +11,7 @@ import random
 import re
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -41,6 +42,8 @@ _DENIED = re.compile(
 )
 _NO_BUCKET = re.compile(r"NO_SUCH_BUCKET|bucket does not exist", re.IGNORECASE)
 _log = logging.getLogger("rayrml.storage")
+_MOST_OPEN = 64
+_open: OrderedDict[str, pyarrow.NativeFile] = OrderedDict()  # files of which several parts are read
 _told: set[str] = set()
 _telling = threading.Lock()
 
@@ -136,6 +139,25 @@ def read_start(uri: str, count: int) -> bytes:
             return file.read(count)
 
     return ask(uri, question)
+
+
+def read_range(uri: str, begin: int, count: int) -> bytes:
+    """So many bytes of a file; fewer where it ends. It is kept open: opening takes a request."""
+
+    def question(system: fs.FileSystem, path: str) -> bytes:
+        file = _open.pop(uri, None) or system.open_input_file(path)
+        found = file.read_at(max(min(count, file.size() - begin), 0), begin)
+        _open[uri] = file  # only if nothing failed
+        while len(_open) > _MOST_OPEN:
+            _open.popitem(last=False)
+        return found
+
+    return ask(uri, question)
+
+
+def close(uri: str) -> None:
+    """Forget a file that `read_range` keeps open."""
+    _open.pop(uri, None)
 
 
 def download(uri: str, descriptor: int) -> None:

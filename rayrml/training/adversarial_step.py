@@ -13,7 +13,8 @@ from rayrml.inference import arithmetic
 from rayrml.losses.adversarial import AdversarialLoss, clip_weights, constant_weights, critic_loss, generator_loss
 from rayrml.networks.layers.normalization import part_statistics, share_statistics
 from rayrml.tensors import to_input
-from rayrml.training.step import Trained, TrainingStep, Wishes
+from rayrml.training.step import Trained, TrainingStep
+from rayrml.training.wishes import Wishes
 
 
 @dataclasses.dataclass(frozen=True)

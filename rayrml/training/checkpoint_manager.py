@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import threading
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -17,17 +17,20 @@ from rayrml import storage
 from rayrml.config.figures import loss_of
 from rayrml.data.reader_keys import PICTURES, describe_reading, describe_targets
 from rayrml.errors import DataError, DivergenceError
-from rayrml.reporting.messages import BatchRow, Driver, Emit, Message, Removed, Saved
+from rayrml.reporting.messages import BatchRow, Driver, Message, Phase, Removed, Saved
 from rayrml.saving import checkpoint_folder, checkpoints
 from rayrml.saving.checkpoints import Checkpoint
+from rayrml.training.announcer import Announcer
 from rayrml.training.checkpoint_writer import CheckpointWriter
 from rayrml.training.job import Job
 from rayrml.training.retention import find_retention
+from rayrml.training.running_statistics import read_statistics, restore_statistics
 from rayrml.training.trainee import Kept, Trainee
 from rayrml.workers import Workers
 
 _ALL_BATCHES = 2**31
 _LONG_EVALUATION = 30.0  # seconds
+_LARGEST_SHARE = 0.1  # of the time between two states that writing one may take without a warning
 
 
 @dataclasses.dataclass
@@ -38,7 +41,7 @@ class Progress:
         epoch: the next or current epoch.
         batch: number of its batches that are done.
         losses: of these batches, each with what its mean divides by.
-        random: the states of this worker's random number generators after them, None if no batch is done.
+        random: the states of this worker's random number generators after them, None if they are not known.
         rows: the figures of the latest steps that may be missing from the log.
         checkpoint: path of the previous epoch's checkpoint, None if there is none.
     """
@@ -70,6 +73,7 @@ class CheckpointManager:
         self._writer = CheckpointWriter(self._announce)
         self._taken: Future[Checkpoint] | None = None  # of the epoch that is evaluated now
         self._written_at = time.monotonic()
+        self._warned = False
         section = job.config.checkpoints
         self._retention = find_retention(
             section,
@@ -97,8 +101,15 @@ class CheckpointManager:
             progress.batch = _ALL_BATCHES if part.get("trained") else part["batch"]
             progress.losses = part["losses"]
             if not part.get("trained"):
-                progress.random = part["random"][self._workers.rank]
+                self._go_on_within(part, trainee, progress)
         return progress
+
+    def _go_on_within(self, part: Mapping[str, Any], trainee: Trainee, progress: Progress) -> None:
+        """Restore what each worker has of its own in the middle of an epoch."""
+        statistics, random = part["statistics"], part["random"]
+        if len(random) == self._workers.size:  # else each worker draws other numbers
+            statistics, progress.random = statistics[self._workers.rank :][:1], random[self._workers.rank]
+        restore_statistics(trainee.networks, statistics)
 
     def settle(self) -> None:
         """Wait until the network and the optimizer may change; must be called before they do."""
@@ -135,7 +146,7 @@ class CheckpointManager:
         self._taken = self._take(self._checkpoint(trainee, trained.epoch, kept), trainee)
         if job.state_path and (evaluation_seconds is None or evaluation_seconds > _LONG_EVALUATION):
             # The same copy serves both, and the evaluation begins at once.
-            part = self._unfinished(trained, [[] for _ in range(self._workers.size)])
+            part = self._unfinished(trained, [([], [])] * self._workers.size)
             place = checkpoint_folder.interrupted_path(storage.parent(job.state_path))
             self._writer.write(self._taken, (), place, epoch=trained.epoch - 1, unfinished=part)
 
@@ -163,8 +174,8 @@ class CheckpointManager:
             DivergenceError: the network contains numbers that are not finite; the last state stays.
             DataError: an earlier write failed.
         """
-        random = self._workers.gather(list(progress.random or ()))
-        self._written_at = time.monotonic()
+        began = self._written_at = time.monotonic()
+        own = self._workers.gather((list(progress.random or ()), read_statistics(trainee.networks, self._workers)))
         job = self._job
         if not job.state_path:
             return
@@ -173,18 +184,30 @@ class CheckpointManager:
             return
         _refuse_infinite(kept, f"in epoch {progress.epoch}, after batch {progress.batch}")
         checkpoint = self._checkpoint(trainee, progress.epoch - 1, kept)
-        checkpoint.unfinished = self._unfinished(progress, random)
+        checkpoint.unfinished = self._unfinished(progress, own)
         place = checkpoint_folder.interrupted_path(storage.parent(job.state_path))
-        self._writer.write(self._take(checkpoint, trainee), (), place)
+        then = functools.partial(self._report_kept, progress, began)
+        self._writer.write(self._take(checkpoint, trainee), (), place, **({} if wait else {"then": then}))
         if wait:
             self._writer.wait()
 
-    def _unfinished(self, progress: Progress, random: Sequence[Any]) -> dict[str, Any]:
-        """How far an epoch has got, and the states of all workers' random number generators."""
+    def _report_kept(self, progress: Progress, began: float) -> None:
+        """Report a state that is on disk, and once if writing takes much of the time between two of them."""
+        seconds = time.monotonic() - began
+        where = f"after batch {progress.batch} of epoch {progress.epoch}"
+        self.announcer(Phase(f"Kept the state {where}, written in {seconds:.1f} s"))
+        warning = warn_of_share(seconds, self._job.config.checkpoints.every_minutes)
+        if warning is not None and not self._warned:
+            self._warned = True
+            self.announcer(Phase(warning))
+
+    def _unfinished(self, progress: Progress, own: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
+        """How far an epoch has got, and the random number generators and the statistics of each worker."""
         return {
             "batch": progress.batch,
             "losses": list(progress.losses),
-            "random": random,
+            "random": [random for random, _ in own],
+            "statistics": [statistics for _, statistics in own],
             "layout": self._layout(),
             "trained": progress.random is None,
         }
@@ -274,14 +297,14 @@ class CheckpointManager:
         path = None if folder is None else checkpoint_folder.checkpoint_path(folder, epoch)
         return path if path and storage.exists(path) else None
 
-    def _layout(self) -> list[int]:
-        """The numbers that determine which samples are in which batch of which worker."""
+    def _layout(self) -> list[int | str]:
+        """What determines which samples are in which batch, for any number of workers."""
         config, training = self._job.config, self._job.datasets.training
         counts = [0] if training is None else [len(group.indices) for group in training.groups()]
-        balanced = [1] if config.data.sampling == "balanced" else []
+        balanced = ["balanced"] if config.data.sampling == "balanced" else []
         # 2: kept samples were in other batches before these were the same for any number of workers.
         kept = 2 * int(config.data.preload)
-        return [*counts, config.data.batch_size, config.seed, kept, self._workers.size, *balanced]
+        return [*counts, config.data.batch_size, config.seed, kept, *balanced]
 
     def _rows(self) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self._driver.unwritten()]
@@ -313,35 +336,15 @@ class CheckpointManager:
         )
 
 
-class Announcer:
-    """Forwards messages; between `hold` and `release` it queues them, in the order in which they came."""
-
-    def __init__(self, emit: Emit):
-        self._emit = emit
-        self._lock = threading.RLock()
-        self._holding = False
-        self._waiting: list[Message] = []
-
-    def __call__(self, message: Message) -> None:
-        """Forward a message, or queue it."""
-        with self._lock:
-            if self._holding:
-                self._waiting.append(message)
-            else:
-                self._emit(message)
-
-    def hold(self) -> None:
-        """Queue messages from now on."""
-        with self._lock:
-            self._holding = True
-
-    def release(self) -> None:
-        """Forward the queued messages, and every later one at once."""
-        with self._lock:
-            self._holding = False
-            waiting, self._waiting = self._waiting, []
-            for message in waiting:
-                self._emit(message)
+def warn_of_share(seconds: float, every_minutes: float | None) -> str | None:
+    """A warning if writing a state takes so many `seconds` that states are written too often, else None."""
+    if every_minutes is None or seconds <= _LARGEST_SHARE * 60 * every_minutes:
+        return None
+    enough = math.ceil(seconds / _LARGEST_SHARE / 6) / 10
+    return (
+        f"Warning: writing the state takes {seconds:.1f} s, more than {_LARGEST_SHARE:.0%} of the {every_minutes:g} "
+        f"minutes of checkpoints.every_minutes, and may slow training down. {enough:g} minutes would be enough"
+    )
 
 
 def _holds_best(folder: str | None) -> bool:

@@ -31,7 +31,6 @@ from rayrml.reporting.messages import (
     EpochDone,
     Evaluated,
     FinalTested,
-    Interrupted,
     Phase,
     Saved,
     Started,
@@ -39,14 +38,16 @@ from rayrml.reporting.messages import (
 from rayrml.tensors import tiny_as_zero
 from rayrml.training.applications import trained_application
 from rayrml.training.checkpoint_manager import CheckpointManager, Progress
+from rayrml.training.early_end import EarlyEnd
 from rayrml.training.feed import Feed
 from rayrml.training.feeding import Feeder
 from rayrml.training.final_test import best_weights
 from rayrml.training.job import Job
+from rayrml.training.preemption import Notice
 from rayrml.training.random_states import begin_epoch, read_states
 from rayrml.training.running_statistics import average_statistics
 from rayrml.training.sample_order import FINAL_TEST, TEST, TRAINING, transforms_seed
-from rayrml.training.step import Step, Wishes
+from rayrml.training.step import Step
 from rayrml.training.step_reports import Reporter
 from rayrml.training.trainee import Trainee
 from rayrml.workers import Workers
@@ -79,6 +80,7 @@ class Worker:
         *,
         driver: Driver,
         outputs: Outputs,
+        notice: Notice = Notice(),  # noqa: B008 (it has no state)
     ):
         self.job = job
         self.workers = workers
@@ -89,6 +91,7 @@ class Worker:
         self.driver = driver
         self.checkpoints = CheckpointManager(job, workers, driver)
         self.emit: Emit = self.checkpoints.announcer
+        self.early_end = EarlyEnd(workers, driver, notice, self.emit)
         self.network = job.network.to(device)
         if job.config.compile:
             self.network.compile()
@@ -181,12 +184,11 @@ class Worker:
                 self.emit(Phase(f"Learning rate in epoch {epoch}: {rate:g}"))
             stopped = self.train(step, training, begin if epoch == begin.epoch else Progress(epoch), reporter)
             trainee.seconds = reporter.seconds
+            if stopped is not None:
+                self._end_early(trainee, stopped)
+                return False
             for network in trainee.networks:
                 average_statistics(network, self.workers)
-            if stopped is not None:
-                self.checkpoints.save_unfinished(trainee, stopped)
-                self.emit(Interrupted(stopped.epoch, stopped.batch))
-                return False
             figures = {"epoch": epoch, **reporter.finish_epoch(), "learning_rate": rate}
             if skipped := trainee.describe_skipped(epoch):
                 self.emit(Phase(skipped))
@@ -213,8 +215,7 @@ class Worker:
             self._evaluation_seconds = time.perf_counter() - started
             if evaluated is None:
                 self.checkpoints.announcer.release()
-                self.checkpoints.save_unfinished(trainee, trained)
-                self.emit(Interrupted(epoch, trained.batch))
+                self._end_early(trainee, trained)
                 return None
             figures |= evaluated
         self.watch.after_epoch(epoch, trainee.evaluated)
@@ -227,6 +228,11 @@ class Worker:
         self.checkpoints.save(trainee, epoch, last=last)
         return last
 
+    def _end_early(self, trainee: Trainee, reached: Progress) -> None:
+        """Keep the state that training has reached, and end; all workers must call it."""
+        self.checkpoints.save_unfinished(trainee, reached)
+        self.early_end.finish(reached.epoch, reached.batch)
+
     def train(self, step: Step, feed: Feed, begin: Progress, reporter: Reporter) -> Progress | None:
         """Train an epoch from `begin` on; return where it stopped if any worker was asked to stop, else None."""
         epoch, trainee, batch_size = begin.epoch, self.trainee, self.job.config.data.batch_size
@@ -234,7 +240,9 @@ class Worker:
             return None
         for network in trainee.networks:
             network.train()
-        begin_epoch(mix_seed(self.job.config.seed, epoch, self.workers.rank), begin.random, self.device)
+        # Those that go on in the middle of an epoch of other workers draw numbers of their own.
+        numbers = (self.job.config.seed, epoch, self.workers.rank, *([begin.batch] if begin.batch else []))
+        begin_epoch(mix_seed(*numbers), begin.random, self.device)
         seed = transforms_seed(self.job.config.seed, epoch)
         reporter.begin_epoch(trainee.rate, begin.losses)
         num_batches = feed.num_batches(batch_size)
@@ -245,15 +253,16 @@ class Worker:
             if (rate := trainee.move_rate((batch.number - 1) / num_batches)) is not None:
                 reporter.rate = rate
             waited = time.perf_counter() - before
-            wishes = Wishes(stop=self.driver.asked_to_stop(), save=self.checkpoints.is_due)
+            wishes = self.early_end.wishes(save=self.checkpoints.is_due)
             trained = step(images, target, batch.size, begin=batch.begin, wishes=wishes)
             trainee.after_step()
             reporter.add(epoch, batch.number, trained, waited, num_samples=batch.size)
             if any(trained.wishes):
                 reporter.flush()
                 reached = Progress(epoch, batch.number, reporter.losses, read_states(self.device))
-                if trained.wishes.stop:
+                if self.early_end.agree(trained.wishes):
                     return reached
+                trainee.seconds = reporter.seconds
                 self.checkpoints.save_unfinished(trainee, reached, wait=False)
             before = time.perf_counter()
         return None
@@ -293,7 +302,7 @@ class Worker:
         with trainee.evaluated(weights):
             done = self._pass(feed, compares=True, pixels=True)
         if done is None:
-            self.emit(Interrupted(int(trainee.history[-1]["epoch"]), self.progress.batch))
+            self.early_end.finish(int(trainee.history[-1]["epoch"]), self.progress.batch)
         else:
             self.emit(FinalTested(epoch, done.num_samples, done.found))
 
@@ -308,7 +317,7 @@ class Worker:
         num_samples = 0
         batches = self._evaluated_batches(feed.batches(self.job.config.data.test_batch_size, None), compares=compares)
         for number, (positions, outputs) in enumerate(step.run(batches)):
-            if number % _BATCHES_BETWEEN_LOOKS == 0 and self._all_stop():
+            if number % _BATCHES_BETWEEN_LOOKS == 0 and self._ends_early():
                 self._abandon(sink)
                 return None
             num_samples += len(positions)
@@ -349,14 +358,9 @@ class Worker:
             judge=self.job.judge,
         )
 
-    def _all_stop(self) -> bool:
-        """Whether a worker was asked to stop a training; every worker must call it."""
-        if self.trainee is None:
-            return False
-        asked = self.driver.asked_to_stop()
-        if self.workers.size == 1:
-            return asked
-        return self.workers.sum(torch.tensor(float(asked), device=self.device)).item() > 0
+    def _ends_early(self) -> bool:
+        """Whether all workers end a training now; every worker must call it."""
+        return self.trainee is not None and self.early_end.ask_all(self.device)
 
     def _abandon(self, sink: PredictionSink | None) -> None:
         if sink is not None:

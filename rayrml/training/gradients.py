@@ -13,13 +13,14 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from rayrml.training.wishes import NUM_WISHES
 from rayrml.workers import Pending, Workers
 
 Compression = Literal["none", "bf16"]
 # Large enough for the links' full speed, small enough that most of the exchange takes place during backward.
 # Source: arXiv 2006.15704, section 5.2.
 BUCKET_BYTES = 25 * 2**20
-_NUM_NOTES = 4  # numbers that are sent with the gradients: loss, weight, and two wishes
+_NUM_NOTES = 2 + NUM_WISHES  # numbers that are sent with the gradients: loss, weight, and the wishes
 
 
 class SharedGradient:
@@ -40,8 +41,7 @@ class SharedGradient:
         loss: this worker's part of the loss, and the whole loss after `finish`; a scalar.
         weight: this worker's share of the batch, and the sum of all shares after `finish`; a scalar.
         terms: this worker's part of the terms of the loss, and the whole ones after `finish`.
-        wishes: (2,) 1 if this worker was asked to stop, and if it asks for the state to be saved; after `finish`, above
-            0 if any worker was.
+        wishes: (NUM_WISHES,) 1 for each wish of this worker; after `finish`, above 0 for each of any worker.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class SharedGradient:
         self.everything = torch.zeros(sum(counts) + num_notes, dtype=first.dtype, device=first.device)
         self.gradient = self.everything[:-num_notes]
         self.loss, self.weight, *_ = notes = self.everything[-num_notes:]
-        self.terms = notes[2:-2]
-        self.wishes = self.everything[-2:]
+        self.terms = notes[2:-NUM_WISHES]
+        self.wishes = self.everything[-NUM_WISHES:]
         for parameter, piece in zip(parameters, self.gradient.split(counts), strict=True):
             # In the parameter's own memory order (kernels are in channels-last format): fused optimizers traverse
             # parameter and gradient together and ignore the strides.

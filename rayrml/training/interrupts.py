@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
+from rayrml.errors import Terminated
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE = 10.0  # seconds for a step and a checkpoint; job schedulers kill stopped jobs soon after
 
@@ -28,6 +30,7 @@ class Interrupts:
         self, tell: Callable[[], None] = lambda: None, leave: Callable[[BaseException], None] | None = None
     ) -> None:
         self.requested = False
+        self._first: int | None = None  # signal
         self._tell = tell
         self._leave = leave
         self._ending = False
@@ -67,6 +70,10 @@ class Interrupts:
         """Let the first signal request an orderly end whenever that is `possible`, instead of raising at once."""
         self._orderly = possible
 
+    def error(self) -> KeyboardInterrupt:
+        """The error with which the first signal ends the run."""
+        return Terminated() if self._first == signal.SIGTERM else KeyboardInterrupt()
+
     def _listen(self) -> None:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
@@ -75,14 +82,16 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._ending:
             return
+        if self._first is None:
+            self._first = number
         if self._leave is not None:
             self._ending = True
-            self._leave(KeyboardInterrupt())
+            self._leave(self.error())
             return
         self._tell()
         if self.requested or not self._orderly():
             self._ending = True
-            raise KeyboardInterrupt
+            raise self.error()
         self.requested = True
         # An evaluation or a step may take longer than that.
         self._timer = threading.Timer(_PATIENCE, signal.raise_signal, [signal.SIGINT])

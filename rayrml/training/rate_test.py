@@ -14,8 +14,9 @@ from rayrml.training.epoch_loop import Worker
 from rayrml.training.feeding import Feeder
 from rayrml.training.rate_range import Divergence, RateRange
 from rayrml.training.sample_order import TRAINING
-from rayrml.training.step import Step, Trained, Wishes
+from rayrml.training.step import Step, Trained
 from rayrml.training.step_reports import Reporter
+from rayrml.training.wishes import Wishes
 
 
 class GrowingRate:

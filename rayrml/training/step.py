@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -23,21 +23,10 @@ from rayrml.training.loss_scaling import LossScaler
 from rayrml.training.micro_batches import micro_batches
 from rayrml.training.running_statistics import unchanged_statistics
 from rayrml.training.sharding import Exchange, Sharding
+from rayrml.training.wishes import Wishes
 from rayrml.workers import Workers
 
 _STEPS_BEFORE_LOOKING = 3
-
-
-class Wishes(NamedTuple):
-    """What is to be done after a step.
-
-    Attributes:
-        stop: end the training.
-        save: write its state.
-    """
-
-    stop: bool = False
-    save: bool = False
 
 
 @dataclasses.dataclass

@@ -29,8 +29,10 @@ from rayrml.training.epoch_loop import Worker
 from rayrml.training.interrupts import Interrupts
 from rayrml.training.job import Job
 from rayrml.training.mailbox import Connection, Mailbox
+from rayrml.training.preemption import Notice, RayNotice
 from rayrml.training.rate_test import run_rate_test
-from rayrml.training.rendezvous import Rendezvous
+from rayrml.training.rendezvous import NETWORK_HINT, Rendezvous, is_of_network
+from rayrml.training.termination import TERMINATION
 from rayrml.workers import Workers
 
 _SECONDS_BETWEEN_LOOKS = 0.1  # at the workers' messages
@@ -105,7 +107,11 @@ def _parcel(job: Job, mailbox: Any, allocation: Allocation) -> dict[str, Any]:
 
 def _trainer(parcel: dict[str, Any], allocation: Allocation, run: ray.train.RunConfig) -> TorchTrainer:
     """The trainer of the workers' loop."""
-    meeting: Any = Rendezvous(folder=run.storage_path if allocation.private else None)
+    meeting: Any = Rendezvous(
+        folder=run.storage_path if allocation.private else None,
+        seconds=allocation.seconds,
+        interface=allocation.interface,
+    )
     trainer = TorchTrainer(
         _worker_loop,
         train_loop_config=parcel,
@@ -146,11 +152,19 @@ def _worker_loop(config: dict[str, Any]) -> None:
         if workers.rank == 0:
             driver.emit(Phase(f"Training on {workers.size} worker{'s' if workers.size > 1 else ''}"))
         job: Job = ray.get(config["job"])
-        _work(Worker(job, workers, get_device(), driver=driver, outputs=Outputs(config["writer"])))
+        notice = Notice() if job.rate_range is not None else RayNotice(workers.rank)  # a test of rates keeps no state
+        outputs = Outputs(config["writer"])
+        _work(Worker(job, workers, get_device(), driver=driver, outputs=outputs, notice=notice))
+    except ray_internals.WorkersLeave:
+        driver.settle()
+        workers.gather(None)  # Ray ends all workers as soon as it sees that one has ended
+        raise
     except (RayrmlError, torch.OutOfMemoryError) as error:
         driver.emit(Failed(error))
         driver.settle()
         raise
+    finally:
+        TERMINATION.training_is_over()
     driver.settle()
 
 
@@ -197,7 +211,10 @@ def call_in_background(call: Callable[[], Any]) -> Future[Any]:
 
 
 def _explained(error: BaseException) -> BaseException:
-    """A worker's own error instead of the errors that Ray wraps around it."""
+    """A worker's own error, or that of their meeting, instead of the errors that Ray wraps around it."""
+    unmet = getattr(error, "controller_failure", None)
+    if isinstance(unmet, RayrmlError):
+        return unmet
     failures = getattr(error, "worker_failures", None) or {}
     causes = [getattr(failures[rank], "cause", failures[rank]) for rank in sorted(failures)]
     for cause in causes:
@@ -210,5 +227,6 @@ def _explained(error: BaseException) -> BaseException:
     if failures:
         rank = min(failures)
         reason = str(failures[rank]).strip().splitlines()[-1]
-        return ClusterError(f"worker {rank} failed, and a restart did not help. {reason}")
+        hint = f". {NETWORK_HINT}" if is_of_network(reason) else ""
+        return ClusterError(f"worker {rank} failed, and a restart did not help. {reason.rstrip('.')}{hint}")
     return ClusterError(f"training failed. {str(error).strip().splitlines()[-1]}")

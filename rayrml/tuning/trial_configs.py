@@ -15,6 +15,8 @@ from rayrml.tuning.search import Search
 from rayrml.tuning.trials import Trial, Trials
 
 CONFIG = "config.json"
+# Keys of `ray` that trials have from the search: its processes have the variables, whose values are not written.
+_OF_THE_SEARCH = ("address", "storage_path", "env_vars")
 
 
 def config_of(search: Search, trial: Trial) -> Config:
@@ -35,7 +37,7 @@ def write_config(search: Search, book: Trials, trial: Trial) -> None:
     if "outfile" in nn:
         nn["outfile"] = storage.join(folder, "log.txt")
     values["ray"] = {
-        **{key: value for key, value in values.get("ray", {}).items() if key not in ("address", "storage_path")},
+        **{key: value for key, value in values.get("ray", {}).items() if key not in _OF_THE_SEARCH},
         "run_name": f"{Path(book.folder).name}-trial-{trial.number}",
     }
     path = storage.join(folder, METRICS)

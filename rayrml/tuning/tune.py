@@ -19,6 +19,7 @@ from rayrml.cluster.shared_files import refuse_unshared
 from rayrml.config.figures import COLUMNS
 from rayrml.config.reading import AnyConfiguration, list_network_files
 from rayrml.config.variables import escape
+from rayrml.config.worker_settings import hide_variables
 from rayrml.cpus import count_cpus
 from rayrml.errors import ConfigError, Problem, RayrmlError
 from rayrml.formatting import format_path
@@ -277,7 +278,7 @@ class _Tuning:
         for section, layers, _ in list_network_files(config, values):
             section["layers"] = storage.absolute(layers)
         path = storage.join(book.folder, BEST_CONFIG)
-        write_file(path, to_json(escape(values)))
+        write_file(path, to_json(escape(hide_variables(values))))
         kept = book.model()
         model = None if kept is None else storage.join(book.folder, BEST_MODEL)
         if kept is not None and model is not None:

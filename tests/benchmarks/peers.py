@@ -104,7 +104,9 @@ def _measure(command: list[str], times: Path, count: int) -> _Run:
     started, ends, said = time.perf_counter(), [], []
     variables = environment()
     del variables["OMP_NUM_THREADS"]  # each library has its own way to choose threads
-    run = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    run = subprocess.Popen(
+        command, cwd=times.parent, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     for line in run.stdout or ():
         said.append(line)
         if _is_last_batch(line):

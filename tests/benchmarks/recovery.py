@@ -32,6 +32,7 @@ def main() -> None:
         "SIGTERM: until the command has ended": _stopped,
         "the command is killed: from typing --resume": _resumed,
         "one of two workers is killed": _worker_killed,
+        "one of two workers gets SIGTERM": _worker_warned,
         "a node is killed, an elastic run goes on": _node_killed,
         "a node comes back after 20 seconds, a fixed run goes on": _node_back,
     }
@@ -51,7 +52,7 @@ def _stopped(folder: Path) -> float:
     with _running(_config(folder), folder) as run:
         run.process.send_signal(signal.SIGTERM)
         started = time.perf_counter()
-        if run.wait(_PATIENCE) != 130:
+        if run.wait(_PATIENCE) != 143:
             raise SystemExit(run.text)
         return time.perf_counter() - started
 
@@ -67,9 +68,17 @@ def _resumed(folder: Path) -> float:
 
 
 def _worker_killed(folder: Path) -> float:
+    return _worker_lost(folder, signal.SIGKILL)
+
+
+def _worker_warned(folder: Path) -> float:
+    return _worker_lost(folder, signal.SIGTERM)
+
+
+def _worker_lost(folder: Path, number: signal.Signals) -> float:
     with _running(_config(folder), folder, "--num-workers=2") as run:
         workers = [p for p in psutil.Process(run.process.pid).children(recursive=True) if "RayTrainWorker" in p.name()]
-        os.kill(workers[-1].pid, signal.SIGKILL)
+        os.kill(workers[-1].pid, number)
         return _next_batch(run, "Resuming at epoch")
 
 

@@ -28,6 +28,7 @@ def test_one_worker_on_one_machine_is_the_driver():
     assert not allocated({"CPU": 2}, nodes=2).in_driver
     assert not allocated({"CPU": 2}, attached=True).in_driver
     assert not allocated({"CPU": 2}, num_workers=(1, 1)).in_driver
+    assert not allocated({"CPU": 2}, env_vars={"A": "1"}).in_driver, "it has read its environment"
 
 
 def test_without_a_number_every_gpu_has_a_worker():

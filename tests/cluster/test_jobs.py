@@ -89,7 +89,7 @@ def test_a_job_that_is_stopped_keeps_what_it_has(cluster, folder):
     (name,) = re.findall(r"^Job (\S+) at", job.text, re.MULTILINE)
     stop = [sys.executable, "-m", "ray.scripts.scripts", "job", "stop", f"--address={cluster.dashboard}", name]
     subprocess.run(stop, env=cluster.environment, check=True, timeout=120, capture_output=True)
-    assert job.wait(60) == 130, job.text
+    assert job.wait(60) == 143, job.text
     told = re.search(r"Interrupted after batch (\d+) of epoch (\d+)", job.text)
     state = checkpoints.load(folder / "stopped" / "interrupted.pt")
     assert (state.unfinished["batch"], state.epoch + 1) == tuple(map(int, told.groups()))

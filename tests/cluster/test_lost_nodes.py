@@ -1,5 +1,6 @@
 """Nodes of a cluster that vanish and return, while a run continues without them or waits for them."""
 
+import re
 import signal
 import sys
 
@@ -69,7 +70,29 @@ def test_an_elastic_run_goes_on_without_a_node_and_takes_it_back(ray_cluster, fo
     together = run.wait_for("Training on 2 workers", 300, after=alone)
     run.wait_for("Train Epoch", 300, after=together)
     run.process.send_signal(signal.SIGTERM)
-    assert run.wait(90) == 130
+    assert run.wait(90) == 143
+    assert_as_if_nothing_had_been(folder, out, checkpoints.load(out / "model" / "last_epoch.pt").epoch)
+
+
+def test_a_run_goes_on_with_the_next_batch_when_a_node_is_about_to_be_taken_away(
+    ray_cluster, folder, tmp_path, cluster
+):
+    """As Kubernetes takes a node: by SIGTERM to `ray start`, which drains it first."""
+    _, other = cluster.nodes
+    out = tmp_path / "out"
+    run = started(cluster, convex_in(folder, out, 10**6), tmp_path / "drained.json", [1, 2])
+    both = run.wait_for("Training on 2 workers", 300)
+    run.wait_for("Train Epoch", 300, after=both)
+    other.send_signal(signal.SIGTERM)
+    warned = run.wait_for("is on a node that is to be taken away: the state after batch", 60, after=both)
+    batch, epoch = re.findall(r"after batch (\d+) of epoch (\d+) is kept", run.lines[warned])[0]
+    alone = run.wait_for("Training on 1 worker", 300, after=warned)
+    run.wait_for(f"Resuming at epoch {epoch}, batch {int(batch) + 1}", 60, after=alone)
+    run.wait_for("Train Epoch", 300, after=alone)
+    other.wait(timeout=60)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.wait(90) == 143
+    cluster.add(**NODE)
     assert_as_if_nothing_had_been(folder, out, checkpoints.load(out / "model" / "last_epoch.pt").epoch)
 
 
@@ -85,5 +108,5 @@ def test_a_run_of_two_workers_waits_for_the_node_and_says_for_what(ray_cluster, 
     again = run.wait_for("Resuming at epoch", 300, after=said)
     run.wait_for("Train Epoch", 300, after=again)
     run.process.send_signal(signal.SIGTERM)
-    assert run.wait(90) == 130
+    assert run.wait(90) == 143
     assert_as_if_nothing_had_been(folder, out, checkpoints.load(out / "model" / "last_epoch.pt").epoch)

@@ -5,13 +5,15 @@ import inspect
 import json
 import logging
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
+import types
 from typing import Any, cast
 
 import pytest
-from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
+from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError, get_context
 from ray.train.torch import TorchTrainer
 
 from rayrml import cli
@@ -202,6 +204,7 @@ def test_workers_that_are_lost_at_the_start_are_failures_that_a_run_survives(ray
     [
         ("ENABLE_PREEMPTION_WATCHER_ENV_VAR", ray_internals.train_without_watcher, "0"),
         ("HEALTH_CHECK_INTERVAL_S_ENV_VAR", ray_internals.notice_ends_soon, "0.5"),
+        ("PREEMPTION_POLL_INTERVAL_S_ENV_VAR", ray_internals.notice_drains_soon, "1.0"),
     ],
 )
 def test_runs_have_other_settings_of_ray_train_unless_the_user_has_set_them(monkeypatch, name, set_it, value):
@@ -214,6 +217,24 @@ def test_runs_have_other_settings_of_ray_train_unless_the_user_has_set_them(monk
     monkeypatch.setenv(variable, "1")
     with set_it():
         assert os.environ[variable] == "1"
+
+
+def test_workers_that_end_because_one_is_about_to_be_lost_are_not_counted_as_failures():
+    policy = private("train.v2._internal.execution.failure_handling.default").DefaultFailurePolicy(FailureConfig())
+    error = pickle.loads(pickle.dumps(ray_internals.WorkersLeave()))
+    decisions = [policy.make_decision(WorkerGroupError("lost", {1: error})).name for _ in range(5)]
+    assert decisions == ["RETRY"] * 5 and str(error).startswith("the workers have ended because")
+    assert policy.make_decision(WorkerGroupError("lost", {1: RuntimeError()})).name == "RAISE"
+
+
+def test_a_worker_knows_which_workers_are_about_to_be_lost(monkeypatch):
+    context, preemption = (private(f"train.v2._internal.execution.{name}") for name in ("context", "preemption"))
+    assert "preemption_context" in context.TrainContext.__dataclass_fields__
+    told = preemption.PreemptionContext()
+    monkeypatch.setattr(context, "_train_context", types.SimpleNamespace(preemption_context=told))
+    assert ray_internals.list_preempted_workers() == ()
+    told.preemption_info = preemption.PreemptionInfo(deadline_ms=None, preempted_node_to_ranks={"a": [3, 1]})
+    assert ray_internals.list_preempted_workers() == [1, 3]
 
 
 @pytest.mark.ray

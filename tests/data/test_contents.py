@@ -4,8 +4,9 @@ import pytest
 
 from rayrml.config.tables import choose
 from rayrml.data import contents
+from rayrml.data.addresses import Place
 from rayrml.data.decoding import Decoder, Decoding, pack, unpack
-from rayrml.data.discovery import Place, Samples, label_by_folder
+from rayrml.data.discovery import Samples, label_by_folder
 from rayrml.data.readers import READERS
 from rayrml.data.slicers import parse_slicers
 from rayrml.errors import DataError

@@ -138,7 +138,7 @@ def test_a_share_is_that_of_each_class_and_of_all_but_the_smallest_some_of_both(
     sizes = {"a": 1, "b": 2, "c": 100}
     samples = label_by_folder(find(fill(tmp_path, *(f"{c}/{n}.jpg" for c in sizes for n in range(sizes[c])))), None, "")
     training, test = (select_part(samples, share, test=test) for test in (False, True))
-    assert sorted(training + test) == list(range(103))
+    assert sorted([*training, *test]) == list(range(103))
     assert np.bincount(samples.labels[test], minlength=3).tolist() == [0, 1, round(100 * share)]
 
 

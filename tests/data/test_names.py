@@ -1,5 +1,6 @@
 import bisect
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -63,3 +64,17 @@ def test_other_processes_share_them_without_a_copy():
     assert len(alone) < 1000
     assert sum(buffer.raw().nbytes for buffer in shared) < 20 * len(found)
     assert pickle.loads(alone, buffers=shared) == found
+
+
+def test_names_are_taken_without_an_index_for_each_byte_of_all_of_them(monkeypatch):
+    monkeypatch.setattr(module, "_AT_ONCE", 1000)
+    names = Names.of(f"a folder/of_{number:06}.jpg" for number in range(200_000))
+    tracemalloc.start()
+    try:
+        taken = names.take(np.arange(1, 200_000, 2))
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(taken.encoded())
+    finally:
+        tracemalloc.stop()
+    assert taken[-1] == "a folder/of_199999.jpg"
+    assert list(names.take([])) == []
+    assert list(Names.of(["a", "é", ""]).encoded_each()) == [b"a", "é".encode(), b""]

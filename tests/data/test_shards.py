@@ -118,3 +118,17 @@ def test_the_next_epoch_is_begun_before_the_one_before_it_is_over_and_comes_in_i
         time.sleep(0.01)
     assert len(begun) == 9  # three epochs and six evaluations; no fourth epoch
     shard.close()
+
+
+def test_a_worker_keeps_the_order_of_its_own_samples_only():
+    given = []
+
+    def read(picks, epoch):
+        given.append(picks.samples)
+        yield picks.samples.copy(), np.ones(len(picks.samples), bool)
+
+    shard = StreamedShard(read, np.arange(1000), workers=Workers(3, 10))
+    next(shard.batches([100], 1))
+    (samples,) = given
+    assert len(samples) == 100
+    assert samples.base is None or samples.base.nbytes == samples.nbytes

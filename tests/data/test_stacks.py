@@ -6,8 +6,8 @@ import pytest
 
 from rayrml.config.tables import choose
 from rayrml.data import contents, stacks
+from rayrml.data.addresses import ROW, Place
 from rayrml.data.decoding import Decoder, Decoding, pack, unpack
-from rayrml.data.discovery import ROW, Place
 from rayrml.data.readers import READERS
 from rayrml.data.value_rules import ClassNumbers, Finite
 from rayrml.errors import DataError

@@ -74,7 +74,7 @@ def test_all_cpus_have_work():
 def test_what_workers_of_a_node_decode_ahead_fits_the_node(num_nodes, num_workers, store):
     portion = divide_cluster(cluster(num_nodes, 96, store), num_workers)
     together = portion.ahead_bytes * num_workers / num_nodes
-    assert together <= max(store / 2, 2 * BLOCK_BYTES * num_workers / num_nodes) + 1
+    assert together <= max(store / 4, 2 * BLOCK_BYTES * num_workers / num_nodes) + 1
     assert block_size(IMAGE, 1, portion) * IMAGE <= store / 8
 
 

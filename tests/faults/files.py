@@ -19,8 +19,8 @@ from PIL import Image
 from rayrml.config.json_files import read_json
 from rayrml.config.reading import override, parse
 from rayrml.config.tables import choose
+from rayrml.data.addresses import Place
 from rayrml.data.decoding import Decoding, read_sample
-from rayrml.data.discovery import Place
 from rayrml.data.readers import READERS
 from rayrml.errors import ConfigError, DataError
 from rayrml.networks.network import build_network

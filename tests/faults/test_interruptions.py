@@ -55,13 +55,14 @@ def test_a_run_goes_on_within_an_epoch_as_if_it_had_not_been_interrupted(ray_clu
     assert not list((out / "model").glob("interrupted*"))
 
 
-def test_other_workers_go_on_after_the_last_whole_epoch(ray_cluster, folder):
+def test_other_workers_go_on_with_the_next_batch(ray_cluster, folder):
     out = folder / "other_workers"
     config = config_in(folder, out, num_epochs=ENOUGH)
-    epoch, _ = interrupted(config, out, NUM_BATCHES + 1, overrides={"data.preload": True})
+    epoch, batch = interrupted(config, out, NUM_BATCHES + 1, overrides={"data.preload": True})
     config["neural_network"]["num_epochs"] = epoch
     rayrml.run(config, num_workers=2, resume=True, overrides={"data.preload": True}, quiet=True)
     assert_whole_logs(out, epoch)
+    assert f"Resuming at epoch {epoch}, batch {batch + 1}\n" in (out / "model" / "run.log").read_text()
 
 
 def _addresses(processes):
@@ -93,7 +94,7 @@ def test_a_signal_ends_the_command_with_a_checkpoint_and_leaves_no_process(folde
         run.send_signal(number)
         out, err = run.communicate(timeout=60)
         seconds = time.monotonic() - began
-    assert (run.returncode, err) == (130, "rayrml: interrupted\n")
+    assert (run.returncode, err) == (128 + number, "rayrml: interrupted\n")
     told = re.search(r"Interrupted after batch (\d+) of epoch (\d+)\. Resume with: .* --resume", out)
     state = checkpoints.load(tmp_path / "out" / "model" / "interrupted.pt")
     assert (state.unfinished["batch"], state.epoch + 1) == tuple(map(int, told.groups()))
@@ -122,7 +123,7 @@ def test_a_second_signal_ends_the_command_at_once(folder, tmp_path):
         _, err = run.communicate(timeout=60)
         seconds = time.monotonic() - began
     # The second may arrive after the first has already ended everything except the process itself.
-    assert (run.returncode, err) in ((130, "rayrml: interrupted\n"), (130, ""))
+    assert (run.returncode, err) in ((143, "rayrml: interrupted\n"), (143, ""))
     assert seconds < 15
     _, alive = psutil.wait_procs(processes, timeout=15)
     assert not alive

@@ -16,7 +16,7 @@ from rayrml.inference.detection_files import (
     write_coco_results,
     write_detection_table,
 )
-from rayrml.inference.prediction_files import read_outputs
+from rayrml.inference.prediction_reading import read_outputs
 
 NOTHING = np.zeros((0, 6), np.float32)
 TWO = np.array([[1, 2, 30.5, 40, 0.9, 1], [0.1, 0, 5, 5, 0.25, 0]], np.float32)

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from rayrml.errors import DataError
-from rayrml.inference.prediction_files import Destination, PredictionFile, read_outputs
+from rayrml.inference.prediction_files import Destination, PredictionFile
+from rayrml.inference.prediction_reading import read_outputs
 
 
 def test_what_was_written_can_be_read_by_name(tmp_path):

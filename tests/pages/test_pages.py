@@ -66,6 +66,7 @@ RUN = [(page, block) for page, block in ALL if not block.startswith(tuple(ELSEWH
 # What a block takes to be there already, or the folder that it is typed in, by the block's beginning.
 BEFORE = {
     "rayrml new path": "cd rayrml && rm images.json",
+    "rayrml pack images packed": "cp -r path/to/images images",
     "rayrml predict": "cd examples/mnist && mkdir -p more_digits && cp mnist_digits/digit_0.jpg more_digits/ && "
     "cp mnist_digits/digit_1.jpg digit.png",
     "rayrml evaluate": "cd examples/mnist",
@@ -78,6 +79,7 @@ AFTER = {
     "python3 -m venv .venv && .": ["mnist_model/plots/loss.png", "mnist_predictions/output_1.h5"],
     "git clone": ["images_model/plots/predictions.png", "runs.png"],
     "rayrml new path": ["images.json"],
+    "rayrml pack images packed": ["packed/rayrml_pack.json"],
     "rayrml predict": ["predictions/output_1.h5", "predictions/predictions.csv"],
     "rayrml evaluate": ["evaluation/metrics.json", "evaluation/predictions.csv"],
     "rayrml plot mnist_model": ["runs.png"],

@@ -208,6 +208,20 @@ BROKEN = {
             ".data.hdf5_precision: has no effect: no predictions are kept. Expected test_",
         )
     ],
+    "_shards": [
+        (
+            {**WITHOUT_INPUT, "loss": None, "data.target_type": None, "data.hdf5_shards": "keep"},
+            ".data.hdf5_shards: has no effect: no predictions are kept. Expected test_output_path",
+        ),
+        (
+            {"data.test_output_path": "/out", "data.hdf5_shards": "merge"},
+            ".data.hdf5_shards: has no effect: only predictions without targets are written in shards. Expected",
+        ),
+        (
+            {**GENERATES, "data.input_path": None, "data.test_output_path": "/out", "data.hdf5_shards": "merge"},
+            ".data.hdf5_shards: has no effect: only predictions without targets",
+        ),
+    ],
     "_pictures": [
         (
             {"data.test_output_images": "masks"},
@@ -389,6 +403,8 @@ def test_what_contradicts_a_rule_is_refused(changes, complaint):
         {"data": BOXES, "loss": YOLO},
         {"data": {**BOXES, "classes": ["cat"], "box_format": "voc"}, "loss": YOLO, "app": "obj"},
         {**WITHOUT_INPUT, "loss": None, "data.target_type": None, "data.test_output_path": "/out"},
+        {**WITHOUT_INPUT, "data.target_type": None, "data.test_output_path": "/out", "data.hdf5_shards": "keep"},
+        {**SAMPLES, "data.hdf5_shards": "merge"},
         {"data.test_input_path": None, "data.test_share": 0.5},
         GENERATES,
         {**GENERATES, "loss": {**GAN, "gradient_penalty": 0, "clip": 0.01}, "precision": "bf16", "gradient_clip": 1.0},

@@ -3,19 +3,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rayrml.data.names import Names
+from rayrml.data.stacks import RowPlaces
 from rayrml.planning.preparation import prepare
+from rayrml.planning.shared_samples import warn_of_shared
 
 IMAGES = {"input_type": "images", "target_type": "labels"}
 
 
-def warnings_of(data, classes=2):
+def planned(data, classes=2):
+    data = {key: value for key, value in data.items() if value is not None}
     network = [
         {"class_name": "Flatten", "config": {"name": "f", "batch_input_shape": [None, *data.pop("shape")]}},
         {"class_name": "Dense", "config": {"name": "d", "units": classes, "activation": "log_softmax"}},
     ]
     keys = {"loss": {"function": "NLL"}, "optimizer": {"type": "SGD"}}
-    plan = prepare({"neural_network": {"layers": network, "data": data, **keys}}, {})
-    return [warning for warning in plan.warnings if "training samples, too" in warning]
+    return prepare({"neural_network": {"layers": network, "data": data, **keys}}, {})
+
+
+def warnings_of(data):
+    return [warning for warning in planned(data).warnings if "training samples, too" in warning]
 
 
 @pytest.fixture
@@ -55,3 +62,41 @@ def test_arrays_of_the_same_names_in_other_files_are_others(tmp_path):
     same = {"test_input_path": data["input_path"], "test_target_path": data["target_path"]}
     (warning,) = warnings_of({**data, **same})
     assert "all 4 test samples" in warning
+
+
+@pytest.fixture
+def unread(monkeypatch):
+    """Names and places must not be looked at one by one: there may be millions."""
+
+    def refuse(self):
+        raise AssertionError("looked at one by one")
+
+    def begin():
+        monkeypatch.setattr(Names, "__iter__", refuse)
+        monkeypatch.setattr(RowPlaces, "__iter__", refuse, raising=False)
+
+    return begin
+
+
+def test_shares_of_one_folder_are_not_compared_name_by_name(images, unread):
+    datasets = planned({**of_images(images, None), "test_share": 0.5}).datasets
+    assert list(warn_of_shared(datasets)) == []
+    unread()
+    assert list(warn_of_shared(datasets, divided=True)) == []
+
+
+def test_rows_of_two_arrays_are_not_compared_row_by_row(tmp_path, unread):
+    for part in ("train", "test"):
+        np.save(tmp_path / f"{part}.npy", np.zeros((6, 3), "f4"))
+        np.save(tmp_path / f"{part}_y.npy", np.arange(6) % 2)
+    paths = {"input_path": "train.npy", "target_path": "train_y.npy"}
+    tests = {"test_input_path": "test.npy", "test_target_path": "test_y.npy"}
+    data = {"shape": [3], "input_type": "numpy", "target_type": "numpy"}
+    data |= {key: str(tmp_path / name) for key, name in {**paths, **tests}.items()}
+    same = {"test_input_path": data["input_path"], "test_target_path": data["target_path"]}
+    (warning,) = warnings_of({**data, **same})
+    assert "all 6 test samples" in warning
+    datasets = planned(data).datasets
+    assert datasets.test.samples.root == datasets.training.samples.root
+    unread()
+    assert list(warn_of_shared(datasets)) == []

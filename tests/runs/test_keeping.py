@@ -12,6 +12,7 @@ from rayrml.planning.preparation import prepare
 from rayrml.reporting.messages import EpochDone
 from rayrml.runs.training_run import make_job
 from rayrml.saving import checkpoints
+from rayrml.training.checkpoint_manager import warn_of_share
 from rayrml.training.epoch_loop import Worker
 from rayrml.workers import Workers
 from tests.conftest import training_config
@@ -204,6 +205,18 @@ def test_workers_agree_on_when_the_state_is_written(ray_cluster, folder, tmp_pat
     assert [h["test_loss"] for h in often.history] == [h["test_loss"] for h in straight.history]
     names = [{path.name for path in (tmp_path / run / "model").iterdir()} for run in ("often", "straight")]
     assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("minutes", [0, -5.0, float("nan"), float("inf"), "5"])
+def test_states_are_written_after_a_time(folder, tmp_path, minutes):
+    with pytest.raises(ConfigError, match="every_minutes"):
+        prepare(configuration(folder, tmp_path, checkpoints={"save": "model", "every_minutes": minutes}))
+
+
+def test_a_state_whose_writing_takes_much_of_the_time_between_two_is_warned_of():
+    assert warn_of_share(3.0, None) is None and warn_of_share(6.0, 1.0) is None
+    warning = warn_of_share(7.0, 1.0)
+    assert "takes 7.0 s, more than 10% of the 1 minutes" in warning and "1.2 minutes would be enough" in warning
 
 
 def test_a_state_needs_a_place(folder, tmp_path):

@@ -237,6 +237,8 @@ BROKEN = [
     {"base": "arrays", "data.training_tag": "train"},
     {"base": "arrays", "data.testing_tag": "test"},
     {"data.hdf5_precision": "Half"},
+    {"data.hdf5_shards": "Keep"},
+    {"data.test_input_path": "t", "data.test_output_path": "out", "data.hdf5_shards": "merge"},
     {"data.test_output_images": "Masks"},
     {"data.test_output_images": "masks", "data.test_output_path": "out"},
     {"base": "arrays", "data.test_input_path": "t", "data.test_output_path": "o", "data.test_output_images": "pixels"},

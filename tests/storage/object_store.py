@@ -90,6 +90,7 @@ class Disturbance:
         self.left, self.how = 0, 503
         self.methods = {"GET", "HEAD", "PUT", "POST", "DELETE"}
         self.requests: list[tuple[str, str]] = []
+        self.num_received = self.num_sent = 0  # bytes of contents
         self._lock = threading.Lock()
         disturbance = self
 
@@ -119,6 +120,7 @@ class Disturbance:
         body = _body(request)
         with self._lock:
             self.requests.append((request.command, request.path))
+            self.num_received += len(body)
             fails = self.left > 0 and request.command in self.methods
             self.left -= fails
         if fails and self.how == "reset":
@@ -132,7 +134,10 @@ class Disturbance:
             headers = {k: v for k, v in request.headers.items() if k.lower() not in ("transfer-encoding", "expect")}
             connection.request(request.command, request.path, body, headers | {"Content-Length": str(len(body))})
             answer = connection.getresponse()
-            self._send(request, answer.status, dict(answer.getheaders()), answer.read())
+            content = answer.read()
+            with self._lock:
+                self.num_sent += len(content)
+            self._send(request, answer.status, dict(answer.getheaders()), content)
             connection.close()
 
     @staticmethod

@@ -1,10 +1,12 @@
 """Data and results in an object store: what is read and written there, and what happens when requests fail."""
 
+import dataclasses
 import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -16,19 +18,25 @@ from PIL import Image
 
 import rayrml
 from rayrml import storage
-from rayrml.data import contents
+from rayrml.config.tables import Choice
+from rayrml.data import contents, packing
 from rayrml.data.box_labels import LabelOptions, make_boxes, read_labels, recognize
+from rayrml.data.decoding import Decoding
 from rayrml.data.discovery import find_samples, label_by_folder
 from rayrml.data.layout import Kinds, Listing, find_layout
 from rayrml.data.readers import READERS
 from rayrml.errors import ConfigError, DataError
-from rayrml.inference.prediction_files import PredictionFile
+from rayrml.inference.prediction_files import Destination, PredictionFile
+from rayrml.inference.prediction_reading import read_outputs
+from rayrml.inference.prediction_shards import ShardWriter
+from rayrml.inference.shard_collection import ShardCollection
+from rayrml.inference.shard_folder import ShardFolder
 from rayrml.planning.preparation import prepare
-from rayrml.reporting import history
+from rayrml.reporting import history, stored_logs
 from rayrml.reporting.log_files import LogFile, set_aside
 from rayrml.runs import earlier_run
 from rayrml.saving import checkpoint_folder, checkpoints, resuming
-from rayrml.storage import hdf5_reading, remote
+from rayrml.storage import hdf5_reading, pieces, remote
 from tests.conftest import dense_network, training_config
 from tests.storage.object_store import Disturbance, served
 
@@ -63,6 +71,23 @@ def test_files_are_written_read_listed_moved_and_removed(store):
     storage.remove(storage.join(folder, "below", "c.txt"))
     assert list(storage.files(folder)) == ["d.txt"]
     assert storage.files(store.uri("nothing here")) == {}
+
+
+def test_kept_shards_in_a_store_have_an_index_and_no_file_of_links(store):
+    path = store.uri("sharded/output_1.h5")
+    storage.write(path, b"predictions of before")
+    to = Destination(["b/1", "a"], path, shards="keep")
+    folder = ShardFolder(path)
+    collection = ShardCollection(to, folder, print)
+    part = {"place": np.arange(2), "output": np.eye(2, dtype=np.float32), "error": np.array(["", ""], object)}
+    for block in ShardWriter(to, folder, collection.token, np.arange(2)).write([part]):
+        collection.take(block["place"], block["shard"][0], whole=block["whole"][0])
+    assert storage.read(path) == b"predictions of before"
+    collection.close()
+    names = [f"sharded/output_1_shards/{name}" for name in (f"{collection.token}-000000000.h5", "index.csv")]
+    assert store.names("sharded") == names
+    assert to.paths == [folder.index]
+    assert [(name, output.tolist()) for name, output in read_outputs(folder.index)] == [("a", [0, 1]), ("b/1", [1, 0])]
 
 
 def test_an_earlier_run_in_a_store_moves_aside(store, tmp_path, write_digits):
@@ -223,6 +248,67 @@ def test_a_log_is_there_after_each_epoch_and_goes_on_later(store):
     assert store.names("logs") == ["logs/out_train.1.txt"]
 
 
+def test_a_log_of_many_epochs_is_uploaded_a_few_times_only(store, disturbance):
+    """In parts: at each moment, the file is a valid log, and with its parts the log is complete."""
+    path = store.uri("long/out_train.txt", disturbance.port)
+    log = LogFile(path, append=False)
+    content = ""
+    disturbance.num_received = 0
+    for epoch in range(1, 1001):
+        lines = "".join(f"{epoch} {batch} 0.512312 0.12345678 0.87654321\n" for batch in range(1, 11))
+        content += lines
+        log.write(lines)
+        log.flush()
+        if epoch % 5 == 0:  # 200 times: uploads of the whole log would come to a hundred times its size
+            log.publish()
+        if epoch % 200 == 0:
+            readable = store.read("long/out_train.txt").decode()
+            assert content.startswith(readable)
+            assert readable.endswith("\n")
+            assert len(readable) >= 0.7 * len(content)
+            assert stored_logs.read(path).decode() == content
+        if epoch == 600:  # the process is killed, and another one resumes the run after epoch 590
+            log = LogFile(path, append=True)
+            assert log.keep((590, 10), num_fields=5) == (590, 10)
+            content = content[: content.index("591 1 ")]
+            log.publish()
+            assert stored_logs.read(path).decode() == content
+    assert len(content) < disturbance.num_received < 8 * len(content)
+    log.close()
+    assert store.read("long/out_train.txt").decode() == content
+    assert store.names("long") == ["long/out_train.txt"]
+
+
+def test_the_parts_of_a_log_stay_with_it(store, tmp_path, write_digits):
+    save, out = store.uri("killed/model"), store.uri("killed/out_train.txt")
+    for path in (storage.join(save, "run.log"), out):
+        log = LogFile(path, append=False)
+        for number in range(2):
+            log.write(f"{number} 1 0.5 0.5 0.5 {'x' * 49_982 * (1 - number)}\n")
+            log.flush()
+            log.publish()
+    storage.write(storage.join(save, "best.pt"), b"earlier")
+    assert [name for name in store.names("killed") if ".parts/" in name] == [
+        "killed/model/run.log.parts/000000000049999",
+        "killed/out_train.txt.parts/000000000049999",
+    ]
+    assert set_aside([out]) == [store.uri("killed/out_train.1.txt")]
+    assert store.read("killed/out_train.1.txt").endswith(b"1 1 0.5 0.5 0.5 \n")
+    write_digits(tmp_path / "training", "training", (1, 4, 7), 3)
+    write_digits(tmp_path / "testing", "testing", (1, 4, 7), 3)
+    earlier_run.make_room(
+        prepare(training_config(tmp_path, tmp_path), {"checkpoints.save": save, "checkpoints.load": None})
+    )
+    assert store.names("killed") == [
+        "killed/model-1/best.pt",
+        "killed/model-1/run.log",
+        "killed/model-1/run.log.parts/000000000049999",
+        "killed/out_train.1.txt",
+    ]
+    LogFile(storage.join(store.uri("killed/model-1"), "run.log"), append=False).close()
+    assert store.names("killed/model-1") == ["killed/model-1/best.pt", "killed/model-1/run.log"]
+
+
 def test_predictions_appear_when_they_are_whole(store):
     file = PredictionFile(store.uri("predictions/output_1.h5"))
     file.write(["a.jpg"], np.ones((1, 3)))
@@ -254,6 +340,53 @@ def test_a_store_that_stays_busy_is_given_up(store, disturbance):
         storage.read(store.uri("again/x.txt", disturbance.port))
     assert len(disturbance.requests) == 7
     assert "\n" not in caught.value.strerror
+
+
+def test_a_folder_is_packed_from_and_to_a_store(store, tmp_path):
+    names = ["cat/1.png", "cat/ü 2#.png", "dog/3.png"]
+    for number, name in enumerate(names):
+        store.write(f"pack/files/{name}", bytes([number]) * 9)
+    for source, out in (("pack/files", store.uri("pack/packed")), ("pack/files", str(tmp_path / "packed"))):
+        packing.pack(store.uri(source), out, shard_bytes=10, say=lambda done, found: None)
+        samples = label_by_folder(find_samples(out, {".png"}, "x"), None, "x")
+        assert list(samples.names) == names
+        assert samples.classes == ("cat", "dog")
+        assert [storage.read(samples.path(i)) for i in range(3)] == [bytes([i]) * 9 for i in range(3)]
+    assert len(find_samples(storage.join(store.uri("pack/packed"), "cat"), {".png"}, "x")) == 2
+    with pytest.raises(ConfigError, match="already holds a pack"):
+        packing.pack(store.uri("pack/files"), store.uri("pack/packed"), say=lambda done, found: None)
+
+
+def test_packed_images_that_are_close_together_take_one_request(store, disturbance, tmp_path):
+    for number in range(20):
+        Image.new("L", (8, 8), number).save(tmp_path / f"{number:02}.png")
+    packing.pack(str(tmp_path), store.uri("near"), say=lambda done, found: None)
+    samples = find_samples(store.uri("near", disturbance.port), READERS["images"]().extensions, "x")
+    decoding = Decoding(Choice("images", READERS["images"], {}), (3, 8, 8), np.dtype("u1"), "")
+    for indices in (range(20), [7, 3, 19, 7]):
+        disturbance.requests.clear()
+        rows = np.empty((len(indices), 3, 8, 8), np.uint8)
+        assert not any(decoding.fill([samples.place(i) for i in indices], rows))
+        assert rows[:, 0, 0, 0].tolist() == list(indices)
+        assert len(disturbance.requests) <= 2  # the size of the shard, once, and the range
+
+
+def test_tar_files_in_a_store_are_read_by_ranges(store):
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for number in range(4):
+            info = tarfile.TarInfo(f"{number:03}.png")
+            info.size = 700_000 * number
+            archive.addfile(info, io.BytesIO(bytes([number]) * info.size))
+    for place in ("tars/a-0.tar", "tars/b.tar.gz"):
+        store.write(place, content.getvalue())
+    store.write("tars_alone/a.tar", content.getvalue())
+    for uri in (store.uri("tars/a-{0..0}.tar"), store.uri("tars_alone")):
+        samples = find_samples(uri, {".png"}, "x")
+        assert list(samples.names) == ["000.png", "001.png", "002.png", "003.png"]
+        assert all(storage.read(samples.path(i)) == bytes([i]) * (700_000 * i) for i in range(4))
+    with pytest.raises(DataError, match=r"b\.tar\.gz\S*: is compressed"):
+        find_samples(store.uri("tars/b.tar.gz"), {".png"}, "x")
 
 
 # A reader without permission is refused when it requests the size, which is the first request.
@@ -398,3 +531,102 @@ def test_a_listing_goes_on_after_an_error_where_it_was(store, disturbance, monke
     assert files == sorted([*wanted, "top.txt"])
     assert len(folders) == 3 * num_folders
     assert len(asked) == len(set(asked)) > num_folders  # each folder was asked for once, whatever failed
+
+
+def write_arrays(folder, kind, number):
+    """A file of 4 samples (1, 512, 512) of float32."""
+    arrays = {f"s{number}_{i}": np.random.default_rng([number, i]).random((1, 512, 512), np.float32) for i in range(4)}
+    (folder / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+    path = folder / "ab"[number % 2] / f"{number}.{kind}"
+    if kind == "npz":
+        (np.savez_compressed if number == 1 else np.savez)(path, **arrays)
+    else:
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file.create_dataset(f"scans/{name}", data=array, **({"compression": "gzip"} if number == 1 else {}))
+
+
+@pytest.mark.parametrize(("kind", "reader"), [("npz", "numpy"), ("h5", "hdf5")])
+def test_planning_fetches_a_small_part_of_files_of_arrays(store, disturbance, tmp_path, kind, reader):
+    folder = tmp_path / kind
+    for number in range(5):
+        write_arrays(folder, kind, number)
+    files = {str(path.relative_to(tmp_path)): path.read_bytes() for path in folder.rglob(f"*.{kind}")}
+    for name, content in files.items():
+        storage.write(store.uri(f"planned/{name}", disturbance.port), content)
+    disturbance.requests.clear()
+    disturbance.num_sent = 0
+    data = {"input_type": reader, "target_type": "labels"}
+    section = {"layers": dense_network(2, (512, 512)), "data": data, "loss": {"function": "NLL"}}
+    section["optimizer"] = {"type": "SGD", "learning_rate": 0.1}
+    here, there = (
+        prepare({"neural_network": {**section, "data": {**data, "input_path": path}}})
+        for path in (str(folder), store.uri(f"planned/{kind}", disturbance.port))
+    )
+    samples, fetched = here.datasets.training.samples, there.datasets.training.samples
+    assert list(fetched.names) == list(samples.names)
+    assert fetched.labels.tolist() == samples.labels.tolist()
+    decodings = [dataclasses.replace(plan.datasets.training.input.decoding, first="") for plan in (here, there)]
+    assert decodings[0] == decodings[1]
+    assert 0 < disturbance.num_sent < 0.3 * sum(map(len, files.values()))
+    assert len(disturbance.requests) < 100
+    assert (decodings[1].array(fetched.place(3)) == decodings[0].array(samples.place(3))).all()
+
+
+@pytest.mark.parametrize(("kind", "reader"), [("npz", "numpy"), ("h5", "hdf5")])
+@pytest.mark.parametrize("damage", [lambda content: content[:-1_100_000], lambda content: bytes(9) + content[9:-9]])
+def test_damaged_files_of_arrays_are_named_as_those_of_this_machine(store, disturbance, tmp_path, kind, reader, damage):
+    write_arrays(tmp_path, kind, 0)
+    (path,) = tmp_path.rglob(f"*.{kind}")
+    path.write_bytes(damage(path.read_bytes()))
+    uri = store.uri(f"damaged.{kind}", disturbance.port)
+    storage.write(uri, path.read_bytes())
+    messages = []
+    for address in (str(path), uri):
+        with pytest.raises(DataError) as caught, storage.in_pieces():
+            READERS[reader]().contents(address)
+        messages.append(str(caught.value).removeprefix(address))
+    assert messages[0] == messages[1]
+    assert "\n" not in messages[0]
+
+
+def test_a_file_that_changes_while_it_is_planned_is_named(store, disturbance, monkeypatch):
+    monkeypatch.setattr(pieces, "_LARGEST_SHARE", 1)
+    uri = store.uri("changing.npz", disturbance.port)
+    np.savez(content := io.BytesIO(), a=np.zeros((1, 600, 600)), b=np.zeros((1, 600, 600)))
+    storage.write(uri, content.getvalue())
+    reader = READERS["numpy"]()
+    with storage.in_pieces():
+        assert list(reader.contents(uri)) == ["a", "b"]
+        storage.write(uri, content.getvalue() + bytes(100))
+        with (
+            pytest.raises(DataError, match=r"cannot be read\. It has changed while it was read$"),
+            reader.open(uri) as read,
+        ):
+            read("b")
+
+
+def test_pieces_of_any_size_give_what_the_whole_file_gives(store, disturbance, monkeypatch, tmp_path):
+    """Parts that are missing read as zeros, in the middle of any of HDF5's structures."""
+    for name, value in (("_SMALL_BYTES", 0), ("_LARGEST_SHARE", 2), ("_MOST_ROUNDS", 10_000), ("_PIECE_BYTES", 97)):
+        monkeypatch.setattr(pieces, name, value)
+    reader = READERS["hdf5"]()
+    for version in ("earliest", "latest"):
+        path = tmp_path / f"{version}.h5"
+        with h5py.File(path, "w", libver=version) as file:
+            for i in range(5):
+                file[f"group/{i}/values"] = np.arange(i, i + 30.0)
+            file.create_dataset("packed", data=np.arange(400.0).reshape(20, 20), chunks=(5, 20), compression="gzip")
+            file.attrs["notes"] = "x" * 500
+        uri = store.uri(f"{version}.h5", disturbance.port)
+        storage.write(uri, path.read_bytes())
+        disturbance.num_sent = 0
+        with storage.in_pieces():
+            names = list(reader.contents(uri))
+            assert names == list(reader.contents(str(path)))
+            with reader.open(uri) as there, reader.open(str(path)) as here:
+                for name in names:
+                    assert there(name).shape == here(name).shape
+                    assert (np.asarray(there(name)) == here(name)[()]).all()
+                assert (there("packed")[3:7] == here("packed")[3:7]).all()
+        assert disturbance.num_sent <= path.stat().st_size + 10_000  # no piece twice; the rest are lists

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import mmap
 import os
@@ -17,6 +18,7 @@ import h5py
 import numpy as np
 
 from rayrml import storage
+from rayrml.data.readers import partial_arrays
 from rayrml.data.readers.reader import Read, Reader
 from rayrml.errors import DataError, Problem, describe
 from rayrml.storage import archives, hdf5_reading
@@ -100,6 +102,11 @@ class _Moved:
 @contextlib.contextmanager
 def _open_numpy(path: str) -> Iterator[Read]:
     with contextlib.ExitStack() as stack:
+        if (pieces := _find_pieces(path)) is not None:
+            with _explaining(path):
+                found = stack.enter_context(partial_arrays.open_numpy(pieces))
+            yield lambda name: _partly_read(path, name, found, pieces)
+            return
         with _explaining(path):
             local = _file(path)
             file = stack.enter_context(local.open("rb"))
@@ -116,6 +123,28 @@ def _open_numpy(path: str) -> Iterator[Read]:
                 return _checked(_member(path, name, opened, local.stat()), f"{path}: {name}")
 
         yield read
+
+
+def _find_pieces(path: str) -> storage.Pieces | None:
+    with _explaining(path):
+        return storage.find_pieces(path)
+
+
+def _partly_read(path: str, name: str, found: Any, pieces: storage.Pieces) -> Any:
+    """The array in an `.npy` file, or that of a name in an open archive, of which only pieces are here."""
+    if not isinstance(found, zipfile.ZipFile):
+        return _checked(found, path)
+    where = f"{path}: {name}"
+
+    def values(key: Any) -> np.ndarray:
+        with _explaining(where):
+            partial_arrays.fetch_member(found, _member_name(found, name), pieces)
+            with found.open(_member_name(found, name)) as member:
+                return np.lib.format.read_array(member, allow_pickle=False)[key]
+
+    with _explaining(where):
+        shape, dtype = _check_member(found, name, where)
+        return _checked(partial_arrays.PartialArray(shape, dtype, values), where)
 
 
 _last: dict[tuple[str, str, int, int], np.ndarray] = {}  # the member that was unpacked last
@@ -143,9 +172,13 @@ def _file(path: str) -> Path:
     return local
 
 
-def _check_member(archive: zipfile.ZipFile, name: str, place: str) -> None:
-    """Raise DataError if an array takes more memory than is available, or claims to."""
-    info = archive.NameToInfo.get(f"{name}.npy") or archive.getinfo(name)
+def _member_name(archive: zipfile.ZipFile, name: str) -> str:
+    return f"{name}.npy" if f"{name}.npy" in archive.NameToInfo else name
+
+
+def _check_member(archive: zipfile.ZipFile, name: str, place: str) -> tuple[tuple[int, ...], np.dtype]:
+    """The shape and type of an array. Raises DataError if it takes more memory than is available, or claims to."""
+    info = archive.getinfo(_member_name(archive, name))
     archives.check_size(info, place)
     with archive.open(info) as member:
         version = np.lib.format.read_magic(member)
@@ -153,6 +186,7 @@ def _check_member(archive: zipfile.ZipFile, name: str, place: str) -> None:
         shape, _, dtype = read_header(member)
     if not dtype.hasobject and math.prod(shape) * dtype.itemsize > info.file_size:
         raise DataError(Problem(place, f"cannot be read. It contains less data than its shape {list(shape)} requires"))
+    return shape, dtype
 
 
 def _forget(array: np.memmap) -> None:
@@ -164,8 +198,10 @@ def _forget(array: np.memmap) -> None:
 def _contents_of_numpy(path: str) -> Sequence[str]:
     if storage.suffix(path) != ".npz":
         return [""]
-    with _explaining(path), zipfile.ZipFile(_file(path)) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
+    with _explaining(path):
+        pieces = storage.find_pieces(path)
+        with _file(path).open("rb") if pieces is None else pieces.opened() as file, zipfile.ZipFile(file) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(Problem(path, f"contains several arrays named '{twice[0]}'"))
@@ -174,22 +210,39 @@ def _contents_of_numpy(path: str) -> Sequence[str]:
 
 @contextlib.contextmanager
 def _open_hdf5(path: str) -> Iterator[Read]:
+    def find(file: h5py.File, name: str) -> h5py.Dataset:
+        dataset = hdf5_reading.member(file, name, path)
+        if not isinstance(dataset, h5py.Dataset):
+            raise DataError(Problem(path, f"has no dataset '{name}'"))
+        hdf5_reading.check(dataset, f"{path}: {name}")
+        return _checked(dataset, f"{path}: {name}")
+
     with contextlib.ExitStack() as stack:
         with _explaining(path):
-            file = stack.enter_context(hdf5_reading.opened(_file(path)))
+            pieces = storage.find_pieces(path)
+            if pieces is None:
+                read_one: Read = functools.partial(find, stack.enter_context(hdf5_reading.opened(_file(path))))
+            else:
+                pieces.ask_hdf5(lambda file: None)  # a damaged file is reported when it is opened
+                read_one = partial_arrays.read_hdf5(pieces, find)
 
         def read(name: str) -> Any:
             with _explaining(path):
-                dataset = hdf5_reading.member(file, name, path)
-                if not isinstance(dataset, h5py.Dataset):
-                    raise DataError(Problem(path, f"has no dataset '{name}'"))
-                hdf5_reading.check(dataset, f"{path}: {name}")
-                return _checked(dataset, f"{path}: {name}")
+                return read_one(name)
 
         yield read
 
 
 def _contents_of_hdf5(path: str) -> Sequence[str]:
+    with _explaining(path):
+        pieces = storage.find_pieces(path)
+        if pieces is not None:
+            return pieces.ask_hdf5(_list_datasets)
+        with hdf5_reading.opened(_file(path)) as file:
+            return _list_datasets(file)
+
+
+def _list_datasets(file: h5py.File) -> list[str]:
     names: list[str] = []
 
     def visit(name: str, member: Any) -> None:
@@ -197,8 +250,7 @@ def _contents_of_hdf5(path: str) -> Sequence[str]:
         if isinstance(member, h5py.Dataset) and member.dtype.kind in _NUMBERS and hdf5_reading.has_shape(member):
             names.append(name)
 
-    with _explaining(path), hdf5_reading.opened(_file(path)) as file:
-        file.visititems(visit)  # follows no links, neither inside the file nor to other files
+    file.visititems(visit)  # follows no links, neither inside the file nor to other files
     return names
 
 

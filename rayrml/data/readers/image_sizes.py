@@ -126,9 +126,10 @@ def _size_of_png(start: bytes, path: str) -> ImageSize | None:
     if start[:8] != b"\x89PNG\r\n\x1a\n" or start[12:16] != b"IHDR":
         return None
     width, height = struct.unpack_from(">II", start, 16)
-    if len(start) == _START_BYTES and storage.is_uri(path):
+    apart = storage.is_uri(path) or storage.is_member(path)
+    if len(start) == _START_BYTES and apart:
         start = storage.read(path)
-    whole = len(start) < _START_BYTES or storage.is_uri(path)
+    whole = len(start) < _START_BYTES or apart
     if _ends_without_metadata(start) if whole else _file_ends_without_metadata(path):
         return ImageSize(height, width, 1)
     return None

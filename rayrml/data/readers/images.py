@@ -9,7 +9,6 @@ import io
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -194,8 +193,8 @@ def find_bits(path: str) -> Literal[8, 16, 32]:
     if storage.is_uri(path):
         start = read_content(path)
     else:
-        with explaining(path, "cannot be read", OSError), Path(path).open("rb") as file:
-            start = file.read(_HEADER_BYTES)
+        with explaining(path, "cannot be read", OSError):
+            start = storage.read_start(path, _HEADER_BYTES)
     if tiff.is_tiff(start):
         bits = read_header(path).bits
         return 32 if bits == 32 else 16 if bits == 16 else 8
@@ -216,7 +215,8 @@ def open_image(path: str) -> Iterator[Image.Image]:
 def read_content(path: str) -> bytes:
     """The whole file."""
     try:  # not `explaining`, which takes microseconds: small images are read by the tens of thousands
-        content = storage.read(path) if storage.is_uri(path) else _read_local(path)
+        apart = storage.is_uri(path) or storage.is_member(path)
+        content = storage.read(path) if apart else _read_local(path)
     except OSError as error:
         raise DataError(Problem(path, f"cannot be read. {describe(error)}")) from None
     if not content:

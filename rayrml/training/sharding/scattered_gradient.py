@@ -12,6 +12,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.utils.hooks import RemovableHandle
 
+from rayrml.training.wishes import NUM_WISHES
 from rayrml.workers import Workers
 
 Penalty = Callable[[torch.Tensor], torch.Tensor]
@@ -31,8 +32,7 @@ class ScatteredGradient:
         loss: this worker's part of the loss, and the whole loss after `finish`; a scalar.
         weight: this worker's share of the batch, and the sum of all shares after `finish`; a scalar.
         terms: this worker's part of the terms of the loss, and the whole ones after `finish`.
-        wishes: (2,) 1 if this worker was asked to stop, and if it asks for the state to be saved; after `finish`, above
-            0 if any worker was.
+        wishes: (NUM_WISHES,) 1 for each wish of this worker; after `finish`, above 0 for each of any worker.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class ScatteredGradient:
         self._penalties = penalties
         first = pairs[0][1]
         self._dtype = first.dtype
-        self._notes = torch.zeros(5 + num_terms, dtype=torch.float64, device=first.device)
+        self._notes = torch.zeros(3 + num_terms + NUM_WISHES, dtype=torch.float64, device=first.device)
         self.loss, self.weight, self._penalty = self._notes[:3]
-        self.terms, self.wishes = self._notes[3:-2], self._notes[-2:]
+        self.terms, self.wishes = self._notes[3:-NUM_WISHES], self._notes[-NUM_WISHES:]
 
     @property
     def gradients(self) -> list[torch.Tensor]:
