@@ -128,8 +128,11 @@ def _need(num_workers: int, needed: Mapping[str, float]) -> str:
 
 @contextlib.contextmanager
 def waiting_for_cpus(cpus: float, say: Callable[[str], None]) -> Iterator[None]:
-    """A block that waits for tasks with so many CPUs: `say` is told once, from another thread, if no node has them."""
-    with _watched(lambda: lacking_cpus(cpus, ray_internals.free_resources()), say):
+    """A block that waits for tasks with so many CPUs: `say` is told once, from another thread, if no node has them.
+
+    If a node has them when the block begins, the tasks run, and it is they that use the CPUs later.
+    """
+    with _watched(lambda: lacking_cpus(cpus, ray_internals.free_resources()), say, lacking_at_first=True):
         yield
 
 
@@ -146,11 +149,18 @@ def waiting_for_actors(count: int, each: Mapping[str, float], say: Callable[[str
 
 
 @contextlib.contextmanager
-def _watched(describe: Callable[[], str | None], say: Callable[[str], None]) -> Iterator[None]:
-    """A block: if it lasts long, `say` is told once what `describe` returns, as soon as it returns something."""
+def _watched(
+    describe: Callable[[], str | None], say: Callable[[str], None], *, lacking_at_first: bool = False
+) -> Iterator[None]:
+    """A block: if it lasts long, `say` is told once what `describe` returns, as soon as it returns something.
+
+    With `lacking_at_first`, only if it returned something when the block began.
+    """
     over = threading.Event()
 
     def watch() -> None:
+        if lacking_at_first and describe() is None:
+            return
         patience = _SECONDS_OF_PATIENCE
         while not over.wait(patience):
             if (text := describe()) is not None:

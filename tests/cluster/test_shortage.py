@@ -1,6 +1,7 @@
 """What a run says that it waits for."""
 
 import threading
+import time
 
 import pytest
 
@@ -40,6 +41,11 @@ def test_a_wait_is_explained_once_and_only_if_it_is_long(ray_cluster, monkeypatc
 
     with shortage.waiting_for_cpus(ray_cluster.cluster_resources()["CPU"], say):
         assert not told.wait(0.5)
+    cpus = ray_cluster.cluster_resources()["CPU"]
+    with shortage.waiting_for_cpus(cpus, say):  # which the block's own task holds after a moment
+        threading.Event().wait(0.2)
+        ray_cluster.get(ray_cluster.remote(time.sleep).options(num_cpus=cpus).remote(1.0))
+        assert not told.is_set()
     with shortage.waiting_for_cpus(1000, say):
         assert told.wait(30)
         threading.Event().wait(0.3)
