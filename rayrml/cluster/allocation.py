@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from rayrml.cluster.capacity import Capacity, add_up
-from rayrml.config.sections import Ray
+from rayrml.config.cluster import Ray
 from rayrml.errors import ClusterError, ConfigError, Problem
 
 _LEAST_FOR_DECODING = 0.1  # logical CPUs

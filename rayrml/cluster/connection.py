@@ -17,7 +17,7 @@ import ray
 from rayrml.cluster import nodes, ray_internals
 from rayrml.cluster.allocation import Allocation, allocate
 from rayrml.cluster.reachability import Address, check_reachable, find_address, waiting
-from rayrml.config.sections import Ray
+from rayrml.config.cluster import Ray
 from rayrml.errors import ClusterError, ConfigError, Problem
 
 _START_TIMEOUTS = {True: "15", False: "600"}  # seconds, by whether the run is elastic

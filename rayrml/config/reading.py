@@ -13,12 +13,13 @@ import pydantic
 
 from rayrml import storage
 from rayrml.config import search_spaces
+from rayrml.config.cluster import Ray
 from rayrml.config.comment_keys import take_out_comments
 from rayrml.config.json_files import find_unusable
 from rayrml.config.line_numbers import dotted, is_replaced, with_lines
 from rayrml.config.misplaced_paths import with_hint
 from rayrml.config.network_files import read_network_file
-from rayrml.config.sections import Config, Ray
+from rayrml.config.sections import Config
 from rayrml.config.sources import Source, find_line, find_origin, list_paths, read_merged, refuse_unusable
 from rayrml.config.tables import list_problems
 from rayrml.errors import ConfigError, DataError, Problem

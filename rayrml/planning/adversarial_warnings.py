@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from rayrml.config.sections import NeuralNetwork, Ray
+from rayrml.config.cluster import Ray
+from rayrml.config.sections import NeuralNetwork
 from rayrml.data.datasets import Datasets
 from rayrml.data.reader_keys import SAMPLES
 from rayrml.formatting import shorten

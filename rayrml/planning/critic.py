@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
+from rayrml.config.cluster import Ray
 from rayrml.config.line_numbers import with_lines_in_network
 from rayrml.config.mistakes import Findings
 from rayrml.config.named_networks import is_named
 from rayrml.config.network_files import read_network_file
-from rayrml.config.sections import NeuralNetwork, Ray
+from rayrml.config.sections import NeuralNetwork
 from rayrml.data.datasets import Datasets
 from rayrml.data.draws import mix_seed
 from rayrml.data.image_range import find_image_range

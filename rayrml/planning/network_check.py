@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TypeGuard
 
+from rayrml.config.cluster import Ray
 from rayrml.config.mistakes import Findings
-from rayrml.config.sections import Ray
 from rayrml.config.tables import Choice
 from rayrml.data.datasets import Datasets
 from rayrml.data.discovery import Samples

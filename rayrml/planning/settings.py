@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from rayrml.config.sections import Data, NeuralNetwork, Ray
+from rayrml.config.cluster import Ray
+from rayrml.config.sections import Data, NeuralNetwork
 from rayrml.config.tables import Choice
 from rayrml.planning.data_types import DataTypes
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from rayrml.config.cluster import Ray
 from rayrml.config.mistakes import Findings
 from rayrml.config.optimization import OptimizerOptions, Unfreezing
-from rayrml.config.sections import NeuralNetwork, Ray
+from rayrml.config.sections import NeuralNetwork
 from rayrml.config.tables import Choice, choose_with
 from rayrml.errors import Problem
 from rayrml.formatting import shorten

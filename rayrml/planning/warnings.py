@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rayrml.config.sections import Ray
+from rayrml.config.cluster import Ray
 from rayrml.data.datasets import Datasets
 from rayrml.networks.families import Family
 from rayrml.networks.network import Network

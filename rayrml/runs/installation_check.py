@@ -20,7 +20,7 @@ import simplejpeg
 from rayrml import storage
 from rayrml.cluster import connection, nodes, ray_client
 from rayrml.cluster.allocation import Allocation
-from rayrml.config.sections import Ray
+from rayrml.config.cluster import Ray
 from rayrml.cpus import count_cpus
 from rayrml.errors import ConfigError, Problem, RayrmlError, explaining
 from rayrml.formatting import format_bytes

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from rayrml.config.cluster import Ray
 from rayrml.config.reading import AnyConfiguration, Document, parse_ray, read_configuration
-from rayrml.config.sections import Ray
 from rayrml.errors import ConfigError
 from rayrml.training.interrupts import Interrupts
 

@@ -12,10 +12,11 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from rayrml.config import figures
+from rayrml.config.cluster import Ray
 from rayrml.config.named_networks import KEY
 from rayrml.config.optimization import OptimizerOptions
 from rayrml.config.search_spaces import KINDS
-from rayrml.config.sections import AnyCase, Config, Data, Ray, Section
+from rayrml.config.sections import AnyCase, Config, Data, Section
 from rayrml.config.tables import Table, make_model
 from rayrml.data.reader_keys import NO_FILES, SAMPLES
 from rayrml.data.readers import READERS

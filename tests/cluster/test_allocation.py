@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from rayrml.cluster.allocation import allocate
 from rayrml.cluster.capacity import Capacity, add_up
-from rayrml.config.sections import Ray
+from rayrml.config.cluster import Ray
 from rayrml.errors import ClusterError, ConfigError
 
 

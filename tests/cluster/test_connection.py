@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from rayrml.cluster import connection, ray_internals
-from rayrml.config.sections import Ray
+from rayrml.config.cluster import Ray
 from rayrml.errors import ClusterError
 
 VARIABLE = ray_internals.START_TIMEOUT_VARIABLE

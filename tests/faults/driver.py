@@ -14,7 +14,7 @@ import torch
 
 from rayrml.cluster import connection
 from rayrml.cluster.allocation import Allocation
-from rayrml.config.sections import Ray
+from rayrml.config.cluster import Ray
 from rayrml.errors import RayrmlError
 from rayrml.inference.outputs import Outputs
 from rayrml.planning.plan import Plan, TrainingPlan

@@ -3,9 +3,9 @@ import copy
 import numpy as np
 import pytest
 
+from rayrml.config.cluster import Ray
 from rayrml.config.mistakes import Findings
 from rayrml.config.reading import parse
-from rayrml.config.sections import Ray
 from rayrml.config.tables import choose
 from rayrml.errors import ConfigError
 from rayrml.losses import LOSSES

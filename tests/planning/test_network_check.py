@@ -2,7 +2,7 @@
 
 import pytest
 
-from rayrml.config.sections import Ray
+from rayrml.config.cluster import Ray
 from rayrml.config.tables import choose
 from rayrml.losses import LOSSES
 from rayrml.networks.network import build_network

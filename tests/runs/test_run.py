@@ -10,7 +10,7 @@ from torch.nn import functional
 
 import rayrml
 from rayrml.cluster.allocation import allocate
-from rayrml.config.sections import Ray
+from rayrml.config.cluster import Ray
 from rayrml.data.decode_tasks import make_task
 from rayrml.data.draws import mix_seed
 from rayrml.data.pipeline import blocks
