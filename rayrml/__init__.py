@@ -21,6 +21,7 @@ from rayrml.errors import ConfigError as ConfigError
 from rayrml.errors import DataError as DataError
 
 if TYPE_CHECKING:  # what the table below says, for type checkers and editors
+    from rayrml.exporting.export import export as export
     from rayrml.networks.network import Network as Network
     from rayrml.networks.network import build_network as build_network
     from rayrml.planning.plan import Plan as Plan
@@ -30,7 +31,6 @@ if TYPE_CHECKING:  # what the table below says, for type checkers and editors
     from rayrml.runs.predict import predict as predict
     from rayrml.runs.runner import RunResult as RunResult
     from rayrml.runs.runner import check as check
-    from rayrml.saving.export import export as export
     from rayrml.saving.keras_weights import export_weights as export_weights
     from rayrml.saving.keras_weights import load_weights as load_weights
     from rayrml.serving.server import Server as Server
@@ -51,7 +51,7 @@ _LAZY = {
     "build_network": "rayrml.networks.network",
     "check": "rayrml.runs.runner",
     "evaluate": "rayrml.runs.evaluate",
-    "export": "rayrml.saving.export",
+    "export": "rayrml.exporting.export",
     "export_weights": "rayrml.saving.keras_weights",
     "load_weights": "rayrml.saving.keras_weights",
     "predict": "rayrml.runs.predict",

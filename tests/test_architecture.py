@@ -17,7 +17,7 @@ LEVELS = [
     ["inference", "reporting"],
     ["planning", "training"],
     ["runs"],
-    ["serving", "tuning"],
+    ["exporting", "serving", "tuning"],
     ["commands", "__init__"],
     ["cli"],
     ["__main__"],

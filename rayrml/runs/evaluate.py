@@ -57,7 +57,7 @@ def evaluate(
     data["test_output_path"] = storage.absolute(str(OUTPUT if output is None else output))
     if targets is not None:
         data["test_target_path"] = str(targets)
-    find = functools.cache(lambda: _configuration(str(checkpoint), data, overrides or {}))
+    find = functools.cache(lambda: find_configuration(str(checkpoint), data, overrides or {}))
     from rayrml.reporting.console import Console
 
     console = Console(quiet=quiet, brief=not verbose, verbose=verbose)
@@ -65,8 +65,13 @@ def evaluate(
     return run_found(find, overrides or {}, report=True, **how)
 
 
-def _configuration(path: str, paths: Mapping[str, Any], overrides: Mapping[str, Any]) -> Document:
-    """The configuration of the evaluation, including the overrides.
+def find_configuration(path: str, paths: Mapping[str, Any], overrides: Mapping[str, Any]) -> Document:
+    """The configuration of the evaluation of a checkpoint, including the overrides.
+
+    Args:
+        path: of the checkpoint.
+        paths: keys of the section `data` that name the samples and the files to write.
+        overrides: values for dotted keys of the configuration.
 
     Raises:
         ConfigError: the checkpoint does not contain enough information, or an override's key is unknown.

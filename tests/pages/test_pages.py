@@ -73,6 +73,7 @@ BEFORE = {
     "rayrml explain": "cd examples/mnist",
     "rayrml plot mnist_model": "cd examples/mnist && cp -r mnist_model faster_model",
     "rayrml report mnist_model": "cd examples/mnist",
+    "rayrml export mnist_model": "cd examples/mnist",
 }
 # What a block leaves behind.
 AFTER = {
@@ -84,6 +85,8 @@ AFTER = {
     "rayrml evaluate": ["evaluation/metrics.json", "evaluation/predictions.csv"],
     "rayrml plot mnist_model": ["runs.png"],
     "rayrml report mnist_model": ["report.html"],
+    "rayrml export mnist_model digits.onnx": ["digits.onnx"],
+    "rayrml export mnist_model digits_int8.onnx": ["digits_int8.onnx"],
 }
 
 

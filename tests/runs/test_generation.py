@@ -10,10 +10,10 @@ from PIL import Image
 
 import rayrml
 from rayrml.errors import ConfigError, DivergenceError
+from rayrml.exporting.export import export
 from rayrml.networks.network import build_network
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import Checkpoint
-from rayrml.saving.export import export
 from tests.conftest import datasets_of
 from tests.generation import SIZE, configuration
 from tests.training.test_adversarial_trainee import both, equal
@@ -122,7 +122,7 @@ def test_an_evaluation_of_a_checkpoint_has_the_figures_of_its_epoch(trained, tmp
 
 def test_a_generator_is_exported_as_any_network(trained, tmp_path):
     folder, _, _ = trained
-    assert export(folder / "run" / "model_checkpoint_2.pt", tmp_path / "generator.pt2") < 1e-5
+    assert export(folder / "run" / "model_checkpoint_2.pt", tmp_path / "generator.pt2").difference < 1e-5
 
 
 def test_what_does_not_suit_a_generator_is_refused(trained):

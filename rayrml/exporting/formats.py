@@ -1,0 +1,178 @@
+"""The formats in which networks are written, by the ending of the file, and how each file is compared with its network.
+
+What follows a file's operations are those of `torch.export`; ONNX is made of these.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from rayrml.errors import ConfigError, DataError, Problem, describe
+from rayrml.exporting import onnx_files
+from rayrml.exporting.exportable import BATCH, Exportable, Input
+from rayrml.networks.layers.layer import Layer
+from rayrml.networks.network import Network
+from rayrml.saving.keras_weights import export_weights, load_weights
+
+TOLERANCE = 1e-4  # for each number in an output, absolute and relative
+METADATA = "metadata.json"  # the file in a .pt2
+_BATCHES = (2, 3)  # batch sizes for checking the file; the network is traced with the first
+_OPEN_SIZES = (32, 64)  # for spatial sizes that the network leaves open, in these batches
+_MOST_PIXELS = 2**16  # of a sample of open sizes: volumes are compared with the first of them only
+Outputs = Callable[..., Any]
+
+
+class Format(NamedTuple):
+    """How a network is written to a file and read back as a function.
+
+    Attributes:
+        write: (what is exported, inputs for tracing it, path, the opset of ONNX or None).
+        read: (path, network) -> the function in the file.
+        has_operations: whether the file has the network's operations, not its weights alone.
+    """
+
+    write: Callable[[Exportable, tuple[torch.Tensor, ...], Path, int | None], None]
+    read: Callable[[Path, Network], Outputs]
+    has_operations: bool = True
+
+
+def draw_inputs(exported: Exportable, batch: int) -> tuple[torch.Tensor, ...]:
+    """Random inputs of the batch of this number, 0 or 1, always the same ones."""
+    generator = torch.Generator().manual_seed(batch)
+    open_axes = max(sum(isinstance(size, str) for size in one.shape) for one in exported.inputs)
+    size = _OPEN_SIZES[batch] if _OPEN_SIZES[batch] ** open_axes <= _MOST_PIXELS else _OPEN_SIZES[0]
+    return tuple(one.draw(_BATCHES[batch], size, generator) for one in exported.inputs)
+
+
+def compare(exported: Exportable, other: Outputs, place: str) -> float:
+    """The largest difference between outputs of both for random inputs. Raises DataError if it is too large."""
+    worst = 0.0
+    for batch in range(len(_BATCHES)):
+        inputs = draw_inputs(exported, batch)
+        with torch.no_grad():
+            expected = listed(exported.module(*inputs))
+            try:
+                computed = listed(other(*inputs))
+            except Exception as error:  # every runtime raises errors of its own class
+                shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
+                message = f"was not written: it does not take inputs {shapes}, as the network does. {describe(error)}"
+                raise DataError(Problem(place, message)) from None
+        for mine, theirs in zip(expected, computed, strict=True):
+            if mine.shape != theirs.shape:
+                shapes = f"{tuple(theirs.shape)}, but the network's has {tuple(mine.shape)}"
+                raise DataError(Problem(place, f"was not written: an output has shape {shapes}"))
+            worst = max(worst, difference(mine, theirs))
+    if not worst <= TOLERANCE:
+        message = f"was not written: its outputs differ by {worst:.2g} from the network's, more than {TOLERANCE:g}"
+        raise DataError(Problem(place, message))
+    return worst
+
+
+def difference(expected: torch.Tensor, computed: torch.Tensor) -> float:
+    """The largest difference of two numbers, relative for numbers beyond 1; infinite if only one is NaN."""
+    same = (expected == computed) | (expected.isnan() & computed.isnan())
+    differences = ((expected - computed).abs() / expected.abs().clamp(min=1))[~same].nan_to_num(nan=torch.inf)
+    return differences.max().item() if differences.numel() else 0.0
+
+
+def listed(output: Any) -> Sequence[torch.Tensor]:
+    """The outputs of a network that has one, or several."""
+    return output if isinstance(output, tuple | list) else [output]
+
+
+def _program(exported: Exportable, inputs: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
+    """The operations, for any batch size and, where they are open, any spatial sizes.
+
+    Raises:
+        ConfigError: torch cannot follow them; if one layer is to blame, it is named.
+    """
+    axes = [{0: torch.export.Dim(BATCH), **_open_axes(one)} for one in exported.inputs]
+    try:
+        return torch.export.export(_Positional(exported.module), inputs, dynamic_shapes={"inputs": tuple(axes)})
+    except Exception as error:  # every part of torch raises errors of its own class
+        names = list(_find_untraceable(exported, inputs))
+        what = f"torch cannot export the layer '{names[0]}'" if names else "torch cannot export the network"
+        raise ConfigError(Problem("", f"{what}. {describe(error)}")) from None
+
+
+def _open_axes(one: Input) -> dict[int, Any]:
+    return {axis: torch.export.Dim.AUTO for axis, size in enumerate(one.shape, 1) if isinstance(size, str)}
+
+
+class _Positional(nn.Module):
+    """A module as a function of any number of inputs, whatever it calls them."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        return self.module(*inputs)
+
+
+def _find_untraceable(exported: Exportable, inputs: tuple[torch.Tensor, ...]) -> Iterator[str]:
+    """The names of the layers that torch cannot follow even by themselves."""
+    given: dict[str, tuple[Layer, Any]] = {}
+    handles = [
+        layer.register_forward_pre_hook(lambda module, args, name=name: given.setdefault(name, (module, args)) and None)
+        for name, layer in exported.network.layers().items()
+    ]
+    try:
+        with torch.no_grad():
+            exported.module(*inputs)
+    except Exception:
+        return  # it cannot be computed at all
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name, (layer, args) in given.items():
+        try:
+            torch.export.export(layer, args)
+        except Exception:
+            yield name
+
+
+def _write_pt2(exported: Exportable, inputs: tuple[torch.Tensor, ...], path: Path, opset: int | None) -> None:
+    extra = {METADATA: json.dumps(exported.metadata, indent=1)}
+    torch.export.save(_program(exported, inputs), path, extra_files=extra)
+
+
+def _read_pt2(path: Path, network: Network) -> Outputs:
+    return torch.export.load(path).module()
+
+
+def _write_onnx(exported: Exportable, inputs: tuple[torch.Tensor, ...], path: Path, opset: int | None) -> None:
+    onnx_files.require()
+    onnx_files.write(exported, _program(exported, inputs), path, opset)
+
+
+def _read_onnx(path: Path, network: Network) -> Outputs:
+    return onnx_files.read(path)
+
+
+def _write_keras(exported: Exportable, inputs: tuple[torch.Tensor, ...], path: Path, opset: int | None) -> None:
+    export_weights(exported.network, path)
+
+
+def _read_keras(path: Path, network: Network) -> Outputs:
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        for tensor in other.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.fill_(torch.nan)  # weights that the file lacks show up in the outputs
+    load_weights(other, path)
+    return other
+
+
+FORMATS = {
+    ".pt2": Format(_write_pt2, _read_pt2),
+    ".onnx": Format(_write_onnx, _read_onnx),
+    ".h5": Format(_write_keras, _read_keras, has_operations=False),
+}

@@ -1,0 +1,149 @@
+"""From an image file to the answer, by programs that know nothing of rayrml."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from rayrml.cli import main
+from rayrml.errors import ConfigError, DataError
+from rayrml.exporting import file_check
+from rayrml.exporting.export import export
+from rayrml.exporting.exportable import load_network
+from tests.conftest import ROOT
+from tests.exporting.networks import TRANSFORMS, save_classifier, write_images
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+# A program of somebody else, who has nothing of rayrml.
+STRANGER = "import sys\nsys.modules['rayrml'] = None\n"
+
+
+def run_alone(program, *arguments, cwd):
+    command = [sys.executable, "-c", STRANGER + program, *map(str, arguments)]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("images") / "all")
+
+
+def expected_answers(checkpoint, images):
+    """The class of each image and its probability, as predictions have them."""
+    network = load_network(checkpoint)
+    answers = {}
+    plan = file_check.plan_predictions(str(checkpoint), [str(images)], "--check")
+    for number in range(len(plan.test.samples)):
+        decoded = plan.test.input.decoding.array(plan.test.samples.place(number))
+        inputs, _ = plan.datasets.transforms.batched.evaluation()(torch.from_numpy(decoded.copy())[None], None)
+        probabilities = network(inputs).softmax(1)[0]
+        answers[plan.test.samples.name(number)] = probabilities.detach().numpy()
+    return answers
+
+
+def test_the_program_of_the_guide_answers_as_predictions_do(tmp_path, images, capsys):
+    for name in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(name)
+    checkpoint = save_classifier(tmp_path)
+    file = tmp_path / "network.onnx"
+    assert main(["export", str(checkpoint), str(file), "--with-preprocessing", "--check", str(images)]) == 0
+    assert "Compared with predictions of 4 images: largest difference" in capsys.readouterr().out
+    page = (ROOT / "examples" / "guide" / "predicting.md").read_text()
+    (program,) = (b for b in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL) if "onnxruntime" in b)
+    names = sorted(path.name for path in images.iterdir())
+    lines = run_alone("sys.modules['torch'] = None\n" + program, file, *names, cwd=images)
+    for line, (name, probabilities) in zip(lines, sorted(expected_answers(checkpoint, images).items()), strict=True):
+        path, answer, probability = line.split()
+        assert (path, answer) == (name, ("cat", "dog", "eel")[probabilities.argmax()])
+        assert float(probability) == pytest.approx(probabilities.max(), abs=0.02)
+    described = run_alone(
+        "import json, onnxruntime\nsession = onnxruntime.InferenceSession(sys.argv[1])\n"
+        "print(json.dumps([(i.name, i.shape, i.type) for i in session.get_inputs() + session.get_outputs()]))\n"
+        "print(session.get_modelmeta().custom_metadata_map['preprocessing'])",
+        file,
+        cwd=tmp_path,
+    )
+    assert json.loads(described[0]) == [
+        ["pixels", ["batch", "height", "width", 3], "tensor(uint8)"],
+        ["probabilities", ["batch", 3], "tensor(float)"],
+    ]
+    assert json.loads(described[1])["steps"] == [*TRANSFORMS[1:3], {"divide": 255}, TRANSFORMS[3]]
+
+
+def test_a_pt2_file_needs_torch_alone(tmp_path, images):
+    checkpoint = save_classifier(tmp_path, size=(40, 40), channels=1, transforms=[{"letterbox": [40, 40]}])
+    found = export(checkpoint, tmp_path / "network.pt2", preprocessing=True, check=images)
+    assert found.images.count == 4 and found.images.difference < 0.02
+    lines = run_alone(
+        "import json, torch\nextra = {'metadata.json': ''}\n"
+        "network = torch.export.load(sys.argv[1], extra_files=extra).module()\n"
+        "pixels = torch.full((5, 70, 20, 1), 99, dtype=torch.uint8)\n"
+        "print(network(pixels).sum(1).tolist())\n"
+        "print(json.dumps(json.loads(extra['metadata.json'])))",
+        tmp_path / "network.pt2",
+        cwd=tmp_path,
+    )
+    assert json.loads(lines[0]) == pytest.approx([1] * 5)
+    metadata = json.loads(lines[1])
+    assert metadata["classes"] == ["cat", "dog", "eel"]
+    assert metadata["preprocessing"]["colors"] == "gray" and metadata["preprocessing"]["in_file"]
+    assert metadata["outputs"] == [{"name": "probabilities", "shape": ["batch", 3], "kind": "probabilities"}]
+
+
+def test_answers_that_differ_from_predictions_refuse_the_file(tmp_path, images, monkeypatch):
+    checkpoint = save_classifier(tmp_path)
+    other = load_network(checkpoint)
+    with torch.no_grad():
+        other.layers()["linear"].bias += torch.tensor([99.0, 0.0, 0.0])
+    # Both are wrong alike, which random inputs do not show: only predictions do.
+    monkeypatch.setattr("rayrml.exporting.export.network_of", lambda kept, path, imposed: other)
+    with pytest.raises(DataError, match=r"was not written: for 4 images, its outputs differ by .* `rayrml predict`"):
+        export(checkpoint, tmp_path / "network.pt2", check=images)
+    assert not (tmp_path / "network.pt2").exists()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["network.pt2", "--opset", "18"], "--opset: is for .onnx files, not .pt2"),
+        (["network.onnx", "--opset", "7"], "--opset: expected a version from 18 to"),
+        (["network.h5", "--with-preprocessing"], "--with-preprocessing: .h5 files have weights alone"),
+        (["network.pt2", "--quantize", "int8"], "--quantize: is for .onnx files, not .pt2"),
+        (["network.onnx", "--max-loss", "3"], "--max-loss: has no effect without --quantize int8"),
+        (["network.onnx", "--quantize", "int8", "--max-loss", "300"], "expected points from 0 to 100, got 300"),
+        (["network.onnx", "--quantize", "int8"], "--test: the run's test samples are not there"),
+        (["folder.onnx"], "folder.onnx: is a folder"),
+        (["network.pt2", "--check", "nowhere"], "nowhere"),
+    ],
+)
+def test_options_that_cannot_be_honoured_are_refused(tmp_path, options, message, capsys, monkeypatch):
+    pytest.importorskip("onnx")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.onnx").mkdir()
+    checkpoint = save_classifier(tmp_path)
+    assert main(["export", str(checkpoint), *options]) in (2, 3)
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("network.*"))
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"data": {}}, "does not say how its inputs are read"),
+        ({"data": {"input_type": "numpy"}}, "inputs are of the type 'numpy'"),
+    ],
+)
+def test_networks_without_pixels_have_no_preprocessing(tmp_path, fields, message):
+    checkpoint = save_classifier(tmp_path, **fields)
+    with pytest.raises(ConfigError, match=message):
+        export(checkpoint, tmp_path / "network.pt2", preprocessing=True)
