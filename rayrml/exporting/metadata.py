@@ -57,10 +57,10 @@ def output_kind(kept: Checkpoint) -> tuple[Any, str]:
         return table, "numbers"
     if isinstance(table, Labeller):
         return table, table.ending
-    known = isinstance(table, Classifier) and (
-        table.certain or table.names or (loss is not None and loss.takes is not None)
-    )
-    return table, table.ending if known and isinstance(table, Classifier) else "values"
+    if not isinstance(table, Classifier):
+        return table, "values"
+    takes_classes = loss is not None and loss.takes is not None
+    return table, table.ending if table.certain or table.names or takes_classes else "values"
 
 
 def _describe_outputs(exported: Exportable, kept: Checkpoint) -> list[dict[str, Any]]:
