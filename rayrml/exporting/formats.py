@@ -17,7 +17,6 @@ from torch import nn
 from rayrml.errors import ConfigError, DataError, Problem, describe
 from rayrml.exporting import onnx_files
 from rayrml.exporting.exportable import BATCH, Exportable, Input
-from rayrml.networks.layers.layer import Layer
 from rayrml.networks.network import Network
 from rayrml.saving.keras_weights import export_weights, load_weights
 
@@ -121,11 +120,16 @@ class _Positional(nn.Module):
 
 def _find_untraceable(exported: Exportable, inputs: tuple[torch.Tensor, ...]) -> Iterator[str]:
     """The names of the layers that torch cannot follow even by themselves."""
-    given: dict[str, tuple[Layer, Any]] = {}
-    handles = [
-        layer.register_forward_pre_hook(lambda module, args, name=name: given.setdefault(name, (module, args)) and None)
-        for name, layer in exported.network.layers().items()
-    ]
+    layers = exported.network.layers()
+    given: dict[str, Any] = {}
+
+    def noting(name: str) -> Callable[[nn.Module, Any], None]:
+        def note(module: nn.Module, arguments: Any) -> None:
+            given.setdefault(name, arguments)
+
+        return note
+
+    handles = [layer.register_forward_pre_hook(noting(name)) for name, layer in layers.items()]
     try:
         with torch.no_grad():
             exported.module(*inputs)
@@ -134,9 +138,9 @@ def _find_untraceable(exported: Exportable, inputs: tuple[torch.Tensor, ...]) ->
     finally:
         for handle in handles:
             handle.remove()
-    for name, (layer, args) in given.items():
+    for name, arguments in given.items():
         try:
-            torch.export.export(layer, args)
+            torch.export.export(layers[name], arguments)
         except Exception:
             yield name
 

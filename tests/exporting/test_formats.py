@@ -7,7 +7,7 @@ import torch
 from rayrml.errors import ConfigError, DataError
 from rayrml.exporting import formats
 from rayrml.exporting.export import export
-from rayrml.exporting.exportable import load_network
+from rayrml.exporting.exportable import load_network, plain
 from rayrml.exporting.formats import FORMATS, Format
 from rayrml.networks.network import build_network
 from rayrml.saving import checkpoint_folder, checkpoints
@@ -151,6 +151,14 @@ def test_outputs_that_differ_are_an_error_that_names_by_how_much_and_leave_no_fi
     with pytest.raises(DataError, match=r"net\.pt2: was not written: its outputs differ by 0\.\d+ from the network's"):
         export(path, tmp_path / "net.pt2")
     assert not (tmp_path / "net.pt2").exists()
+
+
+def test_a_layer_that_torch_cannot_follow_is_named(tmp_path):
+    network = load_network(saved(tmp_path, NETWORKS["dense"]))
+    network.layers()["e"].forward = lambda x: x if x.sum() > 0 else -x
+    exported = plain(network)
+    with pytest.raises(ConfigError, match="torch cannot export the layer 'e'"):
+        FORMATS[".pt2"].write(exported, formats.draw_inputs(exported, 0), tmp_path / "net.pt2", None)
 
 
 def test_weights_that_a_file_lacks_are_noticed(tmp_path, monkeypatch):
