@@ -53,6 +53,7 @@ class Exportable:
         inputs: those of the module.
         outputs: the names of its outputs.
         metadata: what programs need to know of inputs and outputs, in JSON's types.
+        gives_probabilities: whether the module makes probabilities of what the network gives.
     """
 
     network: Network
@@ -60,6 +61,7 @@ class Exportable:
     inputs: tuple[Input, ...]
     outputs: tuple[str, ...]
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    gives_probabilities: bool = False
 
 
 class Positional(nn.Module):

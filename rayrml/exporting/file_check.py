@@ -148,7 +148,7 @@ class FileCheck:
         loss = None if plan.loss is None else plan.loss.build()
         flips = flips_of(nn.data.test_transforms, loss, network.graph) if in_file else None
         output = EvaluationStep(network, loss, None, flips=flips)(inputs, None)
-        if self.exported.metadata["outputs"][0]["kind"] != "probabilities":
+        if not self.exported.gives_probabilities:
             return [output]
         if isinstance(table, Labeller):
             rows = [table.row("", one).probabilities for one in output.numpy()]

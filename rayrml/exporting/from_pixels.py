@@ -84,7 +84,7 @@ def with_preprocessing(
     sizes = ("height", "width") if preprocessing.fixes_size else name_sizes(network.input_shapes[0])[1:]
     pixels = Input(PIXELS, (*sizes, preprocessing.channels), torch.uint8)
     names = (PROBABILITIES,) if ending is not None else tuple(output_names(network))
-    return Exportable(network, module.eval(), (pixels,), names)
+    return Exportable(network, module.eval(), (pixels,), names, gives_probabilities=ending is not None)
 
 
 def _find_obstacle(network: Network, kept: Checkpoint, preprocessing: Preprocessing | None) -> str | None:

@@ -25,10 +25,10 @@ def describe(
         exported: whose inputs and outputs are described.
         kept: the checkpoint.
         preprocessing: how files become inputs, None if that is not known.
-        from_pixels: whether the file itself does that, and turns outputs into probabilities.
+        from_pixels: whether the file itself does that.
     """
     outputs = _describe_outputs(exported, kept)
-    if from_pixels and outputs[0]["kind"] in PROBABLE:
+    if exported.gives_probabilities:
         outputs = [{**outputs[0], "kind": "probabilities"}]
     return {
         "format": FORMAT,

@@ -14,8 +14,11 @@ from rayrml.errors import ConfigError, DataError
 from rayrml.exporting import file_check
 from rayrml.exporting.export import export
 from rayrml.exporting.exportable import load_network
+from rayrml.networks.network import build_network
+from rayrml.saving import checkpoints
+from rayrml.saving.checkpoints import Checkpoint
 from tests.conftest import ROOT
-from tests.exporting.networks import TRANSFORMS, save_classifier, write_images
+from tests.exporting.networks import TRANSFORMS, layer, save_classifier, write_images
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -147,3 +150,59 @@ def test_networks_without_pixels_have_no_preprocessing(tmp_path, fields, message
     checkpoint = save_classifier(tmp_path, **fields)
     with pytest.raises(ConfigError, match=message):
         export(checkpoint, tmp_path / "network.pt2", preprocessing=True)
+
+
+def images_of(*transforms, **keys):
+    return {"input_type": "images", "input_transforms": list(transforms), **keys}
+
+
+def dense(units, **config):
+    return [("Flatten", {}), ("Dense", {"units": units, **config})]
+
+
+RESIZED = images_of({"resize": [32, 24]})
+SHARES = {"mean": [100.0, -5.0], "std": [10.0, 0.5]}
+SEVERAL = {"target_type": "table", "target_kind": "classes", "target_column": "label"}
+NUMBERS = {"target_type": "table", "target_kind": "number", "target_column": ["x", "y"]}
+BOXES = {"function": "YOLOv3", "anchors": [[[10, 13], [16, 30]]], "strides": [8]}
+NAMES = ("a", "b", "c")
+KINDS = {
+    "one of two": (dense(1, activation="sigmoid"), {"loss": {"function": "BCE"}, "classes": ("a", "b")}),
+    "several": (dense(3, activation="sigmoid"), {"loss": {"function": "BCE"}, "targets": SEVERAL, "classes": NAMES}),
+    "numbers": (dense(2), {"loss": {"function": "MSE", "standardize": SHARES}, "targets": NUMBERS}),
+    "flips": (
+        dense(3),
+        {"loss": {"function": "CrossEntropy"}, "data": {**RESIZED, "test_transforms": "flips"}, "classes": NAMES},
+    ),
+    "masks": ([("Conv2D", {"filters": 2, "kernel_size": 1})], {"loss": {"function": "CrossEntropy"}}),
+    "boxes": (
+        [("Conv2D", {"filters": 12, "kernel_size": 8, "strides": 8})],
+        {"loss": BOXES, "classes": ("cat",), "data": images_of({"letterbox": [32, 24]})},
+    ),
+}
+EXPECTED = {
+    "one of two": ("probabilities", (2, 2)),
+    "several": ("probabilities", (2, 3)),
+    "numbers": ("numbers", (2, 2)),
+    "flips": ("probabilities", (2, 3)),
+    "masks": ("logits", (2, 2, 32, 24)),
+    "boxes": ("grids", (2, 12, 4, 3)),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_all_kinds_of_outputs_are_those_of_predictions(tmp_path, images, name):
+    (rows, fields), (kind, shape) = KINDS[name], EXPECTED[name]
+    layers = [layer("InputLayer", "image", batch_input_shape=[None, 32, 24, 3])]
+    layers += [layer(row, f"layer_{number}", **config) for number, (row, config) in enumerate(rows)]
+    torch.manual_seed(0)
+    kept = Checkpoint(1, build_network(layers).state_dict(), layers, (3, 32, 24), **{"data": RESIZED, **fields})
+    checkpoints.save(tmp_path / "best.pt", kept)
+    found = export(tmp_path / "best.pt", tmp_path / "network.pt2", preprocessing=True, check=images)
+    assert found.images.count == 4
+    extra = {"metadata.json": ""}
+    network = torch.export.load(tmp_path / "network.pt2", extra_files=extra).module()
+    metadata = json.loads(extra["metadata.json"])
+    assert metadata["outputs"][0]["kind"] == kind and (metadata["detection"] is None) is (kind != "grids")
+    output = network(torch.zeros((2, 50, 40, 3), dtype=torch.uint8))
+    assert output.shape == shape
