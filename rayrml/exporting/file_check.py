@@ -33,7 +33,6 @@ from rayrml.saving.checkpoint_folder import find_model
 from rayrml.saving.checkpoints import Checkpoint
 from rayrml.tensors import to_input
 
-_NO_IMAGES = "inputs are no images that a short program reads alike"
 MOST_IMAGES = 16
 TOLERANCE = 0.05  # of probabilities; of other outputs, relative to the largest one of a sample if that is above 1
 _PATHS = ("test_input_path", "final_test_input_path", "input_path")
@@ -46,7 +45,7 @@ class Compared:
     Attributes:
         count: number of images.
         difference: the largest one of outputs.
-        reason: why nothing was compared, "" if something was.
+        reason: why nothing was compared, "" if something was, or if no images of any kind can be.
     """
 
     count: int = 0
@@ -85,10 +84,12 @@ class FileCheck:
         """
         if wanted is not None:
             if not self.applies:
-                raise ConfigError(Problem(CHECK, "the network's inputs are no images of 8 bits read as they are"))
+                raise ConfigError(
+                    Problem(CHECK, "the network's inputs are not images of 8 bits that are read as they are")
+                )
             return plan_predictions(self.checkpoint, [wanted], CHECK)
         if not self.applies:
-            return Compared(reason=_NO_IMAGES)
+            return Compared()
         paths = find_images(self.checkpoint)
         if not paths:
             return Compared(reason="the run's images are not there")

@@ -71,7 +71,9 @@ def with_preprocessing(
     """
     reason = _find_obstacle(network, kept, preprocessing)
     if reason is not None or preprocessing is None:
-        raise ConfigError(Problem(path, f"{reason}. Expected images without other readings, or no {PREPROCESSING}"))
+        raise ConfigError(
+            Problem(path, f"{reason}. Export it without {PREPROCESSING}: the metadata describe its inputs")
+        )
     table, kind = output_kind(kept)
     classes = kind in PROBABLE and len(network.output_shapes) == 1 and len(network.output_shapes[0]) == 1
     ending = table.ending if classes and isinstance(table, Classifier | Labeller) else None
