@@ -71,8 +71,8 @@ BEFORE = {
     "cp mnist_digits/digit_1.jpg digit.png",
     "rayrml evaluate": "cd examples/mnist",
     "rayrml explain": "cd examples/mnist",
-    "rayrml plot mnist_model": "cd examples/mnist && cp -r mnist_model faster_model",
-    "rayrml report mnist_model": "cd examples/mnist",
+    "rayrml plot mnist_model": "cd examples/mnist && cp -rT mnist_model faster_model",
+    "rayrml report mnist_model": "cd examples/mnist && cp -rT mnist_model faster_model",
 }
 # What a block leaves behind.
 AFTER = {
