@@ -27,7 +27,8 @@ PLACES_OF_LIBRARY = {
     "ray": {
         "cluster",
         "data/pipeline",
-        "inference/batch_job",
+        "data/ray_tasks",
+        "inference/actors",
         "inference/outputs",
         "inference/prediction_files",
         "inference/shard_collection",
@@ -240,6 +241,7 @@ def test_decoding_tasks_start_without_torch():
             "data/decoding",
             "data/initial_conditions",
             "data/pipeline",
+            "data/ray_tasks",
             "data/image_ops",
             "data/colors",
             "data/discovery",

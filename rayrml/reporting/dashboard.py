@@ -5,9 +5,12 @@ Ray adds the prefix `ray_` and serves them on each machine's metrics port, with 
 
 from __future__ import annotations
 
-from ray.util.metrics import Gauge
+from typing import TYPE_CHECKING
 
 from rayrml.reporting.messages import BatchesTrained, EpochDone, Evaluated, Message, Started
+
+if TYPE_CHECKING:
+    from ray.util.metrics import Gauge
 
 _MEANINGS = {
     "epoch": "Current epoch, from 1",
@@ -84,6 +87,8 @@ class Gauges:
             self._set("gpu_memory_bytes", message.gpu_bytes)
 
     def _set(self, name: str, value: float, **more: str) -> None:
+        from ray.util.metrics import Gauge
+
         tags = {"run": self._run, **more}
         if name not in self._gauges:
             self._gauges[name] = Gauge(f"rayrml_{name}", description=_MEANINGS[name], tag_keys=tuple(tags))

@@ -254,6 +254,6 @@ class _Preparing:
             return
         self._plan.set_result(plan)
         if plan.training is not None:
-            from rayrml.training.trainer import warm_up
+            from rayrml.training.in_driver import warm_up
 
             warm_up()  # Ray is still starting

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
-import ray.data
 from PIL import Image
 
 from rayrml.config.tables import choose
-from rayrml.data import pipeline, task_sizes
+from rayrml.data import decode_tasks, pipeline, task_sizes
 from rayrml.data.decode_tasks import make_task
 from rayrml.data.decoding import Decoding
 from rayrml.data.discovery import Samples, find_samples
@@ -88,23 +87,9 @@ def test_a_part_of_the_samples_is_decoded_alone(ray_cluster, source):
     assert not any(errors)
 
 
-def test_the_next_window_begins_before_the_last_samples_of_one_are_used(ray_cluster):
-    begun = []
-
-    def dataset(window):
-        begun.append(window)
-        return ray.data.from_items([{"place": i} for i in range(window[0][0], window[-1][1])])
-
-    found = pipeline.in_sequence(iter([[(0, 3), (3, 6)], [(6, 7)], [(7, 9)]]), dataset, share_left=0.5)
-    assert begun == []
-    assert sorted(np.concatenate([block["place"] for block in found]).tolist()) == list(range(9))
-    assert len(begun) == 3
-    assert list(pipeline.in_sequence(iter([]), dataset)) == []
-
-
 def test_the_first_sample_comes_before_most_of_very_many_are_described(ray_cluster, source, in_tasks, monkeypatch):
     described = []
-    monkeypatch.setattr(pipeline, "make_task", lambda *task: described.append(task) or make_task(*task))
+    monkeypatch.setattr(decode_tasks, "make_task", lambda *task: described.append(task) or make_task(*task))
     found = Pipeline(decode_cpus=0.5).decode(source, np.zeros(100_000, int))
     for block in found:
         if block.first > pipeline._FIRST_SAMPLES:
