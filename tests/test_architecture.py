@@ -104,6 +104,7 @@ OF_NO_MODULE = {
     "runs/tables": "whole runs on targets from tables",
     "runs/shards": "whole runs on images in shards",
     "runs/sizes": "whole runs on images of different sizes",
+    "runs/without_ray": "whole runs on a machine where Ray cannot start",
     "runs/worker_settings": "whole runs with variables and a network interface for workers",
     "runs/tutorials": "whole runs with the keys of the predecessor's tutorials",
     "runs/stacked": "whole runs on arrays of many samples",

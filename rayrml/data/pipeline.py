@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import ray
 
+from rayrml.cluster import late_start, nodes
 from rayrml.cluster.shortage import waiting_for_cpus
 from rayrml.data.decode_tasks import Decoded, as_decoded, do_task, make_task, make_tasks
 from rayrml.data.decoding import Decoder
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 # Decoding that takes less than this is done in the process that waits for it: the first tasks of a process take seconds
 # to start, later ones a quarter of a second. For a consumer that computes in the meantime, tasks are always better.
 _SECONDS_COLD, _SECONDS_WARM, _SECONDS_STREAMING = 4.0, 0.5, 0.25
+_SECONDS_OF_START = 12.0  # of decoding here before it is worth starting Ray, which takes about as long
 _FIRST_SAMPLES = 16  # enough to estimate how long the others will take
 _SECONDS_HERE = 0.1  # of samples that are handed over together
+_MOST_HERE = 64  # of them: the next ones may take far longer than those before
 _tasks_ran = threading.Event()
 
 
@@ -45,7 +47,7 @@ class Pipeline:
     Args:
         decode_cpus: logical CPUs per task.
         num_sharing: how many processes decode, each of them its own samples.
-        say: told, in another thread, that tasks wait for CPUs.
+        say: told, maybe in another thread, that Ray starts, or that tasks wait for CPUs.
     """
 
     def __init__(self, *, decode_cpus: float, num_sharing: int = 1, say: Callable[[str], None] = lambda text: None):
@@ -54,6 +56,8 @@ class Pipeline:
         self._say = say
         # Seconds that a sample of a source and shape took when it was decoded in this process.
         self._paces: dict[tuple[str, tuple[int, ...]], float] = {}
+        self._offer = late_start.find_offer()
+        self._seconds_here = 0.0  # of decoding in this process for which tasks would have been better
 
     def decode(
         self,
@@ -102,24 +106,48 @@ class Pipeline:
     def _begin(
         self, decoder: Decoder, source: Source, picks: Picks, seed: int | None, *, at_once: bool
     ) -> Iterator[Decoded]:
-        """The first samples, decoded in this process: as many as tell how fast that is, or all if they take no time."""
+        """The first samples, decoded in this process: as many as tell how fast that is, or all if they take no time.
+
+        While Ray starts for the others, this process goes on with them.
+        """
         count, kind = len(picks.samples), _kind(source)
         patience = _SECONDS_STREAMING if not at_once else _SECONDS_WARM if _tasks_ran.is_set() else _SECONDS_COLD
-        if (pace := self._paces.get(kind)) is not None and pace * count > patience:
+        pace = self._paces.get(kind)
+        if pace is not None and pace * count > patience and self._has_ray(pace * count, count):
             return
-        done, size = 0, 1  # the first one may have to import its reader
+        done, size, spent = 0, 1, 0.0  # the first one may have to import its reader
         while done < count:
             started = time.perf_counter()
             (decoded,) = do_task(decoder, make_task(source, picks.at(slice(done, done + size)), done, seed))
-            pace = (time.perf_counter() - started) / len(decoded.inputs)
+            seconds = time.perf_counter() - started
+            spent += seconds
+            pace = seconds / len(decoded.inputs)
             done += len(decoded.inputs)
             yield decoded
-            if (done > 1 or pace > patience) and pace * count > patience:
+            left = count - done
+            estimate = pace * left if done > 1 else min(pace, pace * left)
+            if estimate > patience and self._has_ray(spent + estimate, left):
                 break
             size = _FIRST_SAMPLES if done == 1 else max(int(_SECONDS_HERE / pace), _FIRST_SAMPLES)
-            size = min(size, decoder.most)
+            size = min(size, _MOST_HERE, decoder.most)
         if pace is not None:
             self._paces[kind] = pace
+        if spent > patience:
+            self._seconds_here += spent
+
+    def _has_ray(self, seconds: float, count: int) -> bool:
+        """Whether Ray runs; begins to start it if decoding, of which `count` samples are left, takes enough `seconds`.
+
+        Raises:
+            ClusterError: Ray cannot start.
+        """
+        if self._offer is None:
+            return True
+        if not self._offer.is_begun:
+            if self._seconds_here + seconds <= _SECONDS_OF_START:
+                return False
+            self._say(f"Starting Ray, which decodes the other {count} samples faster")
+        return self._offer.is_ready()
 
     def _in_tasks(
         self,
@@ -149,7 +177,7 @@ class Pipeline:
 
 def cluster_portion(num_sharing: int = 1) -> Portion:
     """The portion of the cluster of one of so many processes that share it."""
-    return divide_cluster(ray.nodes(), num_sharing)
+    return divide_cluster(nodes.list_nodes(), num_sharing)
 
 
 def _decode_here(source: Source, picks: Picks, smallest: int, seed: int | None) -> Iterator[Decoded]:

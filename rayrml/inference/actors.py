@@ -51,7 +51,7 @@ def results(
 
     # Actors hold their CPUs or GPUs until they are done, so those of the next window would wait for them.
     tasks = list(windows(count, sizes))
-    results = in_sequence(tasks, dataset, share_left=0)
+    arriving = in_sequence(tasks, dataset, share_left=0)
     num_actors = min(allocation.least_workers, len(tasks[0]))
     waiting = [waiting_for_actors(num_actors, _actor_resources(allocation), say)]
     waiting += [waiting_for_cpus(allocation.decode_cpus, say)] if allocation.use_gpu else []
@@ -61,10 +61,10 @@ def results(
         if not allocation.verbose:
             # Ray's library prints an error for each actor that it starts: its constructor's arguments might get lost.
             stack.enter_context(hide_stderr())
-        first = next(results, None)
+        first = next(arriving, None)
     if first is not None:
         yield first
-    yield from results
+    yield from arriving
 
 
 def _dataset(

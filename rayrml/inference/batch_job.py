@@ -19,6 +19,7 @@ from rayrml.data.pipeline import Pipeline
 from rayrml.data.shards import Batch, boxes_of, to_numbers
 from rayrml.data.sources import Group, Source
 from rayrml.data.transforms import Transforms
+from rayrml.data.whole_batches import in_whole_batches
 from rayrml.errors import DataError, Problem
 from rayrml.inference.applications import Pass, application_of
 from rayrml.inference.arithmetic import arithmetic, autocast_dtype
@@ -172,6 +173,7 @@ def _results(
     """
     batch = job.divide_batch(allocation)
     forward = Forward(job, batch, allocation.driver_device) if allocation.in_driver else None
+    pipeline = Pipeline(decode_cpus=allocation.decode_cpus, say=say)
     for group in job.source.groups():
         writer = files.shard_writer(group.indices)
         if forward is None:
@@ -179,18 +181,23 @@ def _results(
 
             found = actors.results(job, group, allocation, writer=writer, say=say)
         else:
-            found = _here(forward, group, allocation)
+            found = _here(forward, group, pipeline)
             found = found if writer is None else writer.write(found)
         for block in found:
             yield {**block, "place": group.indices[block["place"]]}
 
 
-def _here(forward: Forward, group: Group, allocation: Allocation) -> Iterator[dict[str, np.ndarray]]:
-    """The results for samples of one shape, numbered in the group, computed in this process."""
-    pipeline = Pipeline(decode_cpus=allocation.decode_cpus)
-    for decoded in pipeline.decode(group.source, group.indices, smallest_chunk=forward.batch_size, at_once=True):
-        places = np.arange(decoded.first, decoded.first + len(decoded.inputs))
-        yield {"place": places, "output": forward(decoded.inputs, places), "error": decoded.errors}
+def _here(forward: Forward, group: Group, pipeline: Pipeline) -> Iterator[dict[str, np.ndarray]]:
+    """The results for samples of one shape, numbered in the group, computed in this process.
+
+    Which samples are computed together depends on their numbers alone, and not on who decoded them or how fast: the
+    last bits of an output may depend on the batch.
+    """
+    size, count = forward.batch_size, len(group.indices)
+    decoded = pipeline.decode(group.source, group.indices, smallest_chunk=size, at_once=True)
+    for batch in in_whole_batches(decoded, size, count):
+        places = np.arange(batch.first, batch.first + len(batch.inputs))
+        yield {"place": places, "output": forward(batch.inputs, places), "error": batch.errors}
 
 
 class Forward:
