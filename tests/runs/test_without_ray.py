@@ -1,7 +1,6 @@
 """Whole runs on a machine on which Ray cannot start, and those that start it when they need it."""
 
 import csv
-import json
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 import rayrml
 from tests.conftest import ROOT, datasets_of, training_config
@@ -27,8 +27,9 @@ def folder(tmp_path_factory, write_digits):
     return folder
 
 
-def train(folder, out):
-    rayrml.run(training_config(Path(folder), Path(out)), quiet=True)
+def train(folder, out, num_epochs=2):
+    config = training_config(Path(folder), Path(out))
+    rayrml.run(config, overrides={"num_epochs": int(num_epochs)}, quiet=True)
 
 
 def carry_out(folder, out):
@@ -40,11 +41,12 @@ def carry_out(folder, out):
     rayrml.evaluate(out / "model", folder / "testing", out / "evaluation", quiet=True)
 
 
-def alone(call, folder, out, before="", **variables):
+def alone(call, *arguments, before="", **variables):
     """Call a function of this module in a process of its own, in which no Ray runs."""
     program = f"{before}; import sys; from tests.runs import test_without_ray as t; t.{call}(*sys.argv[1:])"
-    command = [sys.executable, "-c", program.removeprefix("; "), str(folder), str(out)]
+    command = [sys.executable, "-c", program.removeprefix("; "), *map(str, arguments)]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | variables
+    environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # the last bits depend on them
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -65,8 +67,8 @@ def results_of(out):
     for path in sorted(out.rglob("predictions.csv")):
         with path.open() as file:
             found[path.parent.name] = list(csv.reader(file))
-    history = json.loads((out / "model" / "history.json").read_text())
-    found["history"] = [{k: v for k, v in epoch.items() if "seconds" not in k} for epoch in history]
+    with (out / "model" / "history.csv").open() as file:
+        found["history"] = [{k: v for k, v in epoch.items() if "second" not in k} for epoch in csv.DictReader(file)]
     return found
 
 
@@ -94,7 +96,7 @@ def test_a_ray_that_is_needed_starts_late_and_leaves_no_process(with_ray, folder
 
 
 def test_a_ray_that_is_needed_but_cannot_start_is_told_of(folder, tmp_path):
-    ran = alone("train", folder, tmp_path / "out", before=AT_ONCE, RAY_TMPDIR=NO_FOLDER)
+    ran = alone("train", folder, tmp_path / "out", 10_000, before=AT_ONCE, RAY_TMPDIR=NO_FOLDER)
     assert ran.returncode == 1
     last = ran.stderr.strip().splitlines()[-1]
     assert last.startswith("rayrml.errors.ClusterError: cannot start or reach a private local Ray.")
