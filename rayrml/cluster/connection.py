@@ -8,6 +8,7 @@ import functools
 import logging
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from rayrml.cluster import late_start, nodes, ray_internals
 from rayrml.cluster.allocation import Allocation, allocate
 from rayrml.cluster.late_start import LateStart
 from rayrml.cluster.reachability import Address, check_reachable, find_address, waiting
+from rayrml.cluster.signal_handlers import keeping_handler
 from rayrml.config.cluster import Ray
 from rayrml.errors import ClusterError, ConfigError, Problem
 
@@ -58,8 +60,17 @@ def connect(
         with late_start.offering(LateStart(start, ray_internals.shut_down, resources)):
             yield dataclasses.replace(allocation, private=True, verbose=verbose)
         return
-    ours = not ray.is_initialized()
     begin(f"Connecting to the cluster at {address}" if address else "Starting Ray")
+    with _connect_now(config, address, verbose=verbose, say=say) as allocation:
+        yield allocation
+
+
+@contextlib.contextmanager
+def _connect_now(
+    config: Ray, address: Address | None, *, verbose: bool, say: Callable[[str], None]
+) -> Iterator[Allocation]:
+    """Connect to the cluster at an address, or start a private Ray, unless this process has initialized Ray."""
+    ours = not ray.is_initialized()
     if ours:
         _initialize(address, verbose, say, config.env_vars)
     else:
@@ -97,7 +108,8 @@ def _allocate_here(config: Ray) -> tuple[Allocation, Mapping[str, float]] | None
 
 def _start_late(*, verbose: bool) -> None:
     """Start a private Ray for a run that has already begun. Raises ClusterError."""
-    with ray_internals.keeping_sigterm():
+    # The handler of Ray's core writes a stack to standard error before it calls the one that was there.
+    with keeping_handler(signal.SIGTERM):
         _initialize(None, verbose, lambda text: None, {})
     if not verbose:
         ray_internals.hide_raylet_logs()

@@ -7,7 +7,6 @@ If a Ray lacks one of these parts, the run does without it: a slow or noisy run 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import os
 import signal
@@ -23,6 +22,8 @@ import ray
 import ray.job_config
 import yaml
 from ray.exceptions import RayActorError, RayTaskError
+
+from rayrml.cluster import signal_handlers
 
 HEAD_RESOURCE = "node:__internal_head__"  # only the head has it
 ACCELERATOR_PREFIX = "accelerator_type:"  # of the resource that names the type of a node's GPUs
@@ -103,7 +104,7 @@ def shut_down() -> None:
     Ray's core resets SIGTERM to its default action; about a second passes then until Ray has ended its processes. The
     handler is installed again as soon as the core is gone.
     """
-    before = _read_handler(signal.SIGTERM)
+    before = signal_handlers.read_handler(signal.SIGTERM)
     try:
         state: Any = importlib.import_module("ray._private.state").state
         disconnect = state.disconnect  # called after the core has been shut down and before processes are ended
@@ -115,7 +116,7 @@ def shut_down() -> None:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
         else:
-            _install_handler(signal.SIGTERM, before)
+            signal_handlers.install_handler(signal.SIGTERM, before)
         disconnect()
 
     state.disconnect = after_core
@@ -123,33 +124,6 @@ def shut_down() -> None:
         ray.shutdown()
     finally:
         del state.disconnect
-
-
-@contextlib.contextmanager
-def keeping_sigterm() -> Iterator[None]:
-    """Give SIGTERM its handler back after a block, in any thread, in which Ray's core replaces it.
-
-    The core's own handler writes a stack to standard error before it calls the earlier one.
-    """
-    before = _read_handler(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        _install_handler(signal.SIGTERM, before)
-
-
-def _read_handler(number: signal.Signals) -> int | None:
-    """The address of the process's handler of a signal."""
-    read = ctypes.pythonapi.PyOS_getsig
-    read.restype, read.argtypes = ctypes.c_void_p, [ctypes.c_int]
-    return read(number)
-
-
-def _install_handler(number: signal.Signals, handler: int | None) -> None:
-    """Give a signal the handler at this address, in any thread: Python's `signal` does so only in the main thread."""
-    install = ctypes.pythonapi.PyOS_setsig
-    install.restype, install.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
-    install(number, handler)
 
 
 def machine_resources() -> Mapping[str, float] | None:

@@ -1,17 +1,14 @@
 """Each private part of Ray that is used exists and does what it is used for; a new Ray version fails here first."""
 
-import ctypes
 import importlib
 import inspect
 import json
 import logging
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import types
 from typing import Any, cast
 
@@ -71,26 +68,6 @@ def test_this_machine_has_the_resources_that_ray_finds_when_it_starts(ray_cluste
     told = {name for name in found if not name.startswith("node:")} - {"CPU"}  # the session's Ray has a single one
     assert told <= expected.keys()
     assert expected["object_store_memory"] > 2**20
-
-
-def test_sigterm_keeps_its_handler_where_a_library_sets_another_one_in_a_thread():
-    install = ctypes.pythonapi.PyOS_setsig
-    install.restype, install.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
-    received = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
-
-    def start():
-        with ray_internals.keeping_sigterm():
-            install(signal.SIGTERM, None)  # the default action, which ends the process
-
-    thread = threading.Thread(target=start)
-    thread.start()
-    thread.join()
-    try:
-        signal.raise_signal(signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert received == [signal.SIGTERM]
 
 
 @pytest.mark.ray
