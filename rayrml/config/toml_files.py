@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import re
 import tomllib
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ _SCALAR = re.compile(
     r"\d{4}-\d\d-\d\d[ Tt]\d[^\s,\]}#]*|[^\s,\]}#]+",
     re.DOTALL,
 )
+
+Keys = tuple[str, ...]  # to a value, with the numbers of items in lists; dotted, two places could look the same
 
 
 def decode_toml(text: str, place: str) -> Any:
@@ -46,7 +49,7 @@ def find_toml_lines(text: str) -> dict[str, int]:
     ends = [match.start() for match in re.finditer("\n", text)]
     found: dict[str, int] = {}
     for path, position in _Scan(text).places():
-        found.setdefault(path, bisect.bisect_left(ends, position) + 1)
+        found.setdefault(functools.reduce(_join, path, ""), bisect.bisect_left(ends, position) + 1)
     return found
 
 
@@ -56,19 +59,19 @@ class _Scan:
     def __init__(self, text: str):
         self._text = text
         self._position = 0
-        self._last_of: dict[str, int] = {}  # the index of the last table of each array of tables
+        self._last_of: dict[Keys, int] = {}  # the index of the last table of each array of tables
 
-    def places(self) -> Iterator[tuple[str, int]]:
-        """The path and the position of every key and of every list item, in order."""
-        table = ""
+    def places(self) -> Iterator[tuple[Keys, int]]:
+        """The keys and the position of every key and of every list item, in order."""
+        table: Keys = ()
         while self._skip_space() < len(self._text):
             begin = self._position
             if self._takes("[["):
                 *outer, last = self._key()
                 above = yield from self._table(outer, begin)
-                listed = _join(above, last)
+                listed = (*above, last)
                 self._last_of[listed] = self._last_of.get(listed, -1) + 1
-                table = _join(listed, str(self._last_of[listed]))
+                table = (*listed, str(self._last_of[listed]))
                 yield from ((path, begin) for path in (listed, table))
                 self._takes("]]")
             elif self._takes("["):
@@ -79,30 +82,30 @@ class _Scan:
 
     def _table(self, parts: list[str], begin: int) -> Iterator[Any]:
         """The path of a table; of an array of tables, the last one is meant."""
-        path = ""
+        path: Keys = ()
         for part in parts:
-            path = _join(path, part)
+            path = (*path, part)
             yield path, begin
             if path in self._last_of:
-                path = _join(path, str(self._last_of[path]))
+                path = (*path, str(self._last_of[path]))
         return path
 
-    def _pair(self, table: str) -> Iterator[tuple[str, int]]:
+    def _pair(self, table: Keys) -> Iterator[tuple[Keys, int]]:
         begin = self._position
         path = table
         for part in self._key():
-            path = _join(path, part)
+            path = (*path, part)
             yield path, begin
         self._skip_space()
         self._takes("=")
         yield from self._value(path)
 
-    def _value(self, path: str) -> Iterator[tuple[str, int]]:
+    def _value(self, path: Keys) -> Iterator[tuple[Keys, int]]:
         self._skip_space()
         if self._takes("["):
             number = 0
             while self._skip_space() < len(self._text) and not self._takes("]"):
-                below = _join(path, str(number))
+                below = (*path, str(number))
                 yield below, self._position
                 yield from self._value(below)
                 number += 1

@@ -159,7 +159,7 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
             raise DataError(Problem(where, f"no such folder or file: '{path}'"))
     except OSError as error:
         raise DataError(Problem(where, f"cannot list '{error.filename}'. {describe(error)}")) from None
-    samples = list_files(path, extensions, where)
+    samples = listed(path, extensions, lambda: _list(path, extensions, where, container))
     names, ignored = samples.names, samples.ignored
     if not names:
         kinds = ", ".join(sorted(extensions))
@@ -176,14 +176,19 @@ def find_samples(path: str, extensions: Collection[str], where: str) -> Samples:
 
 def list_files(folder: str, extensions: Collection[str], where: str) -> Samples:
     """Do the same as `find_samples` for a folder that exists and may have no such files. Raises DataError."""
-    return listed(folder, extensions, lambda: _list(folder, extensions, where))
+    try:
+        container = find_container(folder)
+    except OSError as error:
+        raise DataError(Problem(where, f"cannot list '{error.filename}'. {describe(error)}")) from None
+    return listed(folder, extensions, lambda: _list(folder, extensions, where, container))
 
 
-def _list(folder: str, extensions: Collection[str], where: str) -> Samples:
+def _list(folder: str, extensions: Collection[str], where: str, found: tuple[Container, str] | None) -> Samples:
+    """The files in a folder, or in the container `found` there."""
     names: list[str] = []
     ignored: Counter[str] = Counter()
     try:
-        if (found := find_container(folder)) is not None:
+        if found is not None:
             return _list_members(*found, extensions)
         scan_any = scan_store if storage.is_uri(folder) else scan
         folders = scan_any(folder, frozenset(extensions), names, ignored)

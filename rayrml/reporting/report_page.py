@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import importlib.resources
 import json
 import math
@@ -73,7 +72,7 @@ def _draw_comparison(reports: Sequence[RunReport]) -> Picture:
     from rayrml.reporting import plots
 
     content, _ = plots.render(plots.draw_comparison([report.run for report in reports]))
-    return Picture("Curves", f"data:image/png;base64,{base64.b64encode(content).decode()}", chart=True)
+    return Picture.of("Curves", content, chart=True)
 
 
 def _draw_matrix(matrix: Matrix) -> dict[str, Any]:

@@ -63,6 +63,11 @@ class Record:
         return self._state.history
 
     @property
+    def evaluated(self) -> bool:
+        """Whether the last epoch was evaluated now, and not before the run was resumed."""
+        return self._last is not None
+
+    @property
     def confusion(self) -> np.ndarray | None:
         """How often each class was predicted as which class after the last epoch."""
         details = None if self._last is None else self._last.found.details
@@ -135,6 +140,8 @@ class Record:
             self._write(METRICS, to_json(self.metrics()))
             if self.confusion is not None:
                 self._write(CONFUSION_TABLE, confusion_table.to_csv(self.confusion, self._names.classes))
+            else:  # that of before the run was resumed is of another evaluation than the metrics
+                checkpoint_folder.remove(storage.join(self.folder, CONFUSION_TABLE))
         elif self._tested is not None:
             self._write(METRICS, to_json({**_read_json(path), **self._final_test()}))
 

@@ -71,6 +71,11 @@ class Picture:
     source: str
     chart: bool
 
+    @classmethod
+    def of(cls, title: str, content: bytes, *, chart: bool) -> Picture:
+        """The picture in a PNG file."""
+        return cls(title, f"data:image/png;base64,{base64.b64encode(content).decode()}", chart)
+
 
 @dataclasses.dataclass(frozen=True)
 class Matrix:
@@ -183,8 +188,7 @@ def _read_pictures(folder: str) -> dict[str, Picture]:
         path = storage.join(folder, *PLOTS[name].split("/"))
         with explaining(path, "cannot be read"):
             if storage.is_file(path):
-                content = base64.b64encode(storage.read(path)).decode()
-                found[name] = Picture(heading, f"data:image/png;base64,{content}", name in _CHARTS)
+                found[name] = Picture.of(heading, storage.read(path), chart=name in _CHARTS)
     return found
 
 

@@ -47,7 +47,10 @@ def make(plan: Plan, record: Record, say: Callable[[str], None]) -> bool:
     for path, draw in _pictures(plan, record):
         # Whatever fails here: the network is trained, and its results are on disk.
         try:
-            made |= _save(draw(), storage.join(record.folder or "", *path.split("/")), problems)
+            figure, place = draw(), storage.join(record.folder or "", *path.split("/"))
+            if figure is None and record.evaluated:
+                checkpoint_folder.remove(place)  # one of before the run was resumed shows another network
+            made |= _save(figure, place, problems)
         except Exception as error:
             problems.append(str(error).partition("\n")[0] or type(error).__name__)
     for problem in dict.fromkeys(problems):

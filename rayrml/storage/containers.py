@@ -120,7 +120,10 @@ def _state_of_pack(path: str) -> tuple[int, int] | None:
     if is_uri(path):
         from rayrml.storage import remote
 
-        found = remote.information(manifest)
+        try:
+            found = remote.information(manifest)
+        except PermissionError:  # stores deny files that are not there, too; the listing that follows tells the user
+            return None
         return (found.size, found.mtime_ns or 0) if remote.is_file(found) else None
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         status = os.stat(manifest)  # noqa: PTH116 (a string)

@@ -83,18 +83,19 @@ def list_folder(folder: str) -> tuple[list[str], list[str]]:
         OSError: it cannot be listed.
         DataError: it is packed, but incomplete.
     """
-    from rayrml.storage.containers import find_container
+    from rayrml.storage.containers import MANIFEST, find_container
 
-    if (found := find_container(folder)) is not None:
-        container, below = found
-        return container.list_folder(below)
     files: list[str] = []
     folders: list[str] = []
     if is_uri(folder):
         base, found = remote().listed(folder, recursive=False)
         for info in found:
             (files if remote().is_file(info) else folders).append(info.path[len(base) + 1 :])
-    else:
+    # In a store each question takes requests, and a folder that has other files than those of a pack is none.
+    if (not (files or folders) or MANIFEST in files) and (found := find_container(folder)) is not None:
+        container, below = found
+        return container.list_folder(below)
+    if not is_uri(folder):
         with os.scandir(folder) as entries:
             for entry in entries:
                 (folders if _leads_to_folder(entry) else files).append(entry.name)

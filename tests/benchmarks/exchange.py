@@ -17,6 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from rayrml.losses import LOSSES
 from rayrml.networks.network import Network, build_network
 from rayrml.optimizers import OPTIMIZERS
+from rayrml.training.gradients import Compression
+from rayrml.training.sharding import Sharding
 from rayrml.training.step import TrainingStep
 from rayrml.workers import Pending, Workers
 from tests.benchmarks.report import write
@@ -62,12 +64,15 @@ class Model:
             return torch.rand(count, *self.shape), torch.rand(count, *self.shape)
         return torch.rand(count, *self.shape), torch.randint(0, 1000, (count,))
 
-    def step(self, workers: Workers, **options: Any) -> TrainingStep:
+    def step(self, workers: Workers, compression: Compression = "none") -> TrainingStep:
         """A step of the network by SGD."""
         torch.manual_seed(0)
         network = build_network(self.layers, self.shape)
         optimizer = OPTIMIZERS["SGD"](network.parameters(), learning_rate=1e-3, momentum=0.9)
-        return TrainingStep(network, LOSSES[self.loss](), optimizer, workers=workers, **options)
+        sharding = Sharding(network, workers, compression=compression)
+        # Sums of statistics would be taken for those of gradients.
+        how = {"workers": workers, "sharding": sharding, "global_batch_norm": False}
+        return TrainingStep(network, LOSSES[self.loss](), optimizer, **how)
 
 
 def models(size: int, volume: int) -> list[Model]:
@@ -158,12 +163,12 @@ def measured(chosen: list[Model], num_steps: int) -> list[dict]:
 def _steps(chosen: list[Model], num_steps: int, workers: Workers) -> list[dict]:
     """What this worker sees of all models, gradients in 32 and in 16 bits."""
     torch.set_num_threads(1)
-    kinds = ("none", "bf16") if workers.size > 1 else ("none",)
+    kinds: tuple[Compression, ...] = ("none", "bf16") if workers.size > 1 else ("none",)
     return [_stepped(model, kind, num_steps, workers) for model in chosen for kind in kinds]
 
 
-def _stepped(model: Model, compression: str, num_steps: int, workers: Workers) -> dict:
-    step = model.step(Watched(workers.rank, workers.size), compression=compression)
+def _stepped(model: Model, compression: Compression, num_steps: int, workers: Workers) -> dict:
+    step = model.step(Watched(workers.rank, workers.size), compression)
     batch = model.batch(1)
     done = []
     for _ in range(num_steps + 1):

@@ -44,7 +44,7 @@ def test_a_wait_is_explained_once_and_only_if_it_is_long(ray_cluster, monkeypatc
     cpus = ray_cluster.cluster_resources()["CPU"]
     with shortage.waiting_for_cpus(cpus, say):  # which the block's own task holds after a moment
         threading.Event().wait(0.2)
-        ray_cluster.get(ray_cluster.remote(time.sleep).options(num_cpus=cpus).remote(1.0))
+        ray_cluster.get(ray_cluster.remote(lambda: time.sleep(1)).options(num_cpus=cpus).remote())
         assert not told.is_set()
     with shortage.waiting_for_cpus(1000, say):
         assert told.wait(30)

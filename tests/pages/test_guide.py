@@ -26,7 +26,7 @@ def blocks(path, language):
 
 
 def test_the_section_for_workers_is_accepted(tmp_path, digits):
-    (shown,) = (block for block in blocks(GUIDE / "clusters.md", "json") if block.startswith('"ray"'))
+    shown, meeting = (block for block in blocks(GUIDE / "clusters.md", "json") if block.startswith('"ray"'))
     images, _ = digits["training"]
     for number in range(2):
         write_jpeg(tmp_path / "in" / str(number) / "0.jpg", images[number])
@@ -34,6 +34,8 @@ def test_the_section_for_workers_is_accepted(tmp_path, digits):
     network = {"layers": dense_network(2), "data": data, "loss": {"function": "NLL"}, "optimizer": {"type": "SGD"}}
     plan = prepare({"neural_network": network, **json.loads("{" + shown + "}")}, {})
     assert (plan.config.ray.num_workers, plan.config.ray.address) == (4, "auto")
+    ray = prepare({"neural_network": network, **json.loads("{" + meeting + "}")}, {}).config.ray
+    assert (ray.interface, ray.timeout_s, ray.env_vars) == ("eth0", 600, {"NCCL_DEBUG": "INFO"})
 
 
 def test_the_section_for_slices_is_that_of_the_example():

@@ -29,6 +29,8 @@ ELSEWHERE = {
     "docker build": "needs a registry and Kubernetes: test_cluster_files checks the manifests by what KubeRay knows",
     "sbatch cluster/slurm/train.sbatch": "needs Slurm: test_cluster_files checks the script",
     "rayrml predict --checkpoint shapes_model photos": "test_examples has pictures of boxes",
+    "pip install 'rayrml[serve]'": "a server runs until it is stopped: tests/serving starts some",
+    "rayrml serve mnist_model --replicas": "needs a GPU: tests/serving starts servers with several replicas",
     "cd examples/detection": "test_examples runs it with fewer images and epochs",
     "cd examples/gan": "takes minutes: test_examples trains two epochs, test_guide makes plans of its configurations",
     "rayrml predict --checkpoint digits_gan": "needs a trained generator: test_examples has one",
@@ -66,13 +68,13 @@ RUN = [(page, block) for page, block in ALL if not block.startswith(tuple(ELSEWH
 # What a block takes to be there already, or the folder that it is typed in, by the block's beginning.
 BEFORE = {
     "rayrml new path": "cd rayrml && rm images.json",
-    "rayrml pack images packed": "cp -r path/to/images images",
+    "rayrml pack images packed": "cd rayrml && cp -r path/to/images images",
     "rayrml predict": "cd examples/mnist && mkdir -p more_digits && cp mnist_digits/digit_0.jpg more_digits/ && "
     "cp mnist_digits/digit_1.jpg digit.png",
     "rayrml evaluate": "cd examples/mnist",
     "rayrml explain": "cd examples/mnist",
-    "rayrml plot mnist_model": "cd examples/mnist && cp -r mnist_model faster_model",
-    "rayrml report mnist_model": "cd examples/mnist",
+    "rayrml plot mnist_model": "cd examples/mnist && cp -rT mnist_model faster_model",
+    "rayrml report mnist_model": "cd examples/mnist && cp -rT mnist_model faster_model",
 }
 # What a block leaves behind.
 AFTER = {

@@ -105,6 +105,16 @@ def test_a_run_that_was_complete_keeps_its_metrics(tmp_path):
     assert (tmp_path / METRICS).read_text() == "of before"
 
 
+def test_a_resumed_run_without_a_confusion_matrix_keeps_none_of_before(tmp_path):
+    (tmp_path / CONFUSION_TABLE).write_text("of before")
+    record = Record(str(tmp_path), RunState())
+    record.begin({}, {}, {}, resumed=True)
+    tell(record, Evaluated(2, 1, 0.1, Evaluation(0.5, "accuracy", 0.5, None)))
+    tell(record, EpochDone(figures(2)))
+    record.finish()
+    assert (tmp_path / METRICS).exists() and not (tmp_path / CONFUSION_TABLE).exists()
+
+
 def test_a_new_run_begins_without_the_files_of_an_earlier_one(tmp_path):
     (tmp_path / "plots").mkdir()
     for name in (METRICS, CLASSES, CONFUSION_TABLE, REPORT, *PLOTS.values(), "mine.txt"):

@@ -45,6 +45,27 @@ def test_all_pictures_of_a_run_are_made(plan, tmp_path):
     assert said == []
 
 
+def test_a_picture_that_is_not_drawn_any_more_does_not_stay(plan, tmp_path):
+    (tmp_path / "model" / "plots").mkdir(parents=True)
+    shown = tmp_path / "model" / "plots" / "mistakes.png"
+    shown.write_bytes(b"of an epoch before the run was resumed")
+    made, said = record(plan), []  # without a checkpoint nothing can be predicted
+    assert training_plots.make(plan, made, said.append)
+    assert not shown.exists() and said == []
+
+
+def test_a_complete_run_that_is_resumed_keeps_its_pictures(plan, tmp_path):
+    (tmp_path / "model" / "plots").mkdir(parents=True)
+    names = ("confusion_matrix.png", "mistakes.png", "predictions.png")
+    for name in names:
+        (tmp_path / "model" / "plots" / name).write_bytes(b"of before")
+    state = RunState()
+    state.receive(EpochDone(FIGURES))
+    said = []
+    assert training_plots.make(plan, Record(str(tmp_path / "model"), state, PartNames(plan.classes)), said.append)
+    assert all((tmp_path / "model" / "plots" / name).read_bytes() == b"of before" for name in names) and said == []
+
+
 def test_pictures_that_cannot_be_written_are_one_line_and_no_error(plan, tmp_path):
     made = record(plan)
     (tmp_path / "model" / "plots").write_text("a file where a folder should be")
