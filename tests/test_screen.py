@@ -52,9 +52,10 @@ def test_a_training_and_its_predictions_fit_into_80_columns_and_are_logged(confi
     assert "Saved table: ./out/predictions.csv" in log
 
 
-def test_ctrl_c_is_answered_at_once_while_ray_starts(config, tmp_path):
-    command = Command([sys.executable, "-m", "rayrml", str(config)], tmp_path)
-    command.read_until("Starting Ray")
+@pytest.mark.parametrize(("num_workers", "shown"), [(1, "Preparing the run"), (2, "Starting Ray")])
+def test_ctrl_c_is_answered_at_once_while_a_run_starts(config, tmp_path, num_workers, shown):
+    command = Command([sys.executable, "-m", "rayrml", str(config), "--num-workers", str(num_workers)], tmp_path)
+    command.read_until(shown)
     assert command.interrupt() < 1
     assert command.finish() == 130
     assert show(command.written)[-2] == "rayrml: interrupted"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,9 +16,11 @@ from typing import Any
 
 import ray
 
-from rayrml.cluster import nodes, ray_internals
+from rayrml.cluster import late_start, nodes, ray_internals
 from rayrml.cluster.allocation import Allocation, allocate
+from rayrml.cluster.late_start import LateStart
 from rayrml.cluster.reachability import Address, check_reachable, find_address, waiting
+from rayrml.cluster.signal_handlers import keeping_handler
 from rayrml.config.cluster import Ray
 from rayrml.errors import ClusterError, ConfigError, Problem
 
@@ -25,13 +29,23 @@ _START_TIMEOUTS = {True: "15", False: "600"}  # seconds, by whether the run is e
 
 @contextlib.contextmanager
 def connect(
-    config: Ray, *, verbose: bool = False, say: Callable[[str], None] = lambda text: None
+    config: Ray,
+    *,
+    verbose: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+    begin: Callable[[str], None] = lambda text: None,
+    late: bool = False,
 ) -> Iterator[Allocation]:
     """Connect to a cluster, or start a temporary private one; yield the part that the run takes.
 
-    `say` is told of a connection that takes long.
-
     If this process has initialized Ray already, that Ray is used and left running.
+
+    Args:
+        config: the section `ray`.
+        verbose: show Ray's own messages.
+        say: told of a connection that takes long.
+        begin: told what is waited for.
+        late: whether a private Ray starts only when it is needed, if the only worker is this process.
 
     Raises:
         ClusterError: there is no cluster at the address, or it lacks what the configuration requests.
@@ -39,8 +53,24 @@ def connect(
     _set_start_timeout(elastic=isinstance(config.num_workers, tuple))
     if not verbose:
         hide_messages()
-    ours = not ray.is_initialized()
     address = find_address(config.address)
+    if late and address is None and (found := _allocate_here(config)) is not None:
+        allocation, resources = found
+        start = functools.partial(_start_late, verbose=verbose)
+        with late_start.offering(LateStart(start, ray_internals.shut_down, resources)):
+            yield dataclasses.replace(allocation, private=True, verbose=verbose)
+        return
+    begin(f"Connecting to the cluster at {address}" if address else "Starting Ray")
+    with _connect_now(config, address, verbose=verbose, say=say) as allocation:
+        yield allocation
+
+
+@contextlib.contextmanager
+def _connect_now(
+    config: Ray, address: Address | None, *, verbose: bool, say: Callable[[str], None]
+) -> Iterator[Allocation]:
+    """Connect to the cluster at an address, or start a private Ray, unless this process has initialized Ray."""
+    ours = not ray.is_initialized()
     if ours:
         _initialize(address, verbose, say, config.env_vars)
     else:
@@ -59,6 +89,30 @@ def connect(
     finally:
         if ours:
             ray_internals.shut_down()
+
+
+def _allocate_here(config: Ray) -> tuple[Allocation, Mapping[str, float]] | None:
+    """What the run takes of this machine and the machine's resources, before Ray starts; None if it needs Ray at once.
+
+    Raises:
+        ClusterError: this machine lacks what the configuration requests.
+    """
+    if late_start.find_offer() is None and ray.is_initialized():
+        return None
+    resources = ray_internals.machine_resources()
+    if resources is None:
+        return None
+    allocation = allocate(config, [resources], attached=False)
+    return (allocation, resources) if allocation.in_driver else None
+
+
+def _start_late(*, verbose: bool) -> None:
+    """Start a private Ray for a run that has already begun. Raises ClusterError."""
+    # The handler of Ray's core writes a stack to standard error before it calls the one that was there.
+    with keeping_handler(signal.SIGTERM):
+        _initialize(None, verbose, lambda text: None, {})
+    if not verbose:
+        ray_internals.hide_raylet_logs()
 
 
 def _set_start_timeout(*, elastic: bool) -> None:

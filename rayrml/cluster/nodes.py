@@ -10,7 +10,7 @@ import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from rayrml.cluster import ray_internals
+from rayrml.cluster import late_start, ray_internals
 from rayrml.cluster.capacity import Capacity
 from rayrml.cluster.ray_internals import ACCELERATOR_PREFIX, HEAD_RESOURCE
 
@@ -23,9 +23,15 @@ def pin_to_node(node_id: str | None = None) -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(node_id or ray.get_runtime_context().get_node_id(), soft=False)
 
 
+def list_nodes() -> list[Mapping[str, Any]]:
+    """The nodes as `ray.nodes` tells them; of a Ray that has not started yet, this machine as its only one."""
+    offer = late_start.find_offer()
+    return ray.nodes() if offer is None else [{"Alive": True, "Resources": offer.resources}]
+
+
 def node_resources() -> list[Mapping[str, float]]:
     """Ray's logical resources of each node that is alive."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [node["Resources"] for node in list_nodes() if node["Alive"]]
 
 
 def accelerator_types() -> list[str]:

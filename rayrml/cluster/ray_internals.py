@@ -23,6 +23,8 @@ import ray.job_config
 import yaml
 from ray.exceptions import RayActorError, RayTaskError
 
+from rayrml.cluster import signal_handlers
+
 HEAD_RESOURCE = "node:__internal_head__"  # only the head has it
 ACCELERATOR_PREFIX = "accelerator_type:"  # of the resource that names the type of a node's GPUs
 START_TIMEOUT_VARIABLE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
@@ -102,6 +104,7 @@ def shut_down() -> None:
     Ray's core resets SIGTERM to its default action; about a second passes then until Ray has ended its processes. The
     handler is installed again as soon as the core is gone.
     """
+    before = signal_handlers.read_handler(signal.SIGTERM)
     try:
         state: Any = importlib.import_module("ray._private.state").state
         disconnect = state.disconnect  # called after the core has been shut down and before processes are ended
@@ -110,7 +113,10 @@ def shut_down() -> None:
         return
 
     def after_core() -> None:
-        _install_again(signal.SIGTERM)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        else:
+            signal_handlers.install_handler(signal.SIGTERM, before)
         disconnect()
 
     state.disconnect = after_core
@@ -120,9 +126,16 @@ def shut_down() -> None:
         del state.disconnect
 
 
-def _install_again(number: signal.Signals) -> None:
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(number, signal.getsignal(number))
+def machine_resources() -> Mapping[str, float] | None:
+    """The resources that a Ray has if it is started on this machine; None if that is not known before.
+
+    Ray tells them only when it runs.
+    """
+    with contextlib.suppress(ImportError, AttributeError, TypeError, ValueError):
+        spec: Any = importlib.import_module("ray._private.resource_and_label_spec").ResourceAndLabelSpec()
+        spec.resolve(is_head=True, node_ip_address="127.0.0.1")
+        return spec.to_resource_dict()
+    return None
 
 
 class JobConfig(ray.job_config.JobConfig):

@@ -10,6 +10,7 @@ import numpy as np
 from rayrml.data.decoding import Decoder, pack
 from rayrml.data.sampling import Picks
 from rayrml.data.sources import Source
+from rayrml.data.task_sizes import Window
 
 
 class Decoded(NamedTuple):
@@ -36,6 +37,11 @@ def make_task(source: Source, picks: Picks, first: int, seed: int | None) -> dic
     numbers = {"seed": seed, "positions": picks.uses.astype(np.int64).tobytes()} if source.random else {}
     places = {name: pack(side.samples, picks.samples) for name, side in source.sides.items()}
     return {"first": first} | places | (numbers if seed is not None else {})
+
+
+def make_tasks(source: Source, picks: Picks, seed: int | None, window: Window) -> list[dict[str, Any]]:
+    """The rows of the tasks of a window."""
+    return [make_task(source, picks.at(slice(begin, end)), begin, seed) for begin, end in window]
 
 
 def do_task(decoder: Decoder, task: dict[str, Any]) -> Iterator[Decoded]:

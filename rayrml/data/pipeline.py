@@ -1,22 +1,19 @@
-"""Ray Data pipelines: from lists of samples to decoded arrays, in tasks that start fast and in a known order."""
+"""Pipelines: from lists of samples to decoded arrays, in this process or in tasks of Ray Data that start fast."""
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import ray
-import ray.data
 
-from rayrml.cluster import ray_internals
+from rayrml.cluster import late_start, nodes
 from rayrml.cluster.shortage import waiting_for_cpus
-from rayrml.data.ahead import Ahead
-from rayrml.data.decode_tasks import Decoded, as_decoded, do_task, make_task
+from rayrml.data.decode_tasks import Decoded, as_decoded, do_task, make_task, make_tasks
 from rayrml.data.decoding import Decoder
 from rayrml.data.sampling import Picks
 from rayrml.data.sources import Source
@@ -31,15 +28,17 @@ from rayrml.data.task_sizes import (
     windows,
 )
 
+if TYPE_CHECKING:
+    import ray.data
+
 # Decoding that takes less than this is done in the process that waits for it: the first tasks of a process take seconds
 # to start, later ones a quarter of a second. For a consumer that computes in the meantime, tasks are always better.
 _SECONDS_COLD, _SECONDS_WARM, _SECONDS_STREAMING = 4.0, 0.5, 0.25
+_SECONDS_OF_START = 12.0  # of decoding here before it is worth starting Ray, which takes about as long
 _FIRST_SAMPLES = 16  # enough to estimate how long the others will take
 _SECONDS_HERE = 0.1  # of samples that are handed over together
+_MOST_HERE = 64  # of them: the next ones may take far longer than those before
 _tasks_ran = threading.Event()
-_TASKS_OF_CPU = 4  # in flight at once
-_SHARE_LEFT = 0.25  # of a window's samples, when the next one begins
-_SECONDS_BETWEEN_LIMITS = 0.05  # Ray's default is one second; a batch of images is decoded in less
 
 
 class Pipeline:
@@ -48,7 +47,7 @@ class Pipeline:
     Args:
         decode_cpus: logical CPUs per task.
         num_sharing: how many processes decode, each of them its own samples.
-        say: told, in another thread, that tasks wait for CPUs.
+        say: told, maybe in another thread, that Ray starts, or that tasks wait for CPUs.
     """
 
     def __init__(self, *, decode_cpus: float, num_sharing: int = 1, say: Callable[[str], None] = lambda text: None):
@@ -57,6 +56,8 @@ class Pipeline:
         self._say = say
         # Seconds that a sample of a source and shape took when it was decoded in this process.
         self._paces: dict[tuple[str, tuple[int, ...]], float] = {}
+        self._offer = late_start.find_offer()
+        self._seconds_here = 0.0  # of decoding in this process for which tasks would have been better
 
     def decode(
         self,
@@ -97,108 +98,86 @@ class Pipeline:
         sizes = (sizes_at_once if at_once else sizes_in_order)(
             len(left.samples), self._paces[_kind(source)], portion, smallest=smallest_chunk, most=decoder.most
         )
-
-        def dataset(tasks: Window) -> ray.data.Dataset:
-            rows = [make_task(source, left.at(slice(begin, end)), begin, seed) for begin, end in tasks]
-            return self._dataset(decoder, rows, source.name, portion, in_order=not at_once)
-
-        arriving = in_sequence(windows(len(left.samples), sizes, portion.first_window), dataset)
-        with waiting_for_cpus(self._decode_cpus, self._say):
-            begun = list(itertools.islice(arriving, 1))
-        for block in itertools.chain(begun, arriving):
+        planned = windows(len(left.samples), sizes, portion.first_window)
+        make = functools.partial(make_tasks, source, left, seed)
+        for block in self._in_tasks(decoder, planned, make, source.name, portion=portion, in_order=not at_once):
             yield as_decoded(block, done)
 
     def _begin(
         self, decoder: Decoder, source: Source, picks: Picks, seed: int | None, *, at_once: bool
     ) -> Iterator[Decoded]:
-        """The first samples, decoded in this process: as many as tell how fast that is, or all if they take no time."""
+        """The first samples, decoded in this process: as many as tell how fast that is, or all if they take no time.
+
+        While Ray starts for the others, this process goes on with them.
+        """
         count, kind = len(picks.samples), _kind(source)
         patience = _SECONDS_STREAMING if not at_once else _SECONDS_WARM if _tasks_ran.is_set() else _SECONDS_COLD
-        if (pace := self._paces.get(kind)) is not None and pace * count > patience:
+        pace = self._paces.get(kind)
+        if pace is not None and pace * count > patience and self._has_ray(pace * count, count):
             return
-        done, size = 0, 1  # the first one may have to import its reader
+        done, size, spent = 0, 1, 0.0  # the first one may have to import its reader
         while done < count:
             started = time.perf_counter()
             (decoded,) = do_task(decoder, make_task(source, picks.at(slice(done, done + size)), done, seed))
-            pace = (time.perf_counter() - started) / len(decoded.inputs)
+            seconds = time.perf_counter() - started
+            spent += seconds
+            pace = seconds / len(decoded.inputs)
             done += len(decoded.inputs)
             yield decoded
-            if (done > 1 or pace > patience) and pace * count > patience:
+            left = count - done
+            estimate = pace * left if done > 1 else min(pace, pace * left)
+            if estimate > patience and self._has_ray(spent + estimate, left):
                 break
             size = _FIRST_SAMPLES if done == 1 else max(int(_SECONDS_HERE / pace), _FIRST_SAMPLES)
-            size = min(size, decoder.most)
+            size = min(size, _MOST_HERE, decoder.most)
         if pace is not None:
             self._paces[kind] = pace
+        if spent > patience:
+            self._seconds_here += spent
 
-    def _dataset(
-        self, decoder: Any, rows: list[dict[str, Any]], name: str, portion: Portion, *, in_order: bool
-    ) -> ray.data.Dataset:
-        """A lazy dataset of what the tasks of these rows decode, with the columns of `Decoded`."""
-        decoded = tasks_of(rows).map_batches(decoder, batch_size=None, num_cpus=self._decode_cpus)
-        decoded.context.execution_options.preserve_order = in_order
-        return bounded(decoded, name, portion)
+    def _has_ray(self, seconds: float, count: int) -> bool:
+        """Whether Ray runs; begins to start it if decoding, of which `count` samples are left, takes enough `seconds`.
+
+        Raises:
+            ClusterError: Ray cannot start.
+        """
+        if self._offer is None:
+            return True
+        if not self._offer.is_begun:
+            if self._seconds_here + seconds <= _SECONDS_OF_START:
+                return False
+            self._say(f"Starting Ray, which decodes the other {count} samples faster")
+        return self._offer.is_ready()
+
+    def _in_tasks(
+        self,
+        decoder: Decoder,
+        planned: Iterator[Window],
+        make: Callable[[Window], list[dict[str, Any]]],
+        name: str,
+        *,
+        portion: Portion,
+        in_order: bool,
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Blocks of what tasks decode, with the columns of `Decoded`; `make` makes the rows of a window."""
+        from rayrml.data import ray_tasks  # Ray Data takes a second to import
+
+        def dataset(window: Window) -> ray.data.Dataset:
+            decoded: Any = ray_tasks.tasks_of(make(window))
+            decoded = decoded.map_batches(decoder, batch_size=None, num_cpus=self._decode_cpus)
+            decoded.context.execution_options.preserve_order = in_order
+            return ray_tasks.bounded(decoded, name, portion)
+
+        arriving = ray_tasks.in_sequence(planned, dataset)
+        with waiting_for_cpus(self._decode_cpus, self._say):
+            begun = list(itertools.islice(arriving, 1))
+        yield from begun
+        yield from arriving
 
 
 def cluster_portion(num_sharing: int = 1) -> Portion:
     """The portion of the cluster of one of so many processes that share it."""
-    return divide_cluster(ray.nodes(), num_sharing)
-
-
-def tasks_of(rows: list[dict[str, Any]]) -> ray.data.Dataset:
-    """A dataset with one task for each row."""
-    ray_internals.set_seconds_between_limits(_SECONDS_BETWEEN_LIMITS)
-    return ray.data.from_items(rows, override_num_blocks=len(rows))
-
-
-def bounded(data: ray.data.Dataset, name: str, portion: Portion) -> ray.data.Dataset:
-    """The same dataset with its name on the dashboard, and tasks that do not get far ahead of the consumer.
-
-    Otherwise they would fill the memory of machines, and other processes would wait for their CPUs.
-    """
-    data.set_name(name)
-    limits = {"cpu": float(_TASKS_OF_CPU * portion.num_cpus), "object_store_memory": portion.ahead_bytes}
-    data.context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(**limits)
-    data.context.target_max_block_size = BLOCK_BYTES  # otherwise blocks are merged up to 128 MB
-    return data
-
-
-def in_sequence(
-    windows: Iterable[Window], dataset: Callable[[Window], ray.data.Dataset], *, share_left: float = _SHARE_LEFT
-) -> Iterator[dict[str, np.ndarray]]:
-    """The blocks of the datasets that are made of windows of tasks, each when it is its turn.
-
-    A dataset begins when only this share of the samples of the one before is left, so that CPUs do not wait.
-    """
-    waiting = iter(windows)
-    window = next(waiting, None)
-    arriving: Iterator[dict[str, np.ndarray]] = iter(()) if window is None else _blocks_of(window, dataset)
-    with contextlib.ExitStack() as stack:
-        while window is not None:
-            left, most_left = _count(window), share_left * _count(window)
-            window, following = None, None
-            for block in arriving:
-                left -= len(block["place"])
-                if following is None and left <= most_left and (window := next(waiting, None)) is not None:
-                    following = stack.enter_context(contextlib.closing(Ahead(_blocks_of(window, dataset))))
-                yield block
-            if following is not None:
-                arriving = following
-
-
-def _count(window: Window) -> int:
-    return window[-1][1] - window[0][0]
-
-
-def _blocks_of(window: Window, dataset: Callable[[Window], ray.data.Dataset]) -> Iterator[dict[str, np.ndarray]]:
-    yield from blocks(dataset(window))  # made when it is their turn
-
-
-def blocks(data: ray.data.Dataset, ahead: int = 2) -> Iterator[dict[str, np.ndarray]]:
-    """The blocks of a dataset, as arrays by column, each once; the next `ahead` blocks are prefetched."""
-    yield from cast(
-        "Iterator[dict[str, np.ndarray]]",
-        data.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=ahead),
-    )
+    return divide_cluster(nodes.list_nodes(), num_sharing)
 
 
 def _decode_here(source: Source, picks: Picks, smallest: int, seed: int | None) -> Iterator[Decoded]:

@@ -5,9 +5,14 @@ Ray adds the prefix `ray_` and serves them on each machine's metrics port, with 
 
 from __future__ import annotations
 
-from ray.util.metrics import Gauge
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
+from rayrml.cluster import late_start
 from rayrml.reporting.messages import BatchesTrained, EpochDone, Evaluated, Message, Started
+
+if TYPE_CHECKING:
+    from ray.util.metrics import Gauge
 
 _MEANINGS = {
     "epoch": "Current epoch, from 1",
@@ -62,8 +67,7 @@ class Gauges:
                         self._set(name, figures[key])
             case _:
                 pass
-        for name, (current, tags) in self._values.items():
-            self._gauges[name].set(current, tags=tags)
+        self._show()
 
     def _batches(self, message: BatchesTrained) -> None:
         rows = message.rows
@@ -84,7 +88,18 @@ class Gauges:
             self._set("gpu_memory_bytes", message.gpu_bytes)
 
     def _set(self, name: str, value: float, **more: str) -> None:
-        tags = {"run": self._run, **more}
+        self._values[name] = (value, {"run": self._run, **more})
+
+    def _show(self) -> None:
+        offer = late_start.find_offer()
+        if offer is not None and not offer.is_up:
+            return  # without Ray, there is no dashboard
+        for name, (current, tags) in self._values.items():
+            self._gauge(name, tags).set(current, tags=tags)
+
+    def _gauge(self, name: str, tags: Iterable[str]) -> Gauge:
+        from ray.util.metrics import Gauge
+
         if name not in self._gauges:
             self._gauges[name] = Gauge(f"rayrml_{name}", description=_MEANINGS[name], tag_keys=tuple(tags))
-        self._values[name] = (value, tags)
+        return self._gauges[name]

@@ -1,4 +1,4 @@
-"""How a run starts: Ray starts while torch is imported and the configuration is checked, each of which takes seconds.
+"""How a run starts: if it needs Ray, that starts while torch is imported and the configuration is checked.
 
 Neither torch nor Ray is imported before it is needed, and nothing slow before the configuration is known to be JSON of
 the right form.
@@ -161,30 +161,30 @@ def _run(ray: Ray, find: Callable[[], Document], options: _Options) -> RunResult
 
 
 def _carry_out(ray: Ray, find: Callable[[], Document], options: _Options, console: Console) -> RunResult:
-    """Start Ray while the plan is made from the configuration that `find` returns, and execute it."""
+    """Start Ray, if it is needed, while the plan is made from what `find` returns, and execute the plan."""
     # Ray forks while the plan is made, and h5py fails if it is being imported at that time.
-    from rayrml.cluster import connection
-    from rayrml.cluster.reachability import find_address
+    from rayrml.cluster import connection, late_start
     from rayrml.storage import hdf5_reading  # noqa: F401
 
     if not options.verbose:
         connection.hide_messages()  # before parts of Ray are imported that read the settings on import
-    address = find_address(ray.address)
-    console.begin(f"Connecting to the cluster at {address}" if address else "Starting Ray")
+    console.begin("Preparing the run")
     leave = _leaving(console, options.on_mistake)
     preparing = _Preparing(find, leave)
     interrupts = Interrupts(tell=_announcing(console), leave=leave)
-    connected = connection.connect(ray, verbose=options.verbose, say=console.line)
+    how: dict[str, Any] = {"verbose": options.verbose, "say": console.line, "begin": console.begin}
+    connected = connection.connect(ray, **how, late=True)
     with contextlib.closing(preparing), interrupts, connected as allocation, interrupts.during_run():
         plan = preparing.result()
         console.stop_waiting()
-        console.line(f"Ready in {preparing.seconds:.1f} s (Ray, network, file lists)")
+        ray_too = "" if late_start.find_offer() else "Ray, "
+        console.line(f"Ready in {preparing.seconds:.1f} s ({ray_too}network, file lists)")
         from rayrml.runs.runner import execute
 
         interrupts.clean_up()
         if options.carry_out is not None:
             return options.carry_out(plan, allocation, interrupts, console)
-        how: dict[str, Any] = {"resume": options.resume, "report": options.report, "command": options.command}
+        how = {"resume": options.resume, "report": options.report, "command": options.command}
         return execute(plan, allocation, interrupts, console=console, **how)
 
 
@@ -217,7 +217,7 @@ def _announcing(console: Console) -> Callable[[], None]:
 class _Preparing:
     """Prepares a plan in its own thread.
 
-    Ray itself cannot start in another thread: the system ends Ray's processes with the thread that started them.
+    A Ray that is needed at once does not start in such a thread: the system ends its processes with the thread.
     """
 
     def __init__(self, find: Callable[[], Document], on_mistake: Callable[[BaseException], None] | None):
@@ -253,7 +253,20 @@ class _Preparing:
             self._plan.set_exception(error)
             return
         self._plan.set_result(plan)
-        if plan.training is not None:
-            from rayrml.training.trainer import warm_up
+        _warm_up(plan)
 
-            warm_up()  # Ray is still starting
+
+def _warm_up(plan: Plan) -> None:
+    """Import what the run needs next, while something else is waited for."""
+    from rayrml.cluster import late_start
+
+    if plan.training is not None:
+        from rayrml.training.in_driver import warm_up
+
+        warm_up()
+    if late_start.find_offer() is not None:
+        return  # this process trains or predicts by itself
+    if plan.is_inference:
+        from rayrml.inference import actors  # noqa: F401
+    else:
+        from rayrml.training import trainer  # noqa: F401

@@ -1,6 +1,6 @@
 """Prediction from a checkpoint alone, which contains the network and how inputs become samples.
 
-The checkpoint is read, and torch imported for it, while Ray starts.
+The checkpoint is read, and torch imported for it, while Ray starts if it is needed at once.
 """
 
 from __future__ import annotations

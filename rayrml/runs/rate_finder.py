@@ -130,15 +130,17 @@ class _Test:
     def _work(self, job: Job, interrupts: Interrupts, folder: str) -> None:
         from rayrml.cluster.shared_files import refuse_unshared
         from rayrml.planning import summary
-        from rayrml.training import trainer
+        from rayrml.training.in_driver import run_in_driver
 
         allocation = self._allocation
         if allocation.in_driver:
             self._console.wait_for("Preparing the samples")
-            trainer.run_in_driver(job, self._receive, allocation, interrupts)
+            run_in_driver(job, self._receive, allocation, interrupts)
             return
         if not allocation.one_machine:
             refuse_unshared(self._plan.sources)
+        from rayrml.training import trainer
+
         self._console.begin(f"Starting {summary.workers(allocation)}")
         where = {"storage": folder, "name": f"{self._plan.name}-find-lr"}
         trainer.run_on_workers(job, self._receive, allocation, interrupts, **where, max_failures=0)

@@ -22,7 +22,6 @@ from rayrml.runs import earlier_run, result_summary
 from rayrml.runs.context import Context, find_state_folder, open_context
 from rayrml.runs.inference_run import infer
 from rayrml.runs.resume_check import resume_plan
-from rayrml.runs.training_run import train
 from rayrml.saving import resuming
 from rayrml.saving.run_lock import locked
 from rayrml.training.interrupts import Interrupts
@@ -156,6 +155,8 @@ def _carry_out(context: Context, interrupts: Interrupts) -> dict[str, float]:
         case InferencePlan():
             return {"num_predictions": infer(context, plan)}
         case TrainingPlan() | EvaluationPlan():
+            from rayrml.runs.training_run import train  # a prediction needs nothing of it
+
             train(context, plan, interrupts)
     return dict(context.state.history[-1]) if context.state.history else {}
 

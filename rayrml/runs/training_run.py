@@ -22,7 +22,7 @@ from rayrml.reporting.messages import Saved
 from rayrml.runs import prediction_tables, provenance, result_summary, training_plots
 from rayrml.runs.context import Context
 from rayrml.saving import checkpoint_folder
-from rayrml.training import trainer
+from rayrml.training.in_driver import run_in_driver
 from rayrml.training.interrupts import Interrupts
 from rayrml.training.job import CriticJob, Job
 
@@ -153,8 +153,10 @@ def _work(context: Context, job: Job, interrupts: Interrupts, ray_folder: str) -
     try:
         if allocation.in_driver:
             context.console.wait_for("Preparing the samples" if plan.training else "Evaluating")
-            trainer.run_in_driver(job, context.emit, allocation, interrupts)
+            run_in_driver(job, context.emit, allocation, interrupts)
             return
+        from rayrml.training import trainer  # Ray Train takes seconds to import
+
         context.console.begin(f"Starting {summary.workers(allocation)}")
         retries = plan.config.ray.max_failures
         trainer.run_on_workers(

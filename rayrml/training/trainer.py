@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -24,35 +24,19 @@ from rayrml.errors import ClusterError, RayrmlError
 from rayrml.inference.outputs import Outputs
 from rayrml.inference.prediction_files import start_writer
 from rayrml.memory import keep_freed_memory
-from rayrml.reporting.messages import BatchRow, Emit, Failed, Message, Phase
+from rayrml.reporting.messages import Emit, Failed, Phase
 from rayrml.training.epoch_loop import Worker
+from rayrml.training.in_driver import do_work
 from rayrml.training.interrupts import Interrupts
 from rayrml.training.job import Job
 from rayrml.training.mailbox import Connection, Mailbox
 from rayrml.training.preemption import Notice, RayNotice
-from rayrml.training.rate_test import run_rate_test
 from rayrml.training.rendezvous import NETWORK_HINT, Rendezvous, is_of_network
 from rayrml.training.termination import TERMINATION
 from rayrml.workers import Workers
 
 _SECONDS_BETWEEN_LOOKS = 0.1  # at the workers' messages
 _SECONDS_BETWEEN_RESIZES = 30.0  # minimum: a resize restarts all workers, which takes about as long
-
-
-def warm_up() -> None:
-    """Import what torch otherwise imports when the first optimizer is built, which takes seconds."""
-    import torch._dynamo  # noqa: F401
-
-
-def run_in_driver(job: Job, emit: Emit, allocation: Allocation, interrupts: Interrupts) -> None:
-    """Train with the driver itself as the only worker, with the same trainer and worker code as several workers."""
-    device = torch.device(allocation.driver_device)
-
-    def loop(config: dict[str, Any]) -> None:
-        keep_freed_memory()
-        _work(Worker(job, Workers(), device, driver=_Here(emit, interrupts), outputs=Outputs()))
-
-    TorchTrainer(loop, train_loop_config={}, scaling_config=ray.train.ScalingConfig(num_workers=0)).fit()
 
 
 def run_on_workers(
@@ -154,7 +138,7 @@ def _worker_loop(config: dict[str, Any]) -> None:
         job: Job = ray.get(config["job"])
         notice = Notice() if job.rate_range is not None else RayNotice(workers.rank)  # a test of rates keeps no state
         outputs = Outputs(config["writer"])
-        _work(Worker(job, workers, get_device(), driver=driver, outputs=outputs, notice=notice))
+        do_work(Worker(job, workers, get_device(), driver=driver, outputs=outputs, notice=notice))
     except ray_internals.WorkersLeave:
         driver.settle()
         workers.gather(None)  # Ray ends all workers as soon as it sees that one has ended
@@ -166,31 +150,6 @@ def _worker_loop(config: dict[str, Any]) -> None:
     finally:
         TERMINATION.training_is_over()
     driver.settle()
-
-
-def _work(worker: Worker) -> None:
-    """Do one worker's part of its job."""
-    if worker.job.rate_range is None:
-        worker.run()
-    else:
-        run_rate_test(worker, worker.job.rate_range)
-
-
-class _Here:
-    """The driver, for a worker in its own process: messages are written at once."""
-
-    def __init__(self, emit: Emit, interrupts: Interrupts):
-        self._emit = emit
-        self._interrupts = interrupts
-
-    def emit(self, message: Message) -> None:
-        self._emit(message)
-
-    def asked_to_stop(self) -> bool:
-        return self._interrupts.requested
-
-    def unwritten(self) -> Sequence[BatchRow]:
-        return ()
 
 
 def call_in_background(call: Callable[[], Any]) -> Future[Any]:

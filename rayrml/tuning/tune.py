@@ -168,14 +168,12 @@ class _Tuning:
         self._console.lines(room.lines)
         if self._book.trials:
             self._console.line(f"Resuming after {len(self._book.trials)} trials")
-        address = self._search.plan.config.ray.address
         self._console.line()
-        self._console.begin(f"Connecting to the cluster at {address}" if address else "Starting Ray")
 
     def connect_and_run(self, at_once: int | None, command: tuple[str, ...] | None, *, verbose: bool) -> None:
         """Start or join Ray, and run the remaining trials in parallel."""
         try:
-            connected = connection.connect(self._search.plan.config.ray, verbose=verbose)
+            connected = connection.connect(self._search.plan.config.ray, verbose=verbose, begin=self._console.begin)
             with Interrupts() as interrupts, connected as allocation, interrupts.during_run():
                 self._run(allocation, at_once)
         except KeyboardInterrupt:

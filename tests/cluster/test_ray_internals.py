@@ -61,6 +61,16 @@ def test_raylet_logs_are_printed_by_the_function_that_is_replaced(monkeypatch, c
 
 
 @pytest.mark.ray
+def test_this_machine_has_the_resources_that_ray_finds_when_it_starts(ray_cluster):
+    expected = ray_internals.machine_resources()
+    assert expected["CPU"] >= 1
+    (found,) = (node["Resources"] for node in ray_cluster.nodes())
+    told = {name for name in found if not name.startswith("node:")} - {"CPU"}  # the session's Ray has a single one
+    assert told <= expected.keys()
+    assert expected["object_store_memory"] > 2**20
+
+
+@pytest.mark.ray
 def test_a_signal_while_ray_is_shut_down_reaches_its_handler():
     program = """if True:
         import signal, threading, time, ray

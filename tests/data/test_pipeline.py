@@ -1,10 +1,14 @@
+import threading
+import time
+
 import numpy as np
 import pytest
-import ray.data
 from PIL import Image
 
+from rayrml.cluster import late_start
+from rayrml.cluster.late_start import LateStart
 from rayrml.config.tables import choose
-from rayrml.data import pipeline, task_sizes
+from rayrml.data import decode_tasks, pipeline, task_sizes
 from rayrml.data.decode_tasks import make_task
 from rayrml.data.decoding import Decoding
 from rayrml.data.discovery import Samples, find_samples
@@ -12,6 +16,7 @@ from rayrml.data.pipeline import Pipeline
 from rayrml.data.readers import READERS
 from rayrml.data.sources import Side, Source
 from rayrml.data.transforms import parse_transforms, split_transforms
+from rayrml.errors import ClusterError
 
 pytestmark = pytest.mark.ray
 NUM_SAMPLES = 50
@@ -71,6 +76,35 @@ def test_samples_come_in_the_order_asked_for_whoever_decodes_them(ray_cluster, s
         assert wanted == (0 if i == 19 else i)
 
 
+def test_this_process_decodes_until_a_ray_that_is_needed_has_started(ray_cluster, source, in_tasks, monkeypatch):
+    for name, value in (("_SECONDS_OF_START", 0.0), ("_FIRST_SAMPLES", 4), ("_MOST_HERE", 4)):
+        monkeypatch.setattr(pipeline, name, value)
+    order = np.random.default_rng(0).permutation(NUM_SAMPLES)
+    started, said, begun = threading.Event(), [], []
+    resources = ray_cluster.nodes()[0]["Resources"]
+    with late_start.offering(LateStart(lambda: begun.append(started.wait(10)), lambda: None, resources)):
+        arriving = Pipeline(decode_cpus=0.5, say=said.append).decode(source, order)
+        blocks = [next(arriving) for _ in range(5)]
+        started.set()
+        while not late_start.find_offer().is_up:
+            time.sleep(0.01)
+        blocks += arriving
+    numbers = np.concatenate([block.inputs[:, 0, 0] for block in blocks])
+    assert np.array_equal(numbers, np.where(np.isin(order, (7, 40)), 0, order))
+    assert said == [f"Starting Ray, which decodes the other {NUM_SAMPLES - 1} samples faster"]
+    assert begun == [True]
+    assert len(blocks[4].inputs) == 4
+
+
+def test_few_samples_need_no_ray(source):
+    def start():
+        raise ClusterError("nobody needs it")
+
+    with late_start.offering(LateStart(start, start, {"CPU": 1})):
+        inputs, *_ = decoded(source, np.arange(6))
+    assert inputs == list(range(6))
+
+
 def test_samples_that_are_needed_at_once_come_each_once(ray_cluster, source, in_tasks):
     places = []
     for block in Pipeline(decode_cpus=0.5).decode(source, np.arange(NUM_SAMPLES), at_once=True):
@@ -88,23 +122,9 @@ def test_a_part_of_the_samples_is_decoded_alone(ray_cluster, source):
     assert not any(errors)
 
 
-def test_the_next_window_begins_before_the_last_samples_of_one_are_used(ray_cluster):
-    begun = []
-
-    def dataset(window):
-        begun.append(window)
-        return ray.data.from_items([{"place": i} for i in range(window[0][0], window[-1][1])])
-
-    found = pipeline.in_sequence(iter([[(0, 3), (3, 6)], [(6, 7)], [(7, 9)]]), dataset, share_left=0.5)
-    assert begun == []
-    assert sorted(np.concatenate([block["place"] for block in found]).tolist()) == list(range(9))
-    assert len(begun) == 3
-    assert list(pipeline.in_sequence(iter([]), dataset)) == []
-
-
 def test_the_first_sample_comes_before_most_of_very_many_are_described(ray_cluster, source, in_tasks, monkeypatch):
     described = []
-    monkeypatch.setattr(pipeline, "make_task", lambda *task: described.append(task) or make_task(*task))
+    monkeypatch.setattr(decode_tasks, "make_task", lambda *task: described.append(task) or make_task(*task))
     found = Pipeline(decode_cpus=0.5).decode(source, np.zeros(100_000, int))
     for block in found:
         if block.first > pipeline._FIRST_SAMPLES:

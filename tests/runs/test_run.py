@@ -13,10 +13,10 @@ from rayrml.cluster.allocation import allocate
 from rayrml.config.cluster import Ray
 from rayrml.data.decode_tasks import make_task
 from rayrml.data.draws import mix_seed
-from rayrml.data.pipeline import blocks
+from rayrml.data.ray_tasks import blocks
 from rayrml.data.readers import READERS
 from rayrml.data.sampling import Picks
-from rayrml.inference import batch_job
+from rayrml.inference import actors
 from rayrml.inference.batch_job import InferenceJob
 from rayrml.inference.outputs import destination_of
 from rayrml.networks.network import build_network
@@ -306,7 +306,7 @@ def test_tasks_decode_for_actors_as_actors_do_for_themselves(inference_job):
     found = []
     for apart in (False, True):
         rows = {}
-        for block in blocks(batch_job._dataset(inference_job, group, allocation, tasks, apart=apart, most_rows=4)):
+        for block in blocks(actors._dataset(inference_job, group, allocation, tasks, apart=apart, most_rows=4)):
             assert not any(block["error"])
             rows |= zip(block["place"].tolist(), block["output"], strict=True)
         found.append(np.stack([rows[place] for place in range(NUM_TEST)]))
@@ -318,7 +318,7 @@ def test_ray_has_no_objection_to_actors_with_gpus(inference_job):
     assert allocation.use_gpu
     (group,) = inference_job.source.groups()
     tasks = tasks_of(group)
-    assert batch_job._dataset(inference_job, group, allocation, tasks, apart=True, most_rows=4)  # starts nothing
+    assert actors._dataset(inference_job, group, allocation, tasks, apart=True, most_rows=4)  # starts nothing
 
 
 def test_broken_images_are_named_and_the_others_are_predicted(runs, tmp_path, digits):

@@ -2,20 +2,24 @@
 
 from rayrml.networks.network import Network
 from rayrml.training.gradients import Compression
-from rayrml.training.sharding.fsdp import FullSharding
 from rayrml.training.sharding.sharding import Exchange, Sharding
 from rayrml.training.sharding.zero1 import StateSharding
 from rayrml.workers import Workers
 
-SHARDINGS: dict[str, type[Sharding]] = {"none": Sharding, "zero1": StateSharding, "fsdp": FullSharding}
-
 
 def divide(way: str, network: Network, workers: Workers, compression: Compression) -> Sharding:
-    """What divides a network's training among workers in a `way` of the table; one worker has nothing to divide.
+    """What divides a network's training among workers in one of the ways; one worker has nothing to divide.
 
     `compression` is that of the gradients that workers exchange.
     """
-    return (SHARDINGS[way] if workers.size > 1 else Sharding)(network, workers, compression=compression)
+    kind = Sharding
+    if workers.size > 1 and way == "zero1":
+        kind = StateSharding
+    elif workers.size > 1 and way == "fsdp":
+        from rayrml.training.sharding.fsdp import FullSharding  # PyTorch's part of it takes half a second to import
+
+        kind = FullSharding
+    return kind(network, workers, compression=compression)
 
 
-__all__ = ["SHARDINGS", "Exchange", "FullSharding", "Sharding", "StateSharding", "divide"]
+__all__ = ["Exchange", "Sharding", "StateSharding", "divide"]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor
 from torch.utils.hooks import RemovableHandle
 
 from rayrml.training.wishes import NUM_WISHES
 from rayrml.workers import Workers
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 Penalty = Callable[[torch.Tensor], torch.Tensor]
 
@@ -72,6 +74,8 @@ class ScatteredGradient:
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
         """Send zeros in place of the gradients of a forward and backward in the block."""
+        from torch.distributed.tensor import DTensor  # takes half a second
+
         with contextlib.ExitStack() as stack:
 
             def watch(module: nn.Module, _: Any) -> None:
@@ -88,7 +92,7 @@ class ScatteredGradient:
         began = time.perf_counter()
         for parameter, piece in self._pairs:
             if parameter.grad is not None:
-                piece.grad, parameter.grad = cast(DTensor, parameter.grad).to_local(), None
+                piece.grad, parameter.grad = cast("DTensor", parameter.grad).to_local(), None
         for piece, penalty in self._penalties:
             self._penalty.add_(penalty(piece.detach()))
         self._workers.sum(self._notes)

@@ -17,7 +17,8 @@ from rayrml.saving.checkpoints import Checkpoint, load_into
 from rayrml.training.loss_scaling import LossScaler
 from rayrml.training.optimizer_state import list_in_order, restore_state
 from rayrml.training.parameter_groups import build_optimizer
-from rayrml.training.sharding import FullSharding, Sharding
+from rayrml.training.sharding import Sharding
+from rayrml.training.sharding.fsdp import FullSharding
 from rayrml.training.step import TrainingStep
 from rayrml.training.weight_average import WeightAverage
 from rayrml.workers import Workers

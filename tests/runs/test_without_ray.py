@@ -1,0 +1,102 @@
+"""Whole runs on a machine on which Ray cannot start, and those that start it when they need it."""
+
+import csv
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+import rayrml
+from tests.conftest import ROOT, datasets_of, training_config
+
+pytestmark = pytest.mark.ray
+NO_FOLDER = "/proc/none"  # where nobody can write: a Ray that keeps its files there cannot start
+AT_ONCE = "from rayrml.data import pipeline as p; p._SECONDS_OF_START = p._SECONDS_COLD = p._SECONDS_STREAMING = 0.0"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, write_digits):
+    folder = tmp_path_factory.mktemp("digits")
+    for part in ("training", "testing"):
+        write_digits(folder / part, part, (0, 1, 2), 8)
+    return folder
+
+
+def train(folder, out, num_epochs=2):
+    config = training_config(Path(folder), Path(out))
+    rayrml.run(config, overrides={"num_epochs": int(num_epochs)}, quiet=True)
+
+
+def carry_out(folder, out):
+    """Train, predict three images and evaluate, and leave everything in `out`."""
+    train(folder, out)
+    folder, out = Path(folder), Path(out)
+    images = sorted((folder / "testing").rglob("*.jpg"))[:3]
+    rayrml.predict(out / "model", images, out / "predicted", quiet=True)
+    rayrml.evaluate(out / "model", folder / "testing", out / "evaluation", quiet=True)
+
+
+def alone(call, *arguments, before="", **variables):
+    """Call a function of this module in a process of its own, in which no Ray runs."""
+    program = f"{before}; import sys; from tests.runs import test_without_ray as t; t.{call}(*sys.argv[1:])"
+    command = [sys.executable, "-c", program.removeprefix("; "), *map(str, arguments)]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | variables
+    environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # the last bits depend on them
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def with_ray(ray_cluster, folder, tmp_path_factory):
+    """What the runs leave if they are connected to a Ray."""
+    out = tmp_path_factory.mktemp("ray") / "out"
+    carry_out(folder, out)
+    return out
+
+
+def results_of(out):
+    """The numbers and tables that the runs have left, without times and paths."""
+    found = {}
+    for path in sorted(out.rglob("*.h5")):
+        name = str(path.relative_to(out))
+        found |= {(name, key): (array.shape, array.tobytes()) for key, array in datasets_of(path).items()}
+    for path in sorted(out.rglob("predictions.csv")):
+        with path.open() as file:
+            found[path.parent.name] = list(csv.reader(file))
+    with (out / "model" / "history.csv").open() as file:
+        found["history"] = [{k: v for k, v in epoch.items() if "second" not in k} for epoch in csv.DictReader(file)]
+    return found
+
+
+def files_of(out):
+    return sorted(str(path.relative_to(out)) for path in out.rglob("*"))
+
+
+def test_runs_of_few_samples_need_no_ray_and_have_the_same_results(with_ray, folder, tmp_path):
+    ran = alone("carry_out", folder, tmp_path / "out", RAY_TMPDIR=NO_FOLDER)
+    assert ran.returncode == 0, ran.stderr
+    assert results_of(tmp_path / "out") == results_of(with_ray)
+    assert files_of(tmp_path / "out") == files_of(with_ray)
+
+
+def test_a_ray_that_is_needed_starts_late_and_leaves_no_process(with_ray, folder, tmp_path):
+    with tempfile.TemporaryDirectory(prefix="rayrml-", dir="/tmp") as place:
+        ran = alone("train", folder, tmp_path / "out", before=AT_ONCE, RAY_TMPDIR=place)
+        assert ran.returncode == 0, ran.stderr
+        assert any(Path(place).iterdir()), "Ray has started"
+        commands = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+        assert [command for command in commands if place in command] == []
+    found = results_of(tmp_path / "out")
+    assert found == {key: value for key, value in results_of(with_ray).items() if key in found}
+    assert "history" in found
+
+
+def test_a_ray_that_is_needed_but_cannot_start_is_told_of(folder, tmp_path):
+    ran = alone("train", folder, tmp_path / "out", 10_000, before=AT_ONCE, RAY_TMPDIR=NO_FOLDER)
+    assert ran.returncode == 1
+    last = ran.stderr.strip().splitlines()[-1]
+    assert last.startswith("rayrml.errors.ClusterError: cannot start or reach a private local Ray.")
