@@ -29,7 +29,6 @@ ELSEWHERE = {
     "docker build": "needs a registry and Kubernetes: test_cluster_files checks the manifests by what KubeRay knows",
     "sbatch cluster/slurm/train.sbatch": "needs Slurm: test_cluster_files checks the script",
     "rayrml predict --checkpoint shapes_model photos": "test_examples has pictures of boxes",
-    "pip install 'rayrml[serve]'": "a server runs until it is stopped: tests/serving starts some",
     "rayrml serve mnist_model --replicas": "needs a GPU: tests/serving starts servers with several replicas",
     "cd examples/detection": "test_examples runs it with fewer images and epochs",
     "cd examples/gan": "takes minutes: test_examples trains two epochs, test_guide makes plans of its configurations",
@@ -40,7 +39,8 @@ ELSEWHERE = {
 # What the commands of a page take for granted: what they install, and programs that fetch things.
 PRELUDE = f"""
 set -euo pipefail
-rayrml() {{ "{sys.executable}" -m rayrml "$@"; }}
+rayrml() {{ if [ "$1" = serve ]; then serve "${{@:2}}"; else "{sys.executable}" -m rayrml "$@"; fi; }}
+serve() {{ "{sys.executable}" -m tests.pages.served "$@" "$IMAGE" > served.json; }}
 python() {{ "{sys.executable}" "$@"; }}
 python3() {{ mkdir -p .venv/bin && touch .venv/bin/activate; }}
 pip() {{ :; }}
@@ -67,6 +67,7 @@ RUN = [(page, block) for page, block in ALL if not block.startswith(tuple(ELSEWH
 
 # What a block takes to be there already, or the folder that it is typed in, by the block's beginning.
 BEFORE = {
+    "git clone": "IMAGE=path/to/images/red/0.jpg",
     "rayrml new path": "cd rayrml && rm images.json",
     "rayrml pack images packed": "cd rayrml && cp -r path/to/images images",
     "rayrml predict": "cd examples/mnist && mkdir -p more_digits && cp mnist_digits/digit_0.jpg more_digits/ && "
@@ -76,14 +77,16 @@ BEFORE = {
     "rayrml plot mnist_model": "cd examples/mnist && cp -rT mnist_model faster_model",
     "rayrml report mnist_model": "cd examples/mnist && cp -rT mnist_model faster_model",
     "rayrml export mnist_model": "cd examples/mnist",
+    "pip install 'rayrml[serve]'": "cd examples/mnist && IMAGE=mnist_digits/digit_1.jpg",
 }
 # What a block leaves behind.
 AFTER = {
     "python3 -m venv .venv && .": ["mnist_model/plots/loss.png", "mnist_predictions/output_1.h5"],
-    "git clone": ["images_model/plots/predictions.png", "runs.png"],
+    "git clone": ["images_model/plots/predictions.png", "images_model/report.html", "runs.png", "served.json"],
     "rayrml new path": ["images.json"],
     "rayrml pack images packed": ["packed/rayrml_pack.json"],
     "rayrml predict": ["predictions/output_1.h5", "predictions/predictions.csv"],
+    "pip install 'rayrml[serve]'": ["served.json"],
     "rayrml evaluate": ["evaluation/metrics.json", "evaluation/predictions.csv"],
     "rayrml plot mnist_model": ["runs.png"],
     "rayrml report mnist_model": ["report.html"],
