@@ -30,6 +30,7 @@ from rayrml.commands import (
     serve,
     submit,
     tune,
+    unpack,
 )
 
 __all__ = ["VERBS"]
@@ -45,6 +46,7 @@ VERBS: dict[str, ModuleType] = {
     "serve": serve,
     "explain": explain,
     "pack": pack,
+    "unpack": unpack,
     "submit": submit,
     "tune": tune,
     "runs": runs,

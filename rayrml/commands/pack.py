@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rayrml.data.packing import Found, Packed
+    from rayrml.data.packing import Packed
 
 HELP = "pack the files of a folder into a few shards, which input_path reads like the folder"
 EXAMPLES = (
@@ -33,18 +33,13 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def do(options: argparse.Namespace) -> None:
     """Write the shards. Raises ConfigError and DataError; if it is interrupted, the same command resumes."""
-    from rayrml import storage
+    from rayrml.commands.given_paths import absolute_paths
+    from rayrml.commands.progress import Progress
     from rayrml.data.packing import pack
-    from rayrml.errors import ConfigError, Problem
     from rayrml.formatting import format_path
 
-    paths: list[str] = []
-    for given, name in ((options.folder, "FOLDER"), (options.out, "OUT")):
-        try:
-            paths.append(storage.absolute(given))
-        except ValueError as error:
-            raise ConfigError(Problem(name, str(error))) from None
-    with _Progress(quiet=options.quiet) as progress:
+    paths = absolute_paths(FOLDER=options.folder, OUT=options.out)
+    with Progress("Packing", quiet=options.quiet) as progress:
         done = pack(*paths, shard_bytes=options.shard_size, overwrite=options.overwrite, say=progress.show)
     sys.stdout.write("".join(f"{line}\n" for line in _describe(done)))
     sys.stdout.write(f"Saved shards: {format_path(paths[1])}\n")
@@ -57,31 +52,6 @@ def _bytes(text: str) -> int:
     if size < _SMALLEST:
         raise argparse.ArgumentTypeError(f"expected a size of at least 1MB, such as 256MB or 1GB, got '{text}'")
     return size
-
-
-class _Progress:
-    """A bar on a terminal, and nothing elsewhere."""
-
-    def __init__(self, *, quiet: bool):
-        from rich.console import Console
-        from rich.progress import Progress
-
-        console = Console(file=sys.stderr)
-        self._bar = Progress(console=console, transient=True, disable=quiet or not console.is_terminal)
-        self._task: Any = None
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._bar.stop()
-
-    def show(self, done: int, found: Found) -> None:
-        """Show how many files are packed."""
-        if self._task is None:
-            self._task = self._bar.add_task("Packing", total=len(found.names))
-        self._bar.update(self._task, completed=done)
 
 
 def _describe(done: Packed) -> list[str]:

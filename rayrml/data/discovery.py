@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 
 # Their columns are compressed, so that a single image cannot be read by itself.
-_FOREIGN = (
-    "Parquet files are read if `rayrml pack` wrote them: save the images of others as files, and pack their folder"
-)
+_FOREIGN = "Parquet files are read if `rayrml pack` wrote them; `rayrml unpack` writes the images of others to folders"
 
 
 @dataclasses.dataclass(frozen=True)

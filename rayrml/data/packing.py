@@ -80,7 +80,7 @@ class Packed:
 
 
 def pack(
-    folder: str, out: str, *, shard_bytes: int = SHARD_BYTES, overwrite: bool = False, say: Callable[[int, Found], Any]
+    folder: str, out: str, *, shard_bytes: int = SHARD_BYTES, overwrite: bool = False, say: Callable[[int, int], Any]
 ) -> Packed:
     """Write the files of a folder to shards in the folder `out`; both may be in an object store.
 
@@ -91,7 +91,7 @@ def pack(
         out: a new or empty folder, or one with a pack.
         shard_bytes: size of a shard, which its last file may exceed.
         overwrite: whether to replace a complete pack, or one of another folder.
-        say: told how many files are packed, whenever a shard is complete.
+        say: told how many files are packed, and how many there are, whenever a shard is complete.
 
     Raises:
         ConfigError: `out` is inside of `folder`, or holds a pack that must not be replaced.
@@ -119,7 +119,7 @@ def pack(
             kept = pack_writing.find_shard(out, number, names, sizes, after=max(found.changed[begin:end]))
         num_kept += kept is not None
         shards.append(kept or pack_writing.write_shard(out, number, _read(found, groups)))
-        say(end, found)
+        say(end, len(found.names))
     _finish(out, found, shards, header)
     return Packed(found, shards, num_kept)
 

@@ -277,7 +277,8 @@ class LabelTables:
         data, given = self._data, self._data.target_column
         columns = [given] if isinstance(given, str) else given
         if columns is None:
-            others = {matching.file_column, *self._numbering, *([data.split_column] if data.split_column else ())}
+            split = data.split_column or find_split_column(table)  # which repeats folders that tell the parts
+            others = {matching.file_column, *self._numbering, *([split] if split else ())}
             with no_problems(self._partial):
                 columns = choose_target_columns(table, others)
         for column in columns:
@@ -391,10 +392,6 @@ def _of_part(table: LabelTable, matching: Matching, split: np.ndarray | None, co
         return matching
     check_repeated(table, matching, [column])
     rows = np.where((matching.rows >= 0) & split[matching.rows], matching.rows, -1)
-    repeated = split[matching.repeated_rows]
-    return dataclasses.replace(
-        matching,
-        rows=rows,
-        repeated_rows=matching.repeated_rows[repeated],
-        repeated_files=matching.repeated_files[repeated],
-    )
+    kept = split[matching.repeated_rows]
+    repeated = {"repeated_rows": matching.repeated_rows[kept], "repeated_files": matching.repeated_files[kept]}
+    return dataclasses.replace(matching, rows=rows, **repeated)

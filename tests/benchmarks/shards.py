@@ -48,7 +48,7 @@ def main() -> None:
 def on_disk(folder: Path, count: int, pairs: int) -> list[dict[str, Any]]:
     """Shards against files on this machine, and the range of an image against its row group."""
     photographs(folder / "files", count, (SIZE, SIZE), distinct=count)
-    packing.pack(str(folder / "files"), str(folder / "packed"), shard_bytes=2**24, say=lambda done, found: None)
+    packing.pack(str(folder / "files"), str(folder / "packed"), shard_bytes=2**24, say=lambda done, total: None)
     _write_tars(folder / "files", folder / "tars", 500)
     sources = {name: _source(str(folder / name)) for name in ("files", "packed", "tars")}
     order = np.random.default_rng(0).permutation(count)
@@ -66,7 +66,7 @@ def _in_store(folder: Path, count: int, pairs: int, store: Any) -> list[dict[str
     photographs(folder, count, (SIZE, SIZE), distinct=count)
     for path in folder.rglob("*.jpg"):
         store.write(f"files/{path.relative_to(folder)}", path.read_bytes())
-    packing.pack(str(folder), store.uri("packed"), shard_bytes=2**23, say=lambda done, found: None)
+    packing.pack(str(folder), store.uri("packed"), shard_bytes=2**23, say=lambda done, total: None)
     files, packed = (_source(store.uri(name)) for name in ("files", "packed"))
     orders = {"shuffled": np.random.default_rng(0).permutation(count), "in order": np.arange(count)}
     return [

@@ -27,7 +27,7 @@ def write_files(folder, names=NAMES):
 
 
 def pack(folder, out, **options):
-    return packing.pack(str(folder), str(out), say=lambda done, found: None, **options)
+    return packing.pack(str(folder), str(out), say=lambda done, total: None, **options)
 
 
 def read_all(samples):
@@ -99,7 +99,7 @@ def test_inputs_and_targets_are_paired_by_name_in_whatever_form(tmp_path, packed
 def test_an_interrupted_pack_is_refused_and_resumed(tmp_path):
     folder, out = write_files(tmp_path / "images"), tmp_path / "packed"
 
-    def stop(done, found):
+    def stop(done, total):
         if done >= 3:
             raise KeyboardInterrupt
 

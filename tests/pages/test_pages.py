@@ -70,6 +70,7 @@ BEFORE = {
     "git clone": "IMAGE=path/to/images/red/0.jpg",
     "rayrml new path": "cd rayrml && rm images.json",
     "rayrml pack images packed": "cd rayrml && cp -r path/to/images images",
+    "rayrml unpack digits": "cd examples/mnist && python -m tests.data.data_sets mnist_7k.npz digits",
     "rayrml predict": "cd examples/mnist && mkdir -p more_digits && cp mnist_digits/digit_0.jpg more_digits/ && "
     "cp mnist_digits/digit_1.jpg digit.png",
     "rayrml evaluate": "cd examples/mnist",
@@ -85,6 +86,7 @@ AFTER = {
     "git clone": ["images_model/plots/predictions.png", "images_model/report.html", "runs.png", "served.json"],
     "rayrml new path": ["images.json"],
     "rayrml pack images packed": ["packed/rayrml_pack.json"],
+    "rayrml unpack digits": ["digit_images/test/9"],
     "rayrml predict": ["predictions/output_1.h5", "predictions/predictions.csv"],
     "pip install 'rayrml[serve]'": ["served.json"],
     "rayrml evaluate": ["evaluation/metrics.json", "evaluation/predictions.csv"],

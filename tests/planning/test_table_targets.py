@@ -204,6 +204,16 @@ def test_one_table_serves_several_folders(tmp_path):
     assert plan.test.samples.labels.tolist() == [1, 2]
 
 
+def test_a_column_that_repeats_the_parts_of_folders_is_no_target(tmp_path):
+    names = [*(f"train/{n}" for n in NAMES[:4]), *(f"test/{n}" for n in NAMES[4:])]
+    rows = [(name, kind, name.partition("/")[0]) for name, kind in zip(names, KINDS * 2, strict=True)]
+    plan = prepare(
+        configuration(draw(tmp_path / "data", *names), write(tmp_path / "l.csv", ["f", "animal", "split"], *rows))
+    )
+    assert plan.config.neural_network.data.target_column == "animal"
+    assert plan.test.samples.labels.tolist() == [1, 2]
+
+
 def test_a_sample_in_training_and_test_is_told_of(images, tmp_path):
     test = animals(tmp_path / "test.csv", NAMES[:2])
     plan = prepare(configuration(images, animals(tmp_path / "labels.csv"), test_target_path=str(test)))

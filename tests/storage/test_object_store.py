@@ -347,20 +347,20 @@ def test_a_folder_is_packed_from_and_to_a_store(store, tmp_path):
     for number, name in enumerate(names):
         store.write(f"pack/files/{name}", bytes([number]) * 9)
     for source, out in (("pack/files", store.uri("pack/packed")), ("pack/files", str(tmp_path / "packed"))):
-        packing.pack(store.uri(source), out, shard_bytes=10, say=lambda done, found: None)
+        packing.pack(store.uri(source), out, shard_bytes=10, say=lambda done, total: None)
         samples = label_by_folder(find_samples(out, {".png"}, "x"), None, "x")
         assert list(samples.names) == names
         assert samples.classes == ("cat", "dog")
         assert [storage.read(samples.path(i)) for i in range(3)] == [bytes([i]) * 9 for i in range(3)]
     assert len(find_samples(storage.join(store.uri("pack/packed"), "cat"), {".png"}, "x")) == 2
     with pytest.raises(ConfigError, match="already holds a pack"):
-        packing.pack(store.uri("pack/files"), store.uri("pack/packed"), say=lambda done, found: None)
+        packing.pack(store.uri("pack/files"), store.uri("pack/packed"), say=lambda done, total: None)
 
 
 def test_packed_images_that_are_close_together_take_one_request(store, disturbance, tmp_path):
     for number in range(20):
         Image.new("L", (8, 8), number).save(tmp_path / f"{number:02}.png")
-    packing.pack(str(tmp_path), store.uri("near"), say=lambda done, found: None)
+    packing.pack(str(tmp_path), store.uri("near"), say=lambda done, total: None)
     samples = find_samples(store.uri("near", disturbance.port), READERS["images"]().extensions, "x")
     decoding = Decoding(Choice("images", READERS["images"], {}), (3, 8, 8), np.dtype("u1"), "")
     for indices in (range(20), [7, 3, 19, 7]):

@@ -22,7 +22,7 @@ def packed(tmp_path):
     for number in range(9):
         (tmp_path / "images").mkdir(exist_ok=True)
         (tmp_path / "images" / f"{number}.jpg").write_bytes(bytes([number]) * 100)
-    packing.pack(str(tmp_path / "images"), str(tmp_path / "packed"), shard_bytes=300, say=lambda done, found: None)
+    packing.pack(str(tmp_path / "images"), str(tmp_path / "packed"), shard_bytes=300, say=lambda done, total: None)
     return tmp_path / "packed"
 
 
@@ -87,7 +87,7 @@ def test_a_shard_that_is_replaced_later_is_noticed_when_it_is_read(packed):
 def test_a_new_pack_in_the_same_place_is_read_anew(packed, tmp_path):
     assert len(find_samples(str(packed), KINDS, "x")) == 9
     (tmp_path / "images" / "9.jpg").write_bytes(b"new")
-    packing.pack(str(tmp_path / "images"), str(packed), overwrite=True, say=lambda done, found: None)
+    packing.pack(str(tmp_path / "images"), str(packed), overwrite=True, say=lambda done, total: None)
     samples = find_samples(str(packed), KINDS, "x")
     assert storage.read(samples.path(9)) == b"new"
 
@@ -110,7 +110,7 @@ def test_files_that_are_read_in_pieces_may_be_packed(tmp_path):
     arrays = {name: np.arange(6.0).reshape(2, 3) + number for number, name in enumerate(("a", "b"))}
     np.savez(tmp_path / "arrays" / "both.npz", **arrays)
     np.save(tmp_path / "arrays" / "one.npy", arrays["b"])
-    packing.pack(str(tmp_path / "arrays"), str(tmp_path / "packed"), say=lambda done, found: None)
+    packing.pack(str(tmp_path / "arrays"), str(tmp_path / "packed"), say=lambda done, total: None)
     samples = find_samples(str(tmp_path / "packed"), {".npy", ".npz"}, "x")
     reader = READERS["numpy"]()
     assert np.array_equal(reader.decode(samples.path(0), "a"), arrays["a"])

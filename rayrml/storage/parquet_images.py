@@ -1,0 +1,163 @@
+"""Parquet files whose rows hold images, as Hugging Face writes data sets.
+
+An image is a structure of its `bytes` and the `path` that it came from, or just its bytes. Columns of classes hold
+numbers, whose names are in the file's metadata. Source: https://huggingface.co/docs/datasets/image_dataset
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import itertools
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+from PIL import Image, UnidentifiedImageError
+from pyarrow import parquet
+
+from rayrml.errors import DataError, Problem, explaining
+from rayrml.storage.files import local_copy, read_start
+
+_ROWS = 64  # read at a time: an image has up to some MB
+_LFS = b"version https://git-lfs"
+_ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}  # other formats end with their name
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageTable:
+    """The columns of a Parquet file.
+
+    Attributes:
+        path: the file.
+        num_rows: number of rows.
+        images: columns of images.
+        plain: columns with one text, number or truth value in each row.
+        fractions: those of them whose numbers may have fractions.
+        class_names: of the columns whose numbers stand for classes, the names of the classes.
+        others: columns of other types.
+    """
+
+    path: str
+    num_rows: int
+    images: tuple[str, ...]
+    plain: tuple[str, ...]
+    fractions: tuple[str, ...]
+    class_names: Mapping[str, tuple[str, ...]]
+    others: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[tuple[str, ...], ...]:
+        """What the files of one data set have in common."""
+        return self.images, self.plain, self.others
+
+
+def open_table(path: str) -> ImageTable:
+    """The columns of a file. Raises DataError if it is damaged, or has no images."""
+    if read_start(path, len(_LFS)) == _LFS:
+        message = "is a pointer of Git LFS, not the file itself. Fetch that with `git lfs pull`"
+        raise DataError(Problem(path, message))
+    with _opened(path) as file:
+        schema = file.schema_arrow
+        plain = [field.name for field in schema if _is_plain(field.type)]
+        images = [field.name for field in schema if _can_hold_images(field.type) and _holds_images(file, field.name)]
+        others = [field.name for field in schema if field.name not in (*plain, *images)]
+        table = ImageTable(
+            path,
+            file.metadata.num_rows,
+            tuple(images),
+            tuple(plain),
+            tuple(name for name in plain if pa.types.is_floating(schema.field(name).type)),
+            {name: found for name, found in _class_names(schema).items() if name in plain},
+            tuple(others),
+        )
+    if not images:
+        columns = ", ".join(f"'{field.name}' ({field.type})" for field in schema)
+        raise DataError(Problem(path, f"has no column of images: {columns}"))
+    return table
+
+
+def read_plain(table: ImageTable, column: str) -> list[Any]:
+    """The values of a plain column, None where there is none."""
+    with _opened(table.path) as file:
+        return file.read(columns=[column])[column].to_pylist()
+
+
+def read_paths(table: ImageTable, column: str) -> list[str | None]:
+    """The paths that the images of a column came from, None where none is told."""
+    with _opened(table.path) as file:
+        kind = file.schema_arrow.field(column).type
+        if not pa.types.is_struct(kind) or kind.get_field_index("path") < 0:
+            return [None] * table.num_rows
+        return [row and row["path"] for row in file.read(columns=[f"{column}.path"])[column].to_pylist()]
+
+
+def read_images(table: ImageTable) -> Iterator[tuple[bytes, ...]]:
+    """The images of each row, one of each column of images. Raises DataError for a row without one."""
+    with _opened(table.path) as file:
+        numbers = itertools.count(1)
+        for batch in file.iter_batches(_ROWS, columns=list(table.images)):
+            columns = [_contents(batch.column(name)) for name in table.images]
+            for number, row in zip(numbers, zip(*columns, strict=True), strict=False):
+                for name, content in zip(table.images, row, strict=True):
+                    if content is None:
+                        message = f"row {number} holds no image in column '{name}'. Expected its bytes in the file"
+                        raise DataError(Problem(table.path, message))
+                yield row
+
+
+def find_ending(content: bytes) -> str | None:
+    """The ending of an image file with this content, None if it is no image."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as image:
+            return _ENDINGS.get(str(image.format), f".{str(image.format).lower()}")
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[parquet.ParquetFile]:
+    """A file that is open in a block, whose errors become those of the user's data."""
+    explained = explaining(path, "cannot be read", (OSError, pa.ArrowException))
+    with explained, parquet.ParquetFile(local_copy(path)) as file:
+        yield file
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    types = pa.types
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    tests = (types.is_string, types.is_large_string, types.is_integer, types.is_floating, types.is_boolean)
+    return any(test(kind) for test in tests)
+
+
+def _can_hold_images(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return (index := kind.get_field_index("bytes")) >= 0 and _can_hold_images(kind.field(index).type)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _holds_images(file: parquet.ParquetFile, name: str) -> bool:
+    """Whether the first content of a column is an image: sounds are stored in the same way."""
+    for batch in file.iter_batches(_ROWS, columns=[name]):
+        for content in _contents(batch.column(name)):
+            if content is not None:
+                return find_ending(content) is not None
+    return False
+
+
+def _contents(column: pa.Array) -> list[bytes | None]:
+    values = column.to_pylist()
+    return [row and row["bytes"] for row in values] if pa.types.is_struct(column.type) else values
+
+
+def _class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
+    """The names of the classes of each column that has some, by the metadata of Hugging Face's library."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        classes = {name: row["names"] for name, row in features.items() if row.get("_type") == "ClassLabel"}
+        return {name: tuple(map(str, names)) for name, names in classes.items() if names}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}

@@ -1,0 +1,57 @@
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from rayrml.errors import DataError
+from rayrml.storage.parquet_images import find_ending, open_table, read_images, read_paths, read_plain
+from tests.data.data_sets import image, write_rows
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "a.parquet"
+
+
+def test_columns_are_told_apart_by_what_they_hold(path):
+    columns = {"label": [0, 1], "caption": ["a", "b"], "age": [1.5, 2.0], "boxes": [[1, 2], [3]]}
+    sounds = [(b"RIFF1234WAVE", "a.wav"), (b"RIFF5678WAVE", "b.wav")]
+    images = [(image(0), "a.png"), (image(1), None)]
+    write_rows(path, columns, images={"photo": images, "sound": sounds}, class_names={"label": ["cat", "dog"]})
+    table = open_table(str(path))
+    assert (table.images, table.plain) == (("photo",), ("label", "caption", "age"))
+    assert (table.fractions, table.others) == (("age",), ("sound", "boxes"))
+    assert table.class_names == {"label": ("cat", "dog")}
+    assert read_paths(table, "photo") == ["a.png", None]
+    assert read_plain(table, "label") == [0, 1]
+    assert [row for (row,) in read_images(table)] == [image(0), image(1)]
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+def test_bytes_alone_are_images_too(path, kind):
+    parquet.write_table(pa.table({"jpg": pa.array([image(i) for i in range(150)], kind)}), path)
+    table = open_table(str(path))
+    assert [row for (row,) in read_images(table)] == [image(i) for i in range(150)]
+    assert read_paths(table, "jpg") == [None] * 150
+    assert table.class_names == {}
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("JPEG", ".jpg"), ("TIFF", ".tif"), ("PNG", ".png"), ("WEBP", ".webp")])
+def test_an_ending_is_that_of_the_content(kind, ending):
+    assert find_ending(image(3, kind=kind)) == ending
+    assert find_ending(image(3, kind=kind)[:9]) is None
+    assert find_ending(b"") is None
+
+
+def test_what_is_no_image_is_named(path):
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(DataError, match=r"a\.parquet: is a pointer of Git LFS, not the file itself"):
+        open_table(str(path))
+    path.write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"a\.parquet: cannot be read\. "):
+        open_table(str(path))
+    parquet.write_table(pa.table({"x": [1]}), path)
+    with pytest.raises(DataError, match=r"a\.parquet: has no column of images: 'x' \(int64\)"):
+        open_table(str(path))
+    write_rows(path, {}, images={"image": [(image(0), None), (None, "cache/b.png")]})
+    with pytest.raises(DataError, match=r"row 2 holds no image in column 'image'"):
+        list(read_images(open_table(str(path))))
