@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rayrml.errors import printable
+
 
 def format_path(path: str | Path) -> str:
     """A path as one would type it: relative to the current directory if it is inside."""
@@ -48,6 +50,12 @@ def format_table(rows: Iterable[Iterable[Any]], headings: Iterable[str]) -> list
 def shorten(names: Sequence[str], most: int = 10) -> str:
     """The first few of a list of names, and dots for the others."""
     return f"{', '.join(names[:most])}{', ...' if len(names) > most else ''}"
+
+
+def shorten_name(name: str, longest: int = 22) -> str:
+    """A name with printable characters, as far as there is room for it in a picture: `longest` of them."""
+    plain = printable(name)
+    return plain if len(plain) <= longest else f"{plain[: longest - 1].rstrip()}…"
 
 
 def stamped(text: str) -> str:

@@ -22,6 +22,7 @@ from rayrml.inference.judge import Judge
 from rayrml.inference.sample_comparison import SampleComparison
 from rayrml.metrics import Evaluation, Metric
 from rayrml.networks.ending import find_range
+from rayrml.networks.layers.layer import smallest
 from rayrml.networks.network import Network
 from rayrml.tensors import to_input
 from rayrml.workers import Workers
@@ -75,10 +76,10 @@ class GenerationStep:
         self._generation = generation
         self._device = next(network.parameters()).device
         self._critic = None if critic is None else critic.to(self._device).eval()
-        self._shape = tuple(size or 1 for size in network.input_shapes[0])
+        self._shape = smallest(network.input_shapes[0])
         self._comparison: SampleComparison | None = None
         if metric is not None:
-            shape = tuple(size or 1 for size in network.output_shapes[0])
+            shape = smallest(network.output_shapes[0])
             self._comparison = SampleComparison(shape, values=values, judge=judge, device=self._device)
         self._scores = np.zeros((2, 2))  # of real and of generated samples: the sum and the number
 
@@ -145,6 +146,6 @@ def find_sample_range(source: Source, transforms: Transforms, network: Network) 
 def generate_first(network: Network, seed: int, count: int) -> np.ndarray:
     """The first samples (count, C, *spatial) of a generator, in evaluation mode, always of the same random numbers."""
     device = next(network.parameters()).device
-    shape = tuple(size or 1 for size in network.input_shapes[0])
+    shape = smallest(network.input_shapes[0])
     inputs = torch.from_numpy(inputs_of_samples(seed, np.arange(count), shape))
     return network.eval()(to_input(inputs.to(device))).float().cpu().numpy()

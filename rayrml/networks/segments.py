@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from torch.utils.checkpoint import checkpoint
 
 from rayrml.networks.execution import Step
+from rayrml.networks.layers.layer import smallest
 from rayrml.networks.layers.layout import Shape
 from rayrml.networks.layers.recomputation import Recomputing
 
@@ -50,7 +51,7 @@ def find_segments(
         shapes: of the tensor in each slot; unknown sizes count as 1.
         modules: names of the modules that may be recomputed, None for all; calls of others are segments that are not.
     """
-    sizes = [math.prod(size or 1 for size in shape) for shape in shapes]
+    sizes = [math.prod(smallest(shape)) for shape in shapes]
     kept = _kept_after(steps, results, sizes)
     segments: list[Segment] = []
     start = 0

@@ -20,7 +20,7 @@ from rayrml.formatting import format_bytes, format_table
 from rayrml.losses.adversarial import AdversarialLoss
 from rayrml.memory import available_memory
 from rayrml.networks.gathering import count_gathered
-from rayrml.networks.layers.layer import BYTES_OF_FLOAT
+from rayrml.networks.layers.layer import BYTES_OF_FLOAT, smallest
 from rayrml.optimizers import count_state
 from rayrml.planning import box_check, memory_estimate
 from rayrml.planning.plan import Plan
@@ -254,9 +254,9 @@ def _test_batch(plan: Plan, number: int, batch_size: int) -> int:
 def _sizes_of_outputs(plan: Plan, number: int) -> list[int]:
     """How many numbers each layer outputs for a sample of the shape with this number."""
     inputs = plan.datasets.shapes[number] if plan.critic is None else _shape_of_noise(plan)
-    return [math.prod(size or 1 for size in shape) for shape in plan.network.shapes_of(inputs)]
+    return [math.prod(smallest(shape)) for shape in plan.network.shapes_of(inputs)]
 
 
 def _shape_of_noise(plan: Plan) -> tuple[int, ...]:
     """The shape of the random numbers that a generator takes."""
-    return tuple(size or 1 for size in plan.network.input_shapes[0])
+    return smallest(plan.network.input_shapes[0])

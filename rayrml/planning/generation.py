@@ -9,6 +9,7 @@ from rayrml.errors import Problem
 from rayrml.inference.judge import Judge, load_judge
 from rayrml.inference.sample_grid import SampleDrawing, can_draw
 from rayrml.networks.ending import find_range
+from rayrml.networks.layers.layer import smallest
 from rayrml.networks.network import Network
 from rayrml.planning.application import generates_alone
 
@@ -22,7 +23,7 @@ def choose_judge(nn: NeuralNetwork, network: Network, findings: Findings) -> Jud
     if nn.metric_network is None or generates_alone(nn) or None in shape:
         return None
     with findings.gathering():
-        return load_judge(nn.metric_network, [size or 1 for size in shape], JUDGE)
+        return load_judge(nn.metric_network, smallest(shape), JUDGE)
     return None
 
 

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from rayrml.losses import Loss
 from rayrml.losses.adversarial import AdversarialLoss, constant_weights, critic_loss, generator_loss
+from rayrml.networks.layers.layer import smallest
 from rayrml.networks.network import Network
 from rayrml.planning.result_shapes import find_results
 from rayrml.tensors import to_input
@@ -65,8 +66,8 @@ def of_adversarial_training(
     noise, samples = generator.input_shapes[0], critic.input_shapes[0]
 
     def step() -> None:
-        inputs = to_input(_batch(batch_size, [size or 1 for size in noise], pixels=False))
-        real = to_input(_batch(batch_size, [size or 1 for size in samples], pixels=pixels))
+        inputs = to_input(_batch(batch_size, smallest(noise), pixels=False))
+        real = to_input(_batch(batch_size, smallest(samples), pixels=pixels))
         with torch.no_grad():
             made = makes(inputs)
         mix = torch.empty(batch_size, device=_META)

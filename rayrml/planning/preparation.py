@@ -25,6 +25,7 @@ from rayrml.networks.affine import with_affine_batch_norm
 from rayrml.networks.families import Family
 from rayrml.networks.families.sizes import naming_sizes
 from rayrml.networks.graph import Graph, read_graph
+from rayrml.networks.layers.layer import smallest
 from rayrml.networks.layers.layout import Shape
 from rayrml.networks.network import Network, build
 from rayrml.networks.shapes import open_differing
@@ -316,7 +317,7 @@ class Preparation:
         self.findings.mistakes += problems
         if network is None or problems or self.findings.concern(DATA):
             return types
-        return with_noise(types, [size or 1 for size in network.input_shapes[0]], self.nn.seed)
+        return with_noise(types, smallest(network.input_shapes[0]), self.nn.seed)
 
     def _row(self, rows: Any, section: dict[str, Any] | None, name: str, key: str) -> Choice | None:
         with self.findings.gathering():

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rayrml.reporting.plots import COLORS, DPI, shorten_name
+from rayrml.formatting import shorten_name
+from rayrml.reporting.plots import COLORS, DPI
 
 _PANELS_IN_A_ROW = 6
 _MOST_PANELS = 24

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rayrml.reporting.plots import BLUE, COLORS, DPI, ORANGE, STYLES, shorten_name
+from rayrml.formatting import shorten_name
+from rayrml.reporting.plots import BLUE, COLORS, DPI, ORANGE, STYLES
 
 _MOST_PANELS, _IN_A_ROW = 9, 3
 _MOST_CURVES = 10

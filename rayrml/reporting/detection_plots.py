@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rayrml.formatting import shorten_name
 from rayrml.metrics.average_precision import RECALLS, AveragePrecisions
-from rayrml.reporting.plots import COLORS, DPI, STYLES, shorten_name
+from rayrml.reporting.plots import COLORS, DPI, STYLES
 
 _IN_A_ROW = 3
 PICTURE = 460  # pixels of the longer side of an image

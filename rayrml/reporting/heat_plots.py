@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from rayrml.reporting.plots import DPI, shorten_name
+from rayrml.formatting import shorten_name
+from rayrml.reporting.plots import DPI
 
 _INCHES = 4.0
 _OPACITY = 0.6  # of the strongest region

@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator
 
 from rayrml.config.figures import GENERATOR_LOSS, TEST_WASSERSTEIN, WASSERSTEIN, is_cost, spell, title
 from rayrml.errors import printable
+from rayrml.formatting import shorten_name
 from rayrml.reporting import history as histories
 from rayrml.reporting.history import Figures, Run
 
@@ -35,7 +36,7 @@ _MOST_NAMED = 60  # classes of a matrix that shows all of their names
 _LONGEST_ROW = 55  # characters of the names of all classes side by side
 _SPREAD = 50.0  # ratio of losses above which the axis is logarithmic
 _MOST_PANELS, _PANELS_IN_A_ROW = 6, 3  # of searched values
-_LONGEST_NAME, _LONGEST_IN_GRID = 22, 15  # characters
+_LONGEST_IN_GRID = 15  # characters
 
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # hides the message about its font list
 
@@ -362,12 +363,6 @@ def _number_cells(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
         color = "white" if share > 0.3 else "black"
         font = 10 if size <= 12 else 7
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=font)
-
-
-def shorten_name(name: str, longest: int = _LONGEST_NAME) -> str:
-    """A name with printable characters, as far as there is room for it in a plot."""
-    plain = printable(name)
-    return plain if len(plain) <= longest else f"{plain[: longest - 1].rstrip()}…"
 
 
 def _plain(text: str) -> str:

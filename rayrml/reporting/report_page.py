@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rayrml import storage
+from rayrml.formatting import shorten_name
 from rayrml.reporting.file_names import REPORT
 from rayrml.reporting.run_files import write_file
 from rayrml.reporting.run_report import Matrix, Picture, RunReport, flatten, name_figure, read_reports
@@ -79,7 +80,7 @@ def _draw_matrix(matrix: Matrix) -> dict[str, Any]:
     """The places of everything in an SVG picture of a matrix, in pixels."""
     size = len(matrix.classes)
     cell = _CELL if size <= _WIDE else _SMALL_CELL
-    names = [name if len(name) <= _MOST_CHARACTERS else f"{name[: _MOST_CHARACTERS - 1]}…" for name in matrix.classes]
+    names = [shorten_name(name, _MOST_CHARACTERS) for name in matrix.classes]
     margin = 12 + _MARGIN * max(map(len, names))
     return {
         "cell": cell,

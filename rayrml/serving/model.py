@@ -25,6 +25,7 @@ from rayrml.inference.batch_job import Forward, InferenceJob
 from rayrml.inference.class_table import tabulator
 from rayrml.inference.pictures import Drawing
 from rayrml.inference.prediction_files import Destination
+from rayrml.networks.layers.layer import smallest
 from rayrml.planning.plan import InferencePlan
 from rayrml.planning.repeated import RepeatedPreparation
 from rayrml.runs.predict import Found, find_configuration
@@ -334,7 +335,7 @@ def _moved(samples: Samples, path: str) -> Samples:
 def _make_up(preparation: RepeatedPreparation, input_type: str) -> Iterator[Upload]:
     """Uploads that the network may take, from the most to the least probable."""
     kept = preparation.checkpoint
-    shape = () if kept is None else tuple(length or 1 for length in kept.input_shape or ())
+    shape = () if kept is None else smallest(kept.input_shape or ())
     generator = np.random.default_rng(0)
     if input_type != "images":
         if shape:

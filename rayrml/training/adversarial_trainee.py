@@ -14,6 +14,7 @@ from rayrml.data import noise
 from rayrml.errors import ConfigError, Problem
 from rayrml.losses import Loss
 from rayrml.losses.adversarial import AdversarialLoss
+from rayrml.networks.layers.layer import smallest
 from rayrml.networks.network import Network
 from rayrml.saving.checkpoints import Checkpoint
 from rayrml.training.adversarial_step import AdversarialStep, CriticStep, GeneratorStep, Noise, Turns
@@ -42,7 +43,7 @@ class AdversarialTrainee(Trainee):
         self._layers, self._optimizer_type = own.layers, own.optimizer.name
         self._seed, self._batch_size = job.config.seed, job.config.data.batch_size
         self._workers = workers
-        self._input_shape = tuple(size or 1 for size in network.input_shapes[0])
+        self._input_shape = smallest(network.input_shapes[0])
         config = job.config.model_copy(update={"ema": None, "early_stopping": None})
         fields = {field.name: getattr(own, field.name) for field in dataclasses.fields(own)}
         of_critic = dataclasses.replace(job, config=config, unfreezing={}, critic=None, **fields)

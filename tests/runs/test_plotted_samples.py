@@ -12,7 +12,6 @@ from rayrml.planning.preparation import prepare
 from rayrml.reporting.plots import ClassSample
 from rayrml.runs import plotted_samples
 from tests.conftest import training_config
-from tests.runs.test_detection import configuration, draw
 
 
 class Always(torch.nn.Module):
@@ -27,13 +26,6 @@ class Negative(torch.nn.Module):
 
     def forward(self, batch):
         return 1 - batch
-
-
-@pytest.fixture
-def plan(tmp_path, write_digits):
-    for part in ("training", "testing"):
-        write_digits(tmp_path / part, part, (1, 4, 7), 12)
-    return prepare(training_config(tmp_path, tmp_path), {})
 
 
 def test_samples_of_all_classes_are_shown_with_what_they_are_taken_for(plan):
@@ -119,13 +111,6 @@ def test_training_samples_are_shown_with_their_classes(plan):
     shown = plotted_samples.examples(plan)
     assert len(shown) == 25 and {sample.true for sample in shown} == {"1", "4", "7"}
     assert all(sample.predicted == sample.true for sample in shown)
-
-
-@pytest.fixture
-def box_plan(tmp_path):
-    draw(tmp_path, "train", 4, seed=0)
-    draw(tmp_path, "test", 16, seed=1)
-    return prepare(configuration(tmp_path, tmp_path, detection={"score_threshold": 0.9}), {})
 
 
 def test_images_are_shown_with_their_boxes(box_plan, tmp_path):

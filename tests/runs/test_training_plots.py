@@ -1,29 +1,18 @@
 """A run's plots, drawn with a network that predicts what the test wants."""
 
 import numpy as np
-import pytest
 
 from rayrml.metrics import ClassCounts, Evaluation, PartNames
 from rayrml.metrics.average_precision import DetectionRows, average_precisions
 from rayrml.metrics.evaluation import BoxDetails
-from rayrml.planning.preparation import prepare
 from rayrml.reporting.messages import EpochDone, Evaluated
 from rayrml.reporting.run_files import Record
 from rayrml.reporting.run_state import RunState
 from rayrml.runs import training_plots
 from rayrml.saving import checkpoints
 from rayrml.saving.checkpoints import Checkpoint
-from tests.conftest import training_config
-from tests.runs.test_detection import configuration, draw
 
 FIGURES = {"epoch": 1, "train_loss": 1.0, "learning_rate": 0.1, "seconds": 2.0, "test_loss": 0.5, "accuracy": 0.25}
-
-
-@pytest.fixture
-def plan(tmp_path, write_digits):
-    for part in ("training", "testing"):
-        write_digits(tmp_path / part, part, (1, 4, 7), 12)
-    return prepare(training_config(tmp_path, tmp_path), {})
 
 
 def record(plan):
@@ -83,13 +72,6 @@ def test_a_damaged_checkpoint_costs_the_predictions_alone(plan, tmp_path):
     (line,) = said
     assert "model_checkpoint_1.pt" in line
     assert not (tmp_path / "model" / "plots" / "predictions.png").exists()
-
-
-@pytest.fixture
-def box_plan(tmp_path):
-    draw(tmp_path, "train", 4, seed=0)
-    draw(tmp_path, "test", 16, seed=1)
-    return prepare(configuration(tmp_path, tmp_path, detection={"score_threshold": 0.9}), {})
 
 
 def test_curves_of_precision_are_drawn_of_the_last_evaluation(box_plan, tmp_path):

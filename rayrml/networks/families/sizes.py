@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from rayrml.errors import ConfigError, Problem
 from rayrml.networks.families.family import Family
 from rayrml.networks.graph import read_graph
+from rayrml.networks.layers.layer import smallest
 from rayrml.networks.network import outline
 
 _LARGEST = 2**12  # that is tried
@@ -43,7 +44,7 @@ def naming_sizes(family: Family | None, path: str) -> Iterator[None]:
 
 def _find_least(family: Family) -> tuple[int, ...] | None:
     """The least sizes that are not below those of the family's input and that its layers take; None without any."""
-    sizes = [size or 1 for size in family.shape[:-1]]
+    sizes = smallest(family.shape[:-1])
 
     def takes(least: int) -> bool:
         shape = (*(max(size, least) for size in sizes), family.shape[-1])

@@ -213,6 +213,11 @@ def expect_rank(shape: Shape, num_spatial: int) -> None:
         raise ConfigError(Problem("", message))
 
 
+def smallest(shape: Shape) -> tuple[int, ...]:
+    """The smallest sizes that a shape allows: 1 where any size is."""
+    return tuple(size or 1 for size in shape)
+
+
 def format_shape(shape: Shape) -> str:
     """A shape in readable form, such as `(3, 28, ?)`, with `?` for any size."""
     return f"({', '.join('?' if size is None else str(size) for size in shape)})"
