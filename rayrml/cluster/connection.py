@@ -51,18 +51,26 @@ def connect(
         ClusterError: there is no cluster at the address, or it lacks what the configuration requests.
     """
     _set_start_timeout(elastic=isinstance(config.num_workers, tuple))
+    ray_internals.never_start_unasked()
     if not verbose:
         hide_messages()
     address = find_address(config.address)
-    if late and address is None and (found := _allocate_here(config)) is not None:
-        allocation, resources = found
-        start = functools.partial(_start_late, verbose=verbose)
-        with late_start.offering(LateStart(start, ray_internals.shut_down, resources)):
-            yield dataclasses.replace(allocation, private=True, verbose=verbose)
-        return
-    begin(f"Connecting to the cluster at {address}" if address else "Starting Ray")
-    with _connect_now(config, address, verbose=verbose, say=say) as allocation:
-        yield allocation
+    shared = late_start.find_offer() is not None  # with another run in this process
+    if shared and address is not None:
+        message = f"another run in this process may start a private Ray, so none can use the cluster at {address}"
+        raise ConfigError(Problem("ray.address", f"{message}. Start each in a process of its own"))
+    offer = _offer_start(verbose=verbose) if address is None and (late or shared) else None
+    if offer is not None:
+        allocation = allocate(config, [offer.resources], attached=False)
+        if late and allocation.in_driver:
+            with late_start.offering(offer):
+                yield dataclasses.replace(allocation, private=True, verbose=verbose)
+            return
+    with contextlib.ExitStack() as stack:
+        begin(f"Connecting to the cluster at {address}" if address else "Starting Ray")
+        if offer is not None and shared:
+            stack.enter_context(late_start.offering(offer)).start()
+        yield stack.enter_context(_connect_now(config, address, verbose=verbose, say=say))
 
 
 @contextlib.contextmanager
@@ -91,19 +99,13 @@ def _connect_now(
             ray_internals.shut_down()
 
 
-def _allocate_here(config: Ray) -> tuple[Allocation, Mapping[str, float]] | None:
-    """What the run takes of this machine and the machine's resources, before Ray starts; None if it needs Ray at once.
-
-    Raises:
-        ClusterError: this machine lacks what the configuration requests.
-    """
+def _offer_start(*, verbose: bool) -> LateStart | None:
+    """What starts a private Ray late; None if this process has initialized Ray, or if Ray alone knows the machine."""
     if late_start.find_offer() is None and ray.is_initialized():
         return None
     resources = ray_internals.machine_resources()
-    if resources is None:
-        return None
-    allocation = allocate(config, [resources], attached=False)
-    return (allocation, resources) if allocation.in_driver else None
+    start = functools.partial(_start_late, verbose=verbose)
+    return None if resources is None else LateStart(start, ray_internals.shut_down, resources)
 
 
 def _start_late(*, verbose: bool) -> None:

@@ -26,7 +26,7 @@ def pin_to_node(node_id: str | None = None) -> NodeAffinitySchedulingStrategy:
 def list_nodes() -> list[Mapping[str, Any]]:
     """The nodes as `ray.nodes` tells them; of a Ray that has not started yet, this machine as its only one."""
     offer = late_start.find_offer()
-    return ray.nodes() if offer is None else [{"Alive": True, "Resources": offer.resources}]
+    return ray.nodes() if offer is None or offer.is_up else [{"Alive": True, "Resources": offer.resources}]
 
 
 def node_resources() -> list[Mapping[str, float]]:

@@ -98,6 +98,16 @@ def listen_on_loopback() -> Iterator[None]:
             constants.ENABLE_RAY_CLUSTER = before
 
 
+def never_start_unasked() -> None:
+    """Make Ray's functions in this process fail where there is no Ray, instead of starting one.
+
+    A thread that still decodes ahead when a run ends its Ray would start another one, with Ray's own settings. Ray
+    reads the variable for it on import.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("ray._private.auto_init_hook").enable_auto_connect = False  # type: ignore[attr-defined]
+
+
 def shut_down() -> None:
     """Shut Ray down without letting SIGTERM kill this process meanwhile.
 

@@ -70,6 +70,20 @@ def test_this_machine_has_the_resources_that_ray_finds_when_it_starts(ray_cluste
     assert expected["object_store_memory"] > 2**20
 
 
+def test_a_function_of_rays_starts_no_ray_unasked():
+    program = """if True:
+        import ray
+        from rayrml.cluster import ray_internals
+        ray_internals.never_start_unasked()
+        try:
+            ray.put(1)
+        except Exception as error:
+            print(ray.is_initialized(), type(error).__name__)
+    """
+    ran = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True, timeout=120)
+    assert ran.stdout.split() == ["False", "RaySystemError"]
+
+
 @pytest.mark.ray
 def test_a_signal_while_ray_is_shut_down_reaches_its_handler():
     program = """if True:
