@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import logging
 import os
 import secrets
@@ -103,18 +102,35 @@ def _offer_start(*, verbose: bool) -> LateStart | None:
     """What starts a private Ray late; None if this process has initialized Ray, or if Ray alone knows the machine."""
     if late_start.find_offer() is None and ray.is_initialized():
         return None
-    resources = ray_internals.machine_resources()
-    start = functools.partial(_start_late, verbose=verbose)
-    return None if resources is None else LateStart(start, ray_internals.shut_down, resources)
+    resources, late = ray_internals.machine_resources(), _LateRay(verbose)
+    return None if resources is None else LateStart(late.start, late.stop, resources)
 
 
-def _start_late(*, verbose: bool) -> None:
-    """Start a private Ray for a run that has already begun. Raises ClusterError."""
-    # The handler of Ray's core writes a stack to standard error before it calls the one that was there.
-    with keeping_handler(signal.SIGTERM):
-        _initialize(None, verbose, lambda text: None, {})
-    if not verbose:
-        ray_internals.hide_raylet_logs()
+class _LateRay:
+    """The private Ray of runs that have already begun, or one that this process has started meanwhile by itself."""
+
+    def __init__(self, verbose: bool):
+        self._verbose = verbose
+        self._ours = False
+
+    def start(self) -> None:
+        """Start Ray. Raises ClusterError."""
+        if ray.is_initialized():
+            if not ray_internals.was_started_here():
+                message = "this process has connected to a cluster since the run began, which needs a private Ray"
+                raise ClusterError(f"{message}. Connect before the run, or run it in a process of its own")
+            return
+        # The handler of Ray's core writes a stack to standard error before it calls the one that was there.
+        with keeping_handler(signal.SIGTERM):
+            _initialize(None, self._verbose, lambda text: None, {})
+        self._ours = True
+        if not self._verbose:
+            ray_internals.hide_raylet_logs()
+
+    def stop(self) -> None:
+        """Shut Ray down if `start` has started it."""
+        if self._ours:
+            ray_internals.shut_down()
 
 
 def _set_start_timeout(*, elastic: bool) -> None:

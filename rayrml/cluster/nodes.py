@@ -11,8 +11,8 @@ import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayrml.cluster import late_start, ray_internals
-from rayrml.cluster.capacity import Capacity
-from rayrml.cluster.ray_internals import ACCELERATOR_PREFIX, HEAD_RESOURCE
+from rayrml.cluster.capacity import ACCELERATOR_PREFIX, Capacity
+from rayrml.cluster.ray_internals import HEAD_RESOURCE
 
 _PATIENCE = 30.0  # seconds to wait for the head's reply
 _DEFAULT_MAX_WORKERS = 2  # Ray's default in a launcher file

@@ -26,7 +26,6 @@ from ray.exceptions import RayActorError, RayTaskError
 from rayrml.cluster import signal_handlers
 
 HEAD_RESOURCE = "node:__internal_head__"  # only the head has it
-ACCELERATOR_PREFIX = "accelerator_type:"  # of the resource that names the type of a node's GPUs
 START_TIMEOUT_VARIABLE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 JOB_STOP_VARIABLE = "RAY_JOB_STOP_WAIT_TIME_S"
 # Ray Data reads them on import, in each process.

@@ -72,6 +72,14 @@ def test_a_run_of_several_workers_uses_the_ray_that_another_run_of_this_process_
     assert done == ["started", "stopped"]
 
 
+@pytest.mark.ray
+def test_a_ray_that_the_process_starts_during_a_run_is_used_and_left_as_it_is(ray_cluster):
+    late = connection._LateRay(verbose=True)
+    late.start()
+    late.stop()
+    assert ray_cluster.is_initialized()
+
+
 def test_a_cluster_is_refused_beside_a_run_that_may_start_a_private_ray():
     with (
         late_start.offering(LateStart(lambda: None, lambda: None, {"CPU": 4.0})),

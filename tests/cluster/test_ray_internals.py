@@ -18,6 +18,7 @@ from ray.train.torch import TorchTrainer
 
 from rayrml import cli
 from rayrml.cluster import ray_internals
+from rayrml.cluster.capacity import ACCELERATOR_PREFIX
 from rayrml.training.rendezvous import Rendezvous
 from tests.conftest import ROOT
 
@@ -333,7 +334,7 @@ def test_ray_knows_the_variables_and_resources_by_the_same_names():
         assert f'"{variable}"' in inspect.getsource(private(module))
     constants = private("_common.constants")
     assert constants.HEAD_NODE_RESOURCE_NAME == ray_internals.HEAD_RESOURCE
-    assert private("_common.utils").RESOURCE_CONSTRAINT_PREFIX == ray_internals.ACCELERATOR_PREFIX
+    assert private("_common.utils").RESOURCE_CONSTRAINT_PREFIX == ACCELERATOR_PREFIX
     assert private("_private.runtime_env.constants").RAY_JOB_CONFIG_JSON_ENV_VAR == cli._OF_A_JOB
 
 
