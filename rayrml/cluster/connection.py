@@ -256,6 +256,12 @@ def hide_messages() -> None:
         os.environ.setdefault(name, value)
     for name in ("ray", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger(ray_internals.FAILURE_LOGGER).addFilter(_is_of_a_running_ray)
     # Ray Data is slow to import and reads the variables on import; another thread may be importing it right now.
     if (context := getattr(sys.modules.get("ray.data"), "DataContext", None)) is not None:
         context.get_current().enable_progress_bars = False
+
+
+def _is_of_a_running_ray(record: logging.LogRecord) -> bool:
+    """Whether a message is of interest: a run that is interrupted ends Ray while it still decodes ahead."""
+    return ray.is_initialized()

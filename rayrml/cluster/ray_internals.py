@@ -30,6 +30,7 @@ START_TIMEOUT_VARIABLE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 JOB_STOP_VARIABLE = "RAY_JOB_STOP_WAIT_TIME_S"
 # Ray Data reads them on import, in each process.
 QUIET_VARIABLES: Mapping[str, str] = {"RAY_DATA_LOG_LEVEL": "ERROR", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
+FAILURE_LOGGER = "ray.data.exceptions"  # prints the stack of each error of Ray Data, which is raised, too
 SUBMISSION_LOGGERS = (
     "ray._private.runtime_env.packaging",
     "ray.dashboard.modules.dashboard_sdk",

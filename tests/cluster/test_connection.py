@@ -87,3 +87,18 @@ def test_a_cluster_is_refused_beside_a_run_that_may_start_a_private_ray():
         connection.connect(Ray(address="192.0.2.1:6379"), late=True),
     ):
         pass
+
+
+def test_what_fails_because_ray_has_ended_is_not_printed():
+    program = """if True:
+        import logging, ray.data.exceptions
+        from rayrml.cluster import connection, ray_internals
+        print(ray.data.exceptions.logger.name == ray_internals.FAILURE_LOGGER)
+        ray.data.exceptions.logger.error("a bug")
+        connection.hide_messages()
+        ray.data.exceptions.logger.error("Ray has not been started yet")
+    """
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "True"
+    assert "a bug" in ran.stderr
+    assert "Ray has not been started" not in ran.stderr
