@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from rayrml.cluster.capacity import Capacity, add_up
+from rayrml.cluster.capacity import ACCELERATOR_PREFIX, Capacity, add_up
 from rayrml.config.cluster import Ray
 from rayrml.errors import ClusterError, ConfigError, Problem
 
@@ -81,8 +81,8 @@ def allocate(
     if cpus <= 0:
         raise ClusterError("the cluster has no CPU for tasks. Expected at least one (`ray start --num-cpus`)")
     use_gpu = gpus > 0 if config.use_gpu == "auto" else config.use_gpu
-    if use_gpu and not gpus and not attached:
-        raise ClusterError(Problem("ray.use_gpu", "this machine has no GPU"))
+    if not attached:
+        _refuse_what_is_not_here(config, now.total)
     num_workers = config.num_workers or (max(gpus, 1) if use_gpu else 1)
     asked = config.resources_per_worker or {}
     # The driver has read many variables of its environment already.
@@ -114,6 +114,21 @@ def allocate(
         seconds=config.timeout_s,
         interface=config.interface,
     )
+
+
+def _refuse_what_is_not_here(config: Ray, total: Mapping[str, float]) -> None:
+    """Raise ClusterError if this machine, with these resources in `total`, lacks the GPUs that are asked for."""
+    if config.use_gpu is True and total.get("GPU", 0.0) < 1:
+        raise ClusterError(Problem("ray.use_gpu", "this machine has no GPU"))
+    wanted = config.accelerator_type
+    if wanted is not None and not total.get(f"{ACCELERATOR_PREFIX}{wanted}"):
+        there = sorted(name.removeprefix(ACCELERATOR_PREFIX) for name in total if name.startswith(ACCELERATOR_PREFIX))
+        message = (
+            f"this machine has no {wanted}. Its GPUs are of type {' and '.join(there)}"
+            if there
+            else (f"this machine has no GPU of type {wanted}, as far as Ray knows")
+        )
+        raise ClusterError(Problem("ray.accelerator_type", message))
 
 
 def _planned_capacity(config: Ray, now: Capacity, limit: Capacity | None) -> Capacity:

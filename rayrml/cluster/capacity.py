@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+ACCELERATOR_PREFIX = "accelerator_type:"  # of the resource that names the type of a node's GPUs
+
 
 @dataclasses.dataclass(frozen=True)
 class Capacity:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import logging
 import os
 import secrets
@@ -51,18 +50,26 @@ def connect(
         ClusterError: there is no cluster at the address, or it lacks what the configuration requests.
     """
     _set_start_timeout(elastic=isinstance(config.num_workers, tuple))
+    ray_internals.never_start_unasked()
     if not verbose:
         hide_messages()
     address = find_address(config.address)
-    if late and address is None and (found := _allocate_here(config)) is not None:
-        allocation, resources = found
-        start = functools.partial(_start_late, verbose=verbose)
-        with late_start.offering(LateStart(start, ray_internals.shut_down, resources)):
-            yield dataclasses.replace(allocation, private=True, verbose=verbose)
-        return
-    begin(f"Connecting to the cluster at {address}" if address else "Starting Ray")
-    with _connect_now(config, address, verbose=verbose, say=say) as allocation:
-        yield allocation
+    shared = late_start.find_offer() is not None  # with another run in this process
+    if shared and address is not None:
+        message = f"another run in this process may start a private Ray, so none can use the cluster at {address}"
+        raise ConfigError(Problem("ray.address", f"{message}. Start each in a process of its own"))
+    offer = _offer_start(verbose=verbose) if address is None and (late or shared) else None
+    if offer is not None:
+        allocation = allocate(config, [offer.resources], attached=False)
+        if late and allocation.in_driver:
+            with late_start.offering(offer):
+                yield dataclasses.replace(allocation, private=True, verbose=verbose)
+            return
+    with contextlib.ExitStack() as stack:
+        begin(f"Connecting to the cluster at {address}" if address else "Starting Ray")
+        if offer is not None and shared:
+            stack.enter_context(late_start.offering(offer)).start()
+        yield stack.enter_context(_connect_now(config, address, verbose=verbose, say=say))
 
 
 @contextlib.contextmanager
@@ -91,28 +98,39 @@ def _connect_now(
             ray_internals.shut_down()
 
 
-def _allocate_here(config: Ray) -> tuple[Allocation, Mapping[str, float]] | None:
-    """What the run takes of this machine and the machine's resources, before Ray starts; None if it needs Ray at once.
-
-    Raises:
-        ClusterError: this machine lacks what the configuration requests.
-    """
+def _offer_start(*, verbose: bool) -> LateStart | None:
+    """What starts a private Ray late; None if this process has initialized Ray, or if Ray alone knows the machine."""
     if late_start.find_offer() is None and ray.is_initialized():
         return None
-    resources = ray_internals.machine_resources()
-    if resources is None:
-        return None
-    allocation = allocate(config, [resources], attached=False)
-    return (allocation, resources) if allocation.in_driver else None
+    resources, late = ray_internals.machine_resources(), _LateRay(verbose)
+    return None if resources is None else LateStart(late.start, late.stop, resources)
 
 
-def _start_late(*, verbose: bool) -> None:
-    """Start a private Ray for a run that has already begun. Raises ClusterError."""
-    # The handler of Ray's core writes a stack to standard error before it calls the one that was there.
-    with keeping_handler(signal.SIGTERM):
-        _initialize(None, verbose, lambda text: None, {})
-    if not verbose:
-        ray_internals.hide_raylet_logs()
+class _LateRay:
+    """The private Ray of runs that have already begun, or one that this process has started meanwhile by itself."""
+
+    def __init__(self, verbose: bool):
+        self._verbose = verbose
+        self._ours = False
+
+    def start(self) -> None:
+        """Start Ray. Raises ClusterError."""
+        if ray.is_initialized():
+            if not ray_internals.was_started_here():
+                message = "this process has connected to a cluster since the run began, which needs a private Ray"
+                raise ClusterError(f"{message}. Connect before the run, or run it in a process of its own")
+            return
+        # The handler of Ray's core writes a stack to standard error before it calls the one that was there.
+        with keeping_handler(signal.SIGTERM):
+            _initialize(None, self._verbose, lambda text: None, {})
+        self._ours = True
+        if not self._verbose:
+            ray_internals.hide_raylet_logs()
+
+    def stop(self) -> None:
+        """Shut Ray down if `start` has started it."""
+        if self._ours:
+            ray_internals.shut_down()
 
 
 def _set_start_timeout(*, elastic: bool) -> None:
@@ -238,6 +256,12 @@ def hide_messages() -> None:
         os.environ.setdefault(name, value)
     for name in ("ray", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger(ray_internals.FAILURE_LOGGER).addFilter(_is_of_a_running_ray)
     # Ray Data is slow to import and reads the variables on import; another thread may be importing it right now.
     if (context := getattr(sys.modules.get("ray.data"), "DataContext", None)) is not None:
         context.get_current().enable_progress_bars = False
+
+
+def _is_of_a_running_ray(record: logging.LogRecord) -> bool:
+    """Whether a message is of interest: a run that is interrupted ends Ray while it still decodes ahead."""
+    return ray.is_initialized()

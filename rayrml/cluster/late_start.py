@@ -42,6 +42,11 @@ class LateStart:
         started = self._started
         return started is not None and started.done() and not started.exception() and not self._over.is_set()
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether Ray was asked for, and has neither started nor failed."""
+        return self._started is not None and not self._started.done()
+
     def is_ready(self) -> bool:
         """Whether Ray has started, which begins with the first call. Raises ClusterError if it cannot start."""
         with self._lock:
@@ -54,6 +59,12 @@ class LateStart:
             return False
         self._started.result()
         return True
+
+    def start(self) -> None:
+        """Start Ray unless it has started, and wait for it. Raises ClusterError if it cannot start."""
+        self.is_ready()
+        if self._started is not None:
+            self._started.result()
 
     def close(self) -> None:
         """Shut Ray down if it was asked for; if it is still starting, as soon as it has started."""
@@ -80,21 +91,25 @@ class LateStart:
 
 
 @contextlib.contextmanager
-def offering(offer: LateStart) -> Iterator[None]:
-    """A block in which Ray can start late; runs that overlap in other threads share the Ray of the first of them."""
+def offering(offer: LateStart) -> Iterator[LateStart]:
+    """A block in which Ray can start late; runs that overlap in other threads share the Ray of the first of them.
+
+    Yields the one that they share. A block that begins while that is being shut down waits for its end.
+    """
     with _lock:
         shared = _offers[0] if _offers else offer
         _offers.append(shared)
     try:
-        yield
+        yield shared
     finally:
         with _lock:
-            _offers.remove(shared)
-            over = shared not in _offers
-        if over:
-            shared.close()
+            try:
+                if _offers.count(shared) == 1:
+                    shared.close()
+            finally:
+                _offers.remove(shared)
 
 
 def find_offer() -> LateStart | None:
-    """What starts Ray if it is needed; None if this process is connected to a Ray, or to none at all."""
+    """What starts Ray if a run in this process needs it; None if none of its runs has left that open."""
     return _offers[0] if _offers else None

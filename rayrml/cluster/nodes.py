@@ -11,8 +11,8 @@ import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayrml.cluster import late_start, ray_internals
-from rayrml.cluster.capacity import Capacity
-from rayrml.cluster.ray_internals import ACCELERATOR_PREFIX, HEAD_RESOURCE
+from rayrml.cluster.capacity import ACCELERATOR_PREFIX, Capacity
+from rayrml.cluster.ray_internals import HEAD_RESOURCE
 
 _PATIENCE = 30.0  # seconds to wait for the head's reply
 _DEFAULT_MAX_WORKERS = 2  # Ray's default in a launcher file
@@ -26,7 +26,7 @@ def pin_to_node(node_id: str | None = None) -> NodeAffinitySchedulingStrategy:
 def list_nodes() -> list[Mapping[str, Any]]:
     """The nodes as `ray.nodes` tells them; of a Ray that has not started yet, this machine as its only one."""
     offer = late_start.find_offer()
-    return ray.nodes() if offer is None else [{"Alive": True, "Resources": offer.resources}]
+    return ray.nodes() if offer is None or offer.is_up else [{"Alive": True, "Resources": offer.resources}]
 
 
 def node_resources() -> list[Mapping[str, float]]:

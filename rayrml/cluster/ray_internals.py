@@ -26,11 +26,11 @@ from ray.exceptions import RayActorError, RayTaskError
 from rayrml.cluster import signal_handlers
 
 HEAD_RESOURCE = "node:__internal_head__"  # only the head has it
-ACCELERATOR_PREFIX = "accelerator_type:"  # of the resource that names the type of a node's GPUs
 START_TIMEOUT_VARIABLE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 JOB_STOP_VARIABLE = "RAY_JOB_STOP_WAIT_TIME_S"
 # Ray Data reads them on import, in each process.
 QUIET_VARIABLES: Mapping[str, str] = {"RAY_DATA_LOG_LEVEL": "ERROR", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
+FAILURE_LOGGER = "ray.data.exceptions"  # prints the stack of each error of Ray Data, which is raised, too
 SUBMISSION_LOGGERS = (
     "ray._private.runtime_env.packaging",
     "ray.dashboard.modules.dashboard_sdk",
@@ -96,6 +96,16 @@ def listen_on_loopback() -> Iterator[None]:
         os.environ.pop(_LOOPBACK_VARIABLE, None)
         if before is not None:
             constants.ENABLE_RAY_CLUSTER = before
+
+
+def never_start_unasked() -> None:
+    """Make Ray's functions in this process fail where there is no Ray, instead of starting one.
+
+    A thread that still decodes ahead when a run ends its Ray would start another one, with Ray's own settings. Ray
+    reads the variable for it on import.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("ray._private.auto_init_hook").enable_auto_connect = False  # type: ignore[attr-defined]
 
 
 def shut_down() -> None:

@@ -168,7 +168,11 @@ def _watched(
                 return
             patience = _SECONDS_BETWEEN_LOOKS
 
-    threading.Thread(target=watch, daemon=True).start()
+    def watch_until_ray_ends() -> None:
+        with contextlib.suppress(Exception):  # a run that is interrupted ends Ray while the block waits
+            watch()
+
+    threading.Thread(target=watch_until_ray_ends, daemon=True).start()
     try:
         yield
     finally:

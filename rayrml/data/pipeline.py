@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 # to start, later ones a quarter of a second. For a consumer that computes in the meantime, tasks are always better.
 _SECONDS_COLD, _SECONDS_WARM, _SECONDS_STREAMING = 4.0, 0.5, 0.25
 _SECONDS_OF_START = 12.0  # of decoding here before it is worth starting Ray, which takes about as long
+_FEWEST_CPUS = 2  # of a machine where tasks decode faster than this process
 _FIRST_SAMPLES = 16  # enough to estimate how long the others will take
 _SECONDS_HERE = 0.1  # of samples that are handed over together
 _MOST_HERE = 64  # of them: the next ones may take far longer than those before
@@ -144,7 +145,7 @@ class Pipeline:
         if self._offer is None:
             return True
         if not self._offer.is_begun:
-            if self._seconds_here + seconds <= _SECONDS_OF_START:
+            if self._seconds_here + seconds <= _SECONDS_OF_START or self._offer.resources.get("CPU", 0) < _FEWEST_CPUS:
                 return False
             self._say(f"Starting Ray, which decodes the other {count} samples faster")
         return self._offer.is_ready()

@@ -11,7 +11,7 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -174,10 +174,12 @@ def _carry_out(ray: Ray, find: Callable[[], Document], options: _Options, consol
     interrupts = Interrupts(tell=_announcing(console), leave=leave)
     how: dict[str, Any] = {"verbose": options.verbose, "say": console.line, "begin": console.begin}
     connected = connection.connect(ray, **how, late=True)
-    with contextlib.closing(preparing), interrupts, connected as allocation, interrupts.during_run():
+    ends_at_once = _leaving_a_start(leave)
+    with contextlib.closing(preparing), interrupts, connected as allocation, ends_at_once, interrupts.during_run():
         plan = preparing.result()
         console.stop_waiting()
-        ray_too = "" if late_start.find_offer() else "Ray, "
+        offer = late_start.find_offer()
+        ray_too = "Ray, " if offer is None or offer.is_up else ""
         console.line(f"Ready in {preparing.seconds:.1f} s ({ray_too}network, file lists)")
         from rayrml.runs.runner import execute
 
@@ -201,6 +203,23 @@ def _leaving(console: Console, on_mistake: Leave | None) -> Leave | None:
         on_mistake(error)
 
     return leave
+
+
+@contextlib.contextmanager
+def _leaving_a_start(leave: Leave | None) -> Iterator[None]:
+    """A block whose error ends the process by `leave` if Ray is still starting, and with it that Ray.
+
+    To wait for a Ray that nobody needs any more, and then for its end, would take many seconds.
+    """
+    from rayrml.cluster import late_start
+
+    try:
+        yield
+    except BaseException as error:
+        offer = late_start.find_offer()
+        if leave is not None and offer is not None and offer.is_starting:
+            leave(error)
+        raise
 
 
 def _announcing(console: Console) -> Callable[[], None]:

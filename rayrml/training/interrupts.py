@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
+from rayrml.cluster import signal_handlers
 from rayrml.errors import Terminated
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -37,6 +38,7 @@ class Interrupts:
         self._orderly: Callable[[], bool] = lambda: False
         self._timer: threading.Timer | None = None
         self._before: dict[int, Any] = {}
+        self._alarm = signal_handlers.read_handler(signal.SIGALRM)
 
     def __enter__(self) -> Interrupts:
         self._listen()
@@ -80,6 +82,7 @@ class Interrupts:
                 self._before.setdefault(number, signal.signal(number, self._handle))
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._prevent_abort()
         if self._ending:
             return
         if self._first is None:
@@ -97,3 +100,12 @@ class Interrupts:
         self._timer = threading.Timer(_PATIENCE, signal.raise_signal, [signal.SIGINT])
         self._timer.daemon = True
         self._timer.start()
+
+    def _prevent_abort(self) -> None:
+        """Cancel the alarm by which Ray's core aborts the process some seconds after a signal.
+
+        While Ray starts in another thread, its core's handler comes first: it sets the alarm and calls this one.
+        """
+        if signal_handlers.read_handler(signal.SIGALRM) != self._alarm:
+            signal.alarm(0)
+            signal_handlers.install_handler(signal.SIGALRM, self._alarm)

@@ -43,6 +43,16 @@ def test_a_gpu_that_is_not_there_is_refused_unless_the_cluster_may_grow():
     assert allocated({"CPU": 2}, use_gpu=True, attached=True).use_gpu
 
 
+def test_gpus_of_another_type_are_refused_unless_the_cluster_may_have_them():
+    machine = {"CPU": 2, "GPU": 1, "accelerator_type:L4": 1}
+    with pytest.raises(ClusterError, match=r"ray\.accelerator_type: this machine has no H100\. .* of type L4"):
+        allocated(machine, accelerator_type="H100")
+    with pytest.raises(ClusterError, match=r"ray\.accelerator_type: this machine has no GPU of type H100"):
+        allocated({"CPU": 2}, accelerator_type="H100")
+    assert allocated(machine, accelerator_type="L4").in_driver
+    assert allocated(machine, accelerator_type="H100", attached=True).accelerator_type == "H100"
+
+
 def test_workers_that_would_starve_decoding_are_refused_with_the_largest_share():
     with pytest.raises(
         ConfigError, match=r"ray\.resources_per_worker\.CPU: 2 workers with 1 CPUs each leave none of 2"

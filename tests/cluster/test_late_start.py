@@ -90,3 +90,56 @@ def test_runs_that_overlap_share_one_ray_until_the_last_of_them_ends():
     other.__exit__(None, None, None)
     assert first.done == ["started", "stopped"]
     assert second.done == []
+
+
+def test_who_needs_ray_at_once_waits_for_the_start():
+    steps = Steps()
+    threading.Timer(0.1, steps.go_on.set).start()
+    with offering(steps.offer()) as offer:
+        offer.start()
+        assert offer.is_up
+        offer.start()
+    assert steps.done == ["started", "stopped"]
+    failing = Steps(ClusterError("cannot start"))
+    failing.go_on.set()
+    with offering(failing.offer()) as offer, pytest.raises(ClusterError, match="cannot start"):
+        offer.start()
+
+
+def test_a_ray_is_starting_until_it_has_started_or_failed():
+    for error in (None, ClusterError("cannot start")):
+        steps = Steps(error)
+        with offering(steps.offer()) as offer:
+            assert not offer.is_starting
+            offer.is_ready()
+            assert offer.is_starting
+            steps.go_on.set()
+            wait_until(lambda offer=offer: not offer.is_starting)
+
+
+def test_a_run_that_begins_while_ray_is_shut_down_gets_another_one():
+    ends, may_end, begun = threading.Event(), threading.Event(), []
+    second = LateStart(lambda: None, lambda: None, {})
+
+    def stop():
+        ends.set()
+        may_end.wait(10)
+
+    def run_again():
+        with offering(second) as offer:
+            begun.append((offer, may_end.is_set()))
+
+    def run():
+        with offering(LateStart(lambda: None, stop, {})) as offer:
+            offer.start()
+
+    first, other = threading.Thread(target=run), threading.Thread(target=run_again)
+    first.start()
+    assert ends.wait(10)
+    other.start()
+    other.join(0.2)
+    may_end.set()
+    first.join(10)
+    other.join(10)
+    assert begun == [(second, True)]
+    assert find_offer() is None

@@ -18,6 +18,7 @@ from ray.train.torch import TorchTrainer
 
 from rayrml import cli
 from rayrml.cluster import ray_internals
+from rayrml.cluster.capacity import ACCELERATOR_PREFIX
 from rayrml.training.rendezvous import Rendezvous
 from tests.conftest import ROOT
 
@@ -68,6 +69,20 @@ def test_this_machine_has_the_resources_that_ray_finds_when_it_starts(ray_cluste
     told = {name for name in found if not name.startswith("node:")} - {"CPU"}  # the session's Ray has a single one
     assert told <= expected.keys()
     assert expected["object_store_memory"] > 2**20
+
+
+def test_a_function_of_rays_starts_no_ray_unasked():
+    program = """if True:
+        import ray
+        from rayrml.cluster import ray_internals
+        ray_internals.never_start_unasked()
+        try:
+            ray.put(1)
+        except Exception as error:
+            print(ray.is_initialized(), type(error).__name__)
+    """
+    ran = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True, timeout=120)
+    assert ran.stdout.split() == ["False", "RaySystemError"]
 
 
 @pytest.mark.ray
@@ -319,7 +334,7 @@ def test_ray_knows_the_variables_and_resources_by_the_same_names():
         assert f'"{variable}"' in inspect.getsource(private(module))
     constants = private("_common.constants")
     assert constants.HEAD_NODE_RESOURCE_NAME == ray_internals.HEAD_RESOURCE
-    assert private("_common.utils").RESOURCE_CONSTRAINT_PREFIX == ray_internals.ACCELERATOR_PREFIX
+    assert private("_common.utils").RESOURCE_CONSTRAINT_PREFIX == ACCELERATOR_PREFIX
     assert private("_private.runtime_env.constants").RAY_JOB_CONFIG_JSON_ENV_VAR == cli._OF_A_JOB
 
 

@@ -73,3 +73,17 @@ def test_nothing_is_told_of_an_ordinary_start():
     start = shortage.StartOfWorkers(said.append)
     start.look(heard=False, lacking=False)
     assert said == []
+
+
+def test_a_ray_that_ends_meanwhile_is_no_error(monkeypatch):
+    failed, asked = [], threading.Event()
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+
+    def describe():
+        asked.set()
+        raise RuntimeError("Ray has not been started yet")
+
+    with shortage._watched(describe, print, lacking_at_first=True):
+        assert asked.wait(10)
+        threading.Event().wait(0.1)
+    assert failed == []

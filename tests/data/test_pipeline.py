@@ -81,7 +81,7 @@ def test_this_process_decodes_until_a_ray_that_is_needed_has_started(ray_cluster
         monkeypatch.setattr(pipeline, name, value)
     order = np.random.default_rng(0).permutation(NUM_SAMPLES)
     started, said, begun = threading.Event(), [], []
-    resources = ray_cluster.nodes()[0]["Resources"]
+    resources = {**ray_cluster.nodes()[0]["Resources"], "CPU": 2.0}
     with late_start.offering(LateStart(lambda: begun.append(started.wait(10)), lambda: None, resources)):
         arriving = Pipeline(decode_cpus=0.5, say=said.append).decode(source, order)
         blocks = [next(arriving) for _ in range(5)]
@@ -97,6 +97,17 @@ def test_this_process_decodes_until_a_ray_that_is_needed_has_started(ray_cluster
 
 
 def test_few_samples_need_no_ray(source):
+    def start():
+        raise ClusterError("nobody needs it")
+
+    with late_start.offering(LateStart(start, start, {"CPU": 2})):
+        inputs, *_ = decoded(source, np.arange(6))
+    assert inputs == list(range(6))
+
+
+def test_a_machine_with_one_cpu_decodes_no_faster_with_ray(source, in_tasks, monkeypatch):
+    monkeypatch.setattr(pipeline, "_SECONDS_OF_START", 0.0)
+
     def start():
         raise ClusterError("nobody needs it")
 

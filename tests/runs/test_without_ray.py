@@ -2,6 +2,7 @@
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,11 +13,14 @@ import pytest
 import torch
 
 import rayrml
-from tests.conftest import ROOT, datasets_of, training_config
+from tests.conftest import ROOT, datasets_of, training_config, write_config
 
 pytestmark = pytest.mark.ray
 NO_FOLDER = "/proc/none"  # where nobody can write: a Ray that keeps its files there cannot start
-AT_ONCE = "from rayrml.data import pipeline as p; p._SECONDS_OF_START = p._SECONDS_COLD = p._SECONDS_STREAMING = 0.0"
+AT_ONCE = (
+    "from rayrml.data import pipeline as p; p._SECONDS_OF_START = p._SECONDS_COLD = p._SECONDS_STREAMING = 0.0; "
+    "p._FEWEST_CPUS = 0"
+)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +80,12 @@ def files_of(out):
     return sorted(str(path.relative_to(out)) for path in out.rglob("*"))
 
 
+def processes_in(place):
+    """The commands that name this folder."""
+    commands = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    return [command for command in commands if place in command]
+
+
 def test_runs_of_few_samples_need_no_ray_and_have_the_same_results(with_ray, folder, tmp_path):
     ran = alone("carry_out", folder, tmp_path / "out", RAY_TMPDIR=NO_FOLDER)
     assert ran.returncode == 0, ran.stderr
@@ -88,8 +98,7 @@ def test_a_ray_that_is_needed_starts_late_and_leaves_no_process(with_ray, folder
         ran = alone("train", folder, tmp_path / "out", before=AT_ONCE, RAY_TMPDIR=place)
         assert ran.returncode == 0, ran.stderr
         assert any(Path(place).iterdir()), "Ray has started"
-        commands = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
-        assert [command for command in commands if place in command] == []
+        assert processes_in(place) == []
     found = results_of(tmp_path / "out")
     assert found == {key: value for key, value in results_of(with_ray).items() if key in found}
     assert "history" in found
@@ -100,3 +109,26 @@ def test_a_ray_that_is_needed_but_cannot_start_is_told_of(folder, tmp_path):
     assert ran.returncode == 1
     last = ran.stderr.strip().splitlines()[-1]
     assert last.startswith("rayrml.errors.ClusterError: cannot start or reach a private local Ray.")
+
+
+def test_a_run_that_is_interrupted_while_ray_starts_does_not_wait_for_it(folder, tmp_path):
+    config = training_config(folder, tmp_path / "out")
+    config["neural_network"]["num_epochs"] = 100_000
+    program = f"{AT_ONCE}; import sys; from rayrml.cli import main; sys.argv[0] = 'rayrml'; sys.exit(main())"
+    command = [sys.executable, "-c", program, "run", str(write_config(tmp_path / "config.json", config))]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with (
+        tempfile.TemporaryDirectory(prefix="rayrml-", dir="/tmp") as place,
+        subprocess.Popen(command, cwd=ROOT, env=environment | {"RAY_TMPDIR": place}, **streams) as run,
+    ):
+        for line in run.stdout:
+            if "Starting Ray, which decodes" in line:
+                break
+        run.send_signal(signal.SIGINT)
+        out, err = run.communicate(timeout=120)
+        assert (run.returncode, err) == (130, "rayrml: interrupted\n")
+        assert "Interrupted after batch" in out
+        assert not list(Path(place).rglob("python-core-driver*")), "the process has not become Ray's driver"
+        assert processes_in(place) == []
+    assert (tmp_path / "out" / "model" / "interrupted.pt").exists()
