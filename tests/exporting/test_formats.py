@@ -4,6 +4,7 @@ import sys
 import pytest
 import torch
 
+from rayrml.cli import main
 from rayrml.errors import ConfigError, DataError
 from rayrml.exporting import formats
 from rayrml.exporting.export import export
@@ -159,6 +160,15 @@ def test_a_layer_that_torch_cannot_follow_is_named(tmp_path):
     exported = plain(network)
     with pytest.raises(ConfigError, match="torch cannot export the layer 'e'"):
         FORMATS[".pt2"].write(exported, formats.draw_inputs(exported, 0), tmp_path / "net.pt2", None)
+
+
+def test_the_command_for_weights_writes_what_export_writes(tmp_path):
+    path = saved(tmp_path, NETWORKS["convolution"])
+    export(path, tmp_path / "net.h5")
+    assert main(["export-weights", str(path), str(tmp_path / "weights.h5")]) == 0
+    x = torch.rand(2, 1, 12, 10)
+    mine, theirs = (read(tmp_path / name, NETWORKS["convolution"])(x) for name in ("net.h5", "weights.h5"))
+    assert torch.equal(mine, theirs)
 
 
 def test_weights_that_a_file_lacks_are_noticed(tmp_path, monkeypatch):
