@@ -35,7 +35,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     meaning = "samples that show the range of each activation (default: the run's training samples)"
     verb.add_argument("--calibrate", metavar="FOLDER", help=meaning)
     meaning = "points of accuracy that may be lost, or no file is written (default: 1)"
-    verb.add_argument("--max-loss", type=float, default=1.0, metavar="POINTS", help=meaning)
+    verb.add_argument("--max-loss", type=float, metavar="POINTS", help=meaning)
 
 
 def do(options: argparse.Namespace) -> None:
@@ -60,10 +60,11 @@ def do(options: argparse.Namespace) -> None:
 def _describe(found: Exported) -> list[str]:
     from rayrml.formatting import format_bytes, format_path
 
-    lines = [f"Saved network: {format_path(found.path)} (largest difference of outputs: {found.difference:.1g})"]
+    when = "" if found.quantized is None else " before quantization"
+    lines = [f"Saved network: {format_path(found.path)} (largest difference of outputs{when}: {found.difference:.1g})"]
     if found.images.count:
         count = "1 image" if found.images.count == 1 else f"{found.images.count} images"
-        lines.append(f"Compared with predictions of {count}: largest difference {found.images.difference:.1g}")
+        lines.append(f"Compared with predictions of {count}{when}: largest difference {found.images.difference:.1g}")
     elif found.images.reason:
         lines.append(f"Not compared with predictions: {found.images.reason}. `--check IMAGES` names some")
     if found.quantized is not None:

@@ -20,7 +20,7 @@ from rayrml.exporting import plain_reading
 from rayrml.exporting.exportable import Exportable
 from rayrml.exporting.formats import Outputs, listed
 from rayrml.exporting.metadata import output_kind
-from rayrml.exporting.options import CHECK
+from rayrml.exporting.options import CHECK, naming
 from rayrml.inference.class_table import Classifier
 from rayrml.inference.evaluation import EvaluationStep
 from rayrml.inference.flips import flips_of
@@ -166,14 +166,8 @@ def plan_predictions(checkpoint: str, paths: Sequence[str], option: str) -> Infe
     values = found.document.values
     for key in ("test_output_path", "hdf5_outfile", "test_output_images"):
         values["neural_network"]["data"].pop(key, None)
-    try:
+    with naming(option, paths[0]):
         return RepeatedPreparation(Document(values)).plan(paths)
-    except RayrmlError as error:
-        raise type(error)(*(_rename(problem, f"{option} {paths[0]}") for problem in error.problems)) from None
-
-
-def _rename(problem: Problem, option: str) -> Problem:
-    return Problem(option, problem.message) if "test_input_path" in problem.where else problem
 
 
 def find_images(checkpoint: str) -> list[str]:

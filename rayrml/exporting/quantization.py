@@ -27,7 +27,7 @@ from rayrml.exporting import onnx_files, plain_reading
 from rayrml.exporting.exportable import Exportable
 from rayrml.exporting.file_check import plan_predictions, read_run
 from rayrml.exporting.metadata import output_kind
-from rayrml.exporting.options import CALIBRATE, INT8, MAX_LOSS, QUANTIZE, TEST, Options
+from rayrml.exporting.options import CALIBRATE, INT8, MAX_LOSS, QUANTIZE, TEST, Options, naming
 from rayrml.inference.class_table import Classifier
 from rayrml.planning.plan import Plan
 from rayrml.planning.preparation import prepare
@@ -203,7 +203,7 @@ def plan_quantization(checkpoint: str, kept: Checkpoint, exported: Exportable, o
     if not paths or (options.calibrate is None and not all(map(storage.exists, paths))):
         raise ConfigError(Problem(CALIBRATE, "the run's training samples are not there. Expected some samples"))
     return Quantization(
-        checkpoint, kept, exported, tested, plan_predictions(checkpoint, paths, CALIBRATE), options.max_loss
+        checkpoint, kept, exported, tested, plan_predictions(checkpoint, paths, CALIBRATE), options.most_lost
     )
 
 
@@ -215,7 +215,8 @@ def _plan_test(checkpoint: str, own: Mapping[str, Any], test: str | None) -> Pla
     elif not paths or not all(storage.exists(path) for value in paths.values() for path in _listed(value)):
         message = "the run's test samples are not there, so accuracy cannot be measured. Expected a folder of classes"
         raise ConfigError(Problem(TEST, message))
-    plan = prepare(find_configuration(checkpoint, paths, {}))
+    with naming(TEST, test) if test is not None else contextlib.nullcontext():
+        plan = prepare(find_configuration(checkpoint, paths, {}))
     if plan.test is None or plan.test.samples.labels is None:
         raise ConfigError(Problem(TEST, "samples have no classes. Expected a folder for each class"))
     return plan
