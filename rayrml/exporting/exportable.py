@@ -35,9 +35,10 @@ class Input:
     shape: tuple[int | str, ...]
     dtype: torch.dtype = torch.float32
 
-    def draw(self, count: int, open_size: int, generator: torch.Generator) -> torch.Tensor:
-        """Random samples (count, *shape), with `open_size` in place of any size."""
-        shape = [count, *(open_size if isinstance(size, str) else size for size in self.shape)]
+    def draw(self, count: int, open_sizes: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+        """Random samples (count, *shape), with `open_sizes` in place of any sizes, in their order."""
+        given = iter(open_sizes)
+        shape = [count, *(next(given) if isinstance(size, str) else size for size in self.shape)]
         if self.dtype == torch.uint8:
             return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
         return torch.rand(shape, generator=generator)

@@ -88,11 +88,11 @@ NETWORKS = {
 ENDINGS = [".pt2", ".onnx", ".h5", ".weights.h5"]
 
 
-def saved(folder, layers):
+def saved(folder, layers, open_size=9):
     """A checkpoint of the network, whose running statistics differ from the initial ones."""
     torch.manual_seed(1)
     network = build_network(layers)
-    network.train()(*(torch.rand(5, *(size or 9 for size in shape)) for shape in network.input_shapes))
+    network.train()(*(torch.rand(5, *(size or open_size for size in shape)) for shape in network.input_shapes))
     checkpoint = Checkpoint(3, network.state_dict(), layers, network.input_shapes[0])
     path = checkpoint_folder.checkpoint_path(folder, 3)
     checkpoints.save(path, checkpoint)
@@ -136,6 +136,20 @@ def read(path, layers):
     session = onnxruntime.InferenceSession(path)
     names = [entry.name for entry in session.get_inputs()]
     return lambda *inputs: session.run(None, dict(zip(names, [x.numpy() for x in inputs], strict=True)))
+
+
+@pytest.mark.parametrize("ending", [".pt2", ".onnx"])
+def test_open_sizes_are_any_that_the_network_takes(ending, tmp_path):
+    require(ending)
+    reducing = [layer("AveragePooling2D", f"p{i}", pool_size=2) for i in range(6)]  # 64 x 64 becomes 1 x 1
+    layers = [image(None, None, 1), layer("Conv2D", "c", filters=2, kernel_size=1), *reducing]
+    layers += [layer("GlobalAveragePooling2D", "g"), layer("Dense", "d", units=2)]
+    path = saved(tmp_path, layers, open_size=64)
+    export(path, tmp_path / f"net{ending}")
+    function, network = read(tmp_path / f"net{ending}", layers), load_network(path)
+    for shape in ((1, 1, 64, 64), (1, 1, 80, 300), (4, 1, 200, 70)):
+        (found,) = as_list(function(x := torch.rand(shape)))
+        assert torch.allclose(network(x), torch.as_tensor(found), atol=1e-5)
 
 
 def test_a_network_of_many_layers_can_be_exported(tmp_path):
