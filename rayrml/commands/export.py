@@ -22,8 +22,9 @@ EXAMPLES = (
 def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     verb.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint, or a run's folder: its best model")
-    verb.add_argument("file", metavar="FILE", help="output file: .pt2 (torch.export), .onnx or .h5 (Keras)")
-    meaning = "the file takes pixels of any size as decoders give them, and gives probabilities"
+    meaning = "output file: .pt2 (torch.export), .onnx, .h5 (Keras) or .weights.h5 (Keras 3)"
+    verb.add_argument("file", metavar="FILE", help=meaning)
+    meaning = "the file takes pixels as decoders give them, and gives probabilities"
     verb.add_argument("--with-preprocessing", action="store_true", help=meaning)
     meaning = "images whose answers are compared with those of predict (default: some of the run's own)"
     verb.add_argument("--check", metavar="IMAGES", help=meaning)
