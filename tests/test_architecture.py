@@ -142,6 +142,17 @@ def test_every_module_has_a_level():
     assert {room for _, room, _ in modules()} <= LEVEL_OF.keys()
 
 
+def test_modules_that_are_imported_exist():
+    own = {f"rayrml.{name}".replace("/", ".").removesuffix(".__init__") for name, _, _ in modules()}
+    missing = [
+        (name, imported)
+        for name, _, tree in modules()
+        for imported in imports(tree)
+        if imported.count(".") > 1 and imported.startswith("rayrml.") and imported not in own
+    ]
+    assert not missing
+
+
 def test_imports_go_downwards_only():
     upwards = [
         (name, imported)

@@ -22,8 +22,9 @@ EXAMPLES = (
 def add(verb: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     verb.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint, or a run's folder: its best model")
-    verb.add_argument("file", metavar="FILE", help="output file: .pt2 (torch.export), .onnx or .h5 (Keras)")
-    meaning = "the file takes pixels of any size as decoders give them, and gives probabilities"
+    meaning = "output file: .pt2 (torch.export), .onnx, .h5 (Keras) or .weights.h5 (Keras 3)"
+    verb.add_argument("file", metavar="FILE", help=meaning)
+    meaning = "the file takes pixels as decoders give them, and gives probabilities"
     verb.add_argument("--with-preprocessing", action="store_true", help=meaning)
     meaning = "images whose answers are compared with those of predict (default: some of the run's own)"
     verb.add_argument("--check", metavar="IMAGES", help=meaning)
@@ -35,7 +36,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     meaning = "samples that show the range of each activation (default: the run's training samples)"
     verb.add_argument("--calibrate", metavar="FOLDER", help=meaning)
     meaning = "points of accuracy that may be lost, or no file is written (default: 1)"
-    verb.add_argument("--max-loss", type=float, default=1.0, metavar="POINTS", help=meaning)
+    verb.add_argument("--max-loss", type=float, metavar="POINTS", help=meaning)
 
 
 def do(options: argparse.Namespace) -> None:
@@ -60,10 +61,11 @@ def do(options: argparse.Namespace) -> None:
 def _describe(found: Exported) -> list[str]:
     from rayrml.formatting import format_bytes, format_path
 
-    lines = [f"Saved network: {format_path(found.path)} (largest difference of outputs: {found.difference:.1g})"]
+    when = "" if found.quantized is None else " before quantization"
+    lines = [f"Saved network: {format_path(found.path)} (largest difference of outputs{when}: {found.difference:.1g})"]
     if found.images.count:
         count = "1 image" if found.images.count == 1 else f"{found.images.count} images"
-        lines.append(f"Compared with predictions of {count}: largest difference {found.images.difference:.1g}")
+        lines.append(f"Compared with predictions of {count}{when}: largest difference {found.images.difference:.1g}")
     elif found.images.reason:
         lines.append(f"Not compared with predictions: {found.images.reason}. `--check IMAGES` names some")
     if found.quantized is not None:

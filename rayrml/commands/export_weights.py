@@ -23,7 +23,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 def do(options: argparse.Namespace) -> None:
     """Write the file. Raises ConfigError if the checkpoint holds no network, DataError for files."""
     announce_reading(options.checkpoint)
-    from rayrml.saving.export import load_network
+    from rayrml.exporting.exportable import load_network
     from rayrml.saving.keras_weights import export_weights
 
     export_weights(load_network(options.checkpoint), options.file)

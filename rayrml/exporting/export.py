@@ -18,10 +18,11 @@ from rayrml.exporting.exportable import Exportable, network_of, plain
 from rayrml.exporting.file_check import Compared, FileCheck
 from rayrml.exporting.formats import FORMATS, Outputs, compare, draw_inputs
 from rayrml.exporting.from_pixels import with_preprocessing
-from rayrml.exporting.options import CHECK, POINTS, Options
+from rayrml.exporting.options import CHECK, Options
 from rayrml.exporting.preprocessing import find_preprocessing
 from rayrml.exporting.quantization import Quantized, plan_quantization
 from rayrml.saving import checkpoints
+from rayrml.saving.checkpoint_folder import find_model
 from rayrml.saving.checkpoints import Checkpoint
 from rayrml.saving.keras_weights import KERAS_3_ENDING
 
@@ -32,8 +33,8 @@ class Exported:
 
     Attributes:
         path: of the file.
-        difference: the largest one of its outputs from the network's, for random inputs.
-        images: what was compared from image files to answers.
+        difference: the largest one of its outputs, before they are quantized, from the network's, for random inputs.
+        images: what was compared from image files to answers, before it is quantized.
         quantized: what quantization has changed, None without it.
     """
 
@@ -53,7 +54,7 @@ def export(
     quantize: str | None = None,
     test: str | Path | None = None,
     calibrate: str | Path | None = None,
-    max_loss: float = POINTS,
+    max_loss: float | None = None,
 ) -> Exported:
     """Write a checkpoint's network in the format of the file's ending.
 
@@ -73,7 +74,7 @@ def export(
         quantize: `int8` for weights and activations of 8 bits, None for floats.
         test: folder of classes by which the loss of accuracy is measured; default: the run's test samples.
         calibrate: samples that show the range of each activation; default: those that the run has learned from.
-        max_loss: points of accuracy that may be lost.
+        max_loss: points of accuracy that quantization may lose, None for 1.
 
     Raises:
         ConfigError: the ending is unknown, the checkpoint has no network, the format lacks its operations, a package
@@ -106,7 +107,12 @@ def _export(checkpoint: str, file: str, ending: str, options: Options) -> Export
 
 
 def _check_file(checkpoint: str, file: str) -> str:
-    """The ending of the file. Raises ConfigError if it is unknown, or if the file cannot be replaced."""
+    """The ending of the file.
+
+    Raises:
+        ConfigError: the ending is unknown, or the file cannot be replaced.
+        DataError: there is no such checkpoint.
+    """
     ending = storage.suffix(file)
     if ending not in FORMATS:
         raise ConfigError(Problem(file, f"unknown ending '{ending}'. Expected one of {', '.join(FORMATS)}"))
@@ -114,7 +120,7 @@ def _check_file(checkpoint: str, file: str) -> str:
         is_folder = storage.is_folder(file)
     if is_folder:
         raise ConfigError(Problem(file, "is a folder. Expected the name of a file"))
-    if storage.absolute(file) == storage.absolute(checkpoint):
+    if storage.absolute(file) == storage.absolute(find_model(checkpoint)):
         raise ConfigError(Problem(file, "is the checkpoint itself. Expected another name"))
     return ending
 

@@ -35,9 +35,10 @@ class Input:
     shape: tuple[int | str, ...]
     dtype: torch.dtype = torch.float32
 
-    def draw(self, count: int, open_size: int, generator: torch.Generator) -> torch.Tensor:
-        """Random samples (count, *shape), with `open_size` in place of any size."""
-        shape = [count, *(open_size if isinstance(size, str) else size for size in self.shape)]
+    def draw(self, count: int, open_sizes: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+        """Random samples (count, *shape), with `open_sizes` in place of any sizes, in their order."""
+        given = iter(open_sizes)
+        shape = [count, *(next(given) if isinstance(size, str) else size for size in self.shape)]
         if self.dtype == torch.uint8:
             return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
         return torch.rand(shape, generator=generator)
@@ -76,20 +77,24 @@ class Positional(nn.Module):
         return self.network(*inputs)
 
 
-def load_network(checkpoint: str | Path, *, imposed: bool = False) -> Network:
+def load_network(checkpoint: str | Path) -> Network:
     """The network in a checkpoint, with its weights, in evaluation mode.
-
-    If they are to be `imposed`, outputs have the values that the loss prescribes, as predictions have.
 
     Raises:
         ConfigError: the checkpoint has no network, or weights that do not fit it.
         DataError: the file cannot be read.
     """
-    return network_of(checkpoints.load_complete(checkpoint), checkpoint, imposed=imposed)
+    return network_of(checkpoints.load_complete(checkpoint), checkpoint, imposed=False)
 
 
 def network_of(kept: Checkpoint, path: str | Path, *, imposed: bool) -> Network:
-    """The same for a checkpoint that was read from `path`."""
+    """The same for a checkpoint that was read from `path`.
+
+    If they are to be `imposed`, outputs have the values that the loss prescribes, as predictions have.
+
+    Raises:
+        ConfigError: the checkpoint has no network, or weights that do not fit it.
+    """
     network = build_network(kept.layers, kept.input_shape)
     checkpoints.load_into(network, kept.network, path)
     loss = loss_of(kept) if imposed else None
@@ -108,7 +113,7 @@ def _imposed(module: torch.nn.Module, inputs: Any, output: Any, *, loss: Loss) -
     return loss.imposed(output)
 
 
-def plain(network: Network, metadata: Mapping[str, Any] | None = None) -> Exportable:
+def plain(network: Network) -> Exportable:
     """The network alone, with the names of its layers."""
     inputs = zip(input_names(network), network.input_shapes, strict=True)
     return Exportable(
@@ -116,7 +121,6 @@ def plain(network: Network, metadata: Mapping[str, Any] | None = None) -> Export
         Positional(network),
         tuple(Input(name, name_sizes(shape)) for name, shape in inputs),
         tuple(output_names(network)),
-        metadata or {},
     )
 
 

@@ -18,9 +18,9 @@ from rayrml.data.shards import to_numbers
 from rayrml.errors import ConfigError, DataError, Problem, RayrmlError
 from rayrml.exporting import plain_reading
 from rayrml.exporting.exportable import Exportable
-from rayrml.exporting.formats import Outputs, listed
+from rayrml.exporting.formats import Outputs, compute, listed
 from rayrml.exporting.metadata import output_kind
-from rayrml.exporting.options import CHECK
+from rayrml.exporting.options import CHECK, naming
 from rayrml.inference.class_table import Classifier
 from rayrml.inference.evaluation import EvaluationStep
 from rayrml.inference.flips import flips_of
@@ -114,7 +114,7 @@ class FileCheck:
             given = self._read(plan.test.samples.path(int(indices[i])))
             if given is None:
                 continue
-            outputs = listed(computed(torch.from_numpy(given)))
+            outputs = compute(computed, [torch.from_numpy(given)], place)
             mine = [output[place_of_output] for output in expected]
             worst = max(worst, *(_differ(one, other[0]) for one, other in zip(mine, outputs, strict=True)))
             done += 1
@@ -166,14 +166,8 @@ def plan_predictions(checkpoint: str, paths: Sequence[str], option: str) -> Infe
     values = found.document.values
     for key in ("test_output_path", "hdf5_outfile", "test_output_images"):
         values["neural_network"]["data"].pop(key, None)
-    try:
+    with naming(option, paths[0]):
         return RepeatedPreparation(Document(values)).plan(paths)
-    except RayrmlError as error:
-        raise type(error)(*(_rename(problem, f"{option} {paths[0]}") for problem in error.problems)) from None
-
-
-def _rename(problem: Problem, option: str) -> Problem:
-    return Problem(option, problem.message) if "test_input_path" in problem.where else problem
 
 
 def find_images(checkpoint: str) -> list[str]:
@@ -188,9 +182,9 @@ def find_images(checkpoint: str) -> list[str]:
     return []
 
 
-def read_run(checkpoint: str) -> Mapping[str, Any]:
-    """The configuration in the folder of a run, {} if there is none."""
-    path = storage.join(storage.parent(str(find_model(checkpoint))), CONFIG)
+def read_run(checkpoint: str, name: str = CONFIG) -> Mapping[str, Any]:
+    """The configuration in the folder of a run, or another JSON file there; {} if there is none."""
+    path = storage.join(storage.parent(find_model(checkpoint)), name)
     try:
         found = json.loads(storage.read(path))
     except (OSError, ValueError, RayrmlError):

@@ -1,7 +1,8 @@
 """From pixels as decoders give them to a network's inputs: as steps that can be named, and as operations of torch.
 
 The steps are those of an evaluation. Up to `divide`, values are whole numbers from 0 to 255: what follows `resize` and
-`letterbox` gets rounded ones, as decoding tasks store bytes.
+`letterbox` gets rounded ones, as decoding tasks store bytes. With the key `scale`, `divide` comes first: by a number,
+by the `range` of the file's type (255 or 65535), or by the `max` of each image.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def find_preprocessing(data: Mapping[str, Any]) -> Preprocessing | None:
         input_type=kind,
         options={key: value for key, value in given.items() if value},
         pixels=reader.pixels,
-        steps=tuple(_list_steps(_split(chosen, reader.pixels), reader.pixels)),
+        steps=tuple(_list_steps(_split(chosen, reader.pixels), reader.pixels, given.get("scale"))),
         slicers=bool(data.get("slicers")),
         flips=data.get("test_transforms") or "none",
     )
@@ -110,12 +111,13 @@ def _split(chosen: Sequence[Any], pixels: bool) -> Transforms:
         return split_transforms(chosen, input_pixels=pixels)
 
 
-def _list_steps(transforms: Transforms, pixels: bool) -> list[Mapping[str, Any]]:
+def _list_steps(transforms: Transforms, pixels: bool, scale: Any) -> list[Mapping[str, Any]]:
     varying: Any = transforms.input.varying
     single = [] if varying is None else [step.transform for step in varying.steps]
-    found = [_describe(operation) for _, operation in transforms.input.steps]
+    divided = not pixels or scale is not None
+    found: list[Mapping[str, Any]] = [{"divide": scale}] if pixels and divided else []
+    found += [_describe(operation) for _, operation in transforms.input.steps]
     found += [_describe_transform(kept) for transform in single if (kept := transform.evaluation())]
-    divided = not pixels
     for step in transforms.batched.evaluation().steps:
         if isinstance(step.transform, Normalize) and not divided:
             found.append({"divide": _WHITE})

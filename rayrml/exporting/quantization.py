@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from rayrml import storage
+from rayrml.config.reading import Document
 from rayrml.data.decode_tasks import decode_now
 from rayrml.data.sampling import Picks
 from rayrml.data.shards import to_numbers
@@ -27,10 +28,11 @@ from rayrml.exporting import onnx_files, plain_reading
 from rayrml.exporting.exportable import Exportable
 from rayrml.exporting.file_check import plan_predictions, read_run
 from rayrml.exporting.metadata import output_kind
-from rayrml.exporting.options import CALIBRATE, INT8, MAX_LOSS, QUANTIZE, TEST, Options
+from rayrml.exporting.options import CALIBRATE, INT8, MAX_LOSS, QUANTIZE, TEST, Options, naming
 from rayrml.inference.class_table import Classifier
 from rayrml.planning.plan import Plan
 from rayrml.planning.preparation import prepare
+from rayrml.reporting.file_names import DATA
 from rayrml.runs.evaluate import find_configuration
 from rayrml.saving.checkpoints import Checkpoint
 from rayrml.tensors import to_input
@@ -197,27 +199,53 @@ def plan_quantization(checkpoint: str, kept: Checkpoint, exported: Exportable, o
         raise ConfigError(Problem(QUANTIZE, message))
     if not described or described["sliced"] or len(exported.inputs) > 1:
         raise ConfigError(Problem(QUANTIZE, "the checkpoint does not say how one input of the network is read"))
-    own = read_run(checkpoint).get("neural_network", {}).get("data", {})
-    tested = _plan_test(checkpoint, own, options.test)
+    run = read_run(checkpoint).get("neural_network", {})
+    own = run.get("data", {})
+    tested = _plan_own_test(checkpoint, kept, run) if options.test is None else _plan_test(checkpoint, options.test)
+    if tested.test is None or tested.test.samples.labels is None:
+        raise ConfigError(Problem(TEST, "samples have no classes. Expected a folder for each class"))
     paths = [options.calibrate] if options.calibrate is not None else _listed(own.get("input_path"))
     if not paths or (options.calibrate is None and not all(map(storage.exists, paths))):
         raise ConfigError(Problem(CALIBRATE, "the run's training samples are not there. Expected some samples"))
     return Quantization(
-        checkpoint, kept, exported, tested, plan_predictions(checkpoint, paths, CALIBRATE), options.max_loss
+        checkpoint, kept, exported, tested, plan_predictions(checkpoint, paths, CALIBRATE), options.most_lost
     )
 
 
-def _plan_test(checkpoint: str, own: Mapping[str, Any], test: str | None) -> Plan:
-    """The plan of the evaluation by which accuracy is measured. Raises ConfigError and DataError."""
-    paths = {key: own[key] for key in ("test_input_path", "test_target_path") if own.get(key)}
-    if test is not None:
-        paths = {"test_input_path": test}
-    elif not paths or not all(storage.exists(path) for value in paths.values() for path in _listed(value)):
+def _plan_test(checkpoint: str, test: str) -> Plan:
+    """The plan of the evaluation of a folder of classes. Raises ConfigError and DataError."""
+    with naming(TEST, test):
+        return prepare(find_configuration(checkpoint, {"test_input_path": test}, {"data.target_type": "labels"}))
+
+
+def _plan_own_test(checkpoint: str, kept: Checkpoint, run: Mapping[str, Any]) -> Plan:
+    """A plan with the run's own test samples.
+
+    Args:
+        checkpoint: the path of the checkpoint.
+        kept: what it holds.
+        run: the section `neural_network` of the run's configuration.
+
+    Raises:
+        ConfigError: the run has none, or they are not there any more.
+        DataError: they cannot be read.
+    """
+    own = run.get("data", {})
+    named = {key: own[key] for key in ("test_input_path", "test_target_path") if own.get(key)}
+    divided = {key: own[key] for key in ("input_path", "target_path") if own.get(key)}
+    paths = named or (divided if own.get("test_share") or own.get("split_column") else {})
+    if not paths or not all(storage.exists(path) for value in paths.values() for path in _listed(value)):
         message = "the run's test samples are not there, so accuracy cannot be measured. Expected a folder of classes"
         raise ConfigError(Problem(TEST, message))
-    plan = prepare(find_configuration(checkpoint, paths, {}))
-    if plan.test is None or plan.test.samples.labels is None:
-        raise ConfigError(Problem(TEST, "samples have no classes. Expected a folder for each class"))
+    if named:
+        return prepare(find_configuration(checkpoint, named, {}))
+    plan = prepare(Document({"neural_network": {**run, "layers": kept.layers, "checkpoints": {}}}))
+    recorded = read_run(checkpoint, DATA)
+    for part, source in (("training", plan.training), ("test", plan.test)):
+        count = recorded.get(part, {}).get("samples")
+        if source is None or count not in (None, len(source.samples)):
+            message = "the run's samples are others now, so those of its test are unknown. Expected a folder of classes"
+            raise ConfigError(Problem(TEST, message))
     return plan
 
 

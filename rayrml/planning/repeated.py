@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from rayrml import storage
 from rayrml.config.mistakes import Findings
 from rayrml.config.reading import Document
 from rayrml.config.sections import Config
@@ -77,7 +78,7 @@ class RepeatedPreparation:
             ConfigError, DataError: the files cannot be read, or do not suit the network.
         """
         nn = self.config.neural_network
-        data = nn.data.model_copy(update={"test_input_path": list(paths)})
+        data = nn.data.model_copy(update={"test_input_path": [storage.absolute(path) for path in paths]})
         config = self.config.model_copy(update={"neural_network": nn.model_copy(update={"data": data})})
         findings = Findings([])
         plan = _Preparation(config, findings, self).plan(_NAME)

@@ -123,8 +123,11 @@ def test_answers_that_differ_from_predictions_refuse_the_file(tmp_path, images, 
         (["network.h5", "--with-preprocessing"], "--with-preprocessing: .h5 files have weights alone"),
         (["network.pt2", "--quantize", "int8"], "--quantize: is for .onnx files, not .pt2"),
         (["network.onnx", "--max-loss", "3"], "--max-loss: has no effect without --quantize int8"),
+        (["network.onnx", "--max-loss", "1"], "--max-loss: has no effect without --quantize int8"),
         (["network.onnx", "--quantize", "int8", "--max-loss", "300"], "expected points from 0 to 100, got 300"),
         (["network.onnx", "--quantize", "int8"], "--test: the run's test samples are not there"),
+        (["network.onnx", "--quantize", "int8", "--test", "folder.onnx"], "--test folder.onnx: no files to read"),
+        (["network.onnx", "--quantize", "int8", "--calibrate", ""], "--calibrate: expected a path, got an empty"),
         (["folder.onnx"], "folder.onnx: is a folder"),
         (["network.pt2", "--check", "nowhere"], "nowhere"),
     ],
@@ -137,6 +140,17 @@ def test_options_that_cannot_be_honoured_are_refused(tmp_path, options, message,
     assert main(["export", str(checkpoint), *options]) in (2, 3)
     assert message in capsys.readouterr().err
     assert not list(tmp_path.glob("network.*"))
+
+
+def test_a_checkpoint_without_a_name_is_not_there(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "", "network.pt2"]) == 3
+    assert "no such file: ''" in capsys.readouterr().err
+
+
+def test_an_image_in_the_current_folder_is_compared(tmp_path, images, monkeypatch):
+    monkeypatch.chdir(images)
+    assert export(save_classifier(tmp_path), tmp_path / "network.pt2", check="0.jpg").images.count == 1
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import sys
 import pytest
 import torch
 
+from rayrml.cli import main
 from rayrml.errors import ConfigError, DataError
 from rayrml.exporting import formats
 from rayrml.exporting.export import export
@@ -87,11 +88,11 @@ NETWORKS = {
 ENDINGS = [".pt2", ".onnx", ".h5", ".weights.h5"]
 
 
-def saved(folder, layers):
+def saved(folder, layers, open_size=9):
     """A checkpoint of the network, whose running statistics differ from the initial ones."""
     torch.manual_seed(1)
     network = build_network(layers)
-    network.train()(*(torch.rand(5, *(size or 9 for size in shape)) for shape in network.input_shapes))
+    network.train()(*(torch.rand(5, *(size or open_size for size in shape)) for shape in network.input_shapes))
     checkpoint = Checkpoint(3, network.state_dict(), layers, network.input_shapes[0])
     path = checkpoint_folder.checkpoint_path(folder, 3)
     checkpoints.save(path, checkpoint)
@@ -137,6 +138,20 @@ def read(path, layers):
     return lambda *inputs: session.run(None, dict(zip(names, [x.numpy() for x in inputs], strict=True)))
 
 
+@pytest.mark.parametrize("ending", [".pt2", ".onnx"])
+def test_open_sizes_are_any_that_the_network_takes(ending, tmp_path):
+    require(ending)
+    reducing = [layer("AveragePooling2D", f"p{i}", pool_size=2) for i in range(6)]  # 64 x 64 becomes 1 x 1
+    layers = [image(None, None, 1), layer("Conv2D", "c", filters=2, kernel_size=1), *reducing]
+    layers += [layer("GlobalAveragePooling2D", "g"), layer("Dense", "d", units=2)]
+    path = saved(tmp_path, layers, open_size=64)
+    export(path, tmp_path / f"net{ending}")
+    function, network = read(tmp_path / f"net{ending}", layers), load_network(path)
+    for shape in ((1, 1, 64, 64), (1, 1, 80, 300), (4, 1, 200, 70)):
+        (found,) = as_list(function(x := torch.rand(shape)))
+        assert torch.allclose(network(x), torch.as_tensor(found), atol=1e-5)
+
+
 def test_a_network_of_many_layers_can_be_exported(tmp_path):
     path = saved(tmp_path, resnet50(32, width=4, num_classes=5))
     assert export(path, tmp_path / "net.pt2").difference < 1e-4
@@ -159,6 +174,15 @@ def test_a_layer_that_torch_cannot_follow_is_named(tmp_path):
     exported = plain(network)
     with pytest.raises(ConfigError, match="torch cannot export the layer 'e'"):
         FORMATS[".pt2"].write(exported, formats.draw_inputs(exported, 0), tmp_path / "net.pt2", None)
+
+
+def test_the_command_for_weights_writes_what_export_writes(tmp_path):
+    path = saved(tmp_path, NETWORKS["convolution"])
+    export(path, tmp_path / "net.h5")
+    assert main(["export-weights", str(path), str(tmp_path / "weights.h5")]) == 0
+    x = torch.rand(2, 1, 12, 10)
+    mine, theirs = (read(tmp_path / name, NETWORKS["convolution"])(x) for name in ("net.h5", "weights.h5"))
+    assert torch.equal(mine, theirs)
 
 
 def test_weights_that_a_file_lacks_are_noticed(tmp_path, monkeypatch):

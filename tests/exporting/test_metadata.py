@@ -63,4 +63,4 @@ def test_names_are_those_of_the_layers_and_differ():
     network = build_network(layers)
     assert (input_names(network), output_names(network)) == (["image"], ["classes"])
     assert plain(network).inputs[0].shape == (3, "height", "width")
-    assert plain(network).inputs[0].draw(2, 16, torch.Generator()).shape == (2, 3, 16, 16)
+    assert plain(network).inputs[0].draw(2, [16, 24], torch.Generator()).shape == (2, 3, 16, 24)

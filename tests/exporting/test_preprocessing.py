@@ -71,6 +71,13 @@ def test_arrays_are_not_divided():
     assert find_preprocessing(data).steps == ({"normalize": {"mean": 3.0, "std": 2.0}},)
 
 
+@pytest.mark.parametrize("scale, first", [("range", [{"divide": "range"}]), (4095, [{"divide": 4095}]), ("values", [])])
+def test_files_of_more_bits_are_divided_as_their_scale_says(scale, first):
+    data = {"scale": scale, "input_transforms": [{"resize": [8, 8]}, {"normalize": {"mean": 0.5, "std": 0.25}}]}
+    steps = find_preprocessing(data).steps
+    assert list(steps) == [*first, {"resize": [8, 8]}, {"normalize": {"mean": 0.5, "std": 0.25}}]
+
+
 def test_a_checkpoint_without_a_word_on_inputs_has_no_steps():
     assert find_preprocessing({}) is None
 
