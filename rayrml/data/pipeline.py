@@ -34,8 +34,11 @@ if TYPE_CHECKING:
 # Decoding that takes less than this is done in the process that waits for it: the first tasks of a process take seconds
 # to start, later ones a quarter of a second. For a consumer that computes in the meantime, tasks are always better.
 _SECONDS_COLD, _SECONDS_WARM, _SECONDS_STREAMING = 4.0, 0.5, 0.25
-_SECONDS_OF_START = 12.0  # of decoding here before it is worth starting Ray, which takes about as long
-_FEWEST_CPUS = 2  # of a machine where tasks decode faster than this process
+# Of decoding that tasks have to save before it is worth starting Ray: its start and the first tasks take about as long.
+_SECONDS_OF_START = 12.0
+# CPUs with which tasks decode as fast as this process: they copy samples, and a consumer that computes on the CPUs in
+# the meantime takes its share of them.
+_CPUS_OF_TASKS, _CPUS_OF_TASKS_AND_CONSUMER = 1.2, 2.0
 _FIRST_SAMPLES = 16  # enough to estimate how long the others will take
 _SECONDS_HERE = 0.1  # of samples that are handed over together
 _MOST_HERE = 64  # of them: the next ones may take far longer than those before
@@ -48,17 +51,26 @@ class Pipeline:
     Args:
         decode_cpus: logical CPUs per task.
         num_sharing: how many processes decode, each of them its own samples.
+        on_gpu: whether the consumer computes on a GPU, and leaves the CPUs to tasks.
         say: told, maybe in another thread, that Ray starts, or that tasks wait for CPUs.
     """
 
-    def __init__(self, *, decode_cpus: float, num_sharing: int = 1, say: Callable[[str], None] = lambda text: None):
+    def __init__(
+        self,
+        *,
+        decode_cpus: float,
+        num_sharing: int = 1,
+        on_gpu: bool = False,
+        say: Callable[[str], None] = lambda text: None,
+    ):
         self._decode_cpus = decode_cpus
         self._num_sharing = num_sharing
+        self._on_gpu = on_gpu
         self._say = say
         # Seconds that a sample of a source and shape took when it was decoded in this process.
         self._paces: dict[tuple[str, tuple[int, ...]], float] = {}
         self._offer = late_start.find_offer()
-        self._seconds_here = 0.0  # of decoding in this process for which tasks would have been better
+        self._lost = 0.0  # seconds that tasks would have saved by now
 
     def decode(
         self,
@@ -114,7 +126,7 @@ class Pipeline:
         count, kind = len(picks.samples), _kind(source)
         patience = _SECONDS_STREAMING if not at_once else _SECONDS_WARM if _tasks_ran.is_set() else _SECONDS_COLD
         pace = self._paces.get(kind)
-        if pace is not None and pace * count > patience and self._has_ray(pace * count, count):
+        if pace is not None and pace * count > patience and self._has_ray(pace * count, count, at_once=at_once):
             return
         done, size, spent = 0, 1, 0.0  # the first one may have to import its reader
         while done < count:
@@ -127,17 +139,22 @@ class Pipeline:
             yield decoded
             left = count - done
             estimate = pace * left if done > 1 else min(pace, pace * left)
-            if estimate > patience and self._has_ray(spent + estimate, left):
+            if estimate > patience and self._has_ray(spent + estimate, left, at_once=at_once):
                 break
             size = _FIRST_SAMPLES if done == 1 else max(int(_SECONDS_HERE / pace), _FIRST_SAMPLES)
             size = min(size, _MOST_HERE, decoder.most)
         if pace is not None:
             self._paces[kind] = pace
         if spent > patience:
-            self._seconds_here += spent
+            self._lost += self._saving(spent, at_once=at_once)
 
-    def _has_ray(self, seconds: float, count: int) -> bool:
-        """Whether Ray runs; begins to start it if decoding, of which `count` samples are left, takes enough `seconds`.
+    def _has_ray(self, seconds: float, count: int, *, at_once: bool) -> bool:
+        """Whether Ray runs; begins to start it if tasks save enough of the `seconds` that decoding takes here.
+
+        Args:
+            seconds: of the samples that are wanted now, of which `count` are left.
+            count: number of samples.
+            at_once: whether the consumer waits for all of them.
 
         Raises:
             ClusterError: Ray cannot start.
@@ -145,10 +162,15 @@ class Pipeline:
         if self._offer is None:
             return True
         if not self._offer.is_begun:
-            if self._seconds_here + seconds <= _SECONDS_OF_START or self._offer.resources.get("CPU", 0) < _FEWEST_CPUS:
+            if self._lost + self._saving(seconds, at_once=at_once) <= _SECONDS_OF_START:
                 return False
             self._say(f"Starting Ray, which decodes the other {count} samples faster")
         return self._offer.is_ready()
+
+    def _saving(self, seconds: float, *, at_once: bool) -> float:
+        """How many of the seconds that decoding takes in this process tasks would save."""
+        cpus = _CPUS_OF_TASKS if at_once or self._on_gpu else _CPUS_OF_TASKS_AND_CONSUMER
+        return seconds * max(1 - cpus / cluster_portion(self._num_sharing).num_cpus, 0)
 
     def _in_tasks(
         self,

@@ -50,8 +50,12 @@ class Feeder:
     @functools.cached_property
     def pipeline(self) -> Pipeline:
         """Decodes this worker's samples."""
-        cpus, size = self.job.decode_cpus, self.workers.size
-        return Pipeline(decode_cpus=cpus, num_sharing=size, say=lambda text: self.emit(Phase(text)))
+        return Pipeline(
+            decode_cpus=self.job.decode_cpus,
+            num_sharing=self.workers.size,
+            on_gpu=self.device.type == "cuda",
+            say=lambda text: self.emit(Phase(text)),
+        )
 
     def feed(self, source: Source, kind: int) -> Feed:
         """This worker's samples of `source`; if the job preloads, all that can be kept are read now.

@@ -81,7 +81,7 @@ def test_this_process_decodes_until_a_ray_that_is_needed_has_started(ray_cluster
         monkeypatch.setattr(pipeline, name, value)
     order = np.random.default_rng(0).permutation(NUM_SAMPLES)
     started, said, begun = threading.Event(), [], []
-    resources = {**ray_cluster.nodes()[0]["Resources"], "CPU": 2.0}
+    resources = {**ray_cluster.nodes()[0]["Resources"], "CPU": 4.0}
     with late_start.offering(LateStart(lambda: begun.append(started.wait(10)), lambda: None, resources)):
         arriving = Pipeline(decode_cpus=0.5, say=said.append).decode(source, order)
         blocks = [next(arriving) for _ in range(5)]
@@ -105,15 +105,25 @@ def test_few_samples_need_no_ray(source):
     assert inputs == list(range(6))
 
 
-def test_a_machine_with_one_cpu_decodes_no_faster_with_ray(source, in_tasks, monkeypatch):
+@pytest.mark.parametrize(
+    ("cpus", "how", "starts"),
+    [
+        (1, {"at_once": True}, False),
+        (2, {}, False),  # the consumer computes on these CPUs, too
+        (2, {"on_gpu": True}, True),
+        (2, {"at_once": True}, True),
+        (8, {}, True),
+    ],
+)
+def test_ray_starts_where_it_makes_decoding_faster(source, in_tasks, monkeypatch, cpus, how, starts):
     monkeypatch.setattr(pipeline, "_SECONDS_OF_START", 0.0)
-
-    def start():
-        raise ClusterError("nobody needs it")
-
-    with late_start.offering(LateStart(start, start, {"CPU": 1})):
-        inputs, *_ = decoded(source, np.arange(6))
-    assert inputs == list(range(6))
+    done = threading.Event()
+    with late_start.offering(LateStart(lambda: done.wait(10) and None, lambda: None, {"CPU": cpus})) as offer:
+        own = Pipeline(decode_cpus=0.5, on_gpu=how.get("on_gpu", False))
+        arriving = own.decode(source, np.arange(NUM_SAMPLES), at_once=how.get("at_once", False))
+        assert sum(len(block.inputs) for block in arriving) == NUM_SAMPLES
+        assert offer.is_begun == starts
+        done.set()
 
 
 def test_samples_that_are_needed_at_once_come_each_once(ray_cluster, source, in_tasks):
