@@ -27,6 +27,7 @@ from rayrml.data.task_sizes import (
     sizes_in_order,
     windows,
 )
+from rayrml.errors import ClusterError
 
 if TYPE_CHECKING:
     import ray.data
@@ -70,6 +71,7 @@ class Pipeline:
         # Seconds that a sample of a source and shape took when it was decoded in this process.
         self._paces: dict[tuple[str, tuple[int, ...]], float] = {}
         self._offer = late_start.find_offer()
+        self._has_failed = False  # Ray has, to start
         self._lost = 0.0  # seconds that tasks would have saved by now
 
     def decode(
@@ -155,17 +157,21 @@ class Pipeline:
             seconds: of the samples that are wanted now, of which `count` are left.
             count: number of samples.
             at_once: whether the consumer waits for all of them.
-
-        Raises:
-            ClusterError: Ray cannot start.
         """
         if self._offer is None:
             return True
+        if self._has_failed:
+            return False
         if not self._offer.is_begun:
             if self._lost + self._saving(seconds, at_once=at_once) <= _SECONDS_OF_START:
                 return False
             self._say(f"Starting Ray, which decodes the other {count} samples faster")
-        return self._offer.is_ready()
+        try:
+            return self._offer.is_ready()
+        except ClusterError as error:  # a run that has begun needs Ray only to be faster
+            self._has_failed = True
+            self._say(f"This process goes on decoding by itself: {error}")
+            return False
 
     def _saving(self, seconds: float, *, at_once: bool) -> float:
         """How many of the seconds that decoding takes in this process tasks would save."""

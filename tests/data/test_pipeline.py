@@ -97,12 +97,30 @@ def test_this_process_decodes_until_a_ray_that_is_needed_has_started(ray_cluster
 
 
 def test_few_samples_need_no_ray(source):
-    def start():
-        raise ClusterError("nobody needs it")
-
-    with late_start.offering(LateStart(start, start, {"CPU": 2})):
+    with late_start.offering(LateStart(lambda: None, lambda: None, {"CPU": 8})) as offer:
         inputs, *_ = decoded(source, np.arange(6))
+        assert not offer.is_begun
     assert inputs == list(range(6))
+
+
+def test_this_process_goes_on_where_ray_cannot_start(source, in_tasks, monkeypatch):
+    for name, value in (("_SECONDS_OF_START", 0.0), ("_FIRST_SAMPLES", 1), ("_MOST_HERE", 1)):
+        monkeypatch.setattr(pipeline, name, value)
+    said = []
+
+    def start():
+        raise ClusterError("no room")
+
+    with late_start.offering(LateStart(start, lambda: None, {"CPU": 8})):
+        own = Pipeline(decode_cpus=0.5, say=said.append)
+        arriving = own.decode(source, np.arange(NUM_SAMPLES))
+        numbers = [next(arriving).inputs[0, 0, 0] for _ in range(7)]
+        while not late_start.find_offer().is_begun or late_start.find_offer().is_starting:
+            time.sleep(0.01)
+        numbers += [block.inputs[0, 0, 0] for block in arriving]
+        assert sum(len(block.inputs) for block in own.decode(source, np.arange(5))) == 5
+    assert numbers == [0 if i in (7, 40) else i for i in range(NUM_SAMPLES)]
+    assert said[1:] == ["This process goes on decoding by itself: no room"]
 
 
 @pytest.mark.parametrize(
