@@ -33,9 +33,10 @@ def do(options: argparse.Namespace) -> None:
     from rayrml.commands.progress import Progress
     from rayrml.data.unpacking import unpack
     from rayrml.formatting import format_path
+    from rayrml.training.interrupts import Interrupts
 
     paths = absolute_paths(SOURCE=options.source, FOLDER=options.folder)
-    with Progress("Unpacking", quiet=options.quiet) as progress:
+    with Interrupts(), Progress("Unpacking", quiet=options.quiet) as progress:  # a signal removes what is written
         done = unpack(*paths, label=options.label, say=progress.show)
     sys.stdout.write("".join(f"{line}\n" for line in _describe(done)))
     sys.stdout.write(f"Saved files: {format_path(paths[1])}\n")
@@ -45,14 +46,16 @@ def _describe(done: Unpacked) -> list[str]:
     """What was unpacked, and what was not."""
     total = sum(done.parts.values())
     parts = ", ".join(f"{count:,} in {part}" for part, count in done.parts.items() if part)
-    lines = [f"Unpacked {total:,} file{'s' if total > 1 else ''}{f': {parts}' if parts else ''}"]
+    lines = [f"Unpacked {total:,} file{'s' if total != 1 else ''}{f': {parts}' if parts else ''}"]
     if done.classes:
         by = f" by column '{done.label}'" if done.label else ""
-        lines.append(f"{len(done.classes):,} classes{by}, each in a folder")
+        count = "1 class" if len(done.classes) == 1 else f"{len(done.classes):,} classes"
+        lines.append(f"{count}{by}, each in a folder")
     if done.without_classes:
         lines.append(f"Without classes: {', '.join(done.without_classes)}")
-    if done.has_table:
-        lines.append("No column tells classes: all columns of text and numbers are in labels.csv")
+    if done.is_unlabelled:
+        table = ": all columns of text and numbers are in labels.csv" if done.has_table else ""
+        lines.append(f"No column tells classes{table}")
     if done.left_out:
         lines.append(f"Left out: {', '.join(done.left_out)}")
     return lines

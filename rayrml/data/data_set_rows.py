@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rayrml.data.data_set_folders import are_suited, find_parts, name_classes, name_folders
 from rayrml.data.discovery import quote_some
 from rayrml.data.readers.images import IMAGE_EXTENSIONS
-from rayrml.data.scanning import is_passed_over
 from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.storage import parquet_images
 from rayrml.storage.parquet_images import ImageTable
@@ -21,10 +20,10 @@ from rayrml.storage.parquet_images import ImageTable
 NO_LABEL = "none"
 TABLE = "labels.csv"
 _USUAL = ("label", "labels", "class", "category", "target")  # columns of classes, where nothing tells which they are
-_NUMBERED = re.compile(r"(.+?)-(\d+)-of-(\d+)(?:-[0-9a-f]+)?")  # such as `train-00000-of-00002`
-_UNSUITED = re.compile(r"[/\\\0]")  # in the name of a file or a folder
+_EXPECTED = f"Expected files that can be read: {', '.join(sorted(IMAGE_EXTENSIONS))}"
+_SECRET = -1  # what Hugging Face's library gives to samples whose class is kept secret
 _ROW_NUMBER = re.compile(r"__index_level_\d+__")  # the column that pandas adds
-_MOST_NAME = 200  # bytes; file systems allow 255
+_CURE = "`--label none` makes no folders of classes"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +34,7 @@ class Unpacked:
         parts: the number of files in each part; "" for those of a data set without parts.
         label: the column that tells the classes, None if there is none.
         classes: the folders of the classes.
+        is_unlabelled: whether no column tells classes.
         without_classes: parts whose samples have no class, though others have.
         left_out: columns, or kinds of files, that are not unpacked.
         has_table: whether the other columns are in a table beside the images.
@@ -43,6 +43,7 @@ class Unpacked:
     parts: Mapping[str, int]
     label: str | None = None
     classes: tuple[str, ...] = ()
+    is_unlabelled: bool = False
     without_classes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     has_table: bool = False
@@ -64,35 +65,42 @@ class Rows:
     """
 
     def __init__(self, paths: Mapping[str, str], label: str | None):
+        parts = find_parts(list(paths))
         tables = {name: parquet_images.open_table(path) for name, path in paths.items()}
-        self._first, *others = tables.values()
-        for table in others:
-            if table.columns != self._first.columns:
-                message = f"has other columns than '{self._first.path}'. Expected the files of one data set"
-                raise DataError(Problem(table.path, message))
-        self._parts = {part: [tables[name] for name in names] for part, names in find_parts(list(tables)).items()}
+        self._empty = [name for name, table in tables.items() if not table.num_rows]
+        filled = [table for table in tables.values() if table.num_rows]
+        if not filled:
+            raise DataError(Problem(next(iter(paths.values())), "has no rows"))
+        self._first = filled[0]
         self._label = _choose_label(self._first, label)
-        self._class_names = self._first.class_names.get(self._label or "")
-        self._values = {part: self._read_classes(part) for part in self._parts}
-        values = (value for values in self._values.values() for value in values or ())
-        self._known = tuple(dict.fromkeys(map(self._name_class, values)))
-        self._folders = name_folders(self._class_names or self._known)
+        for table in filled:
+            _check_kinds(table, self._first, self._label)
+        self._parts = {
+            part: own for part, names in parts.items() if (own := [tables[n] for n in names if tables[n].num_rows])
+        }
+        self._classes = {part: self._read_classes(part) for part in self._parts}
+        known = (name for names in self._classes.values() for name in names or ())
+        self._known = tuple(dict.fromkeys(known))
+        named = [name for table in filled for name in table.class_names.get(self._label or "", ())]
+        self._folders = name_classes(named or self._known, _CURE)
+        several = len(self._first.images) > 1
+        self._columns = name_folders(self._first.images) if several else {self._first.images[0]: ""}
         self._names: dict[str, list[str]] = defaultdict(list)  # of the files that are written, for the table
         self.count = sum(map(self._count, self._parts))
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         """The name and the content of each image."""
-        several = len(self._first.images) > 1
         for part, tables in self._parts.items():
-            stems = self._choose_stems(part)
-            contents = itertools.chain.from_iterable(map(parquet_images.read_images, tables))
-            for row, (stem, images) in enumerate(zip(stems, contents, strict=True)):
-                for column, content in zip(self._first.images, images, strict=True):
-                    name = f"{stem}{_choose_ending(tables, row, column, content)}"
-                    above = [self._folder_of(part), column if several else "", self._class_folder(part, row)]
-                    path = "/".join(filter(None, [*above, name]))
-                    self._names[part].append(path)
-                    yield path, content
+            folders = self._class_folders(part)
+            places = zip(self._choose_stems(part, folders), folders, strict=True)
+            for table in tables:
+                for row, images in enumerate(parquet_images.read_images(table), 1):
+                    stem, folder = next(places)
+                    for (column, above), content in zip(self._columns.items(), images, strict=True):
+                        name = stem + _choose_ending(content, table.path, row, column)
+                        path = "/".join(filter(None, [self._folder_of(part), above, folder, name]))
+                        self._names[part].append(path)
+                        yield path, content
 
     def finish(self, folder: Path) -> None:
         """Write the columns of a data set without classes to a table."""
@@ -101,20 +109,24 @@ class Rows:
         with (folder / TABLE).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["file", *columns])
-            for part in self._parts:
-                values = zip(*(self._read(part, column) for column in columns), strict=True)
-                writer.writerows([name, *row] for name, row in zip(self._names[part], values, strict=True))
+            for part, tables in self._parts.items():
+                names = iter(self._names[part])
+                for table in tables:
+                    values = zip(*(_name_values(table, column) for column in columns), strict=True)
+                    writer.writerows([next(names), *row] for row in values)
 
     def describe(self) -> Unpacked:
         """What was unpacked."""
         kept = {self._label, *self._table_columns}
-        unknown = (part for part, values in self._values.items() if values is None)
+        unknown = (part or "all files" for part, classes in self._classes.items() if classes is None)
+        left_out = (name for name in (*self._first.plain, *self._first.others) if name not in kept)
         return Unpacked(
             {self._folder_of(part): self._count(part) for part in self._parts},
             label=self._label,
             classes=tuple(self._folders[name] for name in self._known),
+            is_unlabelled=self._label is None and len(self._columns) == 1,
             without_classes=tuple(unknown) if self._label else (),
-            left_out=tuple(name for name in (*self._first.plain, *self._first.others) if name not in kept),
+            left_out=(*left_out, *(f"'{name}', which has no rows" for name in self._empty)),
             has_table=bool(self._table_columns),
         )
 
@@ -130,100 +142,79 @@ class Rows:
     def _folder_of(self, part: str) -> str:
         return part if len(self._parts) > 1 else ""
 
-    def _class_folder(self, part: str, row: int) -> str:
-        values = self._values[part]
-        return "" if values is None else self._folders[self._name_class(values[row])]
-
-    def _name_class(self, value: Any) -> Any:
-        return value if self._class_names is None else self._class_names[value]
-
-    def _read(self, part: str, column: str) -> list[Any]:
-        return [value for table in self._parts[part] for value in parquet_images.read_plain(table, column)]
+    def _class_folders(self, part: str) -> list[str]:
+        """The folder of the class of each row of a part, "" if there is none."""
+        classes = self._classes[part]
+        if classes is None:
+            return [""] * sum(table.num_rows for table in self._parts[part])
+        return [self._folders[name] for name in classes]
 
     def _read_classes(self, part: str) -> list[Any] | None:
-        """The class of each row of a part; None if none of them has one.
+        """The class of each row of a part, as a name if it has one; None if no row has a class.
 
         Raises:
             DataError: some have, or a number stands for no class.
         """
         if self._label is None:
             return None
-        values = self._read(part, self._label)
-        names = self._class_names
-        # Hugging Face's library gives -1 to samples whose class is kept secret.
-        missing = [row for row, value in enumerate(values) if value is None or (names and value == -1)]
-        if len(missing) == len(values):
+        found = [_decode_classes(table, self._label) for table in self._parts[part]]
+        total, missing = sum(map(len, found)), sum(classes.count(None) for classes in found)
+        if missing == total:
             return None
-        place, column = self._parts[part][0].path, f"column '{self._label}'"
-        if missing:
-            message = f"{column} has no class in {len(missing):,} of the {len(values):,} rows of '{part}'"
-            cure = "Expected all or none to have one; `--label none` uses no classes"
-            raise DataError(Problem(place, f"{message}, first in row {missing[0] + 1}. {cure}"))
-        strange = next((value for value in values if names and not 0 <= value < len(names)), None)
-        if strange is not None:
-            raise DataError(Problem(place, f"{column} holds {strange}, but has names for {len(names or ())} classes"))
-        return values
+        of = f" of '{part}'" if part else ""
+        for table, classes in zip(self._parts[part], found, strict=True):
+            if None in classes:
+                message = f"column '{self._label}' has no class in {missing:,} of the {total:,} rows{of}"
+                message = f"{message}, first in row {classes.index(None) + 1}. Expected all or none to have one"
+                raise DataError(Problem(table.path, f"{message}; {_CURE}"))
+        return [name for classes in found for name in classes]
 
-    def _choose_stems(self, part: str) -> list[str]:
+    def _choose_stems(self, part: str, folders: Sequence[str]) -> list[str]:
         """The names of the images of a part, without their endings: those they came from, or their rows' numbers."""
         tables = self._parts[part]
         paths = [path for table in tables for path in parquet_images.read_paths(table, table.images[0])]
         stems = [Path(re.split(r"[/\\]", path or "")[-1]).stem for path in paths]
-        where = [(self._class_folder(part, row), stem.casefold()) for row, stem in enumerate(stems)]
-        if all(map(_is_suited, stems)) and len(set(where)) == len(where):
+        if are_suited(stems, folders):
             return stems
         digits = len(str(len(stems)))
         return [f"{row:0{digits}}" for row in range(1, len(stems) + 1)]
 
 
-def find_parts(names: Sequence[str]) -> dict[str, list[str]]:
-    """The names of Parquet files by the parts of the data set that they tell.
-
-    These are `train-00000-of-00002.parquet`, `train/0000.parquet` or `train.parquet`.
-
-    Raises:
-        DataError: a file of a part is missing, or there are several of the same part.
-    """
-    parts: dict[str, list[str]] = defaultdict(list)
-    places: dict[str, set[str]] = defaultdict(set)
-    expected: dict[str, int] = {}
-    for name in names:
-        folder, _, file = name.rpartition("/")
-        stem = file[: -len(".parquet")]
-        if found := _NUMBERED.fullmatch(stem):
-            part, expected[found[1]] = found[1], int(found[3])
-        elif stem.isdecimal() and folder:
-            folder, _, part = folder.rpartition("/")
-        else:
-            part = "" if stem.isdecimal() else stem
-        parts[part].append(name)
-        places[part].add(folder)
-    for part, folders in places.items():
-        if len(folders) > 1:
-            message = f"'{part}' is in the folders {quote_some(sorted(folders))}"
-            raise DataError(Problem(parts[part][0], f"{message}. Expected one data set: name its folder"))
-        if len(parts[part]) != expected.get(part, len(parts[part])):
-            message = f"only {len(parts[part])} of the {expected[part]} files of '{part}' are there. Fetch the others"
-            raise DataError(Problem(parts[part][0], message))
-    return dict(parts)
+def _check_kinds(table: ImageTable, first: ImageTable, label: str | None) -> None:
+    """Raise DataError unless the columns of a table hold the same as those of another one."""
+    for name in (*table.kinds, *first.kinds):
+        own, other = table.kinds.get(name, "nothing"), first.kinds.get(name, "nothing")
+        if own != other:
+            message = f"has other columns than '{first.path}': '{name}' holds {own}, there {other}"
+            raise DataError(Problem(table.path, f"{message}. Expected the files of one data set, or name one of them"))
+    if label is not None and (label in table.class_names) != (label in first.class_names):
+        message = (
+            f"one of this file and '{first.path}' has names for the classes of column '{label}', the other has not"
+        )
+        raise DataError(Problem(table.path, f"{message}. Expected both or none to have them: name one of them"))
 
 
-def name_folders(classes: Sequence[Any]) -> dict[Any, str]:
-    """The folder of each class, in whose order numbers come after smaller ones.
+def _decode_classes(table: ImageTable, column: str) -> list[Any]:
+    """The class of each row, as a name if it has one, or None. Raises DataError if a number stands for no class."""
+    names = table.class_names.get(column, ())
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise DataError(Problem(table.path, f"column '{column}' has several classes named '{twice}'. {_CURE}"))
+    values = _name_values(table, column)
+    strange = next((value for value in values if names and isinstance(value, int)), None)
+    if strange is not None:
+        raise DataError(
+            Problem(table.path, f"column '{column}' holds {strange}, but has names for {len(names)} classes")
+        )
+    return [None if value == "" else value for value in values]
 
-    Raises:
-        DataError: two classes would have the same folder.
-    """
-    distinct = list(dict.fromkeys(classes))
-    digits = max((len(str(name)) for name in distinct if str(name).isdecimal()), default=0)
-    folders = {name: _suited(str(name)) for name in distinct}
-    if all(str(name).isdecimal() for name in distinct):
-        folders = {name: str(name).zfill(digits) for name in distinct}
-    first: dict[str, Any] = {}
-    for name, folder in folders.items():
-        if (other := first.setdefault(folder.casefold(), name)) != name:
-            raise DataError(Problem("classes", f"'{other}' and '{name}' would both be in the folder '{folder}'"))
-    return folders
+
+def _name_values(table: ImageTable, column: str) -> list[Any]:
+    """The values of a column; numbers of classes become the names of the classes, as far as they have names."""
+    values, names = parquet_images.read_plain(table, column), table.class_names.get(column)
+    if names is None:
+        return values
+    known: dict[int | None, str | None] = {**dict(enumerate(names)), _SECRET: None}
+    return [known.get(value, value) for value in values]
 
 
 def _choose_label(table: ImageTable, label: str | None) -> str | None:
@@ -245,19 +236,9 @@ def _choose_label(table: ImageTable, label: str | None) -> str | None:
     return found[0] if found else None
 
 
-def _choose_ending(tables: Sequence[ImageTable], row: int, column: str, content: bytes) -> str:
+def _choose_ending(content: bytes, path: str, row: int, column: str) -> str:
     ending = parquet_images.find_ending(content)
-    if ending not in IMAGE_EXTENSIONS:
-        kind = "no image" if ending is None else f"an image of the kind '{ending}', which cannot be read"
-        raise DataError(Problem(tables[0].path, f"row {row + 1} holds {kind} in column '{column}'"))
-    return ending
-
-
-def _is_suited(name: str) -> bool:
-    return bool(name) and _suited(name) == name and len(name.encode(errors="replace")) <= _MOST_NAME
-
-
-def _suited(name: str) -> str:
-    """A text as the name of a folder that is read."""
-    name = _UNSUITED.sub("_", name) or "_"
-    return f"_{name}" if is_passed_over(name) else name
+    if ending in IMAGE_EXTENSIONS:
+        return ending
+    kind = "no image" if ending is None else f"an image of the format '{ending[1:]}'"
+    raise DataError(Problem(path, f"row {row} holds {kind} in column '{column}'. {_EXPECTED}"))

@@ -158,6 +158,15 @@ def find_roles(names: Sequence[str]) -> dict[Role, list[str]]:
     return found
 
 
+def find_misread(names: Sequence[str]) -> list[str]:
+    """Those of the names of classes that, as folders, would be read as parts of a data set, or as images and masks."""
+    roles = find_roles(names)
+    sides = [[name for name in names if _name(name) in known] for known in (_INPUTS, _TARGETS)]
+    if "training" in roles and len(roles) > 1:
+        return [name for own in roles.values() for name in own]
+    return [*sides[0], *sides[1]] if all(sides) else []
+
+
 def refuse_names_of_parts(samples: Samples, where: str) -> None:
     """Raise DataError if the classes of samples are named like the parts of a data set, in the folder of each class."""
     names = {name.casefold() for name in samples.classes}

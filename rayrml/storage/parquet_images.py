@@ -11,6 +11,7 @@ import dataclasses
 import io
 import itertools
 import json
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -24,6 +25,11 @@ from rayrml.storage.files import local_copy, read_start
 
 _ROWS = 64  # read at a time: an image has up to some MB
 _LFS = b"version https://git-lfs"
+_HEIF = re.compile(rb"(?s).{4}ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1)")  # which Pillow alone does not know
+# What columns hold.
+_IMAGES, _TEXT, _WHOLE, _FRACTIONS, _TRUTH = "images", "text", "whole numbers", "numbers with fractions", "truth values"
+_PLAIN = (_TEXT, _WHOLE, _FRACTIONS, _TRUTH)
+_OTHERS = "other values"
 _ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}  # other formats end with their name
 
 
@@ -39,6 +45,7 @@ class ImageTable:
         fractions: those of them whose numbers may have fractions.
         class_names: of the columns whose numbers stand for classes, the names of the classes.
         others: columns of other types.
+        kinds: what each column holds: files of one data set have the same.
     """
 
     path: str
@@ -48,36 +55,36 @@ class ImageTable:
     fractions: tuple[str, ...]
     class_names: Mapping[str, tuple[str, ...]]
     others: tuple[str, ...]
-
-    @property
-    def columns(self) -> tuple[tuple[str, ...], ...]:
-        """What the files of one data set have in common."""
-        return self.images, self.plain, self.others
+    kinds: Mapping[str, str]
 
 
 def open_table(path: str) -> ImageTable:
-    """The columns of a file. Raises DataError if it is damaged, or has no images."""
-    if read_start(path, len(_LFS)) == _LFS:
-        message = "is a pointer of Git LFS, not the file itself. Fetch that with `git lfs pull`"
-        raise DataError(Problem(path, message))
+    """The columns of a file. Raises DataError if it is damaged, or has rows without images."""
+    with explaining(path, "cannot be read"):
+        if read_start(path, len(_LFS)) == _LFS:
+            message = "is a pointer of Git LFS, not the file itself. Fetch that with `git lfs pull`"
+            raise DataError(Problem(path, message))
     with _opened(path) as file:
         schema = file.schema_arrow
-        plain = [field.name for field in schema if _is_plain(field.type)]
-        images = [field.name for field in schema if _can_hold_images(field.type) and _holds_images(file, field.name)]
-        others = [field.name for field in schema if field.name not in (*plain, *images)]
-        table = ImageTable(
-            path,
-            file.metadata.num_rows,
-            tuple(images),
-            tuple(plain),
-            tuple(name for name in plain if pa.types.is_floating(schema.field(name).type)),
-            {name: found for name, found in _class_names(schema).items() if name in plain},
-            tuple(others),
-        )
-    if not images:
+        if twice := [name for name in schema.names if schema.names.count(name) > 1]:
+            raise DataError(Problem(path, f"has several columns named '{twice[0]}'"))
+        kinds = {field.name: _find_kind(file, field) for field in schema}
+        num_rows = file.metadata.num_rows
+    named = {kind: tuple(name for name, own in kinds.items() if own == kind) for kind in set(kinds.values())}
+    images = named.get(_IMAGES, ())
+    if not images and num_rows:
         columns = ", ".join(f"'{field.name}' ({field.type})" for field in schema)
         raise DataError(Problem(path, f"has no column of images: {columns}"))
-    return table
+    return ImageTable(
+        path,
+        num_rows,
+        images,
+        tuple(name for name, kind in kinds.items() if kind in _PLAIN),
+        named.get(_FRACTIONS, ()),
+        {name: found for name, found in _class_names(schema).items() if kinds.get(name) == _WHOLE},
+        named.get(_OTHERS, ()),
+        kinds,
+    )
 
 
 def read_plain(table: ImageTable, column: str) -> list[Any]:
@@ -90,7 +97,8 @@ def read_paths(table: ImageTable, column: str) -> list[str | None]:
     """The paths that the images of a column came from, None where none is told."""
     with _opened(table.path) as file:
         kind = file.schema_arrow.field(column).type
-        if not pa.types.is_struct(kind) or kind.get_field_index("path") < 0:
+        index = kind.get_field_index("path") if pa.types.is_struct(kind) else -1
+        if index < 0 or _plain_kind(kind.field(index).type) != _TEXT:
             return [None] * table.num_rows
         return [row and row["path"] for row in file.read(columns=[f"{column}.path"])[column].to_pylist()]
 
@@ -115,36 +123,46 @@ def find_ending(content: bytes) -> str | None:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as image:
             return _ENDINGS.get(str(image.format), f".{str(image.format).lower()}")
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
-        return None
+        return ".heic" if _HEIF.match(content) else None
 
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[parquet.ParquetFile]:
     """A file that is open in a block, whose errors become those of the user's data."""
-    explained = explaining(path, "cannot be read", (OSError, pa.ArrowException))
+    explained = explaining(path, "cannot be read", (OSError, pa.ArrowException, UnicodeDecodeError))
     with explained, parquet.ParquetFile(local_copy(path)) as file:
         yield file
 
 
-def _is_plain(kind: pa.DataType) -> bool:
+def _find_kind(file: parquet.ParquetFile, field: pa.Field) -> str:
+    """What a column holds."""
+    if _can_hold_images(field.type) and _holds_images(file, field.name):
+        return _IMAGES
+    return _plain_kind(field.type) or _OTHERS
+
+
+def _plain_kind(kind: pa.DataType) -> str | None:
     types = pa.types
     kind = kind.value_type if types.is_dictionary(kind) else kind
-    tests = (types.is_string, types.is_large_string, types.is_integer, types.is_floating, types.is_boolean)
-    return any(test(kind) for test in tests)
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return _TEXT
+    tests = {_WHOLE: types.is_integer, _FRACTIONS: types.is_floating, _TRUTH: types.is_boolean}
+    return next((name for name, test in tests.items() if test(kind)), None)
 
 
 def _can_hold_images(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
+    types = pa.types
+    if types.is_struct(kind):
         return (index := kind.get_field_index("bytes")) >= 0 and _can_hold_images(kind.field(index).type)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
 
 
 def _holds_images(file: parquet.ParquetFile, name: str) -> bool:
-    """Whether the first content of a column is an image: sounds are stored in the same way."""
+    """Whether one of the first contents of a column is an image: sounds are stored in the same way."""
     for batch in file.iter_batches(_ROWS, columns=[name]):
-        for content in _contents(batch.column(name)):
-            if content is not None:
-                return find_ending(content) is not None
+        if found := [content for content in _contents(batch.column(name)) if content]:
+            return any(find_ending(content) is not None for content in found)
     return False
 
 
@@ -158,6 +176,6 @@ def _class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         classes = {name: row["names"] for name, row in features.items() if row.get("_type") == "ClassLabel"}
-        return {name: tuple(map(str, names)) for name, names in classes.items() if names}
+        return {name: tuple(map(str, names)) for name, names in classes.items() if names and isinstance(names, list)}
     except (KeyError, TypeError, ValueError, AttributeError):
         return {}

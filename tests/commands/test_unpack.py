@@ -1,3 +1,7 @@
+import subprocess
+import sys
+import time
+
 from rayrml import cli
 from tests.data.data_sets import image, write_rows
 
@@ -19,7 +23,7 @@ def test_what_is_written_and_what_is_left_out_is_told(tmp_path, capsys, monkeypa
     ]
     assert cli.main(["unpack", "set", "others", "--label", "none"]) == 0
     assert "No column tells classes: all columns of text and numbers are in labels.csv" in capsys.readouterr().out
-    assert (tmp_path / "others" / "labels.csv").read_text().splitlines()[:2] == ["file,label,age", "test/0.png,-1,1.5"]
+    assert (tmp_path / "others" / "labels.csv").read_text().splitlines()[:2] == ["file,label,age", "test/0.png,,1.5"]
 
 
 def test_mistakes_are_one_line(tmp_path, capsys, monkeypatch):
@@ -28,3 +32,16 @@ def test_mistakes_are_one_line(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().err == f"rayrml: {tmp_path}/nothing: no such folder or file\n"
     assert cli.main(["unpack", "ftp://a/b", "images"]) == 2
     assert "SOURCE: ftp:// is not supported" in capsys.readouterr().err
+
+
+def test_a_signal_removes_what_is_written(tmp_path):
+    images = [(image(i % 7), None) for i in range(30_000)]
+    write_rows(tmp_path / "rows.parquet", {}, images={"image": images})
+    command = [sys.executable, "-m", "rayrml", "unpack", "rows.parquet", "images", "--quiet"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not list(tmp_path.glob(".images.*/*")):
+            time.sleep(0.01)
+        process.terminate()
+        assert process.communicate()[1] == "rayrml: interrupted\n"
+    assert process.returncode == 143
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]

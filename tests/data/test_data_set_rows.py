@@ -1,6 +1,6 @@
 import pytest
 
-from rayrml.data.data_set_rows import Rows, find_parts, name_folders
+from rayrml.data.data_set_rows import Rows
 from rayrml.errors import ConfigError, DataError
 from tests.data.data_sets import image, write_rows
 
@@ -18,31 +18,6 @@ def write(folder, name="train.parquet", *, count=4, paths=None, images=("image",
     contents = [(image(i), None if paths is None else paths[i]) for i in range(count)]
     write_rows(folder / name, columns, images=dict.fromkeys(images, contents), class_names=class_names)
     return folder
-
-
-def test_parts_are_those_that_the_names_of_files_tell():
-    assert find_parts(["data/train-00000-of-00002.parquet", "data/train-00001-of-00002-0abc.parquet"]) == {
-        "train": ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002-0abc.parquet"]
-    }
-    assert find_parts(["x/train/0000.parquet", "x/train/0001.parquet", "x/test/0000.parquet"]) == {
-        "train": ["x/train/0000.parquet", "x/train/0001.parquet"],
-        "test": ["x/test/0000.parquet"],
-    }
-    assert find_parts(["test.parquet", "0000.parquet"]) == {"test": ["test.parquet"], "": ["0000.parquet"]}
-
-
-def test_parts_that_are_incomplete_or_of_several_data_sets_are_refused():
-    with pytest.raises(DataError, match=r"only 1 of the 3 files of 'train' are there"):
-        find_parts(["train-00001-of-00003.parquet"])
-    with pytest.raises(DataError, match=r"'train' is in the folders 'big', 'small'"):
-        find_parts(["big/train-00000-of-00001.parquet", "small/train-00000-of-00001.parquet"])
-
-
-def test_folders_of_numbers_keep_their_order_and_those_of_names_can_be_read():
-    assert name_folders([10, 2]) == {10: "10", 2: "02"}
-    assert name_folders(["a/b", ".x", "", "cat"]) == {"a/b": "a_b", ".x": "_.x", "": "_", "cat": "cat"}
-    with pytest.raises(DataError, match=r"'Cat' and 'cat' would both be in the folder 'cat'"):
-        name_folders(["Cat", "cat"])
 
 
 def test_images_are_in_folders_of_their_part_and_class_by_the_names_that_they_had(tmp_path):
@@ -118,3 +93,68 @@ def test_files_of_different_data_sets_are_refused(tmp_path):
     write(tmp_path, "test.parquet", kind=[0, 1, 1, 0])
     with pytest.raises(DataError, match=r"train\.parquet: has other columns than '.*test\.parquet'"):
         open_rows(tmp_path)
+
+
+def test_classes_are_told_apart_by_their_names_whatever_their_numbers_are_in_each_file(tmp_path):
+    write(tmp_path, "train.parquet", label=[0, 1, 1, 0], class_names={"label": ["cat", "dog"]})
+    write(tmp_path, "test.parquet", count=2, label=[0, 1], class_names={"label": ["dog", "cat"]})
+    assert names(open_rows(tmp_path))[:3] == ["test/dog/1.png", "test/cat/2.png", "train/cat/1.png"]
+    write(tmp_path, "test.parquet", count=2, label=[0, 1])
+    with pytest.raises(DataError, match=r"has names for the classes of column 'label', the other has not"):
+        open_rows(tmp_path)
+    write(tmp_path, "test.parquet", count=2, label=["0", "1"])
+    with pytest.raises(DataError, match=r"has other columns than .*: 'label' holds whole numbers, there text"):
+        open_rows(tmp_path)
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path):
+    write(tmp_path, label=[0, 1, 1, 0], class_names={"label": ["cat", "cat"]})
+    with pytest.raises(DataError, match=r"column 'label' has several classes named 'cat'"):
+        open_rows(tmp_path)
+
+
+@pytest.mark.parametrize("labels", [["a", "b", "a", "b"], [0.0, 1.0, 0.0, 1.0]])
+def test_names_of_classes_are_for_whole_numbers_alone(tmp_path, labels):
+    write(tmp_path, label=labels, class_names={"label": ["cat", "dog"]})
+    assert open_rows(tmp_path).describe().classes == (("a", "b") if labels[0] == "a" else ())
+
+
+def test_numbers_of_classes_are_names_in_a_table(tmp_path):
+    write(tmp_path, label=[0, 1, -1, None], class_names={"label": ["train", "test"]})
+    rows = open_rows(tmp_path, "none")
+    names(rows)
+    rows.finish(tmp_path)
+    assert (tmp_path / "labels.csv").read_text() == "file,label\n1.png,train\n2.png,test\n3.png,\n4.png,\n"
+
+
+def test_classes_that_folders_cannot_be_are_refused(tmp_path):
+    write(tmp_path, label=["train", "test", "car", "car"])
+    with pytest.raises(DataError, match=r"the folders 'train', 'test' would be read as parts.* `--label none`"):
+        open_rows(tmp_path)
+    write(tmp_path, label=["", "test", "car", "car"])
+    with pytest.raises(DataError, match=r"no class in 1 of the 4 rows of 'train', first in row 1"):
+        open_rows(tmp_path)
+
+
+def test_a_file_without_rows_is_left_out(tmp_path):
+    write(tmp_path, "train.parquet", label=["cat", "dog", "cat", "dog"])
+    write(tmp_path, "test.parquet", count=0, label=[])
+    rows = open_rows(tmp_path)
+    assert names(rows)[0] == "cat/1.png"
+    assert rows.describe().left_out == ("'test.parquet', which has no rows",)
+    (tmp_path / "train.parquet").unlink()
+    with pytest.raises(DataError, match=r"test\.parquet: has no rows"):
+        open_rows(tmp_path)
+
+
+def test_no_name_leads_out_of_the_folder(tmp_path):
+    write(tmp_path, images=("../a", "/b"), paths=["..", "../..", "a/..", "x\ny.png"])
+    assert names(open_rows(tmp_path))[:2] == ["_.._a/1.png", "_b/1.png"]
+
+
+def test_a_row_without_an_image_is_named_with_its_file(tmp_path):
+    write(tmp_path, "train-00000-of-00002.parquet")
+    contents = [(image(0), None), (b"broken", None)]
+    write_rows(tmp_path / "train-00001-of-00002.parquet", {}, images={"image": contents})
+    with pytest.raises(DataError, match=r"train-00001-of-00002\.parquet: row 2 holds no image in column 'image'"):
+        names(open_rows(tmp_path))

@@ -26,7 +26,10 @@ def test_columns_are_told_apart_by_what_they_hold(path):
     assert [row for (row,) in read_images(table)] == [image(0), image(1)]
 
 
-@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+KINDS = [pa.binary(), pa.large_binary(), pa.binary_view(), pa.dictionary(pa.int32(), pa.binary())]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_bytes_alone_are_images_too(path, kind):
     parquet.write_table(pa.table({"jpg": pa.array([image(i) for i in range(150)], kind)}), path)
     table = open_table(str(path))
@@ -40,6 +43,35 @@ def test_an_ending_is_that_of_the_content(kind, ending):
     assert find_ending(image(3, kind=kind)) == ending
     assert find_ending(image(3, kind=kind)[:9]) is None
     assert find_ending(b"") is None
+    assert find_ending(b"\0\0\0\x18ftypheic" + bytes(20)) in (".heic", ".heif")
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())]
+)
+def test_texts_are_read_however_they_are_stored(path, kind):
+    rows = pa.array([{"bytes": image(0), "path": 1}, {"bytes": image(1), "path": 2}])
+    texts = pa.array(["a", "b"]).dictionary_encode() if pa.types.is_dictionary(kind) else pa.array(["a", "b"], kind)
+    parquet.write_table(pa.table({"image": rows, "x": texts}), path)
+    table = open_table(str(path))
+    assert (table.plain, table.fractions, read_plain(table, "x")) == (("x",), (), ["a", "b"])
+    assert read_paths(table, "image") == [None, None]
+
+
+def test_the_kind_of_a_column_does_not_depend_on_its_first_row(path):
+    write_rows(path, {}, images={"image": [(None, None), (b"", None), (b"broken", None), (image(0), None)]})
+    assert open_table(str(path)).images == ("image",)
+
+
+def test_damaged_columns_are_one_line(path):
+    images = pa.array([{"bytes": image(0)}])
+    parquet.write_table(pa.Table.from_arrays([images, pa.array([1]), pa.array([2])], ["image", "a", "a"]), path)
+    with pytest.raises(DataError, match=r"a\.parquet: has several columns named 'a'"):
+        open_table(str(path))
+    invalid = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
+    parquet.write_table(pa.table({"image": images, "x": invalid}), path)
+    with pytest.raises(DataError, match=r"a\.parquet: cannot be read\. 'utf-8' codec"):
+        read_plain(open_table(str(path)), "x")
 
 
 def test_what_is_no_image_is_named(path):
