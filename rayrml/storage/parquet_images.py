@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import itertools
 import json
 import re
 import warnings
@@ -17,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pyarrow import parquet
 
 from rayrml.errors import DataError, Problem, explaining
@@ -90,7 +89,7 @@ def open_table(path: str) -> ImageTable:
 def read_plain(table: ImageTable, column: str) -> list[Any]:
     """The values of a plain column, None where there is none."""
     with _opened(table.path) as file:
-        return file.read(columns=[column])[column].to_pylist()
+        return _checked(file.read(columns=[column])[column].to_pylist(), table)
 
 
 def read_paths(table: ImageTable, column: str) -> list[str | None]:
@@ -100,21 +99,26 @@ def read_paths(table: ImageTable, column: str) -> list[str | None]:
         index = kind.get_field_index("path") if pa.types.is_struct(kind) else -1
         if index < 0 or _plain_kind(kind.field(index).type) != _TEXT:
             return [None] * table.num_rows
-        return [row and row["path"] for row in file.read(columns=[f"{column}.path"])[column].to_pylist()]
+        rows = _checked(file.read(columns=[f"{column}.path"])[column].to_pylist(), table)
+        return [row and row["path"] for row in rows]
 
 
 def read_images(table: ImageTable) -> Iterator[tuple[bytes, ...]]:
     """The images of each row, one of each column of images. Raises DataError for a row without one."""
     with _opened(table.path) as file:
-        numbers = itertools.count(1)
+        numbers = iter(range(1, table.num_rows + 1))
         for batch in file.iter_batches(_ROWS, columns=list(table.images)):
             columns = [_contents(batch.column(name)) for name in table.images]
-            for number, row in zip(numbers, zip(*columns, strict=True), strict=False):
+            for row in zip(*columns, strict=True):
+                if (number := next(numbers, None)) is None:
+                    raise _damaged(table)
                 for name, content in zip(table.images, row, strict=True):
                     if content is None:
                         message = f"row {number} holds no image in column '{name}'. Expected its bytes in the file"
                         raise DataError(Problem(table.path, message))
                 yield row
+        if next(numbers, None) is not None:
+            raise _damaged(table)
 
 
 def find_ending(content: bytes) -> str | None:
@@ -122,8 +126,19 @@ def find_ending(content: bytes) -> str | None:
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as image:
             return _ENDINGS.get(str(image.format), f".{str(image.format).lower()}")
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+    except Exception:  # Pillow raises errors of many types for damaged headers
         return ".heic" if _HEIF.match(content) else None
+
+
+def _checked(values: list[Any], table: ImageTable) -> list[Any]:
+    """The values of a column. Raises DataError unless there is one for each row."""
+    if len(values) != table.num_rows:
+        raise _damaged(table)
+    return values
+
+
+def _damaged(table: ImageTable) -> DataError:
+    return DataError(Problem(table.path, f"is damaged: it does not hold the {table.num_rows:,} rows that it declares"))
 
 
 @contextlib.contextmanager
