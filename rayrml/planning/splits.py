@@ -12,11 +12,13 @@ from collections.abc import Iterator, Sequence
 
 from rayrml import storage
 from rayrml.config.sections import Config, Data
+from rayrml.data.data_set_folders import find_part
 from rayrml.data.discovery import quote_some
 from rayrml.data.layout import Kinds, Layout, LeftOut, Listing, Part, find_layout, find_roles
 from rayrml.data.reader_keys import DATA, LABELS, NO_FILES, choose_reader, has_table
 from rayrml.data.readers import Reader
 from rayrml.errors import ConfigError, DataError, Problem, explaining
+from rayrml.storage.containers import find_container
 
 # Each of them says which samples are for the test, or that all are for training.
 _EXPLICIT = (
@@ -154,8 +156,9 @@ def _combine(inputs: Layout | None, targets: Layout | None, paths: tuple[str, st
 def _find_unused(data: Data, path: str) -> tuple[str, ...]:
     """Sentences on folders that look like parts of the data set, which the configuration does not use as such."""
     notes: list[str] = []
-    with contextlib.suppress(OSError):  # whoever needs the folders says what is wrong with them
+    with contextlib.suppress(OSError, DataError):  # whoever needs the folders says what is wrong with them
         notes += _find_merged(data, path)
+        notes += _find_mixed_tars(path)
         notes += _find_beside(data, path)
     return tuple(notes)
 
@@ -168,6 +171,15 @@ def _find_merged(data: Data, path: str) -> Iterator[str]:
     if "training" in inside and len(inside) > 1:
         names = [name for own in inside.values() for name in own]
         yield f"'{path}' holds {quote_some(names)}: all of them are read as training samples, as the keys say"
+
+
+def _find_mixed_tars(path: str) -> Iterator[str]:
+    """A sentence if the names of tar files in a folder tell of parts of the data set, but all of it is read."""
+    found = find_container(path)
+    parts = {find_part(storage.split(shard)[1]) for shard in found[0].shards} if found else set()
+    if len(named := sorted(parts - {""})) > 1:
+        message = f"'{path}' holds tar files named {quote_some(named)}: all of them are read as training samples"
+        yield f"{message}. A pattern such as train-{{0000..0099}}.tar names some of them, also in test_input_path"
 
 
 def _find_beside(data: Data, path: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from rayrml.data.label_tables.column_values import as_text
 from rayrml.data.label_tables.parquet_reading import is_list
 from rayrml.data.layout import Listing, find_roles
 from rayrml.data.readers.images import IMAGE_EXTENSIONS
-from rayrml.errors import DataError, Problem
+from rayrml.errors import MOST_NAMED, DataError, Problem
 from rayrml.formatting import format_path
 from rayrml.planning.splits import complete_paths
 from rayrml.planning.table_targets import PREFIXES, LabelTables, Part
@@ -71,7 +71,7 @@ def find_table(folder: Path, keys: Mapping[str, Any] | None = None) -> TableFoun
         except DataError as error:
             problems.append(error)
     if not found:
-        raise DataError(*(problem for error in problems for problem in error.problems))
+        raise DataError(*(problem for error in problems[:MOST_NAMED] for problem in error.problems))
     if len(found) == 1:
         return next(iter(found.values()))
     roles = find_roles([name.partition(".")[0] for name in found])
@@ -164,8 +164,11 @@ def _table_names(folder: Path) -> list[str]:
     """The files in a folder that may be tables."""
     if not folder.is_dir():
         return []
-    names = Listing(str(folder)).files("", {".gz", *_ENDINGS})
-    return [name for name in names if name.lower().endswith(_ENDINGS)]
+    listing = Listing(str(folder))
+    names = [name for name in listing.files("", {".gz", *_ENDINGS}) if name.lower().endswith(_ENDINGS)]
+    # As WebDataset's tar files have them, `001.json` is about `001.jpg` alone.
+    images = {Path(name).stem for name in listing.files("", IMAGE_EXTENSIONS)}
+    return [name for name in names if not (name.lower().endswith(".json") and Path(name).stem in images)]
 
 
 def _is_of(name: str, stem: str) -> bool:

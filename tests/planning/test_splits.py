@@ -1,5 +1,7 @@
 """The paths of a configuration that names one folder for everything."""
 
+import tarfile
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -124,6 +126,19 @@ def test_a_configuration_that_names_its_folders_stays_as_it_is_and_unused_ones_a
     expected = note and note.format(root=tmp_path)
     assert [text.startswith(expected or "") for text in plan.folders.notes] == ([] if note is None else [True])
     assert expected is None or expected in screen(plan)
+
+
+def test_tar_files_of_several_parts_in_one_folder_are_named(tmp_path):
+    fill(tmp_path / "images", train=2, test=2)
+    (tmp_path / "tars").mkdir()
+    for part in ("train", "test"):
+        with tarfile.open(tmp_path / "tars" / f"{part}-0000.tar", "w") as file:
+            for path in (tmp_path / "images" / part).rglob("*.png"):
+                file.add(path, f"{path.parent.name}/{part}_{path.name}")
+    (note,) = prepare(labels(tmp_path / "tars", test_share=0.5)).folders.notes
+    assert note.startswith(f"'{tmp_path}/tars' holds tar files named 'test', 'train': all of them are read as training")
+    parts = {"input_path": str(tmp_path / "tars/train-{0000..0000}.tar"), "test_share": 0.5}
+    assert prepare(labels(tmp_path, **parts)).folders.notes == ()
 
 
 def test_an_unused_part_is_named_where_each_part_has_images_and_masks(tmp_path):

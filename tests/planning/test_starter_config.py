@@ -312,6 +312,19 @@ def test_tables_that_name_no_image_are_told_of(tmp_path, elsewhere, capsys):
     assert "no column names the files" in capsys.readouterr().err
 
 
+def test_a_file_about_one_image_is_no_table(tmp_path, elsewhere, capsys):
+    for number in range(30):
+        write_jpeg(tmp_path / "photos" / f"{number}.jpg", np.full((40, 40, 3), 100, np.uint8))
+        (tmp_path / "photos" / f"{number}.json").write_text('{"label": 1}')
+    assert cli.main(["new", str(tmp_path / "photos")]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("must be inside a class folder")
+    for number in range(30):
+        (tmp_path / "photos" / f"table_{number}.json").write_text('{"label": 1}')
+    assert cli.main(["new", str(tmp_path / "photos")]) == 3
+    assert len(capsys.readouterr().err.splitlines()) == 10
+
+
 @pytest.mark.parametrize("files", ["{folder}/{name}", "{name}"])
 def test_a_table_is_not_passed_over_for_the_folders_of_the_images(tmp_path, elsewhere, capsys, files):
     photos = tmp_path / "photos"

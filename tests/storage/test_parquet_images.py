@@ -1,3 +1,5 @@
+import dataclasses
+
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -72,6 +74,14 @@ def test_damaged_columns_are_one_line(path):
     parquet.write_table(pa.table({"image": images, "x": invalid}), path)
     with pytest.raises(DataError, match=r"a\.parquet: cannot be read\. 'utf-8' codec"):
         read_plain(open_table(str(path)), "x")
+
+
+def test_a_file_that_lacks_rows_is_damaged(path):
+    write_rows(path, {"x": [1, 2]}, images={"image": [(image(0), None), (image(1), None)]})
+    table = dataclasses.replace(open_table(str(path)), num_rows=3)
+    for reading in (lambda: read_plain(table, "x"), lambda: read_paths(table, "image"), lambda: [*read_images(table)]):
+        with pytest.raises(DataError, match=r"is damaged: it does not hold the 3 rows that it declares"):
+            reading()
 
 
 def test_what_is_no_image_is_named(path):
