@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rayrml.data.data_set_folders import are_suited, find_parts, name_classes, name_folders
+from rayrml.data.data_set_folders import are_suited, find_part, find_parts, name_classes, name_folders
 from rayrml.data.discovery import quote_some
+from rayrml.data.label_tables.splits import SPLIT_COLUMN
 from rayrml.data.readers.images import IMAGE_EXTENSIONS
 from rayrml.errors import ConfigError, DataError, Problem
 from rayrml.storage import parquet_images
@@ -78,6 +79,8 @@ class Rows:
         self._parts = {
             part: own for part, names in parts.items() if (own := [tables[n] for n in names if tables[n].num_rows])
         }
+        if self._label is not None:
+            _refuse_splits(filled)
         self._classes = {part: self._read_classes(part) for part in self._parts}
         known = (name for names in self._classes.values() for name in names or ())
         self._known = tuple(dict.fromkeys(known))
@@ -192,6 +195,17 @@ def _check_kinds(table: ImageTable, first: ImageTable, label: str | None) -> Non
             f"one of this file and '{first.path}' has names for the classes of column '{label}', the other has not"
         )
         raise DataError(Problem(table.path, f"{message}. Expected both or none to have them: name one of them"))
+
+
+def _refuse_splits(tables: Sequence[ImageTable]) -> None:
+    """Raise ConfigError if a column divides the rows into parts, which folders of classes would mix."""
+    for name in (name for name in tables[0].plain if name.casefold() == SPLIT_COLUMN):
+        values = {value for table in tables for value in _name_values(table, name)}
+        if len(values) > 1 and all(map(find_part, map(str, values))):
+            message = (
+                f"column '{name}' tells the parts {quote_some(sorted(map(str, values)))}, which class folders lose"
+            )
+            raise ConfigError(Problem("--label", f"{message}. `--label none` writes parts and classes to a table"))
 
 
 def _decode_classes(table: ImageTable, column: str) -> list[Any]:

@@ -158,3 +158,12 @@ def test_a_row_without_an_image_is_named_with_its_file(tmp_path):
     write_rows(tmp_path / "train-00001-of-00002.parquet", {}, images={"image": contents})
     with pytest.raises(DataError, match=r"train-00001-of-00002\.parquet: row 2 holds no image in column 'image'"):
         names(open_rows(tmp_path))
+
+
+def test_parts_that_a_column_tells_are_not_mixed(tmp_path):
+    write(tmp_path, label=["cat", "dog", "cat", "dog"], split=["train", "train", "test", "test"])
+    with pytest.raises(ConfigError, match=r"--label: column 'split' tells the parts 'test', 'train'.* `--label none`"):
+        open_rows(tmp_path)
+    assert open_rows(tmp_path, "none").describe().has_table
+    write(tmp_path, label=["cat", "dog", "cat", "dog"], split=["a", "train", "train", "train"])
+    assert open_rows(tmp_path).describe().left_out == ("split",)
