@@ -34,7 +34,7 @@ def main() -> None:
         predicted = in_turn(lambda: until(prediction), lambda: until(torch), pairs, warm=warm)
     rows = [
         row("seconds to the first training batch", "import torch, then ray.init()", trained, most=1.3),
-        row("seconds to predict one image", "import torch", predicted, most=3.0),
+        row("seconds to predict one image", "import torch", predicted, most=2.5),
     ]
     table("start", rows, "Start of the command, seconds", arguments)
 
