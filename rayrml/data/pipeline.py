@@ -147,7 +147,7 @@ class Pipeline:
             size = min(size, _MOST_HERE, decoder.most)
         if pace is not None:
             self._paces[kind] = pace
-        if spent > patience:
+        if self._offer is not None and spent > patience:
             self._lost += self._saving(spent, at_once=at_once)
 
     def _has_ray(self, seconds: float, count: int, *, at_once: bool) -> bool:
